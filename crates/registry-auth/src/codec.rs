@@ -1,0 +1,59 @@
+//! The encoded form of a record: what the store makes, the cache holds and the decision reads in place.
+//!
+//! One form for users, groups and defaults. Layout, integers little-endian:
+//! `version u8 | flags u8 | password u16 | groups u32 | peers u32 | denials u32 | grants u32` (lengths in bytes), then
+//! those five sections. Invariant: [`RecordRef::decode`] checks that the lengths add up; items are checked as they are
+//! read, and a damaged one is an error, never skipped, as it might have been a denial. Nothing here can panic.
+
+mod read;
+mod write;
+
+pub use read::{Addresses, GrantRef, Grants, Groups, PeerRef, Peers, RecordRef};
+pub use write::encode;
+
+use crate::grant::Grant;
+use std::fmt;
+use std::net::SocketAddr;
+
+/// The layout's version, the first byte of a record. Raise it with every change of the layout.
+pub const VERSION: u8 = 1;
+
+/// Bytes before the sections.
+const HEADER: usize = 20;
+
+/// Flag: there is a password.
+const HAS_PASSWORD: u8 = 1;
+
+/// The data of a user, of a group, or of everybody (only `backends`).
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Record {
+    /// The stored password hash, `!` in front where the account is locked. Groups have none.
+    pub password: Option<String>,
+    /// The user's groups, in order.
+    pub groups: Vec<String>,
+    /// The backends, in order.
+    pub backends: Vec<Peer>,
+    /// The grants. Encoding puts denials first and keeps the order otherwise; it has no meaning.
+    pub grants: Vec<Grant>,
+}
+
+/// A backend with the addresses its name had when it was looked up.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Peer {
+    /// `host:port` as stored.
+    pub name: String,
+    /// Its addresses; none if the name could not be resolved.
+    pub addresses: Vec<SocketAddr>,
+}
+
+/// The bytes are no record of this layout, or the record is too large for it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct InvalidRecord;
+
+impl fmt::Display for InvalidRecord {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("record is damaged, too large or of another version")
+    }
+}
+
+impl std::error::Error for InvalidRecord {}

@@ -1,0 +1,296 @@
+//! Reading an encoded record in place: no copy, no allocation, constant work until an item is asked for.
+//!
+//! Called on every request by `policy` and the nginx module. Invariant: no read past the end and no panic for any
+//! bytes; iterators yield an error at the first damaged item and then end.
+
+use super::{InvalidRecord, Peer, Record, HAS_PASSWORD, HEADER, VERSION};
+use crate::grant::Grant;
+use crate::pattern::{self, Pattern};
+use crate::scope::{Action, Actions};
+use std::net::{IpAddr, SocketAddr};
+
+/// A view of an encoded record.
+#[derive(Clone, Copy, Debug)]
+pub struct RecordRef<'a> {
+    password: Option<&'a str>,
+    groups: &'a [u8],
+    peers: &'a [u8],
+    denials: &'a [u8],
+    grants: &'a [u8],
+}
+
+impl<'a> RecordRef<'a> {
+    /// The record of somebody of whom nothing is stored.
+    pub const EMPTY: RecordRef<'static> = RecordRef {
+        password: None,
+        groups: &[],
+        peers: &[],
+        denials: &[],
+        grants: &[],
+    };
+
+    /// Checks version and lengths and makes the view.
+    pub fn decode(bytes: &'a [u8]) -> Result<Self, InvalidRecord> {
+        let mut rest = bytes;
+        let [version, flags] = take(&mut rest).ok_or(InvalidRecord)?;
+        let password_length = u16::from_le_bytes(take(&mut rest).ok_or(InvalidRecord)?);
+        if version != VERSION || flags & !HAS_PASSWORD != 0 || bytes.len() < HEADER {
+            return Err(InvalidRecord);
+        }
+        let mut lengths = [0; 4];
+        for length in &mut lengths {
+            *length = u32::from_le_bytes(take(&mut rest).ok_or(InvalidRecord)?) as usize;
+        }
+        let password = slice(&mut rest, password_length.into()).ok_or(InvalidRecord)?;
+        let password = match flags {
+            HAS_PASSWORD => Some(std::str::from_utf8(password).map_err(|_| InvalidRecord)?),
+            _ if password.is_empty() => None,
+            _ => return Err(InvalidRecord),
+        };
+        let [groups, peers, denials, grants] = lengths;
+        let mut section = |length| slice(&mut rest, length).ok_or(InvalidRecord);
+        let record = Self {
+            password,
+            groups: section(groups)?,
+            peers: section(peers)?,
+            denials: section(denials)?,
+            grants: section(grants)?,
+        };
+        rest.is_empty().then_some(record).ok_or(InvalidRecord)
+    }
+
+    /// The stored password hash, with the `!` of a locked account.
+    pub fn password(&self) -> Option<&'a str> {
+        self.password
+    }
+
+    /// Whether the account is locked.
+    pub fn is_locked(&self) -> bool {
+        self.password.is_some_and(crate::password::is_locked)
+    }
+
+    /// The names of the groups, in order.
+    pub fn groups(&self) -> Groups<'a> {
+        Groups(self.groups)
+    }
+
+    /// Whether there is any backend, without reading them.
+    pub fn has_peers(&self) -> bool {
+        !self.peers.is_empty()
+    }
+
+    /// The backends, in order.
+    pub fn peers(&self) -> Peers<'a> {
+        Peers(self.peers)
+    }
+
+    /// All grants, denials first.
+    pub fn grants(&self) -> impl Iterator<Item = Result<GrantRef<'a>, InvalidRecord>> + 'a {
+        self.denials().chain(self.rights())
+    }
+
+    /// The grants that deny.
+    pub fn denials(&self) -> Grants<'a> {
+        Grants {
+            rest: self.denials,
+            deny: true,
+        }
+    }
+
+    /// The grants that allow.
+    pub fn rights(&self) -> Grants<'a> {
+        Grants {
+            rest: self.grants,
+            deny: false,
+        }
+    }
+
+    /// An owned copy, checked whole.
+    pub fn to_record(&self) -> Result<Record, InvalidRecord> {
+        let peer = |peer: PeerRef<'_>| {
+            Ok(Peer {
+                name: peer.name.to_owned(),
+                addresses: peer.addresses().collect::<Result<_, _>>()?,
+            })
+        };
+        Ok(Record {
+            password: self.password.map(str::to_owned),
+            groups: self
+                .groups()
+                .map(|group| group.map(str::to_owned))
+                .collect::<Result<_, _>>()?,
+            backends: self
+                .peers()
+                .map(|item| item.and_then(peer))
+                .collect::<Result<_, _>>()?,
+            grants: self
+                .grants()
+                .map(|item| item.and_then(|grant| grant.to_grant()))
+                .collect::<Result<_, _>>()?,
+        })
+    }
+}
+
+/// The groups of a record.
+#[derive(Clone, Debug)]
+pub struct Groups<'a>(&'a [u8]);
+
+impl<'a> Iterator for Groups<'a> {
+    type Item = Result<&'a str, InvalidRecord>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        next(&mut self.0, text)
+    }
+}
+
+/// The backends of a record.
+#[derive(Clone, Debug)]
+pub struct Peers<'a>(&'a [u8]);
+
+impl<'a> Iterator for Peers<'a> {
+    type Item = Result<PeerRef<'a>, InvalidRecord>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        next(&mut self.0, |rest| {
+            let name = text(rest)?;
+            let [count] = take(rest)?;
+            let before = *rest;
+            for _ in 0..count {
+                socket_address(rest)?;
+            }
+            Some(PeerRef {
+                name,
+                addresses: before.get(..before.len() - rest.len())?,
+            })
+        })
+    }
+}
+
+/// A backend, in place.
+#[derive(Clone, Copy, Debug)]
+pub struct PeerRef<'a> {
+    /// `host:port` as stored.
+    pub name: &'a str,
+    addresses: &'a [u8],
+}
+
+impl<'a> PeerRef<'a> {
+    /// Its addresses; none if the name could not be resolved.
+    pub fn addresses(&self) -> Addresses<'a> {
+        Addresses(self.addresses)
+    }
+}
+
+/// The addresses of a backend.
+#[derive(Clone, Debug)]
+pub struct Addresses<'a>(&'a [u8]);
+
+impl Iterator for Addresses<'_> {
+    type Item = Result<SocketAddr, InvalidRecord>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        next(&mut self.0, socket_address)
+    }
+}
+
+/// Grants of a record.
+#[derive(Clone, Debug)]
+pub struct Grants<'a> {
+    rest: &'a [u8],
+    deny: bool,
+}
+
+impl<'a> Iterator for Grants<'a> {
+    type Item = Result<GrantRef<'a>, InvalidRecord>;
+
+    #[inline]
+    fn next(&mut self) -> Option<Self::Item> {
+        let deny = self.deny;
+        next(&mut self.rest, |rest| {
+            let [bits, length] = take(rest)?;
+            let actions = Actions::from_bits(bits)?;
+            Some(GrantRef {
+                pattern: slice(rest, length.into())?,
+                deny,
+                actions,
+            })
+        })
+    }
+}
+
+/// A grant, in place. Its pattern was checked when it was encoded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct GrantRef<'a> {
+    pattern: &'a [u8],
+    /// Whether it denies.
+    pub deny: bool,
+    /// Its actions.
+    pub actions: Actions,
+}
+
+impl<'a> GrantRef<'a> {
+    /// Whether the grant speaks of this action on the repository of this name.
+    #[inline]
+    pub(crate) fn covers(&self, name: &[u8], action: Action) -> bool {
+        self.actions.contains(action) && pattern::matches(self.pattern, name)
+    }
+
+    /// The pattern as written.
+    pub fn pattern(&self) -> Result<&'a str, InvalidRecord> {
+        std::str::from_utf8(self.pattern).map_err(|_| InvalidRecord)
+    }
+
+    /// An owned, checked copy.
+    pub fn to_grant(&self) -> Result<Grant, InvalidRecord> {
+        let pattern = Pattern::parse(self.pattern()?).map_err(|_| InvalidRecord)?;
+        Ok(Grant {
+            pattern,
+            deny: self.deny,
+            actions: self.actions,
+        })
+    }
+}
+
+/// The next item of a section; after a damaged one the section is at its end.
+#[inline]
+fn next<'a, T>(
+    section: &mut &'a [u8],
+    read: impl FnOnce(&mut &'a [u8]) -> Option<T>,
+) -> Option<Result<T, InvalidRecord>> {
+    if section.is_empty() {
+        return None;
+    }
+    let item = read(section).ok_or(InvalidRecord);
+    if item.is_err() {
+        *section = &[];
+    }
+    Some(item)
+}
+
+fn text<'a>(rest: &mut &'a [u8]) -> Option<&'a str> {
+    let [length] = take(rest)?;
+    std::str::from_utf8(slice(rest, length.into())?).ok()
+}
+
+fn socket_address(rest: &mut &[u8]) -> Option<SocketAddr> {
+    let ip = match take(rest)? {
+        [4] => IpAddr::from(take::<4>(rest)?),
+        [6] => IpAddr::from(take::<16>(rest)?),
+        _ => return None,
+    };
+    Some(SocketAddr::new(ip, u16::from_le_bytes(take(rest)?)))
+}
+
+#[inline]
+fn take<const N: usize>(rest: &mut &[u8]) -> Option<[u8; N]> {
+    let (taken, after) = rest.split_first_chunk::<N>()?;
+    *rest = after;
+    Some(*taken)
+}
+
+#[inline]
+fn slice<'a>(rest: &mut &'a [u8], length: usize) -> Option<&'a [u8]> {
+    let (taken, after) = rest.split_at_checked(length)?;
+    *rest = after;
+    Some(taken)
+}

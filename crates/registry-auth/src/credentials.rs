@@ -1,0 +1,117 @@
+//! Who says who they are: the `Authorization` header.
+//!
+//! Called once a request by the nginx module. Invariant: nothing malformed becomes anonymous — it is refused with 401 —
+//! and the decoded password is wiped when its buffer is reused or dropped. Nothing here can be printed.
+
+use crate::denial::Denial;
+use crate::name::UserName;
+use base64::engine::general_purpose::STANDARD;
+use base64::Engine;
+use zeroize::Zeroize;
+
+/// Longest header value in bytes.
+pub const MAX_HEADER: usize = 4096;
+
+/// Decoded bytes of the longest header value.
+const CAPACITY: usize = MAX_HEADER / 4 * 3;
+
+/// Where credentials are decoded to. One can serve many requests: it is wiped between them.
+pub struct Buffer {
+    bytes: [u8; CAPACITY],
+    used: usize,
+}
+
+impl Buffer {
+    /// An empty buffer of 3 KiB.
+    pub const fn new() -> Self {
+        Self {
+            bytes: [0; CAPACITY],
+            used: 0,
+        }
+    }
+
+    /// Overwrites what was decoded.
+    pub fn wipe(&mut self) {
+        self.bytes.iter_mut().take(self.used).for_each(Zeroize::zeroize);
+        self.used = 0;
+    }
+}
+
+impl Default for Buffer {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Drop for Buffer {
+    fn drop(&mut self) {
+        self.wipe();
+    }
+}
+
+/// A password as sent; lives in its [`Buffer`] and is wiped with it.
+#[derive(Clone, Copy)]
+pub struct Password<'a>(&'a [u8]);
+
+impl<'a> Password<'a> {
+    /// The bytes: at least one, none of them a control character.
+    pub fn as_bytes(&self) -> &'a [u8] {
+        self.0
+    }
+}
+
+/// What a request's header says, not yet verified.
+#[derive(Clone, Copy)]
+pub enum Credentials<'a> {
+    /// No header, or `Basic Og==` (empty user and password), which podman sends for anonymous.
+    None,
+    /// A user name and a password.
+    Basic {
+        /// The name.
+        user: UserName<'a>,
+        /// The password.
+        password: Password<'a>,
+    },
+}
+
+/// Parses the value of `Authorization` (RFC 7617). Whatever is no valid Basic header is refused with 401.
+pub fn parse<'b>(header: Option<&[u8]>, buffer: &'b mut Buffer) -> Result<Credentials<'b>, Denial> {
+    buffer.wipe();
+    match header {
+        None => Ok(Credentials::None),
+        Some(header) => basic(header, buffer).ok_or_else(Denial::bad_credentials),
+    }
+}
+
+fn basic<'b>(header: &[u8], buffer: &'b mut Buffer) -> Option<Credentials<'b>> {
+    if header.len() > MAX_HEADER {
+        return None;
+    }
+    let (scheme, rest) = header.split_at_checked(b"Basic ".len())?;
+    if !scheme.eq_ignore_ascii_case(b"Basic ") {
+        return None;
+    }
+    let decoded = decode(rest.trim_ascii_start(), buffer)?;
+    if decoded == b":" {
+        return Some(Credentials::None);
+    }
+    if decoded.iter().any(u8::is_ascii_control) {
+        return None;
+    }
+    let colon = memchr::memchr(b':', decoded)?;
+    let (user, password) = (decoded.get(..colon)?, decoded.get(colon + 1..)?);
+    if password.is_empty() {
+        return None;
+    }
+    Some(Credentials::Basic {
+        user: UserName::parse(user).ok()?,
+        password: Password(password),
+    })
+}
+
+/// Decodes into the buffer, which counts as used even where decoding fails half-way.
+fn decode<'b>(base64: &[u8], buffer: &'b mut Buffer) -> Option<&'b [u8]> {
+    buffer.used = (base64.len().div_ceil(4) * 3).min(CAPACITY);
+    let length = STANDARD.decode_slice(base64, &mut buffer.bytes).ok()?;
+    buffer.bytes.get(..length)
+}

@@ -1,0 +1,206 @@
+//! A refusal that knows its consequences: status, OCI error code, log level, challenge, variable.
+//!
+//! Made by every other module, rendered by the nginx module's `response`. Invariant: each property is one exhaustive
+//! match over [`Reason`], so that a new reason cannot be forgotten anywhere. Messages never hold a secret.
+
+use std::borrow::Cow;
+use std::fmt;
+
+/// Why a request is refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reason {
+    /// No credentials where some are needed.
+    Unauthenticated,
+    /// Malformed or wrong credentials, an unknown user, a locked account.
+    BadCredentials,
+    /// Verified, but without the right; or a function that is turned off.
+    Denied,
+    /// The path or a name in it is not canonical.
+    NameInvalid,
+    /// An upload is started with a form as its body, which could smuggle `mount` and `from`.
+    FormBody,
+    /// No registry route.
+    Unsupported,
+    /// Too many failed logins of this client.
+    TooManyFailures {
+        /// Seconds until another try makes sense.
+        retry_after: u32,
+    },
+    /// The queue of passwords to be hashed is full.
+    HashingBusy,
+    /// The store cannot be reached or did not answer in time.
+    Unavailable,
+    /// A record in the store cannot be read.
+    BadRecord,
+    /// There is no backend for this user, or none that is allowed.
+    NoBackend,
+}
+
+/// How loudly a denial is logged. Named as nginx's levels.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogLevel {
+    /// Of interest to who looks for it.
+    Info,
+    /// Normal, but of interest.
+    Notice,
+    /// Somebody should look at it.
+    Warn,
+    /// Something is broken.
+    Error,
+}
+
+/// A refusal: the reason and a sentence for the client.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Denial {
+    /// Why.
+    pub reason: Reason,
+    /// What the client is told: no secret, and nothing the asker may not know.
+    pub message: Cow<'static, str>,
+}
+
+impl Denial {
+    /// A denial with a message of its own.
+    pub fn new(reason: Reason, message: impl Into<Cow<'static, str>>) -> Self {
+        Self {
+            reason,
+            message: message.into(),
+        }
+    }
+
+    /// No credentials were sent.
+    pub fn unauthenticated() -> Self {
+        Self::new(Reason::Unauthenticated, "authentication required")
+    }
+
+    /// Credentials were sent and are no good. The same words for each cause: they must not tell a wrong password from
+    /// an unknown user.
+    pub fn bad_credentials() -> Self {
+        Self::new(Reason::BadCredentials, "incorrect username or password")
+    }
+
+    /// The path or a name is not canonical.
+    pub fn name_invalid() -> Self {
+        Self::new(Reason::NameInvalid, "path or name is not canonical")
+    }
+
+    /// Not a route of a registry.
+    pub fn unsupported() -> Self {
+        Self::new(Reason::Unsupported, "not a registry route")
+    }
+
+    /// Too many failed logins; worth another try after this many seconds.
+    pub fn too_many_failures(retry_after: u32) -> Self {
+        Self::new(Reason::TooManyFailures { retry_after }, "too many failed logins")
+    }
+
+    /// The hashing queue is full.
+    pub fn hashing_busy() -> Self {
+        Self::new(Reason::HashingBusy, "too many logins at once")
+    }
+
+    /// The store is unreachable.
+    pub fn unavailable() -> Self {
+        Self::new(Reason::Unavailable, "account data is unavailable")
+    }
+
+    /// A record cannot be read.
+    pub fn bad_record() -> Self {
+        Self::new(Reason::BadRecord, "account data is unreadable")
+    }
+
+    /// No backend.
+    pub fn no_backend() -> Self {
+        Self::new(Reason::NoBackend, "no registry is assigned to this account")
+    }
+
+    /// The HTTP status.
+    pub fn status(&self) -> u16 {
+        match self.reason {
+            Reason::Unauthenticated | Reason::BadCredentials => 401,
+            Reason::Denied => 403,
+            Reason::NameInvalid | Reason::FormBody => 400,
+            Reason::Unsupported => 404,
+            Reason::TooManyFailures { .. } | Reason::HashingBusy => 429,
+            Reason::Unavailable | Reason::BadRecord | Reason::NoBackend => 503,
+        }
+    }
+
+    /// The error code of the OCI distribution-spec (section Error Codes).
+    pub fn code(&self) -> &'static str {
+        match self.reason {
+            Reason::Unauthenticated | Reason::BadCredentials => "UNAUTHORIZED",
+            Reason::Denied => "DENIED",
+            Reason::NameInvalid => "NAME_INVALID",
+            Reason::FormBody => "BLOB_UPLOAD_INVALID",
+            Reason::Unsupported => "UNSUPPORTED",
+            Reason::TooManyFailures { .. } | Reason::HashingBusy => "TOOMANYREQUESTS",
+            Reason::Unavailable | Reason::BadRecord | Reason::NoBackend => "UNAVAILABLE",
+        }
+    }
+
+    /// How it is logged. A request without credentials is how most clients begin: hardly worth a line.
+    pub fn log_level(&self) -> LogLevel {
+        match self.reason {
+            Reason::Unauthenticated | Reason::Denied => LogLevel::Info,
+            Reason::Unsupported | Reason::NameInvalid | Reason::FormBody => LogLevel::Info,
+            Reason::BadCredentials => LogLevel::Notice,
+            Reason::TooManyFailures { .. } | Reason::HashingBusy => LogLevel::Warn,
+            Reason::Unavailable | Reason::BadRecord | Reason::NoBackend => LogLevel::Error,
+        }
+    }
+
+    /// Seconds for `Retry-After`, where the answer has one.
+    pub fn retry_after(&self) -> Option<u32> {
+        match self.reason {
+            Reason::Unauthenticated | Reason::BadCredentials | Reason::Denied => None,
+            Reason::NameInvalid | Reason::FormBody | Reason::Unsupported => None,
+            Reason::TooManyFailures { retry_after } => Some(retry_after),
+            Reason::HashingBusy | Reason::Unavailable => Some(1),
+            Reason::BadRecord | Reason::NoBackend => Some(10),
+        }
+    }
+
+    /// Whether the answer carries a challenge: with 401, and only then.
+    pub fn challenges(&self) -> bool {
+        self.status() == 401
+    }
+
+    /// The value of `$registry_auth_result`.
+    pub fn result(&self) -> &'static str {
+        match self.reason {
+            Reason::Unauthenticated | Reason::BadCredentials => "unauthenticated",
+            Reason::Denied => "denied",
+            Reason::NameInvalid | Reason::FormBody | Reason::Unsupported => "invalid",
+            Reason::TooManyFailures { .. } | Reason::HashingBusy => "throttled",
+            Reason::Unavailable | Reason::BadRecord | Reason::NoBackend => "unavailable",
+        }
+    }
+
+    /// Appends the body of the answer: OCI distribution-spec error JSON, one line.
+    pub fn write_json(&self, out: &mut Vec<u8>) {
+        out.extend_from_slice(br#"{"errors":[{"code":""#);
+        out.extend_from_slice(self.code().as_bytes());
+        out.extend_from_slice(br#"","message":""#);
+        write_json_text(&self.message, out);
+        out.extend_from_slice(b"\"}]}\n");
+    }
+}
+
+impl fmt::Display for Denial {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+impl std::error::Error for Denial {}
+
+/// Appends the inside of a JSON string (RFC 8259, section 7).
+fn write_json_text(text: &str, out: &mut Vec<u8>) {
+    for &byte in text.as_bytes() {
+        match byte {
+            b'"' | b'\\' => out.extend_from_slice(&[b'\\', byte]),
+            0..=0x1f => out.extend_from_slice(format!("\\u{byte:04x}").as_bytes()),
+            _ => out.push(byte),
+        }
+    }
+}

@@ -1,0 +1,31 @@
+//! Which right does a request to a container registry need, and does its sender have it?
+//!
+//! Everything of the gate that can be decided without nginx and without Redis: no I/O, no clock, no randomness, no
+//! environment. Called by the nginx module (route, credentials, decide), by the store (codec, password) and by the
+//! command-line tool. The order of a request: [`route::parse`] → [`credentials::parse`] → [`password::verify`] (in the
+//! store) → [`policy::decide`]. Whatever cannot be understood is refused: every error here is a refusal.
+#![forbid(unsafe_code)]
+
+pub mod backend;
+pub mod challenge;
+pub mod codec;
+pub mod credentials;
+pub mod denial;
+pub mod grant;
+pub mod mount;
+pub mod name;
+pub mod password;
+pub mod pattern;
+pub mod policy;
+pub mod route;
+pub mod scope;
+pub mod subject;
+
+pub use codec::{InvalidRecord, Peer, Record, RecordRef};
+pub use credentials::Credentials;
+pub use denial::{Denial, Reason};
+pub use name::{InvalidName, RepositoryName, UserName};
+pub use policy::{Permit, Rules};
+pub use route::{Need, Request, Route};
+pub use scope::{Action, Actions, Scope};
+pub use subject::Subject;

@@ -1,0 +1,156 @@
+//! The query of an upload's start: may it keep its `mount` and `from` (end-11)?
+//!
+//! distribution reads them with Go's `FormValue`, others with other decoders. Called by `route` (classify) and by the
+//! nginx module (strip). Invariant: after [`strip`] no parameter is left that any of them could read as `mount` or
+//! `from`, and [`classify`] keeps them only in the one form that all read alike.
+
+use crate::name::RepositoryName;
+use crate::route::Mount;
+use std::borrow::Cow;
+
+/// What a parameter's key is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Key {
+    /// Exactly `mount`.
+    Mount,
+    /// Exactly `from`.
+    From,
+    /// Something that somebody may read as one of the two.
+    Suspicious,
+    /// Anything else.
+    Other,
+}
+
+/// What is to become of the `mount` and `from` in a query (without its `?`).
+pub fn classify(args: &[u8]) -> Mount<'_> {
+    let (mut mount, mut from) = (None, None);
+    for parameter in args.split(is_separator) {
+        let (key, value) = split_key(parameter);
+        let slot = match self::key(key) {
+            Key::Other => continue,
+            Key::Mount => &mut mount,
+            Key::From => &mut from,
+            Key::Suspicious => return Mount::Strip,
+        };
+        if slot.replace(value).is_some() {
+            return Mount::Strip;
+        }
+    }
+    match (mount, from) {
+        (None, None) => Mount::Absent,
+        // `;` separates for some and is an error for others, `#` ends the query for some: not read alike.
+        (Some(mount), Some(from)) if is_digest(mount) && !args.iter().any(|b| matches!(b, b';' | b'#')) => {
+            repository(from).map_or(Mount::Strip, Mount::From)
+        }
+        _ => Mount::Strip,
+    }
+}
+
+/// Appends the query without its `mount` and `from` parameters. Each goes with the separator after it, the last one
+/// with the separator before it; every other byte is kept.
+pub fn strip(args: &[u8], out: &mut Vec<u8>) {
+    let start = out.len();
+    let mut cut_at_end = false;
+    for part in args.split_inclusive(is_separator) {
+        let parameter = part
+            .strip_suffix(b"&")
+            .or_else(|| part.strip_suffix(b";"))
+            .unwrap_or(part);
+        cut_at_end = key(split_key(parameter).0) != Key::Other;
+        if cut_at_end {
+            // The separator after it goes as well; where it has none, the one before it does, below.
+            cut_at_end = parameter.len() == part.len();
+        } else {
+            out.extend_from_slice(part);
+        }
+    }
+    if cut_at_end && out.len() > start {
+        out.pop();
+    }
+}
+
+/// Whether a `Content-Type` says that the body is a form, which Go's `FormValue` would read before the query. Matched
+/// anywhere and in any case: a list of types or an odd parameter must not hide it.
+pub fn is_form(content_type: &[u8]) -> bool {
+    contains(content_type, b"x-www-form-urlencoded") || contains(content_type, b"multipart/")
+}
+
+fn contains(haystack: &[u8], needle: &[u8]) -> bool {
+    haystack
+        .windows(needle.len())
+        .any(|window| window.eq_ignore_ascii_case(needle))
+}
+
+fn is_separator(byte: &u8) -> bool {
+    matches!(byte, b'&' | b';')
+}
+
+/// The bytes before and after the first `=`.
+fn split_key(parameter: &[u8]) -> (&[u8], &[u8]) {
+    let mut parts = parameter.splitn(2, |byte| *byte == b'=');
+    (parts.next().unwrap_or_default(), parts.next().unwrap_or_default())
+}
+
+/// Judges a key. Only its letters count, in any case, so that `from[]`, `+from` and `FROM` are suspicious; and so is
+/// whatever does not decode to printable ASCII, or still holds a `%` when decoded.
+fn key(raw: &[u8]) -> Key {
+    match raw {
+        b"mount" => return Key::Mount,
+        b"from" => return Key::From,
+        _ => {}
+    }
+    let Some(decoded) = unescape(raw) else {
+        return Key::Suspicious;
+    };
+    if decoded
+        .iter()
+        .any(|byte| *byte == b'%' || !matches!(byte, b' '..=b'~'))
+    {
+        return Key::Suspicious;
+    }
+    if spells(&decoded, b"mount") || spells(&decoded, b"from") {
+        Key::Suspicious
+    } else {
+        Key::Other
+    }
+}
+
+/// Whether the letters of a text are this word.
+fn spells(text: &[u8], word: &[u8]) -> bool {
+    let letters = text.iter().filter(|byte| byte.is_ascii_alphabetic());
+    letters.map(u8::to_ascii_lowercase).eq(word.iter().copied())
+}
+
+/// Undoes percent encoding and `+` (WHATWG URL, application/x-www-form-urlencoded); `None` for a broken escape.
+fn unescape(raw: &[u8]) -> Option<Cow<'_, [u8]>> {
+    if !raw.iter().any(|byte| matches!(byte, b'%' | b'+')) {
+        return Some(Cow::Borrowed(raw));
+    }
+    let mut decoded = Vec::with_capacity(raw.len());
+    let mut bytes = raw.iter();
+    while let Some(&byte) = bytes.next() {
+        decoded.push(match byte {
+            b'%' => hex_digit(*bytes.next()?)? << 4 | hex_digit(*bytes.next()?)?,
+            b'+' => b' ',
+            _ => byte,
+        });
+    }
+    Some(Cow::Owned(decoded))
+}
+
+fn hex_digit(byte: u8) -> Option<u8> {
+    char::from(byte)
+        .to_digit(16)
+        .and_then(|digit| u8::try_from(digit).ok())
+}
+
+fn is_digest(raw: &[u8]) -> bool {
+    unescape(raw).is_some_and(|digest| crate::route::is_digest(&digest))
+}
+
+fn repository(raw: &[u8]) -> Option<RepositoryName<'_>> {
+    match unescape(raw)? {
+        Cow::Borrowed(name) => RepositoryName::parse(name).ok(),
+        Cow::Owned(name) => RepositoryName::parse_owned(String::from_utf8(name).ok()?).ok(),
+    }
+}

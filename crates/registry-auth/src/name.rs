@@ -1,0 +1,149 @@
+//! Names of repositories and users, parsed once at the border.
+//!
+//! Called by `route`, `mount`, `credentials` and the tool. Invariant: a [`RepositoryName`] matches distribution's name
+//! grammar and is at most 255 bytes, so two names are the same repository exactly if their bytes are equal.
+
+use std::borrow::Cow;
+use std::fmt;
+
+/// Longest legal repository name in bytes (distribution's `RepositoryNameTotalLengthMax`).
+pub const MAX_REPOSITORY_NAME: usize = 255;
+
+/// Longest user name in bytes that is looked up.
+pub const MAX_USER_NAME: usize = 255;
+
+/// The bytes are no legal repository or user name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct InvalidName;
+
+impl fmt::Display for InvalidName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("invalid name")
+    }
+}
+
+impl std::error::Error for InvalidName {}
+
+/// A repository name such as `alice/app`: `/`-separated segments of `[a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*`.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct RepositoryName<'a>(Cow<'a, str>);
+
+impl<'a> RepositoryName<'a> {
+    /// Parses a name as it stands in a V2 path. No decoding: a `%` is illegal.
+    pub fn parse(bytes: &'a [u8]) -> Result<Self, InvalidName> {
+        if bytes.len() > MAX_REPOSITORY_NAME || !is_repository_name(bytes) {
+            return Err(InvalidName);
+        }
+        std::str::from_utf8(bytes)
+            .map(|name| Self(Cow::Borrowed(name)))
+            .map_err(|_| InvalidName)
+    }
+
+    /// Parses a name as it stands in a V1 path, where one segment means `library/<segment>`.
+    pub fn from_v1(bytes: &'a [u8]) -> Result<Self, InvalidName> {
+        let name = Self::parse(bytes)?;
+        if bytes.contains(&b'/') {
+            return Ok(name);
+        }
+        Self::parse_owned(format!("library/{}", name.as_str()))
+    }
+
+    /// Parses a name that had to be decoded first.
+    pub fn parse_owned(name: String) -> Result<Self, InvalidName> {
+        RepositoryName::parse(name.as_bytes())?;
+        Ok(Self(Cow::Owned(name)))
+    }
+
+    /// The name, ASCII by its grammar.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// The same name, independent of the request it was parsed from.
+    pub fn into_owned(self) -> RepositoryName<'static> {
+        RepositoryName(Cow::Owned(self.0.into_owned()))
+    }
+}
+
+impl fmt::Display for RepositoryName<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// A user name as Basic credentials carry it: UTF-8, 1 to 255 bytes, without control characters, `:` or `/`.
+/// (`:` cannot occur in Basic; `/` would let a user named `a/b` own a subtree of user `a`.)
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct UserName<'a>(&'a str);
+
+impl<'a> UserName<'a> {
+    /// Parses the part before the colon of Basic credentials, or a name typed at the tool.
+    pub fn parse(bytes: &'a [u8]) -> Result<Self, InvalidName> {
+        if bytes.is_empty() || bytes.len() > MAX_USER_NAME {
+            return Err(InvalidName);
+        }
+        let name = std::str::from_utf8(bytes).map_err(|_| InvalidName)?;
+        if name.chars().any(|c| c.is_control() || matches!(c, ':' | '/')) {
+            return Err(InvalidName);
+        }
+        Ok(Self(name))
+    }
+
+    /// The name, byte for byte as it was sent.
+    pub fn as_str(&self) -> &'a str {
+        self.0
+    }
+
+    /// Whether the name is one legal segment of a repository name, and so may own `<name>/**`.
+    pub fn is_path_segment(&self) -> bool {
+        is_repository_name(self.0.as_bytes()) && !self.0.contains('/')
+    }
+}
+
+impl fmt::Display for UserName<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.0)
+    }
+}
+
+/// Where in the grammar a prefix of a name ends: the states of its automaton.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Shape {
+    /// At the start of a segment: an alphanumeric must follow.
+    Start,
+    /// After an alphanumeric: the name may end here.
+    Alnum,
+    /// After `.` or `__`: an alphanumeric must follow.
+    Separator,
+    /// After one `_`: a second one or an alphanumeric must follow.
+    Underscore,
+    /// After one or more `-`: another one or an alphanumeric must follow.
+    Dash,
+}
+
+impl Shape {
+    /// The state after one more byte; `None` if no legal name goes on like this.
+    #[inline]
+    pub(crate) fn step(self, byte: u8) -> Option<Self> {
+        match (byte, self) {
+            (b'a'..=b'z' | b'0'..=b'9', _) => Some(Self::Alnum),
+            (b'/', Self::Alnum) => Some(Self::Start),
+            (b'-', Self::Alnum | Self::Dash) => Some(Self::Dash),
+            (b'.', Self::Alnum) | (b'_', Self::Underscore) => Some(Self::Separator),
+            (b'_', Self::Alnum) => Some(Self::Underscore),
+            _ => None,
+        }
+    }
+}
+
+/// Whether the bytes are a name by grammar, whatever their number.
+fn is_repository_name(bytes: &[u8]) -> bool {
+    let mut shape = Shape::Start;
+    for &byte in bytes {
+        match shape.step(byte) {
+            Some(next) => shape = next,
+            None => return false,
+        }
+    }
+    shape == Shape::Alnum
+}

@@ -1,0 +1,244 @@
+//! The decision: may this subject do what this route needs?
+//!
+//! Called once a request by the nginx module, and by the tool's `explain`. Invariants: only [`decide`] makes a
+//! [`Permit`]; a denial wins over every right, the own namespace included; what cannot be read allows nothing.
+
+use crate::codec::{GrantRef, InvalidRecord};
+use crate::denial::{Denial, Reason};
+use crate::name::RepositoryName;
+use crate::route::{Mount, Need, Route};
+use crate::scope::{Action, Scope};
+use crate::subject::Subject;
+
+/// The rules that are configured rather than stored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rules {
+    /// Whether a user has every right on `<user>/**` (`registry_auth_own_namespace`).
+    pub own_namespace: bool,
+}
+
+/// Whose record a grant stands in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Source {
+    /// The user's own.
+    User,
+    /// A group's: its index in [`Subject::groups`], `public` being the last.
+    Group(usize),
+}
+
+/// The rule that decided.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Rule<'a> {
+    /// The request needs no right.
+    Open,
+    /// Every verified user may.
+    Verified,
+    /// The repository is in the user's own namespace.
+    Own,
+    /// A grant; where it denies, the reason of a refusal.
+    Grant {
+        /// Whose.
+        source: Source,
+        /// The grant.
+        grant: GrantRef<'a>,
+    },
+    /// Nothing allows it.
+    None,
+}
+
+/// The answer about one scope, with its rule.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use]
+pub struct Verdict<'a> {
+    /// Whether it is allowed.
+    pub allowed: bool,
+    /// Why.
+    pub rule: Rule<'a>,
+}
+
+/// What becomes of the query of an upload's start.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MountDecision {
+    /// The query goes on as it is.
+    Keep,
+    /// The query must be rewritten with [`crate::mount::strip`].
+    Strip,
+}
+
+/// Leave to pass the request on. Only [`decide`] makes one.
+#[derive(Clone, Copy, Debug)]
+#[must_use]
+pub struct Permit<'a> {
+    rule: Rule<'a>,
+    mount: MountDecision,
+    anonymous: bool,
+}
+
+impl<'a> Permit<'a> {
+    /// What becomes of `mount` and `from`.
+    pub fn mount(&self) -> MountDecision {
+        self.mount
+    }
+
+    /// The rule that allowed it.
+    pub fn rule(&self) -> &Rule<'a> {
+        &self.rule
+    }
+
+    /// The value of `$registry_auth_result`: `granted`, or `anonymous` where no user was verified.
+    pub fn result(&self) -> &'static str {
+        if self.anonymous {
+            "anonymous"
+        } else {
+            "granted"
+        }
+    }
+}
+
+/// Decides a request. A user without the right is denied (403), the anonymous is asked for credentials (401), a damaged
+/// record is 503.
+pub fn decide<'a>(subject: &Subject<'a>, route: &Route<'_>, rules: &Rules) -> Result<Permit<'a>, Denial> {
+    let rule = match &route.need {
+        Need::Nothing => Rule::Open,
+        Need::Login | Need::Catalog | Need::Images(_) => verified(subject)?,
+        Need::Repository(scope) => repository(subject, scope, rules)?,
+    };
+    let mount = mount(subject, &route.mount, rules)?;
+    Ok(Permit {
+        rule,
+        mount,
+        anonymous: subject.user.is_none(),
+    })
+}
+
+/// The verdict on one scope, for `explain`. Locked accounts are the caller's to see.
+pub fn judge<'a>(
+    subject: &Subject<'a>,
+    repository: &RepositoryName<'_>,
+    action: Action,
+    rules: &Rules,
+) -> Result<Verdict<'a>, InvalidRecord> {
+    let name = repository.as_str().as_bytes();
+    if let Some(rule) = find_denial(subject, name, action)? {
+        return Ok(Verdict { allowed: false, rule });
+    }
+    if rules.own_namespace && is_own(subject, name) {
+        return Ok(Verdict {
+            allowed: true,
+            rule: Rule::Own,
+        });
+    }
+    Ok(match find_right(subject, name, action)? {
+        Some(rule) => Verdict { allowed: true, rule },
+        None => Verdict {
+            allowed: false,
+            rule: Rule::None,
+        },
+    })
+}
+
+fn verified<'a>(subject: &Subject<'_>) -> Result<Rule<'a>, Denial> {
+    match subject.user {
+        Some(_) if subject.record.is_locked() => Err(Denial::bad_credentials()),
+        Some(_) => Ok(Rule::Verified),
+        None => Err(Denial::unauthenticated()),
+    }
+}
+
+fn repository<'a>(subject: &Subject<'a>, scope: &Scope<'_>, rules: &Rules) -> Result<Rule<'a>, Denial> {
+    if subject.user.is_some() {
+        verified(subject)?;
+    }
+    let verdict = judge(subject, &scope.repository, scope.action, rules).map_err(|_| Denial::bad_record())?;
+    match subject.user {
+        _ if verdict.allowed => Ok(verdict.rule),
+        None => Err(Denial::unauthenticated()),
+        Some(user) => {
+            let message = format!("{user} may not {} {}", scope.action, scope.repository);
+            Err(Denial::new(Reason::Denied, message))
+        }
+    }
+}
+
+fn mount(subject: &Subject<'_>, mount: &Mount<'_>, rules: &Rules) -> Result<MountDecision, Denial> {
+    let other = match mount {
+        Mount::Absent => return Ok(MountDecision::Keep),
+        Mount::Strip => return Ok(MountDecision::Strip),
+        Mount::From(other) => other,
+    };
+    let verdict = judge(subject, other, Action::Pull, rules).map_err(|_| Denial::bad_record())?;
+    Ok(if verdict.allowed {
+        MountDecision::Keep
+    } else {
+        MountDecision::Strip
+    })
+}
+
+/// Whether the name lies in the namespace of the user, whose name must be one legal segment.
+fn is_own(subject: &Subject<'_>, name: &[u8]) -> bool {
+    let Some(user) = subject.user else { return false };
+    // A legal name's first segment is legal: equality makes the user's name one, without parsing it.
+    match name.strip_prefix(user.as_str().as_bytes()) {
+        Some([b'/', _, ..]) => !user.as_str().contains('/'),
+        _ => false,
+    }
+}
+
+fn find_denial<'a>(
+    subject: &Subject<'a>,
+    name: &[u8],
+    action: Action,
+) -> Result<Option<Rule<'a>>, InvalidRecord> {
+    if let Some(grant) = find(subject.record.denials(), name, action)? {
+        return Ok(Some(Rule::Grant {
+            source: Source::User,
+            grant,
+        }));
+    }
+    for (index, group) in subject.groups.iter().enumerate() {
+        if let Some(grant) = find(group.denials(), name, action)? {
+            return Ok(Some(Rule::Grant {
+                source: Source::Group(index),
+                grant,
+            }));
+        }
+    }
+    Ok(None)
+}
+
+fn find_right<'a>(
+    subject: &Subject<'a>,
+    name: &[u8],
+    action: Action,
+) -> Result<Option<Rule<'a>>, InvalidRecord> {
+    if let Some(grant) = find(subject.record.rights(), name, action)? {
+        return Ok(Some(Rule::Grant {
+            source: Source::User,
+            grant,
+        }));
+    }
+    for (index, group) in subject.groups.iter().enumerate() {
+        if let Some(grant) = find(group.rights(), name, action)? {
+            return Ok(Some(Rule::Grant {
+                source: Source::Group(index),
+                grant,
+            }));
+        }
+    }
+    Ok(None)
+}
+
+/// The first grant that covers the scope. A damaged one before it is an error: it might have covered it.
+fn find<'a>(
+    grants: impl Iterator<Item = Result<GrantRef<'a>, InvalidRecord>>,
+    name: &[u8],
+    action: Action,
+) -> Result<Option<GrantRef<'a>>, InvalidRecord> {
+    for grant in grants {
+        let grant = grant?;
+        if grant.covers(name, action) {
+            return Ok(Some(grant));
+        }
+    }
+    Ok(None)
+}

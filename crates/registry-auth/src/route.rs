@@ -1,0 +1,192 @@
+//! Which right does a request need? The table of the registry's routes, read from method and path.
+//!
+//! Called once a request by the nginx module, before anything else; allocates only for V1 names of one segment and
+//! for mounts. Invariant: the repository in the answer is the one that the backend will read out of the raw path, or
+//! the request is refused. `tests/routes.txt` holds the table as data.
+
+mod canonical;
+mod reference;
+mod v1;
+mod v2;
+
+use crate::denial::{Denial, Reason};
+use crate::name::RepositoryName;
+use crate::scope::{Action, Scope};
+use canonical::Escape;
+
+pub(crate) use reference::is_digest;
+
+/// The request method.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Method {
+    /// GET
+    Get,
+    /// HEAD
+    Head,
+    /// POST
+    Post,
+    /// PUT
+    Put,
+    /// PATCH
+    Patch,
+    /// DELETE
+    Delete,
+    /// Any other one: on no route.
+    Other,
+}
+
+/// What of a request decides its route.
+#[derive(Clone, Copy, Debug)]
+pub struct Request<'a> {
+    /// The method.
+    pub method: Method,
+    /// The path that will be forwarded, before the first `?`, not decoded.
+    pub raw_path: &'a [u8],
+    /// The path that nginx decides on (`r->uri`): decoded and normalised.
+    pub decided_path: &'a [u8],
+    /// The query that will be forwarded, after the first `?`, not decoded. **Not** nginx's `r->args`: that ends at a
+    /// `#`, which the forwarded query does not.
+    pub args: &'a [u8],
+    /// The `Content-Type` of the request.
+    pub content_type: Option<&'a [u8]>,
+}
+
+impl<'a> Request<'a> {
+    /// Splits the target as it will be forwarded (nginx's `r->unparsed_uri`) into path and query.
+    pub fn from_target(
+        method: Method,
+        target: &'a [u8],
+        decided_path: &'a [u8],
+        content_type: Option<&'a [u8]>,
+    ) -> Self {
+        let (raw_path, args) = match memchr::memchr(b'?', target) {
+            Some(at) => target.split_at(at),
+            None => (target, &[][..]),
+        };
+        let args = args.strip_prefix(b"?").unwrap_or(args);
+        Self {
+            method,
+            raw_path,
+            decided_path,
+            args,
+            content_type,
+        }
+    }
+}
+
+/// Which routes there are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Options {
+    /// Whether `/v1/images/…` is served (`registry_auth_v1_images`).
+    pub v1_images: bool,
+    /// Whether `/v2/_catalog` is served: its answer must then be filtered.
+    pub catalog: bool,
+}
+
+/// The API a route belongs to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Api {
+    /// The OCI distribution API.
+    V2,
+    /// The API of docker-archive/docker-registry.
+    V1,
+    /// V1's `/_ping` and `/v1/_ping`.
+    Ping,
+}
+
+/// What a request needs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Need<'a> {
+    /// Nothing: open to everybody.
+    Nothing,
+    /// Any verified user.
+    Login,
+    /// Any verified user; the answer is to be filtered.
+    Catalog,
+    /// Any verified user: V1 images belong to no repository.
+    Images(Action),
+    /// A right on a repository.
+    Repository(Scope<'a>),
+}
+
+/// What becomes of the query parameters `mount` and `from` (end-11).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Mount<'a> {
+    /// There are none: the query goes on as it is.
+    Absent,
+    /// They go in any case: the query must be rewritten with [`crate::mount::strip`].
+    Strip,
+    /// They stay if the sender may pull from this repository, else they go.
+    From(RepositoryName<'a>),
+}
+
+/// A request that the table knows.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Route<'a> {
+    /// Its API.
+    pub api: Api,
+    /// The right it needs.
+    pub need: Need<'a>,
+    /// Its cross-repository mount.
+    pub mount: Mount<'a>,
+}
+
+impl<'a> Route<'a> {
+    fn new(api: Api, need: Need<'a>) -> Self {
+        Self {
+            api,
+            need,
+            mount: Mount::Absent,
+        }
+    }
+
+    /// The repository, where the route has one (`$registry_auth_repository`).
+    pub fn repository(&self) -> Option<&RepositoryName<'a>> {
+        match &self.need {
+            Need::Repository(scope) => Some(&scope.repository),
+            Need::Nothing | Need::Login | Need::Catalog | Need::Images(_) => None,
+        }
+    }
+
+    /// The action, where the route has one (`$registry_auth_action`).
+    pub fn action(&self) -> Option<Action> {
+        match &self.need {
+            Need::Repository(scope) => Some(scope.action),
+            Need::Images(action) => Some(*action),
+            Need::Nothing | Need::Login | Need::Catalog => None,
+        }
+    }
+}
+
+/// Finds the route of a request, or why it is refused: 400 for a path or name that is not canonical, 404 for what is
+/// on no row of the table, 403 for a row that is turned off.
+pub fn parse<'a>(request: &Request<'a>, options: &Options) -> Result<Route<'a>, Denial> {
+    let escape = canonical::compare(request.raw_path, request.decided_path)?;
+    let path = request.decided_path;
+    if let Some(rest) = path.strip_prefix(b"/v2") {
+        return v2::parse(request, rest, escape, options);
+    }
+    if escape == Escape::DigestColon {
+        return Err(Denial::name_invalid());
+    }
+    if path == b"/_ping" || path == b"/v1/_ping" {
+        return match request.method {
+            Method::Get => Ok(Route::new(Api::Ping, Need::Nothing)),
+            _ => Err(Denial::unsupported()),
+        };
+    }
+    match path.strip_prefix(b"/v1/") {
+        Some(rest) => v1::parse(request.method, rest, options),
+        None => Err(Denial::unsupported()),
+    }
+}
+
+/// The bytes around the last `/`; `None` if there is none.
+fn split_last(path: &[u8]) -> Option<(&[u8], &[u8])> {
+    let at = memchr::memrchr(b'/', path)?;
+    Some((path.get(..at)?, path.get(at + 1..)?))
+}
+
+fn denied(message: &'static str) -> Denial {
+    Denial::new(Reason::Denied, message)
+}

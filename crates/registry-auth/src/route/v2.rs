@@ -1,0 +1,156 @@
+//! The routes of the OCI distribution API, below `/v2`.
+//!
+//! Read from the right, as a name may hold segments such as `blobs` or `manifests`: no reference holds a `/`, so the
+//! segment before the last one alone tells the route, and there is one way only to read a path. distribution's
+//! `routeDescriptors` are anchored patterns of the same kind; where both accept, they agree on the name.
+
+use super::canonical::Escape;
+use super::reference::{self, Reference};
+use super::{denied, split_last, Api, Method, Mount, Need, Options, Request, Route};
+use crate::denial::{Denial, Reason};
+use crate::mount;
+use crate::name::RepositoryName;
+use crate::scope::{Action, Scope};
+
+/// What the segments after the name stand for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Manifest,
+    Blob,
+    NewUpload,
+    Upload,
+    Tags,
+    Referrers,
+    Extension,
+}
+
+/// Finds the route of a path without its `/v2`.
+pub(super) fn parse<'a>(
+    request: &Request<'a>,
+    rest: &'a [u8],
+    escape: Escape,
+    options: &Options,
+) -> Result<Route<'a>, Denial> {
+    let rest = match rest {
+        b"" | b"/" => return base(request.method),
+        b"/_catalog" => return catalog(request.method, options),
+        _ => rest.strip_prefix(b"/").ok_or_else(Denial::unsupported)?,
+    };
+    let (name, kind, reference) = split(rest)?;
+    if escape == Escape::DigestColon && reference != Some(Reference::Digest) {
+        return Err(Denial::name_invalid());
+    }
+    let repository = RepositoryName::parse(name).map_err(|_| Denial::name_invalid())?;
+    let action = action(kind, request.method).ok_or_else(Denial::unsupported)?;
+    let mount = match kind {
+        Kind::NewUpload => new_upload(request)?,
+        _ => Mount::Absent,
+    };
+    Ok(Route {
+        api: Api::V2,
+        need: Need::Repository(Scope { repository, action }),
+        mount,
+    })
+}
+
+fn base<'a>(method: Method) -> Result<Route<'a>, Denial> {
+    match method {
+        Method::Get | Method::Head => Ok(Route::new(Api::V2, Need::Login)),
+        _ => Err(Denial::unsupported()),
+    }
+}
+
+fn catalog<'a>(method: Method, options: &Options) -> Result<Route<'a>, Denial> {
+    match method {
+        Method::Get if options.catalog => Ok(Route::new(Api::V2, Need::Catalog)),
+        Method::Get => Err(denied("the catalog is not available")),
+        _ => Err(Denial::unsupported()),
+    }
+}
+
+/// Splits `<name>/<kind>/<reference>` from the right. The name is not yet checked, the reference is.
+fn split(path: &[u8]) -> Result<(&[u8], Kind, Option<Reference>), Denial> {
+    let (head, last) = split_last(path).ok_or_else(Denial::unsupported)?;
+    if last.is_empty() {
+        let name = head
+            .strip_suffix(b"/blobs/uploads")
+            .ok_or_else(Denial::unsupported)?;
+        return Ok((name, Kind::NewUpload, None));
+    }
+    let (name, word) = split_last(head).unwrap_or((&[], head));
+    match word {
+        b"manifests" => match reference::parse(last) {
+            Some(reference) => Ok((name, Kind::Manifest, Some(reference))),
+            None => Err(Denial::name_invalid()),
+        },
+        b"blobs" if last == b"uploads" => Err(Denial::unsupported()),
+        b"blobs" => digest(name, Kind::Blob, last),
+        b"referrers" if !is_in_extension(name) => digest(name, Kind::Referrers, last),
+        b"tags" if last == b"list" => Ok((name, Kind::Tags, None)),
+        b"uploads" => match name.strip_suffix(b"/blobs") {
+            Some(name) if reference::is_upload_id(last) => Ok((name, Kind::Upload, None)),
+            Some(_) => Err(Denial::name_invalid()),
+            None => extension(path),
+        },
+        _ => extension(path),
+    }
+}
+
+fn digest<'a>(
+    name: &'a [u8],
+    kind: Kind,
+    last: &[u8],
+) -> Result<(&'a [u8], Kind, Option<Reference>), Denial> {
+    if reference::is_digest(last) {
+        Ok((name, kind, Some(Reference::Digest)))
+    } else {
+        Err(Denial::name_invalid())
+    }
+}
+
+/// `<name>/_<ext>/…` (OCI distribution-spec, extensions): no legal segment of a name starts with `_`, so the first one
+/// that does ends the name.
+fn extension(path: &[u8]) -> Result<(&[u8], Kind, Option<Reference>), Denial> {
+    let at = memchr::memmem::find(path, b"/_").ok_or_else(Denial::unsupported)?;
+    let (Some(name), Some(rest)) = (path.get(..at), path.get(at + 1..)) else {
+        return Err(Denial::unsupported());
+    };
+    let mut segments = rest.split(|byte| *byte == b'/');
+    let named = segments
+        .next()
+        .is_some_and(|segment| segment.len() > 1 && reference::is_extension_segment(segment));
+    if named && segments.clone().next().is_some() && segments.all(reference::is_extension_segment) {
+        Ok((name, Kind::Extension, None))
+    } else {
+        Err(Denial::name_invalid())
+    }
+}
+
+/// Whether a path goes on within an extension, so that its last words are the extension's own.
+fn is_in_extension(name: &[u8]) -> bool {
+    memchr::memmem::find(name, b"/_").is_some()
+}
+
+/// The right that a method needs; `None` where the table has no such row.
+fn action(kind: Kind, method: Method) -> Option<Action> {
+    match (kind, method) {
+        (Kind::Manifest | Kind::Blob | Kind::Extension, Method::Get | Method::Head) => Some(Action::Pull),
+        (Kind::Tags | Kind::Referrers, Method::Get) => Some(Action::Pull),
+        (Kind::Manifest, Method::Put) => Some(Action::Push),
+        (Kind::NewUpload, Method::Post) => Some(Action::Push),
+        (Kind::Upload, Method::Get | Method::Patch | Method::Put | Method::Delete) => Some(Action::Push),
+        (Kind::Manifest | Kind::Blob, Method::Delete) => Some(Action::Delete),
+        _ => None,
+    }
+}
+
+/// The start of an upload: its query may ask for a mount, its body must not be a form.
+fn new_upload<'a>(request: &Request<'a>) -> Result<Mount<'a>, Denial> {
+    if request.content_type.is_some_and(mount::is_form) {
+        return Err(Denial::new(
+            Reason::FormBody,
+            "an upload must not be started with a form",
+        ));
+    }
+    Ok(mount::classify(request.args))
+}
