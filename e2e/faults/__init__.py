@@ -1,0 +1,1 @@
+"""What must hold while parts fail: Redis, backends, workers, clients. Run under load by wrk."""

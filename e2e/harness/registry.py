@@ -1,0 +1,41 @@
+"""One docker-registry (distribution 2.8) with storage of its own, on whatever port the kernel gives it."""
+
+import json
+import re
+
+from .process import Process
+
+
+class Registry:
+    """`directory` is made and takes configuration, log and storage. `address` is host:port."""
+
+    def __init__(self, directory, name, stopped=lambda: False):
+        directory.mkdir()
+        self.storage = directory / "storage"
+        configuration = directory / "registry.yml"
+        # JSON is YAML. Port 0: two stacks can't collide, and the log tells the port.
+        configuration.write_text(json.dumps({
+            "version": 0.1,
+            "log": {"level": "info", "accesslog": {"disabled": True}},
+            "storage": {"filesystem": {"rootdirectory": str(self.storage)}, "delete": {"enabled": True}},
+            "http": {"addr": "127.0.0.1:0", "secret": "of the demo", "relativeurls": False},
+        }), encoding="ascii")
+        self.process = Process(f"docker-registry of {name}", ["docker-registry", "serve", str(configuration)],
+                               directory / "registry.log")
+        try:
+            self.address = self.process.await_ready(self._listening, stopped=stopped)
+        except BaseException:
+            self.process.stop()
+            raise
+
+    def _listening(self):
+        found = re.search(r"listening on (127\.0\.0\.1:\d+)", self.process.log_text(100_000))
+        return found and found.group(1)
+
+    def repositories(self):
+        """The names of the repositories that lie on this registry's disk, with at least one pushed manifest or blob."""
+        root = self.storage / "docker" / "registry" / "v2" / "repositories"
+        return sorted(str(path.parent.relative_to(root)) for path in root.glob("**/_layers"))
+
+    def stop(self):
+        self.process.stop()
