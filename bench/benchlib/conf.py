@@ -1,0 +1,152 @@
+"""nginx.conf of each gate in each frame, and of the backend.
+
+`render` is pure text: ports, paths and limits come in by `Place`. A gate is three snippets:
+for http {}, for the upstream, and for the location; everything else is the same for all.
+"""
+
+from dataclasses import dataclass
+
+from . import people, streams
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where this nginx lives; all paths absolute, all ports on 127.0.0.1."""
+
+    root: str  # folder of its own for pid, logs, temporary files
+    port: int
+    backend: int
+    redis: int = 0
+    prefix: str = ""
+    module: str = ""
+    foreground: bool = False  # one process, for callgrind
+
+
+MODULE_GATE = """\
+    registry_auth_redis redis://127.0.0.1:{redis}/0 timeout=5s connect_timeout=5s;
+    registry_auth_prefix {prefix};
+"""
+CACHE = "    registry_auth_cache zone=bench:32m ttl=1h;\n"
+HASHING = "    registry_auth_hashing threads=1 queue=256;\n"
+
+# name -> (http, upstream, location)
+GATES = {
+    "bare": ("", "", ""),
+    "auth_basic": ("", "", "auth_basic registry; auth_basic_user_file {root}/htpasswd;"),
+    "auth_request": (AUTH_UPSTREAM := "    upstream asked {{ server 127.0.0.1:{backend}; keepalive 128; keepalive_requests 1000000000; }}\n", "", "auth_request /asked;"),
+    "ours": (MODULE_GATE, "registry_auth_backends;", "registry_auth registry;"),
+    "ours_cached": (MODULE_GATE + CACHE, "registry_auth_backends;", "registry_auth registry;"),
+    "ours_flooded": (MODULE_GATE + HASHING, "registry_auth_backends;", "registry_auth registry;"),
+}
+
+FRAME = """\
+{load}{user}worker_processes {workers};
+pid {root}/nginx.pid;
+error_log {root}/error.log error;
+{daemon}
+events {{ worker_connections 4096; }}
+http {{
+    access_log off;
+    keepalive_timeout 1h;
+    keepalive_requests 1000000000;
+    client_body_temp_path {root}/body;
+    proxy_temp_path {root}/proxy;
+    fastcgi_temp_path {root}/fastcgi;
+    scgi_temp_path {root}/scgi;
+    uwsgi_temp_path {root}/uwsgi;
+{http}    upstream registry {{
+        {upstream}
+        server 127.0.0.1:{backend};
+        keepalive 128;
+        keepalive_requests 1000000000;
+    }}
+    server {{
+        listen 127.0.0.1:{port}{ssl};
+        {certificate}
+        proxy_http_version 1.1;
+        proxy_set_header Host $http_host;
+        proxy_set_header Connection "";
+        proxy_set_header Authorization "";
+        {blobs}
+        location /v2/ {{
+            {location}
+            proxy_pass http://registry;
+        }}
+        location = /asked {{
+            internal;
+            proxy_pass http://{asked};
+            proxy_pass_request_body off;
+            proxy_set_header Content-Length "";
+            proxy_set_header Connection "";
+            proxy_set_header Authorization $http_authorization;
+        }}
+        location = /neighbour {{ proxy_pass http://neighbour; }}
+    }}
+    upstream neighbour {{
+        server 127.0.0.1:{backend};
+        keepalive 128;
+        keepalive_requests 1000000000;
+    }}
+}}
+"""
+BLOB_LINES = "client_max_body_size 0; proxy_request_buffering off; proxy_buffering off;"
+
+BACKEND = """\
+{user}worker_processes 1;
+pid {root}/nginx.pid;
+error_log {root}/error.log error;
+events {{ worker_connections 8192; }}
+http {{
+    access_log off;
+    keepalive_timeout 1h;
+    keepalive_requests 1000000000;
+    client_max_body_size 0;
+    client_body_temp_path {root}/body;
+    proxy_temp_path {root}/proxy;
+    fastcgi_temp_path {root}/fastcgi;
+    scgi_temp_path {root}/scgi;
+    uwsgi_temp_path {root}/uwsgi;
+    sendfile on;
+    default_type application/vnd.docker.distribution.manifest.v2+json;
+    server {{
+        listen 127.0.0.1:{port};
+        location / {{ return 200 "{kib}"; }}
+        location = /asked {{ return 204; }}
+        location = /v2/alice/app/blobs/{digest} {{ alias {root}/blob; }}
+        location = /v2/alice/app/blobs/uploads/3f0c9d52 {{ return 202; }}
+    }}
+}}
+"""
+
+
+def render(scenario, place, as_root):
+    """nginx.conf of a scenario's gate at a place."""
+    frame, values = scenario.frame, vars(place)
+    http, upstream, location = (part.format(**values) for part in GATES[scenario.gate])
+    tls = f"ssl_certificate {place.root}/../tls.crt; ssl_certificate_key {place.root}/../tls.key;"
+    return FRAME.format(
+        **values,
+        load=f"load_module {place.module};\n" if scenario.ours else "",
+        user="user root;\n" if as_root else "",
+        daemon="daemon off; master_process off;" if place.foreground else "daemon off;",
+        workers=frame.workers,
+        ssl=" ssl" if frame.tls else "",
+        certificate=tls if frame.tls else "",
+        blobs=BLOB_LINES if frame.blobs else "",
+        http=http,
+        upstream=upstream,
+        location=location,
+        asked="asked" if scenario.gate == "auth_request" else "registry",
+    )
+
+
+def htpasswd(scenario):
+    """The password file, for gates that read one."""
+    return people.htpasswd(scenario.users) if scenario.gate == "auth_basic" else None
+
+
+def backend(root, port, as_root):
+    """nginx.conf of the registry's stand-in: 1 KiB for a manifest, a file for a blob."""
+    return BACKEND.format(
+        root=root, port=port, user="user root;\n" if as_root else "", kib="x" * 1024, digest=streams.DIGEST
+    )

@@ -1,0 +1,97 @@
+"""Time, by paired runs: each run of a scenario lies between two of its bare neighbour.
+
+Called by report.py. The ratio of one round is run / mean(neighbours); the figure is the median
+over the rounds, which are interleaved, so that a slow minute of the machine hits all alike.
+"""
+
+import os
+import statistics
+from dataclasses import dataclass, field
+
+from . import wrk
+from .scenarios import TIME, bare
+from .stage import StageError
+
+
+@dataclass
+class Timing:
+    """Medians over the rounds; times in microseconds of wall clock or, `cpu`, of nginx's CPU."""
+
+    ratios: list = field(default_factory=list)
+    runs: list = field(default_factory=list)
+    cpu: list = field(default_factory=list)  # (nginx's own thread, its other threads) a request
+    commands: list = field(default_factory=list)  # Redis commands a request
+
+    def ratio(self):
+        return statistics.median(self.ratios) if self.ratios else None
+
+    def median(self, name):
+        return statistics.median(getattr(run, name) for run in self.runs)
+
+    def cpu_median(self, index):
+        return statistics.median(pair[index] for pair in self.cpu)
+
+
+def measure(setting, gateways, rounds, seconds, say):
+    """{scenario name: Timing} for the gateways' scenarios and their bare neighbours.
+
+    `seconds` of each run are whole ones: wrk knows no others.
+    """
+    groups = {}
+    for gateway in gateways.values():
+        if gateway.scenario.gate != "bare" and TIME in gateway.scenario.parts:
+            groups.setdefault((gateway.scenario.frame, gateway.scenario.stream), []).append(gateway)
+    timings = {name: Timing() for name in gateways}
+    for gateway in gateways.values():
+        _run(setting, gateway, 1, None)  # fill connections, caches
+    for number in range(rounds):
+        for (frame, stream), group in groups.items():
+            say(f"time, round {number + 1} of {rounds}: {frame.name}, {stream}")
+            _round(setting, gateways[bare(frame, stream).name], group, seconds, timings)
+    return timings
+
+
+def _round(setting, neighbour, group, seconds, timings):
+    before = _run(setting, neighbour, seconds, timings[neighbour.scenario.name])
+    for gateway in group:
+        run = _run(setting, gateway, seconds, timings[gateway.scenario.name])
+        after = _run(setting, neighbour, seconds, timings[neighbour.scenario.name])
+        timings[gateway.scenario.name].ratios.append(_of(gateway, run) / ((_of(gateway, before) + _of(gateway, after)) / 2))
+        before = after
+
+
+def _of(gateway, run):
+    """What is compared: requests, or bytes where bodies are large.
+
+    Pushed bytes do not show in wrk's count of what it read, so a push counts by requests.
+    """
+    return run.bytes_per_second if gateway.scenario.stream == "pull" else run.per_second
+
+
+def _run(setting, gateway, seconds, timing):
+    scenario = gateway.scenario
+    store = setting.store_of(scenario)
+    cpu, commands = _cpu(gateway), store.commands() if store else 0
+    frame, stream = scenario.frame, setting.stream(scenario.stream)
+    run = wrk.run(setting.stage, gateway.port, stream, seconds, frame.connections, frame.tls)
+    if run.refused or run.broken or not run.requests:
+        raise StageError(f"{scenario.name}: {run}\n{gateway.log()}")
+    if timing is not None:
+        timing.runs.append(run)
+        timing.cpu.append(tuple((b - a) / 1000 / run.requests for a, b in zip(cpu, _cpu(gateway))))
+        timing.commands.append((store.commands() - commands) / run.requests if store else 0)
+    return run
+
+
+def _cpu(gateway):
+    """Nanoseconds of CPU so far: (the workers' own threads, their other threads)."""
+    own = others = 0
+    for pid in gateway.workers():
+        for task in os.listdir(f"/proc/{pid}/task"):
+            with open(f"/proc/{pid}/task/{task}/schedstat", encoding="ascii") as file:
+                spent = int(file.read().split()[0])
+            if int(task) == pid:
+                own += spent
+            else:
+                others += spent
+    return own, others

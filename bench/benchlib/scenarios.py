@@ -1,0 +1,94 @@
+"""The scenarios as a table: what stands in front of the registry, and what is asked of it.
+
+A scenario is a gate (conf.py) in a frame, under a stream of requests, with a store behind.
+Its neighbour in time is the bare proxy in the same frame under the same stream, so that
+only the gate differs. To add one, add a row; one whose directives the module does not know
+yet is left out by itself, with a note.
+"""
+
+from dataclasses import dataclass
+
+TIME, INSTRUCTIONS, CALLS = "time", "instructions", "calls"
+EVERYTHING = (TIME, INSTRUCTIONS, CALLS)
+
+
+@dataclass(frozen=True)
+class Frame:
+    """What surrounds the gate; equal for a scenario and its bare neighbour."""
+
+    name: str
+    tls: bool = False
+    workers: int = 1
+    blobs: bool = False  # bodies pass unbuffered both ways
+    connections: int = 64
+
+
+PLAIN = Frame("plain")
+TLS = Frame("tls", tls=True)
+TWO_WORKERS = Frame("2 workers", workers=2)
+BLOBS = Frame("blobs", tls=True, blobs=True, connections=4)
+FRAMES = (PLAIN, TLS, TWO_WORKERS, BLOBS)
+
+
+@dataclass(frozen=True)
+class Scenario:
+    """One row of the table.
+
+    `stream` names a file of requests (streams.py); `password` is the stored form of every user of
+    the row; `users` is how many there are besides alice; `grants` how many alice holds.
+    `requests` bounds the counted requests where one costs millions of instructions.
+    """
+
+    name: str
+    title: str
+    gate: str
+    stream: str = "alice"
+    frame: Frame = PLAIN
+    password: str = "sha"
+    users: int = 0
+    grants: int = 0
+    full: bool = False  # left out by --quick
+    parts: tuple = EVERYTHING
+    requests: int = 1 << 20
+    cached: bool = False  # the warm-up has to reach each user of the stream
+
+    @property
+    def ours(self):
+        return self.gate.startswith("ours")
+
+
+def bare(frame, stream):
+    """The neighbour of every scenario in this frame under this stream."""
+    title = "bare proxy" + ("" if frame is PLAIN else f", {frame.name}")
+    return Scenario(f"bare/{frame.name}/{stream}", title, "bare", stream, frame)
+
+
+ASKS, CACHED = "ours", "ours_cached"
+
+SCENARIOS = (
+    Scenario("auth_basic", "auth_basic {SHA}, one user", "auth_basic"),
+    Scenario("auth_basic_10k", "auth_basic {SHA}, 10,000 users in the file", "auth_basic", users=10_000, full=True, requests=64),
+    Scenario("auth_request", "auth_request to another location", "auth_request"),
+    Scenario("asks", "ours, each request asks Redis", ASKS),
+    Scenario("asks_10k", "ours, asks, 10,000 users in turn", ASKS, "everyone", users=10_000, full=True),
+    Scenario("asks_1m", "ours, asks, 1 M users in Redis", ASKS, "everyone", users=1_000_000, full=True, parts=(TIME,)),
+    Scenario("asks_grants_1", "ours, asks, 1 grant", ASKS, "shared", grants=1, full=True),
+    Scenario("asks_grants_10", "ours, asks, 10 grants", ASKS, "shared", grants=10, full=True),
+    Scenario("asks_grants_1k", "ours, asks, 1,000 grants", ASKS, "shared", grants=1_000, full=True, requests=256),
+    Scenario("asks_tls", "ours, asks, TLS", ASKS, frame=TLS, full=True, parts=(TIME,)),
+    Scenario("asks_2w", "ours, asks, 2 workers", ASKS, frame=TWO_WORKERS, full=True, parts=(TIME,)),
+    Scenario("pull", "ours, asks, 16 MiB blobs pulled, TLS", ASKS, "pull", BLOBS, full=True, parts=(TIME,)),
+    Scenario("push", "ours, asks, 16 MiB blobs pushed, TLS", ASKS, "push", BLOBS, full=True, parts=(TIME,)),
+    Scenario("cached", "ours, cached", CACHED, cached=True),
+    Scenario("cached_10k", "ours, cached, 10,000 users in turn", CACHED, "everyone", users=10_000, cached=True),
+    Scenario("cached_bcrypt", "ours, cached, bcrypt-12", CACHED, password="bcrypt", cached=True),
+    Scenario("cached_argon2id", "ours, cached, argon2id", CACHED, password="argon2id", cached=True),
+    Scenario("cached_1m", "ours, cached, 1 M users in Redis", CACHED, users=1_000_000, full=True, cached=True, parts=(TIME,)),
+    Scenario("cached_grants_1", "ours, cached, 1 grant", CACHED, "shared", grants=1, full=True, cached=True),
+    Scenario("cached_grants_10", "ours, cached, 10 grants", CACHED, "shared", grants=10, full=True, cached=True),
+    Scenario("cached_grants_1k", "ours, cached, 1,000 grants", CACHED, "shared", grants=1_000, full=True, cached=True, requests=512),
+    Scenario("cached_tls", "ours, cached, TLS", CACHED, frame=TLS, full=True, cached=True, parts=(TIME,)),
+    Scenario("cached_2w", "ours, cached, 2 workers", CACHED, frame=TWO_WORKERS, full=True, cached=True, parts=(TIME,)),
+    Scenario("cached_pull", "ours, cached, 16 MiB blobs pulled, TLS", CACHED, "pull", BLOBS, full=True, cached=True, parts=(TIME,)),
+    Scenario("cached_push", "ours, cached, 16 MiB blobs pushed, TLS", CACHED, "push", BLOBS, full=True, cached=True, parts=(TIME,)),
+)
