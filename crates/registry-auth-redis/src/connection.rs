@@ -1,0 +1,391 @@
+//! One connection to Redis and its keeper: connects, watches, reconnects.
+//!
+//! Used by `lookup` (through [`Link`]) and, for a single connection, by [`crate::admin`]. Invariant: a connection is
+//! published only after Redis has answered on it, so a frozen server never counts as up.
+//!
+//! `redis::aio::ConnectionManager` is not used: it reconnects without telling, and client tracking (issue 3) has to be
+//! armed between the connect and the first use. That goes into [`open`]; the `epoch` that a cache needs is published
+//! here already.
+
+use crate::endpoint::{Address, Endpoint};
+use crate::log::{Level, Log};
+use futures_util::FutureExt;
+use redis::aio::MultiplexedConnection;
+use redis::{AsyncConnectionConfig, ErrorKind, RedisError, ServerErrorKind, Value};
+use std::future::Future;
+use std::panic::AssertUnwindSafe;
+use std::pin::Pin;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::net::{TcpStream, UnixStream};
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+use tokio::time::{self, Instant};
+
+/// First pause between attempts; doubles up to [`BACKOFF_MAX`]. With it an outage's end is noticed within 2 s.
+const BACKOFF_MIN: Duration = Duration::from_millis(50);
+const BACKOFF_MAX: Duration = Duration::from_secs(1);
+/// How often a silent connection is asked for a sign of life.
+const PING_EVERY: Duration = Duration::from_secs(1);
+/// Commands queued in front of the connection's own task (pipelines, so many jobs each).
+const BUFFER: usize = 256;
+
+/// Why there is no answer from Redis. `Display` is fit for a log: no secret, no bytes of a reply.
+#[derive(Debug)]
+pub(crate) enum Failure {
+    TimedOut,
+    Io(std::io::Error),
+    Redis(RedisError),
+    Closed,
+}
+
+impl std::fmt::Display for Failure {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::TimedOut => f.write_str("timed out"),
+            Self::Io(error) => write!(f, "{error}"),
+            Self::Redis(error) => f.write_str(&describe(error)),
+            Self::Closed => f.write_str("the server closed the connection"),
+        }
+    }
+}
+
+impl std::error::Error for Failure {}
+
+/// A Redis error without what it may quote: a parse error repeats the reply, which may be a record.
+pub(crate) fn describe(error: &RedisError) -> String {
+    match (error.kind(), error.code(), error.detail()) {
+        (ErrorKind::Parse, ..) => "the answer is not Redis' protocol".to_owned(),
+        (_, Some(code), Some(detail)) => format!("{code} {detail}"),
+        (ErrorKind::AuthenticationFailed, _, detail) => {
+            format!(
+                "the log-in was refused: {}",
+                detail.unwrap_or("wrong user or password")
+            )
+        }
+        _ => error.to_string(),
+    }
+}
+
+/// A connection and the task that drives its socket.
+type Driver = Pin<Box<dyn Future<Output = ()> + Send>>;
+
+/// Connects, logs in, and waits for a first answer, all within `limit`.
+pub(crate) async fn open(
+    endpoint: &Endpoint,
+    limit: Duration,
+) -> Result<(MultiplexedConnection, JoinHandle<()>), Failure> {
+    match time::timeout(limit, open_unbounded(endpoint)).await {
+        Ok(opened) => opened,
+        Err(_) => Err(Failure::TimedOut),
+    }
+}
+
+async fn open_unbounded(endpoint: &Endpoint) -> Result<(MultiplexedConnection, JoinHandle<()>), Failure> {
+    let (connection, driver) = handshake(endpoint).await?;
+    // Aborted when the guard drops: an attempt that is timed out must not leave its socket behind.
+    let driver = AbortOnDrop(Some(tokio::spawn(driver)));
+    let mut first = connection.clone();
+    match first.send_packed_command(&redis::cmd("PING")).await {
+        Ok(Value::ServerError(error)) if !is_alive(&error) => return Err(Failure::Redis(error.into())),
+        Ok(_) => {}
+        Err(error) => return Err(Failure::Redis(error)),
+    }
+    driver
+        .release()
+        .map(|driver| (connection, driver))
+        .ok_or(Failure::Closed)
+}
+
+async fn handshake(endpoint: &Endpoint) -> Result<(MultiplexedConnection, Driver), Failure> {
+    let login = endpoint.login();
+    // No time limits of the crate's own: each caller sets one around everything it waits for.
+    let config = AsyncConnectionConfig::new()
+        .set_response_timeout(None)
+        .set_connection_timeout(None)
+        .set_pipeline_buffer_size(BUFFER);
+    match endpoint.address() {
+        Address::Tcp { host, port } => {
+            let stream = TcpStream::connect((&**host, *port)).await.map_err(Failure::Io)?;
+            stream.set_nodelay(true).map_err(Failure::Io)?;
+            let (connection, driver) = MultiplexedConnection::new_with_config(&login, stream, config)
+                .await
+                .map_err(Failure::Redis)?;
+            Ok((connection, Box::pin(driver)))
+        }
+        Address::Unix(path) => {
+            let stream = UnixStream::connect(path).await.map_err(Failure::Io)?;
+            let (connection, driver) = MultiplexedConnection::new_with_config(&login, stream, config)
+                .await
+                .map_err(Failure::Redis)?;
+            Ok((connection, Box::pin(driver)))
+        }
+    }
+}
+
+/// Whether this answer to PING leaves the connection usable. A restricted ACL user may not PING, and a server that
+/// loads its data or lost its master says so to each command: lookups then fail one by one and recover at once.
+fn is_alive(error: &redis::ServerError) -> bool {
+    match error.kind() {
+        Some(
+            ServerErrorKind::NoPerm
+            | ServerErrorKind::BusyLoading
+            | ServerErrorKind::MasterDown
+            | ServerErrorKind::ClusterDown,
+        ) => true,
+        _ => matches!(error.code(), "MISCONF" | "BUSY" | "UNKILLABLE"),
+    }
+}
+
+struct AbortOnDrop(Option<JoinHandle<()>>);
+
+impl AbortOnDrop {
+    fn release(mut self) -> Option<JoinHandle<()>> {
+        self.0.take()
+    }
+}
+
+impl Drop for AbortOnDrop {
+    fn drop(&mut self) {
+        if let Some(task) = &self.0 {
+            task.abort();
+        }
+    }
+}
+
+/// A connection that Redis has answered on.
+#[derive(Clone)]
+pub(crate) struct Live {
+    pub(crate) connection: MultiplexedConnection,
+    /// Counts connections from 1: answers from different epochs must not be mixed in a cache.
+    pub(crate) epoch: u64,
+}
+
+/// The keeper's state, as lookups see it.
+pub(crate) enum State {
+    /// An attempt is under way that may well succeed: at the start, or right after a loss. Jobs wait for it.
+    Connecting,
+    Up(Live),
+    /// The last attempt failed: jobs fail at once.
+    Down,
+}
+
+/// The lookups' end of the keeper.
+#[derive(Clone)]
+pub(crate) struct Link {
+    state: watch::Receiver<State>,
+    broken: Arc<watch::Sender<u64>>,
+    answers: Arc<AtomicU64>,
+}
+
+impl Link {
+    /// The connection, waiting until `deadline` for an attempt under way; `None` when there is none.
+    pub(crate) async fn live(&self, deadline: Instant) -> Option<Live> {
+        if let Some(known) = Self::look(&self.state.borrow()) {
+            return known;
+        }
+        let mut state = self.state.clone();
+        loop {
+            if let Some(known) = Self::look(&state.borrow_and_update()) {
+                return known;
+            }
+            time::timeout_at(deadline, state.changed()).await.ok()?.ok()?;
+        }
+    }
+
+    fn look(state: &State) -> Option<Option<Live>> {
+        match state {
+            State::Up(live) => Some(Some(live.clone())),
+            State::Down => Some(None),
+            State::Connecting => None,
+        }
+    }
+
+    /// This connection timed out or talks nonsense: the keeper replaces it.
+    pub(crate) fn broken(&self, epoch: u64) {
+        self.broken.send_if_modified(|known| {
+            let newer = *known < epoch;
+            *known = epoch.max(*known);
+            newer
+        });
+    }
+
+    /// The server has just answered: no PING is needed for a while.
+    pub(crate) fn answered(&self) {
+        self.answers.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Waits until the keeper has noticed that the connection of `epoch` is gone; false at the deadline.
+    pub(crate) async fn replaced(&self, epoch: u64, deadline: Instant) -> bool {
+        let mut state = self.state.clone();
+        let gone = state.wait_for(|state| !matches!(state, State::Up(live) if live.epoch == epoch));
+        let gone = time::timeout_at(deadline, gone).await;
+        matches!(gone, Ok(Ok(_)))
+    }
+}
+
+/// When the keeper tries again.
+enum Retry {
+    AtOnce,
+    AfterPause,
+}
+
+/// The task that owns the connection.
+pub(crate) struct Keeper {
+    endpoint: Endpoint,
+    connect_timeout: Duration,
+    timeout: Duration,
+    log: Log,
+    state: watch::Sender<State>,
+    broken: watch::Receiver<u64>,
+    answers: Arc<AtomicU64>,
+    /// What was last logged as the reason of the present outage.
+    reason: Option<String>,
+}
+
+impl Keeper {
+    /// A keeper to be spawned with [`Keeper::run`], and the lookups' end of it.
+    pub(crate) fn new(
+        endpoint: Endpoint,
+        connect_timeout: Duration,
+        timeout: Duration,
+        log: Log,
+    ) -> (Self, Link) {
+        let (state, receiver) = watch::channel(State::Connecting);
+        let (broken_sender, broken) = watch::channel(0);
+        let answers = Arc::new(AtomicU64::new(0));
+        let link = Link {
+            state: receiver,
+            broken: Arc::new(broken_sender),
+            answers: Arc::clone(&answers),
+        };
+        let keeper = Self {
+            endpoint,
+            connect_timeout,
+            timeout,
+            log,
+            state,
+            broken,
+            answers,
+            reason: None,
+        };
+        (keeper, link)
+    }
+
+    /// Runs until it is dropped with its runtime.
+    pub(crate) async fn run(mut self) {
+        let mut backoff = BACKOFF_MIN;
+        for epoch in 1.. {
+            // The redis crate parses what a server sends: its panics must cost an attempt, not the helper.
+            let cycle = AssertUnwindSafe(self.cycle(epoch, &mut backoff))
+                .catch_unwind()
+                .await;
+            if cycle.is_err() {
+                self.state.send_replace(State::Down);
+                self.down("the connection's task panicked");
+            }
+            if !matches!(cycle, Ok(Retry::AtOnce)) {
+                time::sleep(backoff).await;
+                backoff = (backoff * 2).min(BACKOFF_MAX);
+            }
+        }
+    }
+
+    /// One connection, from the attempt to its end.
+    async fn cycle(&mut self, epoch: u64, backoff: &mut Duration) -> Retry {
+        let (connection, driver) = match open(&self.endpoint, self.connect_timeout).await {
+            Ok(opened) => opened,
+            Err(failure) => {
+                self.state.send_replace(State::Down);
+                self.down(&format!("cannot connect: {failure}"));
+                return Retry::AfterPause;
+            }
+        };
+        let since = Instant::now();
+        self.up(Live {
+            connection: connection.clone(),
+            epoch,
+        });
+        let why = self.watch(connection, AbortOnDrop(Some(driver)), epoch).await;
+        let lasted = since.elapsed() >= BACKOFF_MAX;
+        if lasted {
+            *backoff = BACKOFF_MIN;
+        }
+        // A server that drops each connection at once is not hammered, and jobs do not wait for it.
+        let hopeful = *backoff == BACKOFF_MIN;
+        self.state
+            .send_replace(if hopeful { State::Connecting } else { State::Down });
+        self.down(&format!("connection lost: {why}"));
+        if lasted {
+            Retry::AtOnce
+        } else {
+            Retry::AfterPause
+        }
+    }
+
+    fn up(&mut self, live: Live) {
+        if self.reason.take().is_some() {
+            self.log
+                .write(Level::Notice, &format!("{} is reachable again", self.endpoint));
+        } else {
+            self.log
+                .write(Level::Info, &format!("connected to {}", self.endpoint));
+        }
+        self.state.send_replace(State::Up(live));
+    }
+
+    /// One line when an outage begins and one whenever its reason changes.
+    fn down(&mut self, reason: &str) {
+        if self.reason.as_deref() != Some(reason) {
+            self.log
+                .write(Level::Error, &format!("{}: {reason}", self.endpoint));
+            self.reason = Some(reason.to_owned());
+        }
+    }
+
+    /// Returns when the connection is of no use any more, with the reason. Dropping `driver` closes the socket for
+    /// lookups still waiting on it, too: they fail now rather than at their timeout.
+    async fn watch(
+        &mut self,
+        connection: MultiplexedConnection,
+        mut driver: AbortOnDrop,
+        epoch: u64,
+    ) -> Failure {
+        let Some(task) = driver.0.as_mut() else {
+            return Failure::Closed;
+        };
+        let mut ticks = time::interval_at(Instant::now() + PING_EVERY, PING_EVERY);
+        ticks.set_missed_tick_behavior(time::MissedTickBehavior::Delay);
+        let mut answers = self.answers.load(Ordering::Relaxed);
+        loop {
+            tokio::select! {
+                _ = &mut *task => return Failure::Closed,
+                () = reported(&mut self.broken, epoch) => return Failure::TimedOut,
+                _ = ticks.tick() => {
+                    let now = self.answers.load(Ordering::Relaxed);
+                    if now == answers {
+                        if let Err(failure) = ping(connection.clone(), self.timeout).await {
+                            return failure;
+                        }
+                    }
+                    answers = now;
+                }
+            }
+        }
+    }
+}
+
+/// Waits until a lookup reports the connection of `epoch`. (On its own so that the guard of `wait_for` is gone.)
+async fn reported(broken: &mut watch::Receiver<u64>, epoch: u64) {
+    drop(broken.wait_for(|broken| *broken >= epoch).await);
+}
+
+async fn ping(mut connection: MultiplexedConnection, limit: Duration) -> Result<(), Failure> {
+    match time::timeout(limit, connection.send_packed_command(&redis::cmd("PING"))).await {
+        Err(_) => Err(Failure::TimedOut),
+        Ok(Err(error)) => Err(Failure::Redis(error)),
+        Ok(Ok(Value::ServerError(error))) if !is_alive(&error) => Err(Failure::Redis(error.into())),
+        Ok(Ok(_)) => Ok(()),
+    }
+}

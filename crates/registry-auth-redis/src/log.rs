@@ -1,0 +1,126 @@
+//! Lines for nginx's error log. The helper must not call nginx, so it queues them; the worker drains them.
+//!
+//! Invariant: no line holds a password or a hash, and no flood of bad records can fill the memory or the log.
+
+use crate::completions::Completions;
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+/// How often the same subject (a key, an error code) may appear.
+const SILENCE: Duration = Duration::from_secs(60);
+/// Distinct subjects remembered; beyond that new ones are silent until old ones expire.
+const SUBJECTS: usize = 256;
+
+/// nginx's log levels that the store uses.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Level {
+    /// Users are refused: Redis unreachable, a bad record.
+    Error,
+    /// Something to look at soon.
+    Warn,
+    /// Back to normal after an error.
+    Notice,
+    /// Ordinary life: the first connection.
+    Info,
+}
+
+/// One line, without newline.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LogLine {
+    /// Severity.
+    pub level: Level,
+    /// Text; control characters are escaped.
+    pub message: String,
+}
+
+/// The helper's end: queues lines, some of them rate limited by subject.
+#[derive(Clone)]
+pub(crate) struct Log {
+    completions: Arc<Completions>,
+    spoken: Arc<Mutex<HashMap<String, Instant>>>,
+}
+
+impl Log {
+    pub(crate) fn new(completions: Arc<Completions>) -> Self {
+        Self {
+            completions,
+            spoken: Arc::default(),
+        }
+    }
+
+    pub(crate) fn write(&self, level: Level, message: &str) {
+        self.completions.post_log(LogLine {
+            level,
+            message: printable(message),
+        });
+    }
+
+    /// Writes unless `subject` was written about within [`SILENCE`].
+    pub(crate) fn write_once(&self, subject: &str, level: Level, message: &str) {
+        if self.may_speak(subject) {
+            self.write(level, message);
+        }
+    }
+
+    fn may_speak(&self, subject: &str) -> bool {
+        let mut spoken = self.spoken.lock().unwrap_or_else(PoisonError::into_inner);
+        if spoken.get(subject).is_some_and(|at| at.elapsed() < SILENCE) {
+            return false;
+        }
+        if spoken.len() >= SUBJECTS {
+            spoken.retain(|_, at| at.elapsed() < SILENCE);
+        }
+        if spoken.len() >= SUBJECTS {
+            return false;
+        }
+        spoken.insert(subject.to_owned(), Instant::now());
+        true
+    }
+}
+
+/// Key names come from clients and error texts from a server: neither may break or forge a line.
+fn printable(text: &str) -> String {
+    text.chars()
+        .flat_map(|c| {
+            if c.is_control() {
+                c.escape_default().collect::<Vec<_>>()
+            } else {
+                vec![c]
+            }
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Level, Log, SUBJECTS};
+    use crate::completions::Completions;
+    use std::sync::Arc;
+
+    fn lines(completions: &Completions) -> Vec<String> {
+        let mut out = Vec::new();
+        completions.drain_log(&mut out);
+        out.into_iter().map(|line| line.message).collect()
+    }
+
+    #[test]
+    fn one_line_per_subject() {
+        let completions = Arc::new(Completions::new(Box::new(|| ())));
+        let log = Log::new(Arc::clone(&completions));
+        log.write_once("P:user:a", Level::Error, "bad a");
+        log.write_once("P:user:a", Level::Error, "bad a");
+        log.write_once("P:user:b", Level::Error, "bad\r\nb");
+        assert_eq!(lines(&completions), ["bad a", "bad\\r\\nb"]);
+    }
+
+    #[test]
+    fn many_subjects_are_bounded() {
+        let completions = Arc::new(Completions::new(Box::new(|| ())));
+        let log = Log::new(Arc::clone(&completions));
+        for n in 0..10 * SUBJECTS {
+            log.write_once(&n.to_string(), Level::Error, "bad");
+        }
+        assert!(lines(&completions).len() <= SUBJECTS);
+    }
+}

@@ -1,0 +1,227 @@
+//! Replies of Redis become records. The redis crate's types end here.
+//!
+//! Used by `lookup` for the module and by [`crate::admin`] for the tool. Invariant: what cannot be read whole is an
+//! error, never a record with something missing (a grant that is skipped might have been a denial). Fields that are
+//! not known here are ignored: later versions may store more.
+
+use crate::schema::field;
+use redis::{ServerError, Value};
+use registry_auth::backend::Backend;
+use registry_auth::grant::Grant;
+use registry_auth::{Peer, Record, UserName};
+
+/// Why a reply is no record.
+#[derive(Debug, Clone)]
+pub(crate) enum Unreadable {
+    /// Redis refuses or cannot answer: says nothing about the key.
+    Refused(ServerError),
+    /// The key holds something else. The text names the field, never its value (it may be a hash).
+    Bad(&'static str),
+}
+
+impl Unreadable {
+    fn from_error(error: ServerError, wrong_type: &'static str) -> Self {
+        if error.code() == "WRONGTYPE" {
+            Self::Bad(wrong_type)
+        } else {
+            Self::Refused(error)
+        }
+    }
+}
+
+/// The reply to `HGETALL P:user:<name>` (or `P:group:<name>`); `None` when there is no such key. The backends have no
+/// addresses yet.
+pub(crate) fn from_hash(reply: Value) -> Result<Option<Record>, Unreadable> {
+    let mut record = Record::default();
+    let mut read = |name: Value, value: Value| {
+        let Value::BulkString(name) = name else {
+            return Err(Unreadable::Bad("a field name is not a string"));
+        };
+        read_field(&mut record, &name, value)
+    };
+    match reply {
+        // RESP2: name, value, name, value...
+        Value::Array(items) if items.is_empty() => return Ok(None),
+        Value::Array(items) => {
+            let mut items = items.into_iter();
+            while let (Some(name), Some(value)) = (items.next(), items.next()) {
+                read(name, value)?;
+            }
+        }
+        // RESP3.
+        Value::Map(items) if items.is_empty() => return Ok(None),
+        Value::Map(items) => items
+            .into_iter()
+            .try_for_each(|(name, value)| read(name, value))?,
+        Value::Nil => return Ok(None),
+        Value::ServerError(error) => return Err(Unreadable::from_error(error, "it is not a hash")),
+        _ => return Err(Unreadable::Bad("it is not a hash")),
+    }
+    Ok(Some(record))
+}
+
+fn read_field(record: &mut Record, name: &[u8], value: Value) -> Result<(), Unreadable> {
+    if name == field::PASSWORD.as_bytes() {
+        record.password = Some(text(value, "the password hash is not UTF-8")?);
+    } else if name == field::GROUPS.as_bytes() {
+        let groups = text(value, "field groups is not UTF-8")?;
+        record.groups = groups
+            .split_ascii_whitespace()
+            .map(group)
+            .collect::<Result<_, _>>()?;
+    } else if name == field::BACKENDS.as_bytes() {
+        let backends = text(value, "field backends is not UTF-8")?;
+        record.backends = backends
+            .split_ascii_whitespace()
+            .map(peer)
+            .collect::<Result<_, _>>()?;
+    } else if name.starts_with(field::GRANT.as_bytes()) {
+        let name =
+            std::str::from_utf8(name).map_err(|_| Unreadable::Bad("a grant's pattern is not UTF-8"))?;
+        let actions = text(value, "a grant's actions are not UTF-8")?;
+        record.grants.push(
+            Grant::parse(name, &actions)
+                .map_err(|_| Unreadable::Bad("a grant has no legal pattern or no legal actions"))?,
+        );
+    }
+    Ok(())
+}
+
+fn group(name: &str) -> Result<String, Unreadable> {
+    UserName::parse(name.as_bytes()).map_err(|_| Unreadable::Bad("a group's name is not legal"))?;
+    Ok(name.to_owned())
+}
+
+fn peer(name: &str) -> Result<Peer, Unreadable> {
+    Backend::parse(name).map_err(|_| Unreadable::Bad("a backend is not host:port"))?;
+    Ok(Peer {
+        name: name.to_owned(),
+        addresses: Vec::new(),
+    })
+}
+
+/// The reply to `LRANGE P:backends 0 -1`: a record with nothing but backends, without addresses yet.
+pub(crate) fn from_list(reply: Value) -> Result<Record, Unreadable> {
+    let items = match reply {
+        Value::Array(items) => items,
+        Value::Nil => Vec::new(),
+        Value::ServerError(error) => return Err(Unreadable::from_error(error, "it is not a list")),
+        _ => return Err(Unreadable::Bad("it is not a list")),
+    };
+    let backends = items
+        .into_iter()
+        .map(|item| peer(text(item, "a backend is not UTF-8")?.trim_ascii()))
+        .collect::<Result<_, _>>()?;
+    Ok(Record {
+        backends,
+        ..Record::default()
+    })
+}
+
+/// The reply to `HMGET P:passwords user...`: one item for each user asked for.
+pub(crate) fn from_passwords(reply: Value, users: usize) -> Result<Vec<Value>, Unreadable> {
+    match reply {
+        Value::Array(items) if items.len() == users => Ok(items),
+        Value::ServerError(error) => Err(Unreadable::from_error(error, "it is not a hash")),
+        _ => Err(Unreadable::Bad("it is not a hash")),
+    }
+}
+
+/// One item of [`from_passwords`].
+pub(crate) fn password(item: Value) -> Result<Option<String>, Unreadable> {
+    match item {
+        Value::Nil => Ok(None),
+        item => text(item, "the password hash is not UTF-8").map(Some),
+    }
+}
+
+fn text(value: Value, otherwise: &'static str) -> Result<String, Unreadable> {
+    match value {
+        Value::BulkString(bytes) => String::from_utf8(bytes).map_err(|_| Unreadable::Bad(otherwise)),
+        Value::SimpleString(text) => Ok(text),
+        // The redis crate's name for the simple string "OK".
+        Value::Okay => Ok("OK".to_owned()),
+        Value::ServerError(error) => Err(Unreadable::Refused(error)),
+        _ => Err(Unreadable::Bad(otherwise)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{from_hash, from_list, from_passwords, password, Unreadable};
+    use redis::Value;
+
+    fn bulk(text: &str) -> Value {
+        Value::BulkString(text.as_bytes().to_vec())
+    }
+
+    fn array(items: &[&str]) -> Value {
+        Value::Array(items.iter().map(|item| bulk(item)).collect())
+    }
+
+    #[test]
+    fn a_user_in_both_protocols() {
+        let fields = [
+            ("password", "{SHA}x"),
+            ("groups", "team  other"),
+            ("backends", "a:1 [::1]:2"),
+            ("grant:!secret/**", "*"),
+            ("colour", "blue"),
+        ];
+        let flat: Vec<&str> = fields.iter().flat_map(|(name, value)| [*name, *value]).collect();
+        let resp2 = from_hash(array(&flat)).unwrap().unwrap();
+        let map = fields
+            .iter()
+            .map(|(name, value)| (bulk(name), bulk(value)))
+            .collect();
+        assert_eq!(from_hash(Value::Map(map)).unwrap().unwrap(), resp2);
+        assert_eq!(resp2.password.as_deref(), Some("{SHA}x"));
+        assert_eq!(resp2.groups, ["team", "other"]);
+        let names: Vec<_> = resp2.backends.iter().map(|peer| peer.name.as_str()).collect();
+        assert_eq!(names, ["a:1", "[::1]:2"]);
+        assert!(resp2.grants[0].deny);
+    }
+
+    #[test]
+    fn no_key_is_no_user() {
+        assert!(from_hash(array(&[])).unwrap().is_none());
+        assert!(from_hash(Value::Map(Vec::new())).unwrap().is_none());
+        assert!(from_hash(Value::Nil).unwrap().is_none());
+    }
+
+    #[test]
+    fn a_malformed_field_fails_the_whole_record() {
+        for fields in [
+            ["grant:Upper/**", "pull"],
+            ["grant:a/**", "fly"],
+            ["backends", "nowhere"],
+            ["backends", "unix:/run/x.sock"],
+            ["groups", "te:am"],
+        ] {
+            assert!(
+                matches!(from_hash(array(&fields)), Err(Unreadable::Bad(_))),
+                "{fields:?}"
+            );
+        }
+        let bad = Value::Array(vec![bulk("password"), Value::BulkString(vec![0xff])]);
+        assert!(matches!(from_hash(bad), Err(Unreadable::Bad(_))));
+        assert!(matches!(from_hash(Value::Int(1)), Err(Unreadable::Bad(_))));
+    }
+
+    #[test]
+    fn defaults() {
+        let record = from_list(array(&["a:1", "b:2"])).unwrap();
+        assert_eq!(record.backends.len(), 2);
+        assert!(record.password.is_none() && record.groups.is_empty());
+        assert!(matches!(from_list(array(&["a:1", "b"])), Err(Unreadable::Bad(_))));
+        assert!(from_list(array(&[])).unwrap().backends.is_empty());
+    }
+
+    #[test]
+    fn passwords_answer_each_user() {
+        let items = from_passwords(Value::Array(vec![bulk("x"), Value::Nil]), 2).unwrap();
+        let hashes: Vec<_> = items.into_iter().map(|item| password(item).unwrap()).collect();
+        assert_eq!(hashes, [Some("x".to_owned()), None]);
+        assert!(from_passwords(Value::Array(vec![bulk("x")]), 2).is_err());
+    }
+}
