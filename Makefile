@@ -1,0 +1,132 @@
+# Building, running and testing. The targets people use: build (the default), run, test, install, bench, lint.
+#
+#   make                                            for the nginx of this machine (Debian's packages nginx, nginx-dev)
+#   make NGINX_SOURCE_DIR=... NGINX_BUILD_DIR=...   for any configured tree
+#   make VENDORED=1                                 for the nginx that the crate nginx-src carries
+
+SHELL := /bin/bash
+CARGO ?= cargo
+PYTHON ?= python3
+JOBS ?= 2
+
+MODULE := ngx_http_registry_auth_module.so
+SO := release/libngx_http_registry_auth_module.so
+OUT := build
+
+# --- what to build against -------------------------------------------------------------------------------------------
+
+ifdef VENDORED
+  # Options of nginx-src's ./configure beyond its own: what the tests and the shipped configuration use.
+  export NGINX_CONFIGURE_ARGS ?= --with-http_auth_request_module --with-http_stub_status_module --with-debug
+  OUT := build/vendored
+  TARGET := target/vendored
+  FEATURES := --features vendored
+  TREE :=
+else ifdef NGINX_SOURCE_DIR
+  NGINX_BUILD_DIR ?= $(NGINX_SOURCE_DIR)/objs
+  export NGINX_SOURCE_DIR NGINX_BUILD_DIR
+  TARGET := target
+  TREE :=
+else
+  # Debian's nginx-dev: sources as the package was configured from, without what ./configure writes.
+  DEBIAN_TREE := $(CURDIR)/build/nginx-debian
+  export NGINX_SOURCE_DIR := $(DEBIAN_TREE)
+  export NGINX_BUILD_DIR := $(DEBIAN_TREE)/objs
+  TARGET := target
+  TREE := $(DEBIAN_TREE)/objs/Makefile
+endif
+
+export CARGO_TARGET_DIR := $(CURDIR)/$(TARGET)
+
+.PHONY: build
+build: prerequisites-build $(TREE)
+	@mkdir -p $(OUT)
+	$(CARGO) build --release --locked -p ngx-http-registry-auth-module -p registry-authctl $(FEATURES)
+	install -m 644 $(TARGET)/$(SO) $(OUT)/$(MODULE).new && mv $(OUT)/$(MODULE).new $(OUT)/$(MODULE)
+	install -m 755 $(TARGET)/release/registry-authctl $(OUT)/registry-authctl.new && mv $(OUT)/registry-authctl.new $(OUT)/registry-authctl
+ifdef VENDORED
+	install -m 755 "$$(cat "$$(ls -t $(TARGET)/release/build/ngx-http-registry-auth-module-*/out/nginx-build-dir | head -1)")/nginx" $(OUT)/nginx
+endif
+
+ifdef DEBIAN_TREE
+# Configured again whenever the installed nginx changes: a module loads only into the version it was built for.
+$(TREE): $(wildcard /usr/share/nginx/src/conf_flags /usr/sbin/nginx)
+	rm -rf $(DEBIAN_TREE)
+	mkdir -p build
+	cp -r /usr/share/nginx/src $(DEBIAN_TREE)
+	cd $(DEBIAN_TREE) && . ./conf_flags && bash ./configure "$${NGX_CONF_FLAGS[@]}" >configure.log 2>&1 || { tail -20 configure.log; exit 1; }
+endif
+
+# --- what this machine needs -----------------------------------------------------------------------------------------
+
+# Each installs what its group lacks, and nothing where nothing is missing. NO_INSTALL=1 leaves the machine alone.
+.PHONY: prerequisites-%
+prerequisites-%:
+	@$(if $(NO_INSTALL),true,e2e/prerequisites.sh $*)
+
+# --- running and installing ------------------------------------------------------------------------------------------
+
+.PHONY: run
+run: build prerequisites-run
+	@exec nginx/run.sh
+
+PREFIX ?= /usr
+MODULES_DIR ?= $(PREFIX)/lib/nginx/modules
+.PHONY: install
+install:
+	install -D -m 644 $(OUT)/$(MODULE) $(DESTDIR)$(MODULES_DIR)/$(MODULE)
+	install -D -m 755 $(OUT)/registry-authctl $(DESTDIR)$(PREFIX)/bin/registry-authctl
+	install -d $(DESTDIR)/usr/share/nginx/modules-available $(DESTDIR)/etc/nginx/registry-auth
+	echo 'load_module modules/$(MODULE);' >$(DESTDIR)/usr/share/nginx/modules-available/mod-registry-auth.conf
+	install -m 644 $(wildcard nginx/*.conf) $(DESTDIR)/etc/nginx/registry-auth/
+
+# --- testing ---------------------------------------------------------------------------------------------------------
+
+# Everything that has to hold. Each part may be run by itself.
+.PHONY: test
+test: lint unit build t t-vendored e2e
+
+.PHONY: lint
+lint: prerequisites-build $(TREE)
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --locked --workspace --all-targets -- -D warnings
+	e2e/cargo-deny.sh check --hide-inclusion-graph licenses bans sources
+
+.PHONY: unit
+unit: prerequisites-test
+	$(CARGO) test --locked -p registry-auth -p registry-auth-redis -p registry-authctl
+
+# t/ on the nginx that `build` was for.
+.PHONY: t
+t: build prerequisites-test
+	TEST_NGINX_MODULE=$(CURDIR)/$(OUT)/$(MODULE) TEST_AUTHCTL=$(CURDIR)/$(OUT)/registry-authctl \
+	$(if $(VENDORED),TEST_NGINX_BINARY=$(CURDIR)/$(OUT)/nginx) prove -j$(JOBS) -It/lib t/
+
+.PHONY: t-vendored
+t-vendored: prerequisites-test
+	$(MAKE) VENDORED=1 t
+
+.PHONY: e2e
+e2e: build prerequisites-e2e
+	cd e2e && $(PYTHON) -m unittest discover -v -s . -t .
+
+# --- slow ones, by themselves ----------------------------------------------------------------------------------------
+
+.PHONY: bench
+bench: build prerequisites-bench
+	$(PYTHON) bench/run $(BENCH_ARGS)
+
+.PHONY: valgrind
+valgrind: build prerequisites-test
+	TEST_NGINX_VALGRIND=1 TEST_NGINX_MODULE=$(CURDIR)/$(OUT)/$(MODULE) TEST_AUTHCTL=$(CURDIR)/$(OUT)/registry-authctl \
+	prove -It/lib t/credentials.t t/backends.t t/denials.t t/store.t
+
+FUZZ_SECONDS ?= 600
+.PHONY: fuzz
+fuzz: prerequisites-build
+	cd fuzz && for target in route credentials record; do \
+		RUSTC_BOOTSTRAP=1 $(CARGO) fuzz run $$target -- -max_total_time=$(FUZZ_SECONDS) || exit 1; done
+
+.PHONY: clean
+clean:
+	rm -rf build target

@@ -1,0 +1,125 @@
+//! The worker's helper thread, seen from nginx's side: jobs go out in batches, answers come back by a doorbell.
+//!
+//! One store a worker, from `init_process` to `exit_process`. Only tickets cross to the helper. Jobs of one round of the event
+//! loop are handed over together, at its end: one send, and one pipeline to Redis, for all of them.
+
+use std::cell::RefCell;
+use std::sync::Arc;
+
+use registry_auth_redis::{Completion, Job, Level, Options, Outcome, Secret, Space, Store};
+
+use crate::conf::StoreOptions;
+use crate::context::Stage;
+use crate::ffi::event::{Deferred, Doorbell};
+use crate::ffi::log;
+use crate::ffi::parking::{resume, Parking};
+use crate::ffi::request::Request;
+use crate::module::RegistryAuth;
+
+/// Milliseconds that a waiting request's own timer allows beyond the lookup's limit. The helper ends each lookup within its own
+/// limits; the timer is for what must not happen, a helper that died, and keeps a shutting down worker alive. A login
+/// may have to wait for the passwords in front of it in the hashing queue, hence so long.
+const GRACE: u64 = 60_000;
+
+struct Worker {
+    store: Store,
+    batch: Vec<Job>,
+    flush: Deferred,
+    wait: u64,
+    // After the store, which rings it.
+    _bell: Doorbell,
+}
+
+thread_local! {
+    static WORKER: RefCell<Option<Worker>> = const { RefCell::new(None) };
+}
+
+/// Starts the worker's store.
+pub fn start(options: StoreOptions) -> Result<(), String> {
+    let (bell, ringer) = Doorbell::open(answers).map_err(|error| error.to_string())?;
+    let wait = u64::try_from(options.timeout.as_millis())
+        .unwrap_or(u64::MAX)
+        .saturating_add(GRACE);
+    let store = Store::start(Options {
+        endpoint: options.endpoint,
+        timeout: options.timeout,
+        connect_timeout: options.connect_timeout,
+        hashing: options.hashing,
+        wake: Box::new(move || ringer.ring()),
+    })
+    .map_err(|error| error.to_string())?;
+    let worker = Worker {
+        store,
+        batch: Vec::new(),
+        flush: Deferred::new(hand_over),
+        wait,
+        _bell: bell,
+    };
+    WORKER.set(Some(worker));
+    Ok(())
+}
+
+/// Stops it; requests that still wait are answered by nobody, for the worker is about to leave.
+pub fn stop() {
+    drop(WORKER.take());
+}
+
+/// Asks the store about a user, or about the defaults only. `None` where there is no store, or no memory.
+pub fn ask(request: &mut Request, space: &Arc<Space>, user: Option<(&str, Secret)>) -> Option<Parking> {
+    WORKER.with_borrow_mut(|worker| {
+        let worker = worker.as_mut()?;
+        let parking = Parking::new(request, worker.wait, |request| {
+            note(request, Outcome::Unavailable)
+        })?;
+        let (user, password) = match user {
+            Some((user, password)) => (Some(user.into()), password),
+            None => (None, Secret::new(b"")),
+        };
+        worker.batch.push(Job {
+            ticket: parking.ticket(),
+            space: Arc::clone(space),
+            user,
+            password,
+        });
+        worker.flush.post();
+        Some(parking)
+    })
+}
+
+/// The end of the event loop's round: what was asked in it goes to the helper.
+fn hand_over() {
+    WORKER.with_borrow_mut(|worker| {
+        if let Some(worker) = worker {
+            worker.store.submit(std::mem::take(&mut worker.batch));
+        }
+    });
+}
+
+/// The doorbell rang: requests go on. Each may ask again, so that the worker is not borrowed meanwhile.
+fn answers() {
+    let mut completions = Vec::new();
+    let mut lines = Vec::new();
+    WORKER.with_borrow(|worker| {
+        if let Some(worker) = worker {
+            worker.store.drain(&mut completions);
+            worker.store.drain_log(&mut lines);
+        }
+    });
+    for line in lines {
+        let level = match line.level {
+            Level::Error => log::Level::Error,
+            Level::Warn => log::Level::Warn,
+            Level::Notice => log::Level::Notice,
+            Level::Info => log::Level::Info,
+        };
+        log::write(level, format_args!("registry_auth: {}", line.message));
+    }
+    for Completion { ticket, outcome } in completions {
+        resume(ticket, |request| note(request, outcome));
+    }
+}
+
+/// Puts an answer where the access handler will find it.
+fn note(request: &mut Request, outcome: Outcome) {
+    request.existing_context::<RegistryAuth, _>(|_, context| context.stage = Stage::Answered(outcome));
+}

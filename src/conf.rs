@@ -1,0 +1,366 @@
+//! The configuration: what each directive means, what a location inherits, and the settings that handlers see.
+//!
+//! Read by nginx through `directives.rs`. Every wrong value is an error that names the directive and the value. Handlers see
+//! [`Settings`] only, in which nothing is left unset.
+
+use std::fs;
+use std::sync::Arc;
+use std::time::Duration;
+
+use registry_auth::backend::AllowList;
+use registry_auth::{policy, route};
+use registry_auth_redis::{Endpoint, Hashing, Secret, Space};
+
+use crate::ffi::conf::{Complete, ComplexValue, Conf, Merge};
+use crate::ffi::peer::{self, OwnServers};
+use crate::upstream::UserBackends;
+
+const DEFAULT_REDIS: &str = "redis://127.0.0.1:6379/0";
+const DEFAULT_PREFIX: &str = "docker-registry";
+/// `timeout=` and `connect_timeout=`, in milliseconds.
+const DEFAULT_TIMEOUT: u64 = 500;
+/// An hour: more is a typing error, and an unbounded wait is what a timeout is to prevent.
+const MAX_TIMEOUT: u64 = 3_600_000;
+
+/// What http{} holds once: where the accounts are.
+#[derive(Default)]
+pub struct Main {
+    endpoint: Option<Endpoint>,
+    timeout: Option<u64>,
+    connect_timeout: Option<u64>,
+    user: Option<String>,
+    password: Option<Secret>,
+    hashing: Option<Hashing>,
+    resolved: Option<StoreOptions>,
+}
+
+/// How the helper thread is to ask Redis.
+#[derive(Clone)]
+pub struct StoreOptions {
+    /// Which Redis.
+    pub endpoint: Endpoint,
+    /// Limit of one lookup.
+    pub timeout: Duration,
+    /// Limit of one attempt to connect.
+    pub connect_timeout: Duration,
+    /// The pool for slow password hashes.
+    pub hashing: Hashing,
+}
+
+impl Main {
+    /// What the directives came to; `None` before they were all read.
+    pub fn store_options(&self) -> Option<StoreOptions> {
+        self.resolved.clone()
+    }
+}
+
+impl Complete for Main {
+    fn complete(&mut self) -> Result<(), String> {
+        let refused = |error: &dyn std::fmt::Display| format!("\"registry_auth_redis\": {error}");
+        let mut endpoint = match self.endpoint.take() {
+            Some(endpoint) => endpoint,
+            None => Endpoint::parse(DEFAULT_REDIS).map_err(|error| refused(&error))?,
+        };
+        if let Some(user) = &self.user {
+            endpoint = endpoint.with_user(user);
+        }
+        if let Some(password) = self.password.take() {
+            endpoint = endpoint
+                .with_password(password)
+                .map_err(|error| format!("\"registry_auth_redis_password_file\": {error}"))?;
+        }
+        endpoint.check().map_err(|error| refused(&error))?;
+        self.resolved = Some(StoreOptions {
+            endpoint,
+            timeout: Duration::from_millis(self.timeout.unwrap_or(DEFAULT_TIMEOUT)),
+            connect_timeout: Duration::from_millis(self.connect_timeout.unwrap_or(DEFAULT_TIMEOUT)),
+            hashing: self.hashing.unwrap_or_default(),
+        });
+        Ok(())
+    }
+}
+
+/// What a location says, and what it comes to.
+#[derive(Default)]
+pub struct Location {
+    gate: Option<Gate>,
+    prefix: Option<Box<str>>,
+    salt: Option<Box<[u8]>>,
+    own_namespace: Option<bool>,
+    v1_images: Option<bool>,
+    /// What handlers go by; `None` where the gate is off.
+    pub settings: Option<Settings>,
+}
+
+#[derive(Clone, Copy)]
+enum Gate {
+    Off,
+    Realm(ComplexValue),
+}
+
+/// What applies to a request in a location where the gate is on.
+pub struct Settings {
+    /// What a challenge calls this registry.
+    pub realm: ComplexValue,
+    /// Whose accounts.
+    pub space: Arc<Space>,
+    /// Which routes there are.
+    pub routes: route::Options,
+    /// What a user may do without a grant.
+    pub rules: policy::Rules,
+}
+
+impl Merge for Location {
+    fn merge(&mut self, outer: &Self, _conf: &mut Conf<'_>) -> Result<(), String> {
+        self.gate = self.gate.or(outer.gate);
+        self.prefix = self.prefix.take().or_else(|| outer.prefix.clone());
+        self.salt = self.salt.take().or_else(|| outer.salt.clone());
+        self.own_namespace = self.own_namespace.or(outer.own_namespace);
+        self.v1_images = self.v1_images.or(outer.v1_images);
+        self.settings = match self.gate {
+            None | Some(Gate::Off) => None,
+            Some(Gate::Realm(realm)) => Some(Settings {
+                realm,
+                space: self.space(outer),
+                routes: self.routes(),
+                rules: self.rules(),
+            }),
+        };
+        Ok(())
+    }
+}
+
+impl Location {
+    /// The space, shared with the outer level's where that is the same one: requests that nginx redirects internally between
+    /// locations of one space keep what is known of them.
+    fn space(&self, outer: &Self) -> Arc<Space> {
+        let space = Space {
+            prefix: self.prefix.clone().unwrap_or_else(|| DEFAULT_PREFIX.into()),
+            salt: self.salt.clone().unwrap_or_default(),
+        };
+        match &outer.settings {
+            Some(settings) if *settings.space == space => Arc::clone(&settings.space),
+            _ => Arc::new(space),
+        }
+    }
+
+    fn routes(&self) -> route::Options {
+        // The catalogue is refused until its answer can be filtered.
+        route::Options {
+            v1_images: self.v1_images.unwrap_or(true),
+            catalog: false,
+        }
+    }
+
+    fn rules(&self) -> policy::Rules {
+        policy::Rules {
+            own_namespace: self.own_namespace.unwrap_or(true),
+        }
+    }
+}
+
+/// What an upstream{} with `registry_auth_backends` holds.
+#[derive(Default)]
+pub struct Upstream {
+    /// Where a user's backends may be; everywhere without `allow=`.
+    pub allow: AllowList,
+    /// The block's own `server` lines.
+    pub own_servers: OwnServers,
+    /// Turns for the round robin over a user's backends.
+    pub turns: crate::upstream::Turns,
+}
+
+/// `registry_auth realm | off`
+pub fn registry_auth(conf: &mut Conf<'_>, location: &mut Location) -> Result<(), String> {
+    unset("registry_auth", location.gate.is_some())?;
+    location.gate = Some(match conf.arg() {
+        b"off" => Gate::Off,
+        b"" => return Err(invalid("registry_auth", b"", "a realm or \"off\" is expected")),
+        realm => {
+            let value = conf
+                .complex_value()
+                .ok_or_else(|| invalid("registry_auth", realm, "its variables cannot be used"))?;
+            Gate::Realm(value)
+        }
+    });
+    Ok(())
+}
+
+/// `registry_auth_redis url [timeout=] [connect_timeout=]`
+pub fn redis(conf: &mut Conf<'_>, main: &mut Main) -> Result<(), String> {
+    const NAME: &str = "registry_auth_redis";
+    unset(NAME, main.endpoint.is_some())?;
+    for argument in conf.texts() {
+        if let Some(time) = argument.strip_prefix(b"timeout=") {
+            main.timeout = Some(timeout(NAME, argument, time)?);
+        } else if let Some(time) = argument.strip_prefix(b"connect_timeout=") {
+            main.connect_timeout = Some(timeout(NAME, argument, time)?);
+        } else if main.endpoint.is_none() {
+            // The URL may hold a password: the error quotes the one part that cannot.
+            let scheme = argument.split(|byte| *byte == b':').next().unwrap_or_default();
+            let url =
+                std::str::from_utf8(argument).map_err(|_| invalid(NAME, scheme, "the URL is not UTF-8"))?;
+            main.endpoint = Some(
+                Endpoint::parse(url)
+                    .map_err(|error| invalid(NAME, scheme, &format!("the URL is refused: {error}")))?,
+            );
+        } else {
+            return Err(invalid(
+                NAME,
+                without_userinfo(argument),
+                "one URL, \"timeout=\" and \"connect_timeout=\" are expected",
+            ));
+        }
+    }
+    if main.endpoint.is_none() {
+        return Err(format!("no URL in \"{NAME}\" directive"));
+    }
+    Ok(())
+}
+
+/// What follows the last `@`: a URL without what may be a password.
+fn without_userinfo(url: &[u8]) -> &[u8] {
+    url.rsplit(|byte| *byte == b'@').next().unwrap_or_default()
+}
+
+fn timeout(directive: &str, argument: &[u8], time: &[u8]) -> Result<u64, String> {
+    match Conf::milliseconds(time) {
+        Some(time) if (1..=MAX_TIMEOUT).contains(&time) => Ok(time),
+        _ => Err(invalid(directive, argument, "a time from 1ms to 1h is expected")),
+    }
+}
+
+/// `registry_auth_redis_user name`
+pub fn redis_user(conf: &mut Conf<'_>, main: &mut Main) -> Result<(), String> {
+    unset("registry_auth_redis_user", main.user.is_some())?;
+    main.user = Some(plain_text("registry_auth_redis_user", conf.arg())?.to_owned());
+    Ok(())
+}
+
+/// `registry_auth_redis_password_file path`: its first line.
+pub fn redis_password_file(conf: &mut Conf<'_>, main: &mut Main) -> Result<(), String> {
+    const NAME: &str = "registry_auth_redis_password_file";
+    unset(NAME, main.password.is_some())?;
+    let argument = conf.arg();
+    let path = conf
+        .path(argument)
+        .ok_or_else(|| invalid(NAME, argument, "out of memory"))?;
+    let text =
+        zeroize::Zeroizing::new(fs::read(path).map_err(|error| invalid(NAME, argument, &error.to_string()))?);
+    let line = text.split(|byte| *byte == b'\n').next().unwrap_or_default();
+    let line = line.strip_suffix(b"\r").unwrap_or(line);
+    if line.is_empty() {
+        return Err(invalid(NAME, argument, "its first line is empty"));
+    }
+    main.password = Some(Secret::new(line));
+    Ok(())
+}
+
+/// `registry_auth_prefix string`
+pub fn prefix(conf: &mut Conf<'_>, location: &mut Location) -> Result<(), String> {
+    unset("registry_auth_prefix", location.prefix.is_some())?;
+    location.prefix = Some(plain_text("registry_auth_prefix", conf.arg())?.into());
+    Ok(())
+}
+
+/// `registry_auth_salt string`
+pub fn salt(conf: &mut Conf<'_>, location: &mut Location) -> Result<(), String> {
+    unset("registry_auth_salt", location.salt.is_some())?;
+    location.salt = Some(conf.arg().into());
+    Ok(())
+}
+
+/// `registry_auth_own_namespace on | off`
+pub fn own_namespace(conf: &mut Conf<'_>, location: &mut Location) -> Result<(), String> {
+    flag("registry_auth_own_namespace", conf, &mut location.own_namespace)
+}
+
+/// `registry_auth_v1_images on | off`
+pub fn v1_images(conf: &mut Conf<'_>, location: &mut Location) -> Result<(), String> {
+    flag("registry_auth_v1_images", conf, &mut location.v1_images)
+}
+
+/// `registry_auth_hashing [threads=n] [queue=n]`
+pub fn hashing(conf: &mut Conf<'_>, main: &mut Main) -> Result<(), String> {
+    const NAME: &str = "registry_auth_hashing";
+    unset(NAME, main.hashing.is_some())?;
+    let mut hashing = Hashing::default();
+    for argument in conf.texts() {
+        if let Some(number) = argument.strip_prefix(b"threads=") {
+            hashing.threads = within(NAME, argument, number, 64)?;
+        } else if let Some(number) = argument.strip_prefix(b"queue=") {
+            hashing.queue = within(NAME, argument, number, 65_536)?;
+        } else {
+            return Err(invalid(NAME, argument, "\"threads=\" or \"queue=\" is expected"));
+        }
+    }
+    main.hashing = Some(hashing);
+    Ok(())
+}
+
+/// `registry_auth_backends [allow=cidr[:port] ...]`
+pub fn backends(conf: &mut Conf<'_>, upstream: &mut Upstream) -> Result<(), String> {
+    const NAME: &str = "registry_auth_backends";
+    for argument in conf.texts() {
+        let entry = argument
+            .strip_prefix(b"allow=")
+            .and_then(|entry| std::str::from_utf8(entry).ok())
+            .ok_or_else(|| invalid(NAME, argument, "\"allow=cidr[:port]\" is expected"))?;
+        upstream
+            .allow
+            .add(entry)
+            .map_err(|error| invalid(NAME, argument, &error.to_string()))?;
+    }
+    peer::attach(conf, core::marker::PhantomData::<UserBackends>)
+        .map_err(|error| format!("\"{NAME}\": {error}"))
+}
+
+fn unset(directive: &str, is_set: bool) -> Result<(), String> {
+    if is_set {
+        return Err(format!("\"{directive}\" directive is duplicate"));
+    }
+    Ok(())
+}
+
+fn invalid(directive: &str, value: &[u8], why: &str) -> String {
+    format!(
+        "invalid value \"{}\" in \"{directive}\" directive: {why}",
+        String::from_utf8_lossy(value)
+    )
+}
+
+fn flag(directive: &str, conf: &Conf<'_>, to: &mut Option<bool>) -> Result<(), String> {
+    unset(directive, to.is_some())?;
+    *to = Some(match conf.arg() {
+        value if value.eq_ignore_ascii_case(b"on") => true,
+        value if value.eq_ignore_ascii_case(b"off") => false,
+        value => return Err(invalid(directive, value, "it must be \"on\" or \"off\"")),
+    });
+    Ok(())
+}
+
+/// A name that goes into Redis keys or commands: not empty, UTF-8, no control characters.
+fn plain_text<'c>(directive: &str, value: &'c [u8]) -> Result<&'c str, String> {
+    match std::str::from_utf8(value) {
+        Ok(text) if !text.is_empty() && !text.contains(char::is_control) => Ok(text),
+        _ => Err(invalid(
+            directive,
+            value,
+            "a string without control characters is expected",
+        )),
+    }
+}
+
+fn within(directive: &str, argument: &[u8], number: &[u8], most: usize) -> Result<usize, String> {
+    std::str::from_utf8(number)
+        .ok()
+        .and_then(|number| number.parse().ok())
+        .filter(|number| (1..=most).contains(number))
+        .ok_or_else(|| {
+            invalid(
+                directive,
+                argument,
+                &format!("a number from 1 to {most} is expected"),
+            )
+        })
+}

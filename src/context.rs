@@ -1,0 +1,93 @@
+//! What is known of one request, from the access phase to the access log.
+//!
+//! It survives internal redirects. Invariant: `identity` holds a user only after that user's password was verified.
+
+use std::sync::Arc;
+
+use registry_auth::Denial;
+use registry_auth_redis::{Outcome, Space};
+
+use crate::ffi::parking::Parking;
+
+/// The module's state of one request.
+#[derive(Default)]
+pub struct Context {
+    /// What the access phase is waiting for or has got.
+    pub stage: Stage,
+    /// Who asks, and what the store said of them.
+    pub identity: Option<Identity>,
+    /// The repository that was decided on.
+    pub repository: Option<Box<str>>,
+    /// The action that was decided on.
+    pub action: Option<&'static str>,
+    /// `$registry_auth_result`; empty until decided.
+    pub result: &'static str,
+    /// `$registry_auth_cache`; empty until the store was asked.
+    pub cache: &'static str,
+    /// `$registry_auth_backend`: the backend that was last chosen.
+    pub backend: String,
+    /// The refusal that is being answered.
+    pub denial: Option<Refusal>,
+}
+
+/// Where the access phase stands.
+#[derive(Default)]
+pub enum Stage {
+    /// Nothing has been asked, or what was asked is dealt with.
+    #[default]
+    Idle,
+    /// The store was asked.
+    Waiting(#[allow(dead_code, reason = "held for its drop, which forgets the request")] Parking),
+    /// The store has answered.
+    Answered(Outcome),
+}
+
+/// What the store said.
+pub struct Identity {
+    /// Whose accounts were asked.
+    pub space: Arc<Space>,
+    /// The verified user and their encoded record; `None` where only the defaults were wanted.
+    pub user: Option<(Box<str>, Arc<[u8]>)>,
+    /// The encoded record of the default backends.
+    pub defaults: Arc<[u8]>,
+}
+
+/// A denial, and how far its answer has got.
+pub struct Refusal {
+    /// Why, and with what status.
+    pub denial: Denial,
+    /// Whether it was refused only when a backend was wanted, after the access phase.
+    pub late: bool,
+    /// The answer's body, while its headers are sent and it is not.
+    pub body: Body,
+}
+
+/// The body of our own answer.
+pub enum Body {
+    /// The headers have not come by.
+    Pending,
+    /// The headers are ours: this is to follow.
+    Ready(Vec<u8>),
+    /// It was sent.
+    Sent,
+}
+
+impl Context {
+    /// Notes a refusal.
+    pub fn refuse(&mut self, denial: Denial, late: bool) {
+        self.result = denial.result();
+        self.denial = Some(Refusal {
+            denial,
+            late,
+            body: Body::Pending,
+        });
+    }
+
+    /// The verified user.
+    pub fn user(&self) -> Option<&str> {
+        self.identity
+            .as_ref()
+            .and_then(|identity| identity.user.as_ref())
+            .map(|(name, _)| &**name)
+    }
+}

@@ -1,0 +1,119 @@
+//! The directives, in the README's order: names, contexts and arguments. What they mean is in `conf.rs`.
+
+use core::ffi::c_void;
+use core::ptr;
+
+use nginx_sys::{
+    ngx_command_t, ngx_str_t, ngx_uint_t, NGX_CONF_1MORE, NGX_CONF_ANY, NGX_CONF_TAKE1, NGX_CONF_TAKE12,
+    NGX_HTTP_LMT_CONF, NGX_HTTP_LOC_CONF, NGX_HTTP_LOC_CONF_OFFSET, NGX_HTTP_MAIN_CONF,
+    NGX_HTTP_MAIN_CONF_OFFSET, NGX_HTTP_SRV_CONF, NGX_HTTP_SRV_CONF_OFFSET, NGX_HTTP_UPS_CONF,
+};
+
+use crate::conf::{self, Location, Main, Upstream};
+use crate::ffi::bytes::terminated;
+use crate::ffi::conf::{set, Conf, Directive};
+
+const HTTP: u32 = NGX_HTTP_MAIN_CONF;
+const SERVER: u32 = NGX_HTTP_SRV_CONF;
+const LOCATION: u32 = NGX_HTTP_LOC_CONF;
+const LIMIT_EXCEPT: u32 = NGX_HTTP_LMT_CONF;
+const UPSTREAM: u32 = NGX_HTTP_UPS_CONF;
+
+/// A row of the table: a type that ties the reader's function to its slot.
+macro_rules! row {
+    ($name:literal, $flags:expr, $target:ty, $offset:expr, $read:path) => {{
+        struct Row;
+        impl Directive for Row {
+            type Target = $target;
+            fn set(conf: &mut Conf<'_>, target: &mut $target) -> Result<(), String> {
+                $read(conf, target)
+            }
+        }
+        ngx_command_t {
+            name: terminated($name),
+            type_: ($flags) as ngx_uint_t,
+            set: Some(set::<Row>),
+            conf: $offset,
+            offset: 0,
+            post: ptr::null_mut::<c_void>(),
+        }
+    }};
+}
+
+macro_rules! main_row {
+    ($name:literal, $args:expr, $read:path) => {
+        row!($name, HTTP | $args, Main, NGX_HTTP_MAIN_CONF_OFFSET, $read)
+    };
+}
+
+macro_rules! location_row {
+    ($name:literal, $contexts:expr, $args:expr, $read:path) => {
+        row!(
+            $name,
+            $contexts | $args,
+            Location,
+            NGX_HTTP_LOC_CONF_OFFSET,
+            $read
+        )
+    };
+}
+
+/// The table that nginx reads; nginx writes to none of it.
+pub static mut COMMANDS: [ngx_command_t; 11] = [
+    location_row!(
+        c"registry_auth",
+        HTTP | SERVER | LOCATION | LIMIT_EXCEPT,
+        NGX_CONF_TAKE1,
+        conf::registry_auth
+    ),
+    main_row!(c"registry_auth_redis", NGX_CONF_1MORE, conf::redis),
+    main_row!(c"registry_auth_redis_user", NGX_CONF_TAKE1, conf::redis_user),
+    main_row!(
+        c"registry_auth_redis_password_file",
+        NGX_CONF_TAKE1,
+        conf::redis_password_file
+    ),
+    location_row!(
+        c"registry_auth_prefix",
+        HTTP | SERVER | LOCATION,
+        NGX_CONF_TAKE1,
+        conf::prefix
+    ),
+    location_row!(
+        c"registry_auth_salt",
+        HTTP | SERVER | LOCATION,
+        NGX_CONF_TAKE1,
+        conf::salt
+    ),
+    location_row!(
+        c"registry_auth_own_namespace",
+        HTTP | SERVER | LOCATION,
+        NGX_CONF_TAKE1,
+        conf::own_namespace
+    ),
+    location_row!(
+        c"registry_auth_v1_images",
+        HTTP | SERVER | LOCATION,
+        NGX_CONF_TAKE1,
+        conf::v1_images
+    ),
+    main_row!(c"registry_auth_hashing", NGX_CONF_TAKE12, conf::hashing),
+    row!(
+        c"registry_auth_backends",
+        UPSTREAM | NGX_CONF_ANY,
+        Upstream,
+        NGX_HTTP_SRV_CONF_OFFSET,
+        conf::backends
+    ),
+    ngx_command_t {
+        name: ngx_str_t {
+            len: 0,
+            data: ptr::null_mut(),
+        },
+        type_: 0,
+        set: None,
+        conf: 0,
+        offset: 0,
+        post: ptr::null_mut(),
+    },
+];

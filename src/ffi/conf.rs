@@ -1,0 +1,281 @@
+//! The configuration: arguments of a directive, errors that nginx prints with file and line, complex values, and the
+//! callbacks that keep Rust values in nginx's configuration slots.
+
+use core::ffi::{c_char, c_void};
+use core::fmt;
+use core::mem::MaybeUninit;
+use core::ptr::{self, NonNull};
+use std::path::PathBuf;
+
+use nginx_sys::{
+    ngx_command_t, ngx_conf_full_name, ngx_conf_log_error, ngx_conf_t, ngx_cycle_t,
+    ngx_http_compile_complex_value, ngx_http_compile_complex_value_t, ngx_http_complex_value,
+    ngx_http_complex_value_t, ngx_int_t, ngx_parse_time, ngx_str_t, NGX_LOG_EMERG, NGX_OK,
+};
+
+use super::pool::Pool;
+use super::request::Request;
+use super::{bytes, guard::guard, shim, Module};
+
+/// `NGX_CONF_ERROR` of ngx_conf_file.h.
+const CONF_ERROR: *mut c_char = usize::MAX as *mut c_char;
+
+/// The configuration being read.
+pub struct Conf<'c>(&'c mut ngx_conf_t);
+
+impl<'c> Conf<'c> {
+    /// # Safety
+    /// `raw` must be the configuration that nginx handed to a callback which has not returned yet.
+    pub(crate) unsafe fn from_raw(raw: *mut ngx_conf_t) -> Option<Conf<'c>> {
+        // SAFETY: nginx hands out one valid, unshared pointer.
+        unsafe { raw.as_mut() }.map(Conf)
+    }
+
+    /// The configuration itself, for nginx's own functions.
+    pub(super) fn as_ptr(&mut self) -> *mut ngx_conf_t {
+        self.0
+    }
+
+    /// The pool that lives as long as this configuration.
+    pub fn pool(&self) -> Option<Pool<'c>> {
+        // SAFETY: nginx sets the pool before it calls any module.
+        unsafe { Pool::from_raw(self.0.pool) }
+    }
+
+    /// The directive's arguments, without its name.
+    pub fn args(&self) -> &'c [ngx_str_t] {
+        if self.0.args.is_null() {
+            return &[];
+        }
+        // SAFETY: `args` is an array of ngx_str_t which nginx has filled for the directive at hand.
+        unsafe { (*self.0.args).as_slice::<ngx_str_t>() }
+            .get(1..)
+            .unwrap_or_default()
+    }
+
+    /// The first argument, or nothing.
+    pub fn arg(&self) -> &'c [u8] {
+        self.texts().next().unwrap_or_default()
+    }
+
+    /// The arguments as bytes.
+    pub fn texts(&self) -> impl Iterator<Item = &'c [u8]> {
+        // SAFETY: the arguments live in the configuration's pool.
+        self.args().iter().map(|arg| unsafe { bytes::of(*arg) })
+    }
+
+    /// Prints an error with the file and line at hand; the caller then returns an error.
+    pub fn error(&mut self, message: &dyn fmt::Display) {
+        let line = message.to_string();
+        // SAFETY: the format takes a length and as many bytes.
+        unsafe {
+            ngx_conf_log_error(
+                NGX_LOG_EMERG as usize,
+                self.0,
+                0,
+                c"%*s".as_ptr().cast::<c_char>(),
+                line.len(),
+                line.as_ptr(),
+            );
+        }
+    }
+
+    /// `path` as nginx resolves it: relative to the configuration's folder.
+    pub fn path(&mut self, path: &[u8]) -> Option<PathBuf> {
+        use std::os::unix::ffi::OsStrExt;
+        // ngx_conf_full_name() wants a string with a NUL behind it.
+        let mut terminated = path.to_vec();
+        terminated.push(0);
+        let copy = self.pool()?.copy(&terminated)?;
+        let mut name = ngx_str_t {
+            len: path.len(),
+            data: copy.as_mut_ptr(),
+        };
+        // SAFETY: the cycle is set while a configuration is read; the string is ours and terminated.
+        unsafe {
+            if ngx_conf_full_name(self.0.cycle, &mut name, 1) != NGX_OK as ngx_int_t {
+                return None;
+            }
+            Some(PathBuf::from(std::ffi::OsStr::from_bytes(bytes::of(name))))
+        }
+    }
+
+    /// A time as nginx writes it (`500ms`, `2s`, `1m`), in milliseconds.
+    pub fn milliseconds(text: &[u8]) -> Option<u64> {
+        let mut line = ngx_str_t {
+            len: text.len(),
+            data: text.as_ptr().cast_mut(),
+        };
+        // SAFETY: the line is valid and only read.
+        let time = unsafe { ngx_parse_time(&mut line, 0) };
+        u64::try_from(time).ok()
+    }
+
+    /// Compiles the first argument as a string with variables.
+    pub fn complex_value(&mut self) -> Option<ComplexValue> {
+        let mut source = *self.args().first()?;
+        let mut value = MaybeUninit::<ngx_http_complex_value_t>::zeroed();
+        // SAFETY: all-zero is a valid ngx_http_compile_complex_value_t, as nginx's own ngx_memzero() of it.
+        let mut ccv = unsafe { MaybeUninit::<ngx_http_compile_complex_value_t>::zeroed().assume_init() };
+        ccv.cf = self.0;
+        ccv.value = &mut source;
+        ccv.complex_value = value.as_mut_ptr();
+        // SAFETY: the three pointers are valid for the call; what it keeps lies in the configuration's pool.
+        unsafe {
+            if ngx_http_compile_complex_value(&mut ccv) != NGX_OK as ngx_int_t {
+                return None;
+            }
+            Some(ComplexValue(value.assume_init()))
+        }
+    }
+}
+
+/// A compiled string with variables; it lives as long as the configuration that it was read from.
+#[derive(Clone, Copy)]
+pub struct ComplexValue(ngx_http_complex_value_t);
+
+impl ComplexValue {
+    /// The value for one request; `None` when memory is out.
+    pub fn evaluate<'r>(&self, request: &'r mut Request) -> Option<&'r [u8]> {
+        let mut text = ngx_str_t {
+            len: 0,
+            data: ptr::null_mut(),
+        };
+        // ngx_http_complex_value() reads its value only, yet takes it as a mutable pointer.
+        let mut value = self.0;
+        // SAFETY: request, value and result are valid; the result lies in the request's pool or in the configuration's.
+        unsafe {
+            if ngx_http_complex_value(request.as_ptr(), &mut value, &mut text) != NGX_OK as ngx_int_t {
+                return None;
+            }
+            Some(bytes::of(text))
+        }
+    }
+}
+
+/// One directive: what reads its arguments into a slot.
+pub trait Directive {
+    /// What nginx's slot holds.
+    type Target;
+
+    /// Reads the arguments; an error is printed with the directive's file and line.
+    fn set(conf: &mut Conf<'_>, target: &mut Self::Target) -> Result<(), String>;
+}
+
+/// `ngx_command_t.set` of a directive whose slot is `D::Target`.
+///
+/// # Safety
+/// For nginx alone, in a command whose `conf` selects a slot that holds a `D::Target`.
+pub unsafe extern "C" fn set<D: Directive>(
+    cf: *mut ngx_conf_t,
+    _cmd: *mut ngx_command_t,
+    slot: *mut c_void,
+) -> *mut c_char {
+    guard(CONF_ERROR, || {
+        // SAFETY: nginx's own pointers, valid during the call; the command names the slot's type.
+        let (Some(mut conf), Some(target)) = (unsafe { Conf::from_raw(cf) }, unsafe {
+            slot.cast::<D::Target>().as_mut()
+        }) else {
+            return CONF_ERROR;
+        };
+        match D::set(&mut conf, target) {
+            Ok(()) => ptr::null_mut(),
+            Err(message) => {
+                conf.error(&message);
+                CONF_ERROR
+            }
+        }
+    })
+}
+
+/// `create_main_conf`, `create_srv_conf`, `create_loc_conf`: a default value that the configuration's pool drops.
+///
+/// # Safety
+/// For nginx alone.
+pub unsafe extern "C" fn create<T: Default + 'static>(cf: *mut ngx_conf_t) -> *mut c_void {
+    guard(ptr::null_mut(), || {
+        // SAFETY: nginx's own pointer, valid during the call.
+        let made = unsafe { Conf::from_raw(cf) }.and_then(|conf| conf.pool()?.own(T::default()));
+        made.map_or(ptr::null_mut(), |slot: NonNull<T>| slot.as_ptr().cast())
+    })
+}
+
+/// What is completed once http{} has been read.
+pub trait Complete {
+    /// Fills in defaults, and refuses what does not fit together.
+    fn complete(&mut self) -> Result<(), String>;
+}
+
+/// `init_main_conf`.
+///
+/// # Safety
+/// For nginx alone, with a slot made by `create::<T>`.
+pub unsafe extern "C" fn complete<T: Complete + 'static>(
+    cf: *mut ngx_conf_t,
+    slot: *mut c_void,
+) -> *mut c_char {
+    guard(CONF_ERROR, || {
+        // SAFETY: nginx's own pointers, valid during the call.
+        let (conf, slot) = unsafe { (Conf::from_raw(cf), slot.cast::<T>().as_mut()) };
+        let (Some(mut conf), Some(slot)) = (conf, slot) else {
+            return CONF_ERROR;
+        };
+        match slot.complete() {
+            Ok(()) => ptr::null_mut(),
+            Err(message) => {
+                conf.error(&message);
+                CONF_ERROR
+            }
+        }
+    })
+}
+
+/// What a location inherits.
+pub trait Merge {
+    /// Takes from `outer` what is not set here, and resolves what handlers will see.
+    fn merge(&mut self, outer: &Self, conf: &mut Conf<'_>) -> Result<(), String>;
+}
+
+/// `merge_loc_conf`.
+///
+/// # Safety
+/// For nginx alone, with slots made by `create::<T>`.
+pub unsafe extern "C" fn merge<T: Merge + 'static>(
+    cf: *mut ngx_conf_t,
+    outer: *mut c_void,
+    inner: *mut c_void,
+) -> *mut c_char {
+    guard(CONF_ERROR, || {
+        // SAFETY: nginx's own pointers, valid during the call; outer and inner are two different slots.
+        let (conf, outer, inner) = unsafe {
+            (
+                Conf::from_raw(cf),
+                outer.cast::<T>().as_ref(),
+                inner.cast::<T>().as_mut(),
+            )
+        };
+        let (Some(mut conf), Some(outer), Some(inner)) = (conf, outer, inner) else {
+            return CONF_ERROR;
+        };
+        match inner.merge(outer, &mut conf) {
+            Ok(()) => ptr::null_mut(),
+            Err(message) => {
+                conf.error(&message);
+                CONF_ERROR
+            }
+        }
+    })
+}
+
+/// What the module keeps for http{} of a running cycle; `None` where the configuration has no http{}.
+///
+/// # Safety
+/// `cycle` must be the cycle that nginx handed to a process hook; the result must not outlive it.
+pub unsafe fn of_cycle<'c, M: Module>(cycle: *mut ngx_cycle_t) -> Option<&'c M::Main> {
+    // SAFETY: as the caller says; the slot was filled by `create::<M::Main>`.
+    unsafe {
+        shim::rga_cycle_main_conf(cycle, M::descriptor())
+            .cast::<M::Main>()
+            .as_ref()
+    }
+}

@@ -1,0 +1,151 @@
+//! nginx's event loop: a doorbell that another thread may ring, and work put off to the end of the loop's round.
+
+use core::ffi::c_void;
+use core::mem::MaybeUninit;
+use core::ptr::NonNull;
+use std::fs::File;
+use std::io::{self, Read, Write};
+use std::os::fd::{AsRawFd, FromRawFd, IntoRawFd, OwnedFd};
+
+use nginx_sys::{
+    ngx_close_connection, ngx_connection_t, ngx_cycle, ngx_event_t, ngx_get_connection,
+    ngx_handle_read_event, ngx_int_t, NGX_OK,
+};
+
+use super::{guard::guard, shim};
+
+/// An eventfd in nginx's event loop: `handler` runs on nginx's thread after another thread rang.
+pub struct Doorbell {
+    connection: NonNull<ngx_connection_t>,
+    _state: Box<DoorbellState>,
+}
+
+struct DoorbellState {
+    handler: fn(),
+    /// Our own descriptor of the same eventfd, to empty it by.
+    fd: File,
+}
+
+/// What rings a [`Doorbell`]; it may be used on any thread, and outlive the bell.
+pub struct Ringer(File);
+
+impl Ringer {
+    /// Wakes the event loop. It cannot fail in a way that matters: a full counter means that the bell rings already.
+    pub fn ring(&self) {
+        let _ = (&self.0).write_all(&1_u64.to_ne_bytes());
+    }
+}
+
+impl Doorbell {
+    /// Takes a connection of the worker's for a new eventfd.
+    ///
+    /// # Errors
+    /// No descriptor, no free connection, or the event method refused it.
+    pub fn open(handler: fn()) -> io::Result<(Doorbell, Ringer)> {
+        // SAFETY: eventfd() takes no pointers; its result is checked and owned at once.
+        let fd = unsafe {
+            let fd = libc::eventfd(0, libc::EFD_NONBLOCK | libc::EFD_CLOEXEC);
+            if fd < 0 {
+                return Err(io::Error::last_os_error());
+            }
+            OwnedFd::from_raw_fd(fd)
+        };
+        let ringer = Ringer(File::from(fd.try_clone()?));
+        let mut state = Box::new(DoorbellState {
+            handler,
+            fd: File::from(fd.try_clone()?),
+        });
+
+        // SAFETY: runs in init_process, where ngx_cycle is the worker's. The connection is ours until it is closed, and so are
+        // its two events; `state` is boxed, so that its address stays, and outlives the connection (see Drop).
+        unsafe {
+            let log = (*ngx_cycle).log;
+            let raw = ngx_get_connection(fd.as_raw_fd(), log);
+            let Some(connection) = NonNull::new(raw) else {
+                return Err(io::Error::other("no free worker_connections"));
+            };
+            let _ = fd.into_raw_fd(); // ngx_close_connection() closes it
+            let c = connection.as_ptr();
+            (*c).data = (&raw mut *state).cast::<c_void>();
+            (*c).log = log;
+            (*(*c).read).log = log;
+            (*(*c).write).log = log;
+            (*(*c).read).handler = Some(rung);
+            let bell = Doorbell {
+                connection,
+                _state: state,
+            };
+            if ngx_handle_read_event((*c).read, 0) != NGX_OK as ngx_int_t {
+                return Err(io::Error::other("the event method refused an eventfd"));
+            }
+            Ok((bell, ringer))
+        }
+    }
+}
+
+impl Drop for Doorbell {
+    fn drop(&mut self) {
+        // SAFETY: the connection is ours and open; closing it removes its events, so that `rung` is not called again.
+        unsafe { ngx_close_connection(self.connection.as_ptr()) };
+    }
+}
+
+/// The doorbell's read event.
+unsafe extern "C" fn rung(event: *mut ngx_event_t) {
+    guard((), || {
+        // SAFETY: the event is the read event of a Doorbell's connection, whose data is its state.
+        let state = unsafe {
+            let connection = (*event).data.cast::<ngx_connection_t>();
+            &*(*connection).data.cast::<DoorbellState>()
+        };
+        // An edge-triggered method reports each ring by itself: emptying the counter would be a system call for nothing (as
+        // ngx_epoll_notify_handler() also finds). A level-triggered one would report it for ever.
+        // SAFETY: reads a global that is set once, before workers start.
+        if unsafe { shim::rga_edge_triggered() } == 0 {
+            let _ = (&state.fd).read(&mut [0; 8]);
+        }
+        (state.handler)();
+    });
+}
+
+/// Work to be done once, after the events at hand and before the loop sleeps again.
+pub struct Deferred {
+    event: Box<ngx_event_t>,
+    /// What `event.data` points to.
+    _handler: Box<fn()>,
+}
+
+impl Deferred {
+    /// Names the work.
+    pub fn new(handler: fn()) -> Deferred {
+        // SAFETY: all-zero is a valid ngx_event_t, as nginx's own ngx_pcalloc() of it.
+        let mut event = Box::new(unsafe { MaybeUninit::<ngx_event_t>::zeroed().assume_init() });
+        let mut handler = Box::new(handler);
+        event.handler = Some(run_deferred);
+        event.data = (&raw mut *handler).cast::<c_void>();
+        // SAFETY: ngx_cycle is the worker's, and its log outlives it.
+        event.log = unsafe { (*ngx_cycle).log };
+        Deferred {
+            event,
+            _handler: handler,
+        }
+    }
+
+    /// Has the work done in this round; asking twice does it once.
+    pub fn post(&mut self) {
+        // SAFETY: the event is boxed and ours; Drop takes it out of the queue.
+        unsafe { shim::rga_post_event(&mut *self.event) };
+    }
+}
+
+impl Drop for Deferred {
+    fn drop(&mut self) {
+        // SAFETY: as in `post`.
+        unsafe { shim::rga_del_posted(&mut *self.event) };
+    }
+}
+
+unsafe extern "C" fn run_deferred(event: *mut ngx_event_t) {
+    // SAFETY: only `Deferred::new` sets this handler, with its own data.
+    guard((), || unsafe { (*(*event).data.cast::<fn()>())() });
+}

@@ -1,0 +1,67 @@
+//! nginx's error log. Lines are formatted only where the log's level wants them.
+
+use core::ffi::c_char;
+use core::fmt;
+
+use nginx_sys::{ngx_log_error_core, ngx_log_t, ngx_uint_t};
+
+/// nginx's levels (ngx_log.h).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(missing_docs)]
+pub enum Level {
+    Error,
+    Warn,
+    Notice,
+    Info,
+}
+
+impl Level {
+    fn number(self) -> ngx_uint_t {
+        let level = match self {
+            Level::Error => nginx_sys::NGX_LOG_ERR,
+            Level::Warn => nginx_sys::NGX_LOG_WARN,
+            Level::Notice => nginx_sys::NGX_LOG_NOTICE,
+            Level::Info => nginx_sys::NGX_LOG_INFO,
+        };
+        level as ngx_uint_t
+    }
+}
+
+/// Writes one line to the worker's own log, outside of any request.
+pub fn write(level: Level, message: fmt::Arguments<'_>) {
+    // SAFETY: ngx_cycle and its log are set before any worker runs and never freed while one does.
+    unsafe {
+        let cycle = nginx_sys::ngx_cycle;
+        if !cycle.is_null() {
+            write_to((*cycle).log, level.number(), message);
+        }
+    }
+}
+
+/// Writes one line to `log` if its level wants it.
+///
+/// # Safety
+/// `log` must be null or a valid log.
+pub(super) unsafe fn write_to(log: *mut ngx_log_t, level: ngx_uint_t, message: fmt::Arguments<'_>) {
+    // SAFETY: the caller vouches for the log.
+    unsafe {
+        if log.is_null() || (*log).log_level < level {
+            return;
+        }
+        let line = message.to_string();
+        ngx_log_error_core(
+            level,
+            log,
+            0,
+            c"%*s".as_ptr().cast::<c_char>(),
+            line.len(),
+            line.as_ptr(),
+        );
+    }
+}
+
+/// A [`Level`] on a request's log; see [`super::request::Request::log`].
+pub(super) unsafe fn write_at(log: *mut ngx_log_t, level: Level, message: fmt::Arguments<'_>) {
+    // SAFETY: the caller vouches for the log.
+    unsafe { write_to(log, level.number(), message) }
+}

@@ -1,0 +1,195 @@
+//! Requests that wait for another thread: each has a ticket, a timer, and a guard that forgets it when nginx drops the request.
+//!
+//! The guard lives in the request's own state. The timer is the wait's limit and, not being cancelable, keeps a worker that
+//! shuts down gracefully from leaving before its requests are answered. Nothing here can resume a request that nginx has freed
+//! or terminated: both take the ticket out of the table first.
+
+use core::cell::RefCell;
+use core::ffi::c_void;
+use core::mem::MaybeUninit;
+use core::ptr;
+
+use nginx_sys::{
+    ngx_event_t, ngx_http_block_reading, ngx_http_cleanup_add, ngx_http_cleanup_t, ngx_http_request_t,
+    ngx_http_run_posted_requests, ngx_http_test_reading,
+};
+
+use super::request::Request;
+use super::{guard::guard, shim};
+
+/// The place of one waiting request. Dropping it forgets the request.
+pub struct Parking(Box<Place>);
+
+struct Place {
+    event: ngx_event_t,
+    request: *mut ngx_http_request_t,
+    cleanup: *mut ngx_http_cleanup_t,
+    ticket: u64,
+    on_timeout: fn(&mut Request),
+    waiting: bool,
+}
+
+/// Tickets to places. A ticket is an index and, above it, how often that index was given out, so that a late answer for an
+/// earlier holder finds nobody.
+#[derive(Default)]
+struct Table {
+    rows: Vec<Row>,
+    free: Vec<u32>,
+}
+
+struct Row {
+    generation: u32,
+    place: *mut Place,
+}
+
+thread_local! {
+    static TABLE: RefCell<Table> = RefCell::default();
+}
+
+impl Table {
+    fn add(&mut self, place: *mut Place) -> Option<u64> {
+        let index = match self.free.pop() {
+            Some(index) => index,
+            None => {
+                self.rows.push(Row {
+                    generation: 0,
+                    place: ptr::null_mut(),
+                });
+                u32::try_from(self.rows.len() - 1).ok()?
+            }
+        };
+        let row = self.rows.get_mut(index as usize)?;
+        row.place = place;
+        Some(u64::from(row.generation) << 32 | u64::from(index))
+    }
+
+    fn remove(&mut self, ticket: u64) -> Option<*mut Place> {
+        let index = ticket as u32;
+        let row = self.rows.get_mut(index as usize)?;
+        if u64::from(row.generation) != ticket >> 32 || row.place.is_null() {
+            return None;
+        }
+        row.generation = row.generation.wrapping_add(1);
+        self.free.push(index);
+        Some(core::mem::replace(&mut row.place, ptr::null_mut()))
+    }
+}
+
+impl Parking {
+    /// Has `request` wait at most `timeout` milliseconds; the caller then returns NGX_AGAIN from its phase handler. When time is
+    /// up, `on_timeout` notes it and the request goes on. `None` when memory is out.
+    pub fn new(request: &mut Request, timeout: u64, on_timeout: fn(&mut Request)) -> Option<Parking> {
+        let r = request.as_ptr();
+        let mut place = Box::new(Place {
+            // SAFETY: all-zero is a valid ngx_event_t.
+            event: unsafe { MaybeUninit::zeroed().assume_init() },
+            request: r,
+            cleanup: ptr::null_mut(),
+            ticket: 0,
+            on_timeout,
+            waiting: false,
+        });
+        let address: *mut Place = &mut *place;
+        // SAFETY: the request is valid; the cleanup record is ours to fill; `address` stays valid until the guard is dropped,
+        // which takes timer, record and row away first.
+        unsafe {
+            let cleanup = ngx_http_cleanup_add(r, 0);
+            if cleanup.is_null() {
+                return None;
+            }
+            (*address).ticket = TABLE.with_borrow_mut(|table| table.add(address))?;
+            (*address).waiting = true;
+            (*address).cleanup = cleanup;
+            (*cleanup).handler = Some(abandoned);
+            (*cleanup).data = address.cast();
+
+            let event = &mut (*address).event;
+            event.handler = Some(timed_out);
+            event.data = address.cast();
+            event.log = (*(*r).connection).log;
+            shim::rga_add_timer(event, timeout as usize);
+
+            (*r).read_event_handler = Some(ngx_http_test_reading);
+        }
+        Some(Parking(place))
+    }
+
+    /// What [`resume`] knows the request by.
+    pub fn ticket(&self) -> u64 {
+        self.0.ticket
+    }
+}
+
+impl Place {
+    /// Takes the place out of all that could reach it.
+    fn leave(&mut self) {
+        if !core::mem::replace(&mut self.waiting, false) {
+            return;
+        }
+        TABLE.with_borrow_mut(|table| table.remove(self.ticket));
+        // SAFETY: while `waiting`, event and record are ours and the request lives.
+        unsafe {
+            shim::rga_del_timer(&mut self.event);
+            (*self.cleanup).handler = None;
+        }
+    }
+}
+
+impl Drop for Parking {
+    fn drop(&mut self) {
+        self.0.leave();
+    }
+}
+
+/// Lets the request of `ticket` go on, after `fill` has put the answer into its state (which may drop its [`Parking`]). Nothing
+/// happens where it no longer waits.
+pub fn resume(ticket: u64, fill: impl FnOnce(&mut Request)) {
+    let Some(place) = TABLE.with_borrow_mut(|table| table.rows_place(ticket)) else {
+        return;
+    };
+    // SAFETY: a place in the table is that of a request that lives and waits.
+    unsafe { go_on(place, fill) }
+}
+
+impl Table {
+    fn rows_place(&self, ticket: u64) -> Option<*mut Place> {
+        let row = self.rows.get(ticket as u32 as usize)?;
+        (u64::from(row.generation) == ticket >> 32 && !row.place.is_null()).then_some(row.place)
+    }
+}
+
+/// # Safety
+/// `place` must be that of a request that lives and waits.
+unsafe fn go_on(place: *mut Place, fill: impl FnOnce(&mut Request)) {
+    // SAFETY: as the caller says; `place` is not used after `fill`, which may free it. As nginx's own event handlers do, the
+    // connection is kept before the request runs, which may free the request.
+    unsafe {
+        let r = (*place).request;
+        (*place).leave();
+        let connection = (*r).connection;
+        (*r).read_event_handler = Some(ngx_http_block_reading);
+        if let Some(request) = Request::from_raw(r) {
+            fill(request);
+        }
+        if let Some(run) = (*r).write_event_handler {
+            run(r);
+        }
+        ngx_http_run_posted_requests(connection);
+    }
+}
+
+/// The wait's timer.
+unsafe extern "C" fn timed_out(event: *mut ngx_event_t) {
+    // SAFETY: only `Parking::new` sets this handler, with its place, and the timer goes when the place does.
+    guard((), || unsafe {
+        let place = (*event).data.cast::<Place>();
+        let on_timeout = (*place).on_timeout;
+        go_on(place, on_timeout);
+    });
+}
+
+/// The request is being freed or terminated.
+unsafe extern "C" fn abandoned(data: *mut c_void) {
+    // SAFETY: the record's handler is set only while the place is there.
+    guard((), || unsafe { (*data.cast::<Place>()).leave() });
+}

@@ -1,0 +1,335 @@
+//! A request: what the client sent, what will be forwarded, and the module's own state for it.
+
+use core::cell::{Cell, UnsafeCell};
+use core::ffi::c_void;
+use core::fmt;
+use core::ptr;
+
+use nginx_sys::{
+    ngx_buf_t, ngx_chain_t, ngx_http_request_t, ngx_module_t, ngx_pool_cleanup_add, ngx_str_t,
+    ngx_table_elt_t,
+};
+
+use super::log::{self, Level};
+use super::pool::Pool;
+use super::{bytes, guard::guard, shim, Module};
+
+/// One request, borrowed from nginx for the length of a callback.
+#[repr(transparent)]
+pub struct Request(ngx_http_request_t);
+
+/// The module's state of one request. It lies in the request's pool until that is destroyed, which is after the access log.
+#[repr(C)]
+struct Slot<C> {
+    /// The descriptor of the module it belongs to: what tells it from other modules' cleanup data.
+    owner: *mut ngx_module_t,
+    /// Whether a closure holds the value now.
+    taken: Cell<bool>,
+    value: UnsafeCell<C>,
+}
+
+impl Request {
+    /// # Safety
+    /// `raw` must be the request that nginx handed to a callback which has not returned yet, and no other `Request` of it may
+    /// be in use.
+    pub(crate) unsafe fn from_raw<'r>(raw: *mut ngx_http_request_t) -> Option<&'r mut Request> {
+        // SAFETY: Request is transparent over the structure; the caller vouches for the pointer.
+        unsafe { raw.cast::<Request>().as_mut() }
+    }
+
+    /// The request itself, for nginx's own functions.
+    pub(super) fn as_ptr(&mut self) -> *mut ngx_http_request_t {
+        &mut self.0
+    }
+
+    /// The pool that lives as long as the request.
+    pub fn pool<'r>(&self) -> Option<Pool<'r>> {
+        // SAFETY: a request has a pool until it is freed, and no callback outlives that.
+        unsafe { Pool::from_raw(self.0.pool) }
+    }
+
+    fn text(&self, s: ngx_str_t) -> &[u8] {
+        // SAFETY: the strings of a request live in its or its connection's pool.
+        unsafe { bytes::of(s) }
+    }
+
+    /// The method as the client wrote it.
+    pub fn method(&self) -> &[u8] {
+        self.text(self.0.method_name)
+    }
+
+    /// nginx's normalised path, which chose the location.
+    pub fn uri(&self) -> &[u8] {
+        self.text(self.0.uri)
+    }
+
+    /// The target as proxy_pass without a URI forwards it: as the client wrote it, query and all. `None` where nginx has rewritten
+    /// the path: then it forwards [`Request::uri`] and [`Request::args`].
+    pub fn target(&self) -> Option<&[u8]> {
+        (self.0.valid_unparsed_uri() != 0).then(|| self.text(self.0.unparsed_uri))
+    }
+
+    /// nginx's query, without its question mark.
+    pub fn args(&self) -> &[u8] {
+        self.text(self.0.args)
+    }
+
+    /// Replaces the query in all places from which nginx forwards it; an empty one goes with its question mark. `None` when
+    /// memory is out.
+    pub fn set_args(&mut self, args: &[u8]) -> Option<()> {
+        let pool = self.pool()?;
+        let mut unparsed = match self.target() {
+            Some(target) => target
+                .split(|byte| *byte == b'?')
+                .next()
+                .unwrap_or_default()
+                .to_vec(),
+            None => self.uri().to_vec(),
+        };
+        if !args.is_empty() {
+            unparsed.push(b'?');
+            unparsed.extend_from_slice(args);
+        }
+        let unparsed = pool.string(&unparsed)?;
+        let args = pool.string(args)?;
+        self.0.args = args;
+        self.0.unparsed_uri = unparsed;
+        Some(())
+    }
+
+    /// The value of the Authorization header; nginx refuses a second one with 400.
+    pub fn authorization(&self) -> Option<&[u8]> {
+        self.header_value(self.0.headers_in.authorization)
+    }
+
+    fn header_value(&self, header: *mut ngx_table_elt_t) -> Option<&[u8]> {
+        // SAFETY: null, or an entry of the request's headers.
+        unsafe { header.as_ref() }.map(|header| self.text(header.value))
+    }
+
+    /// The values of all request headers of that name (in lower case), in order.
+    pub fn headers<'r>(&'r self, name: &'r [u8]) -> impl Iterator<Item = &'r [u8]> {
+        let mut part = &raw const self.0.headers_in.headers.part;
+        let mut next = 0;
+        core::iter::from_fn(move || loop {
+            // SAFETY: the parts of an ngx_list_t of ngx_table_elt_t; each holds `nelts` entries.
+            let header = unsafe {
+                let list = part.as_ref()?;
+                if next >= list.nelts {
+                    part = list.next;
+                    next = 0;
+                    continue;
+                }
+                &*list.elts.cast::<ngx_table_elt_t>().add(next)
+            };
+            next += 1;
+            if self.text(header.key).eq_ignore_ascii_case(name) {
+                return Some(self.text(header.value));
+            }
+        })
+    }
+
+    /// Whether an upstream answers, or was about to.
+    pub fn has_upstream(&self) -> bool {
+        !self.0.upstream.is_null()
+    }
+
+    /// The status at hand: of the answer that is being sent.
+    pub fn status(&self) -> u32 {
+        self.0.headers_out.status as u32
+    }
+
+    /// Adds a response header. `None` when memory is out.
+    pub fn add_header(&mut self, name: &'static str, value: &[u8]) -> Option<()> {
+        self.push_header(name, value).map(|_| ())
+    }
+
+    fn push_header(&mut self, name: &'static str, value: &[u8]) -> Option<*mut ngx_table_elt_t> {
+        let value = self.pool()?.string(value)?;
+        // SAFETY: a valid request; the entry is null or zeroed and ours to fill.
+        unsafe {
+            let header = shim::rga_push_header(&mut self.0);
+            let entry = header.as_mut()?;
+            entry.key = bytes::fixed(name);
+            entry.value = value;
+            Some(header)
+        }
+    }
+
+    /// Sets the one challenge, linked where nginx's `satisfy any` looks for it. `None` when memory is out.
+    pub fn set_challenge(&mut self, value: &[u8]) -> Option<()> {
+        // SAFETY: null or an entry of this request's response headers: an earlier pass's, or another module's, which one
+        // challenge replaces.
+        if let Some(earlier) = unsafe { self.0.headers_out.www_authenticate.as_mut() } {
+            earlier.hash = 0;
+        }
+        let header = self.push_header("WWW-Authenticate", value)?;
+        self.0.headers_out.www_authenticate = header;
+        Some(())
+    }
+
+    /// Makes the answer at hand one of `status` with a body of `length` bytes of JSON.
+    pub fn become_json(&mut self, status: u32, length: usize) {
+        let out = &mut self.0.headers_out;
+        out.status = status as usize;
+        out.status_line = bytes::fixed("");
+        out.content_type = bytes::fixed("application/json");
+        out.content_type_len = out.content_type.len;
+        out.content_type_lowcase = ptr::null_mut();
+        out.charset = bytes::fixed("");
+        out.content_length_n = length as i64;
+        // SAFETY: null or an entry of this request's response headers.
+        if let Some(header) = unsafe { out.content_length.as_mut() } {
+            header.hash = 0;
+        }
+        out.content_length = ptr::null_mut();
+        self.0.err_status = status as usize;
+    }
+
+    /// A body of one buffer that ends the answer, in place of another. `None` when memory is out.
+    pub(super) fn last_body(&mut self, body: &[u8]) -> Option<*mut ngx_chain_t> {
+        let pool = self.pool()?;
+        let text = pool.string(body)?;
+        // SAFETY: all-zero is a valid ngx_buf_t, as ngx_calloc_buf() makes it.
+        let mut buffer: ngx_buf_t = unsafe { core::mem::zeroed() };
+        buffer.pos = text.data;
+        // SAFETY: one past the end of the copy.
+        buffer.last = unsafe { text.data.add(text.len) };
+        buffer.start = buffer.pos;
+        buffer.end = buffer.last;
+        buffer.set_memory(1);
+        buffer.set_last_in_chain(1);
+        buffer.set_last_buf(u32::from(ptr::eq(self.0.main, &self.0)));
+        let buffer = pool.place(buffer)?;
+        let chain = pool.place(ngx_chain_t {
+            buf: buffer.as_ptr(),
+            next: ptr::null_mut(),
+        })?;
+        Some(chain.as_ptr())
+    }
+
+    /// Writes a line to the error log, with the request that it is about.
+    pub fn log(&self, level: Level, message: fmt::Arguments<'_>) {
+        // SAFETY: a request has a connection, and that a log, until it is freed.
+        unsafe { log::write_at((*self.0.connection).log, level, message) }
+    }
+
+    /// The location's part of the configuration.
+    pub fn location<'r, M: Module>(&self) -> Option<&'r M::Location> {
+        // SAFETY: the slot was filled by `conf::create::<M::Location>` and is not written to after the configuration was read;
+        // it outlives the request.
+        unsafe {
+            shim::rga_request_loc_conf(&self.0, M::descriptor())
+                .cast::<M::Location>()
+                .as_ref()
+        }
+    }
+
+    /// Lends the module's state of this request to `f`, making it first where there is none. `None` when memory is out, or
+    /// within another closure of the same request.
+    pub fn with_context<M: Module, T>(
+        &mut self,
+        f: impl FnOnce(&mut Request, &mut M::Context) -> T,
+    ) -> Option<T> {
+        let slot = match self.find::<M>() {
+            Some(slot) => slot,
+            None => self.make::<M>()?,
+        };
+        self.lend::<M, T>(slot, f)
+    }
+
+    /// As [`Request::with_context`], but only where there is a state.
+    pub fn existing_context<M: Module, T>(
+        &mut self,
+        f: impl FnOnce(&mut Request, &mut M::Context) -> T,
+    ) -> Option<T> {
+        let slot = self.find::<M>()?;
+        self.lend::<M, T>(slot, f)
+    }
+
+    /// As [`Request::existing_context`], but only where no internal redirect has hidden the state: the cheap question, for
+    /// filters, which run on every answer.
+    pub fn direct_context<M: Module, T>(
+        &mut self,
+        f: impl FnOnce(&mut Request, &mut M::Context) -> T,
+    ) -> Option<T> {
+        // SAFETY: the slot is null or what `make` or `find` put there.
+        let slot = unsafe { shim::rga_request_ctx(&self.0, M::descriptor()) }.cast::<Slot<M::Context>>();
+        if slot.is_null() {
+            return None;
+        }
+        self.lend::<M, T>(slot, f)
+    }
+
+    fn lend<M: Module, T>(
+        &mut self,
+        slot: *mut Slot<M::Context>,
+        f: impl FnOnce(&mut Request, &mut M::Context) -> T,
+    ) -> Option<T> {
+        // SAFETY: `find` and `make` give a slot that lives as long as the request's pool.
+        let slot = unsafe { &*slot };
+        if slot.taken.replace(true) {
+            return None;
+        }
+        // SAFETY: `taken` makes this the only reference.
+        let result = f(self, unsafe { &mut *slot.value.get() });
+        slot.taken.set(false);
+        Some(result)
+    }
+
+    /// The state, also after an internal redirect or for a subrequest, where nginx has none in `r->ctx`: as
+    /// ngx_http_realip_get_module_ctx() does, by the pool's list of cleanups.
+    fn find<M: Module>(&mut self) -> Option<*mut Slot<M::Context>> {
+        // SAFETY: the slot is null or what `make` or this function put there.
+        let direct = unsafe { shim::rga_request_ctx(&self.0, M::descriptor()) }.cast::<Slot<M::Context>>();
+        if !direct.is_null() {
+            return Some(direct);
+        }
+        let main: *const ngx_http_request_t = self.0.main;
+        if self.0.internal() == 0 && self.0.filter_finalize() == 0 && ptr::eq(main, &self.0) {
+            return None;
+        }
+        // SAFETY: subrequests share the main request's pool. A record with our handler holds what `make` registered; its owner
+        // is looked at all the same, since a linker may fold equal functions into one.
+        unsafe {
+            let mut cleanup = (*self.0.pool).cleanup;
+            while let Some(record) = cleanup.as_ref() {
+                if record
+                    .handler
+                    .is_some_and(|handler| handler as usize == drop_slot::<M> as *const () as usize)
+                {
+                    let slot = record.data.cast::<Slot<M::Context>>();
+                    if ptr::eq((*slot).owner, M::descriptor()) {
+                        shim::rga_request_set_ctx(&mut self.0, slot.cast(), M::descriptor());
+                        return Some(slot);
+                    }
+                }
+                cleanup = record.next;
+            }
+        }
+        None
+    }
+
+    fn make<M: Module>(&mut self) -> Option<*mut Slot<M::Context>> {
+        // SAFETY: the pool is valid; a size of 0 asks for the cleanup record alone, which is ours to fill.
+        unsafe {
+            let cleanup = ngx_pool_cleanup_add(self.0.pool, 0).as_mut()?;
+            let slot = Box::into_raw(Box::new(Slot {
+                owner: M::descriptor(),
+                taken: Cell::new(false),
+                value: UnsafeCell::new(M::Context::default()),
+            }));
+            cleanup.data = slot.cast();
+            cleanup.handler = Some(drop_slot::<M>);
+            shim::rga_request_set_ctx(&mut self.0, slot.cast(), M::descriptor());
+            Some(slot)
+        }
+    }
+}
+
+/// Frees the state when the request's pool goes.
+unsafe extern "C" fn drop_slot<M: Module>(data: *mut c_void) {
+    // SAFETY: `make` registered exactly this box, and a pool runs each cleanup once.
+    let slot = unsafe { Box::from_raw(data.cast::<Slot<M::Context>>()) };
+    guard((), || drop(slot));
+}

@@ -1,0 +1,154 @@
+#include "shim.h"
+
+
+void *
+rga_request_ctx(const ngx_http_request_t *r, const ngx_module_t *m)
+{
+    return ngx_http_get_module_ctx(r, (*m));
+}
+
+
+void
+rga_request_set_ctx(ngx_http_request_t *r, void *ctx, const ngx_module_t *m)
+{
+    ngx_http_set_ctx(r, ctx, (*m));
+}
+
+
+void *
+rga_request_loc_conf(const ngx_http_request_t *r, const ngx_module_t *m)
+{
+    return ngx_http_get_module_loc_conf(r, (*m));
+}
+
+
+void *
+rga_conf_main_conf(const ngx_conf_t *cf, const ngx_module_t *m)
+{
+    return ngx_http_conf_get_module_main_conf(cf, (*m));
+}
+
+
+ngx_http_upstream_srv_conf_t *
+rga_conf_upstream(const ngx_conf_t *cf)
+{
+    return ngx_http_conf_get_module_srv_conf(cf, ngx_http_upstream_module);
+}
+
+
+void *
+rga_upstream_srv_conf(const ngx_http_upstream_srv_conf_t *us, const ngx_module_t *m)
+{
+    return ngx_http_conf_upstream_srv_conf(us, (*m));
+}
+
+
+void *
+rga_cycle_main_conf(const ngx_cycle_t *cycle, const ngx_module_t *m)
+{
+    return ngx_http_cycle_get_module_main_conf(cycle, (*m));
+}
+
+
+ngx_table_elt_t *
+rga_push_header(ngx_http_request_t *r)
+{
+    ngx_table_elt_t  *h;
+
+    h = ngx_list_push(&r->headers_out.headers);
+    if (h == NULL) {
+        return NULL;
+    }
+
+    ngx_memzero(h, sizeof(ngx_table_elt_t));
+    h->hash = 1;
+
+    return h;
+}
+
+
+void
+rga_add_timer(ngx_event_t *ev, ngx_msec_t timer)
+{
+    ngx_add_timer(ev, timer);
+}
+
+
+void
+rga_del_timer(ngx_event_t *ev)
+{
+    if (ev->timer_set) {
+        ngx_del_timer(ev);
+    }
+}
+
+
+void
+rga_post_event(ngx_event_t *ev)
+{
+    ngx_post_event(ev, &ngx_posted_events);
+}
+
+
+void
+rga_del_posted(ngx_event_t *ev)
+{
+    if (ev->posted) {
+        ngx_delete_posted_event(ev);
+    }
+}
+
+
+ngx_uint_t
+rga_edge_triggered(void)
+{
+    return (ngx_event_flags & NGX_USE_CLEAR_EVENT) != 0;
+}
+
+
+ngx_uint_t
+rga_upstream_flags(void)
+{
+    /* the parameters that ngx_http_upstream_round_robin honours, for the block's own `server` lines */
+    return NGX_HTTP_UPSTREAM_CREATE
+           |NGX_HTTP_UPSTREAM_WEIGHT
+           |NGX_HTTP_UPSTREAM_MAX_CONNS
+           |NGX_HTTP_UPSTREAM_MAX_FAILS
+           |NGX_HTTP_UPSTREAM_FAIL_TIMEOUT
+           |NGX_HTTP_UPSTREAM_DOWN
+           |NGX_HTTP_UPSTREAM_BACKUP;
+}
+
+
+#if (NGX_HTTP_SSL)
+
+static ngx_int_t
+rga_set_session(ngx_peer_connection_t *pc, void *data)
+{
+    (void) pc;
+    (void) data;
+    return NGX_OK;
+}
+
+
+static void
+rga_save_session(ngx_peer_connection_t *pc, void *data)
+{
+    (void) pc;
+    (void) data;
+}
+
+#endif
+
+
+void
+rga_upstream_ssl_sessions(ngx_http_upstream_t *u)
+{
+#if (NGX_HTTP_SSL)
+    /* sessions of one user's backend are not kept for another's */
+    u->peer.set_session = rga_set_session;
+    u->peer.save_session = rga_save_session;
+#else
+    (void) u;
+#endif
+}

@@ -1,0 +1,38 @@
+/*
+ * nginx's macros and inline functions, and the structure fields that differ between its versions, as plain functions:
+ * compiled against the headers in use, so that nginx's own definitions hold. No logic of ours lives here.
+ */
+
+#ifndef RGA_SHIM_H
+#define RGA_SHIM_H
+
+#include <ngx_config.h>
+#include <ngx_core.h>
+#include <ngx_event.h>
+#include <ngx_http.h>
+
+/* ngx_http_config.h, ngx_http_core_module.h */
+void *rga_request_ctx(const ngx_http_request_t *r, const ngx_module_t *m);
+void rga_request_set_ctx(ngx_http_request_t *r, void *ctx, const ngx_module_t *m);
+void *rga_request_loc_conf(const ngx_http_request_t *r, const ngx_module_t *m);
+void *rga_conf_main_conf(const ngx_conf_t *cf, const ngx_module_t *m);
+ngx_http_upstream_srv_conf_t *rga_conf_upstream(const ngx_conf_t *cf);
+void *rga_upstream_srv_conf(const ngx_http_upstream_srv_conf_t *us, const ngx_module_t *m);
+void *rga_cycle_main_conf(const ngx_cycle_t *cycle, const ngx_module_t *m);
+
+/* A new, zeroed entry of r->headers_out.headers with hash = 1 (`next` exists since nginx 1.23.0), or NULL. */
+ngx_table_elt_t *rga_push_header(ngx_http_request_t *r);
+
+/* ngx_event.h, ngx_event_timer.h, ngx_event_posted.h */
+void rga_add_timer(ngx_event_t *ev, ngx_msec_t timer);
+void rga_del_timer(ngx_event_t *ev);
+void rga_post_event(ngx_event_t *ev);
+void rga_del_posted(ngx_event_t *ev);
+ngx_uint_t rga_edge_triggered(void);
+
+/* The flags of an upstream whose peers are chosen by a load balancer that honours none of the server parameters. */
+ngx_uint_t rga_upstream_flags(void);
+/* r->upstream->peer.set_session and save_session, where nginx has ssl. */
+void rga_upstream_ssl_sessions(ngx_http_upstream_t *u);
+
+#endif

@@ -1,0 +1,21 @@
+//! The nginx module: who may log in, pull and push at the registry behind a location, and whose storage it is.
+//!
+//! A request's way: [`module`] registers the handlers; [`access`] decides, asking [`completions`] for what Redis knows;
+//! [`upstream`] sends it to the user's backend; [`response`] words what is refused; [`variables`] tell the log. The
+//! configuration is read by [`directives`] into [`conf`]; what is known of a request lies in its [`context`]. What can be
+//! decided without nginx is in the crates `registry-auth` and `registry-auth-redis`; [`ffi`] wraps nginx and knows no registry.
+#![deny(unsafe_code)]
+
+mod access;
+mod completions;
+mod conf;
+mod context;
+#[allow(unsafe_code)]
+mod directives;
+#[allow(unsafe_code)]
+mod ffi;
+#[allow(unsafe_code)]
+mod module;
+mod response;
+mod upstream;
+mod variables;

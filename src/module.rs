@@ -1,0 +1,210 @@
+//! The module as nginx loads it: descriptors, the exports table, phase handlers, and what a worker starts and stops.
+//!
+//! Two descriptors, because one module has one place in nginx's order: the access handler belongs before
+//! `ngx_http_access_module` in the list (handlers of a phase run from the last to the first, so that `allow` and `deny` are asked
+//! before Redis is), the filters belong between `ngx_http_headers_filter_module` and `ngx_http_copy_filter_module`.
+
+use core::ffi::{c_char, c_void};
+use core::marker::PhantomData;
+use core::ptr;
+
+use nginx_sys::{
+    ngx_array_push, ngx_conf_t, ngx_cycle_t, ngx_http_core_main_conf_t, ngx_http_core_module,
+    ngx_http_handler_pt, ngx_http_module_t, ngx_http_phases_NGX_HTTP_ACCESS_PHASE, ngx_http_request_t,
+    ngx_int_t, ngx_module_t, ngx_process, ngx_uint_t, NGX_AGAIN, NGX_DECLINED, NGX_ERROR,
+    NGX_HTTP_INTERNAL_SERVER_ERROR, NGX_HTTP_MODULE, NGX_OK, NGX_PROCESS_SINGLE, NGX_PROCESS_WORKER,
+};
+
+use crate::access::{self, Access};
+use crate::conf::{Location, Main, Upstream};
+use crate::context::Context;
+use crate::ffi::conf::{complete, create, merge, of_cycle, Conf};
+use crate::ffi::guard::guard;
+use crate::ffi::request::Request;
+use crate::ffi::{filter, log, shim, variable, Module};
+use crate::{completions, directives, response, variables};
+
+/// This module, for the wrappers in `ffi`.
+pub struct RegistryAuth;
+
+// SAFETY: `ACCESS_CONTEXT` registers the callbacks of ffi::conf for exactly these types.
+unsafe impl Module for RegistryAuth {
+    type Main = Main;
+    type Upstream = Upstream;
+    type Location = Location;
+    type Context = Context;
+
+    fn descriptor() -> *mut ngx_module_t {
+        &raw mut ngx_http_registry_auth_module
+    }
+}
+
+static ACCESS_CONTEXT: ngx_http_module_t = ngx_http_module_t {
+    preconfiguration: Some(preconfiguration),
+    postconfiguration: Some(postconfiguration),
+    create_main_conf: Some(create::<Main>),
+    init_main_conf: Some(complete::<Main>),
+    create_srv_conf: Some(create::<Upstream>),
+    merge_srv_conf: None,
+    create_loc_conf: Some(create::<Location>),
+    merge_loc_conf: Some(merge::<Location>),
+};
+
+static FILTER_CONTEXT: ngx_http_module_t = ngx_http_module_t {
+    preconfiguration: None,
+    postconfiguration: Some(filter_postconfiguration),
+    create_main_conf: None,
+    init_main_conf: None,
+    create_srv_conf: None,
+    merge_srv_conf: None,
+    create_loc_conf: None,
+    merge_loc_conf: None,
+};
+
+/// The access handler, directives, variables and balancer.
+#[no_mangle]
+pub static mut ngx_http_registry_auth_module: ngx_module_t = ngx_module_t {
+    ctx: (&raw const ACCESS_CONTEXT).cast_mut().cast::<c_void>(),
+    commands: &raw mut directives::COMMANDS as *mut _,
+    type_: NGX_HTTP_MODULE as ngx_uint_t,
+    init_process: Some(init_process),
+    exit_process: Some(exit_process),
+    ..ngx_module_t::default()
+};
+
+/// The filters.
+#[no_mangle]
+pub static mut ngx_http_registry_auth_filter_module: ngx_module_t = ngx_module_t {
+    ctx: (&raw const FILTER_CONTEXT).cast_mut().cast::<c_void>(),
+    type_: NGX_HTTP_MODULE as ngx_uint_t,
+    ..ngx_module_t::default()
+};
+
+/// A table of pointers that nginx reads.
+#[repr(transparent)]
+pub struct Table<const N: usize>([*const c_char; N]);
+
+// SAFETY: the pointers are to constants.
+unsafe impl<const N: usize> Sync for Table<N> {}
+
+/// The exports table; by hand, because `ngx::ngx_modules!` leaves the order empty.
+#[cfg(feature = "export-modules")]
+mod exports {
+    use super::{
+        ngx_http_registry_auth_filter_module, ngx_http_registry_auth_module, ngx_module_t, ptr, Table,
+    };
+
+    #[no_mangle]
+    static mut ngx_modules: [*mut ngx_module_t; 3] = [
+        &raw mut ngx_http_registry_auth_module,
+        &raw mut ngx_http_registry_auth_filter_module,
+        ptr::null_mut(),
+    ];
+
+    #[no_mangle]
+    static ngx_module_names: Table<3> = Table([
+        c"ngx_http_registry_auth_module".as_ptr(),
+        c"ngx_http_registry_auth_filter_module".as_ptr(),
+        ptr::null(),
+    ]);
+
+    /// Each of ours goes before the first module that follows it here.
+    #[no_mangle]
+    static ngx_module_order: Table<5> = Table([
+        c"ngx_http_registry_auth_module".as_ptr(),
+        c"ngx_http_access_module".as_ptr(),
+        c"ngx_http_registry_auth_filter_module".as_ptr(),
+        c"ngx_http_copy_filter_module".as_ptr(),
+        ptr::null(),
+    ]);
+}
+
+unsafe extern "C" fn preconfiguration(cf: *mut ngx_conf_t) -> ngx_int_t {
+    guard(NGX_ERROR as ngx_int_t, || {
+        // SAFETY: nginx's own pointer, valid during the call.
+        let Some(mut conf) = (unsafe { Conf::from_raw(cf) }) else {
+            return NGX_ERROR as ngx_int_t;
+        };
+        match variable::register(&mut conf, PhantomData::<variables::RegistryAuth>) {
+            Ok(()) => NGX_OK as ngx_int_t,
+            Err(message) => {
+                conf.error(&message);
+                NGX_ERROR as ngx_int_t
+            }
+        }
+    })
+}
+
+unsafe extern "C" fn postconfiguration(cf: *mut ngx_conf_t) -> ngx_int_t {
+    guard(NGX_ERROR as ngx_int_t, || {
+        // SAFETY: nginx's own pointers; the phase's handlers are an array of that type.
+        unsafe {
+            let core = shim::rga_conf_main_conf(cf, &raw const ngx_http_core_module)
+                .cast::<ngx_http_core_main_conf_t>();
+            let Some(core) = core.as_mut() else {
+                return NGX_ERROR as ngx_int_t;
+            };
+            let Some(phase) = core
+                .phases
+                .get_mut(ngx_http_phases_NGX_HTTP_ACCESS_PHASE as usize)
+            else {
+                return NGX_ERROR as ngx_int_t;
+            };
+            let handler = ngx_array_push(&mut phase.handlers).cast::<ngx_http_handler_pt>();
+            if handler.is_null() {
+                return NGX_ERROR as ngx_int_t;
+            }
+            handler.write(Some(access_handler));
+        }
+        NGX_OK as ngx_int_t
+    })
+}
+
+unsafe extern "C" fn filter_postconfiguration(_cf: *mut ngx_conf_t) -> ngx_int_t {
+    filter::install(PhantomData::<response::Answers>);
+    NGX_OK as ngx_int_t
+}
+
+unsafe extern "C" fn access_handler(r: *mut ngx_http_request_t) -> ngx_int_t {
+    guard(NGX_HTTP_INTERNAL_SERVER_ERROR as ngx_int_t, || {
+        // SAFETY: nginx's own pointer, valid during the call.
+        let Some(request) = (unsafe { Request::from_raw(r) }) else {
+            return NGX_ERROR as ngx_int_t;
+        };
+        match access::handle(request) {
+            Access::Off => NGX_DECLINED as ngx_int_t,
+            Access::Granted => NGX_OK as ngx_int_t,
+            Access::Waiting => NGX_AGAIN as ngx_int_t,
+            Access::Refused(status) => status as ngx_int_t,
+        }
+    })
+}
+
+/// Whether this process answers requests.
+fn is_worker() -> bool {
+    // SAFETY: set before any process hook runs, and not after.
+    let process = unsafe { ngx_process };
+    process == NGX_PROCESS_WORKER as ngx_uint_t || process == NGX_PROCESS_SINGLE as ngx_uint_t
+}
+
+unsafe extern "C" fn init_process(cycle: *mut ngx_cycle_t) -> ngx_int_t {
+    guard(NGX_ERROR as ngx_int_t, || {
+        // SAFETY: nginx's own pointer; the configuration outlives the worker.
+        let main = unsafe { of_cycle::<RegistryAuth>(cycle) };
+        let Some(options) = main.and_then(Main::store_options).filter(|_| is_worker()) else {
+            return NGX_OK as ngx_int_t;
+        };
+        if let Err(error) = completions::start(options) {
+            // Not an error of the worker's: nginx would start it again for ever. Its requests are refused with 503.
+            log::write(
+                log::Level::Error,
+                format_args!("registry_auth: the store could not be started: {error}"),
+            );
+        }
+        NGX_OK as ngx_int_t
+    })
+}
+
+unsafe extern "C" fn exit_process(_cycle: *mut ngx_cycle_t) {
+    guard((), completions::stop);
+}

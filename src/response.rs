@@ -1,0 +1,76 @@
+//! Our own answers: whatever page nginx would send for a refusal becomes an OCI error in JSON.
+//!
+//! The refusal itself goes nginx's way, as a status, so that `error_page` and `satisfy any` hold; these filters see the page that
+//! nginx makes of it and put the body, and the headers that belong to it, in its place.
+
+use crate::context::{Body, Context, Refusal};
+use crate::ffi::filter::{Filter, Replacement};
+use crate::ffi::request::Request;
+use crate::module::RegistryAuth;
+
+/// The filters.
+pub struct Answers;
+
+impl Filter for Answers {
+    fn header(request: &mut Request) -> Result<(), ()> {
+        match request.direct_context::<RegistryAuth, _>(header) {
+            Some(Some(())) | None => Ok(()),
+            Some(None) => Err(()),
+        }
+    }
+
+    fn body(request: &mut Request) -> Replacement {
+        request
+            .direct_context::<RegistryAuth, _>(|_, context| body(context))
+            .unwrap_or(Replacement::Keep)
+    }
+}
+
+/// Makes the page of a refusal ours. `None` when memory is out.
+fn header(request: &mut Request, context: &mut Context) -> Option<()> {
+    let Some(refusal) = context.denial.as_mut() else {
+        return Some(());
+    };
+    if !is_its_page(request, refusal) {
+        return Some(());
+    }
+    let denial = &refusal.denial;
+    if request.uri().starts_with(b"/v2") {
+        request.add_header("Docker-Distribution-Api-Version", b"registry/2.0")?;
+    }
+    if let Some(seconds) = denial.retry_after() {
+        request.add_header("Retry-After", seconds.to_string().as_bytes())?;
+    }
+    let mut json = Vec::new();
+    denial.write_json(&mut json);
+    request.become_json(u32::from(denial.status()), json.len());
+    refusal.body = Body::Ready(json);
+    Some(())
+}
+
+/// Whether the answer at hand is what nginx made of this refusal: with `satisfy any` another module may have let the request in,
+/// and a backend may then answer with the same status.
+fn is_its_page(request: &Request, refusal: &Refusal) -> bool {
+    if !matches!(refusal.body, Body::Pending) {
+        return false;
+    }
+    match refusal.late {
+        // nginx makes a 500 of a balancer that names no peer.
+        true => request.status() == 500,
+        false => request.status() == u32::from(refusal.denial.status()) && !request.has_upstream(),
+    }
+}
+
+fn body(context: &mut Context) -> Replacement {
+    let Some(refusal) = context.denial.as_mut() else {
+        return Replacement::Keep;
+    };
+    match std::mem::replace(&mut refusal.body, Body::Sent) {
+        Body::Ready(json) => Replacement::With(json),
+        Body::Sent => Replacement::Drop,
+        Body::Pending => {
+            refusal.body = Body::Pending;
+            Replacement::Keep
+        }
+    }
+}

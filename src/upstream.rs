@@ -1,0 +1,173 @@
+//! `registry_auth_backends`: the peers of a request are its user's backends, else the default ones, else the block's own
+//! `server` lines.
+//!
+//! An address that `allow=` does not permit is never connected to. A user whose backends are all refused or unresolved gets 503
+//! rather than somebody else's storage.
+
+use std::cell::Cell;
+
+use registry_auth::codec::RecordRef;
+use registry_auth::{Denial, InvalidRecord};
+
+use crate::conf::Upstream;
+use crate::context::{Context, Identity};
+use crate::ffi::log::Level;
+use crate::ffi::peer::{Balancer, OwnServers, Peer, Selection};
+use crate::ffi::request::Request;
+use crate::module::RegistryAuth;
+
+/// How many users take turns independently of each other.
+const TURNS: usize = 64;
+
+/// Round robin positions of one worker, one for all users with the same hash: a single counter would pin users who take turns
+/// with each other to one backend each.
+pub struct Turns([Cell<u32>; TURNS]);
+
+impl Default for Turns {
+    fn default() -> Self {
+        Turns([const { Cell::new(0) }; TURNS])
+    }
+}
+
+impl Turns {
+    fn next(&self, user: &str) -> usize {
+        let hash = user
+            .bytes()
+            .fold(5381_u32, |hash, byte| hash.wrapping_mul(33) ^ u32::from(byte));
+        let Some(turn) = self.0.get(hash as usize % TURNS) else {
+            return 0;
+        };
+        turn.replace(turn.get().wrapping_add(1)) as usize
+    }
+}
+
+/// The balancer.
+pub struct UserBackends;
+
+impl Balancer for UserBackends {
+    type Module = RegistryAuth;
+
+    fn select(request: &mut Request, upstream: &Upstream) -> Selection {
+        let chosen = request
+            .existing_context::<RegistryAuth, _>(|request, context| of_context(request, context, upstream));
+        match chosen {
+            Some(selection) => selection,
+            // No gate on the way here: there is no user, and nothing was asked.
+            None if upstream.own_servers.exist() => Selection::OwnServers,
+            None => {
+                request.with_context::<RegistryAuth, _>(|request, context| {
+                    refuse(request, context, "no user was verified")
+                });
+                Selection::Refuse
+            }
+        }
+    }
+
+    fn chosen(request: &mut Request, name: &str) {
+        request.existing_context::<RegistryAuth, _>(|_, context| {
+            context.backend.clear();
+            context.backend.push_str(name);
+        });
+    }
+
+    fn own_servers(upstream: &mut Upstream) -> &mut OwnServers {
+        &mut upstream.own_servers
+    }
+
+    fn own_servers_of(upstream: &Upstream) -> &OwnServers {
+        &upstream.own_servers
+    }
+}
+
+fn of_context(request: &mut Request, context: &mut Context, upstream: &Upstream) -> Selection {
+    let user = context.user().unwrap_or_default().to_owned();
+    let found = match &context.identity {
+        Some(identity) => candidates(request, identity, upstream),
+        None => Ok(Found::None),
+    };
+    match found {
+        Ok(Found::Peers(peers)) => Selection::Peers {
+            peers,
+            first: upstream.turns.next(&user),
+        },
+        Ok(Found::None) if upstream.own_servers.exist() => Selection::OwnServers,
+        Ok(Found::None) => {
+            refuse(request, context, "neither the user nor the defaults name one");
+            Selection::Refuse
+        }
+        Ok(Found::Refused) => {
+            refuse(request, context, "none of them can be used");
+            Selection::Refuse
+        }
+        Err(InvalidRecord) => {
+            refuse(request, context, "the record cannot be read");
+            Selection::Refuse
+        }
+    }
+}
+
+fn refuse(request: &Request, context: &mut Context, why: &str) {
+    let user = context.user().unwrap_or("-");
+    request.log(
+        Level::Error,
+        format_args!("registry_auth: no backend for user \"{user}\": {why}"),
+    );
+    context.refuse(Denial::no_backend(), true);
+}
+
+enum Found {
+    /// Nobody names a backend.
+    None,
+    /// These.
+    Peers(Vec<Peer>),
+    /// Some are named, and none is left.
+    Refused,
+}
+
+fn candidates(request: &Request, identity: &Identity, upstream: &Upstream) -> Result<Found, InvalidRecord> {
+    let own = match &identity.user {
+        Some((_, record)) => RecordRef::decode(record)?,
+        None => RecordRef::EMPTY,
+    };
+    let record = match own.has_peers() {
+        true => own,
+        false => RecordRef::decode(&identity.defaults)?,
+    };
+    if !record.has_peers() {
+        return Ok(Found::None);
+    }
+    let mut peers = Vec::new();
+    for peer in record.peers() {
+        let peer = peer?;
+        let mut resolved = false;
+        for address in peer.addresses() {
+            let address = address?;
+            resolved = true;
+            if upstream.allow.permits(address) {
+                peers.push(Peer {
+                    name: peer.name.to_owned(),
+                    address,
+                });
+            } else {
+                request.log(
+                    Level::Error,
+                    format_args!(
+                        "registry_auth: backend \"{}\" ({address}) is not permitted by \"allow\"",
+                        peer.name
+                    ),
+                );
+            }
+        }
+        if !resolved {
+            request.log(
+                Level::Error,
+                format_args!("registry_auth: backend \"{}\" has no address", peer.name),
+            );
+        }
+    }
+    Ok(if peers.is_empty() {
+        Found::Refused
+    } else {
+        Found::Peers(peers)
+    })
+}
