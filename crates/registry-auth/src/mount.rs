@@ -38,8 +38,9 @@ pub fn classify(args: &[u8]) -> Mount<'_> {
     }
     match (mount, from) {
         (None, None) => Mount::Absent,
-        // `;` separates for some and is an error for others, `#` ends the query for some: not read alike.
-        (Some(mount), Some(from)) if is_digest(mount) && !args.iter().any(|b| matches!(b, b';' | b'#')) => {
+        (Some(mount), Some(from))
+            if is_digest(mount) && args.iter().all(|b| *b == b'&' || !is_separator(b)) =>
+        {
             repository(from).map_or(Mount::Strip, Mount::From)
         }
         _ => Mount::Strip,
@@ -52,17 +53,15 @@ pub fn strip(args: &[u8], out: &mut Vec<u8>) {
     let start = out.len();
     let mut cut_at_end = false;
     for part in args.split_inclusive(is_separator) {
-        let parameter = part
-            .strip_suffix(b"&")
-            .or_else(|| part.strip_suffix(b";"))
-            .unwrap_or(part);
-        cut_at_end = key(split_key(parameter).0) != Key::Other;
-        if cut_at_end {
-            // The separator after it goes as well; where it has none, the one before it does, below.
-            cut_at_end = parameter.len() == part.len();
-        } else {
+        let parameter = match part.split_last() {
+            Some((last, parameter)) if is_separator(last) => parameter,
+            _ => part,
+        };
+        let cut = key(split_key(parameter).0) != Key::Other;
+        if !cut {
             out.extend_from_slice(part);
         }
+        cut_at_end = cut && parameter.len() == part.len();
     }
     if cut_at_end && out.len() > start {
         out.pop();
@@ -81,8 +80,10 @@ fn contains(haystack: &[u8], needle: &[u8]) -> bool {
         .any(|window| window.eq_ignore_ascii_case(needle))
 }
 
+/// Whether a parameter may begin after this byte. `&` it is for all; `;` separates for some and is an error for others;
+/// `#` ends the query for some, and a query may begin at the last `?` for some.
 fn is_separator(byte: &u8) -> bool {
-    matches!(byte, b'&' | b';')
+    matches!(byte, b'&' | b';' | b'#' | b'?')
 }
 
 /// The bytes before and after the first `=`.

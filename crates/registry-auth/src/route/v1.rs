@@ -95,7 +95,9 @@ fn action(method: Method, tail: &[u8]) -> Result<Action, Denial> {
 }
 
 fn check_tag(tag: &[u8]) -> Result<(), Denial> {
-    if reference::is_tag(tag) && !is_word(tag) {
+    if tag.contains(&b'/') {
+        Err(Denial::unsupported())
+    } else if reference::is_tag(tag) && !is_word(tag) {
         Ok(())
     } else {
         Err(Denial::name_invalid())

@@ -115,15 +115,23 @@ fn extension(path: &[u8]) -> Result<(&[u8], Kind, Option<Reference>), Denial> {
     let (Some(name), Some(rest)) = (path.get(..at), path.get(at + 1..)) else {
         return Err(Denial::unsupported());
     };
-    let mut segments = rest.split(|byte| *byte == b'/');
-    let named = segments
-        .next()
-        .is_some_and(|segment| segment.len() > 1 && reference::is_extension_segment(segment));
-    if named && segments.clone().next().is_some() && segments.all(reference::is_extension_segment) {
+    let (extension, tail) = split_first(rest).ok_or_else(Denial::unsupported)?;
+    let mut segments = tail.split(|byte| *byte == b'/');
+    if extension != b"_"
+        && reference::is_extension_segment(extension)
+        && segments.all(reference::is_extension_segment)
+    {
         Ok((name, Kind::Extension, None))
     } else {
         Err(Denial::name_invalid())
     }
+}
+
+/// The bytes around the first `/`, if there are some on both sides.
+fn split_first(path: &[u8]) -> Option<(&[u8], &[u8])> {
+    let at = memchr::memchr(b'/', path)?;
+    let (first, rest) = (path.get(..at)?, path.get(at + 1..)?);
+    (!first.is_empty() && !rest.is_empty()).then_some((first, rest))
 }
 
 /// Whether a path goes on within an extension, so that its last words are the extension's own.
