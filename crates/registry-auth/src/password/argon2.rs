@@ -15,8 +15,8 @@ const MAX_LANES: u32 = 16;
 /// Most memory × passes in KiB: a few seconds.
 const MAX_WORK: u64 = 4 << 20;
 
-/// A hash with the parameters of [`hash_argon2id`] and of no known password.
-pub(super) const DUMMY: &str =
+/// A hash with the parameters of [`hash_argon2id`] and of no known password, for [`super::dummy`].
+pub const DUMMY: &str =
     "$argon2id$v=19$m=19456,t=2,p=1$ZHVtbXktc2FsdC0wMDAwMA$7q0iYvpfWbT9gn4yWlgH0PWUPN2nGxXfQ0dZ1bVg7xE";
 
 /// Verifies a PHC string with its own parameters.

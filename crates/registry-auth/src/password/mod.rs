@@ -9,7 +9,7 @@ mod bcrypt;
 mod htpasswd;
 mod legacy;
 
-pub use self::argon2::hash_argon2id;
+pub use self::argon2::{hash_argon2id, DUMMY};
 pub use self::bcrypt::{hash_bcrypt, MAX_COST as MAX_BCRYPT_COST};
 
 use std::fmt;
@@ -98,9 +98,7 @@ pub fn is_locked(stored: &str) -> bool {
 /// Spends the time of a wrong password, for a user who does not exist (security.md row 12). `like` is a stored hash of
 /// the form and cost that most users have; without one, what the tool gives to new users.
 pub fn dummy(like: Option<&str>, password: &[u8], salt: &[u8]) {
-    let stored = like.map_or(self::argon2::DUMMY, |stored| {
-        stored.strip_prefix('!').unwrap_or(stored)
-    });
+    let stored = like.map_or(DUMMY, |stored| stored.strip_prefix('!').unwrap_or(stored));
     let _ = std::hint::black_box(verify(stored, password, salt));
 }
 
