@@ -103,6 +103,7 @@ sub oci_error {
     my $error = $json->{errors};
     ok(ref $error eq 'ARRAY' && @$error == 1, "$name: one error") or return diag($response->{body});
     is($error->[0]{code}, $code, "$name: code");
+    ok(exists $error->[0]{detail}, "$name: detail");
     like($error->[0]{message}, $message ? qr/$message/ : qr/\S/, "$name: message");
 }
 

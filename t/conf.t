@@ -1,0 +1,426 @@
+# interface.md, the directives: each wrong value is an error of `nginx -t` that
+# names the directive and the value; contexts, duplicates, inheritance.
+use strict;
+use warnings;
+use lib 't/lib';
+use Harness;
+
+my %CONTEXT = (
+    http     => sub { (http_config => "    $_[0]\n", config => '') },
+    server   => sub { (http_config => '', config => "        $_[0]\n") },
+    location => sub { (http_config => '', config => "        location /x { $_[0] }\n") },
+    main     => sub { (http_config => '', config => '', main_config => "$_[0]\n") },
+    events   => sub { (http_config => '', config => '', event_config => "$_[0]\n") },
+    upstream => sub { (http_config => "    upstream u { $_[0] server 127.0.0.1:1; }\n", config => '') },
+    peers    => sub { (http_config => "    upstream u { $_[0] }\n", config => '') },
+    limit_except => sub { (http_config => '', config => "        location /x { limit_except GET { $_[0] } }\n") },
+    if       => sub { (http_config => '', config => "        location /x { if (\$arg_a) { $_[0] } }\n") },
+);
+
+sub refused {
+    my ($rule, $context, $line, @said) = @_;
+    return spec_block("$rule: $line", no_redis => '', must_die => '', $CONTEXT{$context}->($line), error_log => \@said);
+}
+
+sub accepted {
+    my ($context, $line) = @_;
+    return spec_block("accepted in $context: $line", no_redis => '', config_ok => '', $CONTEXT{$context}->($line));
+}
+
+my $spec = '';
+
+# Wrong values: context, directive, arguments, and what of them the error quotes
+# (the whole argument unless said otherwise).
+my @WRONG = (
+    # A URL may hold a password, so that no error quotes a whole one.
+    [ 'http', 'registry_auth_redis', 'http://127.0.0.1:6379', 'http' ],
+    [ 'http', 'registry_auth_redis', '127.0.0.1:6379', '' ],
+    [ 'http', 'registry_auth_redis', 'redis://', 'redis' ],
+    [ 'http', 'registry_auth_redis', 'redis:///0', 'redis' ],
+    [ 'http', 'registry_auth_redis', 'redis://127.0.0.1:99999', '' ],
+    [ 'http', 'registry_auth_redis', 'redis://127.0.0.1:port', '' ],
+    [ 'http', 'registry_auth_redis', 'redis://127.0.0.1:6379/zero', '' ],
+    [ 'http', 'registry_auth_redis', 'redis://127.0.0.1:6379/-1', '' ],
+    [ 'http', 'registry_auth_redis', 'redis://127.0.0.1:6379/0/1', '' ],
+    [ 'http', 'registry_auth_redis', 'redis+unix://', 'redis+unix' ],
+    [ 'http', 'registry_auth_redis', 'redis+unix:///tmp/s?db=x', '' ],
+    [ 'http', 'registry_auth_redis', 'redis://127.0.0.1 timeout=soon', 'timeout=soon' ],
+    [ 'http', 'registry_auth_redis', 'redis://127.0.0.1 timeout=', 'timeout=' ],
+    [ 'http', 'registry_auth_redis', 'redis://127.0.0.1 timeout=0', 'timeout=0' ],
+    [ 'http', 'registry_auth_redis', 'redis://127.0.0.1 timeout=-1s', 'timeout=-1s' ],
+    [ 'http', 'registry_auth_redis', 'redis://127.0.0.1 connect_timeout=5x', 'connect_timeout=5x' ],
+    [ 'http', 'registry_auth_redis', 'redis://127.0.0.1 connect_timeout=0', 'connect_timeout=0' ],
+    [ 'http', 'registry_auth_redis', 'redis://127.0.0.1 retries=3', 'retries=3' ],
+    [ 'http', 'registry_auth_redis', 'timeout=1s', '' ],
+    [ 'http', 'registry_auth_redis_password_file', '/nonexistent/password' ],
+    [ 'http', 'registry_auth_redis_password_file', '/' ],
+    [ 'http', 'registry_auth_prefix', '""', '' ],
+    [ 'http', 'registry_auth_own_namespace', 'yes' ],
+    [ 'http', 'registry_auth_own_namespace', '1' ],
+    [ 'location', 'registry_auth_own_namespace', 'maybe' ],
+    [ 'server', 'registry_auth_v1_images', 'enabled' ],
+    [ 'http', 'registry_auth_hashing', 'threads=0' ],
+    [ 'http', 'registry_auth_hashing', 'threads=-1' ],
+    [ 'http', 'registry_auth_hashing', 'threads=two' ],
+    [ 'http', 'registry_auth_hashing', 'threads=' ],
+    [ 'http', 'registry_auth_hashing', 'threads=1000000' ],
+    [ 'http', 'registry_auth_hashing', 'queue=0' ],
+    [ 'http', 'registry_auth_hashing', 'queue=-5' ],
+    [ 'http', 'registry_auth_hashing', 'queue=many' ],
+    [ 'http', 'registry_auth_hashing', 'queue=99999999999999999999' ],
+    [ 'http', 'registry_auth_hashing', 'workers=1' ],
+    [ 'http', 'registry_auth_hashing', 'threads=1 threads=2', 'threads=2' ],
+    [ 'http', 'registry_auth_hashing', '4' ],
+    [ 'upstream', 'registry_auth_backends', 'allow=' ],
+    [ 'upstream', 'registry_auth_backends', 'allow=everywhere' ],
+    [ 'upstream', 'registry_auth_backends', 'allow=10.0.0.0/33' ],
+    [ 'upstream', 'registry_auth_backends', 'allow=10.0.0/8' ],
+    [ 'upstream', 'registry_auth_backends', 'allow=10.0.0.0/8:99999' ],
+    [ 'upstream', 'registry_auth_backends', 'allow=10.0.0.0/8:0' ],
+    [ 'upstream', 'registry_auth_backends', 'allow=10.0.0.0/8:http' ],
+    [ 'upstream', 'registry_auth_backends', 'allow=::1/129' ],
+    [ 'upstream', 'registry_auth_backends', 'allow=unix:/tmp/s' ],
+    [ 'upstream', 'registry_auth_backends', 'allow=localhost' ],
+    [ 'upstream', 'registry_auth_backends', 'deny=10.0.0.0/8' ],
+    [ 'upstream', 'registry_auth_backends', '10.0.0.0/8' ],
+    [ 'upstream', 'registry_auth_backends', 'allow=10.0.0.0/8 allow=nowhere', 'allow=nowhere' ],
+    [ 'location', 'registry_auth', '""', '' ],
+    [ 'location', 'registry_auth', '"$unknown_variable"', 'unknown_variable' ],
+);
+for my $row (@WRONG) {
+    my ($context, $directive, $value, $quoted) = @$row;
+    $quoted = $value unless defined $quoted;
+    $spec .= refused('wrong value', $context, "$directive $value;", $directive eq 'registry_auth' && $quoted ? () : $directive, length $quoted ? $quoted : ());
+}
+
+# How many arguments.
+my @COUNT = (
+    [ 'location', 'registry_auth' ],           [ 'location', 'registry_auth', 'a b' ],
+    [ 'http', 'registry_auth_redis' ],         [ 'http', 'registry_auth_redis_user' ],
+    [ 'http', 'registry_auth_redis_user', 'a b' ], [ 'http', 'registry_auth_redis_password_file' ],
+    [ 'http', 'registry_auth_prefix' ],        [ 'http', 'registry_auth_prefix', 'a b' ],
+    [ 'http', 'registry_auth_salt' ],          [ 'http', 'registry_auth_salt', 'a b' ],
+    [ 'http', 'registry_auth_own_namespace' ], [ 'http', 'registry_auth_own_namespace', 'on off' ],
+    [ 'http', 'registry_auth_v1_images' ],     [ 'http', 'registry_auth_v1_images', 'on off' ],
+    [ 'http', 'registry_auth_hashing' ],
+);
+for my $row (@COUNT) {
+    my ($context, $directive, $arguments) = @$row;
+    $spec .= refused('number of arguments', $context, join(' ', $directive, $arguments // ()) . ';', "invalid number of arguments in \"$directive\" directive");
+}
+
+# Where each directive may not stand.
+my %EXAMPLE = (
+    registry_auth                     => 'realm',
+    registry_auth_redis               => 'redis://127.0.0.1',
+    registry_auth_redis_user          => 'gate',
+    registry_auth_redis_password_file => '/dev/null',
+    registry_auth_prefix              => 'p',
+    registry_auth_salt                => 's',
+    registry_auth_own_namespace       => 'on',
+    registry_auth_v1_images           => 'on',
+    registry_auth_hashing             => 'threads=1',
+    registry_auth_backends            => '',
+);
+my %ALLOWED = (
+    registry_auth                     => [qw(http server location limit_except)],
+    registry_auth_redis               => ['http'],
+    registry_auth_redis_user          => ['http'],
+    registry_auth_redis_password_file => ['http'],
+    registry_auth_prefix              => [qw(http server location)],
+    registry_auth_salt                => [qw(http server location)],
+    registry_auth_own_namespace       => [qw(http server location)],
+    registry_auth_v1_images           => [qw(http server location)],
+    registry_auth_hashing             => ['http'],
+    registry_auth_backends            => ['upstream'],
+);
+for my $directive (sort keys %EXAMPLE) {
+    my $line = $EXAMPLE{$directive} eq '' ? "$directive;" : "$directive $EXAMPLE{$directive};";
+    for my $context (qw(main events http server location limit_except if upstream)) {
+        next if grep { $_ eq $context } @{ $ALLOWED{$directive} };
+        $spec .= refused("not in $context", $context, $line, qq{"$directive" directive is not allowed here});
+    }
+    next if $directive eq 'registry_auth_redis_password_file';    # below, with a file
+    $spec .= accepted($_, $line) for @{ $ALLOWED{$directive} };
+    $spec .= refused('a duplicate', $ALLOWED{$directive}[0], "$line $line", qq{"$directive"}, 'duplicate');
+}
+
+# Every form that the reference names.
+$spec .= accepted('http', $_) for (
+    'registry_auth_redis redis://user:password@localhost:6380/15 timeout=1s connect_timeout=250ms;',
+    'registry_auth_redis redis://:password@[::1]:6380;',
+    'registry_auth_redis redis://redis.example;',
+    'registry_auth_redis "redis+unix:///run/redis.sock?db=3" timeout=2;',
+    'registry_auth_redis redis+unix:///run/redis.sock;',
+    'registry_auth_hashing threads=4 queue=16;',
+    'registry_auth_hashing queue=16;',
+    'registry_auth_salt "";',
+    'registry_auth_salt "salt:";',
+    'registry_auth_prefix "a:b c";',
+);
+$spec .= accepted('peers', $_) for (
+    'registry_auth_backends;',
+    'registry_auth_backends allow=10.0.0.0/8;',
+    'registry_auth_backends allow=10.0.0.0/8:5000 allow=127.0.0.1/32 allow=[::1/128]:5000;',
+    'registry_auth_backends allow=fd00::/8;',
+    'registry_auth_backends allow=10.1.2.3:5000;',
+    'registry_auth_backends; keepalive 8;',
+    'registry_auth_backends; keepalive 8; server 127.0.0.1:1; server 127.0.0.1:2 backup;',
+    'server 127.0.0.1:1; registry_auth_backends; zone u 64k;',
+);
+$spec .= accepted('location', $_) for (
+    'registry_auth off;', 'registry_auth "Registry of $host";', 'registry_auth "say \"hi\"";', 'registry_auth Off;',
+);
+
+defaults(accounts => "alice:secret\nbob:secret\n");
+run_tests($spec . join '', <DATA>);
+
+__DATA__
+=== no error quotes the password of a URL
+--- no_redis
+--- must_die
+--- http_config
+    registry_auth_redis redis://gate:hunter2@127.0.0.1:99999;
+--- error_log
+registry_auth_redis
+--- no_error_log
+hunter2
+
+=== nor where its scheme is wrong
+--- no_redis
+--- must_die
+--- http_config
+    registry_auth_redis rediss+x://gate:hunter2@127.0.0.1:6379/db;
+--- error_log
+registry_auth_redis
+--- no_error_log
+hunter2
+
+=== a password file is read
+--- no_redis
+--- config_ok
+--- user_files
+>>> password
+hunter2
+--- http_config
+    registry_auth_redis redis://127.0.0.1:6379;
+    registry_auth_redis_user gate;
+    registry_auth_redis_password_file $TEST_NGINX_HTML_DIR/password;
+
+=== an empty password file is none
+--- no_redis
+--- must_die
+--- user_files
+>>> empty
+--- http_config
+    registry_auth_redis_password_file $TEST_NGINX_HTML_DIR/empty;
+--- error_log
+registry_auth_redis_password_file
+
+=== a password both in the URL and in a file is one too many, or the file's; never both quoted
+--- no_redis
+--- must_die
+--- user_files
+>>> password
+hunter2
+--- http_config
+    registry_auth_redis redis://:hunter3@127.0.0.1:6379;
+    registry_auth_redis_password_file $TEST_NGINX_HTML_DIR/password;
+--- error_log
+registry_auth_redis
+--- no_error_log
+hunter2
+hunter3
+
+=== Redis need not be there for nginx -t
+--- no_redis
+--- config_ok
+--- http_config
+    registry_auth_redis redis://127.0.0.1:$TEST_NGINX_DEAD_PORT;
+    registry_auth "Registry";
+
+=== nothing of ours in the configuration: no gate, no Redis
+--- no_redis
+--- config
+        location / { proxy_pass http://127.0.0.1:$TEST_NGINX_BACKEND_PORT; }
+--- request
+GET /v2/
+--- forwarded: 1
+
+=== an upstream with registry_auth_backends needs no server line
+--- http_config
+    upstream registry { registry_auth_backends; }
+--- config eval
+Harness::gate_config()
+--- redis
+HSET docker-registry:user:alice backends 127.0.0.1:$TEST_NGINX_BACKEND_PORT
+--- login: alice:secret
+--- request
+GET /v2/
+--- forwarded: 1
+
+=== registry_auth of http{} holds for all servers and locations, an inner one wins
+--- http_config eval
+Harness::gate_http() . qq{    registry_auth "Outer";\n}
+--- config
+        location / { proxy_pass http://registry; }
+        location /v2/ { registry_auth "Inner"; proxy_pass http://registry;
+            location /v2/open/ { registry_auth off; proxy_pass http://registry; }
+            location /v2/nested/ { proxy_pass http://registry; }
+        }
+--- request eval
+[ "GET /v2", "GET /v2/", "GET /v2/open/x/tags/list", "GET /v2/nested/x/tags/list" ]
+--- error_code eval
+[ 401, 401, 200, 401 ]
+--- response_headers eval
+[ 'WWW-Authenticate: Basic realm="Outer"', 'WWW-Authenticate: Basic realm="Inner"', "!WWW-Authenticate", 'WWW-Authenticate: Basic realm="Inner"' ]
+
+=== registry_auth of server{}, off in one location
+--- http_config eval
+Harness::gate_http()
+--- config
+        registry_auth "Server";
+        location / { proxy_pass http://registry; }
+        location = /health { registry_auth off; proxy_pass http://registry; }
+--- request eval
+[ "GET /v2/", "GET /health" ]
+--- error_code eval
+[ 401, 200 ]
+
+=== registry_auth_prefix and registry_auth_salt hold per location and are inherited
+--- http_config eval
+Harness::gate_http() . qq{    registry_auth "R";\n    registry_auth_prefix outer;\n    registry_auth_salt "salt:";\n}
+--- config
+        location / { proxy_pass http://registry; }
+        location /v1/ { registry_auth_prefix inner; proxy_pass http://registry; }
+        location = /v1/users { registry_auth_salt ""; proxy_pass http://registry; }
+--- redis eval
+use Digest::SHA qw(sha1_hex);
+"HSET outer:passwords alice " . sha1_hex("salt:one") . " bob " . sha1_hex("two") . "\n" .
+"HSET inner:passwords alice " . sha1_hex("salt:three") . "\n"
+--- login eval
+[ "alice:one", "alice:three", "alice:three", "alice:one", "alice:one", "bob:two", "bob:two" ]
+--- request eval
+[ "GET /v2/", "GET /v2/", "GET /v1/users/", "GET /v1/users/", "GET /v1/users", "GET /v1/users", "GET /v2/" ]
+--- error_code eval
+[ 200, 401, 200, 401, 401, 200, 401 ]
+
+=== registry_auth_own_namespace and registry_auth_v1_images are inherited
+--- http_config eval
+Harness::gate_http() . qq{    registry_auth "R";\n    registry_auth_own_namespace off;\n    registry_auth_v1_images off;\n}
+--- config
+        location / { proxy_pass http://registry; }
+        location /v2/alice/on/ { registry_auth_own_namespace on; proxy_pass http://registry; }
+        location /v1/images/a/ { registry_auth_v1_images on; proxy_pass http://registry; }
+--- login: alice:secret
+--- request eval
+[ "GET /v2/alice/x/tags/list", "GET /v2/alice/on/tags/list", "GET /v1/images/a/json", "GET /v1/images/b/json" ]
+--- error_code_like eval
+[ qr/403/, qr/200/, qr/200/, qr/40[34]/ ]
+
+=== two http servers with prefixes of their own know each their users
+--- http_config eval
+Harness::gate_http() . <<'EOC'
+    server {
+        listen 127.0.0.1:$TEST_NGINX_EXTRA_PORT;
+        registry_auth "Other";
+        registry_auth_prefix other;
+        location / { proxy_pass http://registry; }
+    }
+EOC
+--- config eval
+Harness::gate_config() . "location = /v1/users { proxy_pass http://127.0.0.1:\$TEST_NGINX_EXTRA_PORT; }\n"
+--- redis
+HSET other:user:carol password {SHA}5en6G6MezRroT3XKqkdPOmY/BfQ=
+--- login eval
+[ "carol:secret", "carol:secret", "alice:secret", "alice:secret" ]
+--- request eval
+[ "GET /v2/", "GET /v1/users", "GET /v2/", "GET /v1/users" ]
+--- error_code eval
+[ 401, 200, 200, 401 ]
+
+=== registry_auth_redis with a user, a password file and a database
+--- user_files
+>>> password
+hunter2
+--- http_config eval
+Harness::gate_http() . <<'EOC'
+    registry_auth_redis redis://127.0.0.1:$TEST_NGINX_REDIS_PORT/3 timeout=2s connect_timeout=2s;
+    registry_auth_redis_user gate;
+    registry_auth_redis_password_file $TEST_NGINX_HTML_DIR/password;
+EOC
+--- config eval
+Harness::gate_config()
+--- redis
+ACL SETUSER gate on >hunter2 ~docker-registry:* +@read +@connection +client
+SELECT 3
+HSET docker-registry:user:dave password {SHA}5en6G6MezRroT3XKqkdPOmY/BfQ=
+SELECT 0
+--- login eval
+[ "dave:secret", "alice:secret" ]
+--- request eval
+[ ("GET /v2/") x 2 ]
+--- error_code eval
+[ 200, 401 ]
+--- after
+my $clients = redis('CLIENT LIST');
+die $clients unless $clients =~ /db=3 .*user=gate/;
+redis('ACL DELUSER gate');
+
+=== registry_auth_redis over a unix socket
+--- http_config eval
+Harness::gate_http() . <<'EOC'
+    registry_auth_redis "redis+unix://$TEST_NGINX_REDIS_SOCKET?db=2" timeout=2s;
+EOC
+--- config eval
+Harness::gate_config()
+--- redis
+SELECT 2
+HSET docker-registry:user:erin password {SHA}5en6G6MezRroT3XKqkdPOmY/BfQ=
+SELECT 0
+--- login eval
+[ "erin:secret", "alice:secret" ]
+--- request eval
+[ ("GET /v2/") x 2 ]
+--- error_code eval
+[ 200, 401 ]
+
+=== registry_auth_redis with user and password in the URL
+--- http_config eval
+Harness::gate_http() . <<'EOC'
+    registry_auth_redis redis://gate:hunter%2F2@localhost:$TEST_NGINX_REDIS_PORT/0 timeout=2s connect_timeout=2s;
+EOC
+--- config eval
+Harness::gate_config()
+--- redis
+ACL SETUSER gate on >hunter/2 ~docker-registry:* +@read +@connection +client
+--- login: alice:secret
+--- request
+GET /v2/
+--- after
+redis('ACL DELUSER gate');
+
+=== one process without master
+--- main_config
+master_process off;
+--- skip_valgrind: that is how it runs there
+--- http_config eval
+Harness::gate_http()
+--- config eval
+Harness::gate_config()
+--- login: alice:secret
+--- request
+GET /v2/
+--- forwarded: 1
+
+=== several workers
+--- workers: 4
+--- skip_valgrind: one process there
+--- http_config eval
+Harness::gate_http()
+--- config eval
+Harness::gate_config()
+--- login: alice:secret
+--- request eval
+[ ("GET /v2/") x 20 ]
+--- forwarded: 1
