@@ -303,25 +303,23 @@ impl Keeper {
             }
         };
         let since = Instant::now();
+        let answers = self.answers.load(Ordering::Relaxed);
         self.up(Live {
             connection: connection.clone(),
             epoch,
         });
         let why = self.watch(connection, AbortOnDrop(Some(driver)), epoch).await;
-        let lasted = since.elapsed() >= BACKOFF_MAX;
-        if lasted {
+        // A server that drops each connection before it was of any use is not hammered, and jobs do not wait for it.
+        let useful = since.elapsed() >= BACKOFF_MAX || self.answers.load(Ordering::Relaxed) != answers;
+        let (state, retry) = if useful {
             *backoff = BACKOFF_MIN;
-        }
-        // A server that drops each connection at once is not hammered, and jobs do not wait for it.
-        let hopeful = *backoff == BACKOFF_MIN;
-        self.state
-            .send_replace(if hopeful { State::Connecting } else { State::Down });
-        self.down(&format!("connection lost: {why}"));
-        if lasted {
-            Retry::AtOnce
+            (State::Connecting, Retry::AtOnce)
         } else {
-            Retry::AfterPause
-        }
+            (State::Down, Retry::AfterPause)
+        };
+        self.state.send_replace(state);
+        self.down(&format!("connection lost: {why}"));
+        retry
     }
 
     fn up(&mut self, live: Live) {

@@ -1,0 +1,495 @@
+//! What the store answers while Redis is well: records, password forms, defaults, bad records, the hashing pool.
+
+mod common;
+
+use common::{defaults_record, is_known, options, space, user_record, verified, Gate, Server, SHA1_SECRET};
+use registry_auth_redis::{Hashing, Job, Outcome, Secret};
+use std::time::{Duration, Instant};
+
+/// All of "secret".
+const SHA: &str = "{SHA}5en6G6MezRroT3XKqkdPOmY/BfQ=";
+const SSHA: &str = "{SSHA}gVK8WC9YyFT1gMsQHTGCgT3sSv5zYWx0";
+const BCRYPT4: &str = "$2y$04$Mo48JQKGRfxFnUWs7/UG5.7sWoAaxykOwteCStsC8fJDO9fjAaHte";
+const BCRYPT10: &str = "$2y$10$WUo.7pn3Sc75mPC//vSPF.gxkXgM6N7M.a.rJUOhUB5JPs2dlqSq2";
+const ARGON2: &str = "$argon2id$v=19$m=64,t=1,p=1$c2FsdHNhbHQ$TnDEl2tJgYtaYZt0/5f59Jf56vkIG4EtQACv6SLO2cI";
+/// SHA-1 of "pepper:secret".
+const SALTED: &str = "b7d984a49bf04676f05a92a52f777052a3f554ea";
+
+#[test]
+fn each_form_verifies_its_password_and_no_other() {
+    let redis = Server::start();
+    for (user, hash) in [
+        ("hex", SHA1_SECRET),
+        ("sha", SHA),
+        ("ssha", SSHA),
+        ("bcrypt", BCRYPT4),
+        ("argon2", ARGON2),
+    ] {
+        redis.run_args(&["HSET", &format!("P:user:{user}"), "password", hash]);
+        redis.run_args(&["HSET", "P:passwords", &format!("old-{user}"), hash]);
+    }
+    let mut gate = Gate::new(&redis.url());
+    for form in ["hex", "sha", "ssha", "bcrypt", "argon2"] {
+        for user in [form.to_owned(), format!("old-{form}")] {
+            assert!(verified(&gate.ask(&user, "secret")), "{user}");
+            assert!(!verified(&gate.ask(&user, "Secret")), "{user}");
+            assert!(!verified(&gate.ask(&user, "")), "{user}");
+            assert!(!verified(&gate.ask(&user, "secret\0junk")), "{user}");
+        }
+    }
+}
+
+#[test]
+fn the_2014_gates_salt_goes_before_the_password() {
+    let redis = Server::start();
+    redis.run_args(&["HSET", "docker-registry:passwords", "user1", SALTED]);
+    redis.run("LPUSH docker-registry:backends 127.0.0.1:5000");
+    let mut gate = Gate::new(&redis.url());
+    gate.space = space("docker-registry", "pepper:");
+    let outcome = gate.ask("user1", "secret");
+    assert!(verified(&outcome));
+    assert_eq!(user_record(&outcome).password.as_deref(), Some(SALTED));
+    assert_eq!(defaults_record(&outcome).backends[0].name, "127.0.0.1:5000");
+    gate.space = space("docker-registry", "");
+    assert!(!verified(&gate.ask("user1", "secret")));
+}
+
+#[test]
+fn a_users_record_comes_whole_and_its_password_wins() {
+    let redis = Server::start();
+    redis.run_args(&[
+        "HSET",
+        "P:user:alice",
+        "password",
+        SHA1_SECRET,
+        "groups",
+        "team ops",
+        "backends",
+        "127.0.0.1:5001 [::1]:5002",
+        "grant:team/**",
+        "pull,push",
+        "grant:!secret/**",
+        "*",
+        "colour",
+        "blue",
+    ]);
+    redis.run_args(&["HSET", "P:passwords", "alice", SSHA, "bob", SHA]);
+    redis.run("HSET P:user:bob groups team");
+    let mut gate = Gate::new(&redis.url());
+    let outcome = gate.ask("alice", "secret");
+    assert!(verified(&outcome));
+    let alice = user_record(&outcome);
+    assert_eq!(alice.password.as_deref(), Some(SHA1_SECRET));
+    assert_eq!(alice.groups, ["team", "ops"]);
+    assert_eq!(alice.backends[0].addresses, ["127.0.0.1:5001".parse().unwrap()]);
+    assert_eq!(alice.backends[1].addresses, ["[::1]:5002".parse().unwrap()]);
+    assert_eq!(alice.grants.len(), 2);
+    // Where P:user:<name> has no password, P:passwords is asked.
+    let outcome = gate.ask("bob", "secret");
+    assert!(verified(&outcome));
+    assert_eq!(user_record(&outcome).groups, ["team"]);
+}
+
+#[test]
+fn locked_users_and_users_without_a_password_are_never_verified() {
+    let redis = Server::start();
+    redis.run_args(&["HSET", "P:user:alice", "password", &format!("!{SHA1_SECRET}")]);
+    redis.run_args(&["HSET", "P:user:bob", "password", &format!("!{BCRYPT4}")]);
+    redis.run("HSET P:user:carol groups team");
+    redis.run("HSET P:user:dave password !");
+    let mut gate = Gate::new(&redis.url());
+    gate.ask("alice", "secret"); // from here on dummies are SHA-1
+    for user in ["alice", "bob", "carol", "dave"] {
+        assert!(!verified(&gate.ask(user, "secret")), "{user}");
+        assert!(!verified(&gate.ask(user, "")), "{user}");
+    }
+}
+
+#[test]
+fn unknown_users_and_nobody_get_the_defaults() {
+    let redis = Server::start();
+    redis.run("RPUSH P:backends 127.0.0.1:5000 127.0.0.1:5001");
+    redis.run_args(&["HSET", "P:user:alice", "password", SHA1_SECRET]);
+    let mut gate = Gate::new(&redis.url());
+    gate.ask("alice", "secret");
+    let outcome = gate.ask("mallory", "secret");
+    assert!(matches!(outcome, Outcome::Unknown { .. }));
+    let names: Vec<_> = defaults_record(&outcome)
+        .backends
+        .into_iter()
+        .map(|peer| peer.name)
+        .collect();
+    assert_eq!(names, ["127.0.0.1:5000", "127.0.0.1:5001"]);
+    let job = gate.job(None, "");
+    let ticket = job.ticket;
+    gate.store.submit(vec![job]);
+    let outcome = gate.wait(ticket);
+    assert!(matches!(outcome, Outcome::Unknown { .. }));
+    assert_eq!(defaults_record(&outcome).backends.len(), 2);
+}
+
+#[test]
+fn names_are_resolved_and_a_bad_name_harms_nobody() {
+    let redis = Server::start();
+    redis.run("RPUSH P:backends localhost:5000");
+    redis.run_args(&["HSET", "P:user:alice", "password", SHA1_SECRET]);
+    redis.run_args(&[
+        "HSET",
+        "P:user:bob",
+        "password",
+        SHA1_SECRET,
+        "backends",
+        "no-such-host.invalid:5000",
+    ]);
+    let mut gate = Gate::new(&redis.url());
+    let outcome = gate.ask("alice", "secret");
+    let localhost = &defaults_record(&outcome).backends[0];
+    assert_eq!(localhost.name, "localhost:5000");
+    assert!(localhost
+        .addresses
+        .iter()
+        .any(|address| address.ip().is_loopback() && address.port() == 5000));
+    let outcome = gate.ask("bob", "secret");
+    assert!(verified(&outcome));
+    assert_eq!(user_record(&outcome).backends[0].addresses, []);
+    gate.logged("backend no-such-host.invalid:5000 has no address");
+}
+
+#[test]
+fn a_batch_of_many_is_answered_once_each() {
+    let redis = Server::start();
+    redis.run("RPUSH P:backends 127.0.0.1:5000");
+    redis.run("RPUSH Q:backends 127.0.0.1:6000");
+    for n in 0..50 {
+        redis.run_args(&["HSET", &format!("P:user:u{n}"), "password", SHA1_SECRET]);
+    }
+    redis.run_args(&["HSET", "Q:passwords", "u0", SHA]);
+    let mut gate = Gate::new(&redis.url());
+    gate.ask("u0", "secret");
+    let (p, q) = (space("P", ""), space("Q", ""));
+    let mut expected = Vec::new();
+    for round in 0..4 {
+        let mut jobs = Vec::new();
+        for n in 0..60 {
+            let user = format!("u{n}");
+            let right = n % 3 != 0;
+            let mut job = gate.job(
+                (n % 10 != 9).then_some(&user),
+                if right { "secret" } else { "wrong" },
+            );
+            job.space = if round % 2 == 0 || n % 7 != 0 {
+                p.clone()
+            } else {
+                q.clone()
+            };
+            expected.push((
+                job.ticket,
+                n,
+                right,
+                job.user.is_some(),
+                job.space.prefix == p.prefix,
+            ));
+            jobs.push(job);
+        }
+        gate.store.submit(jobs);
+    }
+    for (ticket, n, right, asked, in_p) in expected {
+        let outcome = gate.wait(ticket);
+        let port = if in_p { 5000 } else { 6000 };
+        assert_eq!(
+            defaults_record(&outcome).backends[0].addresses[0].port(),
+            port,
+            "{n}"
+        );
+        let exists = asked && (if in_p { n < 50 } else { n == 0 });
+        match outcome {
+            Outcome::Known { verified, .. } => assert_eq!((exists, right), (true, verified), "{n}"),
+            other => assert!(!exists, "{n}: {other:?}"),
+        }
+    }
+}
+
+#[test]
+fn one_batch_is_one_wake_up() {
+    let redis = Server::start();
+    redis.run_args(&["HSET", "P:user:alice", "password", SHA1_SECRET]);
+    let mut gate = Gate::new(&redis.url());
+    gate.ask("alice", "secret");
+    gate.collect();
+    let before = gate.wake_count;
+    let jobs: Vec<Job> = (0..100).map(|_| gate.job(Some("alice"), "secret")).collect();
+    let tickets: Vec<u64> = jobs.iter().map(|job| job.ticket).collect();
+    gate.store.submit(jobs);
+    for ticket in tickets {
+        assert!(verified(&gate.wait(ticket)));
+    }
+    assert_eq!(gate.wake_count - before, 1);
+}
+
+#[test]
+fn a_bad_record_fails_its_user_only_and_is_logged_once() {
+    let redis = Server::start();
+    redis.run_args(&["HSET", "P:user:alice", "password", SHA1_SECRET]);
+    redis.run("SET P:user:wrongtype x");
+    redis.run_args(&[
+        "HSET",
+        "P:user:grant",
+        "password",
+        SHA1_SECRET,
+        "grant:Not/Legal",
+        "pull",
+    ]);
+    redis.run_args(&[
+        "HSET",
+        "P:user:actions",
+        "password",
+        SHA1_SECRET,
+        "grant:a/**",
+        "fly",
+    ]);
+    redis.run_args(&[
+        "HSET",
+        "P:user:backend",
+        "password",
+        SHA1_SECRET,
+        "backends",
+        "unix:/run/docker.sock",
+    ]);
+    redis.run("HSET P:user:form password $9$unheardof$x");
+    redis.run("HSET P:user:cost password $2y$31$abcdefghijklmnopqrstuuZXkYh0000000000000000000000000000");
+    redis.run("HSET P:passwords oldform plaintext-xyzzy");
+    redis.run_args(&["HSET", "P:user:empty", "password", ""]);
+    redis
+        .connection()
+        .send_packed_command(
+            &redis::cmd("HSET")
+                .arg("P:user:bytes")
+                .arg("password")
+                .arg(b"\xff\xfe")
+                .get_packed_command(),
+        )
+        .unwrap();
+    let mut gate = Gate::new(&redis.url());
+    let bad = [
+        "wrongtype",
+        "grant",
+        "actions",
+        "backend",
+        "form",
+        "cost",
+        "oldform",
+        "empty",
+        "bytes",
+    ];
+    for _ in 0..2 {
+        let mut jobs: Vec<Job> = bad.iter().map(|user| gate.job(Some(user), "secret")).collect();
+        jobs.push(gate.job(Some("alice"), "secret"));
+        let tickets: Vec<u64> = jobs.iter().map(|job| job.ticket).collect();
+        gate.store.submit(jobs);
+        for (user, ticket) in bad.iter().zip(&tickets) {
+            assert_eq!(gate.wait(*ticket), Outcome::BadRecord, "{user}");
+        }
+        assert!(verified(&gate.wait(tickets[bad.len()])));
+    }
+    let log = gate.logged("P:user:bytes");
+    for user in bad {
+        let key = if user == "oldform" {
+            "P:passwords (field oldform)".into()
+        } else {
+            format!("P:user:{user} ")
+        };
+        assert_eq!(log.matches(&key).count(), 1, "{user}:\n{log}");
+    }
+    for secret in [SHA1_SECRET, "unheardof", "xyzzy", "abcdefghij", "secret"] {
+        assert!(!log.contains(secret), "{log}");
+    }
+}
+
+#[test]
+fn unreadable_shared_keys_fail_those_who_need_them() {
+    let redis = Server::start();
+    redis.run("SET P:passwords x");
+    redis.run("SET P:backends x");
+    redis.run_args(&[
+        "HSET",
+        "P:user:alice",
+        "password",
+        SHA1_SECRET,
+        "backends",
+        "127.0.0.1:5000",
+    ]);
+    redis.run_args(&["HSET", "P:user:bob", "password", SHA1_SECRET]);
+    redis.run("HSET P:user:carol backends 127.0.0.1:5000");
+    let mut gate = Gate::new(&redis.url());
+    assert!(verified(&gate.ask("alice", "secret")));
+    assert_eq!(
+        gate.ask("bob", "secret"),
+        Outcome::BadRecord,
+        "would get the defaults"
+    );
+    assert_eq!(
+        gate.ask("carol", "secret"),
+        Outcome::BadRecord,
+        "would get her password there"
+    );
+    assert_eq!(
+        gate.ask("mallory", "secret"),
+        Outcome::BadRecord,
+        "nobody knows whether he exists"
+    );
+    let log = gate.logged("P:passwords");
+    assert!(log.contains("record P:backends cannot be read"), "{log}");
+}
+
+#[test]
+fn a_full_queue_is_busy_and_fast_forms_go_on() {
+    let redis = Server::start();
+    redis.run_args(&["HSET", "P:user:alice", "password", SHA1_SECRET]);
+    redis.run_args(&["HSET", "S:user:slow", "password", BCRYPT10]);
+    let mut options = options(&redis.url());
+    options.hashing = Hashing { threads: 1, queue: 2 };
+    let mut gate = Gate::with(options);
+    assert!(verified(&gate.ask("alice", "secret")));
+    let (p, s) = (space("P", ""), space("S", ""));
+    gate.space = s;
+    let flood: Vec<Job> = (0..40).map(|_| gate.job(Some("slow"), "wrong")).collect();
+    let tickets: Vec<u64> = flood.iter().map(|job| job.ticket).collect();
+    gate.store.submit(flood);
+    // An unknown user costs what the users of its space cost: there a slow hash, so Busy; here SHA-1, so an answer.
+    // ("zed": jobs of one pipeline are answered by name.)
+    let unknown = gate.submit("zed", "x");
+    gate.space = p;
+    assert!(matches!(gate.ask("mallory", "x"), Outcome::Unknown { .. }));
+    assert!(verified(&gate.ask("alice", "secret")));
+    assert_eq!(gate.wait(unknown), Outcome::Busy);
+    let outcomes: Vec<Outcome> = tickets.into_iter().map(|ticket| gate.wait(ticket)).collect();
+    let busy = outcomes
+        .iter()
+        .filter(|outcome| **outcome == Outcome::Busy)
+        .count();
+    let hashed = outcomes.iter().filter(|outcome| is_known(outcome)).count();
+    assert_eq!(busy + hashed, 40);
+    assert!(
+        (1..=4).contains(&hashed),
+        "{hashed} hashed, one thread and two places"
+    );
+    // The queue is free again.
+    assert!(verified(&gate.ask("alice", "secret")));
+}
+
+#[test]
+fn a_unix_socket_a_database_and_an_acl_user_without_ping() {
+    let redis = Server::start();
+    redis.run_args(&[
+        "ACL",
+        "SETUSER",
+        "gate",
+        "on",
+        ">pw",
+        "resetkeys",
+        "%R~P:*",
+        "-@all",
+        "+hgetall",
+        "+hmget",
+        "+lrange",
+        "+select",
+    ]);
+    let mut connection = redis.connection();
+    redis::pipe()
+        .cmd("SELECT")
+        .arg("3")
+        .ignore()
+        .cmd("HSET")
+        .arg("P:user:alice")
+        .arg("password")
+        .arg(SHA1_SECRET)
+        .ignore()
+        .exec(&mut connection)
+        .unwrap();
+    let socket = redis.dir.path().join("sock").display().to_string();
+    let mut options = options(&format!("redis+unix://{socket}?db=3"));
+    options.endpoint = options
+        .endpoint
+        .with_user("gate")
+        .with_password(Secret::new(b"pw"))
+        .unwrap();
+    let mut gate = Gate::with(options);
+    assert!(verified(&gate.ask("alice", "secret")));
+    assert!(verified(
+        &Gate::new(&format!("{}/3", redis.url())).ask("alice", "secret")
+    ));
+    assert!(matches!(
+        Gate::new(&redis.url()).ask("alice", "secret"),
+        Outcome::Unknown { .. }
+    ));
+}
+
+#[test]
+fn jobs_and_options_show_no_secret() {
+    let mut gate = Gate::new("redis://u:hidden@127.0.0.1:1");
+    gate.space = space("P", "pepper");
+    let shown = format!("{:?} {:?}", gate.job(Some("alice"), "hidden"), gate.store);
+    assert!(!shown.contains("hidden") && !shown.contains("pepper"), "{shown}");
+    assert!(shown.contains("alice"));
+}
+
+#[test]
+fn nginxs_signals_never_reach_the_helper() {
+    let redis = Server::start();
+    let mut gate = Gate::new(&redis.url());
+    gate.ask("mallory", "x"); // argon2id, on the pool
+    let mut seen = Vec::new();
+    for task in std::fs::read_dir("/proc/self/task").unwrap() {
+        let Ok(status) = std::fs::read_to_string(task.unwrap().path().join("status")) else {
+            continue;
+        };
+        let field = |name: &str| {
+            let line = status.lines().find(|line| line.starts_with(name)).unwrap();
+            line.split_whitespace().nth(1).unwrap().to_owned()
+        };
+        let name = field("Name:");
+        if name.starts_with("registry-auth") && !name.contains("tests") || name.starts_with("auth-hash") {
+            let blocked = u64::from_str_radix(&field("SigBlk:"), 16).unwrap();
+            for signal in [1, 2, 3, 10, 12, 13, 14, 15, 17, 28] {
+                assert!(
+                    blocked >> (signal - 1) & 1 == 1,
+                    "{name}: signal {signal} is not blocked"
+                );
+            }
+            seen.push(name);
+        }
+    }
+    assert!(
+        seen.iter().any(|name| name.starts_with("registry-auth")),
+        "{seen:?}"
+    );
+    assert!(seen.iter().any(|name| name.starts_with("auth-hash")), "{seen:?}");
+    // The starting thread has its own mask back.
+    let status = std::fs::read_to_string("/proc/thread-self/status").unwrap();
+    let blocked = status.lines().find(|line| line.starts_with("SigBlk:")).unwrap();
+    assert_eq!(
+        u64::from_str_radix(blocked.split_whitespace().nth(1).unwrap(), 16).unwrap(),
+        0
+    );
+}
+
+#[test]
+fn stop_is_prompt_while_a_hash_is_computed() {
+    let redis = Server::start();
+    redis.run("HSET P:user:slow password $2y$16$abcdefghijklmnopqrstuuZXkYh0000000000000000000000000000");
+    let mut gate = Gate::new(&redis.url());
+    gate.submit("slow", "x");
+    std::thread::sleep(Duration::from_millis(300));
+    let since = Instant::now();
+    gate.store.stop();
+    assert!(since.elapsed() < Duration::from_secs(2), "{:?}", since.elapsed());
+    // Who asks a stopped store gets an answer, though nobody is woken for it.
+    let late = gate.submit("slow", "x");
+    let mut done = Vec::new();
+    gate.store.drain(&mut done);
+    assert!(
+        done.iter()
+            .any(|done| done.ticket == late && done.outcome == Outcome::Unavailable),
+        "{done:?}"
+    );
+}
