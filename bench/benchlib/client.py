@@ -5,6 +5,7 @@ client works in lock-step: n requests out, n answers in; with one it is strictly
 """
 
 import socket
+import ssl
 
 from .stage import StageError
 
@@ -12,12 +13,14 @@ from .stage import StageError
 class Client:
     """Keepalive connections to one port, and a stream to send in turn."""
 
-    def __init__(self, port, stream_lines, connections):
+    def __init__(self, port, stream_lines, connections, tls=False):
         self._requests = [_render(line) for line in stream_lines]
         self._sockets = [socket.create_connection(("127.0.0.1", port)) for _ in range(connections)]
         for connection in self._sockets:
             connection.settimeout(120)
             connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        if tls:
+            self._sockets = [_over_tls(connection) for connection in self._sockets]
         self._next = 0
 
     def close(self):
@@ -44,12 +47,25 @@ class Client:
             count -= len(turn)
 
 
-def ask(port, line):
-    """The status of one request."""
-    with Client(port, [line], 1) as client:
-        connection = client._sockets[0]
-        connection.sendall(client._requests[0])
+    def ask(self):
+        """The status of the next request, whatever it is."""
+        connection = self._sockets[0]
+        connection.sendall(self._requests[self._next % len(self._requests)])
+        self._next += 1
         return answer(connection)
+
+
+def ask(port, line, tls=False):
+    """The status of one request."""
+    with Client(port, [line], 1, tls) as client:
+        return client.ask()
+
+
+def _over_tls(connection):
+    """No certificate is checked: it is the benchmark's own."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    return context.wrap_socket(connection)
 
 
 def _render(line):

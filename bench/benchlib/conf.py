@@ -113,7 +113,13 @@ http {{
         location / {{ return 200 "{kib}"; }}
         location = /asked {{ return 204; }}
         location = /v2/alice/app/blobs/{digest} {{ alias {root}/blob; }}
-        location = /v2/alice/app/blobs/uploads/3f0c9d52 {{ return 202; }}
+        location = /v2/alice/app/blobs/uploads/3f0c9d52 {{
+            client_body_buffer_size 5m; # read whole and thrown away; `return` alone would not read it
+            proxy_pass_request_body off;
+            proxy_set_header Content-Length "";
+            proxy_pass http://127.0.0.1:{port}/taken;
+        }}
+        location = /taken {{ return 202; }}
     }}
 }}
 """

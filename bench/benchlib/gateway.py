@@ -22,7 +22,7 @@ class Gateway:
     def __init__(self, setting, scenario, cpus=None, before=(), foreground=False):
         stage, store = setting.stage, setting.store_of(scenario)
         self.scenario, self._stage = scenario, stage
-        self.name = scenario.name.replace("/", "-") + ("-foreground" if foreground else "")
+        self.name = scenario.name.replace("/", "-").replace(" ", "-") + ("-foreground" if foreground else "")
         self.port = free_port()
         place = conf.Place(
             root=stage.path(self.name), port=self.port, backend=setting.backend_port, foreground=foreground,
@@ -50,10 +50,8 @@ class Gateway:
 
     def check(self):
         """A right password is let through, and a wrong one is not."""
-        if self.scenario.frame.tls:
-            return  # the same gate is checked without TLS
         line = streams.lines(self.scenario.stream)[-1]
-        self._expect(line, 200)
+        self._expect(line, 202 if self.scenario.stream == "push" else 200)
         if self.scenario.gate not in ("bare", "auth_request"):
             method, path, _, body = line.split("\t")
             self._expect("\t".join([method, path, people.authorization(people.ALICE, "wrong"), body]), 401)
@@ -71,7 +69,7 @@ class Gateway:
         self._stage.stop(self.process)
 
     def _expect(self, line, status):
-        seen = client.ask(self.port, line)
+        seen = client.ask(self.port, line, self.scenario.frame.tls)
         if seen != status:
             raise StageError(f"{self.scenario.name}: answer {seen}, expected {status}\n{self.log()}")
 

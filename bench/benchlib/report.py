@@ -38,7 +38,7 @@ class Report:
                 say(f"instructions: {gateway.scenario.title}")
                 self._count(gateway.scenario)
         if TIME in self.parts:
-            count, seconds = (3, 1) if self.quick else (5, 2)
+            count, seconds = (3, 1) if self.quick else (5, 1)
             self.timings = rounds.measure(self.setting, self.gateways, count, seconds, say)
         if "neighbour" in self.parts and self.setting.has_module():
             count, seconds = (2, 2) if self.quick else (5, 3)
@@ -60,6 +60,7 @@ class Report:
             beside = scenarios.bare(scenario.frame, scenario.stream)
             if beside.name not in self.gateways:
                 self.gateways[beside.name] = Gateway(self.setting, beside)
+                self.gateways[beside.name].check()
             self.gateways[scenario.name] = gateway
 
     def _counted(self, part):
@@ -70,8 +71,7 @@ class Report:
 
     def _count(self, scenario):
         self.instructions[scenario.name] = callgrind.measure(self.setting, scenario, self.quick)
-        if not self.quick and scenario.requests > 1_000:
-            self.alone[scenario.name] = callgrind.measure(self.setting, scenario, self.quick, connections=1)
+        self.alone[scenario.name] = callgrind.measure(self.setting, scenario, self.quick, connections=1)
 
     def _have(self, program):
         if shutil.which(program):
@@ -166,9 +166,9 @@ class Report:
         return None if own is None or others is None else own + others
 
     def _beside_sha(self, scenario):
-        if not {"cached", scenario.name} <= self.instructions.keys():
+        if not {"cached", scenario.name} <= self.alone.keys():
             return None
-        return abs(self.instructions[scenario.name].own - self.instructions["cached"].own)
+        return abs(self.alone[scenario.name].own - self.alone["cached"].own)
 
     def _ratio_over_sha(self, scenario):
         mine, sha = (self.timings[name].ratio() if name in self.timings else None for name in (scenario.name, "cached"))
@@ -203,6 +203,7 @@ class Report:
 _FIGURES = {
     "ratio": Report._ratio,
     "instructions added, nginx's thread": lambda self, s: self._added(self.instructions, s, "own"),
+    "instructions added, c1": lambda self, s: self._added(self.alone, s, "own"),
     "instructions added in all": Report._in_all,
     "calls added, c64": lambda self, s: self._added(self.calls, s, "busy"),
     "calls added, c1": lambda self, s: self._added(self.calls, s, "alone"),

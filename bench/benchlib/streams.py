@@ -6,7 +6,7 @@ One line a request: method, path, Authorization, bytes of body; separated by tab
 from . import people
 
 EVERYONE = 10_000
-BLOB_BYTES = 16 << 20
+BLOB_BYTES = 4 << 20
 DIGEST = "sha256:" + "5d" * 32
 
 
