@@ -1,7 +1,9 @@
 """One docker-registry (distribution 2.8) with storage of its own, on whatever port the kernel gives it."""
 
 import json
+import os
 import re
+import shutil
 
 from .process import Process
 
@@ -20,8 +22,11 @@ class Registry:
             "storage": {"filesystem": {"rootdirectory": str(self.storage)}, "delete": {"enabled": True}},
             "http": {"addr": "127.0.0.1:0", "secret": "of the demo", "relativeurls": False},
         }), encoding="ascii")
+        # It takes every REGISTRY_… of the environment for configuration, REGISTRY_AUTH_REDIS (our tool's) and
+        # REGISTRY_AUTH_FILE (podman's) included, and would not start.
+        environment = {key: value for key, value in os.environ.items() if not key.startswith("REGISTRY_")}
         self.process = Process(f"docker-registry of {name}", ["docker-registry", "serve", str(configuration)],
-                               directory / "registry.log")
+                               directory / "registry.log", env=environment)
         try:
             self.address = self.process.await_ready(self._listening, stopped=stopped)
         except BaseException:
@@ -36,6 +41,10 @@ class Registry:
         """The names of the repositories that lie on this registry's disk, with at least one pushed manifest or blob."""
         root = self.storage / "docker" / "registry" / "v2" / "repositories"
         return sorted(str(path.parent.relative_to(root)) for path in root.glob("**/_layers"))
+
+    def forget(self):
+        """Empties the storage. The registry keeps no state of it in memory."""
+        shutil.rmtree(self.storage, ignore_errors=True)
 
     def stop(self):
         self.process.stop()

@@ -12,8 +12,8 @@ from .redis import Redis
 from .registry import Registry
 
 ROOT = Path(__file__).resolve().parents[2]
-MODULE = Path(os.environ.get("REGISTRY_AUTH_MODULE", ROOT / "build" / "ngx_http_registry_auth_module.so"))
-TOOL = Path(os.environ.get("REGISTRY_AUTH_TOOL", ROOT / "build" / "registry-authctl"))
+MODULE = ROOT / "build" / "ngx_http_registry_auth_module.so"
+TOOL = ROOT / "build" / "registry-authctl"
 USERS = ("alice", "bob")
 
 
