@@ -174,14 +174,11 @@ fn mount(subject: &Subject<'_>, mount: &Mount<'_>, rules: &Rules) -> Result<Moun
     })
 }
 
-/// Whether the name lies in the namespace of the user, whose name must be one legal segment.
+/// Whether the name lies in the namespace of the user. A user name holds no `/`, so what equals it here is the first
+/// segment of a legal name: a user name that is no legal segment owns nothing, without being parsed as one.
 fn is_own(subject: &Subject<'_>, name: &[u8]) -> bool {
     let Some(user) = subject.user else { return false };
-    // A legal name's first segment is legal: equality makes the user's name one, without parsing it.
-    match name.strip_prefix(user.as_str().as_bytes()) {
-        Some([b'/', _, ..]) => !user.as_str().contains('/'),
-        _ => false,
-    }
+    matches!(name.strip_prefix(user.as_str().as_bytes()), Some([b'/', ..]))
 }
 
 fn find_denial<'a>(

@@ -1,0 +1,234 @@
+//! The encoded record: what goes in comes out, and no bytes at all can do harm.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing)]
+
+use proptest::prelude::*;
+use registry_auth::codec::{encode, InvalidRecord, Peer, Record, RecordRef, VERSION};
+use registry_auth::grant::Grant;
+use std::net::SocketAddr;
+
+fn encoded(record: &Record) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    encode(record, &mut bytes).unwrap();
+    bytes
+}
+
+fn sample() -> Record {
+    Record {
+        password: Some("$2y$05$x".into()),
+        groups: vec!["team".into(), "ops".into()],
+        backends: vec![
+            Peer {
+                name: "a.example:5000".into(),
+                addresses: vec!["10.0.0.1:5000".parse().unwrap()],
+            },
+            Peer {
+                name: "[::1]:80".into(),
+                addresses: vec!["[::1]:80".parse().unwrap(), "1.2.3.4:80".parse().unwrap()],
+            },
+            Peer {
+                name: "gone:1".into(),
+                addresses: vec![],
+            },
+        ],
+        grants: vec![
+            Grant::parse("grant:!secret/**", "*").unwrap(),
+            Grant::parse("grant:team/*", "pull,push").unwrap(),
+        ],
+    }
+}
+
+#[test]
+fn views_read_what_was_written() {
+    let bytes = encoded(&sample());
+    let view = RecordRef::decode(&bytes).unwrap();
+    assert_eq!(view.password(), Some("$2y$05$x"));
+    assert!(!view.is_locked() && view.has_peers());
+    assert_eq!(
+        view.groups().collect::<Result<Vec<_>, _>>().unwrap(),
+        ["team", "ops"]
+    );
+    let peers: Vec<_> = view.peers().map(|peer| peer.unwrap().name).collect();
+    assert_eq!(peers, ["a.example:5000", "[::1]:80", "gone:1"]);
+    assert_eq!(view.denials().count(), 1);
+    assert_eq!(view.rights().count(), 1);
+    assert_eq!(view.to_record().unwrap(), sample());
+}
+
+#[test]
+fn the_empty_record() {
+    let bytes = encoded(&Record::default());
+    assert_eq!(bytes.len(), 20);
+    let view = RecordRef::decode(&bytes).unwrap();
+    assert_eq!(view.to_record().unwrap(), Record::default());
+    assert_eq!(RecordRef::EMPTY.to_record().unwrap(), Record::default());
+    assert!(!view.has_peers() && !view.is_locked());
+}
+
+#[test]
+fn no_password_and_an_empty_one_differ() {
+    let record = Record {
+        password: Some(String::new()),
+        ..Record::default()
+    };
+    assert_eq!(RecordRef::decode(&encoded(&record)).unwrap().password(), Some(""));
+}
+
+#[test]
+fn a_lock_is_seen() {
+    let record = Record {
+        password: Some("!{SHA}x".into()),
+        ..Record::default()
+    };
+    assert!(RecordRef::decode(&encoded(&record)).unwrap().is_locked());
+}
+
+/// A longer header than bytes, trailing bytes, another version, unknown flags: nothing is read.
+#[test]
+fn damaged_headers_are_refused() {
+    let bytes = encoded(&sample());
+    for length in 0..bytes.len() {
+        assert!(RecordRef::decode(&bytes[..length]).is_err(), "{length}");
+    }
+    let mut longer = bytes.clone();
+    longer.push(0);
+    assert!(RecordRef::decode(&longer).is_err());
+    for (at, value) in [
+        (0, VERSION + 1),
+        (0, 0),
+        (1, 3),
+        (1, 0x80),
+        (1, 0),
+        (4, 0xff),
+        (7, 0xff),
+        (19, 0xff),
+    ] {
+        let mut damaged = bytes.clone();
+        damaged[at] = value;
+        assert!(RecordRef::decode(&damaged).is_err(), "byte {at} = {value}");
+    }
+}
+
+#[test]
+fn what_does_not_fit_is_an_error_and_leaves_the_buffer() {
+    let long = "x".repeat(256);
+    for record in [
+        Record {
+            groups: vec![long.clone()],
+            ..Record::default()
+        },
+        Record {
+            password: Some("x".repeat(65_536)),
+            ..Record::default()
+        },
+        Record {
+            backends: vec![Peer {
+                name: long,
+                addresses: vec![],
+            }],
+            ..Record::default()
+        },
+        Record {
+            backends: vec![Peer {
+                name: "a:1".into(),
+                addresses: vec!["1.2.3.4:5".parse().unwrap(); 256],
+            }],
+            ..Record::default()
+        },
+    ] {
+        let mut out = b"before".to_vec();
+        assert_eq!(encode(&record, &mut out), Err(InvalidRecord));
+        assert_eq!(out, b"before");
+    }
+}
+
+fn any_address() -> impl Strategy<Value = SocketAddr> {
+    prop_oneof![
+        (any::<[u8; 4]>(), any::<u16>()).prop_map(SocketAddr::from),
+        (any::<[u8; 16]>(), any::<u16>()).prop_map(SocketAddr::from),
+    ]
+}
+
+fn any_record() -> impl Strategy<Value = Record> {
+    let peer = ("\\PC{0,20}", prop::collection::vec(any_address(), 0..4))
+        .prop_map(|(name, addresses)| Peer { name, addresses });
+    let grant = (
+        "[a-z]{1,5}(/[a-z]{1,5}){0,3}(/\\*{1,2})?",
+        any::<bool>(),
+        prop::sample::select(vec!["*", "pull", "push,delete"]),
+    )
+        .prop_map(|(pattern, deny, actions)| {
+            let mut grant = Grant::from_parts(&pattern, actions).unwrap();
+            grant.deny = deny;
+            grant
+        });
+    (
+        prop::option::of("\\PC{0,100}"),
+        prop::collection::vec("\\PC{0,20}", 0..5),
+        prop::collection::vec(peer, 0..5),
+        prop::collection::vec(grant, 0..8),
+    )
+        .prop_map(|(password, groups, backends, mut grants)| {
+            grants.sort_by_key(|grant| !grant.deny);
+            Record {
+                password,
+                groups,
+                backends,
+                grants,
+            }
+        })
+}
+
+/// Reads everything there is; no panic.
+fn read_all(bytes: &[u8]) {
+    if let Ok(view) = RecordRef::decode(bytes) {
+        let _ = (
+            view.password(),
+            view.is_locked(),
+            view.groups().count(),
+            view.grants().count(),
+        );
+        for peer in view.peers().flatten() {
+            let _ = peer.addresses().count();
+        }
+        if let Ok(record) = view.to_record() {
+            assert_eq!(
+                RecordRef::decode(&encoded(&record)).unwrap().to_record(),
+                Ok(record)
+            );
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn round_trip(record in any_record()) {
+        let bytes = encoded(&record);
+        prop_assert_eq!(RecordRef::decode(&bytes).unwrap().to_record().unwrap(), record);
+    }
+
+    #[test]
+    fn random_bytes_do_no_harm(mut bytes in prop::collection::vec(any::<u8>(), 0..200), version: bool) {
+        if let (Some(first), true) = (bytes.first_mut(), version) {
+            *first = VERSION;
+        }
+        read_all(&bytes);
+    }
+
+    #[test]
+    fn damaged_records_do_no_harm(record in any_record(), damage in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..4)) {
+        let mut bytes = encoded(&record);
+        for (at, value) in damage {
+            let at = at.index(bytes.len());
+            bytes[at] = value;
+        }
+        read_all(&bytes);
+    }
+
+    #[test]
+    fn cut_records_are_refused(record in any_record(), at: prop::sample::Index) {
+        let bytes = encoded(&record);
+        prop_assert_eq!(RecordRef::decode(&bytes[..at.index(bytes.len())]).err(), Some(InvalidRecord));
+    }
+}
