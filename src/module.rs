@@ -4,9 +4,8 @@
 //! `ngx_http_access_module` in the list (handlers of a phase run from the last to the first, so that `allow` and `deny` are asked
 //! before Redis is), the filters belong between `ngx_http_headers_filter_module` and `ngx_http_copy_filter_module`.
 
-use core::ffi::{c_char, c_void};
+use core::ffi::c_void;
 use core::marker::PhantomData;
-use core::ptr;
 
 use nginx_sys::{
     ngx_array_push, ngx_conf_t, ngx_cycle_t, ngx_http_core_main_conf_t, ngx_http_core_module,
@@ -80,19 +79,22 @@ pub static mut ngx_http_registry_auth_filter_module: ngx_module_t = ngx_module_t
     ..ngx_module_t::default()
 };
 
-/// A table of pointers that nginx reads.
-#[repr(transparent)]
-pub struct Table<const N: usize>([*const c_char; N]);
-
-// SAFETY: the pointers are to constants.
-unsafe impl<const N: usize> Sync for Table<N> {}
-
 /// The exports table; by hand, because `ngx::ngx_modules!` leaves the order empty.
 #[cfg(feature = "export-modules")]
 mod exports {
-    use super::{
-        ngx_http_registry_auth_filter_module, ngx_http_registry_auth_module, ngx_module_t, ptr, Table,
-    };
+    use core::ffi::c_char;
+    use core::ptr;
+
+    use nginx_sys::ngx_module_t;
+
+    use super::{ngx_http_registry_auth_filter_module, ngx_http_registry_auth_module};
+
+    /// A table of names that nginx reads.
+    #[repr(transparent)]
+    struct Table<const N: usize>([*const c_char; N]);
+
+    // SAFETY: the pointers are to constants.
+    unsafe impl<const N: usize> Sync for Table<N> {}
 
     #[no_mangle]
     static mut ngx_modules: [*mut ngx_module_t; 3] = [
