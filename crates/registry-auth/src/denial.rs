@@ -177,12 +177,16 @@ impl Denial {
     }
 
     /// Appends the body of the answer: OCI distribution-spec error JSON, one line.
+    ///
+    /// The detail is never absent: distribution's client (docker, podman, skopeo) takes an error without one whose message is
+    /// the code's standard text for no error of a registry at all, retries a push for 50 seconds and prints a bare "denied"
+    /// (registry/api/errcode/errors.go, `Errors.UnmarshalJSON`).
     pub fn write_json(&self, out: &mut Vec<u8>) {
         out.extend_from_slice(br#"{"errors":[{"code":""#);
         out.extend_from_slice(self.code().as_bytes());
         out.extend_from_slice(br#"","message":""#);
         write_json_text(&self.message, out);
-        out.extend_from_slice(b"\"}]}\n");
+        out.extend_from_slice(b"\",\"detail\":{}}]}\n");
     }
 }
 

@@ -118,11 +118,11 @@ fn json(message: &str) -> String {
 fn the_body_is_oci_json() {
     assert_eq!(
         json("alice may not push x"),
-        "{\"errors\":[{\"code\":\"DENIED\",\"message\":\"alice may not push x\"}]}\n"
+        "{\"errors\":[{\"code\":\"DENIED\",\"message\":\"alice may not push x\",\"detail\":{}}]}\n"
     );
     assert_eq!(
         json("a\"b\\c\n\u{1}é"),
-        "{\"errors\":[{\"code\":\"DENIED\",\"message\":\"a\\\"b\\\\c\\u000a\\u0001é\"}]}\n"
+        "{\"errors\":[{\"code\":\"DENIED\",\"message\":\"a\\\"b\\\\c\\u000a\\u0001é\",\"detail\":{}}]}\n"
     );
 }
 
