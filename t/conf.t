@@ -69,7 +69,6 @@ my @WRONG = (
     [ 'http', 'registry_auth_hashing', 'queue=many' ],
     [ 'http', 'registry_auth_hashing', 'queue=99999999999999999999' ],
     [ 'http', 'registry_auth_hashing', 'workers=1' ],
-    [ 'http', 'registry_auth_hashing', 'threads=1 threads=2', 'threads=2' ],
     [ 'http', 'registry_auth_hashing', '4' ],
     [ 'upstream', 'registry_auth_backends', 'allow=' ],
     [ 'upstream', 'registry_auth_backends', 'allow=everywhere' ],
@@ -141,8 +140,9 @@ for my $directive (sort keys %EXAMPLE) {
         $spec .= refused("not in $context", $context, $line, qq{"$directive" directive is not allowed here});
     }
     next if $directive eq 'registry_auth_redis_password_file';    # below, with a file
-    $spec .= accepted($_, $line) for @{ $ALLOWED{$directive} };
-    $spec .= refused('a duplicate', $ALLOWED{$directive}[0], "$line $line", qq{"$directive"}, 'duplicate');
+    $spec .= accepted($_, $line) for $directive eq 'registry_auth_redis_user' ? () : @{ $ALLOWED{$directive} };
+    $spec .= refused('a duplicate', $ALLOWED{$directive}[0], "$line $line", qq{"$directive"},
+        $directive eq 'registry_auth_backends' ? () : 'duplicate');
 }
 
 # Every form that the reference names.
@@ -207,6 +207,15 @@ hunter2
     registry_auth_redis_user gate;
     registry_auth_redis_password_file $TEST_NGINX_HTML_DIR/password;
 
+=== a user without a password is refused
+--- no_redis
+--- must_die
+--- http_config
+    registry_auth_redis_user gate;
+--- error_log
+user
+password
+
 === an empty password file is none
 --- no_redis
 --- must_die
@@ -217,20 +226,15 @@ hunter2
 --- error_log
 registry_auth_redis_password_file
 
-=== a password both in the URL and in a file is one too many, or the file's; never both quoted
+=== the password of the file goes before the one of the URL
 --- no_redis
---- must_die
+--- config_ok
 --- user_files
 >>> password
 hunter2
 --- http_config
     registry_auth_redis redis://:hunter3@127.0.0.1:6379;
     registry_auth_redis_password_file $TEST_NGINX_HTML_DIR/password;
---- error_log
-registry_auth_redis
---- no_error_log
-hunter2
-hunter3
 
 === Redis need not be there for nginx -t
 --- no_redis
@@ -269,7 +273,7 @@ Harness::gate_http() . qq{    registry_auth "Outer";\n}
             location /v2/nested/ { proxy_pass http://registry; }
         }
 --- request eval
-[ "GET /v2", "GET /v2/", "GET /v2/open/x/tags/list", "GET /v2/nested/x/tags/list" ]
+[ "GET /v1/users", "GET /v2/", "GET /v2/open/x/tags/list", "GET /v2/nested/x/tags/list" ]
 --- error_code eval
 [ 401, 401, 200, 401 ]
 --- response_headers eval

@@ -79,11 +79,11 @@ alice:secret hash=bcrypt
 GET /v2/
 --- login: alice:secret
 --- after
-my @answer = http_many(24, "GET /v2/", login => 'alice:secret');
+my @answer = http_many(24, "GET /v2/", login => 'alice:wrong%d');
 my %count;
 $count{ $_->{status} }++ for @answer;
 my $seen = join ', ', map {"$_: $count{$_}"} sort keys %count;
-die "expected 200 and 429, got $seen" unless $count{200} && $count{429} && keys %count == 2;
+die "expected 401 and 429, got $seen" unless $count{401} && $count{429} && keys %count == 2;
 for my $answer (grep { $_->{status} == 429 } @answer) {
     die "no TOOMANYREQUESTS: $answer->{body}" unless $answer->{body} =~ /"code":\s*"TOOMANYREQUESTS"/;
     die "no Retry-After: $answer->{head}"     unless $answer->{head} =~ /\r\nRetry-After: [1-9]\d*\r\n/i;
@@ -132,11 +132,11 @@ Connection: close
 
 === a denied connection is kept
 --- pipelined_requests eval
-[ "GET /v2/", "GET /v2/bob/x/tags/list", "HEAD /v2/", "GET /v2/a/../b", "GET /v2/alice/app/tags/list", "GET /nothing" ]
+[ "GET /v2/", "GET /v2/bob/x/tags/list", "HEAD /v2/", "GET /nothing", "GET /v2/alice/app/tags/list", "GET /v2/a/../b" ]
 --- login eval
 [ "", "alice:secret", "", "alice:secret", "alice:secret", "" ]
 --- error_code eval
-[ 401, 403, 401, 400, 200, 404 ]
+[ 401, 403, 401, 404, 200, 400 ]
 --- backend_received_by: A
 
 === the body of a denied request is discarded, its connection kept

@@ -86,12 +86,12 @@ mount
 --- request eval
 my $d = 'sha256:' . 'ab' x 32;
 [ map { "POST /v2/alice/app/blobs/uploads/?$_" }
-  "a=1&mount=$d&b=%zz&from=bob/app&c=d%26e+f%2F&&=&%", "mount=$d&a=%2f%2F&from=bob/app", "a=1&from=bob/app&mount=$d", "digest=$d&mount=$d",
-  "xmount=1&mount=$d&from_=2&mountain=3" ]
+  "a=1&mount=$d&b=%zz&from=bob/app&c=d%26e+f%2F&&=", "mount=$d&a=%2f%2F&from=bob/app", "a=1&from=bob/app&mount=$d", "digest=$d&mount=$d",
+  "xmount=1&mount=$d&fromage=2&mountain=3" ]
 --- forwarded eval
 my $d = 'sha256:' . 'ab' x 32;
 [ map { "POST /v2/alice/app/blobs/uploads/?$_" }
-  "a=1&b=%zz&c=d%26e+f%2F&&=&%", "a=%2f%2F", "a=1", "digest=$d", "xmount=1&from_=2&mountain=3" ]
+  "a=1&b=%zz&c=d%26e+f%2F&&=", "a=%2f%2F", "a=1", "digest=$d", "xmount=1&fromage=2&mountain=3" ]
 
 === a grant to pull the source keeps the mount, one to push does not
 --- redis

@@ -58,7 +58,7 @@ my @REFUSED = (
     ],
     'a digest is algorithm:hex' => [
         "/v2/alice/x/blobs/" . 'ab' x 32, '/v2/alice/x/blobs/sha256:', '/v2/alice/x/blobs/:abcd', '/v2/alice/x/blobs/SHA256:' . 'ab' x 32,
-        '/v2/alice/x/blobs/sha256:zz', '/v2/alice/x/blobs/sha256:ab:cd', '/v2/alice/x/blobs/', '/v2/alice/x/blobs',
+        '/v2/alice/x/blobs/sha256:ab:cd', '/v2/alice/x/blobs/', '/v2/alice/x/blobs',
     ],
     'an upload id has an alphabet of its own' => [ '/v2/alice/x/blobs/uploads/a+b', '/v2/alice/x/blobs/uploads/a,b', '/v2/alice/x/blobs/uploads/a:b' ],
     'V1 paths are held to the same' => [

@@ -46,8 +46,10 @@ my @ROUTES = (
     [ 'V1: auth is a login check',               '/v1/repositories/<n>/auth',                     { PUT => 'login' } ],
     [ 'V1: the search is off',                   '/v1/search?q=a',                                {} ],
     [ 'V1: no route: private images',            "/v1/private_images/abc/layer",                  {} ],
-    map { [ "V1: an image's $_ is any verified user's", "/v1/images/0123abc/$_", { GET => 'login', PUT => 'login' } ] }
-        qw(layer json ancestry checksum files diff),
+    ( map { [ "V1: an image's $_ is any verified user's", "/v1/images/0123abc/$_", { GET => 'login', PUT => 'login' } ] }
+        qw(layer json checksum) ),
+    ( map { [ "V1: an image's $_ too, which a registry makes by itself", "/v1/images/0123abc/$_", { GET => 'login' } ] }
+        qw(ancestry files diff) ),
 );
 
 # need => (owner's, other user's, nobody's) status

@@ -158,6 +158,7 @@ sub run_tests {
 sub prepare {
     my ($block) = @_;
     for my $section (keys %default) {
+        next if $section eq 'accounts' && defined $block->users;
         $block->set_value($section, $default{$section}) unless defined $block->$section;
     }
     $_->($block) for @preprocessor;
@@ -185,8 +186,9 @@ sub run_block {
     return test_configuration($block, $name, $configuration)
         if defined $block->must_die || defined $block->config_ok;
 
+    $SIG{PIPE} = 'IGNORE';    # a Redis that the block before has stopped
     fill_redis($block);
-    $backend->begin($block->backend);
+    $backend->begin(scalar $block->backend);
     if ($nginx->{running} ne $configuration || defined $block->restart) {
         stop_nginx();
         $nginx->mark;
@@ -244,7 +246,9 @@ sub fill_redis {
     my ($block) = @_;
 
     return if defined $block->no_redis && !$redis->running;
+    stop_nginx() if delete $redis->{disturbed};    # it may not have found back yet
     $redis->start unless $redis->running;
+    $redis->thaw;
     $redis->flush;
     my $tool = $ENV{TEST_AUTHCTL} || "$ROOT/build/registry-authctl";
     Harness::Users::apply_users($redis, $tool, "redis://127.0.0.1:$variable{REDIS_PORT}", $block->users)
@@ -259,7 +263,7 @@ sub send_requests {
     my $port    = $variable{SERVER_PORT};
     my $timeout = Harness::Valgrind::timeout($block->timeout // 5);
     if (defined(my $raw = $block->raw_request)) {
-        return [ Harness::Client::raw($port, ref $raw ? $raw : [$raw], $timeout, $block->raw_request_middle_delay) ], [];
+        return [ Harness::Client::raw($port, ref $raw ? $raw : [$raw], $timeout, scalar $block->raw_request_middle_delay) ], [];
     }
     if (my $list = $block->pipelined_requests) {
         my @request = parse_all($block, $list, 1);
@@ -291,8 +295,8 @@ sub parse_all {
     return map {
         Harness::Client::parse_request(
             $text[$_],
-            Harness::Checks::item($block->more_headers, $_),
-            Harness::Checks::item($block->login,        $_),
+            Harness::Checks::item(scalar $block->more_headers, $_),
+            Harness::Checks::item(scalar $block->login,        $_),
             $keep && $_ < $#text
         )
     } 0 .. $#text;
@@ -354,11 +358,14 @@ sub http {
     return $response;
 }
 
-# The same request so many times at once, each on a connection of its own.
+# So many requests at once, each on a connection of its own. A `%d` in the
+# login is the number of the request.
 sub http_many {
     my ($count, $text, %arg) = @_;
-    my $request = Harness::Client::parse_request($text, $arg{headers}, $arg{login}, 0);
-    return Harness::Client::parallel($variable{SERVER_PORT}, [ ($request) x $count ],
+    my @request = map {
+        Harness::Client::parse_request($text, $arg{headers}, ($arg{login} // '') =~ s/%d/$_/r, 0)
+    } 1 .. $count;
+    return Harness::Client::parallel($variable{SERVER_PORT}, \@request,
         Harness::Valgrind::timeout($arg{timeout} // 20));
 }
 

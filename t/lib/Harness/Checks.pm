@@ -36,7 +36,7 @@ sub answers {
             unless defined $block->error_code_like;
         for my $section (sort keys %ANSWER) {
             next if $section eq 'error_code' || !defined $block->$section;
-            my $expected = item($block->$section, $i);
+            my $expected = item(scalar $block->$section, $i);
             $ANSWER{$section}->($response, $expected, "$where - $section") if defined $expected;
         }
     }
@@ -132,7 +132,7 @@ sub backends {
     }
     return unless defined $block->forwarded;
     for my $i (0 .. $#$sent) {
-        my $expected = item($block->forwarded, $i);
+        my $expected = item(scalar $block->forwarded, $i);
         forwarded($sent->[$i], $expected, @$sent > 1 ? "$name [$i]" : $name) if defined $expected;
     }
 }

@@ -46,6 +46,7 @@ sub running { return defined $_[0]{pid} }
 
 sub stop {
     my ($self) = @_;
+    $self->{disturbed} = 1;
     close delete $self->{socket} if $self->{socket};
     my $pid = delete $self->{pid} or return;
     kill 'CONT', $pid;
@@ -58,7 +59,7 @@ sub restart {
     $self->start(@options);
 }
 
-sub freeze { kill 'STOP', $_[0]{pid} }
+sub freeze { $_[0]{disturbed} = 1; kill 'STOP', $_[0]{pid} }
 sub thaw   { kill 'CONT', $_[0]{pid} }
 
 # Sends one line as redis-cli would read it; an error reply dies.
