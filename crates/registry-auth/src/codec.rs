@@ -2,7 +2,9 @@
 //!
 //! One form for users, groups and defaults. Layout, integers little-endian:
 //! `version u8 | flags u8 | password u16 | groups u32 | peers u32 | denials u32 | grants u32` (lengths in bytes), then
-//! those five sections. Invariant: [`RecordRef::decode`] checks that the lengths add up; items are checked as they are
+//! those five sections. A text is `length u8 | bytes`; a group is a text; a peer is a text, `count u8` and so many
+//! addresses (`4 or 6 u8 | octets | port u16`); a grant is `actions u8 | literal u8` and a text, `literal` being the
+//! number of bytes before the pattern's first star. Invariant: [`RecordRef::decode`] checks that the lengths add up; items are checked as they are
 //! read, and a damaged one is an error, never skipped, as it might have been a denial. Nothing here can panic.
 
 mod read;

@@ -12,7 +12,7 @@ use std::net::{IpAddr, SocketAddr};
 /// A view of an encoded record.
 #[derive(Clone, Copy, Debug)]
 pub struct RecordRef<'a> {
-    password: Option<&'a str>,
+    password: Option<&'a [u8]>,
     groups: &'a [u8],
     peers: &'a [u8],
     denials: &'a [u8],
@@ -43,7 +43,7 @@ impl<'a> RecordRef<'a> {
         }
         let password = slice(&mut rest, password_length.into()).ok_or(InvalidRecord)?;
         let password = match flags {
-            HAS_PASSWORD => Some(std::str::from_utf8(password).map_err(|_| InvalidRecord)?),
+            HAS_PASSWORD => Some(password),
             _ if password.is_empty() => None,
             _ => return Err(InvalidRecord),
         };
@@ -59,14 +59,19 @@ impl<'a> RecordRef<'a> {
         rest.is_empty().then_some(record).ok_or(InvalidRecord)
     }
 
-    /// The stored password hash, with the `!` of a locked account.
+    /// The stored password hash, with the `!` of a locked account. `None` too if it is damaged: it then verifies nothing.
     pub fn password(&self) -> Option<&'a str> {
+        std::str::from_utf8(self.password?).ok()
+    }
+
+    /// The bytes of the stored password hash, to bind something to them; cheaper, as they are not checked to be text.
+    pub fn password_bytes(&self) -> Option<&'a [u8]> {
         self.password
     }
 
     /// Whether the account is locked.
     pub fn is_locked(&self) -> bool {
-        self.password.is_some_and(crate::password::is_locked)
+        self.password.is_some_and(|stored| stored.first() == Some(&b'!'))
     }
 
     /// The names of the groups, in order.
@@ -114,7 +119,11 @@ impl<'a> RecordRef<'a> {
             })
         };
         Ok(Record {
-            password: self.password.map(str::to_owned),
+            password: self
+                .password
+                .map(|text| std::str::from_utf8(text).map(str::to_owned))
+                .transpose()
+                .map_err(|_| InvalidRecord)?,
             groups: self
                 .groups()
                 .map(|group| group.map(str::to_owned))
@@ -207,10 +216,12 @@ impl<'a> Iterator for Grants<'a> {
     fn next(&mut self) -> Option<Self::Item> {
         let deny = self.deny;
         next(&mut self.rest, |rest| {
-            let [bits, length] = take(rest)?;
+            let [bits, literal, length] = take(rest)?;
             let actions = Actions::from_bits(bits)?;
-            Some(GrantRef {
-                pattern: slice(rest, length.into())?,
+            let pattern = slice(rest, length.into())?;
+            (literal <= length).then_some(GrantRef {
+                pattern,
+                literal: literal.into(),
                 deny,
                 actions,
             })
@@ -222,6 +233,7 @@ impl<'a> Iterator for Grants<'a> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct GrantRef<'a> {
     pattern: &'a [u8],
+    literal: usize,
     /// Whether it denies.
     pub deny: bool,
     /// Its actions.
@@ -232,7 +244,7 @@ impl<'a> GrantRef<'a> {
     /// Whether the grant speaks of this action on the repository of this name.
     #[inline]
     pub(crate) fn covers(&self, name: &[u8], action: Action) -> bool {
-        self.actions.contains(action) && pattern::matches(self.pattern, name)
+        self.actions.contains(action) && pattern::matches(self.pattern, self.literal, name)
     }
 
     /// The pattern as written.

@@ -92,6 +92,9 @@ fn socket_address(address: SocketAddr, out: &mut Vec<u8>) {
 }
 
 fn grant(grant: &Grant, out: &mut Vec<u8>) -> Result<(), InvalidRecord> {
+    let pattern = grant.pattern.as_str();
+    let literal = pattern.find('*').unwrap_or(pattern.len());
     out.push(grant.actions.bits());
-    text(grant.pattern.as_str(), out)
+    out.push(u8::try_from(literal).map_err(|_| InvalidRecord)?);
+    text(pattern, out)
 }
