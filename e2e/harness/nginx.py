@@ -95,6 +95,10 @@ class Nginx:
         """What `nginx -s reload` does, and through nginx itself."""
         must(["nginx", "-c", str(self._configuration), "-s", "reload"], cwd="/")
 
+    def await_new_workers(self, before):
+        """Waits until none of the workers `before` takes connections and others do."""
+        self.process.await_ready(lambda: (now := self.workers()) and not set(now) & set(before))
+
     def error_log(self):
         return (self.directory / "error.log").read_text(errors="replace") + self.process.log_text()
 

@@ -1,4 +1,4 @@
-"""A redis-server that keeps nothing on disk, on a TCP port or a unix socket; survives being stopped and started again."""
+"""A redis-server on a TCP port or a unix socket, for tests to stop, freeze and start again. It saves only when told to."""
 
 from . import ports
 from .process import Failed, Process, must, run
@@ -33,7 +33,7 @@ class Redis:
         raise Failed("redis-server found no free port")
 
     def start(self):
-        """Starts the server, empty, where it was before."""
+        """Starts the server where it was before: empty, unless stop_keeping() ended it."""
         self.process = Process(
             "redis-server",
             ["redis-server", *self._listen, "--save", "", "--appendonly", "no", "--daemonize", "no",
@@ -45,10 +45,16 @@ class Redis:
         except BaseException:
             self.process.stop()
             raise
+        (self._directory / "dump.rdb").unlink(missing_ok=True)
 
     def stop(self):
         if self.process:
             self.process.stop()
+
+    def stop_keeping(self):
+        """Stops the server; its next start() has the data of now."""
+        run([*self._cli, "shutdown", "save"])
+        self.process.stop()
 
     def command(self, *words):
         """Runs one command and returns redis-cli's text; raises Failed on an error reply."""
