@@ -5,6 +5,7 @@ Called by bench/run. Knows what the columns mean; how a figure is measured is th
 
 import shutil
 import sys
+from collections import Counter
 
 from . import callgrind, calls, neighbour, rounds, scenarios, table, verdict
 from .gateway import Gateway, Unknown
@@ -196,8 +197,17 @@ class Report:
                 ("other threads", added.others, added.others_functions),
             ):
                 print(f"\n{scenario.title}: {title}, {number(total)} instructions a request")
+                print("  ".join(f"{module}: {number(cost)}" for module, cost in _by_object(functions)))
                 for (module, function), cost in functions.most_common(limit):
                     print(f"{cost:10,.1f}  {module.rsplit('/', 1)[-1]}: {function}")
+
+
+def _by_object(functions):
+    """Sums of the programs and libraries, dearest first."""
+    sums = Counter()
+    for (module, _), cost in functions.items():
+        sums[module.rsplit("/", 1)[-1]] += cost
+    return [(module, cost) for module, cost in sums.most_common() if abs(cost) >= 1]
 
 
 _FIGURES = {

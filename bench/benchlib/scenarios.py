@@ -69,8 +69,9 @@ SCENARIOS = (
     Scenario("auth_basic", "auth_basic {SHA}, one user", "auth_basic"),
     Scenario("auth_basic_10k", "auth_basic {SHA}, 10,000 users in the file", "auth_basic", users=10_000, full=True, requests=64),
     Scenario("auth_request", "auth_request to another location", "auth_request"),
-    Scenario("asks", "ours, each request asks Redis", ASKS),
-    Scenario("asks_10k", "ours, asks, 10,000 users in turn", ASKS, "everyone", users=10_000, full=True),
+    # Users in turn: of equal questions that wait together, the store asks one.
+    Scenario("asks", "ours, each request asks Redis", ASKS, "everyone", users=10_000),
+    Scenario("asks_one", "ours, asks, always the same user", ASKS, full=True),
     Scenario("asks_1m", "ours, asks, 1 M users in Redis", ASKS, "everyone", users=1_000_000, full=True, parts=(TIME,)),
     Scenario("asks_grants_1", "ours, asks, 1 grant", ASKS, "shared", grants=1, full=True),
     Scenario("asks_grants_10", "ours, asks, 10 grants", ASKS, "shared", grants=10, full=True),
