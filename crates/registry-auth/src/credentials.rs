@@ -91,7 +91,8 @@ fn basic<'b>(header: &[u8], buffer: &'b mut Buffer) -> Option<Credentials<'b>> {
     if !scheme.eq_ignore_ascii_case(b"Basic ") {
         return None;
     }
-    let decoded = decode(rest.trim_ascii_start(), buffer)?;
+    let spaces = rest.iter().take_while(|byte| **byte == b' ').count();
+    let decoded = decode(rest.get(spaces..)?, buffer)?;
     if decoded == b":" {
         return Some(Credentials::None);
     }

@@ -3,7 +3,7 @@
 //! Called once a request by the nginx module, and by the tool's `explain`. Invariants: only [`decide`] makes a
 //! [`Permit`]; a denial wins over every right, the own namespace included; what cannot be read allows nothing.
 
-use crate::codec::{GrantRef, InvalidRecord};
+use crate::codec::{GrantRef, InvalidRecord, RecordRef};
 use crate::denial::{Denial, Reason};
 use crate::name::RepositoryName;
 use crate::route::{Mount, Need, Route};
@@ -186,21 +186,7 @@ fn find_denial<'a>(
     name: &[u8],
     action: Action,
 ) -> Result<Option<Rule<'a>>, InvalidRecord> {
-    if let Some(grant) = find(subject.record.denials(), name, action)? {
-        return Ok(Some(Rule::Grant {
-            source: Source::User,
-            grant,
-        }));
-    }
-    for (index, group) in subject.groups.iter().enumerate() {
-        if let Some(grant) = find(group.denials(), name, action)? {
-            return Ok(Some(Rule::Grant {
-                source: Source::Group(index),
-                grant,
-            }));
-        }
-    }
-    Ok(None)
+    find(subject, |record| record.denials().covering(name, action))
 }
 
 fn find_right<'a>(
@@ -208,33 +194,26 @@ fn find_right<'a>(
     name: &[u8],
     action: Action,
 ) -> Result<Option<Rule<'a>>, InvalidRecord> {
-    if let Some(grant) = find(subject.record.rights(), name, action)? {
+    find(subject, |record| record.rights().covering(name, action))
+}
+
+/// The first grant that is found, in the user's own record and then in those of its groups.
+fn find<'a>(
+    subject: &Subject<'a>,
+    covering: impl Fn(&RecordRef<'a>) -> Result<Option<GrantRef<'a>>, InvalidRecord>,
+) -> Result<Option<Rule<'a>>, InvalidRecord> {
+    if let Some(grant) = covering(&subject.record)? {
         return Ok(Some(Rule::Grant {
             source: Source::User,
             grant,
         }));
     }
     for (index, group) in subject.groups.iter().enumerate() {
-        if let Some(grant) = find(group.rights(), name, action)? {
+        if let Some(grant) = covering(group)? {
             return Ok(Some(Rule::Grant {
                 source: Source::Group(index),
                 grant,
             }));
-        }
-    }
-    Ok(None)
-}
-
-/// The first grant that covers the scope. A damaged one before it is an error: it might have covered it.
-fn find<'a>(
-    grants: impl Iterator<Item = Result<GrantRef<'a>, InvalidRecord>>,
-    name: &[u8],
-    action: Action,
-) -> Result<Option<GrantRef<'a>>, InvalidRecord> {
-    for grant in grants {
-        let grant = grant?;
-        if grant.covers(name, action) {
-            return Ok(Some(grant));
         }
     }
     Ok(None)

@@ -53,6 +53,8 @@ fn everything_else_is_401() {
         b"Basic ".to_vec(),
         b"Basic  ".to_vec(),
         b"BasicYWxpY2U6c2VjcmV0".to_vec(),
+        b"Basic \x0cOg==".to_vec(),
+        b"Basic \tYWxpY2U6c2VjcmV0".to_vec(),
         b"Basic\tYWxpY2U6c2VjcmV0".to_vec(),
         b" Basic YWxpY2U6c2VjcmV0".to_vec(),
         b"Basic YWxpY2U6c2VjcmV0 ".to_vec(),

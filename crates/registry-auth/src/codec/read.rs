@@ -209,6 +209,36 @@ pub struct Grants<'a> {
     deny: bool,
 }
 
+impl<'a> Grants<'a> {
+    /// The first grant that speaks of this action on the repository of this name. A damaged one before it is an error:
+    /// it might have been that one. Does what `next` would, written out: this loop is the cost of a thousand grants.
+    pub(crate) fn covering(
+        &self,
+        name: &[u8],
+        action: Action,
+    ) -> Result<Option<GrantRef<'a>>, InvalidRecord> {
+        let mut rest = self.rest;
+        while !rest.is_empty() {
+            let (&[bits, literal, length], after) = rest.split_first_chunk().ok_or(InvalidRecord)?;
+            let (pattern, after) = after.split_at_checked(length.into()).ok_or(InvalidRecord)?;
+            let actions = Actions::from_bits(bits)
+                .filter(|_| literal <= length)
+                .ok_or(InvalidRecord)?;
+            let literal = literal.into();
+            if actions.contains(action) && pattern::matches(pattern, literal, name) {
+                return Ok(Some(GrantRef {
+                    pattern,
+                    literal,
+                    deny: self.deny,
+                    actions,
+                }));
+            }
+            rest = after;
+        }
+        Ok(None)
+    }
+}
+
 impl<'a> Iterator for Grants<'a> {
     type Item = Result<GrantRef<'a>, InvalidRecord>;
 
@@ -241,12 +271,6 @@ pub struct GrantRef<'a> {
 }
 
 impl<'a> GrantRef<'a> {
-    /// Whether the grant speaks of this action on the repository of this name.
-    #[inline]
-    pub(crate) fn covers(&self, name: &[u8], action: Action) -> bool {
-        self.actions.contains(action) && pattern::matches(self.pattern, self.literal, name)
-    }
-
     /// The pattern as written.
     pub fn pattern(&self) -> Result<&'a str, InvalidRecord> {
         std::str::from_utf8(self.pattern).map_err(|_| InvalidRecord)
