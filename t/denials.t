@@ -86,7 +86,7 @@ my $seen = join ', ', map {"$_: $count{$_}"} sort keys %count;
 die "expected 401 and 429, got $seen" unless $count{401} && $count{429} && keys %count == 2;
 for my $answer (grep { $_->{status} == 429 } @answer) {
     die "no TOOMANYREQUESTS: $answer->{body}" unless $answer->{body} =~ /"code":\s*"TOOMANYREQUESTS"/;
-    die "no Retry-After: $answer->{head}"     unless $answer->{head} =~ /\r\nRetry-After: [1-9]\d*\r\n/i;
+    die "no Retry-After: $answer->{head}"     unless $answer->{head} =~ /^Retry-After: [1-9]\d*\r?$/mi;
     die "a challenge: $answer->{head}"        if $answer->{head} =~ /WWW-Authenticate/i;
 }
 

@@ -53,6 +53,18 @@ sub defaults { %default = (%default, @_) }
 
 sub add_block_preprocessor { push @preprocessor, shift }
 
+# A self-signed certificate.pem and its key.pem for localhost in the folder.
+sub certificate {
+    return if -e "$folder/key.pem";
+    my $pid = Harness::Process::start(
+        'openssl', "$folder/openssl.out",
+        qw(openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2 -batch -subj /CN=localhost),
+        '-addext', 'subjectAltName=DNS:localhost,IP:127.0.0.1',
+        '-keyout', "$folder/key.pem", '-out', "$folder/certificate.pem"
+    );
+    Harness::Process::reap($pid, 30) == 0 or die "openssl: " . slurp("$folder/openssl.out");
+}
+
 # The upstream and the location that most tests are about.
 sub gate_http {
     return <<'EOC';
@@ -180,6 +192,7 @@ sub run_block {
         SKIP: { skip "$name: not under valgrind: $why", 1 }
         return;
     }
+    certificate() if defined $block->certificate;
     write_user_files($block->user_files) if defined $block->user_files;
     $nginx->mark;
     my $configuration = configuration($block);
@@ -348,6 +361,7 @@ sub run_code {
 # For such code: one Redis command, the servers, one more request, a file.
 sub redis        { return $redis->command($_[0]) }
 sub redis_server { return $redis }
+sub backend      { return $backend }
 sub nginx_server { return $nginx }
 sub slurp        { return Harness::Nginx::slurp($_[0]) }
 

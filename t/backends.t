@@ -1,0 +1,511 @@
+# interface.md and issue 2: the peers of the upstream are the user's backends,
+# else P:backends, else the block's own servers; round robin, the next one on
+# failure, kept connections, names, and the allow list (row 14).
+use strict;
+use warnings;
+use lib 't/lib';
+use Harness;
+
+defaults(
+    http_config => gate_http(),
+    config      => gate_config(),
+    accounts    => "alice:secret\nbob:secret\ncarol:secret\ndave:secret\nerin:secret\nfrank:secret\n",
+    login       => 'alice:secret',
+);
+run_tests();
+
+__DATA__
+=== the user's own, then P:backends, then the block's servers
+--- redis
+HSET docker-registry:user:alice backends 127.0.0.1:$TEST_NGINX_BACKEND_C_PORT
+RPUSH docker-registry:backends 127.0.0.1:$TEST_NGINX_BACKEND_B_PORT
+--- login eval
+[ "alice:secret", "bob:secret", "alice:secret" ]
+--- request eval
+[ ("GET /v2/") x 3 ]
+--- backend_received_by: C B C
+
+=== without P:backends the block's own servers
+--- redis
+HSET docker-registry:user:alice backends 127.0.0.1:$TEST_NGINX_BACKEND_C_PORT
+--- login eval
+[ "bob:secret", "alice:secret" ]
+--- request eval
+[ ("GET /v2/") x 2 ]
+--- backend_received_by: A C
+
+=== a ping of nobody goes to the default backends
+--- redis
+HSET docker-registry:user:alice backends 127.0.0.1:$TEST_NGINX_BACKEND_C_PORT
+RPUSH docker-registry:backends 127.0.0.1:$TEST_NGINX_BACKEND_B_PORT
+--- login:
+--- request
+GET /v1/_ping
+--- backend_received_by: B
+
+=== round robin over several
+--- redis
+HSET docker-registry:user:alice backends "127.0.0.1:$TEST_NGINX_BACKEND_PORT 127.0.0.1:$TEST_NGINX_BACKEND_B_PORT 127.0.0.1:$TEST_NGINX_BACKEND_C_PORT"
+--- request eval
+[ ("GET /v2/") x 6 ]
+--- after
+my @by = map { http("GET /v2/", login => "alice:secret")->{body} =~ /^backend: (\w)/ } 1 .. 9;
+my %count;
+$count{$_}++ for @by;
+die "@by" if join(',', map { $count{$_} // 0 } qw(A B C)) ne '3,3,3';
+
+=== round robin over the default ones
+--- redis
+RPUSH docker-registry:backends 127.0.0.1:$TEST_NGINX_BACKEND_B_PORT 127.0.0.1:$TEST_NGINX_BACKEND_C_PORT
+--- request
+GET /v2/
+--- after
+my @by = map { http("GET /v2/", login => "bob:secret")->{body} =~ /^backend: (\w)/ } 1 .. 6;
+my %count;
+$count{$_}++ for @by;
+die "@by" if join(',', map { $count{$_} // 0 } qw(A B C)) ne '0,3,3';
+
+=== the next one when one does not answer
+--- redis
+HSET docker-registry:user:alice backends "127.0.0.1:$TEST_NGINX_DEAD_PORT 127.0.0.1:$TEST_NGINX_BACKEND_B_PORT"
+--- request eval
+[ ("GET /v2/") x 4 ]
+--- backend_received_by: B B B B
+--- error_log
+Connection refused
+
+=== the next one when one closes without an answer
+--- redis
+HSET docker-registry:user:alice backends "127.0.0.1:$TEST_NGINX_BACKEND_PORT 127.0.0.1:$TEST_NGINX_BACKEND_B_PORT"
+--- backend
+A => close
+--- request eval
+[ ("GET /v2/") x 4 ]
+
+=== the next one by proxy_next_upstream http_503
+--- config eval
+Harness::gate_config('proxy_next_upstream error http_503;')
+--- redis
+HSET docker-registry:user:alice backends "127.0.0.1:$TEST_NGINX_BACKEND_PORT 127.0.0.1:$TEST_NGINX_BACKEND_B_PORT"
+--- backend
+A => status: 503
+--- request eval
+[ ("GET /v2/") x 4 ]
+--- error_code: 200
+
+=== an upload is not sent twice
+--- redis
+HSET docker-registry:user:alice backends "127.0.0.1:$TEST_NGINX_BACKEND_PORT 127.0.0.1:$TEST_NGINX_BACKEND_B_PORT"
+--- backend
+close
+--- request
+POST /v2/alice/app/blobs/uploads/
+--- error_code: 502
+--- forwarded: 1
+
+=== none answers: nginx's 502, each tried once
+--- redis
+HSET docker-registry:user:alice backends "127.0.0.1:$TEST_NGINX_BACKEND_PORT 127.0.0.1:$TEST_NGINX_BACKEND_B_PORT 127.0.0.1:$TEST_NGINX_BACKEND_C_PORT"
+--- backend
+close
+--- request
+GET /v2/
+--- error_code: 502
+--- after
+my @by = sort map { $_->{backend} } @{ Harness::backend()->received };
+die "@by" if "@by" ne 'A B C';
+
+=== one dead backend alone: 502
+--- redis
+HSET docker-registry:user:alice backends 127.0.0.1:$TEST_NGINX_DEAD_PORT
+--- request
+GET /v2/
+--- error_code: 502
+--- error_log
+Connection refused
+
+=== the default ones are not asked where the user has his own
+--- redis
+HSET docker-registry:user:alice backends 127.0.0.1:$TEST_NGINX_DEAD_PORT
+RPUSH docker-registry:backends 127.0.0.1:$TEST_NGINX_BACKEND_B_PORT
+--- request
+GET /v2/
+--- error_code: 502
+--- backend_not_received
+
+=== keepalive after registry_auth_backends: connections are used again
+--- http_config
+    upstream registry { registry_auth_backends; keepalive 8; }
+--- redis
+HSET docker-registry:user:alice backends 127.0.0.1:$TEST_NGINX_BACKEND_B_PORT
+--- request eval
+[ ("GET /v2/") x 6 ]
+--- backend_received_by: B B B B B B
+--- backend_connections: 1
+
+=== a kept connection of one user's backend is not another's
+--- http_config
+    upstream registry { registry_auth_backends; keepalive 8; }
+--- redis
+HSET docker-registry:user:alice backends 127.0.0.1:$TEST_NGINX_BACKEND_B_PORT
+HSET docker-registry:user:bob backends 127.0.0.1:$TEST_NGINX_BACKEND_C_PORT
+--- login eval
+[ ("alice:secret", "bob:secret") x 3 ]
+--- request eval
+[ ("GET /v2/") x 6 ]
+--- backend_received_by: B C B C B C
+--- backend_connections: 2
+
+=== keepalive with the block's own servers
+--- http_config
+    upstream registry { registry_auth_backends; server 127.0.0.1:$TEST_NGINX_BACKEND_PORT; keepalive 8; }
+--- request eval
+[ ("GET /v2/") x 4 ]
+--- backend_connections: 1
+
+=== names are resolved
+--- redis
+HSET docker-registry:user:alice backends localhost:$TEST_NGINX_BACKEND_B_PORT
+--- request eval
+[ ("GET /v2/") x 2 ]
+--- backend_received_by: B B
+
+=== the Host header is the client's, not the backend's
+--- redis
+HSET docker-registry:user:alice backends localhost:$TEST_NGINX_BACKEND_B_PORT
+--- more_headers
+Host: registry.example
+--- request
+GET /v2/
+--- backend_received_like
+^Host: registry.example$
+
+=== a name that does not resolve: the next one
+--- redis
+HSET docker-registry:user:alice backends "no-such-host.invalid:80 127.0.0.1:$TEST_NGINX_BACKEND_B_PORT"
+--- request eval
+[ ("GET /v2/") x 2 ]
+--- backend_received_by: B B
+
+=== no name resolves: 503, not the defaults
+--- redis
+HSET docker-registry:user:alice backends no-such-host.invalid:80
+RPUSH docker-registry:backends 127.0.0.1:$TEST_NGINX_BACKEND_B_PORT
+--- request
+GET /v2/
+--- error_code: 503
+--- oci_error: UNAVAILABLE
+--- backend_not_received
+--- error_log
+no-such-host.invalid
+
+=== no backend at all: 503 UNAVAILABLE with Retry-After
+--- http_config
+    upstream registry { registry_auth_backends; }
+--- request
+GET /v2/
+--- error_code: 503
+--- oci_error: UNAVAILABLE
+--- response_headers_like
+Retry-After: [1-9]\d*
+--- error_log
+no backend
+
+=== an emptied list is none: the defaults
+--- redis
+HSET docker-registry:user:alice backends ""
+RPUSH docker-registry:backends 127.0.0.1:$TEST_NGINX_BACKEND_B_PORT
+--- request
+GET /v2/
+--- backend_received_by: B
+
+=== a change in Redis holds for the next request
+--- redis
+HSET docker-registry:user:alice backends 127.0.0.1:$TEST_NGINX_BACKEND_B_PORT
+--- request
+GET /v2/
+--- after
+redis(Harness::expand('HSET docker-registry:user:alice backends 127.0.0.1:$TEST_NGINX_BACKEND_C_PORT'));
+my $answer = http("GET /v2/", login => "alice:secret");
+die $answer->{body} unless $answer->{body} =~ /^backend: C/;
+--- backend_received_by: B C
+
+=== row 14: a backend outside of allow= is refused with 503 and a log line
+--- http_config
+    upstream registry { registry_auth_backends allow=10.0.0.0/8; }
+--- redis
+HSET docker-registry:user:alice backends 127.0.0.1:$TEST_NGINX_BACKEND_B_PORT
+--- request
+GET /v2/
+--- error_code: 503
+--- oci_error: UNAVAILABLE
+--- backend_not_received
+--- error_log
+127.0.0.1:$TEST_NGINX_BACKEND_B_PORT
+
+=== row 14: allow= with a port allows this port only
+--- http_config
+    upstream registry { registry_auth_backends allow=127.0.0.0/8:$TEST_NGINX_BACKEND_B_PORT; }
+--- redis
+HSET docker-registry:user:alice backends 127.0.0.1:$TEST_NGINX_BACKEND_B_PORT
+HSET docker-registry:user:bob backends 127.0.0.1:$TEST_NGINX_BACKEND_C_PORT
+--- login eval
+[ "alice:secret", "bob:secret" ]
+--- request eval
+[ ("GET /v2/") x 2 ]
+--- error_code eval
+[ 200, 503 ]
+--- backend_received_by: B
+
+=== row 14: several allow=
+--- http_config
+    upstream registry { registry_auth_backends allow=10.0.0.0/8 allow=127.0.0.1/32; }
+--- redis
+HSET docker-registry:user:alice backends 127.0.0.1:$TEST_NGINX_BACKEND_B_PORT
+HSET docker-registry:user:bob backends 127.0.0.2:$TEST_NGINX_BACKEND_C_PORT
+--- login eval
+[ "alice:secret", "bob:secret" ]
+--- request eval
+[ ("GET /v2/") x 2 ]
+--- error_code eval
+[ 200, 503 ]
+
+=== row 14: a name is judged by what it resolves to
+--- http_config
+    upstream registry { registry_auth_backends allow=10.0.0.0/8; }
+--- redis
+HSET docker-registry:user:alice backends localhost:$TEST_NGINX_BACKEND_B_PORT
+--- request
+GET /v2/
+--- error_code: 503
+--- backend_not_received
+
+=== row 14: of several only the allowed ones are asked
+--- http_config
+    upstream registry { registry_auth_backends allow=127.0.0.1:$TEST_NGINX_BACKEND_B_PORT; }
+--- redis
+HSET docker-registry:user:alice backends "127.0.0.1:$TEST_NGINX_BACKEND_C_PORT 127.0.0.1:$TEST_NGINX_BACKEND_B_PORT 127.0.0.1:$TEST_NGINX_BACKEND_D_PORT"
+--- request eval
+[ ("GET /v2/") x 4 ]
+--- backend_received_by: B B B B
+
+=== row 14: other spellings of an address are that address
+--- http_config
+    upstream registry { registry_auth_backends allow=10.0.0.0/8; }
+--- redis
+HSET docker-registry:user:alice backends [::ffff:127.0.0.1]:$TEST_NGINX_BACKEND_B_PORT
+HSET docker-registry:user:bob backends 2130706433:$TEST_NGINX_BACKEND_B_PORT
+HSET docker-registry:user:carol backends 127.1:$TEST_NGINX_BACKEND_B_PORT
+--- login eval
+[ "alice:secret", "bob:secret", "carol:secret" ]
+--- request eval
+[ ("GET /v2/") x 3 ]
+--- error_code: 503
+--- backend_not_received
+
+=== row 14: an IPv4-mapped address is judged as the IPv4 one
+--- http_config
+    upstream registry { registry_auth_backends allow=127.0.0.0/8; }
+--- redis
+HSET docker-registry:user:alice backends [::ffff:127.0.0.1]:$TEST_NGINX_BACKEND_B_PORT
+--- request
+GET /v2/
+--- error_code_like: ^(?:200|502)$
+
+=== row 14: the default backends are held to it too
+--- http_config
+    upstream registry { registry_auth_backends allow=10.0.0.0/8; }
+--- redis
+RPUSH docker-registry:backends 127.0.0.1:$TEST_NGINX_BACKEND_B_PORT
+--- request
+GET /v2/
+--- error_code: 503
+--- backend_not_received
+
+=== row 14: the block's own servers are the administrator's
+--- http_config
+    upstream registry { registry_auth_backends allow=10.0.0.0/8; server 127.0.0.1:$TEST_NGINX_BACKEND_PORT; }
+--- request
+GET /v2/
+--- backend_received_by: A
+
+=== row 14: and no way out for a user whose own are refused
+--- http_config
+    upstream registry { registry_auth_backends allow=10.0.0.0/8; server 127.0.0.1:$TEST_NGINX_BACKEND_PORT; }
+--- redis
+HSET docker-registry:user:alice backends 127.0.0.1:$TEST_NGINX_BACKEND_B_PORT
+--- request
+GET /v2/
+--- error_code: 503
+--- backend_not_received
+
+=== row 14: no unix socket, no URL, no path, ever
+--- redis
+HSET docker-registry:user:alice backends unix:$TEST_NGINX_REDIS_SOCKET
+HSET docker-registry:user:bob backends http://127.0.0.1:$TEST_NGINX_BACKEND_B_PORT/
+HSET docker-registry:user:carol backends 127.0.0.1:$TEST_NGINX_BACKEND_B_PORT/v2/bob
+--- login eval
+[ "alice:secret", "bob:secret", "carol:secret" ]
+--- request eval
+[ ("GET /v2/") x 3 ]
+--- error_code: 503
+--- oci_error: UNAVAILABLE
+--- backend_not_received
+--- error_log
+docker-registry:user:alice
+docker-registry:user:bob
+docker-registry:user:carol
+
+=== what is no host:port is a record that cannot be read
+--- redis
+HSET docker-registry:user:dave backends 127.0.0.1
+HSET docker-registry:user:erin backends :5000
+HSET docker-registry:user:frank backends 127.0.0.1:99999
+--- login eval
+[ "dave:secret", "erin:secret", "frank:secret" ]
+--- request eval
+[ ("GET /v2/") x 3 ]
+--- error_code: 503
+--- oci_error: UNAVAILABLE
+--- backend_not_received
+--- error_log
+docker-registry:user:dave
+docker-registry:user:erin
+docker-registry:user:frank
+
+=== a wrong line of P:backends names its key
+--- redis
+RPUSH docker-registry:backends "not a backend"
+--- request
+GET /v2/
+--- error_code: 503
+--- oci_error: UNAVAILABLE
+--- error_log
+docker-registry:backends
+
+=== backends are of no matter to who is not let in
+--- redis
+HSET docker-registry:user:alice backends 127.0.0.1:$TEST_NGINX_BACKEND_B_PORT
+--- login eval
+[ "alice:wrong", "", "alice:secret" ]
+--- request eval
+[ "GET /v2/", "GET /v2/", "GET /v2/bob/x/tags/list" ]
+--- error_code eval
+[ 401, 401, 403 ]
+--- backend_not_received
+
+=== an https upstream
+--- certificate
+--- http_config
+    upstream registry { registry_auth_backends; keepalive 4; }
+    server {
+        listen 127.0.0.1:$TEST_NGINX_TLS_PORT ssl;
+        ssl_certificate $TEST_NGINX_SERVROOT/certificate.pem;
+        ssl_certificate_key $TEST_NGINX_SERVROOT/key.pem;
+        location / {
+            proxy_pass http://127.0.0.1:$TEST_NGINX_BACKEND_PORT;
+            proxy_set_header X-Scheme $scheme;
+            proxy_set_header X-Reused $ssl_session_reused;
+        }
+    }
+--- config
+        location / {
+            registry_auth "Registry";
+            proxy_pass https://registry;
+            proxy_http_version 1.1;
+            proxy_set_header Connection "";
+            proxy_ssl_trusted_certificate $TEST_NGINX_SERVROOT/certificate.pem;
+            proxy_ssl_verify on;
+            proxy_ssl_name localhost;
+        }
+--- redis
+HSET docker-registry:user:alice backends localhost:$TEST_NGINX_TLS_PORT
+--- request eval
+[ "GET /v2/", "PATCH /v2/alice/app/blobs/uploads/1\nhello", "GET /v2/bob/app/tags/list" ]
+--- error_code eval
+[ 200, 200, 403 ]
+--- backend_received_like
+^X-Scheme: https$
+^hello
+
+=== $registry_auth_backend is the peer that was asked last
+--- config eval
+Harness::gate_config('add_header X-Backend $registry_auth_backend always; proxy_next_upstream error;')
+--- redis
+HSET docker-registry:user:alice backends 127.0.0.1:$TEST_NGINX_BACKEND_B_PORT
+HSET docker-registry:user:bob backends localhost:$TEST_NGINX_BACKEND_C_PORT
+--- login eval
+[ "alice:secret", "bob:secret", "alice:wrong" ]
+--- request eval
+[ ("GET /v2/") x 3 ]
+--- error_code eval
+[ 200, 200, 401 ]
+--- response_headers_like eval
+[ 'X-Backend: 127.0.0.1:\d+', 'X-Backend: (?:localhost|127.0.0.1|\[::1\]):\d+', undef ]
+
+=== $upstream_addr tells the tries
+--- config eval
+Harness::gate_config('add_header X-Upstream $upstream_addr always;')
+--- redis
+HSET docker-registry:user:alice backends 127.0.0.1:$TEST_NGINX_BACKEND_B_PORT
+--- request
+GET /v2/
+--- response_headers
+X-Upstream: 127.0.0.1:$TEST_NGINX_BACKEND_B_PORT
+
+=== the upstream used without the gate: the block's own servers
+--- config
+        location / { proxy_pass http://registry; }
+--- redis
+RPUSH docker-registry:backends 127.0.0.1:$TEST_NGINX_BACKEND_B_PORT
+--- request
+GET /anything
+--- backend_received_by: A
+
+=== and where it has none, 503
+--- http_config
+    upstream registry { registry_auth_backends; }
+--- config
+        location / { proxy_pass http://registry; }
+--- request
+GET /anything
+--- error_code: 503
+
+=== an upstream chosen by a variable
+--- http_config eval
+Harness::gate_http() . 'map $uri $where { default registry; }'
+--- config eval
+Harness::gate_config() =~ s{http://registry}{http://\$where}r
+--- redis
+HSET docker-registry:user:alice backends 127.0.0.1:$TEST_NGINX_BACKEND_B_PORT
+--- request
+GET /v2/alice/app/tags/list?a=b
+--- backend_received_by: B
+--- forwarded: 1
+
+=== weights, backups and down of the block's own servers are nginx's
+--- http_config
+    upstream registry {
+        registry_auth_backends;
+        server 127.0.0.1:$TEST_NGINX_BACKEND_PORT down;
+        server 127.0.0.1:$TEST_NGINX_DEAD_PORT;
+        server 127.0.0.1:$TEST_NGINX_BACKEND_C_PORT backup;
+    }
+--- request eval
+[ ("GET /v2/") x 2 ]
+--- backend_received_by: C C
+--- error_log
+Connection refused
+
+=== many users with many backends at once
+--- redis eval
+join '', map { my $port = '$TEST_NGINX_BACKEND_' . ('', 'B_', 'C_', 'D_')[$_ % 4] . 'PORT';
+    "HSET docker-registry:user:u$_ password {SHA}5en6G6MezRroT3XKqkdPOmY/BfQ= backends 127.0.0.1:$port\n" } 1 .. 60
+--- request
+GET /v2/
+--- after
+my @answer = Harness::http_many(60, "GET /v2/", login => 'u%d:secret');
+for my $i (1 .. 60) {
+    my $want = ('A', 'B', 'C', 'D')[$i % 4];
+    die "u$i: $answer[$i - 1]{status} $answer[$i - 1]{body}" unless $answer[$i - 1]{body} =~ /^backend: $want/;
+}
