@@ -6,6 +6,7 @@
 //! Reading order: [`job`] (what crosses) → `runtime` (the thread) → `connection` → `lookup` → `record` → `hashing`.
 #![forbid(unsafe_code)]
 
+pub mod admin;
 pub mod endpoint;
 pub mod job;
 pub mod log;
@@ -23,6 +24,7 @@ mod resolve;
 mod runtime;
 mod verify;
 
+pub use admin::{Admin, AdminError};
 pub use endpoint::{Endpoint, InvalidEndpoint};
 pub use job::{Completion, Job, Outcome, Space};
 pub use log::{Level, LogLine};

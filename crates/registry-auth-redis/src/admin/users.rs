@@ -1,0 +1,377 @@
+//! Accounts: who exists, with which password, locked or not.
+//!
+//! A password is in `P:user:<name>` or, from the 2014 gate, in `P:passwords`; the former wins. Invariant: a change
+//! leaves exactly one of them.
+
+use super::{Admin, AdminError, ATTEMPTS};
+use crate::record::{self, Unreadable};
+use crate::schema::{field, Keys};
+use redis::{Pipeline, Value};
+use registry_auth::password::{self, Form};
+use registry_auth::{Record, UserName};
+use std::collections::BTreeMap;
+
+/// Keys asked for at once while listing.
+const PAGE: usize = 1000;
+
+/// A field of a hash, as HSCAN tells it.
+type Field = (Vec<u8>, Vec<u8>);
+
+/// Where a user's password is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stored {
+    /// In `P:user:<name>`.
+    Record,
+    /// In `P:passwords`, as the 2014 gate has it.
+    Passwords,
+    /// Nowhere: the user cannot log in.
+    Nowhere,
+}
+
+/// What [`Admin::user_passwd`] found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PasswordSet {
+    /// The account was locked, and still is.
+    pub locked: bool,
+}
+
+/// A user, without the password hash.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UserEntry {
+    /// The name.
+    pub name: String,
+    /// Where the password is.
+    pub stored: Stored,
+    /// The form of its hash; `None` when there is none or it is of no known form.
+    pub form: Option<Form>,
+    /// Whether a `!` is in front of it.
+    pub locked: bool,
+}
+
+impl UserEntry {
+    fn new(name: &str, stored: Stored, hash: Option<&str>) -> Self {
+        Self {
+            name: name.to_owned(),
+            stored: if hash.is_some() { stored } else { Stored::Nowhere },
+            form: hash.and_then(Form::of),
+            locked: hash.is_some_and(password::is_locked),
+        }
+    }
+}
+
+/// A user's password as it is now.
+struct Account {
+    exists: bool,
+    own: Option<String>,
+    old: Option<String>,
+}
+
+impl Account {
+    fn hash(&self) -> Option<&str> {
+        self.own.as_deref().or(self.old.as_deref())
+    }
+}
+
+impl Admin {
+    fn keys(&self) -> Keys<'_> {
+        Keys::new(&self.prefix)
+    }
+
+    /// Creates a user who logs in with the password of `hash`. Groups, backends and grants that were stored for the
+    /// name beforehand stay.
+    ///
+    /// # Errors
+    /// [`AdminError::Exists`] when the name has a password already.
+    pub async fn user_add(&self, name: UserName<'_>, hash: &str) -> Result<(), AdminError> {
+        self.change(name, |account, pipeline, own, _| {
+            if account.hash().is_some() {
+                return Err(AdminError::Exists(name.as_str().to_owned()));
+            }
+            pipeline.cmd("HSET").arg(own).arg(field::PASSWORD).arg(hash);
+            Ok(())
+        })
+        .await
+    }
+
+    /// Replaces the password. It goes into `P:user:<name>`, and out of `P:passwords`. A locked account stays locked.
+    ///
+    /// # Errors
+    /// [`AdminError::NoUser`].
+    pub async fn user_passwd(&self, name: UserName<'_>, hash: &str) -> Result<PasswordSet, AdminError> {
+        self.change(name, |account, pipeline, own, passwords| {
+            if !account.exists {
+                return Err(AdminError::NoUser(name.as_str().to_owned()));
+            }
+            let locked = account.hash().is_some_and(password::is_locked);
+            let hash = format!("{}{hash}", if locked { "!" } else { "" });
+            pipeline.cmd("HSET").arg(own).arg(field::PASSWORD).arg(hash);
+            if account.old.is_some() {
+                pipeline.cmd("HDEL").arg(passwords).arg(name.as_str());
+            }
+            Ok(PasswordSet { locked })
+        })
+        .await
+    }
+
+    /// Locks the account: the hash stays, with a `!` in front. False when it was locked before.
+    ///
+    /// # Errors
+    /// [`AdminError::NoUser`].
+    pub async fn user_lock(&self, name: UserName<'_>) -> Result<bool, AdminError> {
+        self.change(name, |account, pipeline, own, passwords| {
+            if !account.exists {
+                return Err(AdminError::NoUser(name.as_str().to_owned()));
+            }
+            let hash = account.hash().unwrap_or_default();
+            if password::is_locked(hash) {
+                return Ok(false);
+            }
+            put(pipeline, account, name, (own, passwords), &format!("!{hash}"));
+            Ok(true)
+        })
+        .await
+    }
+
+    /// Unlocks the account. False when it was not locked.
+    ///
+    /// # Errors
+    /// [`AdminError::NoUser`]; [`AdminError::NoPassword`] when nothing but the lock is there.
+    pub async fn user_unlock(&self, name: UserName<'_>) -> Result<bool, AdminError> {
+        self.change(name, |account, pipeline, own, passwords| {
+            if !account.exists {
+                return Err(AdminError::NoUser(name.as_str().to_owned()));
+            }
+            let no_password = || AdminError::NoPassword(name.as_str().to_owned());
+            let hash = account.hash().ok_or_else(no_password)?;
+            if !password::is_locked(hash) {
+                return Ok(false);
+            }
+            let bare = hash.trim_start_matches('!');
+            if bare.is_empty() {
+                return Err(no_password());
+            }
+            put(pipeline, account, name, (own, passwords), bare);
+            Ok(true)
+        })
+        .await
+    }
+
+    /// Removes everything that is stored for the user.
+    ///
+    /// # Errors
+    /// [`AdminError::NoUser`].
+    pub async fn user_remove(&self, name: UserName<'_>) -> Result<(), AdminError> {
+        let passwords = self.keys().passwords();
+        let mut changes = redis::pipe();
+        changes.atomic().cmd("DEL").arg(self.keys().user(name.as_str()));
+        changes.cmd("HDEL").arg(&passwords).arg(name.as_str());
+        let removed = self.transact(&passwords, &changes).await?.unwrap_or_default();
+        if removed.iter().all(|count| *count == Value::Int(0)) {
+            return Err(AdminError::NoUser(name.as_str().to_owned()));
+        }
+        Ok(())
+    }
+
+    /// All users by name. Reads pages with SCAN, so Redis is never blocked for long; what changes meanwhile may or may
+    /// not be seen.
+    ///
+    /// # Errors
+    /// [`AdminError::BadRecord`] when `P:passwords` is no hash; a user's record that is no hash counts as no password.
+    pub async fn user_list(&self) -> Result<Vec<UserEntry>, AdminError> {
+        let mut users = BTreeMap::new();
+        let passwords = self.keys().passwords();
+        let mut cursor = 0u64;
+        loop {
+            let mut scan = redis::cmd("HSCAN");
+            scan.arg(&passwords).arg(cursor).arg("COUNT").arg(PAGE);
+            let (next, page): (u64, Vec<Field>) = self.ask(&passwords, &scan).await?;
+            for (name, hash) in page {
+                if let (Ok(name), Ok(hash)) = (std::str::from_utf8(&name), std::str::from_utf8(&hash)) {
+                    users.insert(
+                        name.to_owned(),
+                        UserEntry::new(name, Stored::Passwords, Some(hash)),
+                    );
+                }
+            }
+            cursor = next;
+            if cursor == 0 {
+                break;
+            }
+        }
+        loop {
+            let mut scan = redis::cmd("SCAN");
+            scan.arg(cursor)
+                .arg("MATCH")
+                .arg(self.keys().users_pattern())
+                .arg("COUNT")
+                .arg(PAGE);
+            let (next, page): (u64, Vec<Vec<u8>>) = self.ask("", &scan).await?;
+            self.list_page(&page, &mut users).await?;
+            cursor = next;
+            if cursor == 0 {
+                return Ok(users.into_values().collect());
+            }
+        }
+    }
+
+    async fn list_page(
+        &self,
+        page: &[Vec<u8>],
+        users: &mut BTreeMap<String, UserEntry>,
+    ) -> Result<(), AdminError> {
+        let keys: Vec<&str> = page
+            .iter()
+            .filter_map(|key| std::str::from_utf8(key).ok())
+            .collect();
+        if keys.is_empty() {
+            return Ok(());
+        }
+        let mut questions = redis::pipe();
+        for key in &keys {
+            questions.cmd("HGET").arg(*key).arg(field::PASSWORD);
+        }
+        // One user's key of a wrong type must not hide the others.
+        questions.ignore_errors();
+        let mut connection = self.connection.clone();
+        let reply = tokio::time::timeout(self.limit, questions.query_async::<Value>(&mut connection)).await;
+        let reply = reply
+            .map_err(|_| self.timed_out())?
+            .map_err(|error| self.failed("", &error))?;
+        let Value::Array(hashes) = reply else {
+            return Ok(());
+        };
+        for (key, hash) in keys.iter().zip(hashes) {
+            let Some(name) = self.keys().user_of(key) else {
+                continue;
+            };
+            let hash = record::password(hash).unwrap_or_default();
+            if hash.is_some() || !users.contains_key(name) {
+                users.insert(
+                    name.to_owned(),
+                    UserEntry::new(name, Stored::Record, hash.as_deref()),
+                );
+            }
+        }
+        Ok(())
+    }
+
+    /// What is stored for one user; the record's password is left out.
+    ///
+    /// # Errors
+    /// [`AdminError::NoUser`], [`AdminError::BadRecord`].
+    pub async fn user_show(&self, name: UserName<'_>) -> Result<(UserEntry, Record), AdminError> {
+        let (own, passwords) = (self.keys().user(name.as_str()), self.keys().passwords());
+        let reply: Value = self.ask(&own, redis::cmd("HGETALL").arg(&own)).await?;
+        let old: Option<Vec<u8>> = self
+            .ask(&passwords, redis::cmd("HGET").arg(&passwords).arg(name.as_str()))
+            .await?;
+        let record = record::from_hash(reply).map_err(|why| unreadable(&own, why))?;
+        if record.is_none() && old.is_none() {
+            return Err(AdminError::NoUser(name.as_str().to_owned()));
+        }
+        let mut record = record.unwrap_or_default();
+        let (stored, hash) = match record.password.take() {
+            Some(hash) => (Stored::Record, Some(hash)),
+            None => (
+                Stored::Passwords,
+                old.map(|hash| String::from_utf8_lossy(&hash).into_owned()),
+            ),
+        };
+        Ok((UserEntry::new(name.as_str(), stored, hash.as_deref()), record))
+    }
+
+    /// What there is of this user; `None` for nothing. Unlike [`Admin::user_show`] it looks at the password only, so a
+    /// grant that cannot be read does not keep an administrator from changing the password.
+    ///
+    /// # Errors
+    /// [`AdminError::BadRecord`] when a key is of another type.
+    pub async fn user_find(&self, name: UserName<'_>) -> Result<Option<UserEntry>, AdminError> {
+        let account = self.account(name).await?;
+        let stored = if account.own.is_some() {
+            Stored::Record
+        } else {
+            Stored::Passwords
+        };
+        Ok(account
+            .exists
+            .then(|| UserEntry::new(name.as_str(), stored, account.hash())))
+    }
+
+    async fn account(&self, name: UserName<'_>) -> Result<Account, AdminError> {
+        let (own_key, passwords) = (self.keys().user(name.as_str()), self.keys().passwords());
+        let utf8 = |key: &str, hash: Option<Vec<u8>>| {
+            let bad = || AdminError::BadRecord {
+                key: key.to_owned(),
+                why: "the password hash is not UTF-8",
+            };
+            hash.map(|hash| String::from_utf8(hash).map_err(|_| bad()))
+                .transpose()
+        };
+        let own = self
+            .ask(&own_key, redis::cmd("HGET").arg(&own_key).arg(field::PASSWORD))
+            .await?;
+        let own = utf8(&own_key, own)?;
+        let old = self
+            .ask(&passwords, redis::cmd("HGET").arg(&passwords).arg(name.as_str()))
+            .await?;
+        let old = utf8(&passwords, old)?;
+        let record: bool = self.ask(&own_key, redis::cmd("EXISTS").arg(&own_key)).await?;
+        Ok(Account {
+            exists: record || old.is_some(),
+            own,
+            old,
+        })
+    }
+
+    /// Reads the account, lets `decide` add changes to a transaction, and commits it if nobody changed the account
+    /// meanwhile; else all of it again.
+    async fn change<T>(
+        &self,
+        name: UserName<'_>,
+        decide: impl Fn(&Account, &mut Pipeline, &str, &str) -> Result<T, AdminError>,
+    ) -> Result<T, AdminError> {
+        let (own, passwords) = (self.keys().user(name.as_str()), self.keys().passwords());
+        for _ in 0..ATTEMPTS {
+            self.watch(&[&own, &passwords]).await?;
+            let mut changes = redis::pipe();
+            changes.atomic();
+            let done = match self.account(name).await {
+                Ok(account) => decide(&account, &mut changes, &own, &passwords),
+                Err(error) => Err(error),
+            };
+            if done.is_err() || changes.is_empty() {
+                // Or the next transaction on this connection would depend on these keys.
+                self.unwatch().await?;
+                return done;
+            }
+            if self.transact(&own, &changes).await?.is_some() {
+                return done;
+            }
+        }
+        Err(AdminError::Contended)
+    }
+}
+
+/// Writes the hash where the account's hash is.
+fn put(changes: &mut Pipeline, account: &Account, name: UserName<'_>, keys: (&str, &str), hash: &str) {
+    let (own, passwords) = keys;
+    if account.own.is_none() && account.old.is_some() {
+        changes.cmd("HSET").arg(passwords).arg(name.as_str()).arg(hash);
+    } else {
+        changes.cmd("HSET").arg(own).arg(field::PASSWORD).arg(hash);
+    }
+}
+
+fn unreadable(key: &str, why: Unreadable) -> AdminError {
+    match why {
+        Unreadable::Bad(why) => AdminError::BadRecord {
+            key: key.to_owned(),
+            why,
+        },
+        Unreadable::Refused(error) => AdminError::Refused(format!(
+            "{} {}",
+            error.code(),
+            error.details().unwrap_or_default()
+        )),
+    }
+}

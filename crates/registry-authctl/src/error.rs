@@ -1,0 +1,48 @@
+//! Why the tool did not do it, and with which exit status it says so.
+
+use registry_auth_redis::{AdminError, InvalidEndpoint};
+use std::fmt;
+
+/// Anything that ends the tool.
+#[derive(Debug)]
+pub(crate) enum Error {
+    /// `--redis` is no endpoint. (The URL is not repeated: it may hold a password.)
+    Endpoint(InvalidEndpoint),
+    /// The store refused.
+    Admin(AdminError),
+    /// A password that cannot be used, or none.
+    Password(&'static str),
+    /// Something typed that is none of what it should be.
+    Usage(&'static str),
+    /// Output, runtime or randomness.
+    Io(std::io::Error),
+}
+
+impl Error {
+    /// 2 for what was typed wrongly, 1 for what could not be done.
+    pub(crate) fn status(&self) -> u8 {
+        match self {
+            Self::Endpoint(_) | Self::Usage(_) => 2,
+            Self::Admin(_) | Self::Password(_) | Self::Io(_) => 1,
+        }
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Endpoint(error) => write!(f, "--redis (or REGISTRY_AUTH_REDIS): {error}"),
+            Self::Admin(error) => error.fmt(f),
+            Self::Password(why) | Self::Usage(why) => f.write_str(why),
+            Self::Io(error) => error.fmt(f),
+        }
+    }
+}
+
+impl std::error::Error for Error {}
+
+impl From<AdminError> for Error {
+    fn from(error: AdminError) -> Self {
+        Self::Admin(error)
+    }
+}

@@ -1,0 +1,181 @@
+//! The verbs of `registry-authctl user`.
+
+use crate::cli::UserVerb;
+use crate::error::Error;
+use crate::output::{note, printable, Output};
+use crate::password;
+use registry_auth::password::Form;
+use registry_auth::{Record, UserName};
+use registry_auth_redis::admin::{Stored, UserEntry};
+use registry_auth_redis::{Admin, AdminError};
+use serde_json::{json, Value};
+use std::future::Future;
+
+pub(crate) async fn run<C>(verb: UserVerb, connect: impl Fn() -> C, out: &Output) -> Result<(), Error>
+where
+    C: Future<Output = Result<Admin, AdminError>>,
+{
+    match verb {
+        UserVerb::Add { name, password } => {
+            // Before the question: who is refused should not have typed a password for nothing. And dropped before
+            // it: Redis may close a connection that idles while somebody thinks.
+            let user = parse(&name)?;
+            if connect()
+                .await?
+                .user_find(user)
+                .await?
+                .is_some_and(|entry| entry.stored != Stored::Nowhere)
+            {
+                return Err(AdminError::Exists(name).into());
+            }
+            let hash = password::ask(&name, &password)?;
+            connect().await?.user_add(user, &hash).await?;
+            if !user.is_path_segment() {
+                note(&format!(
+                    "{name} is no legal part of a repository's name: this user has no repositories {name}/…"
+                ));
+            }
+            out.print(
+                &format!("user {name} added"),
+                &json!({ "user": name, "added": true }),
+            )
+        }
+        UserVerb::Passwd { name, password } => {
+            let user = parse(&name)?;
+            if connect().await?.user_find(user).await?.is_none() {
+                return Err(AdminError::NoUser(name).into());
+            }
+            let hash = password::ask(&name, &password)?;
+            let set = connect().await?.user_passwd(user, &hash).await?;
+            if set.locked {
+                note(&format!(
+                    "{name} is locked; to unlock: registry-authctl user unlock {name}"
+                ));
+            }
+            out.print(
+                &format!("password of {name} changed"),
+                &json!({ "user": name, "changed": true, "locked": set.locked }),
+            )
+        }
+        UserVerb::List => list(&connect().await?.user_list().await?, out),
+        UserVerb::Show { name } => {
+            let (entry, record) = connect().await?.user_show(parse(&name)?).await?;
+            show(&entry, &record, out)
+        }
+        UserVerb::Lock { name } => {
+            let changed = connect().await?.user_lock(parse(&name)?).await?;
+            let text = if changed { "locked" } else { "was locked before" };
+            out.print(
+                &format!("user {name} {text}"),
+                &json!({ "user": name, "locked": true, "changed": changed }),
+            )
+        }
+        UserVerb::Unlock { name } => {
+            let changed = connect().await?.user_unlock(parse(&name)?).await?;
+            let text = if changed { "unlocked" } else { "was not locked" };
+            out.print(
+                &format!("user {name} {text}"),
+                &json!({ "user": name, "locked": false, "changed": changed }),
+            )
+        }
+        UserVerb::Remove { name } => {
+            connect().await?.user_remove(parse(&name)?).await?;
+            out.print(
+                &format!("user {name} removed"),
+                &json!({ "user": name, "removed": true }),
+            )
+        }
+    }
+}
+
+/// The command line has checked it already; the type is made here.
+fn parse(name: &str) -> Result<UserName<'_>, Error> {
+    UserName::parse(name.as_bytes()).map_err(|_| Error::Usage("not a user name"))
+}
+
+fn list(users: &[UserEntry], out: &Output) -> Result<(), Error> {
+    let lines: Vec<String> = users
+        .iter()
+        .map(|user| {
+            let remark = match (user.stored, user.locked) {
+                (Stored::Nowhere, _) => "\t(no password)",
+                (_, true) => "\t(locked)",
+                _ => "",
+            };
+            format!("{}{remark}", printable(&user.name))
+        })
+        .collect();
+    let json: Vec<Value> = users.iter().map(entry_json).collect();
+    out.print(&lines.join("\n"), &Value::Array(json))
+}
+
+fn show(entry: &UserEntry, record: &Record, out: &Output) -> Result<(), Error> {
+    let backends: Vec<&str> = record.backends.iter().map(|peer| peer.name.as_str()).collect();
+    let password = match (entry.stored, entry.form) {
+        (Stored::Nowhere, _) => "none",
+        (_, form) => form_name(form),
+    };
+    let mut lines = vec![
+        format!("user:     {}", entry.name),
+        format!(
+            "password: {password}{}",
+            if entry.locked { " (locked)" } else { "" }
+        ),
+    ];
+    if entry.stored == Stored::Passwords {
+        lines.push("          (kept in the 2014 gate's list of passwords)".to_owned());
+    }
+    lines.push(format!("groups:   {}", or_none(&record.groups.join(" "))));
+    lines.push(format!("backends: {}", or_none(&backends.join(" "))));
+    for grant in &record.grants {
+        let kind = if grant.deny { "deny: " } else { "grant:" };
+        lines.push(format!("{kind}    {} {}", grant.pattern, grant.actions));
+    }
+    let grants: Vec<Value> = record
+        .grants
+        .iter()
+        .map(|grant| {
+            json!({ "pattern": grant.pattern.as_str(), "actions": grant.actions.to_string(), "deny": grant.deny })
+        })
+        .collect();
+    let mut json = entry_json(entry);
+    if let Some(object) = json.as_object_mut() {
+        object.insert("groups".to_owned(), json!(record.groups));
+        object.insert("backends".to_owned(), json!(backends));
+        object.insert("grants".to_owned(), Value::Array(grants));
+    }
+    out.print(&lines.join("\n"), &json)
+}
+
+fn entry_json(user: &UserEntry) -> Value {
+    let stored = match user.stored {
+        Stored::Record => json!("user"),
+        Stored::Passwords => json!("passwords"),
+        Stored::Nowhere => Value::Null,
+    };
+    let hash = if user.stored == Stored::Nowhere {
+        Value::Null
+    } else {
+        json!(form_name(user.form))
+    };
+    json!({ "user": user.name, "locked": user.locked, "hash": hash, "stored": stored })
+}
+
+fn form_name(form: Option<Form>) -> &'static str {
+    match form {
+        Some(Form::Argon2) => "argon2",
+        Some(Form::Bcrypt) => "bcrypt",
+        Some(Form::Sha) => "sha",
+        Some(Form::SaltedSha) => "ssha",
+        Some(Form::Legacy) => "sha1",
+        None => "unknown",
+    }
+}
+
+fn or_none(text: &str) -> &str {
+    if text.is_empty() {
+        "none"
+    } else {
+        text
+    }
+}

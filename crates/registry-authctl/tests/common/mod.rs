@@ -1,0 +1,195 @@
+//! A real redis-server and the real binary. Each server has a port and a folder of its own, killed by its handle.
+#![allow(dead_code)] // each test binary uses its own part
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing)] // a panic is how a test fails
+
+use registry_auth_redis::{Endpoint, Hashing, Job, Options, Outcome, Secret, Space, Store};
+use std::io::Write;
+use std::net::{TcpListener, TcpStream};
+use std::process::{Child, Command, Output, Stdio};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use tempfile::TempDir;
+
+pub const PATIENCE: Duration = Duration::from_secs(30);
+
+pub struct Redis {
+    child: Child,
+    _dir: TempDir,
+    pub port: u16,
+}
+
+pub fn free_port() -> u16 {
+    TcpListener::bind("127.0.0.1:0")
+        .unwrap()
+        .local_addr()
+        .unwrap()
+        .port()
+}
+
+impl Redis {
+    pub fn start() -> Self {
+        for _ in 0..5 {
+            let dir = TempDir::new().unwrap();
+            let port = free_port();
+            let mut child = Command::new("redis-server")
+                .args(["--port", &port.to_string(), "--bind", "127.0.0.1", "--save", ""])
+                .current_dir(dir.path())
+                .stdout(Stdio::null())
+                .spawn()
+                .expect("redis-server is installed");
+            let until = Instant::now() + PATIENCE;
+            while child.try_wait().unwrap().is_none() && Instant::now() < until {
+                if TcpStream::connect(("127.0.0.1", port)).is_ok() {
+                    return Self {
+                        child,
+                        _dir: dir,
+                        port,
+                    };
+                }
+                std::thread::sleep(Duration::from_millis(10));
+            }
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+        panic!("redis-server does not start");
+    }
+
+    pub fn url(&self) -> String {
+        format!("redis://127.0.0.1:{}", self.port)
+    }
+
+    pub fn run<T: redis::FromRedisValue>(&self, command: &[&str]) -> T {
+        let mut connection = redis::Client::open(self.url()).unwrap().get_connection().unwrap();
+        let mut cmd = redis::Cmd::new();
+        for arg in command {
+            cmd.arg(*arg);
+        }
+        cmd.query(&mut connection).unwrap()
+    }
+
+    /// The tool on this Redis, with prefix P.
+    pub fn tool(&self, args: &[&str]) -> Ran {
+        self.tool_with(args, None)
+    }
+
+    /// With `--password-stdin` and this input.
+    pub fn tool_stdin(&self, args: &[&str], password: &str) -> Ran {
+        let args: Vec<&str> = args.iter().copied().chain(["--password-stdin"]).collect();
+        self.tool_with(&args, Some(password))
+    }
+
+    fn tool_with(&self, args: &[&str], input: Option<&str>) -> Ran {
+        run(
+            &[&["--redis", &self.url(), "--prefix", "P"], args].concat(),
+            input,
+        )
+    }
+
+    pub fn add(&self, user: &str, password: &str) {
+        self.tool_stdin(&["user", "add", user, "--hash", "bcrypt"], password)
+            .ok();
+    }
+
+    /// What the module would be told about this login.
+    pub fn login(&self, user: &str, password: &str) -> Option<bool> {
+        let (woken, wakes) = std::sync::mpsc::channel();
+        let store = Store::start(Options {
+            endpoint: Endpoint::parse(&self.url()).unwrap(),
+            timeout: PATIENCE,
+            connect_timeout: PATIENCE,
+            hashing: Hashing::default(),
+            wake: Box::new(move || {
+                let _ = woken.send(());
+            }),
+        })
+        .unwrap();
+        let space = Arc::new(Space {
+            prefix: "P".into(),
+            salt: Box::default(),
+        });
+        let password = Secret::new(password.as_bytes());
+        store.submit(vec![Job {
+            ticket: 1,
+            space,
+            user: Some(user.into()),
+            password,
+        }]);
+        let mut done = Vec::new();
+        while done.is_empty() {
+            wakes.recv_timeout(PATIENCE).expect("answered in time");
+            store.drain(&mut done);
+        }
+        match done.remove(0).outcome {
+            Outcome::Known { verified, .. } => Some(verified),
+            Outcome::Unknown { .. } => None,
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+impl Drop for Redis {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+pub fn binary() -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_registry-authctl"));
+    command
+        .env_remove("REGISTRY_AUTH_REDIS")
+        .env_remove("REGISTRY_AUTH_PREFIX");
+    command
+}
+
+pub fn run(args: &[&str], input: Option<&str>) -> Ran {
+    let mut command = binary();
+    let mut child = command
+        .args(args)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut stdin = child.stdin.take().unwrap();
+    // The tool may refuse before it reads.
+    let _ = stdin.write_all(input.unwrap_or_default().as_bytes());
+    drop(stdin);
+    Ran::of(&child.wait_with_output().unwrap())
+}
+
+#[derive(Debug)]
+pub struct Ran {
+    pub status: i32,
+    pub out: String,
+    pub err: String,
+}
+
+impl Ran {
+    pub fn of(output: &Output) -> Self {
+        Self {
+            status: output.status.code().expect("not killed"),
+            out: String::from_utf8(output.stdout.clone()).unwrap(),
+            err: String::from_utf8(output.stderr.clone()).unwrap(),
+        }
+    }
+
+    /// The output of a success.
+    #[track_caller]
+    pub fn ok(self) -> String {
+        assert_eq!(self.status, 0, "{self:?}");
+        self.out
+    }
+
+    /// The message of a failure with this status and nothing on standard output.
+    #[track_caller]
+    pub fn fails(self, status: i32) -> String {
+        assert_eq!((self.status, self.out.as_str()), (status, ""), "{self:?}");
+        self.err
+    }
+
+    #[track_caller]
+    pub fn json(self) -> serde_json::Value {
+        serde_json::from_str(&self.ok()).unwrap()
+    }
+}

@@ -1,0 +1,378 @@
+//! `registry-authctl user`: each verb, and what the module then makes of the account.
+
+mod common;
+
+use common::{binary, run, Ran, Redis};
+use serde_json::json;
+
+#[test]
+fn added_users_log_in_with_their_password_only() {
+    let redis = Redis::start();
+    let out = redis
+        .tool_stdin(&["user", "add", "alice"], "correct horse\n")
+        .ok();
+    assert_eq!(out, "user alice added\n");
+    let hash: String = redis.run(&["HGET", "P:user:alice", "password"]);
+    assert!(hash.starts_with("$argon2id$v=19$m=19456,t=2,p=1$"), "{hash}");
+    assert_eq!(redis.login("alice", "correct horse"), Some(true));
+    assert_eq!(redis.login("alice", "correct horse\n"), Some(false));
+
+    redis
+        .tool_stdin(&["user", "add", "bob", "--hash", "bcrypt"], "correct horse\r\n")
+        .ok();
+    let hash: String = redis.run(&["HGET", "P:user:bob", "password"]);
+    assert!(hash.starts_with("$2y$12$"), "{hash}");
+    assert_eq!(redis.login("bob", "correct horse"), Some(true));
+    // Same password, fresh salt.
+    redis
+        .tool_stdin(&["user", "add", "carol", "--hash", "bcrypt"], "correct horse")
+        .ok();
+    let other: String = redis.run(&["HGET", "P:user:carol", "password"]);
+    assert_ne!(hash, other);
+}
+
+#[test]
+fn an_existing_user_is_not_added_again() {
+    let redis = Redis::start();
+    redis.run::<()>(&["HSET", "P:passwords", "old", "{SHA}5en6G6MezRroT3XKqkdPOmY/BfQ="]);
+    redis.add("alice", "one");
+    for user in ["alice", "old"] {
+        let err = redis.tool_stdin(&["user", "add", user], "two").fails(1);
+        assert!(
+            err.contains(&format!("registry-authctl user passwd {user}")),
+            "{err}"
+        );
+    }
+    assert_eq!(redis.login("alice", "one"), Some(true));
+    assert_eq!(redis.login("old", "secret"), Some(true));
+}
+
+#[test]
+fn groups_set_beforehand_stay() {
+    let redis = Redis::start();
+    redis.run::<()>(&["HSET", "P:user:alice", "groups", "team"]);
+    redis.add("alice", "one");
+    assert_eq!(redis.run::<String>(&["HGET", "P:user:alice", "groups"]), "team");
+    assert_eq!(redis.login("alice", "one"), Some(true));
+}
+
+#[test]
+fn passwd_replaces_the_password_wherever_it_was() {
+    let redis = Redis::start();
+    let err = redis.tool_stdin(&["user", "passwd", "alice"], "x").fails(1);
+    assert!(err.contains("registry-authctl user add alice"), "{err}");
+    redis.run::<()>(&[
+        "HSET",
+        "P:passwords",
+        "alice",
+        "{SHA}5en6G6MezRroT3XKqkdPOmY/BfQ=",
+        "bob",
+        "x",
+    ]);
+    redis.tool_stdin(&["user", "passwd", "alice"], "new").ok();
+    assert_eq!(redis.login("alice", "new"), Some(true));
+    assert_eq!(redis.login("alice", "secret"), Some(false));
+    assert_eq!(redis.run::<Vec<String>>(&["HKEYS", "P:passwords"]), ["bob"]);
+}
+
+#[test]
+fn a_locked_user_stays_locked_until_unlocked() {
+    let redis = Redis::start();
+    redis.run::<()>(&["HSET", "P:passwords", "old", "{SHA}5en6G6MezRroT3XKqkdPOmY/BfQ="]);
+    redis.add("alice", "one");
+    for (user, password) in [("alice", "one"), ("old", "secret")] {
+        assert_eq!(
+            redis.tool(&["user", "lock", user]).ok(),
+            format!("user {user} locked\n")
+        );
+        assert_eq!(redis.login(user, password), Some(false));
+        assert_eq!(
+            redis.tool(&["user", "lock", user]).ok(),
+            format!("user {user} was locked before\n")
+        );
+        assert_eq!(
+            redis.tool(&["user", "unlock", user]).ok(),
+            format!("user {user} unlocked\n")
+        );
+        assert_eq!(redis.login(user, password), Some(true));
+        assert_eq!(
+            redis.tool(&["user", "unlock", user]).ok(),
+            format!("user {user} was not locked\n")
+        );
+    }
+    redis.tool(&["user", "lock", "alice"]).ok();
+    let ran = redis.tool_stdin(&["user", "passwd", "alice"], "two");
+    assert!(ran.err.contains("alice is locked"), "{ran:?}");
+    ran.ok();
+    assert_eq!(redis.login("alice", "two"), Some(false));
+    redis.tool(&["user", "unlock", "alice"]).ok();
+    assert_eq!(redis.login("alice", "two"), Some(true));
+}
+
+#[test]
+fn a_user_without_a_password_can_be_locked_but_not_unlocked() {
+    let redis = Redis::start();
+    redis.run::<()>(&["HSET", "P:user:alice", "groups", "team"]);
+    redis.tool(&["user", "lock", "alice"]).ok();
+    let err = redis.tool(&["user", "unlock", "alice"]).fails(1);
+    assert!(err.contains("user passwd alice"), "{err}");
+    assert!(redis
+        .tool(&["user", "unlock", "nobody"])
+        .fails(1)
+        .contains("no user nobody"));
+}
+
+#[test]
+fn removed_users_are_gone_from_both_places() {
+    let redis = Redis::start();
+    redis.add("alice", "one");
+    redis.run::<()>(&["HSET", "P:passwords", "alice", "x", "bob", "y"]);
+    assert_eq!(
+        redis.tool(&["user", "remove", "alice"]).ok(),
+        "user alice removed\n"
+    );
+    assert_eq!(redis.login("alice", "one"), None);
+    assert_eq!(redis.run::<Vec<String>>(&["KEYS", "*"]), ["P:passwords"]);
+    redis.tool(&["user", "remove", "bob"]).ok();
+    assert!(redis
+        .tool(&["user", "remove", "alice"])
+        .fails(1)
+        .contains("no user alice"));
+}
+
+#[test]
+fn the_list_has_everybody_of_this_prefix_once() {
+    let redis = Redis::start();
+    assert_eq!(redis.tool(&["user", "list"]).ok(), "");
+    assert_eq!(redis.tool(&["--json", "user", "list"]).json(), json!([]));
+    for n in 0..2500 {
+        redis_batch(&redis, n);
+    }
+    redis.run::<()>(&["HSET", "P:user:alice", "password", "!$2y$12$x", "groups", "team"]);
+    redis.run::<()>(&["HSET", "P:user:zoe", "groups", "team"]);
+    redis.run::<()>(&["HSET", "P:passwords", "alice", "x", "bob", "{SHA}x"]);
+    redis.run::<()>(&["SET", "P:user:strange", "x"]);
+    redis.run::<()>(&["HSET", "Q:user:other", "password", "x"]);
+    redis.run::<()>(&["HSET", "P:group:team", "backends", "a:1"]);
+    let out = redis.tool(&["user", "list"]).ok();
+    let lines: Vec<&str> = out.lines().collect();
+    assert_eq!(lines.len(), 2500 + 4);
+    assert!(
+        lines.contains(&"alice\t(locked)") && lines.contains(&"bob"),
+        "{out}"
+    );
+    assert!(
+        lines.contains(&"zoe\t(no password)") && lines.contains(&"strange\t(no password)"),
+        "{out}"
+    );
+    let mut sorted = lines.clone();
+    sorted.sort_unstable();
+    assert_eq!(sorted, lines);
+    let list = redis.tool(&["user", "list", "--json"]).json();
+    assert_eq!(
+        list[0],
+        json!({"user": "alice", "locked": true, "hash": "bcrypt", "stored": "user"})
+    );
+    assert_eq!(
+        list[1],
+        json!({"user": "bob", "locked": false, "hash": "sha", "stored": "passwords"})
+    );
+}
+
+/// One of many users.
+fn redis_batch(redis: &Redis, n: usize) {
+    if n % 500 != 0 {
+        return;
+    }
+    let mut pipe = redis::pipe();
+    for n in n..n + 500 {
+        pipe.cmd("HSET")
+            .arg(format!("P:user:many{n:05}"))
+            .arg("password")
+            .arg("x")
+            .ignore();
+    }
+    pipe.exec(
+        &mut redis::Client::open(redis.url())
+            .unwrap()
+            .get_connection()
+            .unwrap(),
+    )
+    .unwrap();
+}
+
+#[test]
+fn a_prefix_with_glob_characters_is_taken_literally() {
+    let redis = Redis::start();
+    redis.run::<()>(&["HSET", "a*:user:alice", "password", "x"]);
+    redis.run::<()>(&["HSET", "ab:user:bob", "password", "x"]);
+    let out = run(&["--redis", &redis.url(), "--prefix", "a*", "user", "list"], None).ok();
+    assert_eq!(out, "alice\n");
+}
+
+#[test]
+fn show_tells_everything_but_the_hash() {
+    let redis = Redis::start();
+    redis.add("alice", "one");
+    redis.run::<()>(&[
+        "HSET",
+        "P:user:alice",
+        "groups",
+        "team ops",
+        "backends",
+        "r1:5000 10.0.0.1:5000",
+        "grant:team/**",
+        "pull,push",
+        "grant:!secret/**",
+        "*",
+    ]);
+    let out = redis.tool(&["user", "show", "alice"]).ok();
+    for part in [
+        "bcrypt",
+        "team ops",
+        "r1:5000 10.0.0.1:5000",
+        "team/** pull,push",
+        "deny:     secret/** *",
+    ] {
+        assert!(out.contains(part), "{part}: {out}");
+    }
+    let json = redis.tool(&["--json", "user", "show", "alice"]).json();
+    assert_eq!(json["groups"], json!(["team", "ops"]));
+    assert_eq!(json["backends"], json!(["r1:5000", "10.0.0.1:5000"]));
+    assert_eq!(json["hash"], json!("bcrypt"));
+    assert_eq!(json["grants"].as_array().unwrap().len(), 2);
+    assert!(!out.contains("$2y$") && !json.to_string().contains("$2y$"));
+    assert!(redis
+        .tool(&["user", "show", "bob"])
+        .fails(1)
+        .contains("no user bob"));
+}
+
+#[test]
+fn passwords_that_cannot_be_sent_are_refused_and_nothing_is_stored() {
+    let redis = Redis::start();
+    let long = "x".repeat(5000);
+    for password in ["", "\n", "two\nlines", "tab\tinside", "nul\0", long.as_str()] {
+        redis.tool_stdin(&["user", "add", "alice"], password).fails(1);
+    }
+    let err = redis
+        .tool_stdin(&["user", "add", "alice", "--hash", "bcrypt"], &long[..73])
+        .fails(1);
+    assert!(err.contains("--hash argon2id"), "{err}");
+    assert_eq!(redis.run::<Vec<String>>(&["KEYS", "*"]), [""; 0]);
+    redis.add("alice", &long[..72]);
+    assert_eq!(redis.login("alice", &long[..72]), Some(true));
+    // Without a terminal and without --password-stdin nothing is read by accident.
+    let err = redis.tool(&["user", "add", "bob"]).fails(1);
+    assert!(err.contains("--password-stdin"), "{err}");
+}
+
+#[test]
+fn illegal_and_reserved_names_are_usage_errors() {
+    for name in ["", "a:b", "a/b", "new\nline", "default", "public", "@team"] {
+        let err = run(
+            &[
+                "--redis",
+                "redis://127.0.0.1:1",
+                "user",
+                "add",
+                name,
+                "--password-stdin",
+            ],
+            Some("x"),
+        )
+        .fails(2);
+        assert!(err.contains("name"), "{name:?}: {err}");
+    }
+    // The 2014 gate may have had such a user: it can be removed.
+    let redis = Redis::start();
+    redis.run::<()>(&["HSET", "P:passwords", "default", "x"]);
+    redis.tool(&["user", "remove", "default"]).ok();
+}
+
+#[test]
+fn a_name_that_is_no_path_segment_is_remarked_upon() {
+    let redis = Redis::start();
+    let ran = redis.tool_stdin(&["user", "add", "Alice", "--hash", "bcrypt"], "x");
+    assert!(ran.err.contains("Alice is no legal part"), "{ran:?}");
+    assert_eq!(ran.ok(), "user Alice added\n");
+}
+
+#[test]
+fn a_terminal_is_asked_twice_without_echo() {
+    let redis = Redis::start();
+    let tool = env!("CARGO_BIN_EXE_registry-authctl");
+    let typed = |line: &str, input: &str| {
+        use std::io::Write;
+        let mut child = std::process::Command::new("script")
+            .args([
+                "-qec",
+                &format!("{tool} --redis {} --prefix P {line}", redis.url()),
+                "/dev/null",
+            ])
+            .stdin(std::process::Stdio::piped())
+            .stdout(std::process::Stdio::piped())
+            .spawn()
+            .expect("script(1) is installed");
+        let mut stdin = child.stdin.take().unwrap();
+        for line in input.lines() {
+            // The tool sets the terminal up before each question: what is typed earlier might be echoed.
+            std::thread::sleep(std::time::Duration::from_millis(1500));
+            writeln!(stdin, "{line}").unwrap();
+        }
+        Ran::of(&child.wait_with_output().unwrap())
+    };
+    let ran = typed("user add alice --hash bcrypt", "sesame\nsesame\n");
+    assert!(
+        ran.out.contains("Password of alice: ") && ran.out.contains("user alice added"),
+        "{ran:?}"
+    );
+    assert!(!ran.out.contains("sesame"), "{ran:?}");
+    assert_eq!(redis.login("alice", "sesame"), Some(true));
+    let ran = typed("user passwd alice --hash bcrypt", "one\ntwo\n");
+    assert!(ran.out.contains("differ"), "{ran:?}");
+    assert_eq!(ran.status, 1);
+    assert_eq!(redis.login("alice", "sesame"), Some(true));
+}
+
+#[test]
+fn the_environment_says_where() {
+    let redis = Redis::start();
+    redis.run::<()>(&["HSET", "E:user:alice", "password", "x"]);
+    let output = binary()
+        .args(["user", "list"])
+        .env("REGISTRY_AUTH_REDIS", redis.url())
+        .env("REGISTRY_AUTH_PREFIX", "E")
+        .output()
+        .unwrap();
+    assert_eq!(Ran::of(&output).ok(), "alice\n");
+    let help = binary()
+        .arg("--help")
+        .env("REGISTRY_AUTH_REDIS", "redis://:hunter2@h")
+        .output()
+        .unwrap();
+    assert!(!Ran::of(&help).ok().contains("hunter2"));
+}
+
+#[test]
+fn many_administrators_at_once_lose_nothing() {
+    let redis = Redis::start();
+    let redis = &redis;
+    // Of many who add the same user one succeeds, and its password is the one that holds.
+    let added: Vec<bool> = std::thread::scope(|scope| {
+        let tries: Vec<_> = (0..4)
+            .map(|n| {
+                scope.spawn(move || {
+                    redis
+                        .tool_stdin(&["user", "add", "alice", "--hash", "bcrypt"], &format!("pw{n}"))
+                        .status
+                        == 0
+                })
+            })
+            .collect();
+        tries.into_iter().map(|handle| handle.join().unwrap()).collect()
+    });
+    assert_eq!(added.iter().filter(|added| **added).count(), 1, "{added:?}");
+    let winner = added.iter().position(|added| *added).unwrap();
+    assert_eq!(redis.login("alice", &format!("pw{winner}")), Some(true));
+}
