@@ -30,6 +30,7 @@ use Time::HiRes qw(sleep time);
 use Harness::Backend;
 use Harness::Checks;
 use Harness::Client;
+use Harness::FakeRedis;
 use Harness::Http2;
 use Harness::Nginx;
 use Harness::Ports;
@@ -124,6 +125,7 @@ sub setup {
         BACKEND_D_PORT => $port{D},
         DEAD_PORT      => $base + 8,
         EXTRA_PORT     => $base + 9,
+        FAKE_REDIS_PORT => $base + 10,
         SERVROOT       => $folder,
         HTML_DIR       => "$folder/html",
         ROOT           => $ROOT,
@@ -201,6 +203,7 @@ sub run_block {
 
     $SIG{PIPE} = 'IGNORE';    # a Redis that the block before has stopped
     fill_redis($block);
+    my $fake = defined $block->fake_redis ? Harness::FakeRedis::start($variable{FAKE_REDIS_PORT}, scalar $block->fake_redis) : undef;
     $backend->begin(scalar $block->backend);
     if ($nginx->{running} ne $configuration || defined $block->restart) {
         stop_nginx();
@@ -217,7 +220,8 @@ sub run_block {
     Harness::Checks::answers($block, $name, $responses);
     Harness::Checks::backends($block, $name, $backend->received, $sent);
     check_logs($block, $name);
-    stop_nginx() if defined $block->restart;
+    stop_nginx() if defined $block->restart || $fake;
+    Harness::Process::stop($fake, 'TERM', 5) if $fake;
 }
 
 sub configuration {
