@@ -3,7 +3,7 @@
 //! Invariants: `wake` is called when a queue goes from empty to non-empty, not otherwise; after [`Completions::close`]
 //! has returned `wake` is never called again (its file descriptor may be closed by then).
 
-use crate::job::{Completion, Job, Outcome};
+use crate::job::{Completion, Event, Job, Outcome};
 use crate::log::LogLine;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -14,7 +14,7 @@ const LOG_LINES: usize = 256;
 pub(crate) type Wake = Box<dyn Fn() + Send + Sync>;
 
 pub(crate) struct Completions {
-    done: Mutex<Vec<Completion>>,
+    done: Mutex<Vec<Event>>,
     log: Mutex<Vec<LogLine>>,
     /// Apart from `done`, so that a worker woken by the write does not find the queue locked by its waker.
     wake: Mutex<Option<Wake>>,
@@ -35,7 +35,7 @@ impl Completions {
     }
 
     /// Moves `answers` into the queue; `answers` is left empty.
-    pub(crate) fn post(&self, answers: &mut Vec<Completion>) {
+    pub(crate) fn post(&self, answers: &mut Vec<Event>) {
         if answers.is_empty() {
             return;
         }
@@ -55,7 +55,7 @@ impl Completions {
     }
 
     pub(crate) fn post_one(&self, completion: Completion) {
-        self.post(&mut vec![completion]);
+        self.post(&mut vec![Event::Completion(completion)]);
     }
 
     pub(crate) fn post_log(&self, line: LogLine) {
@@ -79,7 +79,7 @@ impl Completions {
     }
 
     /// Appends everything that is there. Swaps the allocations when `out` is empty.
-    pub(crate) fn drain(&self, out: &mut Vec<Completion>) {
+    pub(crate) fn drain(&self, out: &mut Vec<Event>) {
         take(&mut lock(&self.done), out);
     }
 
@@ -108,7 +108,7 @@ pub(crate) struct Batch {
     pub(crate) jobs: Vec<Job>,
     /// How many of `jobs` are answered or delegated.
     done: usize,
-    answers: Vec<Completion>,
+    answers: Vec<Event>,
     completions: Arc<Completions>,
 }
 
@@ -132,7 +132,11 @@ impl Batch {
     pub(crate) fn answer(&mut self, outcome: Outcome) {
         if let Some(job) = self.current() {
             let ticket = job.ticket;
-            self.answers.push(Completion { ticket, outcome });
+            self.answers.push(Event::Completion(Completion {
+                ticket,
+                outcome,
+                cacheable: true,
+            }));
             self.done += 1;
         }
     }
@@ -163,9 +167,12 @@ impl Batch {
 impl Drop for Batch {
     fn drop(&mut self) {
         let unanswered = self.jobs.drain(self.done..);
-        self.answers.extend(unanswered.map(|job| Completion {
-            ticket: job.ticket,
-            outcome: Outcome::Unavailable,
+        self.answers.extend(unanswered.map(|job| {
+            Event::Completion(Completion {
+                ticket: job.ticket,
+                outcome: Outcome::Unavailable,
+                cacheable: false,
+            })
         }));
         self.completions.post(&mut self.answers);
     }
@@ -185,6 +192,7 @@ impl Ticket {
         self.completions.post_one(Completion {
             ticket: self.ticket,
             outcome,
+            cacheable: true,
         });
     }
 }
@@ -195,124 +203,8 @@ impl Drop for Ticket {
             self.completions.post_one(Completion {
                 ticket: self.ticket,
                 outcome: Outcome::Unavailable,
+                cacheable: false,
             });
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::{Batch, Completions};
-    use crate::job::{Completion, Job, Outcome, Space};
-    use crate::Secret;
-    use std::sync::atomic::{AtomicUsize, Ordering};
-    use std::sync::Arc;
-
-    fn counted() -> (Arc<AtomicUsize>, Arc<Completions>) {
-        let wakes = Arc::new(AtomicUsize::new(0));
-        let seen = Arc::clone(&wakes);
-        let completions = Completions::new(Box::new(move || {
-            seen.fetch_add(1, Ordering::SeqCst);
-        }));
-        (wakes, Arc::new(completions))
-    }
-
-    fn job(ticket: u64) -> Job {
-        let space = Arc::new(Space {
-            prefix: "P".into(),
-            salt: Box::default(),
-        });
-        Job {
-            ticket,
-            space,
-            user: None,
-            password: Secret::new(b""),
-        }
-    }
-
-    #[test]
-    fn wakes_only_from_empty() {
-        let (wakes, completions) = counted();
-        completions.post_one(Completion {
-            ticket: 1,
-            outcome: Outcome::Busy,
-        });
-        completions.post_one(Completion {
-            ticket: 2,
-            outcome: Outcome::Busy,
-        });
-        assert_eq!(wakes.load(Ordering::SeqCst), 1);
-        let mut out = Vec::new();
-        completions.drain(&mut out);
-        assert_eq!(out.iter().map(|c| c.ticket).collect::<Vec<_>>(), [1, 2]);
-        completions.post_one(Completion {
-            ticket: 3,
-            outcome: Outcome::Busy,
-        });
-        assert_eq!(wakes.load(Ordering::SeqCst), 2);
-        completions.drain(&mut out);
-        assert_eq!(out.len(), 3);
-    }
-
-    #[test]
-    fn no_wake_after_close() {
-        let (wakes, completions) = counted();
-        completions.close();
-        completions.post_one(Completion {
-            ticket: 1,
-            outcome: Outcome::Busy,
-        });
-        assert_eq!(wakes.load(Ordering::SeqCst), 0);
-    }
-
-    #[test]
-    fn split_and_delegated_jobs_are_answered_once() {
-        let (_, completions) = counted();
-        let mut batch = Batch::new((1..=5).map(job).collect(), Arc::clone(&completions));
-        batch.answer(Outcome::Busy);
-        let (ticket, _) = batch.delegate().unwrap();
-        drop(batch.split(2));
-        batch.answer(Outcome::BadRecord);
-        drop(batch);
-        ticket.answer(Outcome::Busy);
-        let mut out = Vec::new();
-        completions.drain(&mut out);
-        out.sort_by_key(|completion| completion.ticket);
-        let outcomes: Vec<_> = out.into_iter().map(|c| (c.ticket, c.outcome)).collect();
-        use Outcome::{BadRecord, Busy, Unavailable};
-        assert_eq!(
-            outcomes,
-            [
-                (1, Busy),
-                (2, Busy),
-                (3, Unavailable),
-                (4, Unavailable),
-                (5, BadRecord)
-            ]
-        );
-    }
-
-    #[test]
-    fn a_panic_answers_every_job() {
-        let (wakes, completions) = counted();
-        let batch = Batch::new(vec![job(1), job(2), job(3)], Arc::clone(&completions));
-        let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(move || {
-            let mut batch = batch;
-            batch.answer(Outcome::Busy);
-            panic!("on purpose");
-        }));
-        assert!(result.is_err());
-        let mut out = Vec::new();
-        completions.drain(&mut out);
-        let outcomes: Vec<_> = out.into_iter().map(|c| (c.ticket, c.outcome)).collect();
-        assert_eq!(
-            outcomes,
-            [
-                (1, Outcome::Busy),
-                (2, Outcome::Unavailable),
-                (3, Outcome::Unavailable)
-            ]
-        );
-        assert_eq!(wakes.load(Ordering::SeqCst), 1);
     }
 }

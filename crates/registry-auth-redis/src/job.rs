@@ -1,6 +1,8 @@
-//! What crosses between nginx's thread and the helper: jobs there, completions back, tied by a ticket.
+//! What crosses between nginx's thread and the helper: jobs there, events back.
 //!
-//! The ticket is opaque here: the caller chooses it and gets it back exactly once.
+//! A job's answer is tied to it by a ticket, which is opaque here: the caller chooses it and gets it back exactly once.
+//! Events are in an order that a cache can simply follow: put on [`Event::Completion`], delete on [`Event::Changed`],
+//! empty it on the others. What a completion tells is never older than a change that stands before it in the queue.
 
 use crate::Secret;
 use std::fmt;
@@ -38,6 +40,56 @@ pub struct Job {
     pub password: Secret,
 }
 
+/// What the helper tells, in the order of the connection's stream. Without tracking ([`crate::Options`]) there are only
+/// completions.
+#[derive(Debug, Clone)]
+pub enum Event {
+    /// A job is answered.
+    Completion(Completion),
+    /// These keys have changed: whatever is known about them is old.
+    Changed(Vec<Changed>),
+    /// FLUSHALL or FLUSHDB: everything has changed.
+    Flushed,
+    /// The connection is gone, or frozen and given up: changes are not told from here to the next [`Event::Armed`].
+    /// Once for each `Armed`.
+    Lost,
+    /// Connected. Whatever was known before is suspect.
+    Armed {
+        /// Whether every change from here on is told. False where Redis, a proxy or an ACL does not let us track:
+        /// then only a time to live limits the age of what is known.
+        tracking: bool,
+    },
+}
+
+/// A key that has changed. Other keys under the prefix are never told.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Changed {
+    /// `P:user:<name>`
+    User {
+        /// `P`, as in [`Space::prefix`].
+        prefix: Arc<str>,
+        /// The user.
+        name: Box<str>,
+    },
+    /// `P:group:<name>`
+    Group {
+        /// `P`.
+        prefix: Arc<str>,
+        /// The group.
+        name: Box<str>,
+    },
+    /// `P:passwords`: concerns every answer with `from_passwords`, and every unknown user.
+    Passwords {
+        /// `P`.
+        prefix: Arc<str>,
+    },
+    /// `P:backends`: concerns all defaults.
+    Backends {
+        /// `P`.
+        prefix: Arc<str>,
+    },
+}
+
 /// The answer to one [`Job`]: exactly one per job submitted before [`crate::Store::stop`].
 #[derive(Debug, Clone)]
 pub struct Completion {
@@ -45,6 +97,10 @@ pub struct Completion {
     pub ticket: u64,
     /// What was found.
     pub outcome: Outcome,
+    /// Whether the outcome may be kept for later requests: every change since it was read has been told, or will be in
+    /// a later event (or tracking is not possible: then for the time to live). False when the connection on which it
+    /// was read is lost.
+    pub cacheable: bool,
 }
 
 /// What the store knows. Records are in the layout of `registry_auth::codec`.
@@ -58,6 +114,8 @@ pub enum Outcome {
         defaults: Arc<[u8]>,
         /// Whether the password is this user's and the account is not locked.
         verified: bool,
+        /// Whether `P:passwords` was looked at, as `P:user:<name>` has no password: a change of it concerns this user.
+        from_passwords: bool,
     },
     /// No such user, found out at the cost of a wrong password; or no user was asked for.
     Unknown {

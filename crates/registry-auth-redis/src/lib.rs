@@ -26,7 +26,7 @@ mod verify;
 
 pub use admin::{Admin, AdminError};
 pub use endpoint::{Endpoint, InvalidEndpoint};
-pub use job::{Completion, Job, Outcome, Space};
+pub use job::{Changed, Completion, Event, Job, Outcome, Space};
 pub use log::{Level, LogLine};
 pub use runtime::{Hashing, Options, StartError, Store};
 pub use secret::Secret;

@@ -6,7 +6,7 @@
 use crate::completions::{Batch, Completions, Wake};
 use crate::connection::Keeper;
 use crate::hashing::Pool;
-use crate::job::{Completion, Job};
+use crate::job::{Event, Job};
 use crate::log::{Level, Log, LogLine};
 use crate::lookup::{self, Context};
 use crate::{Endpoint, InvalidEndpoint};
@@ -34,6 +34,10 @@ pub struct Options {
     pub connect_timeout: Duration,
     /// `registry_auth_hashing`.
     pub hashing: Hashing,
+    /// Every `registry_auth_prefix` in use: the keys whose changes are told.
+    pub prefixes: Vec<Box<str>>,
+    /// Whether changes are to be told ([`crate::Event`]); false: events are completions only.
+    pub tracking: bool,
     /// Called, from any thread, when [`Store::drain`] or [`Store::drain_log`] has something after having had
     /// nothing. Must not block or panic. Never called again once [`Store::stop`] has returned.
     pub wake: Box<dyn Fn() + Send + Sync>,
@@ -160,8 +164,8 @@ impl Store {
         }
     }
 
-    /// Appends the answers that are there. To be called after each wake-up; with an empty `out` it swaps buffers.
-    pub fn drain(&self, out: &mut Vec<Completion>) {
+    /// Appends the events that are there. To be called after each wake-up; with an empty `out` it swaps buffers.
+    pub fn drain(&self, out: &mut Vec<Event>) {
         self.completions.drain(out);
     }
 

@@ -19,6 +19,7 @@ use std::sync::Arc;
 #[derive(Clone)]
 pub(crate) struct Check {
     hash: Hash,
+    own: bool,
     /// Encoded; `None` for a user who does not exist.
     record: Option<Arc<[u8]>>,
     defaults: Arc<[u8]>,
@@ -67,6 +68,7 @@ impl Check {
         };
         Self {
             hash,
+            own,
             record: Some(record),
             defaults,
         }
@@ -76,6 +78,7 @@ impl Check {
     pub(crate) fn nobody(context: &Context, batch: &Batch, defaults: Arc<[u8]>) -> Self {
         Self {
             hash: Hash::Dummy(like(context, batch)),
+            own: false,
             record: None,
             defaults,
         }
@@ -159,6 +162,7 @@ impl Check {
                 user: Arc::clone(user),
                 defaults,
                 verified,
+                from_passwords: !self.own,
             },
             None => Outcome::Unknown { defaults },
         }

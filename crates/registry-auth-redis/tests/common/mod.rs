@@ -9,7 +9,7 @@ use nix::sys::signal::{kill, Signal};
 use nix::unistd::Pid;
 use registry_auth::{codec, Record, RecordRef};
 use registry_auth_redis::{
-    Completion, Endpoint, Hashing, Job, LogLine, Options, Outcome, Secret, Space, Store,
+    Completion, Endpoint, Event, Hashing, Job, LogLine, Options, Outcome, Secret, Space, Store,
 };
 use std::collections::HashMap;
 use std::net::TcpListener;
@@ -166,6 +166,8 @@ pub struct Gate {
     pub space: Arc<Space>,
     ticket: u64,
     answers: HashMap<u64, Outcome>,
+    /// All events that are no completion.
+    pub events: Vec<Event>,
     pub log: Vec<LogLine>,
 }
 
@@ -175,6 +177,8 @@ pub fn options(url: &str) -> Options {
         timeout: Duration::from_secs(2),
         connect_timeout: Duration::from_secs(2),
         hashing: Hashing::default(),
+        prefixes: vec!["P".into()],
+        tracking: false,
         wake: Box::new(|| ()),
     }
 }
@@ -203,6 +207,7 @@ impl Gate {
             space: space("P", ""),
             ticket: 0,
             answers: HashMap::new(),
+            events: Vec::new(),
             log: Vec::new(),
         }
     }
@@ -225,9 +230,13 @@ impl Gate {
     }
 
     pub fn collect(&mut self) {
-        let mut done: Vec<Completion> = Vec::new();
+        let mut done: Vec<Event> = Vec::new();
         self.store.drain(&mut done);
-        for Completion { ticket, outcome } in done {
+        for event in done {
+            let Event::Completion(Completion { ticket, outcome, .. }) = event else {
+                self.events.push(event);
+                continue;
+            };
             assert!(
                 self.answers.insert(ticket, outcome).is_none(),
                 "ticket {ticket} answered twice"
