@@ -1,23 +1,50 @@
-//! The queue from the helper back to nginx's thread.
+//! The queue from the helper back to nginx's thread: answers, and what changes, in one order.
 //!
-//! Invariants: `wake` is called when a queue goes from empty to non-empty, not otherwise; after [`Completions::close`]
-//! has returned `wake` is never called again (its file descriptor may be closed by then).
+//! Invariants: an answer is never posted behind a change of a key that it was made of before the change; such a job is
+//! asked again. `wake` is called when a queue goes from empty to non-empty, not otherwise; after
+//! [`Completions::close`] has returned `wake` is never called again (its file descriptor may be closed by then).
 
-use crate::job::{Completion, Event, Job, Outcome};
+use crate::job::{Changed, Completion, Event, Outcome};
 use crate::log::LogLine;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use crate::recent::{Key, Recent};
+use crate::runtime::Work;
+use crate::waiting::{Answer, Basis, Waiting};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use tokio::sync::mpsc::WeakUnboundedSender;
 
 /// Log lines kept for a worker that does not drain them; more are dropped.
 const LOG_LINES: usize = 256;
+/// Changes kept for a worker that does not drain them; beyond that it is told that everything has changed.
+const CHANGES: usize = 1 << 16;
 
 /// Called from the helper and the hashing threads; must be quick and must not block.
 pub(crate) type Wake = Box<dyn Fn() + Send + Sync>;
 
+/// When something is read: the connection, and the last change before it.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Mark {
+    epoch: u64,
+    sequence: u64,
+}
+
 pub(crate) struct Completions {
-    done: Mutex<Vec<Event>>,
+    queue: Mutex<Queue>,
     log: Mutex<Vec<LogLine>>,
-    /// Apart from `done`, so that a worker woken by the write does not find the queue locked by its waker.
+    /// Apart from `queue`, so that a worker woken by the write does not find the queue locked by its waker.
     wake: Mutex<Option<Wake>>,
+    /// Jobs to be asked again go back to the helper.
+    again: WeakUnboundedSender<Work>,
+    tracking: bool,
+}
+
+#[derive(Default)]
+struct Queue {
+    events: Vec<Event>,
+    /// Changed keys in `events`.
+    changes: usize,
+    recent: Recent,
+    /// The connection that was last armed and is not lost; 0 for none.
+    armed: u64,
 }
 
 /// A panic while a lock was held leaves a whole list behind (pushes do not unwind half-way): go on.
@@ -26,36 +53,126 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Completions {
-    pub(crate) fn new(wake: Wake) -> Self {
+    pub(crate) fn new(wake: Wake, tracking: bool, again: WeakUnboundedSender<Work>) -> Self {
         Self {
-            done: Mutex::default(),
+            queue: Mutex::default(),
             log: Mutex::default(),
             wake: Mutex::new(Some(wake)),
+            again,
+            tracking,
         }
     }
 
-    /// Moves `answers` into the queue; `answers` is left empty.
-    pub(crate) fn post(&self, answers: &mut Vec<Event>) {
-        if answers.is_empty() {
+    /// Whether answers are checked against changes, so that jobs may share what was asked before they came.
+    pub(crate) fn tracking(&self) -> bool {
+        self.tracking
+    }
+
+    /// To be noted before Redis is asked on the connection of `epoch`.
+    pub(crate) fn mark(&self, epoch: u64) -> Mark {
+        let sequence = lock(&self.queue).recent.sequence();
+        Mark { epoch, sequence }
+    }
+
+    /// Posts the answers that still hold, with at most one wake-up; the others' jobs are asked again.
+    pub(crate) fn post(&self, mut answers: Vec<Answer>) {
+        let mut stale = Vec::new();
+        self.write(|queue| {
+            queue.events.reserve(answers.len());
+            for answer in &mut answers {
+                if !queue.holds(answer) {
+                    continue;
+                }
+                let epoch = answer.basis.map(|basis| basis.mark.epoch);
+                queue.events.push(Event::Completion(Completion {
+                    ticket: answer.waiting.answered(),
+                    outcome: std::mem::replace(&mut answer.outcome, Outcome::Unavailable),
+                    cacheable: epoch.is_some_and(|epoch| !self.tracking || epoch == queue.armed),
+                }));
+            }
+        });
+        for mut answer in answers {
+            if !answer.waiting.is_answered() && answer.waiting.may_try_again() {
+                stale.push(answer.waiting);
+            }
+        }
+        self.ask_again(stale);
+    }
+
+    /// The jobs of a store that is stopped meanwhile are `Unavailable`, as is a job that has been asked too often.
+    fn ask_again(&self, stale: Vec<Waiting>) {
+        if stale.is_empty() {
             return;
         }
-        let was_empty = {
-            let mut done = lock(&self.done);
-            let was_empty = done.is_empty();
-            if was_empty && done.capacity() < answers.len() {
-                std::mem::swap(&mut *done, answers);
-            } else {
-                done.append(answers);
-            }
-            was_empty
-        };
-        if was_empty {
-            self.wake();
+        if let Some(again) = self.again.upgrade() {
+            drop(again.send(Work::Again(stale)));
         }
     }
 
-    pub(crate) fn post_one(&self, completion: Completion) {
-        self.post(&mut vec![Event::Completion(completion)]);
+    pub(crate) fn post_unavailable(&self, ticket: u64) {
+        self.write(|queue| {
+            queue.events.push(Event::Completion(Completion {
+                ticket,
+                outcome: Outcome::Unavailable,
+                cacheable: false,
+            }));
+        });
+    }
+
+    /// The connection of `epoch` is ready to be used.
+    pub(crate) fn armed(&self, epoch: u64, tracking: bool) {
+        self.write(|queue| {
+            queue.armed = epoch;
+            queue.recent.everything();
+            queue.events.push(Event::Armed { tracking });
+        });
+    }
+
+    /// The connection of `epoch` is of no use any more. Tells it once, if it was armed.
+    pub(crate) fn lost(&self, epoch: u64) {
+        self.write(|queue| {
+            if queue.armed == epoch {
+                queue.armed = 0;
+                queue.events.push(Event::Lost);
+            }
+        });
+    }
+
+    /// Keys changed, as told on the connection of `epoch`. (Before it is armed nothing is known, after its loss nothing
+    /// is kept.)
+    pub(crate) fn changed(&self, epoch: u64, changed: Vec<Changed>) {
+        if changed.is_empty() {
+            return;
+        }
+        self.write(|queue| {
+            if queue.armed == epoch {
+                changed.iter().for_each(|key| queue.recent.changed(key));
+                queue.push_changed(changed);
+            }
+        });
+    }
+
+    /// All keys changed.
+    pub(crate) fn flushed(&self, epoch: u64) {
+        self.write(|queue| {
+            if queue.armed == epoch {
+                queue.recent.everything();
+                queue.push_flushed();
+            }
+        });
+    }
+
+    /// Lets `change` add events, and wakes the worker when they are the first.
+    fn write(&self, change: impl FnOnce(&mut Queue)) {
+        let was_first = {
+            let mut queue = lock(&self.queue);
+            let was_empty = queue.events.is_empty();
+            change(&mut queue);
+            was_empty && !queue.events.is_empty()
+        };
+        if was_first {
+            self.wake();
+        }
     }
 
     pub(crate) fn post_log(&self, line: LogLine) {
@@ -80,7 +197,9 @@ impl Completions {
 
     /// Appends everything that is there. Swaps the allocations when `out` is empty.
     pub(crate) fn drain(&self, out: &mut Vec<Event>) {
-        take(&mut lock(&self.done), out);
+        let mut queue = lock(&self.queue);
+        queue.changes = 0;
+        take(&mut queue.events, out);
     }
 
     pub(crate) fn drain_log(&self, out: &mut Vec<LogLine>) {
@@ -93,6 +212,40 @@ impl Completions {
     }
 }
 
+impl Queue {
+    /// Whether nothing that the answer was made of has changed since it was read.
+    fn holds(&self, answer: &Answer) -> bool {
+        let Some(Basis { mark, passwords }) = answer.basis else {
+            return true;
+        };
+        let (prefix, user) = answer.waiting.subject.key();
+        let keys = [
+            Some(Key::Backends(prefix)),
+            user.map(|user| Key::User(prefix, user)),
+            passwords.then_some(Key::Passwords(prefix)),
+        ];
+        !self.recent.since(mark.sequence, keys.into_iter().flatten())
+    }
+
+    fn push_changed(&mut self, mut changed: Vec<Changed>) {
+        self.changes = self.changes.saturating_add(changed.len());
+        if self.changes > CHANGES {
+            return self.push_flushed();
+        }
+        match self.events.last_mut() {
+            Some(Event::Changed(last)) => last.append(&mut changed),
+            _ => self.events.push(Event::Changed(changed)),
+        }
+    }
+
+    fn push_flushed(&mut self) {
+        // Nothing can have been kept since the last one.
+        if !matches!(self.events.last(), Some(Event::Flushed)) {
+            self.events.push(Event::Flushed);
+        }
+    }
+}
+
 fn take<T>(from: &mut Vec<T>, out: &mut Vec<T>) {
     if out.is_empty() {
         std::mem::swap(from, out);
@@ -101,110 +254,258 @@ fn take<T>(from: &mut Vec<T>, out: &mut Vec<T>) {
     }
 }
 
-/// Jobs being answered, in order. However its owner ends (return, panic, an aborted task) every job gets an answer:
-/// those without one are `Unavailable`. The answers of a batch are posted together, with at most one wake-up.
-pub(crate) struct Batch {
-    /// May be put into another order before the first answer.
-    pub(crate) jobs: Vec<Job>,
-    /// How many of `jobs` are answered or delegated.
-    done: usize,
-    answers: Vec<Event>,
-    completions: Arc<Completions>,
-}
-
-impl Batch {
-    pub(crate) fn new(jobs: Vec<Job>, completions: Arc<Completions>) -> Self {
-        let answers = Vec::with_capacity(jobs.len());
-        Self {
-            jobs,
-            done: 0,
-            answers,
+#[cfg(test)]
+impl Completions {
+    /// One that wakes nobody, and the helper's end of its channel.
+    pub(crate) fn alone(tracking: bool) -> (Self, tests::Helper) {
+        let (work, receiver) = tokio::sync::mpsc::unbounded_channel();
+        let completions = Self::new(Box::new(|| ()), tracking, work.downgrade());
+        (
             completions,
-        }
-    }
-
-    /// The next job to be answered.
-    pub(crate) fn current(&self) -> Option<&Job> {
-        self.jobs.get(self.done)
-    }
-
-    /// Answers the current job.
-    pub(crate) fn answer(&mut self, outcome: Outcome) {
-        if let Some(job) = self.current() {
-            let ticket = job.ticket;
-            self.answers.push(Event::Completion(Completion {
-                ticket,
-                outcome,
-                cacheable: true,
-            }));
-            self.done += 1;
-        }
-    }
-
-    /// Hands the current job over to whoever answers the ticket.
-    pub(crate) fn delegate(&mut self) -> Option<(Ticket, &mut Job)> {
-        let job = self.jobs.get_mut(self.done)?;
-        self.done += 1;
-        let completions = Arc::clone(&self.completions);
-        Some((
-            Ticket {
-                ticket: job.ticket,
-                answered: false,
-                completions,
+            tests::Helper {
+                _work: work,
+                receiver,
             },
-            job,
-        ))
-    }
-
-    /// Moves the next `count` jobs into a batch of their own.
-    pub(crate) fn split(&mut self, count: usize) -> Self {
-        let end = self.jobs.len().min(self.done + count);
-        let jobs = self.jobs.drain(self.done..end).collect();
-        Self::new(jobs, Arc::clone(&self.completions))
+        )
     }
 }
 
-impl Drop for Batch {
-    fn drop(&mut self) {
-        let unanswered = self.jobs.drain(self.done..);
-        self.answers.extend(unanswered.map(|job| {
-            Event::Completion(Completion {
-                ticket: job.ticket,
-                outcome: Outcome::Unavailable,
-                cacheable: false,
-            })
-        }));
-        self.completions.post(&mut self.answers);
+#[cfg(test)]
+mod tests {
+    use super::{Completions, Mark, CHANGES};
+    use crate::job::{Changed, Event, Job, Outcome, Space};
+    use crate::runtime::Work;
+    use crate::waiting::{Answer, Arrivals, Basis, Waiting};
+    use crate::Secret;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::sync::Arc;
+    use tokio::sync::mpsc::{unbounded_channel, UnboundedReceiver, UnboundedSender};
+
+    pub(crate) struct Helper {
+        pub(super) _work: UnboundedSender<Work>,
+        pub(super) receiver: UnboundedReceiver<Work>,
     }
-}
 
-/// One job that is answered apart from its batch (a slow hash, a backend's name): dropped without an answer it is
-/// `Unavailable`.
-pub(crate) struct Ticket {
-    ticket: u64,
-    answered: bool,
-    completions: Arc<Completions>,
-}
-
-impl Ticket {
-    pub(crate) fn answer(mut self, outcome: Outcome) {
-        self.answered = true;
-        self.completions.post_one(Completion {
-            ticket: self.ticket,
-            outcome,
-            cacheable: true,
-        });
-    }
-}
-
-impl Drop for Ticket {
-    fn drop(&mut self) {
-        if !self.answered {
-            self.completions.post_one(Completion {
-                ticket: self.ticket,
-                outcome: Outcome::Unavailable,
-                cacheable: false,
-            });
+    impl Helper {
+        fn again(&mut self) -> Vec<Waiting> {
+            let mut all = Vec::new();
+            while let Ok(Work::Again(jobs)) = self.receiver.try_recv() {
+                all.extend(jobs);
+            }
+            all
         }
+    }
+
+    fn counted() -> (Arc<AtomicUsize>, Arc<Completions>) {
+        let wakes = Arc::new(AtomicUsize::new(0));
+        let seen = Arc::clone(&wakes);
+        let (work, _) = unbounded_channel();
+        let wake = Box::new(move || {
+            seen.fetch_add(1, Ordering::SeqCst);
+        });
+        (wakes, Arc::new(Completions::new(wake, true, work.downgrade())))
+    }
+
+    fn tracked() -> (Arc<Completions>, Helper) {
+        let (completions, helper) = Completions::alone(true);
+        (Arc::new(completions), helper)
+    }
+
+    fn job(ticket: u64, user: Option<&str>) -> Job {
+        let space = Arc::new(Space {
+            prefix: "P".into(),
+            salt: Box::default(),
+        });
+        Job {
+            ticket,
+            space,
+            user: user.map(Into::into),
+            password: Secret::new(b""),
+        }
+    }
+
+    fn answer(completions: &Arc<Completions>, ticket: u64, basis: Option<Basis>) -> Answer {
+        Answer {
+            waiting: Waiting::new(job(ticket, Some("alice")), completions),
+            outcome: Outcome::Busy,
+            basis,
+        }
+    }
+
+    fn basis(mark: Mark) -> Option<Basis> {
+        let passwords = false;
+        Some(Basis { mark, passwords })
+    }
+
+    fn alice() -> Vec<Changed> {
+        vec![Changed::User {
+            prefix: "P".into(),
+            name: "alice".into(),
+        }]
+    }
+
+    /// The events, one word each; the number of a ticket with `!` when it is not cacheable.
+    fn drained(completions: &Completions) -> String {
+        let mut out = Vec::new();
+        completions.drain(&mut out);
+        let words = out.iter().map(|event| match event {
+            Event::Completion(done) if done.cacheable => done.ticket.to_string(),
+            Event::Completion(done) => format!("{}!", done.ticket),
+            Event::Changed(keys) => format!("changed{}", keys.len()),
+            Event::Flushed => "flushed".to_owned(),
+            Event::Lost => "lost".to_owned(),
+            Event::Armed { tracking } => format!("armed-{tracking}"),
+        });
+        words.collect::<Vec<_>>().join(" ")
+    }
+
+    #[test]
+    fn wakes_only_from_empty() {
+        let (wakes, completions) = counted();
+        completions.post_unavailable(1);
+        completions.post(vec![answer(&completions, 2, None), answer(&completions, 3, None)]);
+        assert_eq!(wakes.load(Ordering::SeqCst), 1);
+        assert_eq!(drained(&completions), "1! 2! 3!");
+        completions.armed(1, true);
+        assert_eq!(wakes.load(Ordering::SeqCst), 2);
+        completions.changed(1, Vec::new());
+        completions.close();
+        drained(&completions);
+        completions.post_unavailable(4);
+        assert_eq!(wakes.load(Ordering::SeqCst), 2, "no wake after close");
+    }
+
+    #[test]
+    fn whoever_is_dropped_is_answered() {
+        let (_, completions) = counted();
+        let mut jobs = Arrivals::new((1..=4).map(|n| job(n, None)).collect(), &completions);
+        let first = jobs.next().unwrap();
+        let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(move || {
+            let _jobs = jobs;
+            panic!("on purpose");
+        }));
+        assert!(result.is_err());
+        assert_eq!(drained(&completions), "2! 3! 4!");
+        drop(vec![answer(&completions, 5, None)]);
+        drop(first);
+        assert_eq!(drained(&completions), "5! 1!");
+    }
+
+    #[test]
+    fn an_answer_overtaken_by_a_change_is_asked_again() {
+        let (completions, mut helper) = tracked();
+        completions.armed(1, true);
+        let before = completions.mark(1);
+        completions.changed(1, alice());
+        let after = completions.mark(1);
+        completions.post(vec![
+            answer(&completions, 1, basis(before)),
+            answer(&completions, 2, basis(after)),
+        ]);
+        assert_eq!(drained(&completions), "armed-true changed1 2");
+        assert_eq!(helper.again().len(), 1);
+        // The dropped job of ticket 1 was answered by its guard.
+        assert_eq!(drained(&completions), "1!");
+    }
+
+    #[test]
+    fn only_the_keys_it_was_made_of_overtake_it() {
+        let (completions, mut helper) = tracked();
+        completions.armed(1, true);
+        let prefix: Arc<str> = "P".into();
+        let (backends, passwords) = (
+            Changed::Backends {
+                prefix: Arc::clone(&prefix),
+            },
+            Changed::Passwords { prefix },
+        );
+        let mark = completions.mark(1);
+        completions.changed(1, vec![passwords]);
+        let from_passwords = Some(Basis {
+            mark,
+            passwords: true,
+        });
+        completions.post(vec![
+            answer(&completions, 1, basis(mark)),
+            answer(&completions, 2, from_passwords),
+        ]);
+        assert_eq!(helper.again().len(), 1);
+        completions.changed(1, vec![backends]);
+        completions.post(vec![answer(&completions, 3, basis(mark))]);
+        assert_eq!(helper.again().len(), 1);
+        completions.flushed(1);
+        let mark = completions.mark(1);
+        completions.post(vec![answer(&completions, 4, basis(mark))]);
+        assert!(helper.again().is_empty());
+    }
+
+    #[test]
+    fn a_loss_makes_uncacheable_and_a_new_connection_asks_again() {
+        let (completions, mut helper) = tracked();
+        completions.armed(1, true);
+        let mark = completions.mark(1);
+        completions.lost(1);
+        completions.lost(1);
+        completions.changed(1, alice());
+        completions.flushed(1);
+        completions.post(vec![answer(&completions, 1, basis(mark))]);
+        assert_eq!(drained(&completions), "armed-true lost 1!");
+        completions.armed(2, false);
+        completions.lost(1);
+        completions.post(vec![answer(&completions, 2, basis(mark))]);
+        assert_eq!(helper.again().len(), 1);
+        let mark = completions.mark(2);
+        completions.post(vec![answer(&completions, 3, basis(mark))]);
+        assert_eq!(drained(&completions), "armed-false 2! 3");
+    }
+
+    #[test]
+    fn without_tracking_there_are_only_completions() {
+        let (completions, _helper) = Completions::alone(false);
+        let completions = Arc::new(completions);
+        let mark = completions.mark(1);
+        completions.post(vec![answer(&completions, 1, basis(mark))]);
+        assert_eq!(drained(&completions), "1");
+    }
+
+    #[test]
+    fn a_job_is_not_asked_for_ever() {
+        let (completions, mut helper) = tracked();
+        completions.armed(1, true);
+        let mut jobs = vec![Waiting::new(job(1, Some("alice")), &completions)];
+        let mut asked = 0;
+        while let Some(waiting) = jobs.pop() {
+            asked += 1;
+            let mark = completions.mark(1);
+            completions.changed(1, alice());
+            let (outcome, basis) = (Outcome::Busy, basis(mark));
+            completions.post(vec![Answer {
+                waiting,
+                outcome,
+                basis,
+            }]);
+            jobs = helper.again();
+        }
+        assert_eq!(asked, 10);
+        assert_eq!(drained(&completions), "armed-true changed10 1!");
+    }
+
+    #[test]
+    fn a_worker_that_does_not_drain_costs_no_memory() {
+        let (completions, _helper) = tracked();
+        completions.armed(1, true);
+        for _ in 0..CHANGES / 1024 {
+            completions.changed(1, vec![alice().remove(0); 1024]);
+        }
+        completions.changed(1, alice());
+        completions.changed(1, alice());
+        completions.post_unavailable(1);
+        completions.changed(1, alice());
+        assert_eq!(
+            drained(&completions),
+            format!("armed-true changed{CHANGES} flushed 1! flushed")
+        );
+        completions.changed(1, alice());
+        assert_eq!(drained(&completions), "changed1");
     }
 }

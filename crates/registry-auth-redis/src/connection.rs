@@ -1,17 +1,21 @@
 //! One connection to Redis and its keeper: connects, watches, reconnects.
 //!
-//! Used by `lookup` (through [`Link`]) and, for a single connection, by [`crate::admin`]. Invariant: a connection is
-//! published only after Redis has answered on it, so a frozen server never counts as up.
+//! Used by `lookup` (through [`Link`]) and, for a single connection, by [`crate::admin`]. Invariants: a connection is
+//! published only after Redis has answered on it, so a frozen server never counts as up; where changes are tracked it
+//! is armed, and that is told, before it is published, and its loss is told before the next is tried.
 //!
-//! `redis::aio::ConnectionManager` is not used: it reconnects without telling, and client tracking (issue 3) has to be
-//! armed between the connect and the first use. That goes into [`open`]; the `epoch` that a cache needs is published
-//! here already.
+//! `redis::aio::ConnectionManager` is not used: it reconnects without telling and without arming.
 
 use crate::endpoint::{Address, Endpoint};
 use crate::log::{Level, Log};
+use crate::tracking::Tracking;
 use futures_util::FutureExt;
 use redis::aio::MultiplexedConnection;
-use redis::{AsyncConnectionConfig, ErrorKind, RedisError, ServerErrorKind, Value};
+use redis::{
+    AsyncConnectionConfig, ErrorKind, ProtocolVersion, RedisConnectionInfo, RedisError, ServerErrorKind,
+    Value,
+};
+use std::convert::Infallible;
 use std::future::Future;
 use std::panic::AssertUnwindSafe;
 use std::pin::Pin;
@@ -28,6 +32,11 @@ const BACKOFF_MIN: Duration = Duration::from_millis(50);
 const BACKOFF_MAX: Duration = Duration::from_secs(1);
 /// How often a silent connection is asked for a sign of life.
 const PING_EVERY: Duration = Duration::from_secs(1);
+/// How often tracking is tried again on a connection where it was refused: an ACL may have been changed.
+const ARM_EVERY: Duration = Duration::from_secs(60);
+/// Connections closed during RESP3's greeting in a row until RESP2 is tried: some proxies close on what they do not know,
+/// but so does a server that is being restarted.
+const CLOSED_GREETINGS: u32 = 2;
 /// Commands queued in front of the connection's own task (pipelines, so many jobs each).
 const BUFFER: usize = 256;
 
@@ -71,57 +80,130 @@ pub(crate) fn describe(error: &RedisError) -> String {
 /// A connection and the task that drives its socket.
 type Driver = Pin<Box<dyn Future<Output = ()> + Send>>;
 
-/// Connects, logs in, and waits for a first answer, all within `limit`.
+/// Connects, logs in, and waits for a first answer, all within `limit`. In RESP2, and nothing is told unasked.
 pub(crate) async fn open(
     endpoint: &Endpoint,
     limit: Duration,
 ) -> Result<(MultiplexedConnection, JoinHandle<()>), Failure> {
-    match time::timeout(limit, open_unbounded(endpoint)).await {
-        Ok(opened) => opened,
-        Err(_) => Err(Failure::TimedOut),
-    }
-}
-
-async fn open_unbounded(endpoint: &Endpoint) -> Result<(MultiplexedConnection, JoinHandle<()>), Failure> {
-    let (connection, driver) = handshake(endpoint).await?;
-    // Aborted when the guard drops: an attempt that is timed out must not leave its socket behind.
-    let driver = AbortOnDrop(Some(tokio::spawn(driver)));
-    let mut first = connection.clone();
-    match first.send_packed_command(&redis::cmd("PING")).await {
-        Ok(Value::ServerError(error)) if !is_alive(&error) => return Err(Failure::Redis(error.into())),
-        Ok(_) => {}
-        Err(error) => return Err(Failure::Redis(error)),
-    }
+    let opened = within(limit, async {
+        let opened = greet(endpoint, None).await?;
+        opened.is_alive().await?;
+        Ok(opened)
+    });
+    let Opened { connection, driver } = opened.await?;
     driver
         .release()
         .map(|driver| (connection, driver))
         .ok_or(Failure::Closed)
 }
 
-async fn handshake(endpoint: &Endpoint) -> Result<(MultiplexedConnection, Driver), Failure> {
-    let login = endpoint.login();
+async fn within<T>(limit: Duration, attempt: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
+    time::timeout(limit, attempt)
+        .await
+        .unwrap_or(Err(Failure::TimedOut))
+}
+
+/// A connection that is logged in.
+struct Opened {
+    connection: MultiplexedConnection,
+    /// Aborted when it drops: an attempt that is timed out must not leave its socket behind.
+    driver: AbortOnDrop,
+}
+
+impl Opened {
+    async fn is_alive(&self) -> Result<(), Failure> {
+        let mut connection = self.connection.clone();
+        match connection.send_packed_command(&redis::cmd("PING")).await {
+            Ok(Value::ServerError(error)) if !is_alive(&error) => Err(Failure::Redis(error.into())),
+            Ok(_) => Ok(()),
+            Err(error) => Err(Failure::Redis(error)),
+        }
+    }
+}
+
+/// Who is told what Redis says unasked, and the number of the connection that says it.
+type Listener = (Arc<Tracking>, u64);
+
+/// Connects and logs in: in RESP3 with a listener, else in RESP2.
+async fn greet(endpoint: &Endpoint, listener: Option<Listener>) -> Result<Opened, Failure> {
+    let mut login = endpoint.login();
     // No time limits of the crate's own: each caller sets one around everything it waits for.
-    let config = AsyncConnectionConfig::new()
+    let mut config = AsyncConnectionConfig::new()
         .set_response_timeout(None)
         .set_connection_timeout(None)
         .set_pipeline_buffer_size(BUFFER);
+    if let Some((tracking, epoch)) = listener {
+        login = login.set_protocol(ProtocolVersion::RESP3);
+        config = config.set_push_sender(move |push| {
+            tracking.told(epoch, push);
+            Ok::<(), Infallible>(())
+        });
+    }
+    let (connection, driver) = handshake(endpoint, &login, config).await?;
+    let driver = AbortOnDrop(Some(tokio::spawn(driver)));
+    Ok(Opened { connection, driver })
+}
+
+async fn handshake(
+    endpoint: &Endpoint,
+    login: &RedisConnectionInfo,
+    config: AsyncConnectionConfig,
+) -> Result<(MultiplexedConnection, Driver), Failure> {
     match endpoint.address() {
         Address::Tcp { host, port } => {
             let stream = TcpStream::connect((&**host, *port)).await.map_err(Failure::Io)?;
             stream.set_nodelay(true).map_err(Failure::Io)?;
-            let (connection, driver) = MultiplexedConnection::new_with_config(&login, stream, config)
+            let (connection, driver) = MultiplexedConnection::new_with_config(login, stream, config)
                 .await
                 .map_err(Failure::Redis)?;
             Ok((connection, Box::pin(driver)))
         }
         Address::Unix(path) => {
             let stream = UnixStream::connect(path).await.map_err(Failure::Io)?;
-            let (connection, driver) = MultiplexedConnection::new_with_config(&login, stream, config)
+            let (connection, driver) = MultiplexedConnection::new_with_config(login, stream, config)
                 .await
                 .map_err(Failure::Redis)?;
             Ok((connection, Box::pin(driver)))
         }
     }
+}
+
+/// Whether a connection tells what changes.
+enum Armed {
+    Yes,
+    /// Why not.
+    No(String),
+    /// Nobody wants to know.
+    Unwanted,
+}
+
+/// Arms a connection on which nothing has been asked yet. (Later is possible, too: then nothing read before counts.)
+async fn arm(connection: &MultiplexedConnection, tracking: &Tracking) -> Result<Armed, Failure> {
+    let mut connection = connection.clone();
+    match connection.send_packed_command(&tracking.command()).await {
+        Ok(Value::Okay) => Ok(Armed::Yes),
+        Ok(Value::ServerError(error)) => Ok(Armed::No(describe(&error.into()))),
+        Ok(_) => Ok(Armed::No("the answer to CLIENT TRACKING is not OK".to_owned())),
+        Err(error) => Err(Failure::Redis(error)),
+    }
+}
+
+/// Whether a greeting failed because of RESP3: Redis before 6, a proxy, or an ACL without HELLO.
+fn is_no_resp3(failure: &Failure) -> bool {
+    let Failure::Redis(error) = failure else {
+        return false;
+    };
+    match error.kind() {
+        ErrorKind::RESP3NotSupported => true,
+        ErrorKind::Server(kind) => matches!(kind, ServerErrorKind::ResponseError | ServerErrorKind::NoPerm),
+        ErrorKind::Extension => error.code() == Some("NOPROTO"),
+        _ => false,
+    }
+}
+
+/// Whether the server hung up on a greeting (it did accept the connection).
+fn is_closed(failure: &Failure) -> bool {
+    matches!(failure, Failure::Redis(error) if error.is_connection_dropped())
 }
 
 /// Whether this answer to PING leaves the connection usable. A restricted ACL user may not PING, and a server that
@@ -236,12 +318,17 @@ pub(crate) struct Keeper {
     endpoint: Endpoint,
     connect_timeout: Duration,
     timeout: Duration,
+    tracking: Option<Arc<Tracking>>,
     log: Log,
     state: watch::Sender<State>,
     broken: watch::Receiver<u64>,
     answers: Arc<AtomicU64>,
     /// What was last logged as the reason of the present outage.
     reason: Option<String>,
+    /// Whether it was logged that tracking is refused.
+    untracked: bool,
+    /// Connections closed during the greeting, in a row.
+    closed: u32,
 }
 
 impl Keeper {
@@ -250,6 +337,7 @@ impl Keeper {
         endpoint: Endpoint,
         connect_timeout: Duration,
         timeout: Duration,
+        tracking: Option<Arc<Tracking>>,
         log: Log,
     ) -> (Self, Link) {
         let (state, receiver) = watch::channel(State::Connecting);
@@ -264,11 +352,14 @@ impl Keeper {
             endpoint,
             connect_timeout,
             timeout,
+            tracking,
             log,
             state,
             broken,
             answers,
             reason: None,
+            untracked: false,
+            closed: 0,
         };
         (keeper, link)
     }
@@ -282,6 +373,7 @@ impl Keeper {
                 .catch_unwind()
                 .await;
             if cycle.is_err() {
+                self.lost(epoch);
                 self.state.send_replace(State::Down);
                 self.down("the connection's task panicked");
             }
@@ -294,7 +386,7 @@ impl Keeper {
 
     /// One connection, from the attempt to its end.
     async fn cycle(&mut self, epoch: u64, backoff: &mut Duration) -> Retry {
-        let (connection, driver) = match open(&self.endpoint, self.connect_timeout).await {
+        let (opened, armed) = match within(self.connect_timeout, self.attempt(epoch)).await {
             Ok(opened) => opened,
             Err(failure) => {
                 self.state.send_replace(State::Down);
@@ -304,11 +396,13 @@ impl Keeper {
         };
         let since = Instant::now();
         let answers = self.answers.load(Ordering::Relaxed);
+        self.armed(epoch, &armed);
         self.up(Live {
-            connection: connection.clone(),
+            connection: opened.connection.clone(),
             epoch,
         });
-        let why = self.watch(connection, AbortOnDrop(Some(driver)), epoch).await;
+        let why = self.watch(opened, armed, epoch).await;
+        self.lost(epoch);
         // A server that drops each connection before it was of any use is not hammered, and jobs do not wait for it.
         let useful = since.elapsed() >= BACKOFF_MAX || self.answers.load(Ordering::Relaxed) != answers;
         let (state, retry) = if useful {
@@ -320,6 +414,62 @@ impl Keeper {
         self.state.send_replace(state);
         self.down(&format!("connection lost: {why}"));
         retry
+    }
+
+    /// Connects, and arms the connection if changes are to be tracked.
+    async fn attempt(&mut self, epoch: u64) -> Result<(Opened, Armed), Failure> {
+        let Some(tracking) = self.tracking.clone() else {
+            let opened = greet(&self.endpoint, None).await?;
+            opened.is_alive().await?;
+            return Ok((opened, Armed::Unwanted));
+        };
+        let listener = (Arc::clone(&tracking), epoch);
+        let (opened, armed) = match greet(&self.endpoint, Some(listener)).await {
+            Ok(opened) => {
+                let armed = arm(&opened.connection, &tracking).await?;
+                (opened, armed)
+            }
+            Err(failure) => {
+                self.closed = if is_closed(&failure) { self.closed + 1 } else { 0 };
+                if !is_no_resp3(&failure) && self.closed < CLOSED_GREETINGS {
+                    return Err(failure);
+                }
+                (greet(&self.endpoint, None).await?, Armed::No(failure.to_string()))
+            }
+        };
+        // What it says to TRACKING it may say to a client that it will not serve.
+        opened.is_alive().await?;
+        self.closed = 0;
+        Ok((opened, armed))
+    }
+
+    /// Tells that from here on changes are told, or never will be.
+    fn armed(&mut self, epoch: u64, armed: &Armed) {
+        let Some(tracking) = &self.tracking else { return };
+        match armed {
+            Armed::No(why) if !self.untracked => {
+                let message = format!(
+                    "{} does not tell what changes ({why}): \
+                     what is cached lives as long as registry_auth_cache says",
+                    self.endpoint
+                );
+                self.log.write(Level::Warn, &message);
+                self.untracked = true;
+            }
+            Armed::Yes if self.untracked => {
+                let message = format!("{} tells what changes again", self.endpoint);
+                self.log.write(Level::Notice, &message);
+                self.untracked = false;
+            }
+            _ => {}
+        }
+        tracking.armed(epoch, matches!(armed, Armed::Yes));
+    }
+
+    fn lost(&self, epoch: u64) {
+        if let Some(tracking) = &self.tracking {
+            tracking.lost(epoch);
+        }
     }
 
     fn up(&mut self, live: Live) {
@@ -344,17 +494,17 @@ impl Keeper {
 
     /// Returns when the connection is of no use any more, with the reason. Dropping `driver` closes the socket for
     /// lookups still waiting on it, too: they fail now rather than at their timeout.
-    async fn watch(
-        &mut self,
-        connection: MultiplexedConnection,
-        mut driver: AbortOnDrop,
-        epoch: u64,
-    ) -> Failure {
+    async fn watch(&mut self, opened: Opened, armed: Armed, epoch: u64) -> Failure {
+        let Opened {
+            connection,
+            mut driver,
+        } = opened;
         let Some(task) = driver.0.as_mut() else {
             return Failure::Closed;
         };
         let mut ticks = time::interval_at(Instant::now() + PING_EVERY, PING_EVERY);
         ticks.set_missed_tick_behavior(time::MissedTickBehavior::Delay);
+        let mut arm_at = matches!(armed, Armed::No(_)).then(|| Instant::now() + ARM_EVERY);
         let mut answers = self.answers.load(Ordering::Relaxed);
         loop {
             tokio::select! {
@@ -368,9 +518,29 @@ impl Keeper {
                         }
                     }
                     answers = now;
+                    if arm_at.is_some_and(|at| at <= Instant::now()) {
+                        arm_at = match self.arm_late(&connection, epoch).await {
+                            Ok(true) => None,
+                            Ok(false) => Some(Instant::now() + ARM_EVERY),
+                            Err(failure) => return failure,
+                        };
+                    }
                 }
             }
         }
+    }
+
+    /// Tries again to arm a connection that is in use.
+    async fn arm_late(&mut self, connection: &MultiplexedConnection, epoch: u64) -> Result<bool, Failure> {
+        let Some(tracking) = self.tracking.clone() else {
+            return Ok(true);
+        };
+        let armed = within(self.timeout, arm(connection, &tracking)).await?;
+        let is_armed = matches!(armed, Armed::Yes);
+        if is_armed {
+            self.armed(epoch, &armed);
+        }
+        Ok(is_armed)
     }
 }
 

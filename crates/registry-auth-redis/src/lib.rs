@@ -1,9 +1,19 @@
-//! The store: what Redis knows about users, asked on a helper thread.
+//! The store: what Redis knows about users, asked on a helper thread; and what changes there, told by Redis.
 //!
-//! nginx's worker hands [`Job`]s to a [`Store`] and later drains [`Completion`]s; only a `u64` ticket crosses
+//! nginx's worker hands [`Job`]s to a [`Store`] and later drains [`Event`]s; only a `u64` ticket crosses
 //! between the two, never a pointer of nginx. The command-line tool uses [`admin`] on the same schema and records.
 //!
-//! Reading order: [`job`] (what crosses) → `runtime` (the thread) → `connection` → `lookup` → `record` → `hashing`.
+//! Reading order: [`job`] (what crosses) → `runtime` (the thread) → `connection` → `tracking` → `lookup` → `record` →
+//! `verify` → `completions` (the queue back).
+//!
+//! # What the store's Redis user must be allowed
+//! It only reads. With ACLs (Redis 6 and later), for the prefix `P`:
+//! ```text
+//! ACL SETUSER gate on >password resetkeys ~P:* resetchannels -@all +hgetall +hmget +lrange +ping +select +hello +client|tracking +client|setinfo
+//! ```
+//! `%R~P:*` instead of `~P:*` from Redis 7 on, so that nothing could be written even by mistake. Without `ping`,
+//! `select` (only needed for a database other than 0) or `client|setinfo` it works the same; without `hello` or
+//! `client|tracking` nothing is told of changes ([`Event::Armed`] says so), and the log says it once.
 #![forbid(unsafe_code)]
 
 pub mod admin;
@@ -16,13 +26,17 @@ pub mod secret;
 mod completions;
 mod connection;
 mod dummy;
+mod flight;
 mod hashing;
 mod lookup;
+mod recent;
 mod record;
 mod reply;
 mod resolve;
 mod runtime;
+mod tracking;
 mod verify;
+mod waiting;
 
 pub use admin::{Admin, AdminError};
 pub use endpoint::{Endpoint, InvalidEndpoint};

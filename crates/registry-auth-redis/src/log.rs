@@ -106,7 +106,7 @@ mod tests {
 
     #[test]
     fn one_line_per_subject() {
-        let completions = Arc::new(Completions::new(Box::new(|| ())));
+        let completions = Arc::new(Completions::alone(false).0);
         let log = Log::new(Arc::clone(&completions));
         log.write_once("P:user:a", Level::Error, "bad a");
         log.write_once("P:user:a", Level::Error, "bad a");
@@ -116,7 +116,7 @@ mod tests {
 
     #[test]
     fn many_subjects_are_bounded() {
-        let completions = Arc::new(Completions::new(Box::new(|| ())));
+        let completions = Arc::new(Completions::alone(false).0);
         let log = Log::new(Arc::clone(&completions));
         for n in 0..10 * SUBJECTS {
             log.write_once(&n.to_string(), Level::Error, "bad");

@@ -1,19 +1,19 @@
-//! A batch of jobs: one pipeline to Redis, its replies to records, passwords verified, answers posted.
+//! A batch of questions: one pipeline to Redis, its replies to records, passwords verified, answers posted.
 //!
-//! Spawned by `runtime` per batch. Invariants: one round trip whatever the number of jobs; users and defaults that
+//! Spawned by `runtime` per batch. Invariants: one round trip whatever the number of jobs; a user and defaults that
 //! several jobs ask for are asked and encoded once; one user's bad record, slow hash or unresolvable backend delays
-//! or fails no other user.
+//! or fails no other user; the mark that tells how old an answer may be is noted before the question is sent.
 
-use crate::completions::{Batch, Completions};
+use crate::completions::{Completions, Mark};
 use crate::connection::{describe, Link};
-use crate::dummy::Dummies;
-use crate::hashing::Pool;
-use crate::job::{Job, Outcome};
+use crate::flight::Flights;
+use crate::job::Outcome;
 use crate::log::{Level, Log};
-use crate::reply::{self, Entry, Part};
+use crate::reply::{self, Asked, Entry, Part, User};
 use crate::resolve::Resolver;
 use crate::schema::Keys;
-use crate::verify::{Check, Slow};
+use crate::verify::{Check, Passwords};
+use crate::waiting::{Answer, Basis, Subject, Waiting};
 use redis::{Cmd, Pipeline, Value};
 use registry_auth::{codec, Record};
 use std::sync::Arc;
@@ -25,50 +25,70 @@ pub(crate) struct Context {
     pub(crate) link: Link,
     /// Limit of a lookup's Redis part.
     pub(crate) timeout: Duration,
-    pub(crate) pool: Pool<Slow>,
+    pub(crate) passwords: Passwords,
     pub(crate) completions: Arc<Completions>,
     pub(crate) log: Log,
     pub(crate) resolver: Arc<Resolver>,
-    pub(crate) dummies: Arc<Dummies>,
+    /// What is being asked.
+    pub(crate) underway: Arc<Flights<Waiting>>,
 }
 
-/// Answers a whole batch.
-pub(crate) async fn run(context: Arc<Context>, mut batch: Batch) {
-    let deadline = Instant::now() + context.timeout;
-    // Equal spaces, and in them equal users, become neighbours: `parts` and `users` rely on it.
-    batch
-        .jobs
-        .sort_unstable_by(|a, b| (&a.space.prefix, &a.user).cmp(&(&b.space.prefix, &b.user)));
-    let pipeline = questions(&batch.jobs);
-    let Some(replies) = exchange(&context, &pipeline, deadline).await else {
-        return;
-    };
-    let mut replies = replies.into_iter();
-    let parts: Vec<Part> = parts(&batch.jobs)
-        .map(|jobs| reply::read(&context, jobs, &mut replies))
-        .collect();
-    for part in parts {
-        answer(&context, &mut batch, part, deadline);
+impl Context {
+    /// A question about the job's user, unless one is under way that it can wait for.
+    ///
+    /// That one may have been asked before this job came. It is no older for that than what a cache would tell, as the
+    /// answer is checked against changes when it is posted; without tracking only jobs of one batch share a question.
+    pub(crate) fn board(&self, mut job: Waiting, batch: u64) -> Option<Asked> {
+        job.batch = batch;
+        let shared = self.completions.tracking();
+        let same =
+            |a: &Waiting, b: &Waiting| (shared || a.batch == b.batch) && a.subject.key() == b.subject.key();
+        let subject = Arc::clone(&job.subject);
+        let flight = self.underway.board(subject.key(), job, same)?;
+        Some(Asked { subject, flight })
     }
 }
 
-/// The jobs of each space.
-fn parts(jobs: &[Job]) -> impl Iterator<Item = &[Job]> {
-    jobs.chunk_by(|a, b| Arc::ptr_eq(&a.space, &b.space) || a.space.prefix == b.space.prefix)
+/// Answers a whole batch.
+pub(crate) async fn run(context: Arc<Context>, mut asked: Vec<Asked>) {
+    let deadline = Instant::now() + context.timeout;
+    // Equal spaces become neighbours: `parts` relies on it.
+    asked.sort_unstable_by(|a, b| a.subject.space.prefix.cmp(&b.subject.space.prefix));
+    let pipeline = questions(&asked);
+    let Some((replies, mark)) = exchange(&context, &pipeline, deadline).await else {
+        return;
+    };
+    let mut replies = replies.into_iter();
+    let mut answers = Vec::with_capacity(asked.len());
+    while !asked.is_empty() {
+        let length = parts(&asked).next().map_or(0, <[Asked]>::len);
+        let rest = asked.split_off(length);
+        let part = reply::read(&context, asked, &mut replies);
+        asked = rest;
+        answer(&context, part, mark, deadline, &mut answers);
+    }
+    context.completions.post(answers);
 }
 
-/// The jobs of each user of one space; those without a user are left out.
-pub(crate) fn users(part: &[Job]) -> impl Iterator<Item = (&str, usize)> {
-    part.chunk_by(|a, b| a.user == b.user)
-        .filter_map(|jobs| Some((jobs.first()?.user.as_deref()?, jobs.len())))
+/// The questions of each space.
+fn parts(asked: &[Asked]) -> impl Iterator<Item = &[Asked]> {
+    asked.chunk_by(|a, b| {
+        let (a, b) = (&a.subject.space, &b.subject.space);
+        Arc::ptr_eq(a, b) || a.prefix == b.prefix
+    })
+}
+
+/// The users of one space.
+pub(crate) fn users(part: &[Asked]) -> impl Iterator<Item = &str> {
+    part.iter().filter_map(|asked| asked.subject.user.as_deref())
 }
 
 /// For each space: `LRANGE P:backends`, `HMGET P:passwords` of all its users, `HGETALL P:user:<name>` of each.
-fn questions(jobs: &[Job]) -> Pipeline {
-    let mut pipeline = Pipeline::with_capacity(jobs.len() + 2);
-    for part in parts(jobs) {
+fn questions(asked: &[Asked]) -> Pipeline {
+    let mut pipeline = Pipeline::with_capacity(asked.len() + 2);
+    for part in parts(asked) {
         let Some(first) = part.first() else { continue };
-        let keys = Keys::new(&first.space.prefix);
+        let keys = Keys::new(&first.subject.space.prefix);
         pipeline
             .add_command(command("LRANGE", &keys.backends(), 2))
             .arg("0")
@@ -77,10 +97,10 @@ fn questions(jobs: &[Job]) -> Pipeline {
             continue;
         }
         pipeline.add_command(command("HMGET", &keys.passwords(), part.len()));
-        for (user, _) in users(part) {
+        for user in users(part) {
             pipeline.arg(user);
         }
-        for (user, _) in users(part) {
+        for user in users(part) {
             pipeline.add_command(command("HGETALL", &keys.user(user), 0));
         }
     }
@@ -96,9 +116,10 @@ fn command(name: &str, key: &str, more: usize) -> Cmd {
 
 /// Sends the pipeline and waits for its replies. Asks a second time when the connection turns out to be dead (Redis
 /// was restarted, or closed an idle connection) and a new one is there in time; reading twice does no harm.
-async fn exchange(context: &Context, pipeline: &Pipeline, deadline: Instant) -> Option<Vec<Value>> {
+async fn exchange(context: &Context, pipeline: &Pipeline, deadline: Instant) -> Option<(Vec<Value>, Mark)> {
     for _ in 0..2 {
         let mut live = context.link.live(deadline).await?;
+        let mark = context.completions.mark(live.epoch);
         let sent = Instant::now();
         let replies = live.connection.send_packed_commands(pipeline, 0, pipeline.len());
         match time::timeout_at(deadline, replies).await {
@@ -107,7 +128,7 @@ async fn exchange(context: &Context, pipeline: &Pipeline, deadline: Instant) -> 
                     context.link.broken(live.epoch);
                 }
                 context.link.answered();
-                return Some(replies);
+                return Some((replies, mark));
             }
             Ok(Err(error)) if error.is_connection_dropped() => {
                 if !context.link.replaced(live.epoch, deadline).await {
@@ -143,31 +164,26 @@ fn is_logged_out(reply: &Value) -> bool {
 }
 
 /// Answers what can be answered without DNS; the rest waits for its names in a task of its own.
-fn answer(context: &Arc<Context>, batch: &mut Batch, mut part: Part, deadline: Instant) {
+fn answer(context: &Arc<Context>, part: Part, mark: Mark, deadline: Instant, answers: &mut Vec<Answer>) {
     if part
         .defaults
         .as_ref()
         .is_some_and(|defaults| lacks_names(context, defaults))
     {
-        let jobs = batch.split(part.jobs());
-        tokio::spawn(resolve_first(Arc::clone(context), jobs, part, deadline));
+        tokio::spawn(resolve_first(Arc::clone(context), part, mark, deadline));
         return;
     }
-    let defaults = part.defaults.take();
-    let users = std::mem::take(&mut part.users);
-    let mut settling = Settling::new(context, defaults.as_ref());
-    settling.nobody(batch, part.anonymous);
+    let Part { defaults, users } = part;
+    let mut settling = Settling::new(context, mark, defaults.as_ref());
     for user in users {
         if matches!(&user.entry, Entry::Known(record) if lacks_names(context, record)) {
-            let jobs = batch.split(user.jobs);
             let alone = Part {
-                anonymous: 0,
                 defaults: defaults.clone(),
                 users: vec![user],
             };
-            tokio::spawn(resolve_first(Arc::clone(context), jobs, alone, deadline));
+            tokio::spawn(resolve_first(Arc::clone(context), alone, mark, deadline));
         } else {
-            settling.user(batch, user);
+            settling.user(user, answers);
         }
     }
 }
@@ -179,8 +195,8 @@ fn lacks_names(context: &Context, record: &Record) -> bool {
         .any(|peer| context.resolver.known(&peer.name).is_none())
 }
 
-/// Resolves all names of `part`, at most until `deadline`, then answers its jobs, which are all of `batch`.
-async fn resolve_first(context: Arc<Context>, mut batch: Batch, part: Part, deadline: Instant) {
+/// Resolves all names of `part`, at most until `deadline`, then answers its jobs.
+async fn resolve_first(context: Arc<Context>, part: Part, mark: Mark, deadline: Instant) {
     let records = part.users.iter().filter_map(|user| match &user.entry {
         Entry::Known(record) => Some(record),
         _ => None,
@@ -188,25 +204,28 @@ async fn resolve_first(context: Arc<Context>, mut batch: Batch, part: Part, dead
     let names = records.chain(&part.defaults).flat_map(|record| &record.backends);
     let asked = names.map(|peer| context.resolver.resolve(&peer.name, deadline));
     futures_util::future::join_all(asked).await;
-    let mut settling = Settling::new(&context, part.defaults.as_ref());
-    settling.nobody(&mut batch, part.anonymous);
+    let mut settling = Settling::new(&context, mark, part.defaults.as_ref());
+    let mut answers = Vec::new();
     for user in part.users {
-        settling.user(&mut batch, user);
+        settling.user(user, &mut answers);
     }
+    context.completions.post(answers);
 }
 
 /// Answers jobs of one space whose names are resolved.
 struct Settling<'a> {
     context: &'a Context,
+    mark: Mark,
     /// Encoded; `None` when `P:backends` cannot be read.
     defaults: Option<Arc<[u8]>>,
     buffer: Vec<u8>,
 }
 
 impl<'a> Settling<'a> {
-    fn new(context: &'a Context, defaults: Option<&Record>) -> Self {
+    fn new(context: &'a Context, mark: Mark, defaults: Option<&Record>) -> Self {
         let mut settling = Self {
             context,
+            mark,
             defaults: None,
             buffer: Vec::new(),
         };
@@ -229,62 +248,75 @@ impl<'a> Settling<'a> {
         Some(Arc::from(self.buffer.as_slice()))
     }
 
-    /// Jobs that only want the defaults.
-    fn nobody(&mut self, batch: &mut Batch, jobs: usize) {
-        for _ in 0..jobs {
-            batch.answer(match &self.defaults {
-                Some(defaults) => Outcome::Unknown {
-                    defaults: Arc::clone(defaults),
-                },
-                None => Outcome::BadRecord,
-            });
-        }
-    }
-
     /// All jobs of one user.
-    fn user(&mut self, batch: &mut Batch, user: reply::User) {
-        let check = match user.entry {
-            Entry::Unavailable => Err(Outcome::Unavailable),
-            Entry::Bad => Err(Outcome::BadRecord),
-            // 401 in any case: unreadable defaults do not matter.
-            Entry::Nobody => self
-                .or_no_defaults()
-                .map(|defaults| Check::nobody(self.context, batch, defaults)),
-            Entry::Known(mut record) => self.known(batch, &mut record, user.own_password),
+    fn user(&mut self, user: User, answers: &mut Vec<Answer>) {
+        let Asked { subject, flight } = user.asked;
+        let (outcome, is_read) = match user.entry {
+            Entry::Unavailable => (Outcome::Unavailable, false),
+            Entry::Bad => (Outcome::BadRecord, true),
+            Entry::Anonymous => (self.anonymous(), true),
+            Entry::Nobody => match self.or_no_defaults() {
+                // 401 in any case: unreadable defaults do not matter.
+                Some(defaults) => {
+                    let check =
+                        Check::nobody(&self.context.passwords.verifier, &subject, defaults, self.mark);
+                    return self.context.passwords.answer(check, flight.land(), answers);
+                }
+                None => (Outcome::BadRecord, true),
+            },
+            Entry::Known(record) => match self.known(record, &subject, user.own_password) {
+                Some(check) => return self.context.passwords.answer(check, flight.land(), answers),
+                None => (Outcome::BadRecord, true),
+            },
         };
-        for _ in 0..user.jobs {
-            match &check {
-                Ok(check) => check.answer(self.context, batch),
-                Err(outcome) => batch.answer(outcome.clone()),
-            }
+        let basis = is_read.then_some(Basis {
+            mark: self.mark,
+            passwords: true,
+        });
+        answers.extend(flight.land().map(|waiting| Answer {
+            waiting,
+            outcome: outcome.clone(),
+            basis,
+        }));
+    }
+
+    /// For jobs that only want the defaults.
+    fn anonymous(&self) -> Outcome {
+        match &self.defaults {
+            Some(defaults) => Outcome::Unknown {
+                defaults: Arc::clone(defaults),
+            },
+            None => Outcome::BadRecord,
         }
     }
 
-    fn known(&mut self, batch: &Batch, record: &mut Record, own_password: bool) -> Result<Check, Outcome> {
+    /// `None` is a bad record.
+    fn known(&mut self, mut record: Record, subject: &Subject, own_password: bool) -> Option<Check> {
         // Unreadable defaults fail those who would get them, rather than send them to some other registry.
         let defaults = match &self.defaults {
             Some(defaults) => Arc::clone(defaults),
-            None if record.backends.is_empty() => return Err(Outcome::BadRecord),
+            None if record.backends.is_empty() => return None,
             None => self.or_no_defaults()?,
         };
-        let Some(encoded) = self.encode(record) else {
-            reply::log_bad(self.context, batch.current(), own_password, "it is too large");
-            return Err(Outcome::BadRecord);
+        let Some(encoded) = self.encode(&mut record) else {
+            reply::log_bad(self.context, subject, own_password, "it is too large");
+            return None;
         };
-        Ok(Check::known(
-            self.context,
-            batch,
-            record,
+        Some(Check::known(
+            &self.context.passwords.verifier,
+            subject,
+            record.password,
             own_password,
             encoded,
             defaults,
+            self.mark,
         ))
     }
 
-    fn or_no_defaults(&mut self) -> Result<Arc<[u8]>, Outcome> {
+    fn or_no_defaults(&mut self) -> Option<Arc<[u8]>> {
         match &self.defaults {
-            Some(defaults) => Ok(Arc::clone(defaults)),
-            None => self.encode(&mut Record::default()).ok_or(Outcome::BadRecord),
+            Some(defaults) => Some(Arc::clone(defaults)),
+            None => self.encode(&mut Record::default()),
         }
     }
 }

@@ -1,19 +1,26 @@
-//! The replies to one space's questions, sorted to the users who asked.
+//! The replies to one space's questions, sorted to the users who were asked for.
 //!
-//! Used by `lookup` only. Invariant: every job of the space is in exactly one place of the [`Part`], in their order.
+//! Used by `lookup` only. Invariant: whoever was asked for is in the [`Part`], in the order of the questions.
 
-use crate::job::Job;
+use crate::flight::Flight;
 use crate::log::Level;
 use crate::lookup::{users, Context};
 use crate::record::{self, Unreadable};
 use crate::schema::Keys;
+use crate::waiting::{Subject, Waiting};
 use redis::{ServerError, Value};
 use registry_auth::Record;
+use std::sync::Arc;
+
+/// What is asked about one user of one space, or about its defaults only.
+pub(crate) struct Asked {
+    pub(crate) subject: Arc<Subject>,
+    /// The jobs that wait for it.
+    pub(crate) flight: Flight<Waiting>,
+}
 
 /// What one space's jobs are answered with.
 pub(crate) struct Part {
-    /// Jobs without a user; they come first.
-    pub(crate) anonymous: usize,
     /// `P:backends`; `None` when it cannot be read.
     pub(crate) defaults: Option<Record>,
     pub(crate) users: Vec<User>,
@@ -21,31 +28,26 @@ pub(crate) struct Part {
 
 /// What all jobs of one user are answered with.
 pub(crate) struct User {
-    pub(crate) jobs: usize,
-    /// Whether the password is in `P:user:<name>`, not in `P:passwords`: for the log.
+    pub(crate) asked: Asked,
+    /// Whether the password is in `P:user:<name>`, so that `P:passwords` plays no role.
     pub(crate) own_password: bool,
     pub(crate) entry: Entry,
 }
 
 pub(crate) enum Entry {
+    /// No user was asked for.
+    Anonymous,
     Known(Record),
     Nobody,
     Bad,
     Unavailable,
 }
 
-impl Part {
-    pub(crate) fn jobs(&self) -> usize {
-        self.anonymous + self.users.iter().map(|user| user.jobs).sum::<usize>()
-    }
-}
-
-/// Takes from `replies` what `lookup::questions` asked for these jobs.
-pub(crate) fn read(context: &Context, jobs: &[Job], replies: &mut impl Iterator<Item = Value>) -> Part {
-    let prefix = jobs.first().map_or("", |job| &job.space.prefix);
-    let keys = Keys::new(prefix);
-    let anonymous = jobs.iter().take_while(|job| job.user.is_none()).count();
-    let asked = users(jobs).count();
+/// Takes from `replies` what `lookup::questions` asked for all of `asked`, which is of one space.
+pub(crate) fn read(context: &Context, asked: Vec<Asked>, replies: &mut impl Iterator<Item = Value>) -> Part {
+    let space = asked.first().map(|asked| Arc::clone(&asked.subject.space));
+    let keys = Keys::new(space.as_ref().map_or("", |space| &space.prefix));
+    let count = users(&asked).count();
     let mut next = || replies.next().unwrap_or_default();
     let defaults = match record::from_list(next()) {
         Ok(defaults) => Some(defaults),
@@ -55,28 +57,32 @@ pub(crate) fn read(context: &Context, jobs: &[Job], replies: &mut impl Iterator<
             None
         }
     };
-    let passwords = if asked == 0 {
+    let passwords = if count == 0 {
         Ok(Vec::new())
     } else {
-        record::from_passwords(next(), asked)
+        record::from_passwords(next(), count)
     };
     let mut passwords = passwords.map(Vec::into_iter);
-    let mut answer = |(user, jobs)| {
-        let password = match &mut passwords {
-            Ok(items) => record::password(items.next().unwrap_or_default()),
-            Err(why) => Err(why.clone()),
+    let answer = |asked: Asked| {
+        let (entry, own_password) = match &asked.subject.user {
+            None => (Entry::Anonymous, true),
+            Some(user) => {
+                let password = match &mut passwords {
+                    Ok(items) => record::password(items.next().unwrap_or_default()),
+                    Err(why) => Err(why.clone()),
+                };
+                merge(context, keys, user, next(), password)
+            }
         };
-        let (entry, own_password) = merge(context, keys, user, next(), password);
         User {
-            jobs,
+            asked,
             own_password,
             entry,
         }
     };
     Part {
-        anonymous,
         defaults,
-        users: users(jobs).map(&mut answer).collect(),
+        users: asked.into_iter().map(answer).collect(),
     }
 }
 
@@ -133,12 +139,9 @@ fn log_refused(context: &Context, error: &ServerError) {
         .write_once(error.code(), Level::Error, message.trim_end());
 }
 
-/// Logs that the hash of this job's user cannot be used.
-pub(crate) fn log_bad(context: &Context, job: Option<&Job>, own_password: bool, why: &str) {
-    let Some((job, user)) = job.and_then(|job| Some((job, job.user.as_deref()?))) else {
-        return;
-    };
-    let key = hash_key(&job.space.prefix, user, own_password);
+/// Logs that the record of this user cannot be used.
+pub(crate) fn log_bad(context: &Context, subject: &Subject, own_password: bool, why: &str) {
+    let key = hash_key(&subject.space.prefix, subject.name(), own_password);
     context
         .log
         .write_once(&key, Level::Error, &format!("record {key} cannot be read: {why}"));

@@ -3,12 +3,16 @@
 //! Started in `init_process` of a worker, stopped in `exit_process`. Invariants: no method blocks (but `stop`, for
 //! less than 100 ms); every job is answered once, whatever fails; the helper never runs with a signal unblocked.
 
-use crate::completions::{Batch, Completions, Wake};
+use crate::completions::{Completions, Wake};
 use crate::connection::Keeper;
+use crate::dummy::Dummies;
 use crate::hashing::Pool;
 use crate::job::{Event, Job};
 use crate::log::{Level, Log, LogLine};
 use crate::lookup::{self, Context};
+use crate::tracking::Tracking;
+use crate::verify::{Passwords, Verifier};
+use crate::waiting::{Arrivals, Waiting};
 use crate::{Endpoint, InvalidEndpoint};
 use nix::sys::signal::{SigSet, SigmaskHow};
 use std::fmt;
@@ -82,9 +86,17 @@ impl fmt::Display for StartError {
 
 impl std::error::Error for StartError {}
 
+/// What is sent to the helper.
+pub(crate) enum Work {
+    /// New jobs.
+    Ask(Arrivals),
+    /// Jobs whose answers were overtaken by a change.
+    Again(Vec<Waiting>),
+}
+
 /// The handle of the helper thread. One thread uses it; dropping it stops the helper.
 pub struct Store {
-    jobs: Option<UnboundedSender<Vec<Job>>>,
+    work: Option<UnboundedSender<Work>>,
     completions: Arc<Completions>,
     helper: Option<JoinHandle<()>>,
 }
@@ -92,7 +104,7 @@ pub struct Store {
 impl fmt::Debug for Store {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Store")
-            .field("running", &self.jobs.is_some())
+            .field("running", &self.work.is_some())
             .finish_non_exhaustive()
     }
 }
@@ -104,8 +116,12 @@ impl Store {
     /// [`StartError`] when the endpoint makes no sense or the system gives no thread.
     pub fn start(options: Options) -> Result<Self, StartError> {
         options.endpoint.check().map_err(StartError::Endpoint)?;
-        let (jobs, receiver) = unbounded_channel();
-        let completions = Arc::new(Completions::new(options.wake as Wake));
+        let (work, receiver) = unbounded_channel();
+        // The helper lives until its work's last sender is gone, and `completions` outlives that.
+        let completions = Completions::new(options.wake as Wake, options.tracking, work.downgrade());
+        let completions = Arc::new(completions);
+        let tracking = Tracking::new(Arc::clone(&completions), &options.prefixes);
+        let tracking = options.tracking.then_some(tracking).map(Arc::new);
         let log = Log::new(Arc::clone(&completions));
         // Threads inherit the mask of their creator: nginx's signals must reach nginx's thread only. The threads that
         // tokio starts later inherit it from the helper.
@@ -123,16 +139,27 @@ impl Store {
                 options.endpoint,
                 options.connect_timeout,
                 options.timeout,
+                tracking,
                 log.clone(),
             );
+            let verifier = Verifier {
+                dummies: Dummies::default(),
+                log: log.clone(),
+                completions: Arc::clone(&completions),
+            };
+            let passwords = Passwords {
+                verifier: Arc::new(verifier),
+                pool,
+                underway: Arc::default(),
+            };
             let context = Context {
                 link,
                 timeout: options.timeout,
-                pool,
+                passwords,
                 completions: Arc::clone(&completions),
                 log,
                 resolver: Arc::default(),
-                dummies: Arc::default(),
+                underway: Arc::default(),
             };
             thread::Builder::new()
                 .name("registry-auth".to_owned())
@@ -140,7 +167,7 @@ impl Store {
         });
         let restored = unblocked.thread_set_mask();
         let mut store = Self {
-            jobs: Some(jobs),
+            work: Some(work),
             completions,
             helper: None,
         };
@@ -155,12 +182,10 @@ impl Store {
         if jobs.is_empty() {
             return;
         }
-        let refused = match &self.jobs {
-            Some(sender) => sender.send(jobs).err().map(|error| error.0),
-            None => Some(jobs),
-        };
-        if let Some(jobs) = refused {
-            drop(Batch::new(jobs, Arc::clone(&self.completions)));
+        // Dropped, which is what both a failed send and no sender come to, it answers them.
+        let jobs = Arrivals::new(jobs, &self.completions);
+        if let Some(sender) = &self.work {
+            drop(sender.send(Work::Ask(jobs)));
         }
     }
 
@@ -179,7 +204,7 @@ impl Store {
     /// Jobs under way are answered `Unavailable`; nobody is woken for them.
     pub fn stop(&mut self) {
         self.completions.close();
-        self.jobs.take();
+        self.work.take();
         if let Some(helper) = self.helper.take() {
             // An error is the payload of a panic, and `help` catches those.
             drop(helper.join());
@@ -198,11 +223,11 @@ fn os(error: nix::Error) -> StartError {
 }
 
 /// The helper thread's whole life.
-fn help(runtime: Runtime, keeper: Keeper, mut jobs: UnboundedReceiver<Vec<Job>>, context: Arc<Context>) {
+fn help(runtime: Runtime, keeper: Keeper, mut work: UnboundedReceiver<Work>, context: Arc<Context>) {
     runtime.spawn(keeper.run());
     loop {
         // Lookups are tasks, and tokio catches their panics; this is for the loop itself.
-        let served = catch_unwind(AssertUnwindSafe(|| runtime.block_on(serve(&mut jobs, &context))));
+        let served = catch_unwind(AssertUnwindSafe(|| runtime.block_on(serve(&mut work, &context))));
         if served.is_ok() {
             break;
         }
@@ -210,19 +235,30 @@ fn help(runtime: Runtime, keeper: Keeper, mut jobs: UnboundedReceiver<Vec<Job>>,
             .log
             .write(Level::Error, "the helper thread panicked and goes on");
     }
-    context.pool.stop();
+    context.passwords.pool.stop();
     runtime.shutdown_background();
 }
 
 /// Turns what waits in the channel into lookups until the store is stopped. Lookups overlap: the next pipeline is sent
 /// while the answers of the last are on their way.
-async fn serve(jobs: &mut UnboundedReceiver<Vec<Job>>, context: &Arc<Context>) {
-    let mut batches = Vec::new();
-    while jobs.recv_many(&mut batches, BATCHES).await > 0 {
-        let mut waiting = batches.drain(..);
-        let Some(mut all) = waiting.next() else { continue };
-        waiting.for_each(|mut batch| all.append(&mut batch));
-        let batch = Batch::new(all, Arc::clone(&context.completions));
-        tokio::spawn(lookup::run(Arc::clone(context), batch));
+async fn serve(work: &mut UnboundedReceiver<Work>, context: &Arc<Context>) {
+    let mut waiting = Vec::new();
+    for batch in 1.. {
+        if work.recv_many(&mut waiting, BATCHES).await == 0 {
+            return;
+        }
+        let mut asked = Vec::new();
+        for work in waiting.drain(..) {
+            match work {
+                Work::Ask(jobs) => asked.extend(jobs.filter_map(|job| context.board(job, batch))),
+                Work::Again(jobs) => {
+                    let jobs = jobs.into_iter();
+                    asked.extend(jobs.filter_map(|job| context.board(job, batch)));
+                }
+            }
+        }
+        if !asked.is_empty() {
+            tokio::spawn(lookup::run(Arc::clone(context), asked));
+        }
     }
 }

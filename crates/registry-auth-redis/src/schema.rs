@@ -63,11 +63,44 @@ impl<'a> Keys<'a> {
         pattern
     }
 
+    /// `P:`, what the names of all keys begin with.
+    #[must_use]
+    pub fn common(&self) -> String {
+        join(self.prefix, ":", "")
+    }
+
+    /// Which key this is; `None` for a key that is not of this schema or not under this prefix.
+    #[must_use]
+    pub fn known<'k>(&self, key: &'k str) -> Option<Known<'k>> {
+        match key.strip_prefix(self.prefix)?.strip_prefix(':')? {
+            "passwords" => Some(Known::Passwords),
+            "backends" => Some(Known::Backends),
+            rest => match rest.split_once(':')? {
+                ("user", name) => Some(Known::User(name)),
+                ("group", name) => Some(Known::Group(name)),
+                _ => None,
+            },
+        }
+    }
+
     /// The user's name in a key that [`Keys::user`] made.
     #[must_use]
     pub fn user_of<'k>(&self, key: &'k str) -> Option<&'k str> {
         key.strip_prefix(self.prefix)?.strip_prefix(":user:")
     }
+}
+
+/// A key of the schema, read back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Known<'k> {
+    /// `P:user:<name>`
+    User(&'k str),
+    /// `P:group:<name>`
+    Group(&'k str),
+    /// `P:passwords`
+    Passwords,
+    /// `P:backends`
+    Backends,
 }
 
 /// `format!` costs several times as much, and this runs for every request.
@@ -81,7 +114,7 @@ fn join(prefix: &str, infix: &str, name: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::Keys;
+    use super::{Keys, Known};
 
     #[test]
     fn names_are_those_of_the_interface() {
@@ -92,6 +125,27 @@ mod tests {
         assert_eq!(keys.backends(), "docker-registry:backends");
         assert_eq!(keys.user_of("docker-registry:user:a:b"), Some("a:b"));
         assert_eq!(keys.user_of("other:user:a"), None);
+        assert_eq!(keys.common(), "docker-registry:");
+    }
+
+    #[test]
+    fn names_are_read_back() {
+        let keys = Keys::new("P");
+        assert_eq!(keys.known(&keys.user("a:b")), Some(Known::User("a:b")));
+        assert_eq!(keys.known(&keys.group("team")), Some(Known::Group("team")));
+        assert_eq!(keys.known(&keys.passwords()), Some(Known::Passwords));
+        assert_eq!(keys.known(&keys.backends()), Some(Known::Backends));
+        for other in [
+            "P",
+            "P:",
+            "P:user",
+            "P:token:x",
+            "PP:backends",
+            "Q:backends",
+            "P:backends:x",
+        ] {
+            assert_eq!(keys.known(other), None, "{other}");
+        }
     }
 
     #[test]

@@ -23,13 +23,6 @@ impl Secret {
     }
 }
 
-impl Secret {
-    /// Moves the secret out; an empty one stays.
-    pub(crate) fn take(&mut self) -> Self {
-        std::mem::replace(self, Self::new(b""))
-    }
-}
-
 impl From<Vec<u8>> for Secret {
     /// Takes the bytes over. The vector is copied and wiped: its spare capacity may hold secret bytes too.
     fn from(mut bytes: Vec<u8>) -> Self {

@@ -1,167 +1,99 @@
 //! Is it this user's password? Fast forms are verified at once, slow ones on the hashing pool.
 //!
 //! Used by `lookup`. Invariants: whoever is refused has cost what a wrong password costs (security row 12: unknown,
-//! locked or without a password); a hash that cannot be used is a bad record, not a wrong password.
+//! locked or without a password); a hash that cannot be used is a bad record, not a wrong password; one password of one
+//! user is hashed once at a time, whoever waits for it.
 
-use crate::completions::{Batch, Ticket};
+use crate::completions::{Completions, Mark};
 use crate::dummy::{self, Dummies};
-use crate::hashing::Work;
-use crate::job::{Job, Outcome, Space};
+use crate::flight::{Flight, Flights};
+use crate::hashing::{Pool, Work};
+use crate::job::{Outcome, Space};
 use crate::log::{Level, Log};
-use crate::lookup::Context;
 use crate::reply::hash_key;
+use crate::waiting::{Answer, Basis, Subject, Waiting};
 use crate::Secret;
 use registry_auth::password::{self, InvalidHash};
-use registry_auth::Record;
 use std::sync::Arc;
 
 /// How all jobs of one user are answered, but for the password that each brings.
-#[derive(Clone)]
 pub(crate) struct Check {
     hash: Hash,
+    /// Whether the password is in `P:user:<name>`, so that `P:passwords` plays no role.
     own: bool,
     /// Encoded; `None` for a user who does not exist.
     record: Option<Arc<[u8]>>,
     defaults: Arc<[u8]>,
+    mark: Mark,
 }
 
-#[derive(Clone)]
 enum Hash {
     /// The user's, without the `!` of a locked account.
-    Stored {
-        stored: Arc<str>,
-        locked: bool,
-        own: bool,
-    },
+    Stored { stored: Box<str>, locked: bool },
     /// There is none: some other hash is verified for its cost; `None` is the tool's argon2id.
     Dummy(Option<Arc<str>>),
 }
 
 impl Check {
-    /// For a user who has a record.
+    /// For a user who has a record, with this password hash.
     pub(crate) fn known(
-        context: &Context,
-        batch: &Batch,
-        user: &Record,
+        context: &Verifier,
+        subject: &Subject,
+        password: Option<String>,
         own: bool,
         record: Arc<[u8]>,
         defaults: Arc<[u8]>,
+        mark: Mark,
     ) -> Self {
-        let stored = user.password.as_deref().unwrap_or("!");
-        let hash = match stored.trim_start_matches('!') {
-            "" => Hash::Dummy(like(context, batch)),
-            bare => Hash::Stored {
-                stored: bare.into(),
-                locked: password::is_locked(stored),
-                own,
-            },
-        };
-        // An empty text is a hash of no form, not 'no password': it must not fall back to anything.
-        let hash = if user.password.as_deref() == Some("") {
-            Hash::Stored {
-                stored: "".into(),
-                locked: false,
-                own,
-            }
-        } else {
-            hash
-        };
         Self {
-            hash,
+            hash: Hash::of(password, || context.like(subject)),
             own,
             record: Some(record),
             defaults,
+            mark,
         }
     }
 
     /// For a user who does not exist.
-    pub(crate) fn nobody(context: &Context, batch: &Batch, defaults: Arc<[u8]>) -> Self {
+    pub(crate) fn nobody(context: &Verifier, subject: &Subject, defaults: Arc<[u8]>, mark: Mark) -> Self {
         Self {
-            hash: Hash::Dummy(like(context, batch)),
+            hash: Hash::Dummy(context.like(subject)),
             own: false,
             record: None,
             defaults,
+            mark,
         }
     }
 
-    /// Answers the batch's current job, now or from the pool.
-    pub(crate) fn answer(&self, context: &Context, batch: &mut Batch) {
-        if self.is_slow() {
-            let Some((ticket, job)) = batch.delegate() else {
-                return;
-            };
-            let slow = Slow {
-                check: self.clone(),
-                ticket,
-                space: Arc::clone(&job.space),
-                user: job.user.take().unwrap_or_default(),
-                password: job.password.take(),
-                dummies: Arc::clone(&context.dummies),
-                log: context.log.clone(),
-            };
-            if let Err(slow) = context.pool.submit(slow) {
-                slow.ticket.answer(Outcome::Busy);
-            }
-        } else if let Some(Job {
-            space,
-            user,
-            password,
-            ..
-        }) = batch.current()
-        {
-            let user = user.as_deref().unwrap_or_default();
-            let outcome = self.outcome(space, user, password, &context.dummies, &context.log);
-            batch.answer(outcome);
-        }
-    }
-
-    fn is_slow(&self) -> bool {
-        match &self.hash {
-            Hash::Stored { stored, .. } => password::is_slow(stored),
-            Hash::Dummy(like) => dummy::is_slow(like.as_deref()),
-        }
-    }
-
-    fn outcome(&self, space: &Space, user: &str, given: &Secret, dummies: &Dummies, log: &Log) -> Outcome {
-        match self.verify(space, user, given, dummies) {
-            Ok(verified) => self.found(verified),
+    /// The answer to this job, given whether its password is right.
+    fn conclude(&self, waiting: Waiting, right: Result<bool, InvalidHash>, log: &Log) -> Answer {
+        let outcome = match right {
+            Ok(right) => self.found(right),
             Err(InvalidHash) => {
-                let own = !matches!(self.hash, Hash::Stored { own: false, .. });
-                let key = hash_key(&space.prefix, user, own);
+                let key = hash_key(&waiting.space.prefix, waiting.subject.name(), self.own);
                 let message = format!("record {key} cannot be read: {InvalidHash}");
                 log.write_once(&key, Level::Error, &message);
                 Outcome::BadRecord
             }
+        };
+        let basis = Basis {
+            mark: self.mark,
+            passwords: !self.own,
+        };
+        Answer {
+            waiting,
+            outcome,
+            basis: Some(basis),
         }
     }
 
-    fn verify(
-        &self,
-        space: &Space,
-        user: &str,
-        given: &Secret,
-        dummies: &Dummies,
-    ) -> Result<bool, InvalidHash> {
-        match &self.hash {
-            Hash::Stored { stored, locked, .. } => {
-                let right = password::verify(stored, given.expose(), &space.salt)?;
-                dummies.saw(&space.prefix, user, stored);
-                Ok(right && !locked)
-            }
-            Hash::Dummy(like) => {
-                password::dummy(like.as_deref(), given.expose(), &space.salt);
-                Ok(false)
-            }
-        }
-    }
-
-    fn found(&self, verified: bool) -> Outcome {
+    fn found(&self, right: bool) -> Outcome {
         let defaults = Arc::clone(&self.defaults);
         match &self.record {
             Some(user) => Outcome::Known {
                 user: Arc::clone(user),
                 defaults,
-                verified,
+                verified: right && matches!(self.hash, Hash::Stored { locked: false, .. }),
                 from_passwords: !self.own,
             },
             None => Outcome::Unknown { defaults },
@@ -169,26 +101,193 @@ impl Check {
     }
 }
 
-fn like(context: &Context, batch: &Batch) -> Option<Arc<str>> {
-    context.dummies.like(&batch.current()?.space.prefix)
+impl Hash {
+    fn of(password: Option<String>, like: impl FnOnce() -> Option<Arc<str>>) -> Self {
+        let Some(stored) = password else {
+            return Self::Dummy(like());
+        };
+        let locked = password::is_locked(&stored);
+        match stored.trim_start_matches('!') {
+            // An empty text is a hash of no form, not 'no password': it must not fall back to anything.
+            "" if locked => Self::Dummy(like()),
+            bare if bare.len() == stored.len() => Self::Stored {
+                stored: stored.into(),
+                locked,
+            },
+            bare => Self::Stored {
+                stored: bare.into(),
+                locked,
+            },
+        }
+    }
+
+    fn is_slow(&self) -> bool {
+        match self {
+            Self::Stored { stored, .. } => password::is_slow(stored),
+            Self::Dummy(like) => dummy::is_slow(like.as_deref()),
+        }
+    }
+
+    /// Whether a password need not be hashed again, as it was for `earlier`.
+    fn is_settled_by(&self, earlier: &Self) -> bool {
+        match (self, earlier) {
+            (Self::Stored { stored, .. }, Self::Stored { stored: earlier, .. }) => stored == earlier,
+            // A dummy is only for its cost, and that has been paid.
+            (Self::Dummy(_), _) => true,
+            (Self::Stored { .. }, Self::Dummy(_)) => false,
+        }
+    }
+
+    fn text(&self) -> (bool, Option<&str>) {
+        match self {
+            Self::Stored { stored, .. } => (true, Some(stored)),
+            Self::Dummy(like) => (false, like.as_deref()),
+        }
+    }
 }
 
-/// A check on its way through the hashing pool.
+/// What a slow hash has told about a job's password; still true when the job has to be asked again and the stored hash is
+/// the same.
+pub(crate) struct Proof {
+    check: Arc<Check>,
+    right: bool,
+}
+
+/// What verification needs; one for the helper and the hashing threads.
+pub(crate) struct Verifier {
+    pub(crate) dummies: Dummies,
+    pub(crate) log: Log,
+    pub(crate) completions: Arc<Completions>,
+}
+
+impl Verifier {
+    fn like(&self, subject: &Subject) -> Option<Arc<str>> {
+        self.dummies.like(&subject.space.prefix)
+    }
+
+    fn verify(&self, hash: &Hash, space: &Space, user: &str, password: &Secret) -> Result<bool, InvalidHash> {
+        match hash {
+            Hash::Stored { stored, .. } => {
+                let right = password::verify(stored, password.expose(), &space.salt)?;
+                self.dummies.saw(&space.prefix, user, stored);
+                Ok(right)
+            }
+            Hash::Dummy(like) => {
+                password::dummy(like.as_deref(), password.expose(), &space.salt);
+                Ok(false)
+            }
+        }
+    }
+}
+
+/// Who waits for a slow hash. Each has a check of its own, as it may have been read later than the first's.
+pub(crate) struct Checked {
+    check: Arc<Check>,
+    waiting: Waiting,
+}
+
+impl Checked {
+    /// All that the result depends on, and the user. (That a password is compared tells nothing: only passwords of equal
+    /// keyed hash are.)
+    fn is_same(&self, other: &Self) -> bool {
+        let (a, b) = (&self.waiting, &other.waiting);
+        (Arc::ptr_eq(&a.space, &b.space) || a.space == b.space)
+            && a.subject.user == b.subject.user
+            && a.password.expose() == b.password.expose()
+            && self.check.hash.text() == other.check.hash.text()
+    }
+}
+
+/// The helper's end of verification.
+pub(crate) struct Passwords {
+    pub(crate) verifier: Arc<Verifier>,
+    pub(crate) pool: Pool<Slow>,
+    pub(crate) underway: Arc<Flights<Checked>>,
+}
+
+impl Passwords {
+    /// Answers all of `jobs` by `check`: into `answers`, or later from the pool.
+    pub(crate) fn answer(
+        &self,
+        check: Check,
+        jobs: impl Iterator<Item = Waiting>,
+        answers: &mut Vec<Answer>,
+    ) {
+        if check.hash.is_slow() {
+            let check = Arc::new(check);
+            jobs.for_each(|waiting| self.slow(&check, waiting, answers));
+            return;
+        }
+        answers.extend(jobs.map(|waiting| {
+            let user = waiting.subject.name();
+            let right = self
+                .verifier
+                .verify(&check.hash, &waiting.space, user, &waiting.password);
+            check.conclude(waiting, right, &self.verifier.log)
+        }));
+    }
+
+    fn slow(&self, check: &Arc<Check>, waiting: Waiting, answers: &mut Vec<Answer>) {
+        let proof = waiting.proof.as_ref();
+        if let Some(proof) = proof.filter(|proof| check.hash.is_settled_by(&proof.check.hash)) {
+            let right = Ok(proof.right);
+            answers.push(check.conclude(waiting, right, &self.verifier.log));
+            return;
+        }
+        let (space, subject) = (Arc::clone(&waiting.space), Arc::clone(&waiting.subject));
+        let password = waiting.password.clone();
+        let key = (subject.key(), password.expose(), check.hash.text());
+        let checked = Checked {
+            check: Arc::clone(check),
+            waiting,
+        };
+        let Some(flight) = self.underway.board(key, checked, Checked::is_same) else {
+            return;
+        };
+        let slow = Slow {
+            flight,
+            check: Arc::clone(check),
+            space,
+            subject,
+            password,
+            verifier: Arc::clone(&self.verifier),
+        };
+        if let Err(slow) = self.pool.submit(slow) {
+            answers.extend(slow.flight.land().map(|Checked { waiting, .. }| Answer {
+                waiting,
+                outcome: Outcome::Busy,
+                basis: None,
+            }));
+        }
+    }
+}
+
+/// A password on its way through the hashing pool.
 pub(crate) struct Slow {
-    check: Check,
-    ticket: Ticket,
+    flight: Flight<Checked>,
+    check: Arc<Check>,
     space: Arc<Space>,
-    user: Box<str>,
+    subject: Arc<Subject>,
     password: Secret,
-    dummies: Arc<Dummies>,
-    log: Log,
+    verifier: Arc<Verifier>,
 }
 
 impl Work for Slow {
     fn run(self) {
-        let outcome = self
-            .check
-            .outcome(&self.space, &self.user, &self.password, &self.dummies, &self.log);
-        self.ticket.answer(outcome);
+        let Self { check, verifier, .. } = self;
+        let right = verifier.verify(&check.hash, &self.space, self.subject.name(), &self.password);
+        let conclude = |Checked {
+                            check: own,
+                            mut waiting,
+                        }| {
+            waiting.proof = right.ok().map(|right| Proof {
+                check: Arc::clone(&check),
+                right,
+            });
+            own.conclude(waiting, right, &verifier.log)
+        };
+        verifier
+            .completions
+            .post(self.flight.land().map(conclude).collect());
     }
 }

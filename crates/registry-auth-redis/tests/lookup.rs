@@ -215,7 +215,8 @@ fn one_batch_is_one_wake_up() {
     redis.run_args(&["HSET", "P:user:alice", "password", SHA1_SECRET]);
     let mut gate = Gate::new(&redis.url());
     gate.ask("alice", "secret");
-    gate.collect();
+    gate.logged("connected to");
+    gate.forget_wakes();
     let before = gate.wake_count;
     let jobs: Vec<Job> = (0..100).map(|_| gate.job(Some("alice"), "secret")).collect();
     let tickets: Vec<u64> = jobs.iter().map(|job| job.ticket).collect();
@@ -352,7 +353,9 @@ fn a_full_queue_is_busy_and_fast_forms_go_on() {
     assert!(verified(&gate.ask("alice", "secret")));
     let (p, s) = (space("P", ""), space("S", ""));
     gate.space = s;
-    let flood: Vec<Job> = (0..40).map(|_| gate.job(Some("slow"), "wrong")).collect();
+    let flood: Vec<Job> = (0..40)
+        .map(|n| gate.job(Some("slow"), &format!("wrong{n}")))
+        .collect();
     let tickets: Vec<u64> = flood.iter().map(|job| job.ticket).collect();
     gate.store.submit(flood);
     // An unknown user costs what the users of its space cost: there a slow hash, so Busy; here SHA-1, so an answer.

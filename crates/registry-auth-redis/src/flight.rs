@@ -1,0 +1,150 @@
+//! Single flight: who wants what is already being done waits for it.
+//!
+//! Used by `lookup` (one question to Redis for each user) and by `hashing` (one hash for each password). Invariant:
+//! however the one who does it ends (return, panic, an aborted task), everybody who waits is let go: by
+//! [`Flight::land`], or dropped with the [`Flight`].
+
+use hashbrown::HashTable;
+use std::hash::Hash;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::{collections::hash_map::RandomState, hash::BuildHasher};
+
+/// What is under way. `T` is somebody who waits.
+pub(crate) struct Flights<T> {
+    table: Mutex<Table<T>>,
+    hasher: RandomState,
+}
+
+struct Table<T> {
+    groups: HashTable<Group<T>>,
+    /// The number of the next group.
+    next: u64,
+}
+
+struct Group<T> {
+    number: u64,
+    hash: u64,
+    first: T,
+    /// Mostly nobody: no allocation.
+    joined: Vec<T>,
+}
+
+impl<T> Default for Flights<T> {
+    fn default() -> Self {
+        let table = Table {
+            groups: HashTable::new(),
+            next: 0,
+        };
+        Self {
+            table: Mutex::new(table),
+            hasher: RandomState::new(),
+        }
+    }
+}
+
+impl<T> Flights<T> {
+    fn lock(&self) -> MutexGuard<'_, Table<T>> {
+        self.table.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// `item` joins those who wait for the `same`, or else is the first: then the caller does it, and lands the flight.
+    /// Items that are the same must have equal `key`s.
+    pub(crate) fn board(
+        self: &Arc<Self>,
+        key: impl Hash,
+        item: T,
+        same: impl Fn(&T, &T) -> bool,
+    ) -> Option<Flight<T>> {
+        let hash = self.hasher.hash_one(key);
+        let mut table = self.lock();
+        if let Some(group) = table
+            .groups
+            .find_mut(hash, |group| group.hash == hash && same(&group.first, &item))
+        {
+            group.joined.push(item);
+            return None;
+        }
+        let number = table.next;
+        table.next += 1;
+        let group = Group {
+            number,
+            hash,
+            first: item,
+            joined: Vec::new(),
+        };
+        table.groups.insert_unique(hash, group, |group| group.hash);
+        drop(table);
+        let flights = Arc::clone(self);
+        Some(Flight {
+            flights,
+            hash,
+            number,
+        })
+    }
+
+    fn take(&self, hash: u64, number: u64) -> Option<Group<T>> {
+        let mut table = self.lock();
+        let found = table.groups.find_entry(hash, |group| group.number == number);
+        Some(found.ok()?.remove().0)
+    }
+}
+
+/// The duty to do it. Dropped, it drops those who wait.
+pub(crate) struct Flight<T> {
+    flights: Arc<Flights<T>>,
+    hash: u64,
+    number: u64,
+}
+
+impl<T> Flight<T> {
+    /// Everybody who waits for it; from here on nobody joins.
+    pub(crate) fn land(self) -> impl Iterator<Item = T> {
+        let group = self.flights.take(self.hash, self.number);
+        group
+            .into_iter()
+            .flat_map(|group| std::iter::once(group.first).chain(group.joined))
+    }
+}
+
+impl<T> Drop for Flight<T> {
+    fn drop(&mut self) {
+        // After `land` there is none. The lock is free again before anybody is dropped.
+        drop(self.flights.take(self.hash, self.number));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Flights;
+    use std::sync::Arc;
+
+    fn same(a: &Arc<str>, b: &Arc<str>) -> bool {
+        a == b
+    }
+
+    #[test]
+    fn equals_join_and_others_do_not() {
+        let flights = Arc::new(Flights::default());
+        let (a, b): (Arc<str>, Arc<str>) = ("a".into(), "b".into());
+        let first = flights.board(1, Arc::clone(&a), same).unwrap();
+        assert!(flights.board(1, Arc::clone(&a), same).is_none());
+        // The same hash is not the same.
+        let other = flights.board(1, Arc::clone(&b), same).unwrap();
+        assert!(flights.board(1, Arc::clone(&a), same).is_none());
+        assert_eq!(first.land().count(), 3);
+        assert_eq!(other.land().collect::<Vec<_>>(), [Arc::clone(&b)]);
+        assert!(flights.board(1, a, same).is_some(), "a new flight after the last");
+    }
+
+    #[test]
+    fn a_dropped_flight_drops_its_passengers() {
+        let flights = Arc::new(Flights::default());
+        let passenger: Arc<str> = "a".into();
+        let first = flights.board(1, Arc::clone(&passenger), same);
+        flights.board(1, Arc::clone(&passenger), same);
+        assert_eq!(Arc::strong_count(&passenger), 3);
+        drop(first);
+        assert_eq!(Arc::strong_count(&passenger), 1);
+        assert!(flights.board(1, passenger, same).is_some());
+    }
+}

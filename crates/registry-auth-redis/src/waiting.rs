@@ -1,0 +1,141 @@
+//! A job under way, from the channel to its answer.
+//!
+//! Made by `runtime`, answered through `completions`. Invariant: however its owner ends (return, panic, an aborted task,
+//! a queue that is dropped) a job gets an answer, and one only: [`Waiting`] that is dropped without one is
+//! `Unavailable`.
+
+use crate::completions::{Completions, Mark};
+use crate::job::{Job, Outcome, Space};
+use crate::verify::Proof;
+use crate::Secret;
+use std::sync::Arc;
+use std::vec::IntoIter;
+
+/// How often an answer may be overtaken by a change before the job is given up: each time costs a round trip, so that
+/// more than a few in a row means a key that is written all the time.
+const TRIES: u8 = 10;
+
+/// Whom a lookup is about. The salt of the space plays no role in it.
+pub(crate) struct Subject {
+    pub(crate) space: Arc<Space>,
+    /// `None`: only the defaults are wanted.
+    pub(crate) user: Option<Box<str>>,
+}
+
+impl Subject {
+    pub(crate) fn key(&self) -> (&str, Option<&str>) {
+        (&self.space.prefix, self.user.as_deref())
+    }
+
+    /// The user's name; empty where none was asked for.
+    pub(crate) fn name(&self) -> &str {
+        self.user.as_deref().unwrap_or_default()
+    }
+}
+
+/// A job that waits for its answer.
+pub(crate) struct Waiting {
+    ticket: u64,
+    /// With the job's own salt.
+    pub(crate) space: Arc<Space>,
+    pub(crate) subject: Arc<Subject>,
+    pub(crate) password: Secret,
+    /// What an earlier try found out about the password.
+    pub(crate) proof: Option<Proof>,
+    /// The batch in which it was last asked for.
+    pub(crate) batch: u64,
+    tries: u8,
+    answered: bool,
+    completions: Arc<Completions>,
+}
+
+impl Waiting {
+    pub(crate) fn new(job: Job, completions: &Arc<Completions>) -> Self {
+        let subject = Subject {
+            space: Arc::clone(&job.space),
+            user: job.user,
+        };
+        Self {
+            ticket: job.ticket,
+            space: job.space,
+            subject: Arc::new(subject),
+            password: job.password,
+            proof: None,
+            batch: 0,
+            tries: 0,
+            answered: false,
+            completions: Arc::clone(completions),
+        }
+    }
+
+    /// Its ticket, once: whoever takes it posts the answer.
+    pub(crate) fn answered(&mut self) -> u64 {
+        self.answered = true;
+        self.ticket
+    }
+
+    pub(crate) fn is_answered(&self) -> bool {
+        self.answered
+    }
+
+    /// Counts a try; false when it was the last.
+    pub(crate) fn may_try_again(&mut self) -> bool {
+        self.tries += 1;
+        self.tries < TRIES
+    }
+}
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        if !self.answered {
+            self.completions.post_unavailable(self.ticket);
+        }
+    }
+}
+
+/// Jobs from the channel; those that nobody takes are answered, too.
+pub(crate) struct Arrivals {
+    jobs: IntoIter<Job>,
+    completions: Arc<Completions>,
+}
+
+impl Arrivals {
+    pub(crate) fn new(jobs: Vec<Job>, completions: &Arc<Completions>) -> Self {
+        Self {
+            jobs: jobs.into_iter(),
+            completions: Arc::clone(completions),
+        }
+    }
+}
+
+impl Iterator for Arrivals {
+    type Item = Waiting;
+
+    fn next(&mut self) -> Option<Waiting> {
+        let job = self.jobs.next()?;
+        Some(Waiting::new(job, &self.completions))
+    }
+}
+
+impl Drop for Arrivals {
+    fn drop(&mut self) {
+        self.for_each(drop);
+    }
+}
+
+/// An answer that is ready. Dropped unposted it is `Unavailable`.
+pub(crate) struct Answer {
+    pub(crate) waiting: Waiting,
+    pub(crate) outcome: Outcome,
+    /// `None` for an outcome that tells nothing about any key.
+    pub(crate) basis: Option<Basis>,
+}
+
+/// Which state of which keys an answer was made of: always `P:backends` and, where a user was asked for, `P:user:<name>`.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Basis {
+    /// Noted before Redis was asked.
+    pub(crate) mark: Mark,
+    /// And `P:passwords`.
+    pub(crate) passwords: bool,
+}
