@@ -1,0 +1,22 @@
+//! What the workers of one nginx share: records, credentials that were verified, and failed logins, in a block of memory.
+//!
+//! Pure: the block, its allocator, its lock and the clock are the caller's ([`Memory`]). Everything is found by offsets that are
+//! checked at each step, with no pointers in the block, so that a damaged one can make a wrong miss but never a wrong access;
+//! that it is damaged (a process died half-way) is told by a flag around every change, and then it is emptied.
+//!
+//! Reading order: [`memory`] (the block), `layout` (what lies where), `table` (buckets and the LRU list), [`subjects`] and
+//! [`failures`] (what is kept), [`Cache`] (the whole).
+#![forbid(unsafe_code)]
+
+pub mod failures;
+pub mod memory;
+pub mod subjects;
+
+mod cache;
+mod layout;
+mod table;
+
+pub use cache::{Cache, Keys};
+pub use failures::Failures;
+pub use memory::Memory;
+pub use subjects::{Fact, Found, Known, Moment, Put, Tag};
