@@ -48,7 +48,9 @@ class Errors(StackCase):
         self.is_oci(answer, 413, "SIZE_INVALID")
 
     def test_404_outside_the_api(self):
-        self.is_oci(Wire(self.stack)("GET", "/index.html"), 404, "UNSUPPORTED")
+        answer = Wire(self.stack)("GET", "/index.html")
+        self.assertEqual((answer.status, answer.error()[0]), (404, "UNSUPPORTED"))
+        self.assertEqual(answer.header("content-type"), ["application/json"])
 
     def test_a_backends_own_answers_pass(self):
         """The registry's 404 is its own, and the version header comes once, from it."""
@@ -67,6 +69,8 @@ class Errors(StackCase):
             (alice("GET", "/v2/bob/app/tags/list"), 403, "DENIED"),
             (alice("GET", "/v2/_catalog"), 403, "DENIED"),
             (alice("GET", "/v2/alice/../bob/tags/list"), 400, "NAME_INVALID"),
+            (alice("PUT", "/v2/alice/App/manifests/latest", body=b"{}"), 400, "NAME_INVALID"),
+            (alice("GET", "/v2/alice/a--/tags/list"), 400, "NAME_INVALID"),
             (alice("GET", "/v2/alice/app/nonsense"), 404, "UNSUPPORTED"),
         ):
             with self.subTest(status=status):

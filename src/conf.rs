@@ -145,16 +145,16 @@ impl Location {
     }
 
     fn routes(&self) -> route::Options {
-        // The catalogue is refused until its answer can be filtered.
         route::Options {
             v1_images: self.v1_images.unwrap_or(true),
-            catalog: false,
         }
     }
 
     fn rules(&self) -> policy::Rules {
         policy::Rules {
             own_namespace: self.own_namespace.unwrap_or(true),
+            // Refused until its answer can be filtered.
+            catalog: false,
         }
     }
 }
@@ -311,7 +311,7 @@ pub fn backends(conf: &mut Conf<'_>, upstream: &mut Upstream) -> Result<(), Stri
             .add(entry)
             .map_err(|error| invalid(NAME, argument, &error.to_string()))?;
     }
-    peer::attach(conf, core::marker::PhantomData::<UserBackends>)
+    peer::attach(conf, upstream, core::marker::PhantomData::<UserBackends>)
         .map_err(|error| format!("\"{NAME}\": {error}"))
 }
 

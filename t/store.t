@@ -108,8 +108,8 @@ die "waiting request: $answer->{status}" if $answer->{status} !~ /^(?:200|503)$/
 
 === row 22: NOAUTH: 503, not 401
 --- restart
---- init
-redis('CONFIG SET requirepass hunter2');
+--- redis
+CONFIG SET requirepass hunter2
 --- request eval
 [ ("GET /v2/") x 2 ]
 --- error_code: 503
@@ -122,15 +122,15 @@ NOAUTH
 --- http_config eval
 main::at('redis://:hunter3@127.0.0.1:$TEST_NGINX_REDIS_PORT')
 --- restart
---- init
-redis('CONFIG SET requirepass hunter2');
+--- redis
+CONFIG SET requirepass hunter2
 --- request
 GET /v2/
 --- error_code: 503
 --- after
 redis('CONFIG SET requirepass ""');
 --- error_log
-WRONGPASS
+the log-in was refused
 --- no_error_log
 hunter3
 hunter2
@@ -286,7 +286,7 @@ docker-registry:backends
 --- restart
 --- redis eval
 my $i = 0;
-join '', map { 'HSET docker-registry:user:p' . $i++ . " password {SHA}5en6G6MezRroT3XKqkdPOmY/BfQ= \"grant:$_\" pull\n" }
+CORE::join '', map { 'HSET docker-registry:user:p' . $i++ . " password {SHA}5en6G6MezRroT3XKqkdPOmY/BfQ= \"grant:$_\" pull\n" }
     'Team/**', 'team/', '/team', '', 'team//x', '../x', 'a b', '!', '!!x', 'team/***x', "\\xff"
 --- login eval
 [ map {"p$_:secret"} 0 .. 10 ]
@@ -301,7 +301,7 @@ docker-registry:user:p10
 --- restart
 --- redis eval
 my $i = 0;
-join '', map { 'HSET docker-registry:user:a' . $i++ . " password {SHA}5en6G6MezRroT3XKqkdPOmY/BfQ= grant:team/x \"$_\"\n" }
+CORE::join '', map { 'HSET docker-registry:user:a' . $i++ . " password {SHA}5en6G6MezRroT3XKqkdPOmY/BfQ= grant:team/x \"$_\"\n" }
     'read', 'pull,', 'PULL', 'pull push', '', 'pull;push', '**'
 --- login eval
 [ map {"a$_:secret"} 0 .. 6 ]
@@ -335,7 +335,7 @@ GET /v2/
 
 === a large record is read
 --- redis eval
-'HSET docker-registry:user:alice ' . join(' ', map {"grant:team$_/** pull"} 1 .. 2000) . "\n"
+'HSET docker-registry:user:alice ' . CORE::join(' ', map {"grant:team$_/** pull"} 1 .. 2000) . "\n"
 --- request eval
 [ map {"GET /v2/team$_/x/tags/list"} 1, 1000, 2000, 2001 ]
 --- error_code eval

@@ -3,8 +3,9 @@
 Not a copy of the configuration: what the tests prove, they prove of the files that people install.
 """
 
-
+import os
 import re
+import shutil
 import signal
 from pathlib import Path
 
@@ -13,6 +14,8 @@ from .process import Failed, Process, must
 
 SHIPPED = Path(__file__).resolve().parents[2] / "nginx"
 INSTALLED = "/etc/nginx/registry-auth/"
+# Debian has it where only root's PATH leads.
+BINARY = shutil.which("nginx", path=f"{os.environ.get('PATH', '')}:/usr/local/sbin:/usr/sbin") or "nginx"
 FILES = ("nginx.conf", "registry.conf", "proxy.conf", "errors.conf")
 
 
@@ -23,10 +26,10 @@ def _replace(text, old, new):
     return text.replace(old, new)
 
 
-def render(directory, module, redis_url, listen, http=(), main=()):
+def render(directory, module, redis_url, listen, main=(), timeout="500ms"):
     """Writes the shipped files into `directory` with this stack's paths and ports; returns the path of nginx.conf.
 
-    `listen` holds the listen lines, `http` lines to add to http{}, `main` lines to add to the main level."""
+    `listen` holds the listen lines, `main` lines to add at the main level; `timeout` is that of the lookups."""
     for name in FILES:
         text = (SHIPPED / name).read_text(encoding="ascii")
         text = text.replace(INSTALLED, f"{directory}/")
@@ -35,10 +38,10 @@ def render(directory, module, redis_url, listen, http=(), main=()):
                             "\n".join([f"load_module {module};", *main]))
             text = _replace(text, "pid /run/nginx.pid;", f"pid {directory}/nginx.pid;")
             text = _replace(text, "/var/log/nginx/", f"{directory}/")
-            text = _replace(text, "redis://127.0.0.1:6379/0", redis_url)
+            text = _replace(text, "redis://127.0.0.1:6379/0 timeout=500ms", f"{redis_url} timeout={timeout}")
             scratch = [f"{kind}_temp_path {directory}/temp;"
                        for kind in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")]
-            text = _replace(text, "http {", "\n".join(["http {", *scratch, *http]))
+            text = _replace(text, "http {", "\n".join(["http {", *scratch]))
         if name == "registry.conf":
             text = _replace(text, "listen 443 ssl;", " ".join(listen))
         (directory / name).write_text(text, encoding="ascii")
@@ -49,8 +52,8 @@ class Nginx:
     """nginx with the module `module` (a Path) in front of the accounts in `redis_url`; `directory` holds certificate
     and key. `port` is the TLS port and, with `plain`, `plain_port` one without TLS (for load)."""
 
-    def __init__(self, directory, module, redis_url, port=None, only=False, plain=False, http=(), main=(),
-                 stopped=lambda: False):
+    def __init__(self, directory, module, redis_url, port=None, only=False, plain=False, main=(),
+                 timeout="500ms", stopped=lambda: False):
         self.directory = directory
         self._stopped = stopped
         for candidate in ports.candidates(port, only):
@@ -59,7 +62,7 @@ class Nginx:
             listen = [f"listen 127.0.0.1:{self.port} ssl;"]
             if plain:
                 listen.append(f"listen 127.0.0.1:{self.plain_port};")
-            self._configuration = render(directory, module, redis_url, listen, http, main)
+            self._configuration = render(directory, module, redis_url, listen, main, timeout)
             if not ports.is_free(candidate):
                 continue
             try:
@@ -73,7 +76,7 @@ class Nginx:
         pid_file = self.directory / "nginx.pid"
         # error.log opens with the configuration; whatever nginx says before that goes to its standard error.
         (self.directory / "error.log").write_bytes(b"")
-        self.process = Process("nginx", ["nginx", "-c", str(self._configuration), "-g", "daemon off;"],
+        self.process = Process("nginx", [BINARY, "-c", str(self._configuration), "-g", "daemon off;"],
                                self.directory / "nginx.out", cwd="/")
         try:
             # Written once the sockets are bound.
@@ -93,7 +96,7 @@ class Nginx:
 
     def reload(self):
         """What `nginx -s reload` does, and through nginx itself."""
-        must(["nginx", "-c", str(self._configuration), "-s", "reload"], cwd="/")
+        must([BINARY, "-c", str(self._configuration), "-s", "reload"], cwd="/")
 
     def await_new_workers(self, before):
         """Waits until none of the workers `before` takes connections and others do."""

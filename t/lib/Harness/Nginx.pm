@@ -112,8 +112,19 @@ sub stop {
     my ($self) = @_;
 
     my $pid = delete $self->{pid} or return;
+    my $single = $self->{running} =~ /^\s*master_process off/m;
     $self->{running} = '';
-    my $status = Harness::Process::stop($pid, 'QUIT', Harness::Valgrind::timeout(8));
+
+    # A single process may look at its flags just before the signal and sleep
+    # in epoll_wait just after it (nginx's own race): told again, it wakes.
+    my $status;
+    if ($single) {
+        for (1 .. Harness::Valgrind::timeout(8)) {
+            kill 'QUIT', $pid;
+            last if defined($status = Harness::Process::reap($pid, 1));
+        }
+    }
+    $status = Harness::Process::stop($pid, 'QUIT', Harness::Valgrind::timeout(8)) unless defined $status;
 
     my @wrong;
     push @wrong, 'nginx did not end within 8 s of SIGQUIT' unless defined $status;
@@ -124,12 +135,18 @@ sub stop {
 
 sub reload { kill 'HUP', $_[0]{pid} }
 
-# The pids of the workers (or of the one process) that run now.
+# The pids of the workers (or of the one process) that run now. The master may
+# listen a moment before it starts them.
 sub workers {
     my ($self) = @_;
-    open my $file, '<', "/proc/$self->{pid}/task/$self->{pid}/children" or return $self->{pid};
-    my @pid = split ' ', <$file> // '';
-    return @pid ? @pid : $self->{pid};
+    return $self->{pid} if $self->{running} =~ /^\s*master_process off/m;
+    for (1 .. 200) {
+        open my $file, '<', "/proc/$self->{pid}/task/$self->{pid}/children" or last;
+        my @pid = split ' ', <$file> // '';
+        return @pid if @pid;
+        sleep 0.01;
+    }
+    return $self->{pid};
 }
 
 # A new block begins: only what is logged from now on counts.
