@@ -11,6 +11,9 @@ use crate::table::Table;
 /// Bytes of block for each bucket: about what a user takes, so that chains stay short.
 const BYTES_PER_BUCKET: usize = 256;
 
+/// What no `Authorization` header begins with, so that a salt's tag is never a credential's.
+const SALT: &[u8] = b"\0salt\0";
+
 /// A cache in a block that the caller has locked.
 pub struct Cache<'m, M: Memory> {
     pub(crate) table: Table<'m, M>,
@@ -43,13 +46,27 @@ impl Keys {
     pub fn tag(&self, credential: &[u8]) -> Tag {
         Tag(SipHasher24::new_with_key(&self.tag).hash(credential).as_u128())
     }
+
+    /// As [`Keys::tag`], for a credential that was verified with a salt of the configuration: under another salt the same one is
+    /// another credential. The two tags are independent, so that their sum is as good as a tag of both.
+    #[inline]
+    pub fn salted_tag(&self, salt: &[u8], credential: &[u8]) -> Tag {
+        let tag = self.tag(credential);
+        if salt.is_empty() {
+            return tag;
+        }
+        let mut salted = Vec::with_capacity(SALT.len() + salt.len());
+        salted.extend_from_slice(SALT);
+        salted.extend_from_slice(salt);
+        Tag(tag.0 ^ self.tag(&salted).0)
+    }
 }
 
 impl<'m, M: Memory> Cache<'m, M> {
     /// The cache in `memory`; what cannot be used (new, of another layout, left half-changed by a process that died) is emptied
-    /// first, with keys that `fresh` makes. `None` where the block is too small.
+    /// first, with keys that `fresh` makes. `None` where the block is too small, or `fresh` has no random numbers.
     #[inline]
-    pub fn open(memory: &'m mut M, fresh: impl FnOnce() -> Keys) -> Option<Self> {
+    pub fn open(memory: &'m mut M, fresh: impl FnOnce() -> Option<Keys>) -> Option<Self> {
         let root = memory.root() as usize;
         if root != 0
             && memory.get_u64(root + root::MAGIC) == MAGIC
@@ -58,7 +75,7 @@ impl<'m, M: Memory> Cache<'m, M> {
         {
             return Some(Cache { table: Table { memory, root } });
         }
-        Self::set_up(memory, fresh())
+        Self::set_up(memory, fresh()?)
     }
 
     #[cold]
@@ -107,8 +124,11 @@ impl<'m, M: Memory> Cache<'m, M> {
     }
 
     /// Changes may have been missed from now on: no fact is fresh any more, all may still be served stale.
-    pub fn forget_freshness(&mut self) {
+    pub fn forget_freshness(&mut self, now: u64) {
         self.raise(root::EPOCH);
+        if self.number(root::LOST) == 0 {
+            self.table.memory.put_u64(self.table.root + root::LOST, now.max(1));
+        }
     }
 
     /// Changes were missed, or everything changed: no fact is of use any more.

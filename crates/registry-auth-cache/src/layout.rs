@@ -7,6 +7,9 @@ pub const MAGIC: u64 = u64::from_ne_bytes(*b"rga-zone");
 /// The layout's version.
 pub const VERSION: u32 = 1;
 
+/// Workers that can stand guard at a time; more of them work, but count for nothing.
+pub const GUARDS: usize = 64;
+
 /// The root: one a block.
 pub mod root {
     /// `u64`: [`super::MAGIC`].
@@ -31,8 +34,12 @@ pub mod root {
     pub const BUCKET_MASK: usize = 104;
     /// `u32`: where the buckets are, each the `u32` offset of its first entry.
     pub const BUCKETS: usize = 108;
+    /// `u64`: since when changes may have been missed, in milliseconds; 0 while a guard stands.
+    pub const LOST: usize = 112;
+    /// [`super::GUARDS`] times `u32` process id, `u32` unused, `u64` when it began: the workers whom Redis tells of changes.
+    pub const GUARDS: usize = 120;
     /// The root's size.
-    pub const SIZE: usize = 112;
+    pub const SIZE: usize = GUARDS + 16 * super::GUARDS;
 }
 
 /// An entry: header, key, value.

@@ -9,6 +9,7 @@
 #![forbid(unsafe_code)]
 
 pub mod failures;
+pub mod guards;
 pub mod memory;
 pub mod subjects;
 
@@ -18,5 +19,6 @@ mod table;
 
 pub use cache::{Cache, Keys};
 pub use failures::Failures;
+pub use guards::Process;
 pub use memory::Memory;
 pub use subjects::{Fact, Found, Known, Moment, Put, Tag};

@@ -57,13 +57,11 @@ pub struct Fact<'k> {
 pub enum Moment {
     /// Fresh at this time, in milliseconds.
     Fresh(u64),
-    /// Redis is unreachable.
+    /// Redis is unreachable: as old as it was when that began, or when it expired, and this much more.
     Stale {
         /// Now, in milliseconds.
         now: u64,
-        /// Since when.
-        since: u64,
-        /// For how long that is borne.
+        /// For how many milliseconds that is borne.
         bearable: u64,
     },
 }
@@ -148,18 +146,20 @@ impl<M: Memory> Cache<'_, M> {
         };
         let epoch = self.epoch();
         self.change(|table| {
-            let earlier = table.find(user.hash, user.key).and_then(|at| credentials(table, at, put.binding));
+            let found = table.find(user.hash, user.key);
+            if let Some(at) = found.filter(|at| is_same(table, *at, put)) {
+                // Many requests may have waited for one answer: each puts it, and only the first one has news.
+                table.refresh(at, put.expires);
+                let (value, _) = table.value_at(at);
+                return write(table.memory, value, epoch, passwords_epoch, put);
+            }
+            let earlier = found.and_then(|at| credentials(table, at, put.binding));
             let Some(value) = replace(table, List::Facts, user, USER + put.record.len(), put.expires, now) else { return };
             let memory = &mut *table.memory;
-            memory.put_u64(value + EPOCH, epoch);
-            memory.put_u64(value + PASSWORDS_EPOCH, passwords_epoch);
             memory.put(value + PLAIN, &earlier.unwrap_or([0; CREDENTIALS]));
             memory.put(value + BINDING, &put.binding.0.to_ne_bytes());
             memory.put(value + USER, put.record);
-            match put.verified {
-                true => remember(memory, value, NEXT_RIGHT, RIGHT_TAGS, RIGHT, put.tag),
-                false => remember(memory, value, NEXT_WRONG, WRONG_TAGS, WRONG, put.tag),
-            }
+            write(memory, value, epoch, passwords_epoch, put);
         });
     }
 
@@ -203,8 +203,12 @@ impl<M: Memory> Cache<'_, M> {
         let (expires, epoch) = (self.table.expires(at), self.table.memory.get_u64(value + EPOCH));
         let timely = match moment {
             Moment::Fresh(now) => now < expires && epoch == self.epoch(),
-            Moment::Stale { now, since, bearable } => {
-                now < expires.min(since).saturating_add(bearable) && epoch >= self.number(root::FLOOR)
+            Moment::Stale { now, bearable } => {
+                let lost = match self.number(root::LOST) {
+                    0 => u64::MAX,
+                    lost => lost,
+                };
+                now < expires.min(lost).saturating_add(bearable) && epoch >= self.number(root::FLOOR)
             }
         };
         let passwords_epoch = self.table.memory.get_u64(value + PASSWORDS_EPOCH);
@@ -218,6 +222,23 @@ impl<M: Memory> Cache<'_, M> {
             self.change(|table| table.touch(at, now));
         }
     }
+}
+
+/// Writes what is new of a user although the record is the same: when it was read, and the credential.
+fn write<M: Memory>(memory: &mut M, value: usize, epoch: u64, passwords_epoch: u64, put: &Put<'_>) {
+    memory.put_u64(value + EPOCH, epoch);
+    memory.put_u64(value + PASSWORDS_EPOCH, passwords_epoch);
+    match put.verified {
+        true => remember(memory, value, NEXT_RIGHT, RIGHT_TAGS, RIGHT, put.tag),
+        false => remember(memory, value, NEXT_WRONG, WRONG_TAGS, WRONG, put.tag),
+    }
+}
+
+/// Whether an entry holds this very record, and the stored password is the same.
+fn is_same<M: Memory>(table: &Table<'_, M>, at: At, put: &Put<'_>) -> bool {
+    let value = table.value(at);
+    let binding = value.get(BINDING..BINDING + 16).unwrap_or_default();
+    value.get(USER..) == Some(put.record) && bool::from(put.binding.is(binding))
 }
 
 /// The credentials of an entry whose stored password was the same.

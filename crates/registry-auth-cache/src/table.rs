@@ -11,6 +11,9 @@ const STRANGERS_SHARE: u32 = 8;
 const STRANGERS_LEAST: u32 = 64;
 /// No chain is longer: the buckets are as many as entries fit, and hashed with a secret key.
 const CHAIN: usize = 4096;
+/// Entries that make room for one, at most: where the block's allocator keeps sizes apart, those of another size may not help
+/// at once, and the lock must not be held for long. What found no room is simply not kept.
+const EVICTIONS: usize = 64;
 /// An entry is moved to its list's front at most once in this many seconds: a move is a dozen writes to shared memory.
 const TOUCH: u32 = 1;
 
@@ -89,6 +92,11 @@ impl<M: Memory> Table<'_, M> {
         Some(At(at))
     }
 
+    /// The entry is as good as new.
+    pub fn refresh(&mut self, at: At, expires: u64) {
+        self.memory.put_u64(at.0 + entry::EXPIRES, expires);
+    }
+
     /// Notes that the entry was used.
     pub fn touch(&mut self, at: At, now: u64) {
         if self.is_touched(at, now) {
@@ -141,7 +149,7 @@ impl<M: Memory> Table<'_, M> {
 
     /// Room for an entry, evicting as need be: strangers first.
     fn room(&mut self, size: usize) -> Option<usize> {
-        loop {
+        for _ in 0..EVICTIONS {
             if let Some(at) = self.memory.allocate(size) {
                 return Some(at as usize);
             }
@@ -153,6 +161,7 @@ impl<M: Memory> Table<'_, M> {
             };
             self.remove(At(oldest));
         }
+        None
     }
 
     fn limit_strangers(&mut self) {

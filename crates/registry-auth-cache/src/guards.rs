@@ -1,0 +1,58 @@
+//! Who stands guard: the workers whom Redis tells of every change, so that what is in the block is not old.
+//!
+//! Facts survive a reload because some worker was told of changes all the time. A worker that begins asks whether another one
+//! has been on guard; if none was, changes may have been missed and every fact goes. A worker that was killed is still written
+//! down here; so its process is looked for, by id and by the time at which it began, since ids are used again.
+
+use crate::cache::Cache;
+use crate::layout::{root, GUARDS};
+use crate::memory::{Memory, Numbers};
+
+/// A process: its id, and when it began in whatever unit its system counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Process {
+    /// The id, never 0.
+    pub id: u32,
+    /// When it began.
+    pub began: u64,
+}
+
+impl<M: Memory> Cache<'_, M> {
+    /// This worker is told of changes from now on. All facts go unless another living one has been all along.
+    pub fn guard(&mut self, me: Process, is_alive: impl Fn(Process) -> bool) {
+        let guards: Vec<(usize, Process)> = (0..GUARDS).map(|index| self.guard_at(index)).collect();
+        let other = |guard: &Process| guard.id != 0 && *guard != me && is_alive(*guard);
+        if !guards.iter().any(|(_, guard)| other(guard)) {
+            self.forget_all();
+        }
+        self.table.memory.put_u64(self.table.root + root::LOST, 0);
+        let mine = guards.iter().find(|(_, guard)| *guard == me);
+        let place = mine.or_else(|| guards.iter().find(|(_, guard)| !other(guard)));
+        if let Some((at, _)) = place {
+            self.write_guard(*at, me);
+        }
+    }
+
+    /// This worker is told of changes no more.
+    pub fn leave(&mut self, me: Process) {
+        for index in 0..GUARDS {
+            let (at, guard) = self.guard_at(index);
+            if guard == me {
+                self.write_guard(at, Process { id: 0, began: 0 });
+            }
+        }
+    }
+
+    fn guard_at(&self, index: usize) -> (usize, Process) {
+        let at = self.table.root + root::GUARDS + 16 * index;
+        let memory = &*self.table.memory;
+        (at, Process { id: memory.get_u32(at), began: memory.get_u64(at + 8) })
+    }
+
+    fn write_guard(&mut self, at: usize, guard: Process) {
+        self.change(|table| {
+            table.memory.put_u32(at, guard.id);
+            table.memory.put_u64(at + 8, guard.began);
+        });
+    }
+}
