@@ -9,10 +9,11 @@
 //! # What the store's Redis user must be allowed
 //! It only reads. With ACLs (Redis 6 and later), for the prefix `P`:
 //! ```text
-//! ACL SETUSER gate on >password resetkeys ~P:* resetchannels -@all +hgetall +hmget +lrange +ping +select +hello +client|tracking +client|setinfo
+//! ACL SETUSER gate on >password resetkeys ~P:* resetchannels -@all +hgetall +hmget +lrange +ping +select +hello +client|tracking
 //! ```
-//! `%R~P:*` instead of `~P:*` from Redis 7 on, so that nothing could be written even by mistake. Without `ping`,
-//! `select` (only needed for a database other than 0) or `client|setinfo` it works the same; without `hello` or
+//! `%R~P:*` instead of `~P:*` from Redis 7 on, so that nothing could be written even by mistake. Without `ping`
+//! or `select` (only needed for a database other than 0) it works the same, and from 7.2 on `client|setinfo` lets the
+//! connection show who it is; without `hello` or
 //! `client|tracking` nothing is told of changes ([`Event::Armed`] says so), and the log says it once.
 #![forbid(unsafe_code)]
 

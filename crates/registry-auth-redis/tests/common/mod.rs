@@ -165,7 +165,7 @@ pub struct Gate {
     pub wake_count: usize,
     pub space: Arc<Space>,
     ticket: u64,
-    answers: HashMap<u64, Outcome>,
+    answers: HashMap<u64, Completion>,
     /// All events that are no completion.
     pub events: Vec<Event>,
     pub log: Vec<LogLine>,
@@ -180,6 +180,14 @@ pub fn options(url: &str) -> Options {
         prefixes: vec!["P".into()],
         tracking: false,
         wake: Box::new(|| ()),
+    }
+}
+
+/// With changes told, for the prefix `P`.
+pub fn tracked(url: &str) -> Options {
+    Options {
+        tracking: true,
+        ..options(url)
     }
 }
 
@@ -233,24 +241,49 @@ impl Gate {
         let mut done: Vec<Event> = Vec::new();
         self.store.drain(&mut done);
         for event in done {
-            let Event::Completion(Completion { ticket, outcome, .. }) = event else {
+            let Event::Completion(done) = event else {
                 self.events.push(event);
                 continue;
             };
+            let ticket = done.ticket;
             assert!(
-                self.answers.insert(ticket, outcome).is_none(),
+                self.answers.insert(ticket, done).is_none(),
                 "ticket {ticket} answered twice"
             );
         }
         self.store.drain_log(&mut self.log);
     }
 
-    /// Waits for wake-ups only: an answer that nobody is woken for does not arrive here.
     pub fn wait(&mut self, ticket: u64) -> Outcome {
+        self.completion(ticket).outcome
+    }
+
+    /// The next event that is no completion and that is `wanted`; those before it are forgotten.
+    pub fn told(&mut self, wanted: impl Fn(&Event) -> bool) -> Event {
         let until = Instant::now() + PATIENCE;
         loop {
-            if let Some(outcome) = self.answers.remove(&ticket) {
-                return outcome;
+            if let Some(at) = self.events.iter().position(&wanted) {
+                return self.events.drain(..=at).next_back().unwrap();
+            }
+            let left = until.saturating_duration_since(Instant::now());
+            self.wakes.recv_timeout(left).expect("woken in time");
+            self.collect();
+        }
+    }
+
+    pub fn armed(&mut self) -> bool {
+        match self.told(|event| matches!(event, Event::Armed { .. })) {
+            Event::Armed { tracking } => tracking,
+            _ => unreachable!(),
+        }
+    }
+
+    /// Waits for wake-ups only: an answer that nobody is woken for does not arrive here.
+    pub fn completion(&mut self, ticket: u64) -> Completion {
+        let until = Instant::now() + PATIENCE;
+        loop {
+            if let Some(done) = self.answers.remove(&ticket) {
+                return done;
             }
             let left = until.saturating_duration_since(Instant::now());
             self.wakes.recv_timeout(left).expect("woken in time");
