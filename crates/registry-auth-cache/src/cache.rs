@@ -1,18 +1,18 @@
 //! The whole cache in a locked block: its root, its keys, and the rules that make all of it old at once.
 
-use siphasher::sip::SipHasher13;
-use siphasher::sip128::SipHasher24;
+use std::hash::Hasher;
+use std::sync::atomic::{compiler_fence, Ordering};
 
-use crate::layout::{root, List, MAGIC, VERSION};
-use crate::memory::{Memory, Numbers};
+use siphasher::sip::SipHasher13;
+use siphasher::sip128::{Hasher128, SipHasher24};
+
+use crate::layout::{entry, root, List, MAGIC, SLOT, STRANGERS_SHARE, VERSION};
+use crate::memory::{Memory, Numbers, Write};
 use crate::subjects::Tag;
 use crate::table::Table;
 
 /// Bytes of block for each bucket: about what a user takes, so that chains stay short.
 const BYTES_PER_BUCKET: usize = 256;
-
-/// What no `Authorization` header begins with, so that a salt's tag is never a credential's.
-const SALT: &[u8] = b"\0salt\0";
 
 /// A cache in a block that the caller has locked.
 pub struct Cache<'m, M: Memory> {
@@ -22,43 +22,50 @@ pub struct Cache<'m, M: Memory> {
 /// The secret keys of a block, made at random when it was set up: what hashes entries to buckets, and what stands for a
 /// credential that was verified. A worker keeps a copy, to hash before it locks.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub struct Keys {
-    bucket: [u8; 16],
-    tag: [u8; 16],
-}
+pub struct Keys([u8; 32]);
 
 impl Keys {
     /// Keys of 32 random bytes.
     pub fn new(random: [u8; 32]) -> Keys {
-        let (bucket, tag) = random.split_at(16);
-        let half = |bytes: &[u8]| bytes.first_chunk().copied().unwrap_or_default();
-        Keys { bucket: half(bucket), tag: half(tag) }
+        Keys(random)
     }
 
     /// The hash of an entry's key.
     #[inline]
     pub fn hash(&self, key: &[u8]) -> u64 {
-        SipHasher13::new_with_key(&self.bucket).hash(key)
+        let [secret, _] = self.halves();
+        SipHasher13::new_with_key(secret).hash(key)
     }
 
     /// What stands for a credential, and for nothing else without the key: SipHash-2-4 with 128 bits.
     #[inline]
     pub fn tag(&self, credential: &[u8]) -> Tag {
-        Tag(SipHasher24::new_with_key(&self.tag).hash(credential).as_u128())
+        let [_, secret] = self.halves();
+        Tag(SipHasher24::new_with_key(secret).hash(credential).as_u128())
     }
 
-    /// As [`Keys::tag`], for a credential that was verified with a salt of the configuration: under another salt the same one is
-    /// another credential. The two tags are independent, so that their sum is as good as a tag of both.
+    /// As [`Keys::tag`], for a credential (without NUL bytes, as headers are) that was verified with a salt of the configuration:
+    /// under another salt the same one is another credential.
     #[inline]
     pub fn salted_tag(&self, salt: &[u8], credential: &[u8]) -> Tag {
-        let tag = self.tag(credential);
         if salt.is_empty() {
-            return tag;
+            return self.tag(credential);
         }
-        let mut salted = Vec::with_capacity(SALT.len() + salt.len());
-        salted.extend_from_slice(SALT);
-        salted.extend_from_slice(salt);
-        Tag(tag.0 ^ self.tag(&salted).0)
+        let [_, secret] = self.halves();
+        let mut hasher = SipHasher24::new_with_key(secret);
+        hasher.write(credential);
+        hasher.write(salt);
+        // The salt's length says where the credential ends, and its NUL bytes that there is a salt at all.
+        hasher.write(&(salt.len() as u64).to_le_bytes());
+        Tag(hasher.finish128().as_u128())
+    }
+
+    #[inline]
+    fn halves(&self) -> [&[u8; 16]; 2] {
+        match (self.0.first_chunk(), self.0.last_chunk()) {
+            (Some(first), Some(last)) => [first, last],
+            _ => [&[0; 16]; 2],
+        }
     }
 }
 
@@ -68,12 +75,16 @@ impl<'m, M: Memory> Cache<'m, M> {
     #[inline]
     pub fn open(memory: &'m mut M, fresh: impl FnOnce() -> Option<Keys>) -> Option<Self> {
         let root = memory.root() as usize;
-        if root != 0
-            && memory.get_u64(root + root::MAGIC) == MAGIC
-            && memory.get_u32(root + root::VERSION) == VERSION
-            && memory.get_u32(root + root::DIRTY) == 0
-        {
-            return Some(Cache { table: Table { memory, root } });
+        let usable = |bytes: &[u8]| {
+            let header = bytes.slice(root, root::KEYS);
+            header.get_u64(root::MAGIC) == MAGIC
+                && header.get_u32(root::VERSION) == VERSION
+                && header.get_u32(root::DIRTY) == 0
+        };
+        if root != 0 && usable(memory.bytes()) {
+            return Some(Cache {
+                table: Table { memory, root },
+            });
         }
         Self::set_up(memory, fresh()?)
     }
@@ -81,30 +92,60 @@ impl<'m, M: Memory> Cache<'m, M> {
     #[cold]
     fn set_up(memory: &'m mut M, keys: Keys) -> Option<Self> {
         memory.reset();
-        let buckets = (memory.bytes().len() / BYTES_PER_BUCKET).next_power_of_two() / 2;
+        let length = memory.bytes().len();
+        let buckets = (length / BYTES_PER_BUCKET).next_power_of_two() / 2;
+        let slots = length / STRANGERS_SHARE / SLOT;
         let at = memory.allocate(root::SIZE)?;
         let root = at as usize;
         memory.put(root, &[0; root::SIZE]);
         let first = memory.allocate(4 * buckets)?;
-        let zeroes = memory.bytes_mut().get_mut(first as usize..)?.get_mut(..4 * buckets)?;
-        zeroes.fill(0);
+        memory
+            .bytes_mut()
+            .get_mut(first as usize..)?
+            .get_mut(..4 * buckets)?
+            .fill(0);
         memory.put_u32(root + root::BUCKETS, first);
-        memory.put_u32(root + root::BUCKET_MASK, u32::try_from(buckets).ok()?.checked_sub(1)?);
-        memory.put(root + root::BUCKET_KEY, &keys.bucket);
-        memory.put(root + root::TAG_KEY, &keys.tag);
+        memory.put_u32(
+            root + root::BUCKET_MASK,
+            u32::try_from(buckets).ok()?.checked_sub(1)?,
+        );
+        Self::set_up_slots(memory, root, slots)?;
+        memory.put(root + root::KEYS, &keys.0);
         // 1, so that an entry of all zeroes is of no epoch.
         memory.put_u64(root + root::EPOCH, 1);
         memory.put_u64(root + root::FLOOR, 1);
         memory.put_u64(root + root::PASSWORDS_EPOCH, 1);
         memory.put_u32(root + root::VERSION, VERSION);
         memory.put_u64(root + root::MAGIC, MAGIC);
+        compiler_fence(Ordering::SeqCst);
         memory.set_root(at);
-        Some(Cache { table: Table { memory, root } })
+        Some(Cache {
+            table: Table { memory, root },
+        })
+    }
+
+    /// Sets the strangers' slots aside.
+    fn set_up_slots(memory: &mut M, root: usize, slots: usize) -> Option<()> {
+        if slots < 2 {
+            return None;
+        }
+        let first = memory.allocate(slots * SLOT)? as usize;
+        for index in 0..slots {
+            let next = match index + 1 < slots {
+                true => first + (index + 1) * SLOT,
+                false => 0,
+            };
+            memory.put_u32(first + index * SLOT + entry::NEXT, next as u32);
+        }
+        memory.put_u32(root + root::SLOTS, first as u32);
+        memory.put_u32(root + root::SLOTS_IN_ALL, slots as u32);
+        Some(())
     }
 
     /// The block's keys.
     pub fn keys(&self) -> Keys {
-        keys(self.table.memory, self.table.root)
+        let bytes = self.table.memory.bytes().slice(self.table.root + root::KEYS, 32);
+        Keys(bytes.first_chunk().copied().unwrap_or_default())
     }
 
     /// Whether a copy of the keys is this block's.
@@ -120,36 +161,38 @@ impl<'m, M: Memory> Cache<'m, M> {
 
     /// How many entries there are: facts, and strangers.
     pub fn counts(&self) -> (u32, u32) {
-        (self.table.count(List::Facts), self.table.count(List::Strangers))
+        let facts = List::facts()
+            .map(|list| self.table.count(list))
+            .fold(0, u32::wrapping_add);
+        let strangers = self
+            .table
+            .count(List::UNKNOWN)
+            .wrapping_add(self.table.count(List::FAILURES));
+        (facts, strangers)
     }
 
     /// Changes may have been missed from now on: no fact is fresh any more, all may still be served stale.
     pub fn forget_freshness(&mut self, now: u64) {
-        self.raise(root::EPOCH);
-        if self.number(root::LOST) == 0 {
-            self.table.memory.put_u64(self.table.root + root::LOST, now.max(1));
-        }
+        self.change(|table| {
+            table.raise(root::EPOCH);
+            if table.number(root::LOST) == 0 {
+                table.set_number(root::LOST, now.max(1));
+            }
+        });
     }
 
     /// Changes were missed, or everything changed: no fact is of use any more.
     pub fn forget_all(&mut self) {
-        self.raise(root::EPOCH);
-        let epoch = self.epoch();
-        self.table.memory.put_u64(self.table.root + root::FLOOR, epoch);
+        self.change(Table::forget_all);
     }
 
     /// The one hash of all passwords changed: no fact that came out of it is of use any more.
     pub fn forget_passwords(&mut self) {
-        self.raise(root::PASSWORDS_EPOCH);
-    }
-
-    fn raise(&mut self, epoch: usize) {
-        let next = self.number(epoch).wrapping_add(1);
-        self.table.memory.put_u64(self.table.root + epoch, next);
+        self.table.raise(root::PASSWORDS_EPOCH);
     }
 
     pub(crate) fn number(&self, at: usize) -> u64 {
-        self.table.memory.get_u64(self.table.root + at)
+        self.table.number(at)
     }
 
     /// Runs a change under the dirty flag: should the process die in it, whoever opens the block next empties it.
@@ -158,20 +201,31 @@ impl<'m, M: Memory> Cache<'m, M> {
         self.table.memory.put_u32(dirty, 1);
         // The compiler must not move the change's writes across the flag's; other processors see both only after the lock's own
         // barrier, and a process that dies does not reorder what it has written.
-        std::sync::atomic::compiler_fence(std::sync::atomic::Ordering::SeqCst);
+        compiler_fence(Ordering::SeqCst);
         let result = change(&mut self.table);
-        std::sync::atomic::compiler_fence(std::sync::atomic::Ordering::SeqCst);
+        compiler_fence(Ordering::SeqCst);
         self.table.memory.put_u32(dirty, 0);
         result
     }
 }
 
-fn keys<M: Memory>(memory: &M, root: usize) -> Keys {
-    let key = |at: usize| memory.slice(root + at, 16).first_chunk().copied().unwrap_or_default();
-    Keys { bucket: key(root::BUCKET_KEY), tag: key(root::TAG_KEY) }
-}
+impl<M: Memory> Table<'_, M> {
+    /// A number of the root.
+    #[inline]
+    pub(crate) fn number(&self, at: usize) -> u64 {
+        self.memory.bytes().get_u64(self.root + at)
+    }
 
-/// The hash of an entry's key, by the block's own keys.
-pub(crate) fn bucket_hash<M: Memory>(memory: &M, root: usize, key: &[u8]) -> u64 {
-    keys(memory, root).hash(key)
+    pub(crate) fn set_number(&mut self, at: usize, number: u64) {
+        self.memory.put_u64(self.root + at, number);
+    }
+
+    pub(crate) fn forget_all(&mut self) {
+        self.raise(root::EPOCH);
+        self.set_number(root::FLOOR, self.number(root::EPOCH));
+    }
+
+    fn raise(&mut self, epoch: usize) {
+        self.set_number(epoch, self.number(epoch).wrapping_add(1));
+    }
 }

@@ -6,7 +6,8 @@
 
 use crate::cache::Cache;
 use crate::layout::{root, GUARDS};
-use crate::memory::{Memory, Numbers};
+use crate::memory::{Memory, Numbers, Write};
+use crate::table::Table;
 
 /// A process: its id, and when it began in whatever unit its system counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -21,16 +22,19 @@ impl<M: Memory> Cache<'_, M> {
     /// This worker is told of changes from now on. All facts go unless another living one has been all along.
     pub fn guard(&mut self, me: Process, is_alive: impl Fn(Process) -> bool) {
         let guards: Vec<(usize, Process)> = (0..GUARDS).map(|index| self.guard_at(index)).collect();
-        let other = |guard: &Process| guard.id != 0 && *guard != me && is_alive(*guard);
-        if !guards.iter().any(|(_, guard)| other(guard)) {
-            self.forget_all();
-        }
-        self.table.memory.put_u64(self.table.root + root::LOST, 0);
+        let is_other = |guard: &Process| guard.id != 0 && *guard != me && is_alive(*guard);
+        let was_guarded = guards.iter().any(|(_, guard)| is_other(guard));
         let mine = guards.iter().find(|(_, guard)| *guard == me);
-        let place = mine.or_else(|| guards.iter().find(|(_, guard)| !other(guard)));
-        if let Some((at, _)) = place {
-            self.write_guard(*at, me);
-        }
+        let place = mine.or_else(|| guards.iter().find(|(_, guard)| !is_other(guard)));
+        self.change(|table| {
+            if !was_guarded {
+                table.forget_all();
+            }
+            table.set_number(root::LOST, 0);
+            if let Some((at, _)) = place {
+                write_guard(table, *at, me);
+            }
+        });
     }
 
     /// This worker is told of changes no more.
@@ -38,21 +42,25 @@ impl<M: Memory> Cache<'_, M> {
         for index in 0..GUARDS {
             let (at, guard) = self.guard_at(index);
             if guard == me {
-                self.write_guard(at, Process { id: 0, began: 0 });
+                self.change(|table| write_guard(table, at, Process { id: 0, began: 0 }));
             }
         }
     }
 
     fn guard_at(&self, index: usize) -> (usize, Process) {
         let at = self.table.root + root::GUARDS + 16 * index;
-        let memory = &*self.table.memory;
-        (at, Process { id: memory.get_u32(at), began: memory.get_u64(at + 8) })
+        let bytes = self.table.memory.bytes();
+        (
+            at,
+            Process {
+                id: bytes.get_u32(at),
+                began: bytes.get_u64(at + 8),
+            },
+        )
     }
+}
 
-    fn write_guard(&mut self, at: usize, guard: Process) {
-        self.change(|table| {
-            table.memory.put_u32(at, guard.id);
-            table.memory.put_u64(at + 8, guard.began);
-        });
-    }
+fn write_guard<M: Memory>(table: &mut Table<'_, M>, at: usize, guard: Process) {
+    table.memory.put_u32(at, guard.id);
+    table.memory.put_u64(at + 8, guard.began);
 }

@@ -5,7 +5,7 @@
 /// Says that a block is one of ours.
 pub const MAGIC: u64 = u64::from_ne_bytes(*b"rga-zone");
 /// The layout's version.
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = 2;
 
 /// Workers that can stand guard at a time; more of them work, but count for nothing.
 pub const GUARDS: usize = 64;
@@ -18,26 +18,28 @@ pub mod root {
     pub const VERSION: usize = 8;
     /// `u32`: not 0 while a change is under way.
     pub const DIRTY: usize = 12;
-    /// 16 bytes: the key of the buckets' hash.
-    pub const BUCKET_KEY: usize = 16;
-    /// 16 bytes: the key of the credentials' tags.
-    pub const TAG_KEY: usize = 32;
+    /// 16 bytes: the key of the buckets' hash; 16 bytes: the key of the credentials' tags.
+    pub const KEYS: usize = 16;
     /// `u64`: facts of an earlier epoch are not fresh.
     pub const EPOCH: usize = 48;
     /// `u64`: facts of an epoch before this one are not even stale.
     pub const FLOOR: usize = 56;
-    /// `u64`: as `EPOCH`, for facts that came out of the one hash of all passwords.
+    /// `u64`: as `FLOOR`, for facts that came out of the one hash of all passwords.
     pub const PASSWORDS_EPOCH: usize = 64;
-    /// Two lists, most recently used first: see [`super::List`]. Each has `u32` first, `u32` last, `u32` count, `u32` unused.
-    pub const LISTS: usize = 72;
-    /// `u32`: how many buckets, less 1; their number is a power of 2.
-    pub const BUCKET_MASK: usize = 104;
-    /// `u32`: where the buckets are, each the `u32` offset of its first entry.
-    pub const BUCKETS: usize = 108;
     /// `u64`: since when changes may have been missed, in milliseconds; 0 while a guard stands.
-    pub const LOST: usize = 112;
+    pub const LOST: usize = 72;
+    /// `u32`: how many buckets, less 1; their number is a power of 2.
+    pub const BUCKET_MASK: usize = 80;
+    /// `u32`: where the buckets are, each the `u32` offset of its first entry.
+    pub const BUCKETS: usize = 84;
+    /// `u32`: the first free slot for a stranger; each holds the next one's offset in its first 4 bytes.
+    pub const SLOTS: usize = 88;
+    /// `u32`: how many slots there are, free or not.
+    pub const SLOTS_IN_ALL: usize = 92;
+    /// Lists, most recently used first: see [`super::List`]. Each has `u32` first, `u32` last, `u32` count, `u32` unused.
+    pub const LISTS: usize = 96;
     /// [`super::GUARDS`] times `u32` process id, `u32` unused, `u64` when it began: the workers whom Redis tells of changes.
-    pub const GUARDS: usize = 120;
+    pub const GUARDS: usize = LISTS + 16 * super::LISTS;
     /// The root's size.
     pub const SIZE: usize = GUARDS + 16 * super::GUARDS;
 }
@@ -50,42 +52,71 @@ pub mod entry {
     pub const NEWER: usize = 4;
     /// `u32`: the one of the same list that was used just before.
     pub const OLDER: usize = 8;
-    /// `u32`: the upper half of the key's hash.
-    pub const HASH: usize = 12;
-    /// `u32`: the list it is in.
-    pub const LIST: usize = 16;
     /// `u32`: when it was last moved to the list's front, in seconds.
-    pub const TOUCHED: usize = 20;
-    /// `u32`: bytes of key.
-    pub const KEY_LENGTH: usize = 24;
-    /// `u32`: bytes of value.
-    pub const VALUE_LENGTH: usize = 28;
+    pub const TOUCHED: usize = 12;
+    /// `u64`: the key's hash.
+    pub const HASH: usize = 16;
     /// `u64`: milliseconds at which it expires.
-    pub const EXPIRES: usize = 32;
+    pub const EXPIRES: usize = 24;
+    /// `u16`: bytes of key.
+    pub const KEY_LENGTH: usize = 32;
+    /// `u16`: the list it is in.
+    pub const LIST: usize = 34;
+    /// `u32`: bytes of value.
+    pub const VALUE_LENGTH: usize = 36;
     /// The header's size: the key follows, then the value.
     pub const SIZE: usize = 40;
 }
 
-/// The two lists. What strangers can make grow is kept apart, so that it never pushes out what was verified.
+/// An entry of a stranger has a slot of this size, set aside when the block was set up. So strangers never push out facts, nor
+/// facts them, however the block's allocator keeps sizes apart.
+pub const SLOT: usize = 312;
+/// One byte of the block in so many is for strangers.
+pub const STRANGERS_SHARE: usize = 8;
+
+/// How many lists there are.
+pub const LISTS: usize = 8;
+/// The largest size whose facts have a list of their own; all larger ones share one.
+const LARGEST: usize = 2048;
+
+/// A list of entries in the order of their last use. Facts have one for each size that an allocator like nginx's keeps apart (a
+/// power of 2), since only one of the same size is sure to make room when it is evicted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum List {
-    /// Records of users, groups and defaults.
-    Facts = 0,
-    /// Unknown users and failed logins: at most a share of all.
-    Strangers = 1,
-}
+pub struct List(usize);
 
 impl List {
+    /// Users who do not exist.
+    pub const UNKNOWN: List = List(6);
+    /// Failed logins.
+    pub const FAILURES: List = List(7);
+
+    /// The list for facts whose entry has this size: up to 128 bytes, 256 and so on.
+    pub fn of_facts(size: usize) -> List {
+        List(size.clamp(128, LARGEST + 1).next_power_of_two().trailing_zeros() as usize - 7)
+    }
+
+    /// The facts' lists.
+    pub fn facts() -> impl Iterator<Item = List> {
+        (0..Self::UNKNOWN.0).map(List)
+    }
+
     /// The list of a number read from an entry.
-    pub fn of(number: u32) -> List {
-        match number {
-            0 => List::Facts,
-            _ => List::Strangers,
-        }
+    pub fn of(number: u16) -> List {
+        List(usize::from(number) % LISTS)
+    }
+
+    /// Its number, for an entry.
+    pub fn number(self) -> u16 {
+        self.0 as u16
+    }
+
+    /// Whether it is one of strangers.
+    pub fn is_of_strangers(self) -> bool {
+        self.0 >= Self::UNKNOWN.0
     }
 
     /// Where its part of the root begins.
     pub fn at(self) -> usize {
-        root::LISTS + 16 * self as usize
+        root::LISTS + 16 * self.0
     }
 }

@@ -18,16 +18,45 @@ pub trait Memory {
     fn reset(&mut self);
 }
 
-/// Numbers in a block, in the machine's own byte order: the block never leaves the machine.
-pub(crate) trait Numbers: Memory {
+/// Numbers in bytes, in the machine's own byte order: the block never leaves the machine. What lies outside is 0.
+pub(crate) trait Numbers {
+    fn get_u16(&self, at: usize) -> u16;
+    fn get_u32(&self, at: usize) -> u32;
+    fn get_u64(&self, at: usize) -> u64;
+    fn slice(&self, at: usize, length: usize) -> &[u8];
+}
+
+impl Numbers for [u8] {
+    #[inline]
+    fn get_u16(&self, at: usize) -> u16 {
+        let bytes = self.get(at..).and_then(|rest| rest.first_chunk());
+        bytes.map_or(0, |bytes| u16::from_ne_bytes(*bytes))
+    }
+
+    #[inline]
     fn get_u32(&self, at: usize) -> u32 {
-        let bytes = self.bytes().get(at..).and_then(|rest| rest.first_chunk());
+        let bytes = self.get(at..).and_then(|rest| rest.first_chunk());
         bytes.map_or(0, |bytes| u32::from_ne_bytes(*bytes))
     }
 
+    #[inline]
     fn get_u64(&self, at: usize) -> u64 {
-        let bytes = self.bytes().get(at..).and_then(|rest| rest.first_chunk());
+        let bytes = self.get(at..).and_then(|rest| rest.first_chunk());
         bytes.map_or(0, |bytes| u64::from_ne_bytes(*bytes))
+    }
+
+    #[inline]
+    fn slice(&self, at: usize, length: usize) -> &[u8] {
+        self.get(at..)
+            .and_then(|rest| rest.get(..length))
+            .unwrap_or_default()
+    }
+}
+
+/// Writing them: what lies outside is not written.
+pub(crate) trait Write: Memory {
+    fn put_u16(&mut self, at: usize, value: u16) {
+        self.put(at, &value.to_ne_bytes());
     }
 
     fn put_u32(&mut self, at: usize, value: u32) {
@@ -38,16 +67,15 @@ pub(crate) trait Numbers: Memory {
         self.put(at, &value.to_ne_bytes());
     }
 
-    fn slice(&self, at: usize, length: usize) -> &[u8] {
-        self.bytes().get(at..).and_then(|rest| rest.get(..length)).unwrap_or_default()
-    }
-
     fn put(&mut self, at: usize, bytes: &[u8]) {
-        let to = self.bytes_mut().get_mut(at..).and_then(|rest| rest.get_mut(..bytes.len()));
+        let to = self
+            .bytes_mut()
+            .get_mut(at..)
+            .and_then(|rest| rest.get_mut(..bytes.len()));
         if let Some(to) = to {
             to.copy_from_slice(bytes);
         }
     }
 }
 
-impl<M: Memory> Numbers for M {}
+impl<M: Memory> Write for M {}

@@ -6,9 +6,9 @@
 use subtle::{Choice, ConstantTimeEq};
 
 use crate::cache::Cache;
-use crate::layout::{root, List};
-use crate::memory::{Memory, Numbers};
-use crate::table::{At, Table};
+use crate::layout::{entry, root, List};
+use crate::memory::{Memory, Numbers, Write};
+use crate::table::{At, New, Table};
 
 /// Credentials that one user may have verified at a time.
 const RIGHT: usize = 4;
@@ -20,26 +20,38 @@ const WRONG: usize = 2;
 const EPOCH: usize = 0;
 const PASSWORDS_EPOCH: usize = 8;
 const PLAIN: usize = 16;
-/// 16 bytes: what stands for the stored password.
-const BINDING: usize = 16;
-/// `u32`: where the next right tag goes; `u32`: the next wrong one.
-const NEXT_RIGHT: usize = 32;
-const NEXT_WRONG: usize = 36;
-const RIGHT_TAGS: usize = 40;
-const WRONG_TAGS: usize = RIGHT_TAGS + 16 * RIGHT;
-const USER: usize = WRONG_TAGS + 16 * WRONG;
+/// 8 bytes, half a tag: what stands for the stored password. Nobody but chance can make two of them the same.
+const BINDING: usize = PLAIN;
+/// Whole tags, the latest first: they are what nobody may guess.
+const RIGHT_TAGS: usize = BINDING + HALF;
+/// Half tags, the latest first.
+const WRONG_TAGS: usize = RIGHT_TAGS + WHOLE * RIGHT;
+const USER: usize = WRONG_TAGS + HALF * WRONG;
 const CREDENTIALS: usize = USER - PLAIN;
+/// Bytes of a tag, and of half of one.
+const WHOLE: usize = 16;
+const HALF: usize = 8;
 
 /// The passwords' epoch of a fact that has nothing to do with it.
 const NOT_PASSWORDS: u64 = u64::MAX;
 
-/// Stands for a credential; see [`crate::Keys::tag`].
+/// Stands for a credential; see [`crate::Keys::tag`]. Packed, since it is kept in memory that nginx aligns to 8.
 #[derive(Clone, Copy)]
+#[repr(packed(8))]
 pub struct Tag(pub(crate) u128);
 
 impl Tag {
+    /// Whether this is the tag, or the half of one, in `bytes`.
+    #[inline]
     fn is(self, bytes: &[u8]) -> Choice {
-        self.0.to_ne_bytes().ct_eq(bytes)
+        match bytes.len() {
+            HALF => self.half().to_ne_bytes().as_slice().ct_eq(bytes),
+            _ => self.0.to_ne_bytes().as_slice().ct_eq(bytes),
+        }
+    }
+
+    pub(crate) fn half(self) -> u64 {
+        self.0 as u64
     }
 }
 
@@ -105,19 +117,22 @@ impl<M: Memory> Cache<'_, M> {
     /// What is known of a user and a credential.
     #[inline]
     pub fn user(&mut self, user: Fact<'_>, tag: Tag, moment: Moment) -> Found {
-        let Some(at) = self.usable(user, moment) else { return Found::Nothing };
-        let (value, length) = self.table.value_at(at);
-        if length < USER {
+        let Some(at) = self.usable(user, moment) else {
+            return Found::Nothing;
+        };
+        if at.length < USER {
             return Found::Wrong;
         }
-        let tags = self.table.memory.slice(value + RIGHT_TAGS, 16 * (RIGHT + WRONG));
-        let (right, wrong) = tags.split_at_checked(16 * RIGHT).unwrap_or_default();
-        let any = |tags: &[u8]| tags.chunks_exact(16).fold(Choice::from(0), |any, known| any | tag.is(known));
-        let (right, wrong) = (bool::from(any(right)), bool::from(any(wrong)));
-        match (right, wrong) {
+        let bytes = self.table.memory.bytes();
+        let right = bytes.slice(at.value + RIGHT_TAGS, WHOLE * RIGHT);
+        let wrong = bytes.slice(at.value + WRONG_TAGS, HALF * WRONG);
+        match (is_any(tag, right, WHOLE), is_any(tag, wrong, HALF)) {
             (true, _) => {
                 self.used(at, moment);
-                Found::Verified(Known { at: value + USER, length: length - USER })
+                Found::Verified(Known {
+                    at: at.value + USER,
+                    length: at.length - USER,
+                })
             }
             (false, true) => Found::Wrong,
             (false, false) => Found::Unverified,
@@ -128,14 +143,18 @@ impl<M: Memory> Cache<'_, M> {
     #[inline]
     pub fn fact(&mut self, fact: Fact<'_>, moment: Moment) -> Option<Known> {
         let at = self.usable(fact, moment)?;
+        let length = at.length.checked_sub(PLAIN)?;
         self.used(at, moment);
-        let (value, length) = self.table.value_at(at);
-        Some(Known { at: value + PLAIN, length: length.checked_sub(PLAIN)? })
+        Some(Known {
+            at: at.value + PLAIN,
+            length,
+        })
     }
 
     /// The bytes of a record that was found under this lock.
+    #[inline]
     pub fn record(&self, known: Known) -> &[u8] {
-        self.table.memory.slice(known.at, known.length)
+        self.table.memory.bytes().slice(known.at, known.length)
     }
 
     /// Puts a user's record and what a credential came to. Earlier credentials stay while the stored password does.
@@ -150,14 +169,17 @@ impl<M: Memory> Cache<'_, M> {
             if let Some(at) = found.filter(|at| is_same(table, *at, put)) {
                 // Many requests may have waited for one answer: each puts it, and only the first one has news.
                 table.refresh(at, put.expires);
-                let (value, _) = table.value_at(at);
-                return write(table.memory, value, epoch, passwords_epoch, put);
+                table.touch(at, now);
+                return write(table.memory, at.value, epoch, passwords_epoch, put);
             }
             let earlier = found.and_then(|at| credentials(table, at, put.binding));
-            let Some(value) = replace(table, List::Facts, user, USER + put.record.len(), put.expires, now) else { return };
+            let length = USER + put.record.len();
+            let Some(value) = replace(table, Kind::Fact, user, length, put.expires, now) else {
+                return;
+            };
             let memory = &mut *table.memory;
             memory.put(value + PLAIN, &earlier.unwrap_or([0; CREDENTIALS]));
-            memory.put(value + BINDING, &put.binding.0.to_ne_bytes());
+            memory.put_u64(value + BINDING, put.binding.half());
             memory.put(value + USER, put.record);
             write(memory, value, epoch, passwords_epoch, put);
         });
@@ -165,19 +187,29 @@ impl<M: Memory> Cache<'_, M> {
 
     /// Puts the record of a group or of the defaults.
     pub fn put_fact(&mut self, fact: Fact<'_>, record: &[u8], expires: u64, now: u64) {
-        self.put_plain(List::Facts, fact, record, NOT_PASSWORDS, expires, now);
+        self.put_plain(Kind::Fact, fact, record, NOT_PASSWORDS, expires, now);
     }
 
     /// Puts that there is no such user.
     pub fn put_unknown(&mut self, user: Fact<'_>, expires: u64, now: u64) {
         let passwords_epoch = self.number(root::PASSWORDS_EPOCH);
-        self.put_plain(List::Strangers, user, &[], passwords_epoch, expires, now);
+        self.put_plain(Kind::Unknown, user, &[], passwords_epoch, expires, now);
     }
 
-    fn put_plain(&mut self, list: List, fact: Fact<'_>, record: &[u8], passwords_epoch: u64, expires: u64, now: u64) {
+    fn put_plain(
+        &mut self,
+        kind: Kind,
+        fact: Fact<'_>,
+        record: &[u8],
+        passwords_epoch: u64,
+        expires: u64,
+        now: u64,
+    ) {
         let epoch = self.epoch();
         self.change(|table| {
-            let Some(value) = replace(table, list, fact, PLAIN + record.len(), expires, now) else { return };
+            let Some(value) = replace(table, kind, fact, PLAIN + record.len(), expires, now) else {
+                return;
+            };
             table.memory.put_u64(value + EPOCH, epoch);
             table.memory.put_u64(value + PASSWORDS_EPOCH, passwords_epoch);
             table.memory.put(value + PLAIN, record);
@@ -199,8 +231,9 @@ impl<M: Memory> Cache<'_, M> {
     #[inline]
     fn usable(&self, fact: Fact<'_>, moment: Moment) -> Option<At> {
         let at = self.table.find(fact.hash, fact.key)?;
-        let (value, _) = self.table.value_at(at);
-        let (expires, epoch) = (self.table.expires(at), self.table.memory.get_u64(value + EPOCH));
+        let dates = self.table.memory.bytes().slice(at.value, PLAIN);
+        let (epoch, passwords_epoch) = (dates.get_u64(EPOCH), dates.get_u64(PASSWORDS_EPOCH));
+        let expires = self.table.expires(at);
         let timely = match moment {
             Moment::Fresh(now) => now < expires && epoch == self.epoch(),
             Moment::Stale { now, bearable } => {
@@ -211,8 +244,8 @@ impl<M: Memory> Cache<'_, M> {
                 now < expires.min(lost).saturating_add(bearable) && epoch >= self.number(root::FLOOR)
             }
         };
-        let passwords_epoch = self.table.memory.get_u64(value + PASSWORDS_EPOCH);
-        let current = passwords_epoch == NOT_PASSWORDS || passwords_epoch == self.number(root::PASSWORDS_EPOCH);
+        let current =
+            passwords_epoch == NOT_PASSWORDS || passwords_epoch == self.number(root::PASSWORDS_EPOCH);
         (timely && current).then_some(at)
     }
 
@@ -224,46 +257,69 @@ impl<M: Memory> Cache<'_, M> {
     }
 }
 
+/// Whether a tag is one of those in `tags`, in a time that says nothing of which.
+#[inline]
+fn is_any(tag: Tag, tags: &[u8], size: usize) -> bool {
+    let any = tags
+        .chunks_exact(size)
+        .fold(Choice::from(0), |any, known| any | tag.is(known));
+    any.into()
+}
+
 /// Writes what is new of a user although the record is the same: when it was read, and the credential.
 fn write<M: Memory>(memory: &mut M, value: usize, epoch: u64, passwords_epoch: u64, put: &Put<'_>) {
     memory.put_u64(value + EPOCH, epoch);
     memory.put_u64(value + PASSWORDS_EPOCH, passwords_epoch);
-    match put.verified {
-        true => remember(memory, value, NEXT_RIGHT, RIGHT_TAGS, RIGHT, put.tag),
-        false => remember(memory, value, NEXT_WRONG, WRONG_TAGS, WRONG, put.tag),
+    let (whole, half) = (put.tag.0.to_ne_bytes(), put.tag.half().to_ne_bytes());
+    let (right, wrong) = match put.verified {
+        true => (whole.as_slice(), [].as_slice()),
+        false => ([].as_slice(), half.as_slice()),
+    };
+    remember::<M, { WHOLE * RIGHT }>(memory, value + RIGHT_TAGS, put.tag, WHOLE, right);
+    remember::<M, { HALF * WRONG }>(memory, value + WRONG_TAGS, put.tag, HALF, wrong);
+}
+
+/// Takes a tag out of a list of them, and puts `first` (the tag, or nothing) in front; the last one goes where there is no room.
+fn remember<M: Memory, const LENGTH: usize>(memory: &mut M, at: usize, tag: Tag, size: usize, first: &[u8]) {
+    let mut tags = [0; LENGTH];
+    let held = memory.bytes().slice(at, LENGTH);
+    let others = held.chunks_exact(size).filter(|known| !bool::from(tag.is(known)));
+    let first = first.chunks_exact(size);
+    for (to, from) in tags.chunks_exact_mut(size).zip(first.chain(others)) {
+        to.copy_from_slice(from);
     }
+    memory.put(at, &tags);
 }
 
 /// Whether an entry holds this very record, and the stored password is the same.
 fn is_same<M: Memory>(table: &Table<'_, M>, at: At, put: &Put<'_>) -> bool {
     let value = table.value(at);
-    let binding = value.get(BINDING..BINDING + 16).unwrap_or_default();
-    value.get(USER..) == Some(put.record) && bool::from(put.binding.is(binding))
+    value.get(USER..) == Some(put.record) && bool::from(put.binding.is(value.slice(BINDING, HALF)))
 }
 
 /// The credentials of an entry whose stored password was the same.
 fn credentials<M: Memory>(table: &Table<'_, M>, at: At, binding: Tag) -> Option<[u8; CREDENTIALS]> {
     let value = table.value(at);
     let block = value.get(PLAIN..USER)?.first_chunk::<CREDENTIALS>()?;
-    let same = binding.is(value.get(BINDING..BINDING + 16)?);
+    let same = binding.is(value.slice(BINDING, HALF));
     bool::from(same).then_some(*block)
 }
 
-/// Writes a tag over the oldest of its kind.
-fn remember<M: Memory>(memory: &mut M, value: usize, next: usize, tags: usize, most: usize, tag: Tag) {
-    let held = memory.slice(value + tags, 16 * most);
-    if held.chunks_exact(16).any(|known| bool::from(tag.is(known))) {
-        return;
-    }
-    let turn = memory.get_u32(value + next) as usize % most;
-    memory.put(value + tags + 16 * turn, &tag.0.to_ne_bytes());
-    memory.put_u32(value + next, (turn as u32 + 1) % most as u32);
+/// What an entry is about.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// A record.
+    Fact,
+    /// A user who does not exist.
+    Unknown,
+    /// Failed logins.
+    Failures,
 }
 
 /// A new entry in place of the earlier one; where its value lies.
 pub(crate) fn replace<M: Memory>(
     table: &mut Table<'_, M>,
-    list: List,
+    kind: Kind,
     fact: Fact<'_>,
     length: usize,
     expires: u64,
@@ -272,6 +328,17 @@ pub(crate) fn replace<M: Memory>(
     if let Some(earlier) = table.find(fact.hash, fact.key) {
         table.remove(earlier);
     }
-    let at = table.insert(list, fact.hash, fact.key, length, expires, now)?;
-    Some(table.value_at(at).0)
+    let list = match kind {
+        Kind::Fact => List::of_facts(entry::SIZE + fact.key.len() + length),
+        Kind::Unknown => List::UNKNOWN,
+        Kind::Failures => List::FAILURES,
+    };
+    let new = New {
+        list,
+        hash: fact.hash,
+        key: fact.key,
+        length,
+        expires,
+    };
+    table.insert(&new, now).map(|at| at.value)
 }

@@ -1,19 +1,15 @@
-//! Entries in buckets and on LRU lists: found by key, evicted from a list's tail when the block is full.
+//! Entries in buckets and on LRU lists: found by key, evicted from a list's tail when there is no room.
 //!
 //! Used by `subjects` and `failures`, under the dirty flag of `cache`. Every loop is bounded, so that a damaged chain ends.
 
-use crate::layout::{entry, root, List};
-use crate::memory::{Memory, Numbers};
+use crate::layout::{entry, root, List, SLOT};
+use crate::memory::{Memory, Numbers, Write};
 
-/// One of this many entries, at most, may be a stranger's.
-const STRANGERS_SHARE: u32 = 8;
-/// Strangers who always may stay: a small block must still count failed logins.
-const STRANGERS_LEAST: u32 = 64;
 /// No chain is longer: the buckets are as many as entries fit, and hashed with a secret key.
 const CHAIN: usize = 4096;
-/// Entries that make room for one, at most: where the block's allocator keeps sizes apart, those of another size may not help
-/// at once, and the lock must not be held for long. What found no room is simply not kept.
-const EVICTIONS: usize = 64;
+/// Facts that make room for one, at most: the lock must not be held for long, and one that finds no room (a large one in a block
+/// full of small ones) must not cost many others. What found no room is simply not kept.
+const EVICTIONS: usize = 32;
 /// An entry is moved to its list's front at most once in this many seconds: a move is a dozen writes to shared memory.
 const TOUCH: u32 = 1;
 
@@ -23,162 +19,207 @@ pub struct Table<'m, M> {
     pub root: usize,
 }
 
-/// Where an entry lies.
+/// Where an entry lies, and what its header says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct At(pub usize);
+pub struct At {
+    pub entry: usize,
+    /// Where its value lies, and the value's length.
+    pub value: usize,
+    pub length: usize,
+}
+
+/// What is to be inserted.
+pub struct New<'k> {
+    pub list: List,
+    pub hash: u64,
+    pub key: &'k [u8],
+    /// Bytes of value.
+    pub length: usize,
+    /// Milliseconds.
+    pub expires: u64,
+}
 
 impl<M: Memory> Table<'_, M> {
     /// The entry of `key`, whose hash is `hash`.
+    #[inline]
     pub fn find(&self, hash: u64, key: &[u8]) -> Option<At> {
-        let mut at = self.memory.get_u32(self.bucket(hash)) as usize;
+        let bytes = self.memory.bytes();
+        let mut at = bytes.get_u32(self.bucket(hash)) as usize;
         for _ in 0..CHAIN {
             if at == 0 {
                 return None;
             }
-            if self.memory.get_u32(at + entry::HASH) == high(hash) && self.key(At(at)) == key {
-                return Some(At(at));
+            let header: &[u8; entry::SIZE] = bytes.get(at..)?.first_chunk()?;
+            let length = usize::from(header.get_u16(entry::KEY_LENGTH));
+            if header.get_u64(entry::HASH) == hash && bytes.slice(at + entry::SIZE, length) == key {
+                let value = at + entry::SIZE + length;
+                return Some(At {
+                    entry: at,
+                    value,
+                    length: header.get_u32(entry::VALUE_LENGTH) as usize,
+                });
             }
-            at = self.memory.get_u32(at + entry::NEXT) as usize;
+            at = header.get_u32(entry::NEXT) as usize;
         }
         None
-    }
-
-    /// The entry's key.
-    pub fn key(&self, at: At) -> &[u8] {
-        let length = self.memory.get_u32(at.0 + entry::KEY_LENGTH) as usize;
-        self.memory.slice(at.0 + entry::SIZE, length)
-    }
-
-    /// Where the entry's value lies, and its length.
-    pub fn value_at(&self, at: At) -> (usize, usize) {
-        let key = self.memory.get_u32(at.0 + entry::KEY_LENGTH) as usize;
-        (at.0 + entry::SIZE + key, self.memory.get_u32(at.0 + entry::VALUE_LENGTH) as usize)
     }
 
     /// The entry's value.
     pub fn value(&self, at: At) -> &[u8] {
-        let (at, length) = self.value_at(at);
-        self.memory.slice(at, length)
+        self.memory.bytes().slice(at.value, at.length)
     }
 
     /// When the entry expires, in milliseconds.
     pub fn expires(&self, at: At) -> u64 {
-        self.memory.get_u64(at.0 + entry::EXPIRES)
+        self.memory.bytes().get_u64(at.entry + entry::EXPIRES)
     }
 
-    /// Adds an entry for a key that has none, in front of its list; the value, of `length` bytes, is the caller's to write. What
-    /// was used longest ago makes room. `None` when even that is not enough.
-    pub fn insert(&mut self, list: List, hash: u64, key: &[u8], length: usize, expires: u64, now: u64) -> Option<At> {
-        if list == List::Strangers {
-            self.limit_strangers();
-        }
-        let size = entry::SIZE.checked_add(key.len())?.checked_add(length)?;
-        let at = self.room(size)?;
-        let bucket = self.bucket(hash);
+    /// Adds an entry for a key that has none, in front of its list; the value is the caller's to write. What was used longest ago
+    /// makes room. `None` when even that is not enough.
+    pub fn insert(&mut self, new: &New<'_>, now: u64) -> Option<At> {
+        let key_length = u16::try_from(new.key.len()).ok()?;
+        let value_length = u32::try_from(new.length).ok()?;
+        let size = entry::SIZE.checked_add(new.key.len())?.checked_add(new.length)?;
+        let at = match new.list.is_of_strangers() {
+            true => self.slot(new.list, size)?,
+            false => self.room(size, now)?,
+        };
+        let bucket = self.bucket(new.hash);
         let memory = &mut *self.memory;
-        let next = memory.get_u32(bucket);
+        let next = memory.bytes().get_u32(bucket);
         memory.put_u32(at + entry::NEXT, next);
-        memory.put_u32(at + entry::HASH, high(hash));
-        memory.put_u32(at + entry::LIST, list as u32);
-        memory.put_u32(at + entry::TOUCHED, seconds(now));
-        memory.put_u32(at + entry::KEY_LENGTH, u32::try_from(key.len()).ok()?);
-        memory.put_u32(at + entry::VALUE_LENGTH, u32::try_from(length).ok()?);
-        memory.put_u64(at + entry::EXPIRES, expires);
-        memory.put(at + entry::SIZE, key);
+        memory.put_u64(at + entry::HASH, new.hash);
+        memory.put_u64(at + entry::EXPIRES, new.expires);
+        memory.put_u16(at + entry::KEY_LENGTH, key_length);
+        memory.put_u32(at + entry::VALUE_LENGTH, value_length);
+        memory.put(at + entry::SIZE, new.key);
         memory.put_u32(bucket, at as u32);
-        self.link_first(list, at);
-        let count = list.at() + 8;
-        self.add(count, 1);
-        Some(At(at))
+        self.link_first(new.list, at, now);
+        Some(At {
+            entry: at,
+            value: at + entry::SIZE + new.key.len(),
+            length: new.length,
+        })
     }
 
-    /// The entry is as good as new.
+    /// The entry expires at another time.
     pub fn refresh(&mut self, at: At, expires: u64) {
-        self.memory.put_u64(at.0 + entry::EXPIRES, expires);
+        self.memory.put_u64(at.entry + entry::EXPIRES, expires);
     }
 
     /// Notes that the entry was used.
     pub fn touch(&mut self, at: At, now: u64) {
-        if self.is_touched(at, now) {
-            return;
+        if !self.is_touched(at, now) {
+            let list = self.unlink(at.entry);
+            self.link_first(list, at.entry, now);
         }
-        let list = List::of(self.memory.get_u32(at.0 + entry::LIST));
-        self.memory.put_u32(at.0 + entry::TOUCHED, seconds(now));
-        self.unlink(list, at.0);
-        self.link_first(list, at.0);
     }
 
     /// Whether `touch` would change nothing.
+    #[inline]
     pub fn is_touched(&self, at: At, now: u64) -> bool {
-        seconds(now).wrapping_sub(self.memory.get_u32(at.0 + entry::TOUCHED)) < TOUCH
+        self.age(at.entry, now) < TOUCH
     }
 
     /// Takes the entry out and frees it.
     pub fn remove(&mut self, at: At) {
-        let hash_high = self.memory.get_u32(at.0 + entry::HASH);
-        // The bucket follows from the low half, which is not kept: from the key, then.
-        let hash = crate::cache::bucket_hash(self.memory, self.root, self.key(at));
-        debug_assert_eq!(high(hash), hash_high);
-        let mut link = self.bucket(hash);
-        for _ in 0..CHAIN {
-            let here = self.memory.get_u32(link) as usize;
-            if here == 0 || here == at.0 {
-                break;
-            }
-            link = here + entry::NEXT;
-        }
-        if self.memory.get_u32(link) as usize == at.0 {
-            let next = self.memory.get_u32(at.0 + entry::NEXT);
-            self.memory.put_u32(link, next);
-        }
-        let list = List::of(self.memory.get_u32(at.0 + entry::LIST));
-        self.unlink(list, at.0);
-        self.add(list.at() + 8, u32::MAX);
-        self.memory.free(at.0 as u32);
+        self.remove_at(at.entry);
     }
 
     /// How many entries a list has.
     pub fn count(&self, list: List) -> u32 {
-        self.memory.get_u32(self.root + list.at() + 8)
+        self.memory.bytes().get_u32(self.root + list.at() + 8)
+    }
+
+    fn remove_at(&mut self, at: usize) {
+        let bytes = self.memory.bytes();
+        let next = bytes.get_u32(at + entry::NEXT);
+        let mut link = self.bucket(bytes.get_u64(at + entry::HASH));
+        let mut found = false;
+        for _ in 0..CHAIN {
+            let here = bytes.get_u32(link) as usize;
+            found = here == at;
+            if found || here == 0 {
+                break;
+            }
+            link = here + entry::NEXT;
+        }
+        if found {
+            self.memory.put_u32(link, next);
+        }
+        match self.unlink(at).is_of_strangers() {
+            true => {
+                let free = self.memory.bytes().get_u32(self.root + root::SLOTS);
+                self.memory.put_u32(at + entry::NEXT, free);
+                self.memory.put_u32(self.root + root::SLOTS, at as u32);
+            }
+            false => self.memory.free(at as u32),
+        }
     }
 
     fn bucket(&self, hash: u64) -> usize {
-        let mask = self.memory.get_u32(self.root + root::BUCKET_MASK);
-        self.memory.get_u32(self.root + root::BUCKETS) as usize + 4 * (hash as u32 & mask) as usize
+        let bytes = self.memory.bytes();
+        let mask = bytes.get_u32(self.root + root::BUCKET_MASK);
+        bytes.get_u32(self.root + root::BUCKETS) as usize + 4 * (hash as u32 & mask) as usize
     }
 
-    /// Room for an entry, evicting as need be: strangers first.
-    fn room(&mut self, size: usize) -> Option<usize> {
-        for _ in 0..EVICTIONS {
+    /// Room for a fact. Eviction takes turns: what was used longest ago of all, so that sizes that are used no more give way; then
+    /// what was used longest ago of the same size, which is sure to make room.
+    fn room(&mut self, size: usize, now: u64) -> Option<usize> {
+        let same = List::of_facts(size);
+        for turn in 0..EVICTIONS {
             if let Some(at) = self.memory.allocate(size) {
                 return Some(at as usize);
             }
-            let last = |list: List| self.memory.get_u32(self.root + list.at() + 4) as usize;
-            let oldest = match (last(List::Strangers), last(List::Facts)) {
-                (0, 0) => return None,
-                (0, fact) => fact,
-                (stranger, _) => stranger,
+            let oldest = List::facts()
+                .map(|list| self.last(list))
+                .filter(|last| *last != 0);
+            let oldest = oldest.max_by_key(|last| self.age(*last, now))?;
+            let evicted = match self.last(same) {
+                same if turn % 2 == 1 && same != 0 => same,
+                _ => oldest,
             };
-            self.remove(At(oldest));
+            self.remove_at(evicted);
         }
-        None
+        self.memory.allocate(size).map(|at| at as usize)
     }
 
-    fn limit_strangers(&mut self) {
-        let most = (self.count(List::Facts) / STRANGERS_SHARE).max(STRANGERS_LEAST);
-        // One at a time: the list grows by one at a time.
-        if self.count(List::Strangers) >= most {
-            let last = self.memory.get_u32(self.root + List::Strangers.at() + 4) as usize;
-            if last != 0 {
-                self.remove(At(last));
+    /// A slot for a stranger, evicting one of the same list if need be. Half of the slots are for each of the two lists.
+    fn slot(&mut self, list: List, size: usize) -> Option<usize> {
+        if size > SLOT {
+            return None;
+        }
+        if self.count(list) >= self.memory.bytes().get_u32(self.root + root::SLOTS_IN_ALL) / 2 {
+            match self.last(list) {
+                0 => return None,
+                last => self.remove_at(last),
             }
         }
+        let bytes = self.memory.bytes();
+        let at = bytes.get_u32(self.root + root::SLOTS) as usize;
+        let next = bytes.get_u32(at + entry::NEXT);
+        if at == 0 {
+            return None;
+        }
+        self.memory.put_u32(self.root + root::SLOTS, next);
+        Some(at)
     }
 
-    fn link_first(&mut self, list: List, at: usize) {
+    fn last(&self, list: List) -> usize {
+        self.memory.bytes().get_u32(self.root + list.at() + 4) as usize
+    }
+
+    /// Seconds since the entry was moved to its list's front.
+    fn age(&self, at: usize, now: u64) -> u32 {
+        seconds(now).wrapping_sub(self.memory.bytes().get_u32(at + entry::TOUCHED))
+    }
+
+    fn link_first(&mut self, list: List, at: usize, now: u64) {
         let ends = self.root + list.at();
         let memory = &mut *self.memory;
-        let first = memory.get_u32(ends);
+        let (first, count) = (memory.bytes().get_u32(ends), memory.bytes().get_u32(ends + 8));
+        memory.put_u32(at + entry::TOUCHED, seconds(now));
+        memory.put_u16(at + entry::LIST, list.number());
         memory.put_u32(at + entry::NEWER, 0);
         memory.put_u32(at + entry::OLDER, first);
         match first {
@@ -186,12 +227,16 @@ impl<M: Memory> Table<'_, M> {
             first => memory.put_u32(first as usize + entry::NEWER, at as u32),
         }
         memory.put_u32(ends, at as u32);
+        memory.put_u32(ends + 8, count.wrapping_add(1));
     }
 
-    fn unlink(&mut self, list: List, at: usize) {
-        let ends = self.root + list.at();
+    fn unlink(&mut self, at: usize) -> List {
         let memory = &mut *self.memory;
-        let (newer, older) = (memory.get_u32(at + entry::NEWER), memory.get_u32(at + entry::OLDER));
+        let bytes = memory.bytes();
+        let list = List::of(bytes.get_u16(at + entry::LIST));
+        let ends = self.root + list.at();
+        let (newer, older) = (bytes.get_u32(at + entry::NEWER), bytes.get_u32(at + entry::OLDER));
+        let count = bytes.get_u32(ends + 8);
         match newer {
             0 => memory.put_u32(ends, older),
             newer => memory.put_u32(newer as usize + entry::OLDER, older),
@@ -200,16 +245,9 @@ impl<M: Memory> Table<'_, M> {
             0 => memory.put_u32(ends + 4, newer),
             older => memory.put_u32(older as usize + entry::NEWER, newer),
         }
+        memory.put_u32(ends + 8, count.wrapping_sub(1));
+        list
     }
-
-    fn add(&mut self, at: usize, amount: u32) {
-        let sum = self.memory.get_u32(self.root + at).wrapping_add(amount);
-        self.memory.put_u32(self.root + at, sum);
-    }
-}
-
-fn high(hash: u64) -> u32 {
-    (hash >> 32) as u32
 }
 
 fn seconds(milliseconds: u64) -> u32 {
