@@ -4,7 +4,7 @@
 //! between the two, never a pointer of nginx. The command-line tool uses [`admin`] on the same schema and records.
 //!
 //! Reading order: [`job`] (what crosses) → `runtime` (the thread) → `connection` → `tracking` → `lookup` → `record` →
-//! `verify` → `completions` (the queue back).
+//! `settle` → `verify` → `completions` (the queue back).
 //!
 //! # What the store's Redis user must be allowed
 //! It only reads. With ACLs (Redis 6 and later), for the prefix `P`:
@@ -26,6 +26,7 @@ pub mod secret;
 
 mod completions;
 mod connection;
+mod defaults;
 mod dummy;
 mod flight;
 mod hashing;
@@ -35,6 +36,7 @@ mod record;
 mod reply;
 mod resolve;
 mod runtime;
+mod settle;
 mod tracking;
 mod verify;
 mod waiting;

@@ -6,16 +6,17 @@
 
 use crate::completions::{Completions, Mark};
 use crate::connection::{describe, Link};
+use crate::defaults::{Defaults, DefaultsCache};
 use crate::flight::Flights;
-use crate::job::Outcome;
 use crate::log::{Level, Log};
-use crate::reply::{self, Asked, Entry, Part, User};
+use crate::reply::{self, Asked, Entry, Part};
 use crate::resolve::Resolver;
 use crate::schema::Keys;
-use crate::verify::{Check, Passwords};
-use crate::waiting::{Answer, Basis, Subject, Waiting};
+use crate::settle::{self, Settling};
+use crate::verify::Passwords;
+use crate::waiting::{Answer, Waiting};
 use redis::{Cmd, Pipeline, Value};
-use registry_auth::{codec, Record};
+use std::cmp::Ordering;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::{self, Instant};
@@ -31,6 +32,7 @@ pub(crate) struct Context {
     pub(crate) resolver: Arc<Resolver>,
     /// What is being asked.
     pub(crate) underway: Arc<Flights<Waiting>>,
+    pub(crate) defaults: DefaultsCache,
 }
 
 impl Context {
@@ -53,7 +55,7 @@ impl Context {
 pub(crate) async fn run(context: Arc<Context>, mut asked: Vec<Asked>) {
     let deadline = Instant::now() + context.timeout;
     // Equal spaces become neighbours: `parts` relies on it.
-    asked.sort_unstable_by(|a, b| a.subject.space.prefix.cmp(&b.subject.space.prefix));
+    asked.sort_unstable_by(space_order);
     let pipeline = questions(&asked);
     let Some((replies, mark)) = exchange(&context, &pipeline, deadline).await else {
         return;
@@ -70,12 +72,18 @@ pub(crate) async fn run(context: Arc<Context>, mut asked: Vec<Asked>) {
     context.completions.post(answers);
 }
 
+/// Nearly always there is one space only, and its jobs share it. (The salt plays no role in a question.)
+fn space_order(a: &Asked, b: &Asked) -> Ordering {
+    let (a, b) = (&a.subject.space, &b.subject.space);
+    if Arc::ptr_eq(a, b) {
+        return Ordering::Equal;
+    }
+    a.prefix.cmp(&b.prefix)
+}
+
 /// The questions of each space.
 fn parts(asked: &[Asked]) -> impl Iterator<Item = &[Asked]> {
-    asked.chunk_by(|a, b| {
-        let (a, b) = (&a.subject.space, &b.subject.space);
-        Arc::ptr_eq(a, b) || a.prefix == b.prefix
-    })
+    asked.chunk_by(|a, b| space_order(a, b).is_eq())
 }
 
 /// The users of one space.
@@ -100,8 +108,10 @@ fn questions(asked: &[Asked]) -> Pipeline {
         for user in users(part) {
             pipeline.arg(user);
         }
+        let mut key = String::new();
         for user in users(part) {
-            pipeline.add_command(command("HGETALL", &keys.user(user), 0));
+            keys.write_user(user, &mut key);
+            pipeline.add_command(command("HGETALL", &key, 0));
         }
     }
     pipeline
@@ -165,18 +175,14 @@ fn is_logged_out(reply: &Value) -> bool {
 
 /// Answers what can be answered without DNS; the rest waits for its names in a task of its own.
 fn answer(context: &Arc<Context>, part: Part, mark: Mark, deadline: Instant, answers: &mut Vec<Answer>) {
-    if part
-        .defaults
-        .as_ref()
-        .is_some_and(|defaults| lacks_names(context, defaults))
-    {
+    if matches!(&part.defaults, Defaults::Names(defaults) if settle::lacks_names(context, defaults)) {
         tokio::spawn(resolve_first(Arc::clone(context), part, mark, deadline));
         return;
     }
     let Part { defaults, users } = part;
-    let mut settling = Settling::new(context, mark, defaults.as_ref());
+    let mut settling = Settling::new(context, mark, &defaults);
     for user in users {
-        if matches!(&user.entry, Entry::Known(record) if lacks_names(context, record)) {
+        if matches!(&user.entry, Entry::Known(record) if settle::lacks_names(context, record)) {
             let alone = Part {
                 defaults: defaults.clone(),
                 users: vec![user],
@@ -188,135 +194,23 @@ fn answer(context: &Arc<Context>, part: Part, mark: Mark, deadline: Instant, ans
     }
 }
 
-fn lacks_names(context: &Context, record: &Record) -> bool {
-    record
-        .backends
-        .iter()
-        .any(|peer| context.resolver.known(&peer.name).is_none())
-}
-
 /// Resolves all names of `part`, at most until `deadline`, then answers its jobs.
 async fn resolve_first(context: Arc<Context>, part: Part, mark: Mark, deadline: Instant) {
+    let defaults = match &part.defaults {
+        Defaults::Names(record) => Some(record),
+        _ => None,
+    };
     let records = part.users.iter().filter_map(|user| match &user.entry {
         Entry::Known(record) => Some(record),
         _ => None,
     });
-    let names = records.chain(&part.defaults).flat_map(|record| &record.backends);
+    let names = records.chain(defaults).flat_map(|record| &record.backends);
     let asked = names.map(|peer| context.resolver.resolve(&peer.name, deadline));
     futures_util::future::join_all(asked).await;
-    let mut settling = Settling::new(&context, mark, part.defaults.as_ref());
+    let mut settling = Settling::new(&context, mark, &part.defaults);
     let mut answers = Vec::new();
     for user in part.users {
         settling.user(user, &mut answers);
     }
     context.completions.post(answers);
-}
-
-/// Answers jobs of one space whose names are resolved.
-struct Settling<'a> {
-    context: &'a Context,
-    mark: Mark,
-    /// Encoded; `None` when `P:backends` cannot be read.
-    defaults: Option<Arc<[u8]>>,
-    buffer: Vec<u8>,
-}
-
-impl<'a> Settling<'a> {
-    fn new(context: &'a Context, mark: Mark, defaults: Option<&Record>) -> Self {
-        let mut settling = Self {
-            context,
-            mark,
-            defaults: None,
-            buffer: Vec::new(),
-        };
-        settling.defaults = defaults.and_then(|defaults| settling.encode(&mut defaults.clone()));
-        settling
-    }
-
-    /// The record with its backends' addresses, encoded; `None` when it is too large.
-    fn encode(&mut self, record: &mut Record) -> Option<Arc<[u8]>> {
-        for peer in &mut record.backends {
-            peer.addresses = self.context.resolver.known(&peer.name).unwrap_or_default();
-            peer.addresses.truncate(u8::MAX.into());
-            if peer.addresses.is_empty() {
-                let message = format!("backend {} has no address", peer.name);
-                self.context.log.write_once(&peer.name, Level::Error, &message);
-            }
-        }
-        self.buffer.clear();
-        codec::encode(record, &mut self.buffer).ok()?;
-        Some(Arc::from(self.buffer.as_slice()))
-    }
-
-    /// All jobs of one user.
-    fn user(&mut self, user: User, answers: &mut Vec<Answer>) {
-        let Asked { subject, flight } = user.asked;
-        let (outcome, is_read) = match user.entry {
-            Entry::Unavailable => (Outcome::Unavailable, false),
-            Entry::Bad => (Outcome::BadRecord, true),
-            Entry::Anonymous => (self.anonymous(), true),
-            Entry::Nobody => match self.or_no_defaults() {
-                // 401 in any case: unreadable defaults do not matter.
-                Some(defaults) => {
-                    let check =
-                        Check::nobody(&self.context.passwords.verifier, &subject, defaults, self.mark);
-                    return self.context.passwords.answer(check, flight.land(), answers);
-                }
-                None => (Outcome::BadRecord, true),
-            },
-            Entry::Known(record) => match self.known(record, &subject, user.own_password) {
-                Some(check) => return self.context.passwords.answer(check, flight.land(), answers),
-                None => (Outcome::BadRecord, true),
-            },
-        };
-        let basis = is_read.then_some(Basis {
-            mark: self.mark,
-            passwords: true,
-        });
-        answers.extend(flight.land().map(|waiting| Answer {
-            waiting,
-            outcome: outcome.clone(),
-            basis,
-        }));
-    }
-
-    /// For jobs that only want the defaults.
-    fn anonymous(&self) -> Outcome {
-        match &self.defaults {
-            Some(defaults) => Outcome::Unknown {
-                defaults: Arc::clone(defaults),
-            },
-            None => Outcome::BadRecord,
-        }
-    }
-
-    /// `None` is a bad record.
-    fn known(&mut self, mut record: Record, subject: &Subject, own_password: bool) -> Option<Check> {
-        // Unreadable defaults fail those who would get them, rather than send them to some other registry.
-        let defaults = match &self.defaults {
-            Some(defaults) => Arc::clone(defaults),
-            None if record.backends.is_empty() => return None,
-            None => self.or_no_defaults()?,
-        };
-        let Some(encoded) = self.encode(&mut record) else {
-            reply::log_bad(self.context, subject, own_password, "it is too large");
-            return None;
-        };
-        Some(Check::known(
-            &self.context.passwords.verifier,
-            subject,
-            record.password,
-            own_password,
-            encoded,
-            defaults,
-            self.mark,
-        ))
-    }
-
-    fn or_no_defaults(&mut self) -> Option<Arc<[u8]>> {
-        match &self.defaults {
-            Some(defaults) => Some(Arc::clone(defaults)),
-            None => self.encode(&mut Record::default()),
-        }
-    }
 }

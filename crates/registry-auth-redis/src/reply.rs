@@ -2,6 +2,7 @@
 //!
 //! Used by `lookup` only. Invariant: whoever was asked for is in the [`Part`], in the order of the questions.
 
+use crate::defaults::{self, Defaults};
 use crate::flight::Flight;
 use crate::log::Level;
 use crate::lookup::{users, Context};
@@ -21,8 +22,8 @@ pub(crate) struct Asked {
 
 /// What one space's jobs are answered with.
 pub(crate) struct Part {
-    /// `P:backends`; `None` when it cannot be read.
-    pub(crate) defaults: Option<Record>,
+    /// `P:backends`.
+    pub(crate) defaults: Defaults,
     pub(crate) users: Vec<User>,
 }
 
@@ -46,17 +47,11 @@ pub(crate) enum Entry {
 /// Takes from `replies` what `lookup::questions` asked for all of `asked`, which is of one space.
 pub(crate) fn read(context: &Context, asked: Vec<Asked>, replies: &mut impl Iterator<Item = Value>) -> Part {
     let space = asked.first().map(|asked| Arc::clone(&asked.subject.space));
-    let keys = Keys::new(space.as_ref().map_or("", |space| &space.prefix));
+    let prefix = space.as_ref().map_or("", |space| &space.prefix);
+    let keys = Keys::new(prefix);
     let count = users(&asked).count();
     let mut next = || replies.next().unwrap_or_default();
-    let defaults = match record::from_list(next()) {
-        Ok(defaults) => Some(defaults),
-        Err(why) => {
-            // A refusal of this key alone, too: better no registry than a wrong one.
-            log_unreadable(context, &keys.backends(), why);
-            None
-        }
-    };
+    let defaults = defaults::read(context, prefix, next());
     let passwords = if count == 0 {
         Ok(Vec::new())
     } else {
@@ -128,7 +123,7 @@ fn log_unreadable(context: &Context, key: &str, why: Unreadable) -> Entry {
     }
 }
 
-fn log_refused(context: &Context, error: &ServerError) {
+pub(crate) fn log_refused(context: &Context, error: &ServerError) {
     let message = format!(
         "Redis refuses: {} {}",
         error.code(),

@@ -5,6 +5,7 @@
 
 use crate::completions::{Completions, Wake};
 use crate::connection::Keeper;
+use crate::defaults::DefaultsCache;
 use crate::dummy::Dummies;
 use crate::hashing::Pool;
 use crate::job::{Event, Job};
@@ -160,6 +161,7 @@ impl Store {
                 log,
                 resolver: Arc::default(),
                 underway: Arc::default(),
+                defaults: DefaultsCache::default(),
             };
             thread::Builder::new()
                 .name("registry-auth".to_owned())

@@ -254,6 +254,13 @@ impl Gate {
         self.store.drain_log(&mut self.log);
     }
 
+    /// Takes what is there, until nobody is woken any more.
+    pub fn settle(&mut self) {
+        while self.wakes.recv_timeout(Duration::from_millis(300)).is_ok() {
+            self.collect();
+        }
+    }
+
     pub fn wait(&mut self, ticket: u64) -> Outcome {
         self.completion(ticket).outcome
     }
@@ -292,13 +299,16 @@ impl Gate {
         }
     }
 
-    /// Wake-ups for what is collected already do not count.
-    pub fn forget_wakes(&mut self) {
-        while self.wakes.recv_timeout(Duration::from_millis(50)).is_ok() {}
-    }
-
     pub fn ask(&mut self, user: &str, password: &str) -> Outcome {
         let ticket = self.submit(user, password);
+        self.wait(ticket)
+    }
+
+    /// Asks for the defaults only.
+    pub fn ask_nobody(&mut self) -> Outcome {
+        let job = self.job(None, "");
+        let ticket = job.ticket;
+        self.store.submit(vec![job]);
         self.wait(ticket)
     }
 
