@@ -3,7 +3,6 @@
 //! Runs once to ask the store and once more with its answer; again after an internal redirect, where what is known of the
 //! sender is kept but the decision is made anew. Nothing is passed on without a [`Permit`].
 
-use std::borrow::Cow;
 use std::cell::RefCell;
 use std::sync::Arc;
 
@@ -11,16 +10,18 @@ use registry_auth::codec::RecordRef;
 use registry_auth::credentials::{self, Buffer, Credentials};
 use registry_auth::denial::LogLevel;
 use registry_auth::policy::{self, MountDecision, Permit};
-use registry_auth::route::{self, Method, Need, Route};
-use registry_auth::{challenge, mount, Denial, Subject, UserName};
+use registry_auth::route::{Need, Route};
+use registry_auth::{challenge, Denial, Subject, UserName};
 use registry_auth_redis::{Outcome, Secret};
 
+use crate::cache::{self, Age, Answer};
 use crate::completions;
 use crate::conf::Settings;
 use crate::context::{Context, Identity, Stage};
 use crate::ffi::log::Level;
 use crate::ffi::request::{Kept, Request};
 use crate::module::RegistryAuth;
+use crate::routing;
 
 /// What nginx is told.
 pub enum Access {
@@ -78,7 +79,7 @@ fn pass(request: &mut Request, context: &mut Context, settings: &Settings) -> Ac
     };
     match step {
         Ok(Step::Permit { result, strip }) => {
-            if strip && strip_mount(request).is_none() {
+            if strip && routing::strip_mount(request).is_none() {
                 return refuse(request, context, settings, Denial::unavailable());
             }
             context.result = result;
@@ -86,7 +87,6 @@ fn pass(request: &mut Request, context: &mut Context, settings: &Settings) -> Ac
         }
         Ok(Step::Ask { user }) => match completions::ask(request, &settings.space, user) {
             Some(parking) => {
-                context.cache = "BYPASS";
                 context.stage = Stage::Waiting(parking);
                 Access::Waiting
             }
@@ -103,8 +103,8 @@ fn first(
     settings: &Settings,
     buffer: &mut Buffer,
 ) -> Result<Step, Denial> {
-    let content_type = content_type(request);
-    let route = route::parse(&asked(request, content_type.as_deref()), &settings.routes)?;
+    let content_type = routing::content_type(request);
+    let route = routing::route(request, content_type.as_deref(), settings)?;
     context.repository = route
         .repository()
         .and_then(|name| request.keep(name.as_str().as_bytes()));
@@ -129,6 +129,15 @@ fn first(
     }
     context.identity = None;
     context.claimed = user.and_then(|user| request.keep(user.as_str().as_bytes()));
+    if let Some(identity) = cached(request, context, settings, user, Age::Fresh)? {
+        context.identity = Some(identity);
+        return decide(request, context, &route, settings);
+    }
+    if let (Some(user), Some(limit)) = (user, settings.failures) {
+        if let Some(seconds) = cache::blocked(request, &settings.space, user, limit) {
+            return Err(Denial::too_many_failures(seconds));
+        }
+    }
     Ok(Step::Ask {
         user: match credentials {
             Credentials::Basic { user, password } => {
@@ -139,6 +148,43 @@ fn first(
     })
 }
 
+/// What the zone knows of who asks.
+fn cached(
+    request: &Request,
+    context: &mut Context,
+    settings: &Settings,
+    user: Option<UserName<'_>>,
+    age: Age,
+) -> Result<Option<Identity>, Denial> {
+    let header = request.authorization().unwrap_or_default();
+    let identity = |user, defaults| Identity {
+        space: Arc::clone(&settings.space),
+        user,
+        defaults,
+    };
+    let (hit, missed) = match age {
+        Age::Fresh => ("HIT", "MISS"),
+        Age::Stale => ("STALE", context.cache),
+    };
+    context.cache = hit;
+    match cache::find(request, &settings.space, user, header, age) {
+        Answer::Verified { record, defaults } => Ok(context
+            .claimed
+            .map(|name| identity(Some((name, record)), defaults))),
+        Answer::Defaults(defaults) => Ok(Some(identity(None, Some(defaults)))),
+        Answer::Wrong => Err(Denial::bad_credentials()),
+        Answer::Miss(miss) => {
+            context.cache = missed;
+            context.miss = Some(miss);
+            Ok(None)
+        }
+        Answer::None => {
+            context.cache = "BYPASS";
+            Ok(None)
+        }
+    }
+}
+
 /// The pass with the store's answer; nothing has changed since the first but that.
 fn answered(
     request: &Request,
@@ -146,49 +192,42 @@ fn answered(
     settings: &Settings,
     outcome: Outcome,
 ) -> Result<Step, Denial> {
-    let content_type = content_type(request);
-    let route = route::parse(&asked(request, content_type.as_deref()), &settings.routes)?;
-    context.identity = Some(identify(context.claimed.take(), settings, outcome)?);
+    let content_type = routing::content_type(request);
+    let route = routing::route(request, content_type.as_deref(), settings)?;
+    let identity = match identify(request, context.claimed, settings, &outcome) {
+        Err(denial) if outcome == Outcome::Unavailable => stale(request, context, settings)?.ok_or(denial)?,
+        identified => identified?,
+    };
+    context.identity = Some(identity);
     decide(request, context, &route, settings)
 }
 
-/// The request as the core reads it.
-fn asked<'a>(request: &'a Request, content_type: Option<&'a [u8]>) -> route::Request<'a> {
-    let method = match request.method() {
-        b"GET" => Method::Get,
-        b"HEAD" => Method::Head,
-        b"POST" => Method::Post,
-        b"PUT" => Method::Put,
-        b"PATCH" => Method::Patch,
-        b"DELETE" => Method::Delete,
-        _ => Method::Other,
+/// While Redis is unreachable: what the zone knew last.
+fn stale(request: &Request, context: &mut Context, settings: &Settings) -> Result<Option<Identity>, Denial> {
+    let user = match context
+        .claimed
+        .as_ref()
+        .map(|name| UserName::parse(request.kept(name)))
+    {
+        Some(Err(_)) => return Ok(None),
+        Some(Ok(user)) => Some(user),
+        None => None,
     };
-    match request.target() {
-        Some(target) => route::Request::from_target(method, target, request.uri(), content_type),
-        None => route::Request {
-            method,
-            raw_path: request.uri(),
-            decided_path: request.uri(),
-            args: request.args(),
-            content_type,
-        },
+    match cache::is_stale_allowed() {
+        true => cached(request, context, settings, user, Age::Stale),
+        false => Ok(None),
     }
-}
-
-/// All `Content-Type` headers of a request that may start an upload: a backend may read any of several.
-fn content_type(request: &Request) -> Option<Cow<'_, [u8]>> {
-    if request.method() != b"POST" {
-        return None;
-    }
-    request
-        .headers(b"content-type")
-        .map(Cow::Borrowed)
-        .reduce(|all, one| Cow::Owned([&*all, &*one].join(&b',')))
 }
 
 /// What an answer of the store makes of who they claim to be.
-fn identify(claimed: Option<Kept>, settings: &Settings, outcome: Outcome) -> Result<Identity, Denial> {
+fn identify(
+    request: &Request,
+    claimed: Option<Kept>,
+    settings: &Settings,
+    outcome: &Outcome,
+) -> Result<Identity, Denial> {
     let space = Arc::clone(&settings.space);
+    let keep = |bytes: &[u8]| request.keep(bytes).ok_or_else(Denial::unavailable);
     match (claimed, outcome) {
         (
             Some(name),
@@ -196,16 +235,17 @@ fn identify(claimed: Option<Kept>, settings: &Settings, outcome: Outcome) -> Res
                 user: record,
                 defaults,
                 verified: true,
+                ..
             },
         ) => Ok(Identity {
             space,
-            user: Some((name, record)),
-            defaults,
+            user: Some((name, keep(record)?)),
+            defaults: Some(keep(defaults)?),
         }),
         (None, Outcome::Unknown { defaults }) => Ok(Identity {
             space,
             user: None,
-            defaults,
+            defaults: Some(keep(defaults)?),
         }),
         (_, Outcome::Known { .. } | Outcome::Unknown { .. }) => Err(Denial::bad_credentials()),
         (_, Outcome::Busy) => Err(Denial::hashing_busy()),
@@ -238,7 +278,7 @@ fn decide(
             let user = UserName::parse(request.kept(name)).map_err(|_| Denial::bad_credentials())?;
             (
                 Some(user),
-                RecordRef::decode(record).map_err(|_| Denial::bad_record())?,
+                RecordRef::decode(request.kept(record)).map_err(|_| Denial::bad_record())?,
             )
         }
         None => (None, RecordRef::EMPTY),
@@ -256,17 +296,6 @@ fn decide(
         result: permit.result(),
         strip: permit.mount() == MountDecision::Strip,
     })
-}
-
-/// Takes `mount` and `from` out of the query that is forwarded.
-fn strip_mount(request: &mut Request) -> Option<()> {
-    let mut args = Vec::new();
-    let query = match request.target() {
-        Some(target) => target.splitn(2, |byte| *byte == b'?').nth(1).unwrap_or_default(),
-        None => request.args(),
-    };
-    mount::strip(query, &mut args);
-    request.set_args(&args)
 }
 
 fn refuse(request: &mut Request, context: &mut Context, settings: &Settings, denial: Denial) -> Access {

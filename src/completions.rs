@@ -6,8 +6,9 @@
 use std::cell::RefCell;
 use std::sync::Arc;
 
-use registry_auth_redis::{Completion, Job, Level, Options, Outcome, Secret, Space, Store};
+use registry_auth_redis::{Completion, Event, Job, Level, Options, Outcome, Secret, Space, Store};
 
+use crate::cache;
 use crate::conf::StoreOptions;
 use crate::context::Stage;
 use crate::ffi::event::{Deferred, Doorbell};
@@ -45,6 +46,8 @@ pub fn start(options: StoreOptions) -> Result<(), String> {
         timeout: options.timeout,
         connect_timeout: options.connect_timeout,
         hashing: options.hashing,
+        tracking: options.cache.is_some(),
+        prefixes: options.prefixes,
         wake: Box::new(move || ringer.ring()),
     })
     .map_err(|error| error.to_string())?;
@@ -56,12 +59,16 @@ pub fn start(options: StoreOptions) -> Result<(), String> {
         _bell: bell,
     };
     WORKER.set(Some(worker));
+    if let Some(options) = options.cache {
+        cache::start(options);
+    }
     Ok(())
 }
 
 /// Stops it; requests that still wait are answered by nobody, for the worker is about to leave.
 pub fn stop() {
     drop(WORKER.take());
+    cache::stop();
 }
 
 /// Asks the store about a user, or about the defaults only. `None` where there is no store, or no memory.
@@ -69,7 +76,7 @@ pub fn ask(request: &mut Request, space: &Arc<Space>, user: Option<(Box<str>, Se
     WORKER.with_borrow_mut(|worker| {
         let worker = worker.as_mut()?;
         let parking = Parking::new(request, worker.wait, |request| {
-            note(request, Outcome::Unavailable)
+            note(request, Outcome::Unavailable, false)
         })?;
         let (user, password) = match user {
             Some((user, password)) => (Some(user), password),
@@ -95,13 +102,14 @@ fn hand_over() {
     });
 }
 
-/// The doorbell rang: requests go on. Each may ask again, so that the worker is not borrowed meanwhile.
+/// The doorbell rang: requests go on, and news is heeded, in the order in which Redis told. Each request may ask again, so that
+/// the worker is not borrowed meanwhile.
 fn answers() {
-    let mut completions = Vec::new();
+    let mut events = Vec::new();
     let mut lines = Vec::new();
     WORKER.with_borrow(|worker| {
         if let Some(worker) = worker {
-            worker.store.drain(&mut completions);
+            worker.store.drain(&mut events);
             worker.store.drain_log(&mut lines);
         }
     });
@@ -114,12 +122,42 @@ fn answers() {
         };
         log::write(level, format_args!("registry_auth: {}", line.message));
     }
-    for Completion { ticket, outcome } in completions {
-        resume(ticket, |request| note(request, outcome));
+    for event in events {
+        match event {
+            Event::Completion(Completion {
+                ticket,
+                outcome,
+                cacheable,
+            }) => {
+                resume(ticket, |request| note(request, outcome, cacheable));
+            }
+            Event::Changed(keys) => cache::changed(&keys),
+            Event::Flushed => cache::flushed(),
+            Event::Lost => cache::lost(),
+            Event::Armed { .. } => cache::armed(),
+        }
     }
 }
 
-/// Puts an answer where the access handler will find it.
-fn note(request: &mut Request, outcome: Outcome) {
-    request.existing_context::<RegistryAuth, _>(|_, context| context.stage = Stage::Answered(outcome));
+/// Puts an answer where the access handler will find it, and where the next requests will.
+fn note(request: &mut Request, outcome: Outcome, cacheable: bool) {
+    let settings = request
+        .location::<RegistryAuth>()
+        .and_then(|location| location.settings.as_ref());
+    request.existing_context::<RegistryAuth, _>(|request, context| {
+        if let (Some(settings), Some(miss)) = (settings, context.miss.take()) {
+            let user = context.claimed.as_ref().map(|name| request.kept(name));
+            if cacheable {
+                cache::put(&settings.space, user, &miss, &outcome);
+            }
+            let wrong = matches!(
+                outcome,
+                Outcome::Known { verified: false, .. } | Outcome::Unknown { .. }
+            );
+            if let (Some(user), Some(limit), true) = (user, settings.failures, wrong) {
+                cache::failed(request, &settings.space, user, &miss, limit);
+            }
+        }
+        context.stage = Stage::Answered(outcome);
+    });
 }

@@ -9,16 +9,24 @@ use std::time::Duration;
 
 use registry_auth::backend::AllowList;
 use registry_auth::{policy, route};
+use registry_auth_cache::{failures, Failures};
 use registry_auth_redis::{Endpoint, Hashing, Secret, Space};
 
+use crate::cache;
 use crate::ffi::conf::{Complete, ComplexValue, Conf, Merge};
 use crate::ffi::peer::{self, OwnServers};
+use crate::ffi::shm;
+use crate::module::RegistryAuth;
 use crate::upstream::UserBackends;
 
 const DEFAULT_REDIS: &str = "redis://127.0.0.1:6379/0";
 const DEFAULT_PREFIX: &str = "docker-registry";
 /// `timeout=` and `connect_timeout=`, in milliseconds.
 const DEFAULT_TIMEOUT: u64 = 500;
+/// `ttl=`, in milliseconds.
+const DEFAULT_TTL: u64 = 60_000;
+/// A day: where Redis cannot tell of changes, a leaver stays for so long.
+const MAX_TTL: u64 = 86_400_000;
 /// An hour: more is a typing error, and an unbounded wait is what a timeout is to prevent.
 const MAX_TIMEOUT: u64 = 3_600_000;
 
@@ -31,6 +39,9 @@ pub struct Main {
     user: Option<String>,
     password: Option<Secret>,
     hashing: Option<Hashing>,
+    cache: Option<Option<cache::Options>>,
+    /// Every space of a location where the gate is on.
+    prefixes: Vec<Box<str>>,
     resolved: Option<StoreOptions>,
 }
 
@@ -45,12 +56,26 @@ pub struct StoreOptions {
     pub connect_timeout: Duration,
     /// The pool for slow password hashes.
     pub hashing: Hashing,
+    /// Where answers are kept.
+    pub cache: Option<cache::Options>,
+    /// Every prefix that is in use: changes under it are to be told.
+    pub prefixes: Vec<Box<str>>,
 }
 
 impl Main {
     /// What the directives came to; `None` before they were all read.
     pub fn store_options(&self) -> Option<StoreOptions> {
-        self.resolved.clone()
+        let resolved = self.resolved.clone()?;
+        Some(StoreOptions {
+            prefixes: self.prefixes.clone(),
+            ..resolved
+        })
+    }
+
+    fn use_prefix(&mut self, prefix: &str) {
+        if !self.prefixes.iter().any(|known| **known == *prefix) {
+            self.prefixes.push(prefix.into());
+        }
     }
 }
 
@@ -75,6 +100,9 @@ impl Complete for Main {
             timeout: Duration::from_millis(self.timeout.unwrap_or(DEFAULT_TIMEOUT)),
             connect_timeout: Duration::from_millis(self.connect_timeout.unwrap_or(DEFAULT_TIMEOUT)),
             hashing: self.hashing.unwrap_or_default(),
+            cache: self.cache.flatten(),
+            // Locations are merged after this.
+            prefixes: Vec::new(),
         });
         Ok(())
     }
@@ -88,6 +116,7 @@ pub struct Location {
     salt: Option<Box<[u8]>>,
     own_namespace: Option<bool>,
     v1_images: Option<bool>,
+    failures: Option<Option<Failures>>,
     /// What handlers go by; `None` where the gate is off.
     pub settings: Option<Settings>,
 }
@@ -108,23 +137,39 @@ pub struct Settings {
     pub routes: route::Options,
     /// What a user may do without a grant.
     pub rules: policy::Rules,
+    /// How many wrong passwords a client may try for a user.
+    pub failures: Option<Failures>,
 }
 
 impl Merge for Location {
-    fn merge(&mut self, outer: &Self, _conf: &mut Conf<'_>) -> Result<(), String> {
+    fn merge(&mut self, outer: &Self, conf: &mut Conf<'_>) -> Result<(), String> {
         self.gate = self.gate.or(outer.gate);
         self.prefix = self.prefix.take().or_else(|| outer.prefix.clone());
         self.salt = self.salt.take().or_else(|| outer.salt.clone());
         self.own_namespace = self.own_namespace.or(outer.own_namespace);
         self.v1_images = self.v1_images.or(outer.v1_images);
+        self.failures = self.failures.or(outer.failures);
+        let failures = self.failures.flatten();
         self.settings = match self.gate {
             None | Some(Gate::Off) => None,
-            Some(Gate::Realm(realm)) => Some(Settings {
-                realm,
-                space: self.space(outer),
-                routes: self.routes(),
-                rules: self.rules(),
-            }),
+            Some(Gate::Realm(realm)) => {
+                let space = self.space(outer);
+                let main = conf.main::<RegistryAuth>().ok_or("no http{}")?;
+                main.use_prefix(&space.prefix);
+                if failures.is_some() && main.cache.flatten().is_none() {
+                    return Err(
+                        "\"registry_auth_failures\" needs the zone of \"registry_auth_cache\" to count in"
+                            .to_owned(),
+                    );
+                }
+                Some(Settings {
+                    realm,
+                    space,
+                    routes: self.routes(),
+                    rules: self.rules(),
+                    failures,
+                })
+            }
         };
         Ok(())
     }
@@ -278,6 +323,96 @@ pub fn own_namespace(conf: &mut Conf<'_>, location: &mut Location) -> Result<(),
 /// `registry_auth_v1_images on | off`
 pub fn v1_images(conf: &mut Conf<'_>, location: &mut Location) -> Result<(), String> {
     flag("registry_auth_v1_images", conf, &mut location.v1_images)
+}
+
+/// `registry_auth_cache zone=name:size [ttl=60s] [stale=0s] | off`
+pub fn cache(conf: &mut Conf<'_>, main: &mut Main) -> Result<(), String> {
+    const NAME: &str = "registry_auth_cache";
+    unset(NAME, main.cache.is_some())?;
+    let (mut zone, mut ttl, mut stale) = (None, DEFAULT_TTL, 0);
+    let arguments: Vec<&[u8]> = conf.texts().collect();
+    if let [b"off"] = arguments[..] {
+        main.cache = Some(None);
+        return Ok(());
+    }
+    for argument in arguments {
+        if let Some(named) = argument.strip_prefix(b"zone=") {
+            zone = Some(self::zone(conf, NAME, argument, named)?);
+        } else if let Some(time) = argument.strip_prefix(b"ttl=") {
+            ttl = cache_time(NAME, argument, time, 1)?;
+        } else if let Some(time) = argument.strip_prefix(b"stale=") {
+            stale = cache_time(NAME, argument, time, 0)?;
+        } else {
+            return Err(invalid(
+                NAME,
+                argument,
+                "\"zone=name:size\", \"ttl=\", \"stale=\" or \"off\" is expected",
+            ));
+        }
+    }
+    let zone = zone.ok_or_else(|| format!("no \"zone=\" in \"{NAME}\" directive"))?;
+    main.cache = Some(Some(cache::Options { zone, ttl, stale }));
+    Ok(())
+}
+
+fn zone(conf: &mut Conf<'_>, directive: &str, argument: &[u8], named: &[u8]) -> Result<shm::Zone, String> {
+    let mut parts = named.splitn(2, |byte| *byte == b':');
+    let (name, size) = (parts.next().unwrap_or_default(), parts.next().and_then(shm::size));
+    let size = match size {
+        Some(size) if !name.is_empty() && (shm::least()..=shm::MOST).contains(&size) => size,
+        _ => {
+            let why = format!(
+                "a name and a size from {} bytes to 4 gigabytes are expected",
+                shm::least()
+            );
+            return Err(invalid(directive, argument, &why));
+        }
+    };
+    shm::declare::<RegistryAuth>(conf, name, size)
+        .ok_or_else(|| invalid(directive, argument, "the zone cannot be declared"))
+}
+
+fn cache_time(directive: &str, argument: &[u8], time: &[u8], least: u64) -> Result<u64, String> {
+    match Conf::milliseconds(time) {
+        Some(time) if (least..=MAX_TTL).contains(&time) => Ok(time),
+        _ => Err(invalid(directive, argument, "a time of at most 1d is expected")),
+    }
+}
+
+/// `registry_auth_failures number period | off`
+pub fn failures(conf: &mut Conf<'_>, location: &mut Location) -> Result<(), String> {
+    const NAME: &str = "registry_auth_failures";
+    unset(NAME, location.failures.is_some())?;
+    let arguments: Vec<&[u8]> = conf.texts().collect();
+    location.failures = Some(match arguments[..] {
+        [b"off"] => None,
+        [number, period] => {
+            let number = within(NAME, number, number, failures::MOST as usize)?;
+            let period = match Conf::milliseconds(period) {
+                Some(period) if (1000..=MAX_TTL).contains(&period) => period,
+                _ => return Err(invalid(NAME, period, "a period from 1s to 1d is expected")),
+            };
+            Some(Failures {
+                number: number as u32,
+                period,
+            })
+        }
+        [value, ..] => {
+            return Err(invalid(
+                NAME,
+                value,
+                "a number and a period, or \"off\", are expected",
+            ))
+        }
+        [] => {
+            return Err(invalid(
+                NAME,
+                b"",
+                "a number and a period, or \"off\", are expected",
+            ))
+        }
+    });
+    Ok(())
 }
 
 /// `registry_auth_hashing [threads=n] [queue=n]`

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use registry_auth::Denial;
 use registry_auth_redis::{Outcome, Space};
 
+use crate::cache::Miss;
 use crate::ffi::parking::Parking;
 use crate::ffi::request::{Kept, Request};
 
@@ -19,6 +20,8 @@ pub struct Context {
     pub identity: Option<Identity>,
     /// The user whom the request claims to come from, until the store has answered.
     pub claimed: Option<Kept>,
+    /// Set where the zone was asked and knew nothing: the store's answer is to be put there.
+    pub miss: Option<Miss>,
     /// The repository that was decided on.
     pub repository: Option<Kept>,
     /// The action that was decided on.
@@ -50,9 +53,9 @@ pub struct Identity {
     /// Whose accounts were asked.
     pub space: Arc<Space>,
     /// The verified user and their encoded record; `None` where only the defaults were wanted.
-    pub user: Option<(Kept, Arc<[u8]>)>,
-    /// The encoded record of the default backends.
-    pub defaults: Arc<[u8]>,
+    pub user: Option<(Kept, Kept)>,
+    /// The encoded record of the default backends; `None` where the user's own record names some.
+    pub defaults: Option<Kept>,
 }
 
 /// A denial, and how far its answer has got.

@@ -5,7 +5,7 @@ use core::ptr;
 
 use nginx_sys::{
     ngx_command_t, ngx_str_t, ngx_uint_t, NGX_CONF_1MORE, NGX_CONF_ANY, NGX_CONF_TAKE1, NGX_CONF_TAKE12,
-    NGX_HTTP_LMT_CONF, NGX_HTTP_LOC_CONF, NGX_HTTP_LOC_CONF_OFFSET, NGX_HTTP_MAIN_CONF,
+    NGX_CONF_TAKE123, NGX_HTTP_LMT_CONF, NGX_HTTP_LOC_CONF, NGX_HTTP_LOC_CONF_OFFSET, NGX_HTTP_MAIN_CONF,
     NGX_HTTP_MAIN_CONF_OFFSET, NGX_HTTP_SRV_CONF, NGX_HTTP_SRV_CONF_OFFSET, NGX_HTTP_UPS_CONF,
 };
 
@@ -59,7 +59,7 @@ macro_rules! location_row {
 }
 
 /// The table that nginx reads; nginx writes to none of it.
-pub static mut COMMANDS: [ngx_command_t; 11] = [
+pub static mut COMMANDS: [ngx_command_t; 13] = [
     location_row!(
         c"registry_auth",
         HTTP | SERVER | LOCATION | LIMIT_EXCEPT,
@@ -96,6 +96,13 @@ pub static mut COMMANDS: [ngx_command_t; 11] = [
         HTTP | SERVER | LOCATION,
         NGX_CONF_TAKE1,
         conf::v1_images
+    ),
+    main_row!(c"registry_auth_cache", NGX_CONF_TAKE123, conf::cache),
+    location_row!(
+        c"registry_auth_failures",
+        HTTP | SERVER | LOCATION,
+        NGX_CONF_TAKE12,
+        conf::failures
     ),
     main_row!(c"registry_auth_hashing", NGX_CONF_TAKE12, conf::hashing),
     row!(

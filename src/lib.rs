@@ -7,6 +7,7 @@
 #![deny(unsafe_code)]
 
 mod access;
+mod cache;
 mod completions;
 mod conf;
 mod context;
@@ -16,6 +17,8 @@ mod directives;
 mod ffi;
 #[allow(unsafe_code)]
 mod module;
+mod process;
 mod response;
+mod routing;
 mod upstream;
 mod variables;

@@ -132,12 +132,12 @@ fn gather(
     candidates: &mut Candidates<'_>,
 ) -> Result<Found, InvalidRecord> {
     let own = match &identity.user {
-        Some((_, record)) => RecordRef::decode(record)?,
+        Some((_, record)) => RecordRef::decode(request.kept(record))?,
         None => RecordRef::EMPTY,
     };
-    let record = match own.has_peers() {
-        true => own,
-        false => RecordRef::decode(&identity.defaults)?,
+    let record = match &identity.defaults {
+        Some(defaults) if !own.has_peers() => RecordRef::decode(request.kept(defaults))?,
+        _ => own,
     };
     if !record.has_peers() {
         return Ok(Found::None);

@@ -128,6 +128,16 @@ impl<'c> Conf<'c> {
             Some(ComplexValue(value.assume_init()))
         }
     }
+
+    /// What the module keeps once for http{}.
+    pub fn main<M: Module>(&mut self) -> Option<&mut M::Main> {
+        // SAFETY: the slot was filled by `create::<M::Main>` before any directive is read; nobody else holds it now.
+        unsafe {
+            shim::rga_conf_main_conf(self.0, M::descriptor())
+                .cast::<M::Main>()
+                .as_mut()
+        }
+    }
 }
 
 /// A compiled string with variables; it lives as long as the configuration that it was read from.

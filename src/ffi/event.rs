@@ -14,6 +14,12 @@ use nginx_sys::{
 
 use super::{guard::guard, shim};
 
+/// The event loop's clock, in milliseconds: monotonic, the same in all workers, and as of the round that is under way.
+pub fn now() -> u64 {
+    // SAFETY: a number that this thread writes, between rounds.
+    unsafe { nginx_sys::ngx_current_msec as u64 }
+}
+
 /// An eventfd in nginx's event loop: `handler` runs on nginx's thread after another thread rang.
 pub struct Doorbell {
     connection: NonNull<ngx_connection_t>,

@@ -13,6 +13,7 @@ pub mod parking;
 pub mod peer;
 pub mod pool;
 pub mod request;
+pub mod shm;
 pub mod variable;
 
 /// `shim.h` as functions; the types are nginx-sys's.

@@ -143,6 +143,12 @@ impl Request {
         })
     }
 
+    /// The client's address as text, without a port; what realip says, where that is in use.
+    pub fn client(&self) -> &[u8] {
+        // SAFETY: a request has a connection until it is freed.
+        self.text(unsafe { (*self.0.connection).addr_text })
+    }
+
     /// Whether an upstream answers, or was about to.
     pub fn has_upstream(&self) -> bool {
         !self.0.upstream.is_null()

@@ -1,0 +1,162 @@
+//! A shared memory zone, as nginx gives it to all workers and keeps it over reloads, with its slab allocator.
+//!
+//! Everything happens under the slab pool's own mutex: the one lock that the master releases when a worker dies. Only nginx's
+//! thread may lock. What lies in the zone is another crate's: here it is bytes, addressed from the pool's first page, so that
+//! nobody can write over the pool's own structures.
+
+use core::ffi::c_void;
+use core::ptr::{self, NonNull};
+
+use nginx_sys::{
+    ngx_int_t, ngx_shared_memory_add, ngx_shm_zone_t, ngx_shmtx_lock, ngx_shmtx_unlock,
+    ngx_slab_alloc_locked, ngx_slab_free_locked, ngx_slab_init, ngx_slab_pool_t, NGX_OK,
+};
+use registry_auth_cache::Memory;
+
+use super::conf::Conf;
+use super::Module;
+
+/// Offsets begin here, so that 0 is none.
+const FIRST: usize = 8;
+/// Offsets are 32 bits wide.
+pub const MOST: usize = u32::MAX as usize;
+
+/// A zone of the configuration.
+#[derive(Clone, Copy)]
+pub struct Zone(NonNull<ngx_shm_zone_t>);
+
+/// A size as nginx writes it (`10m`), in bytes.
+pub fn size(text: &[u8]) -> Option<usize> {
+    let mut line = nginx_sys::ngx_str_t {
+        len: text.len(),
+        data: text.as_ptr().cast_mut(),
+    };
+    // SAFETY: the line is valid and only read.
+    let size = unsafe { nginx_sys::ngx_parse_size(&mut line) };
+    usize::try_from(size).ok()
+}
+
+/// The smallest zone that nginx can make a pool of.
+pub fn least() -> usize {
+    // SAFETY: set once, before any configuration is read.
+    8 * unsafe { nginx_sys::ngx_pagesize }
+}
+
+/// Declares a zone. `None` where the name is taken with another size, or by another module.
+pub fn declare<M: Module>(conf: &mut Conf<'_>, name: &[u8], size: usize) -> Option<Zone> {
+    let mut name = conf.pool()?.string(name)?;
+    // SAFETY: the name lives as long as the configuration; the zone is null or the configuration's.
+    unsafe {
+        let zone = ngx_shared_memory_add(conf.as_ptr(), &mut name, size, M::descriptor().cast::<c_void>());
+        let declared = zone.as_mut()?;
+        declared.init = Some(init);
+        declared.data = zone.cast();
+        NonNull::new(zone).map(Zone)
+    }
+}
+
+/// nginx has made the pool, or found an earlier configuration's: what it holds is looked at when it is first opened.
+unsafe extern "C" fn init(zone: *mut ngx_shm_zone_t, _earlier: *mut c_void) -> ngx_int_t {
+    // SAFETY: nginx's own pointer; the zone's memory begins with its pool.
+    unsafe {
+        let pool = (*zone).shm.addr.cast::<ngx_slab_pool_t>();
+        // A full pool is how the cache learns to evict, not an error.
+        (*pool).set_log_nomem(0);
+    }
+    NGX_OK as ngx_int_t
+}
+
+impl Zone {
+    /// Waits for the lock.
+    pub fn lock(&self) -> Locked {
+        // SAFETY: the configuration, and with it the zone, outlives the worker that asks; nginx has mapped its memory by then.
+        unsafe {
+            let pool = (*self.0.as_ptr()).shm.addr.cast::<ngx_slab_pool_t>();
+            ngx_shmtx_lock(&mut (*pool).mutex);
+            Locked { pool }
+        }
+    }
+}
+
+/// A zone whose lock is held until this is dropped.
+pub struct Locked {
+    pool: *mut ngx_slab_pool_t,
+}
+
+impl Locked {
+    /// Where offset 0 would be, and how many bytes there are from there.
+    fn extent(&self) -> (*mut u8, usize) {
+        // SAFETY: the pool is locked; its pages end at `end`.
+        unsafe {
+            let base = (*self.pool).start.sub(FIRST);
+            (base, (*self.pool).end.offset_from(base) as usize)
+        }
+    }
+}
+
+impl Memory for Locked {
+    fn bytes(&self) -> &[u8] {
+        let (base, length) = self.extent();
+        // SAFETY: mapped memory of the zone, behind the mutex; nobody else touches it while the lock is held.
+        unsafe { core::slice::from_raw_parts(base, length) }
+    }
+
+    fn bytes_mut(&mut self) -> &mut [u8] {
+        let (base, length) = self.extent();
+        // SAFETY: as in `bytes`, and `&mut self` makes this the only slice.
+        unsafe { core::slice::from_raw_parts_mut(base, length) }
+    }
+
+    fn allocate(&mut self, size: usize) -> Option<u32> {
+        // SAFETY: the pool is locked. What it gives lies in its pages.
+        unsafe {
+            let at = ngx_slab_alloc_locked(self.pool, size).cast::<u8>();
+            if at.is_null() {
+                return None;
+            }
+            u32::try_from(at.offset_from(self.extent().0)).ok()
+        }
+    }
+
+    fn free(&mut self, at: u32) {
+        let (base, length) = self.extent();
+        if at as usize >= FIRST && (at as usize) < length {
+            // SAFETY: the pool is locked and the address its own; one that is no allocation it logs and ignores.
+            unsafe { ngx_slab_free_locked(self.pool, base.add(at as usize).cast()) };
+        }
+    }
+
+    fn root(&self) -> u32 {
+        let (base, _) = self.extent();
+        // SAFETY: the pool is locked; its `data` is null or what `set_root` stored.
+        unsafe {
+            let root = (*self.pool).data.cast::<u8>();
+            match root.is_null() {
+                true => 0,
+                false => u32::try_from(root.offset_from(base)).unwrap_or(0),
+            }
+        }
+    }
+
+    fn set_root(&mut self, at: u32) {
+        let (base, _) = self.extent();
+        // SAFETY: an offset that `allocate` gave.
+        unsafe { (*self.pool).data = base.add(at as usize).cast() };
+    }
+
+    fn reset(&mut self) {
+        // SAFETY: the pool is locked; ngx_slab_init() sets all up anew but the mutex, the pool's end and its smallest size.
+        unsafe {
+            ngx_slab_init(self.pool);
+            (*self.pool).set_log_nomem(0);
+            (*self.pool).data = ptr::null_mut();
+        }
+    }
+}
+
+impl Drop for Locked {
+    fn drop(&mut self) {
+        // SAFETY: this process holds the lock.
+        unsafe { ngx_shmtx_unlock(&mut (*self.pool).mutex) };
+    }
+}

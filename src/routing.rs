@@ -1,0 +1,65 @@
+//! What a request asks for, in the core's words; and the one thing that is changed in it, the query of a refused mount.
+//!
+//! Called by `access`. What the core decides about is what proxy_pass forwards: the target as the client wrote it.
+
+use std::borrow::Cow;
+
+use registry_auth::route::{self, Method, Route};
+use registry_auth::{mount, Denial};
+
+use crate::conf::Settings;
+use crate::ffi::request::Request;
+
+/// The route of a request, or why it is refused. `content_type` is what [`content_type`] gave, which lives longer than the route.
+pub fn route<'a>(
+    request: &'a Request,
+    content_type: Option<&'a [u8]>,
+    settings: &Settings,
+) -> Result<Route<'a>, Denial> {
+    route::parse(&asked(request, content_type), &settings.routes)
+}
+
+/// The request as the core reads it.
+fn asked<'a>(request: &'a Request, content_type: Option<&'a [u8]>) -> route::Request<'a> {
+    let method = match request.method() {
+        b"GET" => Method::Get,
+        b"HEAD" => Method::Head,
+        b"POST" => Method::Post,
+        b"PUT" => Method::Put,
+        b"PATCH" => Method::Patch,
+        b"DELETE" => Method::Delete,
+        _ => Method::Other,
+    };
+    match request.target() {
+        Some(target) => route::Request::from_target(method, target, request.uri(), content_type),
+        None => route::Request {
+            method,
+            raw_path: request.uri(),
+            decided_path: request.uri(),
+            args: request.args(),
+            content_type,
+        },
+    }
+}
+
+/// All `Content-Type` headers of a request that may start an upload: a backend may read any of several.
+pub fn content_type(request: &Request) -> Option<Cow<'_, [u8]>> {
+    if request.method() != b"POST" {
+        return None;
+    }
+    request
+        .headers(b"content-type")
+        .map(Cow::Borrowed)
+        .reduce(|all, one| Cow::Owned([&*all, &*one].join(&b',')))
+}
+
+/// Takes `mount` and `from` out of the query that is forwarded.
+pub fn strip_mount(request: &mut Request) -> Option<()> {
+    let mut args = Vec::new();
+    let query = match request.target() {
+        Some(target) => target.splitn(2, |byte| *byte == b'?').nth(1).unwrap_or_default(),
+        None => request.args(),
+    };
+    mount::strip(query, &mut args);
+    request.set_args(&args)
+}
