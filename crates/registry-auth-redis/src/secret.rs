@@ -3,6 +3,7 @@
 //! Built by the nginx module from the Authorization header, by the tool from a prompt, and by [`crate::Endpoint`].
 
 use std::fmt;
+use subtle::ConstantTimeEq;
 use zeroize::{Zeroize, Zeroizing};
 
 /// Bytes that are wiped when the last owner drops them. There is no `Display`; `Debug` shows no content and no length.
@@ -20,6 +21,11 @@ impl Secret {
     #[must_use]
     pub fn expose(&self) -> &[u8] {
         &self.0
+    }
+
+    /// Whether both are the same, in a time that tells only whether their lengths are.
+    pub(crate) fn is_same(&self, other: &Self) -> bool {
+        self.0.ct_eq(&other.0).into()
     }
 }
 
@@ -53,5 +59,12 @@ mod tests {
         let secret = Secret::from(String::from("hunter2"));
         assert_eq!(format!("{secret:?}"), "Secret(..)");
         assert_eq!(secret.expose(), b"hunter2");
+    }
+
+    #[test]
+    fn the_same_is_all_bytes() {
+        let is_same = |a: &[u8], b: &[u8]| Secret::new(a).is_same(&Secret::new(b));
+        assert!(is_same(b"secret", b"secret") && is_same(b"", b""));
+        assert!(!is_same(b"secret", b"secres") && !is_same(b"secret", b"secret2") && !is_same(b"", b"x"));
     }
 }

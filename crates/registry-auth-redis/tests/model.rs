@@ -4,6 +4,8 @@
 //!
 //! A failure prints its seed; `REGISTRY_AUTH_SEED=n` repeats one.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing)] // a panic is how a test fails
+
 mod common;
 
 use common::{options, Gate, Server, PATIENCE};
