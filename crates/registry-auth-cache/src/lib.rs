@@ -13,9 +13,14 @@ pub mod guards;
 pub mod memory;
 pub mod subjects;
 
+#[cfg(test)]
+extern crate self as registry_auth_cache;
+
 mod cache;
 mod layout;
 mod table;
+#[cfg(test)]
+mod tests;
 
 pub use cache::{Cache, Keys};
 pub use failures::Failures;

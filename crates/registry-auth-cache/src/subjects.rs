@@ -3,8 +3,6 @@
 //! A user's fact holds tags of credentials that were right, so that robots may share an account, and of a few that were wrong.
 //! They are bound to the stored password: when that changes they are dropped, however the record is refreshed otherwise.
 
-use subtle::{Choice, ConstantTimeEq};
-
 use crate::cache::Cache;
 use crate::layout::{entry, root, List};
 use crate::memory::{Memory, Numbers, Write};
@@ -36,18 +34,24 @@ const HALF: usize = 8;
 const NOT_PASSWORDS: u64 = u64::MAX;
 
 /// Stands for a credential; see [`crate::Keys::tag`]. Packed, since it is kept in memory that nginx aligns to 8.
-#[derive(Clone, Copy)]
-#[repr(packed(8))]
+#[derive(Clone, Copy, PartialEq, Eq)]
+#[repr(C, packed(8))]
 pub struct Tag(pub(crate) u128);
 
 impl Tag {
-    /// Whether this is the tag, or the half of one, in `bytes`.
+    /// Whether this is the tag, or the half of one, in `bytes`. How long that takes may tell which bytes differ: of numbers that
+    /// nobody without the key can foresee, nor choose.
     #[inline]
-    fn is(self, bytes: &[u8]) -> Choice {
+    fn is(self, bytes: &[u8]) -> bool {
         match bytes.len() {
-            HALF => self.half().to_ne_bytes().as_slice().ct_eq(bytes),
-            _ => self.0.to_ne_bytes().as_slice().ct_eq(bytes),
+            HALF => self.half() == bytes.get_u64(0),
+            _ => bytes.first_chunk() == Some(&{ self.0 }.to_ne_bytes()),
         }
+    }
+
+    /// Its lower half: as even a spread as a hash.
+    pub fn low(self) -> u64 {
+        self.half()
     }
 
     pub(crate) fn half(self) -> u64 {
@@ -126,16 +130,16 @@ impl<M: Memory> Cache<'_, M> {
         let bytes = self.table.memory.bytes();
         let right = bytes.slice(at.value + RIGHT_TAGS, WHOLE * RIGHT);
         let wrong = bytes.slice(at.value + WRONG_TAGS, HALF * WRONG);
-        match (is_any(tag, right, WHOLE), is_any(tag, wrong, HALF)) {
-            (true, _) => {
-                self.used(at, moment);
-                Found::Verified(Known {
-                    at: at.value + USER,
-                    length: at.length - USER,
-                })
-            }
-            (false, true) => Found::Wrong,
-            (false, false) => Found::Unverified,
+        if is_any(tag, right, WHOLE) {
+            self.used(at, moment);
+            return Found::Verified(Known {
+                at: at.value + USER,
+                length: at.length - USER,
+            });
+        }
+        match is_any(tag, wrong, HALF) {
+            true => Found::Wrong,
+            false => Found::Unverified,
         }
     }
 
@@ -257,13 +261,10 @@ impl<M: Memory> Cache<'_, M> {
     }
 }
 
-/// Whether a tag is one of those in `tags`, in a time that says nothing of which.
+/// Whether a tag is one of those in `tags`.
 #[inline]
 fn is_any(tag: Tag, tags: &[u8], size: usize) -> bool {
-    let any = tags
-        .chunks_exact(size)
-        .fold(Choice::from(0), |any, known| any | tag.is(known));
-    any.into()
+    tags.chunks_exact(size).any(|known| tag.is(known))
 }
 
 /// Writes what is new of a user although the record is the same: when it was read, and the credential.
@@ -283,7 +284,7 @@ fn write<M: Memory>(memory: &mut M, value: usize, epoch: u64, passwords_epoch: u
 fn remember<M: Memory, const LENGTH: usize>(memory: &mut M, at: usize, tag: Tag, size: usize, first: &[u8]) {
     let mut tags = [0; LENGTH];
     let held = memory.bytes().slice(at, LENGTH);
-    let others = held.chunks_exact(size).filter(|known| !bool::from(tag.is(known)));
+    let others = held.chunks_exact(size).filter(|known| !tag.is(known));
     let first = first.chunks_exact(size);
     for (to, from) in tags.chunks_exact_mut(size).zip(first.chain(others)) {
         to.copy_from_slice(from);
@@ -294,15 +295,14 @@ fn remember<M: Memory, const LENGTH: usize>(memory: &mut M, at: usize, tag: Tag,
 /// Whether an entry holds this very record, and the stored password is the same.
 fn is_same<M: Memory>(table: &Table<'_, M>, at: At, put: &Put<'_>) -> bool {
     let value = table.value(at);
-    value.get(USER..) == Some(put.record) && bool::from(put.binding.is(value.slice(BINDING, HALF)))
+    value.get(USER..) == Some(put.record) && put.binding.is(value.slice(BINDING, HALF))
 }
 
 /// The credentials of an entry whose stored password was the same.
 fn credentials<M: Memory>(table: &Table<'_, M>, at: At, binding: Tag) -> Option<[u8; CREDENTIALS]> {
     let value = table.value(at);
     let block = value.get(PLAIN..USER)?.first_chunk::<CREDENTIALS>()?;
-    let same = binding.is(value.slice(BINDING, HALF));
-    bool::from(same).then_some(*block)
+    binding.is(value.slice(BINDING, HALF)).then_some(*block)
 }
 
 /// What an entry is about.

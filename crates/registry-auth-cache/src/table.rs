@@ -9,7 +9,7 @@ use crate::memory::{Memory, Numbers, Write};
 const CHAIN: usize = 4096;
 /// Facts that make room for one, at most: the lock must not be held for long, and one that finds no room (a large one in a block
 /// full of small ones) must not cost many others. What found no room is simply not kept.
-const EVICTIONS: usize = 32;
+const EVICTIONS: usize = 8;
 /// An entry is moved to its list's front at most once in this many seconds: a move is a dozen writes to shared memory.
 const TOUCH: u32 = 1;
 

@@ -1,0 +1,74 @@
+//! What a hit costs: hashes and tag of a typical user, the block opened, the user found and verified, the record read.
+//!
+//! `valgrind --tool=callgrind --toggle-collect='*::hit' target/release/examples/hit 1000` divided by 1000 is what a hit takes.
+
+// A failure here is a bug of the example.
+#![allow(clippy::expect_used, clippy::unwrap_used, clippy::indexing_slicing, dead_code)]
+
+#[path = "../src/tests/slab.rs"]
+mod slab;
+
+use std::hint::black_box;
+
+use registry_auth_cache::{Cache, Fact, Found, Keys, Memory, Moment, Put};
+
+const USERS: usize = 10_000;
+
+fn main() {
+    let hits = std::env::args()
+        .nth(1)
+        .and_then(|hits| hits.parse().ok())
+        .unwrap_or(1_000);
+    let mut slab = slab::Slab::new(10 * 1024 * 1024);
+    let keys = Keys::new(std::array::from_fn(|index| index as u8));
+    let users: Vec<(Vec<u8>, Vec<u8>)> = (0..USERS)
+        .map(|user| {
+            let key = format!("udocker-registry\0user{user:06}").into_bytes();
+            (key, format!("Basic dXNlcj{user:06}c2VjcmV0cGFzcw==").into_bytes())
+        })
+        .collect();
+    let mut cache = Cache::open(&mut slab, || Some(keys)).expect("a block that is large enough");
+    for (key, header) in &users {
+        let put = Put {
+            record: &[1; 60],
+            binding: keys.tag(b"stored"),
+            from_passwords: false,
+            tag: keys.salted_tag(b"", header),
+            verified: true,
+            expires: 60_000,
+        };
+        cache.put_user(
+            Fact {
+                key,
+                hash: keys.hash(key),
+            },
+            &put,
+            1_000,
+        );
+    }
+    let found = (0..hits).map(|turn| &users[turn * 331 % USERS]);
+    let bytes: usize = found
+        .map(|(key, header)| hit(&mut slab, &keys, key, header))
+        .sum();
+    assert_eq!(bytes, hits * 60);
+}
+
+/// A hit, as a worker does it; the record's bytes.
+#[inline(never)]
+fn hit<M: Memory>(memory: &mut M, keys: &Keys, key: &[u8], header: &[u8]) -> usize {
+    let user = Fact {
+        key,
+        hash: keys.hash(key),
+    };
+    let tag = keys.salted_tag(b"", header);
+    let Some(mut cache) = Cache::open(memory, || None) else {
+        return 0;
+    };
+    if !cache.has_keys(keys) {
+        return 0;
+    }
+    match cache.user(user, tag, Moment::Fresh(1_500)) {
+        Found::Verified(known) => black_box(cache.record(known)).len(),
+        _ => 0,
+    }
+}

@@ -1,0 +1,176 @@
+//! Arbitrary bytes in the block: wrong answers at most, but no panic, no endless loop and nothing outside the block.
+
+use proptest::prelude::*;
+
+use super::slab::Slab;
+use super::{fact, is_verified, keys, put, user_key, SMALL};
+use crate::layout::{root, MAGIC, VERSION};
+use crate::memory::Write;
+use crate::{Cache, Failures, Memory, Moment, Process};
+
+const LIMIT: Failures = Failures {
+    number: 3,
+    period: 5_000,
+};
+
+/// Everything that can be done.
+fn use_all(slab: &mut Slab) {
+    let Some(mut cache) = Cache::open(slab, keys) else {
+        return;
+    };
+    let tag = keys().unwrap().tag(b"password");
+    for user in 0..12 {
+        let key = user_key(user);
+        for moment in [
+            Moment::Fresh(1),
+            Moment::Stale {
+                now: u64::MAX,
+                bearable: u64::MAX,
+            },
+        ] {
+            if let crate::Found::Verified(known) = cache.user(fact(&key), tag, moment) {
+                cache.record(known);
+            }
+            if let Some(known) = cache.fact(fact(&key), moment) {
+                cache.record(known);
+            }
+        }
+        cache.put_user(fact(&key), &put(&[1; 100], "password"), 70_000);
+        cache.put_fact(fact(&user_key(user + 10)), &[2; 700], 1, 0);
+        cache.put_unknown(fact(&user_key(user + 20)), 1, 0);
+        cache.failed(fact(&user_key(user + 30)), tag, LIMIT, 3);
+        cache.failed(fact(&key), tag, LIMIT, 3);
+        let _ = cache.blocked(fact(&key), LIMIT, 4);
+        cache.forget(fact(&key));
+    }
+    let me = Process { id: 1, began: 1 };
+    cache.guard(me, |_| false);
+    cache.leave(me);
+    cache.forget_passwords();
+    cache.forget_freshness(u64::MAX);
+    cache.forget_all();
+    cache.counts();
+}
+
+fn filled() -> Slab {
+    let mut slab = Slab::new(SMALL);
+    let mut cache = super::open(&mut slab);
+    for user in 0..60 {
+        cache.put_user(fact(&user_key(user)), &put(&[7; 80], "password"), 0);
+        cache.put_unknown(fact(&user_key(user + 100)), 1, 0);
+        cache.failed(
+            fact(&user_key(user + 200)),
+            keys().unwrap().tag(&[user as u8]),
+            LIMIT,
+            3,
+        );
+    }
+    slab.strict = false;
+    slab
+}
+
+fn mend_header(slab: &mut Slab) {
+    let root = slab.root() as usize;
+    slab.put_u64(root + root::MAGIC, MAGIC);
+    slab.put_u32(root + root::VERSION, VERSION);
+    slab.put_u32(root + root::DIRTY, 0);
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 200, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn some_bytes(damage in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..200)) {
+        let mut slab = filled();
+        let length = slab.bytes().len();
+        for (at, byte) in damage {
+            slab.bytes_mut()[at.index(length)] = byte;
+        }
+        mend_header(&mut slab);
+        use_all(&mut slab);
+    }
+
+    /// Links that lead somewhere plausible: into entries, in circles.
+    #[test]
+    fn some_links(damage in prop::collection::vec((any::<prop::sample::Index>(), any::<prop::sample::Index>()), 1..60)) {
+        let mut slab = filled();
+        let length = slab.bytes().len() / 8;
+        for (at, to) in damage {
+            slab.put_u32(8 * at.index(length), 8 * to.index(length) as u32);
+        }
+        mend_header(&mut slab);
+        use_all(&mut slab);
+    }
+
+    #[test]
+    fn the_roots_numbers(damage in prop::collection::vec((16..root::SIZE / 4, any::<u32>()), 1..8)) {
+        let mut slab = filled();
+        let root = slab.root() as usize;
+        for (at, number) in damage {
+            slab.put_u32(root + 4 * (at % (root::GUARDS / 4)), number);
+        }
+        mend_header(&mut slab);
+        use_all(&mut slab);
+    }
+
+    #[test]
+    fn all_bytes(seed in any::<u64>(), is_magic_right in any::<bool>()) {
+        let mut slab = filled();
+        let mut state = seed | 1;
+        slab.bytes_mut().fill_with(|| {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            (state >> 56) as u8
+        });
+        if is_magic_right {
+            mend_header(&mut slab);
+        }
+        use_all(&mut slab);
+    }
+
+    #[test]
+    fn a_root_anywhere(at in any::<u32>()) {
+        let mut slab = filled();
+        slab.set_root(at);
+        use_all(&mut slab);
+    }
+}
+
+#[test]
+fn every_entry_in_a_circle() {
+    let mut slab = filled();
+    let words = slab.bytes().len() / 4;
+    // Each word is a link to the block's middle.
+    let middle = (slab.bytes().len() / 16 * 8) as u32;
+    let root = slab.root() as usize;
+    for at in (0..words).filter(|at| 4 * at < root || 4 * at >= root + root::LISTS) {
+        slab.put_u32(4 * at, middle);
+    }
+    use_all(&mut slab);
+}
+
+#[test]
+fn another_version_or_magic_is_emptied() {
+    for (at, what) in [
+        (root::VERSION, VERSION + 1),
+        (root::VERSION, VERSION - 1),
+        (root::MAGIC, 0),
+        (root::MAGIC + 4, 1),
+        (root::DIRTY, 1),
+    ] {
+        let mut slab = filled();
+        slab.strict = true;
+        let root = slab.root() as usize;
+        slab.put_u32(root + at, what);
+        let mut cache = super::open(&mut slab);
+        assert_eq!(cache.counts(), (0, 0));
+        assert!(!is_verified(&mut cache, &user_key(59), "password", 1));
+        cache.put_user(fact(&user_key(1)), &put(b"record", "password"), 0);
+        super::check(&mut slab);
+        assert!(is_verified(
+            &mut super::open(&mut slab),
+            &user_key(1),
+            "password",
+            1
+        ));
+    }
+}

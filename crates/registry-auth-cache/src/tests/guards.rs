@@ -1,0 +1,173 @@
+//! Facts survive a reload because some worker was told of changes all the time, and only then.
+
+use super::slab::Slab;
+use super::{check, fact, is_verified, keys, open, put, user_key, SMALL};
+use crate::layout::GUARDS;
+use crate::{Found, Moment, Process};
+
+const OLD: Process = Process { id: 10, began: 1 };
+const NEW: Process = Process { id: 11, began: 2 };
+
+/// A cache that `OLD` guards, with user 1.
+fn guarded() -> Slab {
+    let mut slab = Slab::new(SMALL);
+    let mut cache = open(&mut slab);
+    cache.guard(OLD, |_| true);
+    cache.put_user(fact(&user_key(1)), &put(b"record", "password"), 0);
+    slab
+}
+
+fn is_there(slab: &mut Slab) -> bool {
+    let there = is_verified(&mut open(slab), &user_key(1), "password", 1);
+    check(slab);
+    there
+}
+
+fn is_stale_there(slab: &mut Slab, now: u64) -> bool {
+    let tag = keys().unwrap().tag(b"password");
+    let found = open(slab).user(fact(&user_key(1)), tag, Moment::Stale { now, bearable: 1000 });
+    matches!(found, Found::Verified(_))
+}
+
+#[test]
+fn reload_new_arms_before_old_leaves() {
+    let mut slab = guarded();
+    open(&mut slab).guard(NEW, |_| true);
+    open(&mut slab).leave(OLD);
+    assert!(is_there(&mut slab));
+    // And so on, over generations.
+    open(&mut slab).guard(OLD, |other| other == NEW);
+    open(&mut slab).leave(NEW);
+    assert!(is_there(&mut slab));
+}
+
+#[test]
+fn reload_with_a_gap() {
+    let mut slab = guarded();
+    open(&mut slab).leave(OLD);
+    open(&mut slab).guard(NEW, |_| true);
+    assert!(!is_there(&mut slab));
+    assert!(!is_stale_there(&mut slab, 1));
+}
+
+#[test]
+fn killed_worker_stood_no_guard() {
+    let mut slab = guarded();
+    open(&mut slab).guard(NEW, |other| other != OLD);
+    assert!(!is_there(&mut slab));
+    assert!(!is_stale_there(&mut slab, 1));
+}
+
+#[test]
+fn reused_id_is_another_process() {
+    let mut slab = guarded();
+    // Some process has the id now, but it began later.
+    let reused = Process {
+        id: OLD.id,
+        began: 99,
+    };
+    open(&mut slab).guard(NEW, |other| other == reused);
+    assert!(!is_there(&mut slab));
+    // Or it is the new worker itself that has it.
+    let mut slab = guarded();
+    open(&mut slab).guard(reused, |other| other == reused);
+    assert!(!is_there(&mut slab));
+}
+
+#[test]
+fn oneself_is_no_other_guard() {
+    let mut slab = guarded();
+    open(&mut slab).guard(OLD, |_| true);
+    assert!(!is_there(&mut slab));
+}
+
+#[test]
+fn leaving_takes_only_ones_own_place() {
+    let mut slab = guarded();
+    open(&mut slab).leave(NEW);
+    open(&mut slab).leave(Process {
+        id: OLD.id,
+        began: 99,
+    });
+    open(&mut slab).guard(NEW, |_| true);
+    assert!(is_there(&mut slab));
+}
+
+#[test]
+fn places_of_the_dead_are_used_again() {
+    let mut slab = guarded();
+    // Each generation lives as long as the next one needs to arm, and is then killed.
+    for began in 0..3 * GUARDS as u64 {
+        let (last, me) = (
+            Process {
+                id: 10,
+                began: 1 + began,
+            },
+            Process {
+                id: 10,
+                began: 2 + began,
+            },
+        );
+        open(&mut slab).guard(me, |other| other == last);
+        assert!(is_there(&mut slab), "generation {began}");
+    }
+}
+
+#[test]
+fn more_guards_than_places() {
+    let mut slab = guarded();
+    for id in 100..100 + 2 * GUARDS as u32 {
+        open(&mut slab).guard(Process { id, began: 1 }, |_| true);
+    }
+    assert!(is_there(&mut slab));
+    for id in 100..100 + 2 * GUARDS as u32 {
+        open(&mut slab).leave(Process { id, began: 1 });
+    }
+    open(&mut slab).leave(OLD);
+    open(&mut slab).guard(NEW, |_| true);
+    assert!(!is_there(&mut slab));
+}
+
+#[test]
+fn stale_is_bounded_by_the_loss() {
+    let mut slab = guarded();
+    open(&mut slab).forget_freshness(5_000);
+    // A second worker notices later; the bound is the first one's.
+    open(&mut slab).forget_freshness(5_500);
+    assert!(!is_there(&mut slab));
+    assert!(is_stale_there(&mut slab, 5_999));
+    assert!(!is_stale_there(&mut slab, 6_000));
+}
+
+#[test]
+fn stale_is_bounded_by_the_time_to_live() {
+    let mut slab = guarded();
+    open(&mut slab).forget_freshness(59_500);
+    assert!(is_stale_there(&mut slab, 60_499));
+    assert!(!is_stale_there(&mut slab, 60_500));
+}
+
+#[test]
+fn forgotten_is_never_stale() {
+    let mut slab = guarded();
+    let mut cache = open(&mut slab);
+    cache.forget_freshness(10);
+    cache.forget(fact(&user_key(1)));
+    assert!(!is_stale_there(&mut slab, 11));
+    let mut slab = guarded();
+    open(&mut slab).forget_all();
+    assert!(!is_stale_there(&mut slab, 11));
+}
+
+#[test]
+fn put_after_a_loss_is_fresh_again() {
+    let mut slab = guarded();
+    let mut cache = open(&mut slab);
+    cache.forget_freshness(10);
+    cache.guard(OLD, |_| true);
+    cache.put_user(fact(&user_key(1)), &put(b"record", "password"), 20);
+    assert!(is_there(&mut slab));
+    open(&mut slab).forget_freshness(50_000);
+    assert!(is_stale_there(&mut slab, 50_999));
+    assert!(!is_stale_there(&mut slab, 51_000));
+}

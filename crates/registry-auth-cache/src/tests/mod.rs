@@ -1,0 +1,131 @@
+//! Tests of the cache over a block with an allocator like nginx's.
+//!
+//! `model`: random operations against a simple reference. `death`: a process that dies at any write. `damage`: arbitrary bytes.
+//! The others: rules one by one. [`check`] is what holds of every block that is not dirty.
+
+mod damage;
+mod death;
+mod failures;
+mod guards;
+mod model;
+mod room;
+mod rules;
+mod slab;
+
+use std::collections::HashSet;
+
+use crate::layout::{entry, root, List, LISTS, SLOT};
+use crate::memory::Numbers;
+use crate::{Cache, Fact, Keys, Memory, Moment, Put};
+use slab::Slab;
+
+/// A zone as small as nginx makes one.
+const SMALL: usize = 32 * 1024;
+
+fn keys() -> Option<Keys> {
+    Some(Keys::new(std::array::from_fn(|index| index as u8 * 7 + 1)))
+}
+
+fn open<M: Memory>(memory: &mut M) -> Cache<'_, M> {
+    Cache::open(memory, keys).unwrap()
+}
+
+fn fact(key: &[u8]) -> Fact<'_> {
+    Fact {
+        key,
+        hash: keys().unwrap().hash(key),
+    }
+}
+
+/// The key of a user as the module makes it.
+fn user_key(number: usize) -> Vec<u8> {
+    format!("udocker-registry\0user{number:06}").into_bytes()
+}
+
+/// A verified credential, expiring at 60 s.
+fn put<'r>(record: &'r [u8], password: &str) -> Put<'r> {
+    let keys = keys().unwrap();
+    let binding = keys.tag(b"stored");
+    Put {
+        record,
+        binding,
+        from_passwords: false,
+        tag: keys.tag(password.as_bytes()),
+        verified: true,
+        expires: 60_000,
+    }
+}
+
+fn fresh(now: u64) -> Moment {
+    Moment::Fresh(now)
+}
+
+/// Whether a user is there, verified with this password at this time.
+fn is_verified<M: Memory>(cache: &mut Cache<'_, M>, key: &[u8], password: &str, now: u64) -> bool {
+    let tag = keys().unwrap().tag(password.as_bytes());
+    matches!(cache.user(fact(key), tag, fresh(now)), crate::Found::Verified(_))
+}
+
+/// Every entry is in one bucket, its own, and in one list, in both directions; counts are right; each slot is an entry or free;
+/// and nothing else is allocated than the facts, the root, the buckets and the slots.
+fn check(slab: &mut Slab) {
+    open(slab);
+    let live = slab.live();
+    let cache = open(slab);
+    let (bytes, root) = (cache.table.memory.bytes(), cache.table.root);
+    assert_eq!(bytes.get_u32(root + root::DIRTY), 0);
+    let mut in_buckets = HashSet::new();
+    let buckets = bytes.get_u32(root + root::BUCKETS) as usize;
+    let mask = bytes.get_u32(root + root::BUCKET_MASK);
+    for index in 0..=mask {
+        let mut at = bytes.get_u32(buckets + 4 * index as usize) as usize;
+        while at != 0 {
+            assert!(in_buckets.insert(at), "an entry in two places");
+            let key = bytes.slice(
+                at + entry::SIZE,
+                usize::from(bytes.get_u16(at + entry::KEY_LENGTH)),
+            );
+            assert!(!key.is_empty());
+            assert_eq!(
+                bytes.get_u64(at + entry::HASH) as u32 & mask,
+                index,
+                "in another bucket than its own"
+            );
+            at = bytes.get_u32(at + entry::NEXT) as usize;
+        }
+    }
+    let (mut in_lists, mut facts) = (HashSet::new(), 0);
+    for number in 0..LISTS {
+        let list = List::of(number as u16);
+        let (mut at, mut newer, mut count) = (bytes.get_u32(root + list.at()) as usize, 0, 0);
+        while at != 0 {
+            assert!(in_lists.insert(at), "an entry in two lists");
+            assert_eq!(bytes.get_u32(at + entry::NEWER) as usize, newer);
+            assert_eq!(bytes.get_u16(at + entry::LIST), list.number());
+            let size = entry::SIZE
+                + usize::from(bytes.get_u16(at + entry::KEY_LENGTH))
+                + bytes.get_u32(at + entry::VALUE_LENGTH) as usize;
+            match list.is_of_strangers() {
+                true => assert!(size <= SLOT),
+                false => assert_eq!(List::of_facts(size), list),
+            }
+            newer = at;
+            at = bytes.get_u32(at + entry::OLDER) as usize;
+            count += 1;
+        }
+        assert_eq!(bytes.get_u32(root + list.at() + 4) as usize, newer);
+        assert_eq!(cache.table.count(list), count);
+        facts += if list.is_of_strangers() { 0 } else { count as usize };
+    }
+    assert_eq!(in_buckets, in_lists);
+    let (slots, mut free) = (bytes.get_u32(root + root::SLOTS_IN_ALL) as usize, 0);
+    let mut at = bytes.get_u32(root + root::SLOTS) as usize;
+    while at != 0 {
+        assert!(!in_lists.contains(&at), "a slot both free and taken");
+        free += 1;
+        assert!(free <= slots);
+        at = bytes.get_u32(at + entry::NEXT) as usize;
+    }
+    assert_eq!(free + in_lists.len() - facts, slots);
+    assert_eq!(live, facts + 3);
+}
