@@ -33,7 +33,7 @@ const BACKOFF_MAX: Duration = Duration::from_secs(1);
 /// How often a silent connection is asked for a sign of life.
 const PING_EVERY: Duration = Duration::from_secs(1);
 /// How often tracking is tried again on a connection where it was refused: an ACL may have been changed.
-const ARM_EVERY: Duration = Duration::from_secs(60);
+const ARM_EVERY: Duration = Duration::from_secs(10);
 /// Connections closed during RESP3's greeting in a row until RESP2 is tried: some proxies close on what they do not know,
 /// but so does a server that is being restarted.
 const CLOSED_GREETINGS: u32 = 2;

@@ -211,6 +211,19 @@ fn an_acl_without_tracking_is_said_once() {
 }
 
 #[test]
+fn a_right_to_track_that_is_given_later_is_used() {
+    let redis = Server::start();
+    let mut gate = Gate::with(restricted(&redis, "+client|tracking"));
+    assert!(!gate.armed());
+    redis.run("ACL SETUSER gate +client|tracking");
+    assert!(gate.armed());
+    assert!(!gate.events.iter().any(is_lost), "on the same connection");
+    gate.logged("tells what changes again");
+    redis.run("HSET P:user:alice groups team");
+    assert_eq!(changed(&mut gate), [user("alice")]);
+}
+
+#[test]
 fn a_server_without_resp3_is_said_once() {
     let redis = Server::with(&["--rename-command", "HELLO", ""]);
     let mut gate = Gate::with(tracked(&redis.url()));
