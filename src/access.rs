@@ -11,7 +11,8 @@ use registry_auth::credentials::{self, Buffer, Credentials};
 use registry_auth::denial::LogLevel;
 use registry_auth::policy::{self, MountDecision, Permit};
 use registry_auth::route::{Need, Route};
-use registry_auth::{challenge, Denial, Subject, UserName};
+use registry_auth::{challenge, Denial, Subject, UserName, UserNameBuf};
+use registry_auth_cache::Tag;
 use registry_auth_redis::{Outcome, Secret};
 
 use crate::cache::{self, Age, Answer};
@@ -19,7 +20,7 @@ use crate::completions;
 use crate::conf::Settings;
 use crate::context::{Context, Identity, Stage};
 use crate::ffi::log::Level;
-use crate::ffi::request::{Kept, Request};
+use crate::ffi::request::Request;
 use crate::module::RegistryAuth;
 use crate::routing;
 
@@ -110,26 +111,22 @@ fn first(
         .and_then(|name| request.keep(name.as_str().as_bytes()));
     context.action = route.action().map(|action| action.as_str());
 
-    // Who they are does not matter for what is open to everybody, nor whether that can be read.
-    let credentials = match route.need {
-        Need::Nothing => Credentials::None,
-        _ => credentials::parse(request.authorization(), buffer)?,
+    let who = match route.need {
+        // Who they are does not matter for what is open to everybody, nor whether that can be read.
+        Need::Nothing => Who::default(),
+        _ => who(request, settings, buffer)?,
     };
-    let user = match credentials {
-        Credentials::Basic { user, .. } => Some(user),
-        Credentials::None if matches!(route.need, Need::Nothing) => None,
-        Credentials::None => return Err(Denial::unauthenticated()),
-    };
+    let user = who.user.as_ref().map(UserNameBuf::as_name);
     if context
         .identity
         .as_ref()
-        .is_some_and(|identity| identity.is(request, user, settings))
+        .is_some_and(|identity| identity.is(user, settings))
     {
         return decide(request, context, &route, settings);
     }
     context.identity = None;
-    context.claimed = user.and_then(|user| request.keep(user.as_str().as_bytes()));
-    if let Some(identity) = cached(request, context, settings, user, Age::Fresh)? {
+    context.claimed = who.user.clone();
+    if let Some(identity) = cached(request, context, settings, who.tag, Age::Fresh)? {
         context.identity = Some(identity);
         return decide(request, context, &route, settings);
     }
@@ -138,14 +135,58 @@ fn first(
             return Err(Denial::too_many_failures(seconds));
         }
     }
-    Ok(Step::Ask {
-        user: match credentials {
-            Credentials::Basic { user, password } => {
-                Some((user.as_str().into(), Secret::new(password.as_bytes())))
+    let user = match user {
+        Some(user) => Some((user.as_str().into(), password(request, who.password, buffer)?)),
+        None => None,
+    };
+    Ok(Step::Ask { user })
+}
+
+/// Who asks, by their own account.
+#[derive(Default)]
+struct Who {
+    user: Option<UserNameBuf>,
+    /// What they say to prove it, where it had to be decoded to learn the name.
+    password: Option<Secret>,
+    /// Stands for their header, where there is a zone.
+    tag: Option<Tag>,
+}
+
+fn who(request: &Request, settings: &Settings, buffer: &mut Buffer) -> Result<Who, Denial> {
+    let header = request.authorization().ok_or_else(Denial::unauthenticated)?;
+    let tag = cache::tag(&settings.space, header);
+    if let Some(user) = tag.and_then(cache::recall) {
+        return Ok(Who {
+            user: Some(user),
+            password: None,
+            tag,
+        });
+    }
+    match credentials::parse(Some(header), buffer)? {
+        Credentials::None => Err(Denial::unauthenticated()),
+        Credentials::Basic { user, password } => {
+            let user = user.to_owned();
+            if let Some(tag) = tag {
+                cache::remember(tag, &user);
             }
-            Credentials::None => None,
-        },
-    })
+            Ok(Who {
+                user: Some(user),
+                password: Some(Secret::new(password.as_bytes())),
+                tag,
+            })
+        }
+    }
+}
+
+/// The password of a header, unless it is known.
+fn password(request: &Request, known: Option<Secret>, buffer: &mut Buffer) -> Result<Secret, Denial> {
+    if let Some(password) = known {
+        return Ok(password);
+    }
+    match credentials::parse(request.authorization(), buffer)? {
+        Credentials::Basic { password, .. } => Ok(Secret::new(password.as_bytes())),
+        Credentials::None => Err(Denial::unauthenticated()),
+    }
 }
 
 /// What the zone knows of who asks.
@@ -153,36 +194,44 @@ fn cached(
     request: &Request,
     context: &mut Context,
     settings: &Settings,
-    user: Option<UserName<'_>>,
+    tag: Option<Tag>,
     age: Age,
 ) -> Result<Option<Identity>, Denial> {
-    let header = request.authorization().unwrap_or_default();
+    let space = &settings.space;
+    // Without a header only the defaults are asked for, which no credential is bound to.
+    let Some(tag) = tag.or_else(|| cache::tag(space, b"")) else {
+        context.cache = "BYPASS";
+        return Ok(None);
+    };
+    let user = context.claimed.as_ref();
+    let answer = cache::find(request, space, user.map(UserNameBuf::as_name), tag, age);
     let identity = |user, defaults| Identity {
-        space: Arc::clone(&settings.space),
+        space: Arc::clone(space),
         user,
         defaults,
     };
-    let (hit, missed) = match age {
-        Age::Fresh => ("HIT", "MISS"),
-        Age::Stale => ("STALE", context.cache),
-    };
-    context.cache = hit;
-    match cache::find(request, &settings.space, user, header, age) {
-        Answer::Verified { record, defaults } => Ok(context
-            .claimed
-            .map(|name| identity(Some((name, record)), defaults))),
-        Answer::Defaults(defaults) => Ok(Some(identity(None, Some(defaults)))),
-        Answer::Wrong => Err(Denial::bad_credentials()),
-        Answer::Miss(miss) => {
-            context.cache = missed;
+    let known = match (answer, age) {
+        (Answer::Verified { record, defaults }, _) => {
+            user.map(|user| identity(Some((user.clone(), record)), defaults))
+        }
+        (Answer::Defaults(defaults), _) => Some(identity(None, Some(defaults))),
+        (Answer::Wrong, Age::Fresh) => {
+            context.cache = "HIT";
+            return Err(Denial::bad_credentials());
+        }
+        (Answer::Miss(miss), Age::Fresh) => {
             context.miss = Some(miss);
-            Ok(None)
+            None
         }
-        Answer::None => {
-            context.cache = "BYPASS";
-            Ok(None)
-        }
-    }
+        // Nobody is turned away for good while Redis cannot be asked.
+        (Answer::Wrong | Answer::Miss(_), Age::Stale) | (Answer::None, _) => None,
+    };
+    context.cache = match (&known, age) {
+        (Some(_), Age::Fresh) => "HIT",
+        (Some(_), Age::Stale) => "STALE",
+        (None, _) => "MISS",
+    };
+    Ok(known)
 }
 
 /// The pass with the store's answer; nothing has changed since the first but that.
@@ -194,7 +243,7 @@ fn answered(
 ) -> Result<Step, Denial> {
     let content_type = routing::content_type(request);
     let route = routing::route(request, content_type.as_deref(), settings)?;
-    let identity = match identify(request, context.claimed, settings, &outcome) {
+    let identity = match identify(request, context.claimed.clone(), settings, &outcome) {
         Err(denial) if outcome == Outcome::Unavailable => stale(request, context, settings)?.ok_or(denial)?,
         identified => identified?,
     };
@@ -202,27 +251,21 @@ fn answered(
     decide(request, context, &route, settings)
 }
 
-/// While Redis is unreachable: what the zone knew last.
+/// While Redis is unreachable: what the zone knew last, where that is borne.
 fn stale(request: &Request, context: &mut Context, settings: &Settings) -> Result<Option<Identity>, Denial> {
-    let user = match context
-        .claimed
-        .as_ref()
-        .map(|name| UserName::parse(request.kept(name)))
-    {
-        Some(Err(_)) => return Ok(None),
-        Some(Ok(user)) => Some(user),
-        None => None,
-    };
-    match cache::is_stale_allowed() {
-        true => cached(request, context, settings, user, Age::Stale),
-        false => Ok(None),
+    if !cache::is_stale_allowed() {
+        return Ok(None);
     }
+    let tag = request
+        .authorization()
+        .and_then(|header| cache::tag(&settings.space, header));
+    cached(request, context, settings, tag, Age::Stale)
 }
 
 /// What an answer of the store makes of who they claim to be.
 fn identify(
     request: &Request,
-    claimed: Option<Kept>,
+    claimed: Option<UserNameBuf>,
     settings: &Settings,
     outcome: &Outcome,
 ) -> Result<Identity, Denial> {
@@ -256,12 +299,8 @@ fn identify(
 
 impl Identity {
     /// Whether this was found out about that user, in these settings' space.
-    fn is(&self, request: &Request, user: Option<UserName<'_>>, settings: &Settings) -> bool {
-        let same = match (&self.user, user) {
-            (Some((name, _)), Some(user)) => request.kept(name) == user.as_str().as_bytes(),
-            (None, None) => true,
-            _ => false,
-        };
+    fn is(&self, user: Option<UserName<'_>>, settings: &Settings) -> bool {
+        let same = self.user.as_ref().map(|(name, _)| name.as_name()) == user;
         same && *self.space == *settings.space
     }
 }
@@ -275,11 +314,8 @@ fn decide(
     let identity = context.identity.as_ref().ok_or_else(Denial::unavailable)?;
     let (user, record) = match &identity.user {
         Some((name, record)) => {
-            let user = UserName::parse(request.kept(name)).map_err(|_| Denial::bad_credentials())?;
-            (
-                Some(user),
-                RecordRef::decode(request.kept(record)).map_err(|_| Denial::bad_record())?,
-            )
+            let record = RecordRef::decode(request.kept(record)).map_err(|_| Denial::bad_record())?;
+            (Some(name.as_name()), record)
         }
         None => (None, RecordRef::EMPTY),
     };
@@ -309,10 +345,13 @@ fn refuse(request: &mut Request, context: &mut Context, settings: &Settings, den
             return Access::Refused(500);
         }
     }
-    let user = String::from_utf8_lossy(context.user(request));
     request.log(
         level(denial.log_level()),
-        format_args!("registry_auth: {denial} ({}), user: \"{user}\"", denial.code()),
+        format_args!(
+            "registry_auth: {denial} ({}), user: \"{}\"",
+            denial.code(),
+            context.user()
+        ),
     );
     let status = denial.status();
     context.refuse(denial, false);

@@ -3,22 +3,20 @@
 //! Only nginx's thread comes here. Records are copied out before the lock is released. A fact is trusted only while Redis tells
 //! this worker of changes (or can tell nobody, and the time to live is all there is); see `completions` for who calls what.
 
-use std::cell::RefCell;
-
 use registry_auth::codec::{self, RecordRef};
-use registry_auth::UserName;
+use registry_auth::{UserName, UserNameBuf};
 use registry_auth_cache::{Cache, Fact, Failures, Found, Keys, Known, Moment, Process, Put, Tag};
 use registry_auth_redis::{Changed, Outcome, Space};
+use std::cell::RefCell;
 
 use crate::ffi::event;
 use crate::ffi::request::{Kept, Request};
 use crate::ffi::shm::{Locked, Zone};
+use crate::memo::Memo;
 use crate::process;
 
 /// Milliseconds for which a user who does not exist is remembered, at most: the only facts that strangers can make.
 const UNKNOWN: u64 = 10_000;
-/// Longest key of an entry: longer names are not cached.
-const KEY: usize = 512;
 
 /// `registry_auth_cache`.
 #[derive(Clone, Copy)]
@@ -36,6 +34,9 @@ struct Worker {
     options: Options,
     /// A copy of the zone's keys, to hash before locking.
     keys: Keys,
+    /// The key of the entry that is looked for, kept for its room.
+    key: Vec<u8>,
+    memo: Memo,
     me: Process,
     /// Whether facts can be trusted now.
     trusted: bool,
@@ -67,11 +68,10 @@ pub enum Answer {
 /// What a miss leaves behind for the answer that is to be put.
 #[derive(Clone, Copy)]
 pub struct Miss {
-    /// The zone's epoch: an answer asked for in an earlier one is not put.
+    /// The zone's epoch: an answer asked for in an earlier one is not put. A zone that was set up anew since is of another one.
     epoch: u64,
     /// Stands for the credential.
-    tag: Option<Tag>,
-    keys: Keys,
+    tag: Tag,
 }
 
 /// How old an answer may be.
@@ -98,6 +98,8 @@ pub fn start(options: Options) {
     WORKER.set(keys.map(|keys| Worker {
         options,
         keys,
+        key: Vec::new(),
+        memo: Memo::default(),
         me: process::me(),
         trusted: false,
     }));
@@ -115,63 +117,73 @@ pub fn is_stale_allowed() -> bool {
     WORKER.with_borrow(|worker| worker.as_ref().is_some_and(|worker| worker.options.stale > 0))
 }
 
-/// Seconds for which this client has to wait before it may try another password for this user.
-pub fn blocked(request: &Request, space: &Space, user: UserName<'_>, limit: Failures) -> Option<u32> {
-    let mut left = None;
-    with_worker_zone(|worker, cache| {
-        let mut buffer = [0; KEY];
-        let key = failure_key(&mut buffer, request, space, user.as_str().as_bytes());
-        let fact = key.map(|key| Fact {
-            key,
-            hash: worker.keys.hash(key),
-        });
-        left = fact.and_then(|fact| cache.blocked(fact, limit, event::now()));
-    });
-    left.map(|left| u32::try_from(left.div_ceil(1000)).unwrap_or(u32::MAX))
+/// What stands for a header in this space; `None` where there is no zone.
+pub fn tag(space: &Space, header: &[u8]) -> Option<Tag> {
+    WORKER.with_borrow(|worker| {
+        worker
+            .as_ref()
+            .map(|worker| worker.keys.salted_tag(&space.salt, header))
+    })
 }
 
-/// Counts a wrong password.
-pub fn failed(request: &Request, space: &Space, user: &[u8], miss: &Miss, limit: Failures) {
-    with_worker_zone(|worker, cache| {
-        let mut buffer = [0; KEY];
-        let key = failure_key(&mut buffer, request, space, user);
-        if let (Some(key), Some(tag)) = (key, miss.tag) {
-            cache.failed(
-                Fact {
-                    key,
-                    hash: worker.keys.hash(key),
-                },
-                tag,
-                limit,
-                event::now(),
-            );
+/// The user of a header that this worker has read before.
+pub fn recall(tag: Tag) -> Option<UserNameBuf> {
+    WORKER.with_borrow(|worker| worker.as_ref()?.memo.recall(tag))
+}
+
+/// Remembers whom a header names.
+pub fn remember(tag: Tag, user: &UserNameBuf) {
+    WORKER.with_borrow_mut(|worker| {
+        if let Some(worker) = worker {
+            worker.memo.remember(tag, user);
         }
     });
 }
 
-/// Who failed: the user and, behind a NUL, the client.
-fn failure_key<'b>(
-    buffer: &'b mut [u8; KEY],
-    request: &Request,
-    space: &Space,
-    user: &[u8],
-) -> Option<&'b [u8]> {
-    let who = [user, b"\0", request.client()].concat();
-    entry_key(buffer, Kind::Failures, &space.prefix, &who)
+/// Seconds for which this client has to wait before it may try another password for this user.
+pub fn blocked(request: &Request, space: &Space, user: UserName<'_>, limit: Failures) -> Option<u32> {
+    let left = with_failures(request, space, user, |cache, who| {
+        cache.blocked(who, limit, event::now())
+    })??;
+    Some(u32::try_from(left.div_ceil(1000)).unwrap_or(u32::MAX))
 }
 
-/// What is known of a user and the header that holds their credential; without a user, the defaults.
-pub fn find(request: &Request, space: &Space, user: Option<UserName<'_>>, header: &[u8], age: Age) -> Answer {
-    WORKER.with_borrow_mut(|worker| match worker {
-        Some(worker) => worker
-            .find(request, space, user, header, age)
-            .unwrap_or(Answer::None),
-        None => Answer::None,
+/// Counts a wrong password.
+pub fn failed(request: &Request, space: &Space, user: UserName<'_>, miss: &Miss, limit: Failures) {
+    with_failures(request, space, user, |cache, who| {
+        cache.failed(who, miss.tag, limit, event::now())
+    });
+}
+
+/// The failures of a client for a user.
+fn with_failures<T>(
+    request: &Request,
+    space: &Space,
+    user: UserName<'_>,
+    f: impl FnOnce(&mut Cache<'_, Locked>, Fact<'_>) -> T,
+) -> Option<T> {
+    with_worker_zone(|keys, cache| {
+        let mut key = Vec::new();
+        write_key(&mut key, Kind::Failures, &space.prefix, user.as_str());
+        // No name has a NUL.
+        key.push(0);
+        key.extend_from_slice(request.client());
+        f(cache, entry(keys, &key))
+    })
+}
+
+/// What is known of a user with a credential; without a user, the defaults.
+pub fn find(request: &Request, space: &Space, user: Option<UserName<'_>>, tag: Tag, age: Age) -> Answer {
+    WORKER.with_borrow_mut(|worker| {
+        let answer = worker
+            .as_mut()
+            .and_then(|worker| worker.find(request, space, user, tag, age));
+        answer.unwrap_or(Answer::None)
     })
 }
 
 /// Keeps what the store answered to a request that had missed.
-pub fn put(space: &Space, user: Option<&[u8]>, miss: &Miss, outcome: &Outcome) {
+pub fn put(space: &Space, user: Option<UserName<'_>>, miss: &Miss, outcome: &Outcome) {
     WORKER.with_borrow(|worker| {
         if let Some(worker) = worker {
             worker.put(space, user, miss, outcome);
@@ -210,25 +222,20 @@ pub fn flushed() {
 }
 
 /// These keys have changed.
-pub fn changed(keys: &[Changed]) {
-    with_worker_zone(|worker, cache| {
-        for key in keys {
-            let (kind, prefix, name): (_, &str, &str) = match key {
-                Changed::User { prefix, name } => (Kind::User, prefix, name),
-                Changed::Group { prefix, name } => (Kind::Group, prefix, name),
-                Changed::Backends { prefix } => (Kind::Defaults, prefix, ""),
+pub fn changed(changes: &[Changed]) {
+    with_worker_zone(|keys, cache| {
+        let mut key = Vec::new();
+        for change in changes {
+            match change {
+                Changed::User { prefix, name } => write_key(&mut key, Kind::User, prefix, name),
+                Changed::Group { prefix, name } => write_key(&mut key, Kind::Group, prefix, name),
+                Changed::Backends { prefix } => write_key(&mut key, Kind::Defaults, prefix, ""),
                 Changed::Passwords { .. } => {
                     cache.forget_passwords();
                     continue;
                 }
-            };
-            let mut buffer = [0; KEY];
-            if let Some(key) = entry_key(&mut buffer, kind, prefix, name.as_bytes()) {
-                cache.forget(Fact {
-                    key,
-                    hash: worker.keys.hash(key),
-                });
             }
+            cache.forget(entry(keys, &key));
         }
     });
 }
@@ -239,20 +246,9 @@ impl Worker {
         request: &Request,
         space: &Space,
         user: Option<UserName<'_>>,
-        header: &[u8],
+        tag: Tag,
         age: Age,
     ) -> Option<Answer> {
-        let (mut user_key, mut defaults_key) = ([0; KEY], [0; KEY]);
-        let user_key = match user {
-            Some(user) => Some(entry_key(
-                &mut user_key,
-                Kind::User,
-                &space.prefix,
-                user.as_str().as_bytes(),
-            )?),
-            None => None,
-        };
-        let defaults_key = entry_key(&mut defaults_key, Kind::Defaults, &space.prefix, b"")?;
         let now = event::now();
         let moment = match age {
             Age::Fresh => Moment::Fresh(now),
@@ -261,104 +257,90 @@ impl Worker {
                 bearable: self.options.stale,
             },
         };
-        // Hashed before the lock; once more in the rare case that the zone was set up anew since.
-        for _ in 0..2 {
-            let keys = self.keys;
-            let asked = user_key.map(|key| {
-                (
-                    Fact {
-                        key,
-                        hash: keys.hash(key),
-                    },
-                    keys.salted_tag(&space.salt, header),
-                )
-            });
-            let mut zone = self.options.zone.lock();
-            let mut cache = open(&mut zone)?;
-            if !cache.has_keys(&keys) {
-                self.keys = cache.keys();
-                continue;
+        // Hashed before the lock.
+        let name = match user {
+            Some(user) => {
+                write_key(&mut self.key, Kind::User, &space.prefix, user.as_str());
+                Some(entry(&self.keys, &self.key))
             }
-            let miss = Miss {
-                epoch: cache.epoch(),
-                tag: asked.map(|(_, tag)| tag),
-                keys,
-            };
-            if age == Age::Fresh && !self.trusted {
-                return Some(Answer::Miss(miss));
-            }
-            let defaults = Fact {
-                key: defaults_key,
-                hash: 0,
-            };
-            let found = match asked {
-                Some((fact, tag)) => known(request, &mut cache, fact, tag, defaults, moment),
-                None => fact(request, &mut cache, defaults, moment).map(Answer::Defaults),
-            };
-            return Some(found.unwrap_or(Answer::Miss(miss)));
+            None => None,
+        };
+        let mut zone = self.options.zone.lock();
+        let mut cache = open(&mut zone)?;
+        if !cache.has_keys(&self.keys) {
+            // The zone was set up anew: it holds nothing, and what comes next is hashed by its keys.
+            self.keys = cache.keys();
+            return None;
         }
-        None
+        let miss = Miss {
+            epoch: cache.epoch(),
+            tag,
+        };
+        if age == Age::Fresh && !self.trusted {
+            return Some(Answer::Miss(miss));
+        }
+        let defaults = |cache: &mut Cache<'_, Locked>| {
+            let mut key = Vec::new();
+            write_key(&mut key, Kind::Defaults, &space.prefix, "");
+            let found = cache.fact(entry(&self.keys, &key), moment)?;
+            copy(request, cache, found)
+        };
+        let found = match name {
+            Some(name) => known(request, &mut cache, name, tag, moment, defaults),
+            None => defaults(&mut cache).map(Answer::Defaults),
+        };
+        Some(found.unwrap_or(Answer::Miss(miss)))
     }
 
-    fn put(&self, space: &Space, user: Option<&[u8]>, miss: &Miss, outcome: &Outcome) {
+    fn put(&self, space: &Space, user: Option<UserName<'_>>, miss: &Miss, outcome: &Outcome) {
         let (Outcome::Known { defaults, .. } | Outcome::Unknown { defaults }) = outcome else {
             return;
         };
         // All that takes long is done before the lock.
         let known = match outcome {
-            Outcome::Known {
-                user: record,
-                verified,
-                from_passwords,
-                ..
-            } => {
-                let Some((record, password)) = without_password(record) else {
-                    return;
-                };
-                Some((record, miss.keys.tag(&password), *verified, *from_passwords))
-            }
+            Outcome::Known { user: record, .. } => match without_password(record) {
+                Some((record, password)) => Some((record, self.keys.tag(&password))),
+                None => return,
+            },
             _ => None,
         };
-        let (mut defaults_key, mut user_key) = ([0; KEY], [0; KEY]);
-        let fact = |key| Fact {
-            key,
-            hash: miss.keys.hash(key),
-        };
-        let defaults_fact = entry_key(&mut defaults_key, Kind::Defaults, &space.prefix, b"").map(fact);
-        let user_fact = user
-            .and_then(|user| entry_key(&mut user_key, Kind::User, &space.prefix, user))
-            .map(fact);
+        let (mut defaults_key, mut user_key) = (Vec::new(), Vec::new());
+        write_key(&mut defaults_key, Kind::Defaults, &space.prefix, "");
+        let defaults_entry = entry(&self.keys, &defaults_key);
+        let user_entry = user.map(|user| {
+            write_key(&mut user_key, Kind::User, &space.prefix, user.as_str());
+            entry(&self.keys, &user_key)
+        });
 
         let now = event::now();
         let expires = now.saturating_add(self.options.ttl);
         let mut zone = self.options.zone.lock();
         let Some(mut cache) = open(&mut zone) else { return };
-        if !self.trusted || cache.epoch() != miss.epoch || !cache.has_keys(&miss.keys) {
+        if !self.trusted || cache.epoch() != miss.epoch || !cache.has_keys(&self.keys) {
             return;
         }
-        if let Some(fact) = defaults_fact {
-            cache.put_fact(fact, defaults, expires, now);
-        }
-        let (Some(fact), Some(tag)) = (user_fact, miss.tag) else {
-            return;
-        };
-        match &known {
-            Some((record, binding, verified, from_passwords)) => {
-                let (binding, verified, from_passwords) = (*binding, *verified, *from_passwords);
-                cache.put_user(
-                    fact,
-                    &Put {
-                        record,
-                        binding,
-                        from_passwords,
-                        tag,
-                        verified,
-                        expires,
-                    },
-                    now,
-                );
+        cache.put_fact(defaults_entry, defaults, expires, now);
+        let Some(name) = user_entry else { return };
+        match (&known, outcome) {
+            (
+                Some((record, binding)),
+                Outcome::Known {
+                    verified,
+                    from_passwords,
+                    ..
+                },
+            ) => {
+                let put = Put {
+                    record,
+                    binding: *binding,
+                    from_passwords: *from_passwords,
+                    tag: miss.tag,
+                    verified: *verified,
+                    expires,
+                };
+                cache.put_user(name, &put, now);
             }
-            None => cache.put_unknown(fact, now.saturating_add(self.options.ttl.min(UNKNOWN)), now),
+            _ => cache.put_unknown(name, now.saturating_add(self.options.ttl.min(UNKNOWN)), now),
         }
     }
 }
@@ -369,8 +351,8 @@ fn known(
     cache: &mut Cache<'_, Locked>,
     user: Fact<'_>,
     tag: Tag,
-    defaults: Fact<'_>,
     moment: Moment,
+    defaults: impl FnOnce(&mut Cache<'_, Locked>) -> Option<Kept>,
 ) -> Option<Answer> {
     let record = match cache.user(user, tag, moment) {
         Found::Verified(record) => record,
@@ -382,15 +364,9 @@ fn known(
     // Whether the request will want a backend is not known yet: a user without one of their own needs the defaults.
     let defaults = match has_peers {
         true => None,
-        false => Some(fact(request, cache, defaults, moment)?),
+        false => Some(defaults(cache)?),
     };
     Some(Answer::Verified { record, defaults })
-}
-
-fn fact(request: &Request, cache: &mut Cache<'_, Locked>, fact: Fact<'_>, moment: Moment) -> Option<Kept> {
-    let hash = cache.keys().hash(fact.key);
-    let found = cache.fact(Fact { hash, ..fact }, moment)?;
-    copy(request, cache, found)
 }
 
 fn copy(request: &Request, cache: &Cache<'_, Locked>, known: Known) -> Option<Kept> {
@@ -409,21 +385,23 @@ fn without_password(record: &[u8]) -> Option<(Vec<u8>, Vec<u8>)> {
     Some((kept, password))
 }
 
-/// The key of an entry, in `buffer`; `None` where it does not fit.
-fn entry_key<'b>(buffer: &'b mut [u8; KEY], kind: Kind, prefix: &str, name: &[u8]) -> Option<&'b [u8]> {
-    let length = 2 + prefix.len() + name.len();
-    let (kind_at, rest) = buffer.get_mut(..length)?.split_first_mut()?;
-    *kind_at = kind as u8;
-    let (prefix_at, rest) = rest.split_at_mut_checked(prefix.len())?;
-    prefix_at.copy_from_slice(prefix.as_bytes());
-    // No prefix and no name has a NUL.
-    let (nul, name_at) = rest.split_first_mut()?;
-    *nul = 0;
-    name_at.copy_from_slice(name);
-    buffer.get(..length)
+/// Writes the key of an entry. No prefix has a NUL, and so no two keys are alike.
+fn write_key(key: &mut Vec<u8>, kind: Kind, prefix: &str, name: &str) {
+    key.clear();
+    key.push(kind as u8);
+    key.extend_from_slice(prefix.as_bytes());
+    key.push(0);
+    key.extend_from_slice(name.as_bytes());
 }
 
-fn open<'z>(zone: &'z mut Locked) -> Option<Cache<'z, Locked>> {
+fn entry<'k>(keys: &Keys, key: &'k [u8]) -> Fact<'k> {
+    Fact {
+        key,
+        hash: keys.hash(key),
+    }
+}
+
+fn open(zone: &mut Locked) -> Option<Cache<'_, Locked>> {
     Cache::open(zone, || {
         let mut random = [0; 32];
         // Without random numbers there is no secret key, and so no cache.
@@ -436,16 +414,14 @@ fn with_zone<T>(zone: Zone, f: impl FnOnce(&mut Cache<'_, Locked>) -> T) -> Opti
     open(&mut zone).map(|mut cache| f(&mut cache))
 }
 
-fn with_worker_zone(f: impl FnOnce(&Worker, &mut Cache<'_, Locked>)) {
+fn with_worker_zone<T>(f: impl FnOnce(&Keys, &mut Cache<'_, Locked>) -> T) -> Option<T> {
     WORKER.with_borrow_mut(|worker| {
-        if let Some(worker) = worker {
-            let mut zone = worker.options.zone.lock();
-            if let Some(mut cache) = open(&mut zone) {
-                if !cache.has_keys(&worker.keys) {
-                    worker.keys = cache.keys();
-                }
-                f(worker, &mut cache);
-            }
+        let worker = worker.as_mut()?;
+        let mut zone = worker.options.zone.lock();
+        let mut cache = open(&mut zone)?;
+        if !cache.has_keys(&worker.keys) {
+            worker.keys = cache.keys();
         }
-    });
+        Some(f(&worker.keys, &mut cache))
+    })
 }

@@ -6,6 +6,7 @@
 use std::cell::RefCell;
 use std::sync::Arc;
 
+use registry_auth::UserNameBuf;
 use registry_auth_redis::{Completion, Event, Job, Level, Options, Outcome, Secret, Space, Store};
 
 use crate::cache;
@@ -146,7 +147,7 @@ fn note(request: &mut Request, outcome: Outcome, cacheable: bool) {
         .and_then(|location| location.settings.as_ref());
     request.existing_context::<RegistryAuth, _>(|request, context| {
         if let (Some(settings), Some(miss)) = (settings, context.miss.take()) {
-            let user = context.claimed.as_ref().map(|name| request.kept(name));
+            let user = context.claimed.as_ref().map(UserNameBuf::as_name);
             if cacheable {
                 cache::put(&settings.space, user, &miss, &outcome);
             }

@@ -4,12 +4,12 @@
 
 use std::sync::Arc;
 
-use registry_auth::Denial;
+use registry_auth::{Denial, UserNameBuf};
 use registry_auth_redis::{Outcome, Space};
 
 use crate::cache::Miss;
 use crate::ffi::parking::Parking;
-use crate::ffi::request::{Kept, Request};
+use crate::ffi::request::Kept;
 
 /// The module's state of one request.
 #[derive(Default)]
@@ -19,7 +19,7 @@ pub struct Context {
     /// Who asks, and what the store said of them.
     pub identity: Option<Identity>,
     /// The user whom the request claims to come from, until the store has answered.
-    pub claimed: Option<Kept>,
+    pub claimed: Option<UserNameBuf>,
     /// Set where the zone was asked and knew nothing: the store's answer is to be put there.
     pub miss: Option<Miss>,
     /// The repository that was decided on.
@@ -53,7 +53,7 @@ pub struct Identity {
     /// Whose accounts were asked.
     pub space: Arc<Space>,
     /// The verified user and their encoded record; `None` where only the defaults were wanted.
-    pub user: Option<(Kept, Kept)>,
+    pub user: Option<(UserNameBuf, Kept)>,
     /// The encoded record of the default backends; `None` where the user's own record names some.
     pub defaults: Option<Kept>,
 }
@@ -90,10 +90,10 @@ impl Context {
     }
 
     /// The verified user; empty where there is none.
-    pub fn user<'r>(&self, request: &'r Request) -> &'r [u8] {
+    pub fn user(&self) -> &str {
         match self.identity.as_ref().and_then(|identity| identity.user.as_ref()) {
-            Some((name, _)) => request.kept(name),
-            None => &[],
+            Some((name, _)) => name.as_name().as_str(),
+            None => "",
         }
     }
 }

@@ -15,6 +15,7 @@ mod context;
 mod directives;
 #[allow(unsafe_code)]
 mod ffi;
+mod memo;
 #[allow(unsafe_code)]
 mod module;
 mod process;

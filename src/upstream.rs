@@ -89,7 +89,7 @@ fn of_context(
     };
     match found {
         Ok(Found::Some) => Selection::Candidates {
-            first: upstream.turns.next(context.user(request)),
+            first: upstream.turns.next(context.user().as_bytes()),
         },
         Ok(Found::None) if upstream.own_servers.exist() => Selection::OwnServers,
         Ok(Found::None) => {
@@ -108,7 +108,7 @@ fn of_context(
 }
 
 fn refuse(request: &Request, context: &mut Context, why: &str) {
-    let user = String::from_utf8_lossy(context.user(request));
+    let user = context.user();
     request.log(
         Level::Error,
         format_args!("registry_auth: no backend for user \"{user}\": {why}"),

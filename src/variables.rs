@@ -26,10 +26,10 @@ impl Variables for RegistryAuth {
     }
 }
 
-fn text<'r>(request: &'r Request, context: &Context, name: &str) -> &'r [u8] {
+fn text<'r>(request: &'r Request, context: &'r Context, name: &str) -> &'r [u8] {
     let kept = |kept: &Option<Kept>| kept.as_ref().map_or(&[][..], |kept| request.kept(kept));
     match name {
-        "registry_auth_user" => context.user(request),
+        "registry_auth_user" => context.user().as_bytes(),
         "registry_auth_repository" => kept(&context.repository),
         "registry_auth_action" => context.action.unwrap_or_default().as_bytes(),
         "registry_auth_result" => context.result.as_bytes(),

@@ -24,7 +24,7 @@ pub mod subject;
 pub use codec::{InvalidRecord, Peer, Record, RecordRef};
 pub use credentials::Credentials;
 pub use denial::{Denial, Reason};
-pub use name::{InvalidName, RepositoryName, UserName};
+pub use name::{InvalidName, RepositoryName, UserName, UserNameBuf};
 pub use policy::{Permit, Rules};
 pub use route::{Need, Request, Route};
 pub use scope::{Action, Actions, Scope};

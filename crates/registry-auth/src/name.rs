@@ -5,6 +5,7 @@
 
 use std::borrow::Cow;
 use std::fmt;
+use std::sync::Arc;
 
 /// Longest legal repository name in bytes (distribution's `RepositoryNameTotalLengthMax`).
 pub const MAX_REPOSITORY_NAME: usize = 255;
@@ -83,10 +84,19 @@ impl<'a> UserName<'a> {
             return Err(InvalidName);
         }
         let name = std::str::from_utf8(bytes).map_err(|_| InvalidName)?;
-        if name.chars().any(|c| c.is_control() || matches!(c, ':' | '/')) {
+        // Nearly all names are plain ASCII, for which no character need be decoded.
+        let plain = bytes
+            .iter()
+            .all(|byte| byte.is_ascii_graphic() && !matches!(byte, b':' | b'/'));
+        if !plain && name.chars().any(|c| c.is_control() || matches!(c, ':' | '/')) {
             return Err(InvalidName);
         }
         Ok(Self(name))
+    }
+
+    /// The same name, independent of what it was parsed from.
+    pub fn to_owned(&self) -> UserNameBuf {
+        UserNameBuf(self.0.into())
     }
 
     /// The name, byte for byte as it was sent.
@@ -97,6 +107,17 @@ impl<'a> UserName<'a> {
     /// Whether the name is one legal segment of a repository name, and so may own `<name>/**`.
     pub fn is_path_segment(&self) -> bool {
         is_repository_name(self.0.as_bytes()) && !self.0.contains('/')
+    }
+}
+
+/// An owned [`UserName`], cheap to clone.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct UserNameBuf(Arc<str>);
+
+impl UserNameBuf {
+    /// The name, without parsing it anew.
+    pub fn as_name(&self) -> UserName<'_> {
+        UserName(&self.0)
     }
 }
 
