@@ -174,3 +174,16 @@ fn another_version_or_magic_is_emptied() {
         ));
     }
 }
+
+#[test]
+fn count_of_failures_beyond_its_room() {
+    let mut slab = Slab::new(SMALL);
+    let mut cache = super::open(&mut slab);
+    cache.failed(fact(b"who"), keys().unwrap().tag(b"1"), LIMIT, 0);
+    let at = cache.table.find(fact(b"who").hash, b"who").unwrap().value;
+    slab.put_u32(at, u32::MAX);
+    let before = slab.bytes().to_vec();
+    // Not a loop of four thousand million turns, nor a write behind the entry.
+    super::open(&mut slab).failed(fact(b"who"), keys().unwrap().tag(b"2"), LIMIT, 0);
+    assert!(slab.bytes() == before);
+}

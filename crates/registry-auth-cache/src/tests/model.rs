@@ -343,7 +343,8 @@ fn step(slab: &mut Slab, reference: &mut Reference, op: &Op, is_exact: bool) {
         Op::ForgetFreshness => {
             cache.forget_freshness(now);
             reference.epoch += 1;
-            reference.lost.get_or_insert(now);
+            // 0 is none: a loss at 0 counts from 1.
+            reference.lost.get_or_insert(now.max(1));
         }
         Op::Guard(guard) => {
             let dead = reference.dead.clone();

@@ -65,12 +65,16 @@ fn what_was_used_last_survives() {
             1_000 * user as u64
         ));
     }
+    // To be put again is to be used.
+    cache.put_user(fact(&user_key(12)), &put(&[1; 60], "password"), 15_000);
     // Wrong passwords keep nobody.
     assert!(!is_verified(&mut cache, &user_key(11), "wrong", 20_000));
-    for new in 0..held - 10 {
+    let in_turn = (11..=held).filter(|user| *user != 12);
+    for (new, user) in in_turn.enumerate() {
         cache.put_user(fact(&user_key(10_000 + new)), &put(&[1; 60], "password"), 30_000);
-        assert!(!is_verified(&mut cache, &user_key(11 + new), "password", 30_000));
+        assert!(!is_verified(&mut cache, &user_key(user), "password", 30_000));
     }
+    assert!(is_verified(&mut cache, &user_key(12), "password", 30_000));
     assert_eq!(cache.counts().0 as usize, held);
     for user in 1..=10 {
         assert!(is_verified(&mut cache, &user_key(user), "password", 30_000));
