@@ -2,12 +2,16 @@
 //!
 //! Called by the store on its helper thread (slow forms on the hashing pool) and by the tool. Invariants: an unknown or
 //! costlier-than-allowed hash is an error and verifies nothing; a locked account verifies nothing; compares take the
-//! same time wherever the difference is. A new form is a file here, an arm in [`Form::of`] and one in [`verify`].
+//! same time wherever the difference is. A new form is a file here, a line in `PREFIXES`, an arm in [`verify`] and test vectors.
 
+mod apr1;
 mod argon2;
 mod bcrypt;
 mod htpasswd;
 mod legacy;
+mod pbkdf2;
+mod scrypt;
+mod sha_crypt;
 
 pub use self::argon2::{hash_argon2id, DUMMY};
 pub use self::bcrypt::{hash_bcrypt, MAX_COST as MAX_BCRYPT_COST};
@@ -40,33 +44,50 @@ pub enum Form {
     Bcrypt,
     /// `$argon2id$` and `$argon2i$` PHC strings.
     Argon2,
+    /// `$scrypt$` PHC strings.
+    Scrypt,
+    /// `$pbkdf2-sha256$` PHC strings.
+    Pbkdf2,
+    /// crypt(3)'s `$5$` and `$6$`.
+    ShaCrypt,
+    /// Apache's `$apr1$`.
+    Apr1,
 }
+
+/// How a stored hash of each form begins; the 2014 gate's has no beginning of its own.
+const PREFIXES: [(&str, Form); 12] = [
+    ("$argon2id$", Form::Argon2),
+    ("$argon2i$", Form::Argon2),
+    ("$2y$", Form::Bcrypt),
+    ("$2b$", Form::Bcrypt),
+    ("$2a$", Form::Bcrypt),
+    ("{SHA}", Form::Sha),
+    ("{SSHA}", Form::SaltedSha),
+    ("$scrypt$", Form::Scrypt),
+    ("$pbkdf2-sha256$", Form::Pbkdf2),
+    ("$5$", Form::ShaCrypt),
+    ("$6$", Form::ShaCrypt),
+    ("$apr1$", Form::Apr1),
+];
+
+/// Longest password in bytes that crypt(3) takes (libxcrypt's CRYPT_MAX_PASSPHRASE_SIZE).
+const MAX_CRYPT_PASSWORD: usize = 512;
 
 impl Form {
     /// Tells the form by its beginning; `None` for an unknown one. The `!` of a locked account is looked through.
     pub fn of(stored: &str) -> Option<Self> {
         let stored = stored.strip_prefix('!').unwrap_or(stored);
-        let is = |prefixes: &[&str]| prefixes.iter().any(|prefix| stored.starts_with(prefix));
-        if is(&["$argon2id$", "$argon2i$"]) {
-            Some(Self::Argon2)
-        } else if is(&["$2y$", "$2b$", "$2a$"]) {
-            Some(Self::Bcrypt)
-        } else if is(&["{SHA}"]) {
-            Some(Self::Sha)
-        } else if is(&["{SSHA}"]) {
-            Some(Self::SaltedSha)
-        } else if legacy::is_legacy(stored) {
-            Some(Self::Legacy)
-        } else {
-            None
-        }
+        let known = PREFIXES.iter().find(|(prefix, _)| stored.starts_with(prefix));
+        known
+            .map(|(_, form)| *form)
+            .or_else(|| legacy::is_legacy(stored).then_some(Self::Legacy))
     }
 
     /// Whether verifying takes long enough to stall others: milliseconds, not microseconds.
     pub fn is_slow(self) -> bool {
         match self {
             Self::Legacy | Self::Sha | Self::SaltedSha => false,
-            Self::Bcrypt | Self::Argon2 => true,
+            Self::Bcrypt | Self::Argon2 | Self::Scrypt | Self::Pbkdf2 | Self::ShaCrypt | Self::Apr1 => true,
         }
     }
 }
@@ -82,6 +103,10 @@ pub fn verify(stored: &str, password: &[u8], salt: &[u8]) -> Result<bool, Invali
         Form::SaltedSha => htpasswd::verify_salted_sha(stored, password),
         Form::Bcrypt => bcrypt::verify(stored, password),
         Form::Argon2 => argon2::verify(stored, password),
+        Form::Scrypt => scrypt::verify(stored, password),
+        Form::Pbkdf2 => pbkdf2::verify(stored, password),
+        Form::ShaCrypt => sha_crypt::verify(stored, password),
+        Form::Apr1 => apr1::verify(stored, password),
     }
 }
 
@@ -105,4 +130,13 @@ pub fn dummy(like: Option<&str>, password: &[u8], salt: &[u8]) {
 /// Compares two digests in constant time.
 fn same(left: &[u8], right: &[u8]) -> bool {
     left.ct_eq(right).into()
+}
+
+/// Tells a wrong password from a hash that could not be computed.
+fn outcome(result: ::argon2::password_hash::Result<()>) -> Result<bool, InvalidHash> {
+    match result {
+        Ok(()) => Ok(true),
+        Err(::argon2::password_hash::Error::PasswordInvalid) => Ok(false),
+        Err(_) => Err(InvalidHash),
+    }
 }

@@ -44,6 +44,28 @@ const HASHES: &[(Form, &str)] = &[
         Form::Argon2,
         "$argon2i$v=16$m=4096,t=3,p=2$c29tZXNhbHQwMA$IO6cXzu1Dk8v+U2S99aqNaeeIsOoLlJqtEokItrIcXQ",
     ),
+    // htpasswd -nbm u 'correct horse'
+    (Form::Apr1, "$apr1$Eujhg.qt$SNovqTlY2KWIdRpx.Kthm0"),
+    // openssl passwd -apr1 'correct horse'
+    (Form::Apr1, "$apr1$a.vwwvRJ$QttwYbr9u4Lfo6fBSqszH."),
+    // htpasswd -nb2 u 'correct horse'
+    (Form::ShaCrypt, "$5$fvJXMSgxNBTvhejm$Xuq/gQ6qeRdF8uhpExF3sYjr8E1BQogSDlK.dHEo01A"),
+    // mkpasswd -m sha-256 -R 1234 'correct horse'
+    (Form::ShaCrypt, "$5$rounds=1234$BM0TR1f1r0gL.K0g$0NY03..d6QH.xdSx9.MGIdtUtPvpwmioCrHQMnDbfs8"),
+    // htpasswd -nb5 u 'correct horse'
+    (
+        Form::ShaCrypt,
+        "$6$qGn7zj5MshvE0CzL$vDUX76ALWXyszWj8Y46yxvAqftCn.66VQKJ17ueerZQSzuuj1/kT9Pmm/0ANuApz2FwGKQcrl.60ddqmJIlyC.",
+    ),
+    // openssl passwd -6 'correct horse'
+    (
+        Form::ShaCrypt,
+        "$6$f7e6MvZkHGlKEX1I$/ZDbmK/XwYz8jwJaivwL7yFTBoyr.IB7wbGAeoZeFHVGJyt.aNP9GvjPyxRi7eA0lkbRXB6SK9.24Af00/WDM1",
+    ),
+    // openssl kdf -keylen 32 -kdfopt pass:'correct horse' -kdfopt salt:somesalt0000 -kdfopt n:1024 -kdfopt r:8 -kdfopt p:2 SCRYPT
+    (Form::Scrypt, "$scrypt$ln=10,r=8,p=2$c29tZXNhbHQwMDAw$OlBoDfQHO8WTctUCBiUuNanMbs7cpaBFLDI0+iauH1c"),
+    // openssl kdf -keylen 32 -kdfopt digest:SHA256 -kdfopt pass:'correct horse' -kdfopt salt:somesalt0000 -kdfopt iter:1000 PBKDF2
+    (Form::Pbkdf2, "$pbkdf2-sha256$i=1000,l=32$c29tZXNhbHQwMDAw$yho+NSHYeG4KUT/nl2Bc+pG7ac+xKNG70PD0T+BW/lY"),
 ];
 
 #[test]
@@ -131,6 +153,36 @@ fn what_is_no_hash_verifies_nothing() {
         "{sha}L55TUjtiq8FBorTWAZ0jy6g129A=".into(),
         "{PLAIN}correct horse".into(),
         "$1$rqu6mNLl$/nIxepvvSDClkWIiK8IMG.".into(),
+        "$7$CU..../....7GeYnsDNO/1Pl3QsoKw/i0$Gan085ONUfUqU3IoLLHVp92uR7mwppAuyburpTYGfT.".into(),
+        "$apr1$Eujhg.qt".into(),
+        "$apr1$Eujhg.qt$".into(),
+        "$apr1$Eujhg.qt$SNovqTlY2KWIdRpx.Kthm".into(),
+        "$apr1$Eujhg.qt$SNovqTlY2KWIdRpx.Kthm0x".into(),
+        "$apr1$Eujhg.qtx$SNovqTlY2KWIdRpx.Kthm0".into(),
+        "$apr1$Eujhg:qt$SNovqTlY2KWIdRpx.Kthm0".into(),
+        "$5$salt".into(),
+        "$5$salt$".into(),
+        "$6$rounds=1000001$salt$vDUX76ALWXyszWj8Y46yxv".into(),
+        "$6$rounds=999999999$salt$vDUX76ALWXyszWj8Y46yxv".into(),
+        "$6$rounds=99999999999999$salt$vDUX76ALWXyszWj8Y46yxv".into(),
+        "$6$rounds=$salt$vDUX76ALWXyszWj8Y46yxv".into(),
+        "$6$rounds=5000$salt$!".into(),
+        "$6$a$b$c$d$e".into(),
+        format!("$scrypt$ln=31,r=8,p=1{argon}"),
+        format!("$scrypt$ln=64,r=8,p=1{argon}"),
+        format!("$scrypt$ln=21,r=8,p=1{argon}"),
+        format!("$scrypt$ln=10,r=4294967295,p=4294967295{argon}"),
+        format!("$scrypt$ln=20,r=8,p=5{argon}"),
+        format!("$scrypt$ln=4,r=0,p=1{argon}"),
+        format!("$scrypt$ln=4,r=8{argon}"),
+        "$scrypt$ln=4,r=8,p=1$c29tZXNhbHQwMDAw".into(),
+        format!("$pbkdf2-sha256$i=5000001{argon}"),
+        format!("$pbkdf2-sha256$i=4294967295,l=32{argon}"),
+        format!("$pbkdf2-sha256$l=32{argon}"),
+        format!("$pbkdf2-sha256$i=0,l=32{argon}"),
+        "$pbkdf2-sha256$i=1000,l=32$c29tZXNhbHQwMDAw".into(),
+        "$pbkdf2-sha256$1000$c29tZXNhbHQwMDAw$yho.NSHYeG4KUT/nl2Bc.pG7ac.xKNG70PD0T.BW/lY".into(),
+        format!("$pbkdf2-sha512$i=1000,l=32{argon}"),
         "$y$j9T$Lwvsolqy2jNoDLs/Ecmzp/$0lGLj0VSAlNIeIws1arm.KJubS4FwH2e/dtXr/heVAC".into(),
         "$2x$05$aky.GgNMbO/PJ//DTe9iTOaLL1mXsxQisCwzQ2w4fx.Pzn0i2OfHW".into(),
         "$2y$05$short".into(),
@@ -173,6 +225,31 @@ fn bcrypt_reads_72_bytes_as_htpasswd_does() {
             "{length}"
         );
     }
+}
+
+/// openssl passwd -apr1, -5 and -6 with -salt abcdefgh, of 40 times `x` and of `a`: longer and shorter than a digest.
+#[test]
+fn crypt_forms_take_passwords_of_any_length() {
+    for (length, stored) in [
+        (40, "$apr1$abcdefgh$7h4098paklNpzdB9KwCdh/"),
+        (40, "$5$abcdefgh$HLZ6O0dRRXqn5FwX8L4CRpjjgi6f7zfZxDpGl9b0CJD"),
+        (40, "$6$abcdefgh$ZJq9WpQ.Trbq8VAZQ28qDnYmkQtppl7hbRvukgOMDzw1sZifz4Ql/Gbz4yshs1YZFNpTc4IB6mg59Xuix1h9J/"),
+    ] {
+        assert_eq!(password::verify(stored, "x".repeat(length).as_bytes(), b""), Ok(true), "{stored}");
+        assert_eq!(password::verify(stored, "x".repeat(length - 1).as_bytes(), b""), Ok(false), "{stored}");
+        assert_eq!(password::verify(stored, "x".repeat(4000).as_bytes(), b""), Ok(false), "{stored}");
+    }
+    for stored in [
+        "$apr1$abcdefgh$G8IsPsylW5ROvIKsQMRG61",
+        "$5$abcdefgh$GzAL/HPD/MYJIjVUUnvBTiqueLrt/LVxJEZtz0qaNX2",
+        "$6$abcdefgh$GjMgmmowSihU3X8xhdMxaCaEziO5NUh/IZqYnnZhN1j7.JYnm2e5BnPfWNUdj17OlEroBdrPtMnfsmwWCrkw70",
+    ] {
+        assert_eq!(password::verify(stored, b"a", b""), Ok(true), "{stored}");
+    }
+    assert_eq!(
+        password::verify("$apr1$abcdefgh$L.PT565ESX4Tp2bqNs7Ie.", b"", b""),
+        Ok(true)
+    );
 }
 
 /// htpasswd -nbBC 4 u ééé

@@ -3,7 +3,7 @@
 //! What the tool gives to new users. Invariant: parameters beyond the limits are refused before any memory is taken, so
 //! that one record cannot occupy the hashing pool.
 
-use super::InvalidHash;
+use super::{outcome, InvalidHash};
 use argon2::{Argon2, PasswordHash, PasswordHasher, PasswordVerifier};
 
 /// Most memory in KiB: 1 GiB.
@@ -23,11 +23,7 @@ pub const DUMMY: &str =
 pub(super) fn verify(stored: &str, password: &[u8]) -> Result<bool, InvalidHash> {
     let hash = PasswordHash::new(stored).map_err(|_| InvalidHash)?;
     check_cost(&hash)?;
-    match Argon2::default().verify_password(password, &hash) {
-        Ok(()) => Ok(true),
-        Err(argon2::password_hash::Error::PasswordInvalid) => Ok(false),
-        Err(_) => Err(InvalidHash),
-    }
+    outcome(Argon2::default().verify_password(password, &hash))
 }
 
 /// The PHC string of a new password, with argon2id and OWASP's parameters (19 MiB, 2 passes, 1 lane). Fails only for a
