@@ -145,16 +145,16 @@ impl Location {
     }
 
     fn routes(&self) -> route::Options {
-        // The catalogue is refused until its answer can be filtered.
         route::Options {
             v1_images: self.v1_images.unwrap_or(true),
-            catalog: false,
         }
     }
 
     fn rules(&self) -> policy::Rules {
         policy::Rules {
             own_namespace: self.own_namespace.unwrap_or(true),
+            // Refused until its answer can be filtered.
+            catalog: false,
         }
     }
 }

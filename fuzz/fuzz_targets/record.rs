@@ -23,7 +23,7 @@ fuzz_target!(|data: &[u8]| {
         groups: &[view],
     };
     for action in Action::ALL {
-        let _ = judge(&subject, &name, action, &Rules { own_namespace: true });
+        let _ = judge(&subject, &name, action, &Rules { own_namespace: true, catalog: true });
     }
     if let Ok(record) = view.to_record() {
         let mut bytes = Vec::new();

@@ -36,7 +36,6 @@ fuzz_target!(|data: &[u8]| {
     };
     let options = Options {
         v1_images: *first & 64 == 0,
-        catalog: *first & 128 == 0,
     };
 
     check_strip(args);

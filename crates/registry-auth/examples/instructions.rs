@@ -15,11 +15,11 @@ use registry_auth::{Denial, Subject, UserName};
 use std::hint::black_box;
 
 const ROUNDS: u32 = 1000;
-const OPTIONS: Options = Options {
-    v1_images: true,
+const OPTIONS: Options = Options { v1_images: true };
+const RULES: Rules = Rules {
+    own_namespace: true,
     catalog: true,
 };
-const RULES: Rules = Rules { own_namespace: true };
 
 #[inline(never)]
 fn measured_route<'a>(request: &Request<'a>) -> bool {

@@ -15,6 +15,8 @@ use crate::subject::Subject;
 pub struct Rules {
     /// Whether a user has every right on `<user>/**` (`registry_auth_own_namespace`).
     pub own_namespace: bool,
+    /// Whether `/v2/_catalog` is served: its answer must then be filtered.
+    pub catalog: bool,
 }
 
 /// Whose record a grant stands in.
@@ -100,7 +102,8 @@ impl<'a> Permit<'a> {
 pub fn decide<'a>(subject: &Subject<'a>, route: &Route<'_>, rules: &Rules) -> Result<Permit<'a>, Denial> {
     let rule = match &route.need {
         Need::Nothing => Rule::Open,
-        Need::Login | Need::Catalog | Need::Images(_) => verified(subject)?,
+        Need::Login | Need::Images(_) => verified(subject)?,
+        Need::Catalog => catalog(subject, rules)?,
         Need::Repository(scope) => repository(subject, scope, rules)?,
     };
     let mount = mount(subject, &route.mount, rules)?;
@@ -142,6 +145,13 @@ fn verified<'a>(subject: &Subject<'_>) -> Result<Rule<'a>, Denial> {
         Some(_) if subject.record.is_locked() => Err(Denial::bad_credentials()),
         Some(_) => Ok(Rule::Verified),
         None => Err(Denial::unauthenticated()),
+    }
+}
+
+fn catalog<'a>(subject: &Subject<'_>, rules: &Rules) -> Result<Rule<'a>, Denial> {
+    match verified(subject)? {
+        rule if rules.catalog => Ok(rule),
+        _ => Err(Denial::new(Reason::Denied, "the catalog is not available")),
     }
 }
 

@@ -9,7 +9,7 @@ mod reference;
 mod v1;
 mod v2;
 
-use crate::denial::{Denial, Reason};
+use crate::denial::Denial;
 use crate::name::RepositoryName;
 use crate::scope::{Action, Scope};
 use canonical::Escape;
@@ -47,7 +47,7 @@ pub struct Request<'a> {
     /// The query that will be forwarded, after the first `?`, not decoded. **Not** nginx's `r->args`: that ends at a
     /// `#`, which the forwarded query does not.
     pub args: &'a [u8],
-    /// The `Content-Type` of the request.
+    /// The `Content-Type` of the request; where it has several, all of them, joined by commas: a backend may heed any.
     pub content_type: Option<&'a [u8]>,
 }
 
@@ -79,8 +79,6 @@ impl<'a> Request<'a> {
 pub struct Options {
     /// Whether `/v1/images/…` is served (`registry_auth_v1_images`).
     pub v1_images: bool,
-    /// Whether `/v2/_catalog` is served: its answer must then be filtered.
-    pub catalog: bool,
 }
 
 /// The API a route belongs to.
@@ -159,12 +157,12 @@ impl<'a> Route<'a> {
 }
 
 /// Finds the route of a request, or why it is refused: 400 for a path or name that is not canonical, 404 for what is
-/// on no row of the table, 403 for a row that is turned off.
+/// on no row of the table or on one that is turned off.
 pub fn parse<'a>(request: &Request<'a>, options: &Options) -> Result<Route<'a>, Denial> {
     let escape = canonical::compare(request.raw_path, request.decided_path)?;
     let path = request.decided_path;
     if let Some(rest) = path.strip_prefix(b"/v2") {
-        return v2::parse(request, rest, escape, options);
+        return v2::parse(request, rest, escape);
     }
     if escape == Escape::DigestColon {
         return Err(Denial::name_invalid());
@@ -185,8 +183,4 @@ pub fn parse<'a>(request: &Request<'a>, options: &Options) -> Result<Route<'a>, 
 fn split_last(path: &[u8]) -> Option<(&[u8], &[u8])> {
     let at = memchr::memrchr(b'/', path)?;
     Some((path.get(..at)?, path.get(at + 1..)?))
-}
-
-fn denied(message: &'static str) -> Denial {
-    Denial::new(Reason::Denied, message)
 }

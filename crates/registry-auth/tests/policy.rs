@@ -89,6 +89,7 @@ impl Block {
         assert_eq!(user.is_none(), who == "-", "{line}");
         let rules = Rules {
             own_namespace: self.own,
+            catalog: true,
         };
         let verdict = policy::judge(&subject, &repository, action, &rules).unwrap();
         let rule = match verdict.rule {
@@ -130,7 +131,10 @@ fn each_line_of_the_table_holds() {
     assert!(asked >= 60, "the table was read: {asked}");
 }
 
-const RULES: Rules = Rules { own_namespace: true };
+const RULES: Rules = Rules {
+    own_namespace: true,
+    catalog: true,
+};
 
 /// What becomes of a request: the permit's mount and result, or the status of the denial and its message.
 fn request(
@@ -140,14 +144,7 @@ fn request(
 ) -> Result<(MountDecision, &'static str), Denial> {
     let path = target.split('?').next().unwrap();
     let request = Request::from_target(method, target.as_bytes(), path.as_bytes(), None);
-    let route = route::parse(
-        &request,
-        &Options {
-            v1_images: true,
-            catalog: true,
-        },
-    )
-    .unwrap();
+    let route = route::parse(&request, &Options { v1_images: true }).unwrap();
     policy::decide(subject, &route, &RULES).map(|permit| (permit.mount(), permit.result()))
 }
 
@@ -160,6 +157,20 @@ fn user<'a>(name: &'a str, record: &'a [u8]) -> Subject<'a> {
 }
 
 const GRANTED: Result<(MountDecision, &str), Denial> = Ok((MountDecision::Keep, "granted"));
+
+#[test]
+fn a_catalog_that_is_not_served_is_denied_to_the_verified() {
+    let record = encode(vec![], None);
+    let request = Request::from_target(Method::Get, b"/v2/_catalog", b"/v2/_catalog", None);
+    let route = route::parse(&request, &Options { v1_images: true }).unwrap();
+    let rules = Rules {
+        catalog: false,
+        ..RULES
+    };
+    let status = |subject: &Subject<'_>| policy::decide(subject, &route, &rules).unwrap_err().status();
+    assert_eq!(status(&user("alice", &record)), 403);
+    assert_eq!(status(&Subject::ANONYMOUS), 401);
+}
 
 #[test]
 fn without_a_user_401_without_a_right_403() {

@@ -8,10 +8,7 @@ use registry_auth::{Denial, RepositoryName};
 use std::collections::BTreeMap;
 use std::sync::LazyLock;
 
-const ALL_ON: Options = Options {
-    v1_images: true,
-    catalog: true,
-};
+const ALL_ON: Options = Options { v1_images: true };
 
 const METHODS: [(&str, Method); 7] = [
     ("GET", Method::Get),
@@ -154,14 +151,10 @@ fn a_method_without_a_line_is_refused() {
 
 #[test]
 fn turned_off_routes_are_refused() {
-    let off = Options {
-        v1_images: false,
-        catalog: false,
-    };
+    let off = Options { v1_images: false };
     for row in rows() {
         let answer = row.ask(method(&row.method), &off);
         match row.answer.as_str() {
-            "catalog" => assert_eq!(answer, "403 DENIED", "{}", row.line),
             _ if row.target.starts_with("/v1/images/") => {
                 assert_eq!(answer, "404 UNSUPPORTED", "{}", row.line)
             }

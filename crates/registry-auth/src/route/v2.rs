@@ -6,7 +6,7 @@
 
 use super::canonical::Escape;
 use super::reference::{self, Reference};
-use super::{denied, split_last, Api, Method, Mount, Need, Options, Request, Route};
+use super::{split_last, Api, Method, Mount, Need, Request, Route};
 use crate::denial::{Denial, Reason};
 use crate::mount;
 use crate::name::RepositoryName;
@@ -25,15 +25,10 @@ enum Kind {
 }
 
 /// Finds the route of a path without its `/v2`.
-pub(super) fn parse<'a>(
-    request: &Request<'a>,
-    rest: &'a [u8],
-    escape: Escape,
-    options: &Options,
-) -> Result<Route<'a>, Denial> {
+pub(super) fn parse<'a>(request: &Request<'a>, rest: &'a [u8], escape: Escape) -> Result<Route<'a>, Denial> {
     let rest = match rest {
         b"" | b"/" => return base(request.method),
-        b"/_catalog" => return catalog(request.method, options),
+        b"/_catalog" => return catalog(request.method),
         _ => rest.strip_prefix(b"/").ok_or_else(Denial::unsupported)?,
     };
     let (name, kind, reference) = split(rest)?;
@@ -60,10 +55,9 @@ fn base<'a>(method: Method) -> Result<Route<'a>, Denial> {
     }
 }
 
-fn catalog<'a>(method: Method, options: &Options) -> Result<Route<'a>, Denial> {
+fn catalog<'a>(method: Method) -> Result<Route<'a>, Denial> {
     match method {
-        Method::Get if options.catalog => Ok(Route::new(Api::V2, Need::Catalog)),
-        Method::Get => Err(denied("the catalog is not available")),
+        Method::Get => Ok(Route::new(Api::V2, Need::Catalog)),
         _ => Err(Denial::unsupported()),
     }
 }
