@@ -13,7 +13,7 @@ pub struct Answers;
 
 impl Filter for Answers {
     fn header(request: &mut Request) -> Result<(), ()> {
-        match request.direct_context::<RegistryAuth, _>(header) {
+        match request.answering_context::<RegistryAuth, _>(header) {
             Some(Some(())) | None => Ok(()),
             Some(None) => Err(()),
         }
@@ -21,17 +21,17 @@ impl Filter for Answers {
 
     fn body(request: &mut Request) -> Replacement {
         request
-            .direct_context::<RegistryAuth, _>(|_, context| body(context))
+            .answering_context::<RegistryAuth, _>(|_, context, _| body(context))
             .unwrap_or(Replacement::Keep)
     }
 }
 
 /// Makes the page of a refusal ours. `None` when memory is out.
-fn header(request: &mut Request, context: &mut Context) -> Option<()> {
+fn header(request: &mut Request, context: &mut Context, redirected: bool) -> Option<()> {
     let Some(refusal) = context.denial.as_mut() else {
         return Some(());
     };
-    if !is_its_page(request, refusal) {
+    if !is_its_page(request, refusal, redirected) {
         return Some(());
     }
     let denial = &refusal.denial;
@@ -50,14 +50,18 @@ fn header(request: &mut Request, context: &mut Context) -> Option<()> {
 
 /// Whether the answer at hand is what nginx made of this refusal: with `satisfy any` another module may have let the request in,
 /// and a backend may then answer with the same status.
-fn is_its_page(request: &Request, refusal: &Refusal) -> bool {
+///
+/// A page that `error_page` redirected to is the administrator's, and stays. Not so where a backend was wanted: nginx knows no
+/// status for that but 500, so that no `error_page` can be meant for it.
+fn is_its_page(request: &Request, refusal: &Refusal, redirected: bool) -> bool {
     if !matches!(refusal.body, Body::Pending) {
         return false;
     }
     match refusal.late {
-        // nginx makes a 500 of a balancer that names no peer.
         true => request.status() == 500,
-        false => request.status() == u32::from(refusal.denial.status()) && !request.has_upstream(),
+        false => {
+            !redirected && request.status() == u32::from(refusal.denial.status()) && !request.has_upstream()
+        }
     }
 }
 

@@ -247,18 +247,16 @@ impl Request {
         self.lend::<M, T>(slot, f)
     }
 
-    /// As [`Request::existing_context`], but only where no internal redirect has hidden the state: the cheap question, for
-    /// filters, which run on every answer.
-    pub fn direct_context<M: Module, T>(
+    /// As [`Request::existing_context`], for filters, which also want to know whether an internal redirect has hidden the state:
+    /// then the answer at hand is another location's.
+    pub fn answering_context<M: Module, T>(
         &mut self,
-        f: impl FnOnce(&mut Request, &mut M::Context) -> T,
+        f: impl FnOnce(&mut Request, &mut M::Context, bool) -> T,
     ) -> Option<T> {
-        // SAFETY: the slot is null or what `make` or `find` put there.
-        let slot = unsafe { shim::rga_request_ctx(&self.0, M::descriptor()) }.cast::<Slot<M::Context>>();
-        if slot.is_null() {
-            return None;
-        }
-        self.lend::<M, T>(slot, f)
+        // SAFETY: a valid request; the slot is only compared.
+        let redirected = unsafe { shim::rga_request_ctx(&self.0, M::descriptor()) }.is_null();
+        let slot = self.find::<M>()?;
+        self.lend::<M, T>(slot, |request, context| f(request, context, redirected))
     }
 
     fn lend<M: Module, T>(
