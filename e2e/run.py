@@ -101,7 +101,7 @@ def main():
     passwords = {user: secrets.token_hex(6) for user in USERS}
     try:
         with Stack(host="localhost", passwords=passwords, port=chosen.port or DEFAULT_PORT, only=bool(chosen.port),
-                   unix=True, stopped=stop) as stack:
+                   stopped=stop) as stack:
             tour.prepare(stack)
             introduce(stack)
             return watch(stack, stop)

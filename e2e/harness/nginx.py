@@ -23,10 +23,10 @@ def _replace(text, old, new):
     return text.replace(old, new)
 
 
-def render(directory, module, redis_url, listen, http=(), main=()):
+def render(directory, module, redis_url, listen, main=(), timeout="500ms"):
     """Writes the shipped files into `directory` with this stack's paths and ports; returns the path of nginx.conf.
 
-    `listen` holds the listen lines, `http` lines to add to http{}, `main` lines to add to the main level."""
+    `listen` holds the listen lines, `main` lines to add at the main level; `timeout` is that of the lookups."""
     for name in FILES:
         text = (SHIPPED / name).read_text(encoding="ascii")
         text = text.replace(INSTALLED, f"{directory}/")
@@ -35,10 +35,10 @@ def render(directory, module, redis_url, listen, http=(), main=()):
                             "\n".join([f"load_module {module};", *main]))
             text = _replace(text, "pid /run/nginx.pid;", f"pid {directory}/nginx.pid;")
             text = _replace(text, "/var/log/nginx/", f"{directory}/")
-            text = _replace(text, "redis://127.0.0.1:6379/0", redis_url)
+            text = _replace(text, "redis://127.0.0.1:6379/0 timeout=500ms", f"{redis_url} timeout={timeout}")
             scratch = [f"{kind}_temp_path {directory}/temp;"
                        for kind in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")]
-            text = _replace(text, "http {", "\n".join(["http {", *scratch, *http]))
+            text = _replace(text, "http {", "\n".join(["http {", *scratch]))
         if name == "registry.conf":
             text = _replace(text, "listen 443 ssl;", " ".join(listen))
         (directory / name).write_text(text, encoding="ascii")
@@ -49,8 +49,8 @@ class Nginx:
     """nginx with the module `module` (a Path) in front of the accounts in `redis_url`; `directory` holds certificate
     and key. `port` is the TLS port and, with `plain`, `plain_port` one without TLS (for load)."""
 
-    def __init__(self, directory, module, redis_url, port=None, only=False, plain=False, http=(), main=(),
-                 stopped=lambda: False):
+    def __init__(self, directory, module, redis_url, port=None, only=False, plain=False, main=(),
+                 timeout="500ms", stopped=lambda: False):
         self.directory = directory
         self._stopped = stopped
         for candidate in ports.candidates(port, only):
@@ -59,7 +59,7 @@ class Nginx:
             listen = [f"listen 127.0.0.1:{self.port} ssl;"]
             if plain:
                 listen.append(f"listen 127.0.0.1:{self.plain_port};")
-            self._configuration = render(directory, module, redis_url, listen, http, main)
+            self._configuration = render(directory, module, redis_url, listen, main, timeout)
             if not ports.is_free(candidate):
                 continue
             try:

@@ -1,5 +1,6 @@
 """The whole of what a user installs, in one folder: nginx with the module, Redis, two registries, alice and bob."""
 
+import hashlib
 import os
 import shutil
 import tempfile
@@ -22,27 +23,26 @@ class Stack:
 
     `passwords` maps the users to theirs, `registries` to their docker-registry. `host` is the name clients use.
     `port`: the TLS port wanted; with `only`, ports.Taken is raised when it is in use, else another one is taken.
-    `unix`: Redis listens on a unix socket. `plain`: nginx listens without TLS too. `http`, `main`: lines added there.
+    `plain`: nginx listens without TLS too. `main`: lines added at that level. `timeout`: of the lookups in Redis.
     `stopped`: asked while waiting; once true, starting ends with process.Interrupted."""
 
-    def __init__(self, host=tls.TEST_HOST, passwords=None, port=None, only=False, unix=False, plain=False,
-                 http=(), main=(), stopped=lambda: False):
+    def __init__(self, host=tls.TEST_HOST, passwords=None, port=None, only=False, plain=False,
+                 main=(), timeout="500ms", stopped=lambda: False):
         self.passwords = passwords or {user: f"{user}-secret" for user in USERS}
         self.registries = {}
         self.redis = self.nginx = None
         self.directory = Path(tempfile.mkdtemp(prefix="registry-auth-stack-"))
         try:
-            _let_workers_in(self.directory)
             self.configuration = self.directory / "nginx"
             self.configuration.mkdir()
             tls.make(self.configuration)
             self.certificates = self._certificates_folder()
-            self.redis = Redis(self.directory, unix, stopped)
+            self.redis = Redis(self.directory, stopped)
             for user in USERS:
                 self.registries[user] = Registry(self.directory / f"registry-{user}", user, stopped)
             for user in USERS:
                 self.add_user(user, self.passwords[user], self.registries[user].address)
-            self.nginx = Nginx(self.configuration, MODULE, self.redis.url, port, only, plain, http, main, stopped)
+            self.nginx = Nginx(self.configuration, MODULE, self.redis.url, port, only, plain, main, timeout, stopped)
             self.address = f"{host}:{self.nginx.port}"
         except BaseException:
             self.stop()
@@ -66,6 +66,13 @@ class Stack:
         self.tool("user", "add", user, "--password-stdin", input=password + "\n")
         self.tool("backend", "set", user, backend)
 
+    def add_fast_user(self, user, password, backend):
+        """A new account whose password costs next to nothing to check, for tests that put nginx under load: the 2014
+        gate's form, set the way its users do."""
+        self.passwords[user] = password
+        digest = hashlib.sha1(password.encode()).hexdigest()
+        self.redis.command("hset", f"docker-registry:user:{user}", "password", digest, "backends", backend)
+
     def processes(self):
         """The running parts, for whoever watches over them."""
         parts = [self.redis, *self.registries.values(), self.nginx]
@@ -82,14 +89,3 @@ class Stack:
 
     def __exit__(self, *_):
         self.stop()
-
-
-def _let_workers_in(directory):
-    """As root, nginx's workers are www-data and must reach Redis' socket below `directory`; nobody else needs to."""
-    if os.geteuid() != 0:
-        return
-    try:
-        shutil.chown(directory, group="www-data")
-        directory.chmod(0o750)
-    except LookupError:
-        directory.chmod(0o711)
