@@ -108,8 +108,8 @@ die "waiting request: $answer->{status}" if $answer->{status} !~ /^(?:200|503)$/
 
 === row 22: NOAUTH: 503, not 401
 --- restart
---- init
-redis('CONFIG SET requirepass hunter2');
+--- redis
+CONFIG SET requirepass hunter2
 --- request eval
 [ ("GET /v2/") x 2 ]
 --- error_code: 503
@@ -122,15 +122,15 @@ NOAUTH
 --- http_config eval
 main::at('redis://:hunter3@127.0.0.1:$TEST_NGINX_REDIS_PORT')
 --- restart
---- init
-redis('CONFIG SET requirepass hunter2');
+--- redis
+CONFIG SET requirepass hunter2
 --- request
 GET /v2/
 --- error_code: 503
 --- after
 redis('CONFIG SET requirepass ""');
 --- error_log
-WRONGPASS
+the log-in was refused
 --- no_error_log
 hunter3
 hunter2

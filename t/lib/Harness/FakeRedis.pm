@@ -29,7 +29,6 @@ sub run {
     my ($listener, $reply) = @_;
 
     $SIG{PIPE} = 'IGNORE';
-    $reply =~ s/\n\z//;
     my $select = IO::Select->new($listener);
     my $parent = getppid;
     my %in;

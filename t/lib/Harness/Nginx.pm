@@ -124,12 +124,18 @@ sub stop {
 
 sub reload { kill 'HUP', $_[0]{pid} }
 
-# The pids of the workers (or of the one process) that run now.
+# The pids of the workers (or of the one process) that run now. The master may
+# listen a moment before it starts them.
 sub workers {
     my ($self) = @_;
-    open my $file, '<', "/proc/$self->{pid}/task/$self->{pid}/children" or return $self->{pid};
-    my @pid = split ' ', <$file> // '';
-    return @pid ? @pid : $self->{pid};
+    return $self->{pid} if $self->{running} =~ /^\s*master_process off/m;
+    for (1 .. 200) {
+        open my $file, '<', "/proc/$self->{pid}/task/$self->{pid}/children" or last;
+        my @pid = split ' ', <$file> // '';
+        return @pid if @pid;
+        sleep 0.01;
+    }
+    return $self->{pid};
 }
 
 # A new block begins: only what is logged from now on counts.
