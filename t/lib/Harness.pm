@@ -112,7 +112,8 @@ sub setup {
     diag("folder: $folder") if $ENV{TEST_NGINX_KEEP};
     chmod 0755, $folder;
 
-    my $base = Harness::Ports::range();
+    my $module = $ENV{TEST_NGINX_MODULE} || "$ROOT/build/ngx_http_registry_auth_module.so";
+    my $base   = Harness::Ports::range();
     my %port = (A => $base + 4, B => $base + 5, C => $base + 6, D => $base + 7);
     %variable = (
         SERVER_PORT    => $base,
@@ -126,12 +127,12 @@ sub setup {
         DEAD_PORT      => $base + 8,
         EXTRA_PORT     => $base + 9,
         FAKE_REDIS_PORT => $base + 10,
+        MODULE         => $module,
         SERVROOT       => $folder,
         HTML_DIR       => "$folder/html",
         ROOT           => $ROOT,
         REDIS_SOCKET   => "$folder/redis.sock",
     );
-    my $module = $ENV{TEST_NGINX_MODULE} || "$ROOT/build/ngx_http_registry_auth_module.so";
     $nginx = Harness::Nginx->new(
         binary  => $ENV{TEST_NGINX_BINARY} || 'nginx',
         module  => $module,
@@ -227,6 +228,7 @@ sub run_block {
 sub configuration {
     my ($block) = @_;
 
+    return expand(scalar $block->whole_config) if defined $block->whole_config;
     my $http = $block->http_config // '';
     my $store = "    registry_auth_redis redis://127.0.0.1:$variable{REDIS_PORT} timeout=" . Harness::Valgrind::timeout(2) . "s;\n";
     $http = $store . $http

@@ -1,0 +1,221 @@
+# What users copy must load: each `nginx` code block of README.md and each file
+# of nginx/, with only paths and ports replaced. And the shipped nginx.conf
+# must answer as interface.md says.
+use strict;
+use warnings;
+use lib 't/lib';
+use Harness;
+
+use FindBin ();
+
+my $ROOT = "$FindBin::Bin/..";
+
+# The same text with this run's paths and ports. No TLS where the test's own
+# client, which speaks none, is to talk to it.
+sub here {
+    my ($text, $plain) = @_;
+    $text =~ s{^\s*load_module\s.*$}{load_module \$TEST_NGINX_MODULE;}mg;
+    $text =~ s{^user\s.*$}{}mg if $> != 0;
+    $text =~ s{^user\s.*$}{user root;}mg;
+    $text =~ s{/etc/nginx/registry-auth/([\w-]+\.conf)}{\$TEST_NGINX_SERVROOT/html/registry-auth/$1}g;
+    $text =~ s{/etc/nginx/registry-auth/(certificate|key)\.pem}{\$TEST_NGINX_SERVROOT/$1.pem}g;
+    $text =~ s{/etc/nginx/registry-auth/redis-password}{\$TEST_NGINX_SERVROOT/html/redis-password}g;
+    $text =~ s{/etc/ssl/certs/ca-certificates\.crt}{\$TEST_NGINX_SERVROOT/certificate.pem}g;
+    $text =~ s{/var/log/nginx/}{\$TEST_NGINX_SERVROOT/logs/}g;
+    $text =~ s{/run/nginx\.pid}{\$TEST_NGINX_SERVROOT/logs/nginx.pid}g;
+    $text =~ s{redis://127\.0\.0\.1:6379/0(?: timeout=\S+ connect_timeout=\S+(?=;))?}{redis://127.0.0.1:\$TEST_NGINX_REDIS_PORT/0 timeout=2s}g;
+    $text =~ s{^worker_processes auto;}{worker_processes 1;}mg;
+    my $listen = $plain ? '127.0.0.1:$TEST_NGINX_SERVER_PORT' : '127.0.0.1:$TEST_NGINX_TLS_PORT ssl';
+    $text =~ s{listen (?:\[::\]:)?443 ssl( http2)?;}{listen $listen;}g;
+    return $text;
+}
+
+# Files of nginx/ as they would be installed, for `user_files`.
+sub installed {
+    my ($plain) = @_;
+    my $text = ">>> redis-password\nhunter2\n";
+    for my $file (glob "$ROOT/nginx/*.conf") {
+        my ($name) = $file =~ m{([^/]+)$};
+        $text .= ">>> registry-auth/$name\n" . here(Harness::slurp($file), $plain);
+    }
+    return $text;
+}
+
+sub whole {
+    my ($text, $plain) = @_;
+    my $whole = here($text, $plain);
+    return "daemon off;\n$whole" if !Harness::Valgrind::wanted();
+    $whole =~ s/^worker_processes.*//mg;
+    return "daemon off;\nmaster_process off;\n$whole";
+}
+
+# The blocks of a Markdown file in this language: [ line, text ], ...
+sub blocks_of {
+    my ($file) = @_;
+    my ($line, @block, $open) = (0);
+    for (split /^/, Harness::slurp($file)) {
+        $line++;
+        if    (/^```nginx\s*$/)        { push @block, $open = [ $line, '' ] }
+        elsif (/^```/)                 { undef $open }
+        elsif ($open)                  { $open->[1] .= $_ }
+    }
+    return @block;
+}
+
+# Its context is what its first comment says, or what it looks like.
+sub context_of {
+    my ($text) = @_;
+    return 'whole' if $text =~ /^\s*events\b/m;
+    return $1      if $text =~ /^# in (http|server|location|upstream)\b/m;
+    return $text =~ /^\s*location\b/ ? 'server' : 'http';
+}
+
+my $UPSTREAM = "upstream registries { registry_auth_backends; }\nupstream registry { registry_auth_backends; }\n";
+
+sub example {
+    my ($title, $context, $text) = @_;
+    my @section = (no_redis => '', config_ok => '', certificate => '', user_files => installed());
+    if ($context eq 'whole') {
+        push @section, whole_config => whole($text);
+    }
+    else {
+        my ($name) = $text =~ /^upstream (\w+)/m;
+        my $upstream = $UPSTREAM;
+        $upstream =~ s/^upstream $name .*\n//m if defined $name;
+        my $log  = "log_format registry '\$remote_addr';\n";
+        my $body = here($text);
+        $body = "location / {\n$body}\n"                 if $context eq 'location';
+        $body = "upstream u { $body }\n"                 if $context eq 'upstream';
+        $context = $context =~ /^(?:http|upstream)$/ ? 'http' : 'server';
+        push @section, http_config => $upstream . $log . ($context eq 'http' ? $body : ''),
+            config => $context eq 'server' ? "$body" : "\n";
+    }
+    return spec_block("$title loads", @section);
+}
+
+my $spec = '';
+my @readme = blocks_of("$ROOT/README.md");
+die "README.md has no nginx code block\n" if !@readme;
+$spec .= example("README.md, line $_->[0]", context_of($_->[1]), $_->[1]) for @readme;
+
+my %CONTEXT = ('nginx.conf' => 'whole', 'registry.conf' => 'http');
+for my $file (glob "$ROOT/nginx/*.conf") {
+    my ($name) = $file =~ m{([^/]+)$};
+    $spec .= example("nginx/$name", $CONTEXT{$name} || 'server', Harness::slurp($file));
+}
+
+defaults(
+    accounts     => "alice:secret\nbob:secret\n",
+    certificate  => '',
+);
+add_block_preprocessor(sub {
+    my ($block) = @_;
+    return if defined $block->config_ok;
+    $block->set_value(user_files   => installed(1));
+    $block->set_value(whole_config => whole(Harness::slurp("$ROOT/nginx/nginx.conf"), 1));
+});
+run_tests($spec . join '', <DATA>);
+
+__DATA__
+=== nginx.conf: a push and a pull pass, a foreign one does not
+--- redis
+HSET docker-registry:user:alice backends 127.0.0.1:$TEST_NGINX_BACKEND_B_PORT
+--- login: alice:secret
+--- request eval
+[ "GET /v2/", "GET /v2", "PUT /v2/alice/app/manifests/v1\n{}", "GET /v2/bob/app/manifests/v1", "GET /v1/_ping", "GET /_ping", "GET /v2/alice/../bob/tags/list" ]
+--- error_code eval
+[ 200, 200, 200, 403, 503, 503, 400 ]
+--- backend_received_by: B B B
+
+=== nginx.conf: each answer is OCI JSON with one api-version and, where due, one challenge
+--- redis
+HSET docker-registry:user:alice backends 127.0.0.1:$TEST_NGINX_BACKEND_B_PORT
+--- login eval
+[ "", "alice:secret", "alice:secret", "alice:secret" ]
+--- request eval
+[ "GET /v2/", "GET /v2/bob/app/manifests/v1", "GET /v2/alice//app/tags/list", "GET /v2/alice/app/nothing" ]
+--- error_code eval
+[ 401, 403, 400, 404 ]
+--- oci_error eval
+[ "UNAUTHORIZED", "DENIED", "NAME_INVALID", "UNSUPPORTED" ]
+--- response_headers eval
+[ "Docker-Distribution-Api-Version: registry/2.0\nWWW-Authenticate: Basic realm=\"Registry\"", ("Docker-Distribution-Api-Version: registry/2.0\n!WWW-Authenticate") x 3 ]
+
+=== nginx.conf: no backend is 503 UNAVAILABLE with one Retry-After
+--- login: alice:secret
+--- request
+GET /v2/
+--- error_code: 503
+--- oci_error: UNAVAILABLE
+--- response_headers
+Docker-Distribution-Api-Version: registry/2.0
+--- response_headers_like
+Retry-After: \d+
+
+=== nginx.conf: nginx's own 502 is OCI JSON
+--- redis
+HSET docker-registry:user:alice backends 127.0.0.1:$TEST_NGINX_DEAD_PORT
+--- login: alice:secret
+--- request
+GET /v2/alice/app/tags/list
+--- error_code: 502
+--- oci_error: UNAVAILABLE
+--- response_headers
+Docker-Distribution-Api-Version: registry/2.0
+--- access_log
+alice
+
+=== nginx.conf: what no location serves is gated, then 404
+--- login eval
+[ "", "alice:secret", "alice:secret" ]
+--- request eval
+[ "GET /metrics", "GET /metrics", "GET /" ]
+--- error_code: 404
+
+=== nginx.conf: a backend's own answers pass as they are
+--- redis
+HSET docker-registry:user:alice backends 127.0.0.1:$TEST_NGINX_BACKEND_B_PORT
+--- backend
+manifests/a => status: 404
+manifests/b => status: 502
+manifests/c => status: 413
+body: {"errors":[{"code":"MANIFEST_UNKNOWN"}]}
+--- login: alice:secret
+--- request eval
+[ map {"GET /v2/alice/app/manifests/$_"} qw(a b c) ]
+--- error_code eval
+[ 404, 502, 413 ]
+--- response_body chomp
+{"errors":[{"code":"MANIFEST_UNKNOWN"}]}
+--- response_headers
+Docker-Distribution-Api-Version: registry/2.0
+
+=== nginx.conf: the access log names the verified user, the repository and the backend
+--- redis
+HSET docker-registry:user:alice backends 127.0.0.1:$TEST_NGINX_BACKEND_B_PORT
+--- login eval
+[ "alice:secret", "bob:wrong" ]
+--- request eval
+[ "GET /v2/alice/app/tags/list", "GET /v2/" ]
+--- error_code eval
+[ 200, 401 ]
+--- access_log
+"alice"
+granted pull "alice/app" "127.0.0.1:$TEST_NGINX_BACKEND_B_PORT" BYPASS
+unauthenticated
+--- no_access_log
+bob
+
+=== nginx.conf: Redis is down: 503 UNAVAILABLE, one Retry-After, no challenge
+--- init
+redis_server()->stop;
+--- login: alice:secret
+--- request
+GET /v2/
+--- error_code: 503
+--- oci_error: UNAVAILABLE
+--- response_headers
+Docker-Distribution-Api-Version: registry/2.0
+!WWW-Authenticate
+--- response_headers_like
+Retry-After: \d+
