@@ -13,10 +13,11 @@ from .scenarios import CALLS, INSTRUCTIONS, TIME
 from .verdict import number
 
 HEADER = (
-    "", "of bare", "req/s", "p50 ms", "p99 ms", "µs CPU", "µs helper",
+    "", "of bare", "by CPU", "req/s", "p50 ms", "p99 ms", "µs CPU", "µs helper",
     "Ir", "Ir c1", "Ir helper", "calls", "calls c1", "calls helper", "Redis",
 )
 ADDED = "+"
+NOISY = 1.3  # bare runs that differ by more than this are said to
 
 
 class Report:
@@ -41,6 +42,7 @@ class Report:
         if TIME in self.parts:
             count, seconds = (3, 1) if self.quick else (5, 1)
             self.timings = rounds.measure(self.setting, self.gateways, count, seconds, say)
+            self._note_noise()
         if "neighbour" in self.parts and self.setting.has_module():
             count, seconds = (2, 2) if self.quick else (5, 3)
             self.neighbour = neighbour.measure(self.setting, count, seconds, say)
@@ -80,6 +82,14 @@ class Report:
         self.notes.append(f"not counted: {program} is not installed")
         return False
 
+    def _note_noise(self):
+        spreads = [t.spread() for name, t in self.timings.items() if t.runs and self.gateways[name].scenario.gate == "bare"]
+        if spreads and max(spreads) > NOISY:
+            self.notes.append(
+                f"NOISY: equal runs of a bare proxy differ by a factor of {max(spreads):.1f}, so something else uses the machine; "
+                "'of bare', p50 and p99 say little, 'by CPU' more, instructions and calls all."
+            )
+
     # -- figures --
 
     def rows(self):
@@ -116,10 +126,11 @@ class Report:
     def _time_cells(self, scenario):
         timing = self.timings.get(scenario.name)
         if not timing or not timing.runs:
-            return [""] * 6
+            return [""] * 7
         ratio = timing.ratio()
         return [
             "1.00" if ratio is None else f"{ratio:.3f}",
+            "1.00" if ratio is None else f"{self._ratio_by_cpu(scenario):.3f}",
             f"{timing.median('per_second'):,.0f}",
             f"{timing.median('p50') / 1000:.2f}",
             f"{timing.median('p99') / 1000:.2f}",
@@ -129,7 +140,7 @@ class Report:
 
     def _neighbour_row(self):
         runs = self.neighbour
-        row = [neighbour.FLOOD.title, f"{runs.ratio('per_second'):.3f}"]
+        row = [neighbour.FLOOD.title, f"{runs.ratio('per_second'):.3f}", ""]
         row += [f"{runs.median('flooded', 'per_second'):,.0f}"]
         row += [f"{runs.median('idle', p) / 1000:.2f}→{runs.median('flooded', p) / 1000:.2f}" for p in ("p50", "p99")]
         return row + [""] * (len(HEADER) - len(row))
@@ -155,6 +166,12 @@ class Report:
     def _ratio(self, scenario):
         timing = self.timings.get(scenario.name)
         return timing.ratio() if timing else None
+
+    def _ratio_by_cpu(self, scenario):
+        beside = scenarios.bare(scenario.frame, scenario.stream).name
+        if not self._ratio(scenario):
+            return None
+        return self.timings[beside].cpu_in_all() / self.timings[scenario.name].cpu_in_all()
 
     def _slower(self, scenario):
         beside = scenarios.bare(scenario.frame, scenario.stream).name

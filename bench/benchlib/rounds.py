@@ -31,6 +31,14 @@ class Timing:
     def cpu_median(self, index):
         return statistics.median(pair[index] for pair in self.cpu)
 
+    def cpu_in_all(self):
+        return statistics.median(own + others for own, others in self.cpu)
+
+    def spread(self):
+        """Fastest run over slowest: the same work, so what is above 1 is the machine's noise."""
+        speeds = [run.per_second for run in self.runs]
+        return max(speeds) / min(speeds)
+
 
 def measure(setting, gateways, rounds, seconds, say):
     """{scenario name: Timing} for the gateways' scenarios and their bare neighbours.
