@@ -48,7 +48,9 @@ class Errors(StackCase):
         self.is_oci(answer, 413, "SIZE_INVALID")
 
     def test_404_outside_the_api(self):
-        self.is_oci(Wire(self.stack)("GET", "/index.html"), 404, "UNSUPPORTED")
+        answer = Wire(self.stack)("GET", "/index.html")
+        self.assertEqual((answer.status, answer.error()[0]), (404, "UNSUPPORTED"))
+        self.assertEqual(answer.header("content-type"), ["application/json"])
 
     def test_a_backends_own_answers_pass(self):
         """The registry's 404 is its own, and the version header comes once, from it."""
