@@ -83,9 +83,14 @@ class Stage:
 
 
 def pinned(cpus):
-    """preexec_fn: stay on these CPUs, and die with the benchmark even if it is killed -9."""
+    """preexec_fn: stay on these CPUs, and die with the benchmark even if it is killed -9.
+
+    A session of its own: Linux shares a busy CPU out by session (autogroup), and one for all would get
+    the less on nginx's CPU the fewer threads it has there, which no ratio cancels.
+    """
 
     def before_exec():
+        os.setsid()
         os.sched_setaffinity(0, cpus)
         _libc.prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
 
