@@ -32,7 +32,9 @@ impl Buffer {
 
     /// Overwrites what was decoded.
     pub fn wipe(&mut self) {
-        self.bytes.iter_mut().take(self.used).for_each(Zeroize::zeroize);
+        if let Some(decoded) = self.bytes.get_mut(..self.used) {
+            decoded.zeroize();
+        }
         self.used = 0;
     }
 }
