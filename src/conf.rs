@@ -311,7 +311,7 @@ pub fn backends(conf: &mut Conf<'_>, upstream: &mut Upstream) -> Result<(), Stri
             .add(entry)
             .map_err(|error| invalid(NAME, argument, &error.to_string()))?;
     }
-    peer::attach(conf, core::marker::PhantomData::<UserBackends>)
+    peer::attach(conf, upstream, core::marker::PhantomData::<UserBackends>)
         .map_err(|error| format!("\"{NAME}\": {error}"))
 }
 

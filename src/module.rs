@@ -20,7 +20,8 @@ use crate::context::Context;
 use crate::ffi::conf::{complete, create, merge, of_cycle, Conf};
 use crate::ffi::guard::guard;
 use crate::ffi::request::Request;
-use crate::ffi::{filter, log, shim, variable, Module};
+use crate::ffi::{filter, log, peer, shim, variable, Module};
+use crate::upstream::UserBackends;
 use crate::{completions, directives, response, variables};
 
 /// This module, for the wrappers in `ffi`.
@@ -157,6 +158,16 @@ unsafe extern "C" fn postconfiguration(cf: *mut ngx_conf_t) -> ngx_int_t {
                 return NGX_ERROR as ngx_int_t;
             }
             handler.write(Some(access_handler));
+        }
+        // SAFETY: nginx's own pointer, valid during the call.
+        let Some(mut conf) = (unsafe { Conf::from_raw(cf) }) else {
+            return NGX_ERROR as ngx_int_t;
+        };
+        if let Err(upstream) = peer::check(&mut conf, PhantomData::<UserBackends>) {
+            conf.error(&format_args!(
+                "another load balancing method replaces \"registry_auth_backends\" in upstream \"{upstream}\""
+            ));
+            return NGX_ERROR as ngx_int_t;
         }
         NGX_OK as ngx_int_t
     })

@@ -18,7 +18,7 @@ use socket2::SockAddr;
 use super::conf::Conf;
 use super::guard::guard;
 use super::request::Request;
-use super::{shim, Module};
+use super::{bytes, shim, Module};
 
 /// Names the peers of a request.
 pub trait Balancer: 'static {
@@ -60,26 +60,34 @@ pub struct Peer {
     pub address: SocketAddr,
 }
 
-/// How an upstream's own `server` lines pick a peer; nothing when there are none.
+/// How an upstream's own `server` lines pick a peer, and whether the balancer was set up at all.
 #[derive(Clone, Copy, Default)]
-pub struct OwnServers(ngx_http_upstream_init_peer_pt);
+pub struct OwnServers {
+    init: ngx_http_upstream_init_peer_pt,
+    attached: bool,
+    set_up: bool,
+}
 
 impl OwnServers {
     /// Whether the block has `server` lines.
     pub fn exist(&self) -> bool {
-        self.0.is_some()
+        self.init.is_some()
     }
 }
 
 /// Makes `B` choose the peers of the upstream{} at hand; for the directive's handler. An error is the directive's.
-pub fn attach<B: Balancer>(conf: &mut Conf<'_>, _balancer: PhantomData<B>) -> Result<(), String> {
+pub fn attach<B: Balancer>(
+    conf: &mut Conf<'_>,
+    ours: &mut <B::Module as Module>::Upstream,
+    _balancer: PhantomData<B>,
+) -> Result<(), String> {
     // SAFETY: the directive stands in upstream{}, whose configuration and servers nginx made before it read the block.
     unsafe {
         let upstream = shim::rga_conf_upstream(conf.as_ptr())
             .as_mut()
             .ok_or("not in an upstream")?;
         if upstream.peer.init_upstream.is_some() {
-            return Err("load balancing method redefined".to_owned());
+            return Err("it must stand once, and before any other balancer and keepalive".to_owned());
         }
         // nginx refuses an upstream without servers before it calls init_upstream: a placeholder, taken out again there.
         let placeholder = ngx_array_push(upstream.servers).cast::<ngx_http_upstream_server_t>();
@@ -90,6 +98,34 @@ pub fn attach<B: Balancer>(conf: &mut Conf<'_>, _balancer: PhantomData<B>) -> Re
         (*placeholder).down = 1;
         upstream.flags = shim::rga_upstream_flags();
         upstream.peer.init_upstream = Some(init_upstream::<B>);
+    }
+    B::own_servers(ours).attached = true;
+    Ok(())
+}
+
+/// Refuses upstreams in which another balancer came after `B` and took its place, which nginx only warns of: requests would go
+/// to anybody's storage. For a module's postconfiguration; an error names the upstream.
+pub fn check<B: Balancer>(conf: &mut Conf<'_>, _balancer: PhantomData<B>) -> Result<(), String> {
+    // SAFETY: by then nginx has made all upstreams; their array holds pointers of that type.
+    unsafe {
+        let main = shim::rga_conf_main_conf(conf.as_ptr(), &raw const nginx_sys::ngx_http_upstream_module);
+        let Some(main) = main.cast::<nginx_sys::ngx_http_upstream_main_conf_t>().as_ref() else {
+            return Ok(());
+        };
+        for upstream in main.upstreams.as_slice::<*mut ngx_http_upstream_srv_conf_t>() {
+            // An upstream that a proxy_pass names by address has no configuration of its own.
+            if (**upstream).srv_conf.is_null() {
+                continue;
+            }
+            let slot = shim::rga_upstream_srv_conf(*upstream, B::Module::descriptor());
+            let Some(ours) = slot.cast::<<B::Module as Module>::Upstream>().as_ref() else {
+                continue;
+            };
+            let servers = B::own_servers_of(ours);
+            if servers.attached && !servers.set_up {
+                return Err(String::from_utf8_lossy(bytes::of((**upstream).host)).into_owned());
+            }
+        }
     }
     Ok(())
 }
@@ -124,8 +160,9 @@ unsafe extern "C" fn init_upstream<B: Balancer>(
                 if ngx_http_upstream_init_round_robin(cf, us) != NGX_OK as ngx_int_t {
                     return NGX_ERROR as ngx_int_t;
                 }
-                *B::own_servers(ours) = OwnServers(upstream.peer.init);
+                B::own_servers(ours).init = upstream.peer.init;
             }
+            B::own_servers(ours).set_up = true;
             upstream.peer.init = Some(init_peer::<B>);
         }
         NGX_OK as ngx_int_t
@@ -196,7 +233,7 @@ unsafe extern "C" fn init_peer<B: Balancer>(
                 Some(()) => NGX_OK as ngx_int_t,
                 None => NGX_ERROR as ngx_int_t,
             },
-            Selection::OwnServers => match B::own_servers_of(ours).0 {
+            Selection::OwnServers => match B::own_servers_of(ours).init {
                 // SAFETY: round robin's own function, with what nginx gave us.
                 Some(init) => unsafe { init(r, us) },
                 None => NGX_ERROR as ngx_int_t,
