@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 /// Where a location's users live: one per distinct (`registry_auth_prefix`, `registry_auth_salt`), shared by all
 /// jobs of that location. It is also the scope within which an unknown user's dummy hash is chosen.
-#[derive(Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Space {
     /// `registry_auth_prefix`, `P` in the interface: keys are `P:user:<name>`, `P:passwords`, `P:backends`.
     pub prefix: Box<str>,

@@ -15,6 +15,7 @@ pub mod secret;
 
 mod completions;
 mod connection;
+mod defaults;
 mod dummy;
 mod hashing;
 mod lookup;
@@ -22,6 +23,7 @@ mod record;
 mod reply;
 mod resolve;
 mod runtime;
+mod settle;
 mod verify;
 
 pub use admin::{Admin, AdminError};

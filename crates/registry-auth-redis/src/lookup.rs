@@ -6,16 +6,18 @@
 
 use crate::completions::{Batch, Completions};
 use crate::connection::{describe, Link};
+use crate::defaults::{Defaults, DefaultsCache};
 use crate::dummy::Dummies;
 use crate::hashing::Pool;
-use crate::job::{Job, Outcome};
+use crate::job::Job;
 use crate::log::{Level, Log};
 use crate::reply::{self, Entry, Part};
 use crate::resolve::Resolver;
 use crate::schema::Keys;
-use crate::verify::{Check, Slow};
+use crate::settle::{self, Settling};
+use crate::verify::Slow;
 use redis::{Cmd, Pipeline, Value};
-use registry_auth::{codec, Record};
+use std::cmp::Ordering;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::{self, Instant};
@@ -30,6 +32,7 @@ pub(crate) struct Context {
     pub(crate) log: Log,
     pub(crate) resolver: Arc<Resolver>,
     pub(crate) dummies: Arc<Dummies>,
+    pub(crate) defaults: DefaultsCache,
 }
 
 /// Answers a whole batch.
@@ -38,7 +41,7 @@ pub(crate) async fn run(context: Arc<Context>, mut batch: Batch) {
     // Equal spaces, and in them equal users, become neighbours: `parts` and `users` rely on it.
     batch
         .jobs
-        .sort_unstable_by(|a, b| (&a.space.prefix, &a.user).cmp(&(&b.space.prefix, &b.user)));
+        .sort_unstable_by(|a, b| space_order(a, b).then_with(|| a.user.cmp(&b.user)));
     let pipeline = questions(&batch.jobs);
     let Some(replies) = exchange(&context, &pipeline, deadline).await else {
         return;
@@ -52,9 +55,17 @@ pub(crate) async fn run(context: Arc<Context>, mut batch: Batch) {
     }
 }
 
+/// Nearly always there is one space only, and its jobs share it.
+fn space_order(a: &Job, b: &Job) -> Ordering {
+    if Arc::ptr_eq(&a.space, &b.space) {
+        return Ordering::Equal;
+    }
+    a.space.cmp(&b.space)
+}
+
 /// The jobs of each space.
 fn parts(jobs: &[Job]) -> impl Iterator<Item = &[Job]> {
-    jobs.chunk_by(|a, b| Arc::ptr_eq(&a.space, &b.space) || a.space.prefix == b.space.prefix)
+    jobs.chunk_by(|a, b| space_order(a, b).is_eq())
 }
 
 /// The jobs of each user of one space; those without a user are left out.
@@ -80,8 +91,10 @@ fn questions(jobs: &[Job]) -> Pipeline {
         for (user, _) in users(part) {
             pipeline.arg(user);
         }
+        let mut key = String::new();
         for (user, _) in users(part) {
-            pipeline.add_command(command("HGETALL", &keys.user(user), 0));
+            keys.write_user(user, &mut key);
+            pipeline.add_command(command("HGETALL", &key, 0));
         }
     }
     pipeline
@@ -144,25 +157,20 @@ fn is_logged_out(reply: &Value) -> bool {
 
 /// Answers what can be answered without DNS; the rest waits for its names in a task of its own.
 fn answer(context: &Arc<Context>, batch: &mut Batch, mut part: Part, deadline: Instant) {
-    if part
-        .defaults
-        .as_ref()
-        .is_some_and(|defaults| lacks_names(context, defaults))
-    {
+    if matches!(&part.defaults, Defaults::Names(defaults) if settle::lacks_names(context, defaults)) {
         let jobs = batch.split(part.jobs());
         tokio::spawn(resolve_first(Arc::clone(context), jobs, part, deadline));
         return;
     }
-    let defaults = part.defaults.take();
     let users = std::mem::take(&mut part.users);
-    let mut settling = Settling::new(context, defaults.as_ref());
+    let mut settling = Settling::new(context, &part.defaults);
     settling.nobody(batch, part.anonymous);
     for user in users {
-        if matches!(&user.entry, Entry::Known(record) if lacks_names(context, record)) {
+        if matches!(&user.entry, Entry::Known(record) if settle::lacks_names(context, record)) {
             let jobs = batch.split(user.jobs);
             let alone = Part {
                 anonymous: 0,
-                defaults: defaults.clone(),
+                defaults: part.defaults.clone(),
                 users: vec![user],
             };
             tokio::spawn(resolve_first(Arc::clone(context), jobs, alone, deadline));
@@ -172,119 +180,22 @@ fn answer(context: &Arc<Context>, batch: &mut Batch, mut part: Part, deadline: I
     }
 }
 
-fn lacks_names(context: &Context, record: &Record) -> bool {
-    record
-        .backends
-        .iter()
-        .any(|peer| context.resolver.known(&peer.name).is_none())
-}
-
 /// Resolves all names of `part`, at most until `deadline`, then answers its jobs, which are all of `batch`.
 async fn resolve_first(context: Arc<Context>, mut batch: Batch, part: Part, deadline: Instant) {
+    let defaults = match &part.defaults {
+        Defaults::Names(record) => Some(record),
+        _ => None,
+    };
     let records = part.users.iter().filter_map(|user| match &user.entry {
         Entry::Known(record) => Some(record),
         _ => None,
     });
-    let names = records.chain(&part.defaults).flat_map(|record| &record.backends);
+    let names = records.chain(defaults).flat_map(|record| &record.backends);
     let asked = names.map(|peer| context.resolver.resolve(&peer.name, deadline));
     futures_util::future::join_all(asked).await;
-    let mut settling = Settling::new(&context, part.defaults.as_ref());
+    let mut settling = Settling::new(&context, &part.defaults);
     settling.nobody(&mut batch, part.anonymous);
     for user in part.users {
         settling.user(&mut batch, user);
-    }
-}
-
-/// Answers jobs of one space whose names are resolved.
-struct Settling<'a> {
-    context: &'a Context,
-    /// Encoded; `None` when `P:backends` cannot be read.
-    defaults: Option<Arc<[u8]>>,
-    buffer: Vec<u8>,
-}
-
-impl<'a> Settling<'a> {
-    fn new(context: &'a Context, defaults: Option<&Record>) -> Self {
-        let mut settling = Self {
-            context,
-            defaults: None,
-            buffer: Vec::new(),
-        };
-        settling.defaults = defaults.and_then(|defaults| settling.encode(&mut defaults.clone()));
-        settling
-    }
-
-    /// The record with its backends' addresses, encoded; `None` when it is too large.
-    fn encode(&mut self, record: &mut Record) -> Option<Arc<[u8]>> {
-        for peer in &mut record.backends {
-            peer.addresses = self.context.resolver.known(&peer.name).unwrap_or_default();
-            peer.addresses.truncate(u8::MAX.into());
-            if peer.addresses.is_empty() {
-                let message = format!("backend {} has no address", peer.name);
-                self.context.log.write_once(&peer.name, Level::Error, &message);
-            }
-        }
-        self.buffer.clear();
-        codec::encode(record, &mut self.buffer).ok()?;
-        Some(Arc::from(self.buffer.as_slice()))
-    }
-
-    /// Jobs that only want the defaults.
-    fn nobody(&mut self, batch: &mut Batch, jobs: usize) {
-        for _ in 0..jobs {
-            batch.answer(match &self.defaults {
-                Some(defaults) => Outcome::Unknown {
-                    defaults: Arc::clone(defaults),
-                },
-                None => Outcome::BadRecord,
-            });
-        }
-    }
-
-    /// All jobs of one user.
-    fn user(&mut self, batch: &mut Batch, user: reply::User) {
-        let check = match user.entry {
-            Entry::Unavailable => Err(Outcome::Unavailable),
-            Entry::Bad => Err(Outcome::BadRecord),
-            // 401 in any case: unreadable defaults do not matter.
-            Entry::Nobody => self
-                .or_no_defaults()
-                .map(|defaults| Check::nobody(self.context, batch, defaults)),
-            Entry::Known(mut record) => self.known(batch, &mut record, user.own_password),
-        };
-        for _ in 0..user.jobs {
-            match &check {
-                Ok(check) => check.answer(self.context, batch),
-                Err(outcome) => batch.answer(outcome.clone()),
-            }
-        }
-    }
-
-    fn known(&mut self, batch: &Batch, record: &mut Record, own_password: bool) -> Result<Check, Outcome> {
-        // Unreadable defaults fail those who would get them, rather than send them to some other registry.
-        let defaults = match &self.defaults {
-            Some(defaults) => Arc::clone(defaults),
-            None if record.backends.is_empty() => return Err(Outcome::BadRecord),
-            None => self.or_no_defaults()?,
-        };
-        let Some(encoded) = self.encode(record) else {
-            reply::log_bad(self.context, batch.current(), own_password, "it is too large");
-            return Err(Outcome::BadRecord);
-        };
-        Ok(Check::known(
-            self.context,
-            batch,
-            record,
-            own_password,
-            encoded,
-            defaults,
-        ))
-    }
-
-    fn or_no_defaults(&mut self) -> Result<Arc<[u8]>, Outcome> {
-        match &self.defaults {
-            Some(defaults) => Ok(Arc::clone(defaults)),
-            None => self.encode(&mut Record::default()).ok_or(Outcome::BadRecord),
-        }
     }
 }

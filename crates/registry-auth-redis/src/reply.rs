@@ -2,6 +2,7 @@
 //!
 //! Used by `lookup` only. Invariant: every job of the space is in exactly one place of the [`Part`], in their order.
 
+use crate::defaults::{self, Defaults};
 use crate::job::Job;
 use crate::log::Level;
 use crate::lookup::{users, Context};
@@ -14,8 +15,8 @@ use registry_auth::Record;
 pub(crate) struct Part {
     /// Jobs without a user; they come first.
     pub(crate) anonymous: usize,
-    /// `P:backends`; `None` when it cannot be read.
-    pub(crate) defaults: Option<Record>,
+    /// `P:backends`.
+    pub(crate) defaults: Defaults,
     pub(crate) users: Vec<User>,
 }
 
@@ -47,14 +48,7 @@ pub(crate) fn read(context: &Context, jobs: &[Job], replies: &mut impl Iterator<
     let anonymous = jobs.iter().take_while(|job| job.user.is_none()).count();
     let asked = users(jobs).count();
     let mut next = || replies.next().unwrap_or_default();
-    let defaults = match record::from_list(next()) {
-        Ok(defaults) => Some(defaults),
-        Err(why) => {
-            // A refusal of this key alone, too: better no registry than a wrong one.
-            log_unreadable(context, &keys.backends(), why);
-            None
-        }
-    };
+    let defaults = defaults::read(context, prefix, next());
     let passwords = if asked == 0 {
         Ok(Vec::new())
     } else {
@@ -122,7 +116,7 @@ fn log_unreadable(context: &Context, key: &str, why: Unreadable) -> Entry {
     }
 }
 
-fn log_refused(context: &Context, error: &ServerError) {
+pub(crate) fn log_refused(context: &Context, error: &ServerError) {
     let message = format!(
         "Redis refuses: {} {}",
         error.code(),

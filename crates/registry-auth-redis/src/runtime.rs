@@ -5,6 +5,7 @@
 
 use crate::completions::{Batch, Completions, Wake};
 use crate::connection::Keeper;
+use crate::defaults::DefaultsCache;
 use crate::hashing::Pool;
 use crate::job::{Completion, Job};
 use crate::log::{Level, Log, LogLine};
@@ -129,6 +130,7 @@ impl Store {
                 log,
                 resolver: Arc::default(),
                 dummies: Arc::default(),
+                defaults: DefaultsCache::default(),
             };
             thread::Builder::new()
                 .name("registry-auth".to_owned())
@@ -215,8 +217,10 @@ fn help(runtime: Runtime, keeper: Keeper, mut jobs: UnboundedReceiver<Vec<Job>>,
 async fn serve(jobs: &mut UnboundedReceiver<Vec<Job>>, context: &Arc<Context>) {
     let mut batches = Vec::new();
     while jobs.recv_many(&mut batches, BATCHES).await > 0 {
+        let size = batches.iter().map(Vec::len).sum::<usize>();
         let mut waiting = batches.drain(..);
         let Some(mut all) = waiting.next() else { continue };
+        all.reserve_exact(size - all.len());
         waiting.for_each(|mut batch| all.append(&mut batch));
         let batch = Batch::new(all, Arc::clone(&context.completions));
         tokio::spawn(lookup::run(Arc::clone(context), batch));

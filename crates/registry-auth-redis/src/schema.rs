@@ -31,6 +31,14 @@ impl<'a> Keys<'a> {
         join(self.prefix, ":user:", name)
     }
 
+    /// [`Keys::user`] into a buffer, replacing what is there.
+    pub(crate) fn write_user(&self, name: &str, key: &mut String) {
+        key.clear();
+        for part in [self.prefix, ":user:", name] {
+            key.push_str(part);
+        }
+    }
+
     /// `P:group:<name>`, HASH.
     #[must_use]
     pub fn group(&self, name: &str) -> String {

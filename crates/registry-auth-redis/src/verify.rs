@@ -19,6 +19,8 @@ use std::sync::Arc;
 #[derive(Clone)]
 pub(crate) struct Check {
     hash: Hash,
+    /// Whether verifying goes through the pool.
+    slow: bool,
     /// Encoded; `None` for a user who does not exist.
     record: Option<Arc<[u8]>>,
     defaults: Arc<[u8]>,
@@ -46,44 +48,42 @@ impl Check {
         record: Arc<[u8]>,
         defaults: Arc<[u8]>,
     ) -> Self {
-        let stored = user.password.as_deref().unwrap_or("!");
-        let hash = match stored.trim_start_matches('!') {
-            "" => Hash::Dummy(like(context, batch)),
-            bare => Hash::Stored {
-                stored: bare.into(),
-                locked: password::is_locked(stored),
-                own,
+        // (An empty text is a hash of no form, not 'no password'.)
+        let hash = match user.password.as_deref() {
+            None => Hash::Dummy(like(context, batch)),
+            Some(stored) => match (stored.trim_start_matches('!'), password::is_locked(stored)) {
+                ("", true) => Hash::Dummy(like(context, batch)),
+                (bare, locked) => Hash::Stored {
+                    stored: bare.into(),
+                    locked,
+                    own,
+                },
             },
         };
-        // An empty text is a hash of no form, not 'no password': it must not fall back to anything.
-        let hash = if user.password.as_deref() == Some("") {
-            Hash::Stored {
-                stored: "".into(),
-                locked: false,
-                own,
-            }
-        } else {
-            hash
-        };
-        Self {
-            hash,
-            record: Some(record),
-            defaults,
-        }
+        Self::new(hash, Some(record), defaults)
     }
 
     /// For a user who does not exist.
     pub(crate) fn nobody(context: &Context, batch: &Batch, defaults: Arc<[u8]>) -> Self {
+        Self::new(Hash::Dummy(like(context, batch)), None, defaults)
+    }
+
+    fn new(hash: Hash, record: Option<Arc<[u8]>>, defaults: Arc<[u8]>) -> Self {
+        let slow = match &hash {
+            Hash::Stored { stored, .. } => password::is_slow(stored),
+            Hash::Dummy(like) => dummy::is_slow(like.as_deref()),
+        };
         Self {
-            hash: Hash::Dummy(like(context, batch)),
-            record: None,
+            hash,
+            slow,
+            record,
             defaults,
         }
     }
 
     /// Answers the batch's current job, now or from the pool.
     pub(crate) fn answer(&self, context: &Context, batch: &mut Batch) {
-        if self.is_slow() {
+        if self.slow {
             let Some((ticket, job)) = batch.delegate() else {
                 return;
             };
@@ -109,13 +109,6 @@ impl Check {
             let user = user.as_deref().unwrap_or_default();
             let outcome = self.outcome(space, user, password, &context.dummies, &context.log);
             batch.answer(outcome);
-        }
-    }
-
-    fn is_slow(&self) -> bool {
-        match &self.hash {
-            Hash::Stored { stored, .. } => password::is_slow(stored),
-            Hash::Dummy(like) => dummy::is_slow(like.as_deref()),
         }
     }
 

@@ -145,9 +145,16 @@ fn the_list_has_everybody_of_this_prefix_once() {
     let redis = Redis::start();
     assert_eq!(redis.tool(&["user", "list"]).ok(), "");
     assert_eq!(redis.tool(&["--json", "user", "list"]).json(), json!([]));
+    let mut many = redis::pipe();
     for n in 0..2500 {
-        redis_batch(&redis, n);
+        many.cmd("HSET")
+            .arg(format!("P:user:many{n:05}"))
+            .arg("password")
+            .arg("x")
+            .ignore();
     }
+    let client = redis::Client::open(redis.url()).unwrap();
+    many.exec(&mut client.get_connection().unwrap()).unwrap();
     redis.run::<()>(&["HSET", "P:user:alice", "password", "!$2y$12$x", "groups", "team"]);
     redis.run::<()>(&["HSET", "P:user:zoe", "groups", "team"]);
     redis.run::<()>(&["HSET", "P:passwords", "alice", "x", "bob", "{SHA}x"]);
@@ -177,28 +184,6 @@ fn the_list_has_everybody_of_this_prefix_once() {
         list[1],
         json!({"user": "bob", "locked": false, "hash": "sha", "stored": "passwords"})
     );
-}
-
-/// One of many users.
-fn redis_batch(redis: &Redis, n: usize) {
-    if n % 500 != 0 {
-        return;
-    }
-    let mut pipe = redis::pipe();
-    for n in n..n + 500 {
-        pipe.cmd("HSET")
-            .arg(format!("P:user:many{n:05}"))
-            .arg("password")
-            .arg("x")
-            .ignore();
-    }
-    pipe.exec(
-        &mut redis::Client::open(redis.url())
-            .unwrap()
-            .get_connection()
-            .unwrap(),
-    )
-    .unwrap();
 }
 
 #[test]
