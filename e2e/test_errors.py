@@ -69,6 +69,8 @@ class Errors(StackCase):
             (alice("GET", "/v2/bob/app/tags/list"), 403, "DENIED"),
             (alice("GET", "/v2/_catalog"), 403, "DENIED"),
             (alice("GET", "/v2/alice/../bob/tags/list"), 400, "NAME_INVALID"),
+            (alice("PUT", "/v2/alice/App/manifests/latest", body=b"{}"), 400, "NAME_INVALID"),
+            (alice("GET", "/v2/alice/a--/tags/list"), 400, "NAME_INVALID"),
             (alice("GET", "/v2/alice/app/nonsense"), 404, "UNSUPPORTED"),
         ):
             with self.subTest(status=status):

@@ -3,8 +3,9 @@
 Not a copy of the configuration: what the tests prove, they prove of the files that people install.
 """
 
-
+import os
 import re
+import shutil
 import signal
 from pathlib import Path
 
@@ -13,6 +14,8 @@ from .process import Failed, Process, must
 
 SHIPPED = Path(__file__).resolve().parents[2] / "nginx"
 INSTALLED = "/etc/nginx/registry-auth/"
+# Debian has it where only root's PATH leads.
+BINARY = shutil.which("nginx", path=f"{os.environ.get('PATH', '')}:/usr/local/sbin:/usr/sbin") or "nginx"
 FILES = ("nginx.conf", "registry.conf", "proxy.conf", "errors.conf")
 
 
@@ -73,7 +76,7 @@ class Nginx:
         pid_file = self.directory / "nginx.pid"
         # error.log opens with the configuration; whatever nginx says before that goes to its standard error.
         (self.directory / "error.log").write_bytes(b"")
-        self.process = Process("nginx", ["nginx", "-c", str(self._configuration), "-g", "daemon off;"],
+        self.process = Process("nginx", [BINARY, "-c", str(self._configuration), "-g", "daemon off;"],
                                self.directory / "nginx.out", cwd="/")
         try:
             # Written once the sockets are bound.
@@ -93,7 +96,7 @@ class Nginx:
 
     def reload(self):
         """What `nginx -s reload` does, and through nginx itself."""
-        must(["nginx", "-c", str(self._configuration), "-s", "reload"], cwd="/")
+        must([BINARY, "-c", str(self._configuration), "-s", "reload"], cwd="/")
 
     def await_new_workers(self, before):
         """Waits until none of the workers `before` takes connections and others do."""
