@@ -86,6 +86,8 @@ fn everything_else_is_401() {
         basic("alice/bob:secret"),
         basic(b"al\xffice:secret"),
         basic(&user256),
+        basic(format!("alice:{}", "p".repeat(3072 - 6))),
+        basic(format!("alice:{}", "p".repeat(3072 - 6))),
         long(4097),
         long(5000),
         long(100_000),

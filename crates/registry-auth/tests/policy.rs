@@ -259,14 +259,13 @@ fn a_locked_account_has_no_right() {
 fn a_damaged_record_allows_nothing() {
     for list in ["!x/y *", "x/y *", "!secret/** *; ** *"] {
         let whole = encode(grants(list), None);
-        let mut damaged = whole.clone();
-        damaged[20] = 0;
-        let subject = user("bob", &damaged);
-        assert_eq!(
-            request(&subject, Method::Get, "/v2/a/b/tags/list"),
-            Err(Denial::bad_record()),
-            "{list}"
-        );
+        // Of the first grant: no action, an unknown one, a literal and a pattern longer than there is.
+        for (at, value) in [(20, 0), (20, 8), (21, 255), (22, 255)] {
+            let mut damaged = whole.clone();
+            damaged[at] = value;
+            let answer = request(&user("bob", &damaged), Method::Get, "/v2/a/b/tags/list");
+            assert_eq!(answer, Err(Denial::bad_record()), "{list} {at} {value}");
+        }
     }
 }
 
