@@ -499,7 +499,7 @@ Connection refused
 
 === many users with many backends at once
 --- redis eval
-join '', map { my $port = '$TEST_NGINX_BACKEND_' . ('', 'B_', 'C_', 'D_')[$_ % 4] . 'PORT';
+CORE::join '', map { my $port = '$TEST_NGINX_BACKEND_' . ('', 'B_', 'C_', 'D_')[$_ % 4] . 'PORT';
     "HSET docker-registry:user:u$_ password {SHA}5en6G6MezRroT3XKqkdPOmY/BfQ= backends 127.0.0.1:$port\n" } 1 .. 60
 --- request
 GET /v2/

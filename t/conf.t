@@ -168,6 +168,9 @@ $spec .= accepted('peers', $_) for (
     'registry_auth_backends; keepalive 8; server 127.0.0.1:1; server 127.0.0.1:2 backup;',
     'server 127.0.0.1:1; registry_auth_backends; zone u 64k;',
 );
+# Another balancer would silently take the users' backends away.
+$spec .= refused('another load balancing method', 'peers', "registry_auth_backends; $_; server 127.0.0.1:1;", 'registry_auth_backends')
+    for qw(least_conn ip_hash random), 'hash $uri';
 $spec .= accepted('location', $_) for (
     'registry_auth off;', 'registry_auth "Registry of $host";', 'registry_auth "say \"hi\"";', 'registry_auth Off;',
 );

@@ -286,7 +286,7 @@ docker-registry:backends
 --- restart
 --- redis eval
 my $i = 0;
-join '', map { 'HSET docker-registry:user:p' . $i++ . " password {SHA}5en6G6MezRroT3XKqkdPOmY/BfQ= \"grant:$_\" pull\n" }
+CORE::join '', map { 'HSET docker-registry:user:p' . $i++ . " password {SHA}5en6G6MezRroT3XKqkdPOmY/BfQ= \"grant:$_\" pull\n" }
     'Team/**', 'team/', '/team', '', 'team//x', '../x', 'a b', '!', '!!x', 'team/***x', "\\xff"
 --- login eval
 [ map {"p$_:secret"} 0 .. 10 ]
@@ -301,7 +301,7 @@ docker-registry:user:p10
 --- restart
 --- redis eval
 my $i = 0;
-join '', map { 'HSET docker-registry:user:a' . $i++ . " password {SHA}5en6G6MezRroT3XKqkdPOmY/BfQ= grant:team/x \"$_\"\n" }
+CORE::join '', map { 'HSET docker-registry:user:a' . $i++ . " password {SHA}5en6G6MezRroT3XKqkdPOmY/BfQ= grant:team/x \"$_\"\n" }
     'read', 'pull,', 'PULL', 'pull push', '', 'pull;push', '**'
 --- login eval
 [ map {"a$_:secret"} 0 .. 6 ]
@@ -335,7 +335,7 @@ GET /v2/
 
 === a large record is read
 --- redis eval
-'HSET docker-registry:user:alice ' . join(' ', map {"grant:team$_/** pull"} 1 .. 2000) . "\n"
+'HSET docker-registry:user:alice ' . CORE::join(' ', map {"grant:team$_/** pull"} 1 .. 2000) . "\n"
 --- request eval
 [ map {"GET /v2/team$_/x/tags/list"} 1, 1000, 2000, 2001 ]
 --- error_code eval
