@@ -48,15 +48,16 @@ struct Space {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 struct Class(Form, u64);
 
-/// The text without salt and digest: `$2y$10`, `$argon2id$v=19$m=19456,t=2,p=1`. Nothing for the fast forms, which cost
-/// the same whatever their salt.
+/// The text without salt and digest: `$2y$10`, `$argon2id$v=19$m=19456,t=2,p=1`, `$6$rounds=5000`. Nothing for the fast
+/// forms, which cost the same whatever their salt.
 fn cost(form: Form, stored: &str) -> &str {
     if !form.is_slow() {
         return "";
     }
-    let fields = if form == Form::Bcrypt { 3 } else { 4 };
+    // bcrypt writes salt and digest as one field.
+    let fields = if form == Form::Bcrypt { 1 } else { 2 };
     let end = stored
-        .match_indices('$')
+        .rmatch_indices('$')
         .nth(fields - 1)
         .map_or(stored.len(), |(at, _)| at);
     stored.get(..end).unwrap_or(stored)
@@ -160,6 +161,9 @@ mod tests {
             "$argon2id$v=19$m=19456,t=2,p=1$a$b",
             "$argon2id$v=19$m=8,t=2,p=1$a$b"
         ));
+        assert!(same("$6$saltsalt$abc", "$6$pepper$def"));
+        assert!(!same("$6$saltsalt$abc", "$6$rounds=9999$saltsalt$abc"));
+        assert!(!same("$5$saltsalt$abc", "$6$saltsalt$abc"));
         assert!(!same("{SHA}x", SHA1));
     }
 

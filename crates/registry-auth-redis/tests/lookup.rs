@@ -120,10 +120,7 @@ fn unknown_users_and_nobody_get_the_defaults() {
         .map(|peer| peer.name)
         .collect();
     assert_eq!(names, ["127.0.0.1:5000", "127.0.0.1:5001"]);
-    let job = gate.job(None, "");
-    let ticket = job.ticket;
-    gate.store.submit(vec![job]);
-    let outcome = gate.wait(ticket);
+    let outcome = gate.ask_nobody();
     assert!(matches!(outcome, Outcome::Unknown { .. }));
     assert_eq!(defaults_record(&outcome).backends.len(), 2);
 }
@@ -215,7 +212,7 @@ fn one_batch_is_one_wake_up() {
     redis.run_args(&["HSET", "P:user:alice", "password", SHA1_SECRET]);
     let mut gate = Gate::new(&redis.url());
     gate.ask("alice", "secret");
-    gate.collect();
+    gate.settle();
     let before = gate.wake_count;
     let jobs: Vec<Job> = (0..100).map(|_| gate.job(Some("alice"), "secret")).collect();
     let tickets: Vec<u64> = jobs.iter().map(|job| job.ticket).collect();

@@ -165,6 +165,10 @@ fn form_name(form: Option<Form>) -> &'static str {
     match form {
         Some(Form::Argon2) => "argon2",
         Some(Form::Bcrypt) => "bcrypt",
+        Some(Form::Scrypt) => "scrypt",
+        Some(Form::Pbkdf2) => "pbkdf2",
+        Some(Form::ShaCrypt) => "sha-crypt",
+        Some(Form::Apr1) => "apr1",
         Some(Form::Sha) => "sha",
         Some(Form::SaltedSha) => "ssha",
         Some(Form::Legacy) => "sha1",

@@ -236,6 +236,13 @@ impl Gate {
         self.store.drain_log(&mut self.log);
     }
 
+    /// Takes what is there, until nobody is woken any more.
+    pub fn settle(&mut self) {
+        while self.wakes.recv_timeout(Duration::from_millis(300)).is_ok() {
+            self.collect();
+        }
+    }
+
     /// Waits for wake-ups only: an answer that nobody is woken for does not arrive here.
     pub fn wait(&mut self, ticket: u64) -> Outcome {
         let until = Instant::now() + PATIENCE;
@@ -252,6 +259,14 @@ impl Gate {
 
     pub fn ask(&mut self, user: &str, password: &str) -> Outcome {
         let ticket = self.submit(user, password);
+        self.wait(ticket)
+    }
+
+    /// Asks for the defaults only.
+    pub fn ask_nobody(&mut self) -> Outcome {
+        let job = self.job(None, "");
+        let ticket = job.ticket;
+        self.store.submit(vec![job]);
         self.wait(ticket)
     }
 
