@@ -1,13 +1,13 @@
 """`nginx -s reload` in the middle of pushes: whoever is pushing notices nothing."""
 
 import threading
-import time
 import unittest
 
+from harness import image
 from harness.case import StackCase
 from harness.client import Skopeo
+from harness.process import eventually
 from harness.throttle import Throttle
-from harness import image
 from harness.wire import Wire, digest, path_of
 
 
@@ -50,7 +50,7 @@ class Reload(StackCase):
             result = []
             push = threading.Thread(target=lambda: result.append(skopeo.push("alice/image", layout)))
             push.start()
-            time.sleep(0.7)
+            self.assertIsNotNone(eventually(lambda: line.passed > 1_000_000, 60), "nothing arrives")
             old = stack.nginx.workers()
             stack.nginx.reload()
             stack.nginx.await_new_workers(old)

