@@ -4,6 +4,7 @@
 //! sender is kept but the decision is made anew. Nothing is passed on without a [`Permit`].
 
 use std::borrow::Cow;
+use std::cell::RefCell;
 use std::sync::Arc;
 
 use registry_auth::codec::RecordRef;
@@ -18,7 +19,7 @@ use crate::completions;
 use crate::conf::Settings;
 use crate::context::{Context, Identity, Stage};
 use crate::ffi::log::Level;
-use crate::ffi::request::Request;
+use crate::ffi::request::{Kept, Request};
 use crate::module::RegistryAuth;
 
 /// What nginx is told.
@@ -37,7 +38,11 @@ pub enum Access {
 enum Step {
     Permit { result: &'static str, strip: bool },
     Ask { user: Option<(Box<str>, Secret)> },
-    Deny(Denial),
+}
+
+thread_local! {
+    /// Where credentials are decoded to: one for all requests, since clearing 3 KiB for each would cost more than deciding it.
+    static BUFFER: RefCell<Buffer> = const { RefCell::new(Buffer::new()) };
 }
 
 /// The access handler.
@@ -63,77 +68,88 @@ fn pass(request: &mut Request, context: &mut Context, settings: &Settings) -> Ac
         Stage::Idle => None,
     };
     context.denial = None;
-    match step(request, context, settings, outcome) {
-        Step::Permit { result, strip } => {
+    let step = match outcome {
+        Some(outcome) => answered(request, context, settings, outcome),
+        None => BUFFER.with_borrow_mut(|buffer| {
+            let step = first(request, context, settings, buffer);
+            buffer.wipe();
+            step
+        }),
+    };
+    match step {
+        Ok(Step::Permit { result, strip }) => {
             if strip && strip_mount(request).is_none() {
                 return refuse(request, context, settings, Denial::unavailable());
             }
             context.result = result;
             Access::Granted
         }
-        Step::Ask { user } => {
-            let user = user.as_ref().map(|(name, password)| (&**name, password.clone()));
-            match completions::ask(request, &settings.space, user) {
-                Some(parking) => {
-                    context.cache = "BYPASS";
-                    context.stage = Stage::Waiting(parking);
-                    Access::Waiting
-                }
-                None => refuse(request, context, settings, Denial::unavailable()),
+        Ok(Step::Ask { user }) => match completions::ask(request, &settings.space, user) {
+            Some(parking) => {
+                context.cache = "BYPASS";
+                context.stage = Stage::Waiting(parking);
+                Access::Waiting
             }
-        }
-        Step::Deny(denial) => refuse(request, context, settings, denial),
+            None => refuse(request, context, settings, Denial::unavailable()),
+        },
+        Err(denial) => refuse(request, context, settings, denial),
     }
 }
 
-fn step(request: &Request, context: &mut Context, settings: &Settings, outcome: Option<Outcome>) -> Step {
+/// The first pass in a location: what is needed, and who asks?
+fn first(
+    request: &Request,
+    context: &mut Context,
+    settings: &Settings,
+    buffer: &mut Buffer,
+) -> Result<Step, Denial> {
     let content_type = content_type(request);
-    let route = match route::parse(&asked(request, content_type.as_deref()), &settings.routes) {
-        Ok(route) => route,
-        Err(denial) => return Step::Deny(denial),
-    };
-    context.repository = route.repository().map(|name| name.as_str().into());
+    let route = route::parse(&asked(request, content_type.as_deref()), &settings.routes)?;
+    context.repository = route
+        .repository()
+        .and_then(|name| request.keep(name.as_str().as_bytes()));
     context.action = route.action().map(|action| action.as_str());
 
-    let mut buffer = Buffer::new();
-    let credentials = match (
-        &route.need,
-        credentials::parse(request.authorization(), &mut buffer),
-    ) {
-        // Who they are does not matter here, nor whether that can be read: a ping is open to everybody.
-        (Need::Nothing, _) => Credentials::None,
-        (_, Ok(Credentials::None)) => return Step::Deny(Denial::unauthenticated()),
-        (_, Ok(credentials)) => credentials,
-        (_, Err(denial)) => return Step::Deny(denial),
+    // Who they are does not matter for what is open to everybody, nor whether that can be read.
+    let credentials = match route.need {
+        Need::Nothing => Credentials::None,
+        _ => credentials::parse(request.authorization(), buffer)?,
     };
-    let claimed = match &credentials {
-        Credentials::None => None,
-        Credentials::Basic { user, .. } => Some(*user),
+    let user = match credentials {
+        Credentials::Basic { user, .. } => Some(user),
+        Credentials::None if matches!(route.need, Need::Nothing) => None,
+        Credentials::None => return Err(Denial::unauthenticated()),
     };
-    if let Some(outcome) = outcome {
-        match identify(claimed, settings, outcome) {
-            Ok(identity) => context.identity = Some(identity),
-            Err(denial) => return Step::Deny(denial),
-        }
+    if context
+        .identity
+        .as_ref()
+        .is_some_and(|identity| identity.is(request, user, settings))
+    {
+        return decide(request, context, &route, settings);
     }
-    match &context.identity {
-        Some(identity) if identity.is(claimed, settings) => match decide(identity, claimed, &route, settings)
-        {
-            Ok(permit) => Step::Permit {
-                result: permit.result(),
-                strip: permit.mount() == MountDecision::Strip,
-            },
-            Err(denial) => Step::Deny(denial),
+    context.identity = None;
+    context.claimed = user.and_then(|user| request.keep(user.as_str().as_bytes()));
+    Ok(Step::Ask {
+        user: match credentials {
+            Credentials::Basic { user, password } => {
+                Some((user.as_str().into(), Secret::new(password.as_bytes())))
+            }
+            Credentials::None => None,
         },
-        _ => Step::Ask {
-            user: match credentials {
-                Credentials::None => None,
-                Credentials::Basic { user, password } => {
-                    Some((user.as_str().into(), Secret::new(password.as_bytes())))
-                }
-            },
-        },
-    }
+    })
+}
+
+/// The pass with the store's answer; nothing has changed since the first but that.
+fn answered(
+    request: &Request,
+    context: &mut Context,
+    settings: &Settings,
+    outcome: Outcome,
+) -> Result<Step, Denial> {
+    let content_type = content_type(request);
+    let route = route::parse(&asked(request, content_type.as_deref()), &settings.routes)?;
+    context.identity = Some(identify(context.claimed.take(), settings, outcome)?);
+    decide(request, context, &route, settings)
 }
 
 /// The request as the core reads it.
@@ -171,15 +187,11 @@ fn content_type(request: &Request) -> Option<Cow<'_, [u8]>> {
 }
 
 /// What an answer of the store makes of who they claim to be.
-fn identify(
-    claimed: Option<UserName<'_>>,
-    settings: &Settings,
-    outcome: Outcome,
-) -> Result<Identity, Denial> {
+fn identify(claimed: Option<Kept>, settings: &Settings, outcome: Outcome) -> Result<Identity, Denial> {
     let space = Arc::clone(&settings.space);
     match (claimed, outcome) {
         (
-            Some(user),
+            Some(name),
             Outcome::Known {
                 user: record,
                 defaults,
@@ -187,7 +199,7 @@ fn identify(
             },
         ) => Ok(Identity {
             space,
-            user: Some((user.as_str().into(), record)),
+            user: Some((name, record)),
             defaults,
         }),
         (None, Outcome::Unknown { defaults }) => Ok(Identity {
@@ -204,23 +216,34 @@ fn identify(
 
 impl Identity {
     /// Whether this was found out about that user, in these settings' space.
-    fn is(&self, claimed: Option<UserName<'_>>, settings: &Settings) -> bool {
-        *self.space == *settings.space
-            && self.user.as_ref().map(|(name, _)| &**name) == claimed.map(|user| user.as_str())
+    fn is(&self, request: &Request, user: Option<UserName<'_>>, settings: &Settings) -> bool {
+        let same = match (&self.user, user) {
+            (Some((name, _)), Some(user)) => request.kept(name) == user.as_str().as_bytes(),
+            (None, None) => true,
+            _ => false,
+        };
+        same && *self.space == *settings.space
     }
 }
 
-fn decide<'a>(
-    identity: &'a Identity,
-    user: Option<UserName<'a>>,
+fn decide(
+    request: &Request,
+    context: &Context,
     route: &Route<'_>,
     settings: &Settings,
-) -> Result<Permit<'a>, Denial> {
-    let record = match &identity.user {
-        Some((_, record)) => RecordRef::decode(record).map_err(|_| Denial::bad_record())?,
-        None => RecordRef::EMPTY,
+) -> Result<Step, Denial> {
+    let identity = context.identity.as_ref().ok_or_else(Denial::unavailable)?;
+    let (user, record) = match &identity.user {
+        Some((name, record)) => {
+            let user = UserName::parse(request.kept(name)).map_err(|_| Denial::bad_credentials())?;
+            (
+                Some(user),
+                RecordRef::decode(record).map_err(|_| Denial::bad_record())?,
+            )
+        }
+        None => (None, RecordRef::EMPTY),
     };
-    policy::decide(
+    let permit: Permit<'_> = policy::decide(
         &Subject {
             user,
             record,
@@ -228,7 +251,11 @@ fn decide<'a>(
         },
         route,
         &settings.rules,
-    )
+    )?;
+    Ok(Step::Permit {
+        result: permit.result(),
+        strip: permit.mount() == MountDecision::Strip,
+    })
 }
 
 /// Takes `mount` and `from` out of the query that is forwarded.
@@ -253,7 +280,7 @@ fn refuse(request: &mut Request, context: &mut Context, settings: &Settings, den
             return Access::Refused(500);
         }
     }
-    let user = context.user().unwrap_or("-");
+    let user = String::from_utf8_lossy(context.user(request));
     request.log(
         level(denial.log_level()),
         format_args!("registry_auth: {denial} ({}), user: \"{user}\"", denial.code()),

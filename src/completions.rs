@@ -65,14 +65,14 @@ pub fn stop() {
 }
 
 /// Asks the store about a user, or about the defaults only. `None` where there is no store, or no memory.
-pub fn ask(request: &mut Request, space: &Arc<Space>, user: Option<(&str, Secret)>) -> Option<Parking> {
+pub fn ask(request: &mut Request, space: &Arc<Space>, user: Option<(Box<str>, Secret)>) -> Option<Parking> {
     WORKER.with_borrow_mut(|worker| {
         let worker = worker.as_mut()?;
         let parking = Parking::new(request, worker.wait, |request| {
             note(request, Outcome::Unavailable)
         })?;
         let (user, password) = match user {
-            Some((user, password)) => (Some(user.into()), password),
+            Some((user, password)) => (Some(user), password),
             None => (None, Secret::new(b"")),
         };
         worker.batch.push(Job {

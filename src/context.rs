@@ -8,6 +8,7 @@ use registry_auth::Denial;
 use registry_auth_redis::{Outcome, Space};
 
 use crate::ffi::parking::Parking;
+use crate::ffi::request::{Kept, Request};
 
 /// The module's state of one request.
 #[derive(Default)]
@@ -16,8 +17,10 @@ pub struct Context {
     pub stage: Stage,
     /// Who asks, and what the store said of them.
     pub identity: Option<Identity>,
+    /// The user whom the request claims to come from, until the store has answered.
+    pub claimed: Option<Kept>,
     /// The repository that was decided on.
-    pub repository: Option<Box<str>>,
+    pub repository: Option<Kept>,
     /// The action that was decided on.
     pub action: Option<&'static str>,
     /// `$registry_auth_result`; empty until decided.
@@ -25,7 +28,7 @@ pub struct Context {
     /// `$registry_auth_cache`; empty until the store was asked.
     pub cache: &'static str,
     /// `$registry_auth_backend`: the backend that was last chosen.
-    pub backend: String,
+    pub backend: Option<Kept>,
     /// The refusal that is being answered.
     pub denial: Option<Refusal>,
 }
@@ -47,7 +50,7 @@ pub struct Identity {
     /// Whose accounts were asked.
     pub space: Arc<Space>,
     /// The verified user and their encoded record; `None` where only the defaults were wanted.
-    pub user: Option<(Box<str>, Arc<[u8]>)>,
+    pub user: Option<(Kept, Arc<[u8]>)>,
     /// The encoded record of the default backends.
     pub defaults: Arc<[u8]>,
 }
@@ -83,11 +86,11 @@ impl Context {
         });
     }
 
-    /// The verified user.
-    pub fn user(&self) -> Option<&str> {
-        self.identity
-            .as_ref()
-            .and_then(|identity| identity.user.as_ref())
-            .map(|(name, _)| &**name)
+    /// The verified user; empty where there is none.
+    pub fn user<'r>(&self, request: &'r Request) -> &'r [u8] {
+        match self.identity.as_ref().and_then(|identity| identity.user.as_ref()) {
+            Some((name, _)) => request.kept(name),
+            None => &[],
+        }
     }
 }

@@ -6,14 +6,14 @@
 
 use std::cell::Cell;
 
-use registry_auth::codec::RecordRef;
+use registry_auth::codec::{PeerRef, RecordRef};
 use registry_auth::{Denial, InvalidRecord};
 
 use crate::conf::Upstream;
 use crate::context::{Context, Identity};
 use crate::ffi::log::Level;
-use crate::ffi::peer::{Balancer, OwnServers, Peer, Selection};
-use crate::ffi::request::Request;
+use crate::ffi::peer::{Balancer, Candidates, OwnServers, Selection};
+use crate::ffi::request::{Kept, Request};
 use crate::module::RegistryAuth;
 
 /// How many users take turns independently of each other.
@@ -30,10 +30,10 @@ impl Default for Turns {
 }
 
 impl Turns {
-    fn next(&self, user: &str) -> usize {
+    fn next(&self, user: &[u8]) -> usize {
         let hash = user
-            .bytes()
-            .fold(5381_u32, |hash, byte| hash.wrapping_mul(33) ^ u32::from(byte));
+            .iter()
+            .fold(5381_u32, |hash, byte| hash.wrapping_mul(33) ^ u32::from(*byte));
         let Some(turn) = self.0.get(hash as usize % TURNS) else {
             return 0;
         };
@@ -47,9 +47,10 @@ pub struct UserBackends;
 impl Balancer for UserBackends {
     type Module = RegistryAuth;
 
-    fn select(request: &mut Request, upstream: &Upstream) -> Selection {
-        let chosen = request
-            .existing_context::<RegistryAuth, _>(|request, context| of_context(request, context, upstream));
+    fn select(request: &mut Request, upstream: &Upstream, candidates: &mut Candidates<'_>) -> Selection {
+        let chosen = request.existing_context::<RegistryAuth, _>(|request, context| {
+            of_context(request, context, upstream, candidates)
+        });
         match chosen {
             Some(selection) => selection,
             // No gate on the way here: there is no user, and nothing was asked.
@@ -63,11 +64,8 @@ impl Balancer for UserBackends {
         }
     }
 
-    fn chosen(request: &mut Request, name: &str) {
-        request.existing_context::<RegistryAuth, _>(|_, context| {
-            context.backend.clear();
-            context.backend.push_str(name);
-        });
+    fn chosen(request: &mut Request, name: Kept) {
+        request.existing_context::<RegistryAuth, _>(|_, context| context.backend = Some(name));
     }
 
     fn own_servers(upstream: &mut Upstream) -> &mut OwnServers {
@@ -79,16 +77,19 @@ impl Balancer for UserBackends {
     }
 }
 
-fn of_context(request: &mut Request, context: &mut Context, upstream: &Upstream) -> Selection {
-    let user = context.user().unwrap_or_default().to_owned();
+fn of_context(
+    request: &Request,
+    context: &mut Context,
+    upstream: &Upstream,
+    candidates: &mut Candidates<'_>,
+) -> Selection {
     let found = match &context.identity {
-        Some(identity) => candidates(request, identity, upstream),
+        Some(identity) => gather(request, identity, upstream, candidates),
         None => Ok(Found::None),
     };
     match found {
-        Ok(Found::Peers(peers)) => Selection::Peers {
-            peers,
-            first: upstream.turns.next(&user),
+        Ok(Found::Some) => Selection::Candidates {
+            first: upstream.turns.next(context.user(request)),
         },
         Ok(Found::None) if upstream.own_servers.exist() => Selection::OwnServers,
         Ok(Found::None) => {
@@ -107,7 +108,7 @@ fn of_context(request: &mut Request, context: &mut Context, upstream: &Upstream)
 }
 
 fn refuse(request: &Request, context: &mut Context, why: &str) {
-    let user = context.user().unwrap_or("-");
+    let user = String::from_utf8_lossy(context.user(request));
     request.log(
         Level::Error,
         format_args!("registry_auth: no backend for user \"{user}\": {why}"),
@@ -118,13 +119,18 @@ fn refuse(request: &Request, context: &mut Context, why: &str) {
 enum Found {
     /// Nobody names a backend.
     None,
-    /// These.
-    Peers(Vec<Peer>),
+    /// There are candidates.
+    Some,
     /// Some are named, and none is left.
     Refused,
 }
 
-fn candidates(request: &Request, identity: &Identity, upstream: &Upstream) -> Result<Found, InvalidRecord> {
+fn gather(
+    request: &Request,
+    identity: &Identity,
+    upstream: &Upstream,
+    candidates: &mut Candidates<'_>,
+) -> Result<Found, InvalidRecord> {
     let own = match &identity.user {
         Some((_, record)) => RecordRef::decode(record)?,
         None => RecordRef::EMPTY,
@@ -136,38 +142,44 @@ fn candidates(request: &Request, identity: &Identity, upstream: &Upstream) -> Re
     if !record.has_peers() {
         return Ok(Found::None);
     }
-    let mut peers = Vec::new();
     for peer in record.peers() {
-        let peer = peer?;
-        let mut resolved = false;
-        for address in peer.addresses() {
-            let address = address?;
-            resolved = true;
-            if upstream.allow.permits(address) {
-                peers.push(Peer {
-                    name: peer.name.to_owned(),
-                    address,
-                });
-            } else {
-                request.log(
-                    Level::Error,
-                    format_args!(
-                        "registry_auth: backend \"{}\" ({address}) is not permitted by \"allow\"",
-                        peer.name
-                    ),
-                );
-            }
-        }
-        if !resolved {
+        add(request, &peer?, upstream, candidates)?;
+    }
+    Ok(match candidates.count() {
+        0 => Found::Refused,
+        _ => Found::Some,
+    })
+}
+
+/// Adds a backend's addresses, as far as they are permitted.
+fn add(
+    request: &Request,
+    peer: &PeerRef<'_>,
+    upstream: &Upstream,
+    candidates: &mut Candidates<'_>,
+) -> Result<(), InvalidRecord> {
+    let name = peer.name;
+    let mut resolved = false;
+    for address in peer.addresses() {
+        let address = address?;
+        resolved = true;
+        if !upstream.allow.permits(address) {
             request.log(
                 Level::Error,
-                format_args!("registry_auth: backend \"{}\" has no address", peer.name),
+                format_args!("registry_auth: backend \"{name}\" ({address}) is not permitted by \"allow\""),
+            );
+        } else if candidates.push(request, name, address).is_none() {
+            request.log(
+                Level::Error,
+                format_args!("registry_auth: backend \"{name}\": out of memory"),
             );
         }
     }
-    Ok(if peers.is_empty() {
-        Found::Refused
-    } else {
-        Found::Peers(peers)
-    })
+    if !resolved {
+        request.log(
+            Level::Error,
+            format_args!("registry_auth: backend \"{name}\" has no address"),
+        );
+    }
+    Ok(())
 }

@@ -1,7 +1,7 @@
 //! `$registry_auth_*`: what the log and the rest of the configuration may know of the decision.
 
 use crate::context::Context;
-use crate::ffi::request::Request;
+use crate::ffi::request::{Kept, Request};
 use crate::ffi::variable::Variables;
 use crate::module;
 
@@ -20,20 +20,21 @@ impl Variables for RegistryAuth {
 
     fn value(request: &mut Request, index: usize, out: &mut Vec<u8>) {
         let name = Self::NAMES.get(index).copied().unwrap_or_default();
-        request.existing_context::<module::RegistryAuth, _>(|_, context| {
-            out.extend_from_slice(text(context, name).as_bytes())
+        request.existing_context::<module::RegistryAuth, _>(|request, context| {
+            out.extend_from_slice(text(request, context, name));
         });
     }
 }
 
-fn text<'c>(context: &'c Context, name: &str) -> &'c str {
+fn text<'r>(request: &'r Request, context: &Context, name: &str) -> &'r [u8] {
+    let kept = |kept: &Option<Kept>| kept.as_ref().map_or(&[][..], |kept| request.kept(kept));
     match name {
-        "registry_auth_user" => context.user().unwrap_or_default(),
-        "registry_auth_repository" => context.repository.as_deref().unwrap_or_default(),
-        "registry_auth_action" => context.action.unwrap_or_default(),
-        "registry_auth_result" => context.result,
-        "registry_auth_cache" => context.cache,
-        "registry_auth_backend" => &context.backend,
-        _ => "",
+        "registry_auth_user" => context.user(request),
+        "registry_auth_repository" => kept(&context.repository),
+        "registry_auth_action" => context.action.unwrap_or_default().as_bytes(),
+        "registry_auth_result" => context.result.as_bytes(),
+        "registry_auth_cache" => context.cache.as_bytes(),
+        "registry_auth_backend" => kept(&context.backend),
+        _ => &[],
     }
 }

@@ -7,7 +7,7 @@
 use core::cell::RefCell;
 use core::ffi::c_void;
 use core::mem::MaybeUninit;
-use core::ptr;
+use core::ptr::{self, NonNull};
 
 use nginx_sys::{
     ngx_event_t, ngx_http_block_reading, ngx_http_cleanup_add, ngx_http_cleanup_t, ngx_http_request_t,
@@ -17,9 +17,11 @@ use nginx_sys::{
 use super::request::Request;
 use super::{guard::guard, shim};
 
-/// The place of one waiting request. Dropping it forgets the request.
-pub struct Parking(Box<Place>);
+/// The place of one waiting request. Dropping it forgets the request. It lies in the request's pool, and its owner must be the
+/// request's own state, which nginx drops before the pool.
+pub struct Parking(NonNull<Place>);
 
+#[derive(Clone, Copy)]
 struct Place {
     event: ngx_event_t,
     request: *mut ngx_http_request_t,
@@ -80,7 +82,7 @@ impl Parking {
     /// up, `on_timeout` notes it and the request goes on. `None` when memory is out.
     pub fn new(request: &mut Request, timeout: u64, on_timeout: fn(&mut Request)) -> Option<Parking> {
         let r = request.as_ptr();
-        let mut place = Box::new(Place {
+        let place = request.pool()?.place(Place {
             // SAFETY: all-zero is a valid ngx_event_t.
             event: unsafe { MaybeUninit::zeroed().assume_init() },
             request: r,
@@ -88,10 +90,10 @@ impl Parking {
             ticket: 0,
             on_timeout,
             waiting: false,
-        });
-        let address: *mut Place = &mut *place;
-        // SAFETY: the request is valid; the cleanup record is ours to fill; `address` stays valid until the guard is dropped,
-        // which takes timer, record and row away first.
+        })?;
+        let address = place.as_ptr();
+        // SAFETY: the request is valid; the cleanup record is ours to fill; `address` stays valid until the pool goes, and the
+        // guard, dropped before that, takes timer, record and row away.
         unsafe {
             let cleanup = ngx_http_cleanup_add(r, 0);
             if cleanup.is_null() {
@@ -116,7 +118,8 @@ impl Parking {
 
     /// What [`resume`] knows the request by.
     pub fn ticket(&self) -> u64 {
-        self.0.ticket
+        // SAFETY: the place lives as long as the request's pool, in which the guard's owner lies.
+        unsafe { self.0.as_ref() }.ticket
     }
 }
 
@@ -137,7 +140,8 @@ impl Place {
 
 impl Drop for Parking {
     fn drop(&mut self) {
-        self.0.leave();
+        // SAFETY: as in `ticket`; nothing else refers to the place now.
+        unsafe { self.0.as_mut() }.leave();
     }
 }
 

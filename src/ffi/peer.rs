@@ -8,16 +8,16 @@ use core::ptr::{self, NonNull};
 use std::net::SocketAddr;
 
 use nginx_sys::{
-    ngx_array_push, ngx_conf_t, ngx_http_request_t, ngx_http_upstream_init_peer_pt,
-    ngx_http_upstream_init_round_robin, ngx_http_upstream_rr_peers_t, ngx_http_upstream_server_t,
-    ngx_http_upstream_srv_conf_t, ngx_int_t, ngx_peer_connection_t, ngx_str_t, ngx_uint_t, NGX_BUSY,
-    NGX_ERROR, NGX_OK,
+    ngx_array_create, ngx_array_push, ngx_array_t, ngx_conf_t, ngx_http_request_t,
+    ngx_http_upstream_init_peer_pt, ngx_http_upstream_init_round_robin, ngx_http_upstream_rr_peers_t,
+    ngx_http_upstream_server_t, ngx_http_upstream_srv_conf_t, ngx_int_t, ngx_peer_connection_t, ngx_str_t,
+    ngx_uint_t, socklen_t, NGX_BUSY, NGX_ERROR, NGX_OK,
 };
-use socket2::SockAddr;
 
 use super::conf::Conf;
 use super::guard::guard;
-use super::request::Request;
+use super::pool::Pool;
+use super::request::{Kept, Request};
 use super::{bytes, shim, Module};
 
 /// Names the peers of a request.
@@ -25,11 +25,15 @@ pub trait Balancer: 'static {
     /// The module whose upstream configuration holds an [`OwnServers`].
     type Module: Module;
 
-    /// Which peers a request may be sent to.
-    fn select(request: &mut Request, upstream: &<Self::Module as Module>::Upstream) -> Selection;
+    /// Which peers a request may be sent to: added to `candidates`, or told by the answer.
+    fn select(
+        request: &mut Request,
+        upstream: &<Self::Module as Module>::Upstream,
+        candidates: &mut Candidates<'_>,
+    ) -> Selection;
 
     /// The request is about to be sent to this peer.
-    fn chosen(request: &mut Request, name: &str);
+    fn chosen(request: &mut Request, name: Kept);
 
     /// Where the upstream's configuration keeps what its `server` lines became.
     fn own_servers(upstream: &mut <Self::Module as Module>::Upstream) -> &mut OwnServers;
@@ -39,10 +43,8 @@ pub trait Balancer: 'static {
 
 /// What [`Balancer::select`] may answer.
 pub enum Selection {
-    /// These, from the one at `first` on, each once. Never empty.
-    Peers {
-        /// The candidates.
-        peers: Vec<Peer>,
+    /// The candidates, of which there is one at least, each once.
+    Candidates {
         /// Where to begin; any number.
         first: usize,
     },
@@ -50,14 +52,6 @@ pub enum Selection {
     OwnServers,
     /// None: the request fails, and the balancer has noted why.
     Refuse,
-}
-
-/// One address to send a request to.
-pub struct Peer {
-    /// What the logs call it.
-    pub name: String,
-    /// Where it is.
-    pub address: SocketAddr,
 }
 
 /// How an upstream's own `server` lines pick a peer, and whether the balancer was set up at all.
@@ -195,20 +189,122 @@ fn no_peers(
     conf.pool()?.place(peers).map(NonNull::as_ptr)
 }
 
-/// The peers of one request. It lies in the request's pool.
+/// The peers of one request. It lies in the request's pool, as does all that it refers to.
 struct Data<B> {
     request: *mut ngx_http_request_t,
-    peers: Vec<Target>,
+    targets: *mut Target,
+    count: usize,
     first: usize,
     tried: usize,
     balancer: PhantomData<B>,
 }
 
+impl<B> Clone for Data<B> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<B> Copy for Data<B> {}
+
+/// One address, as nginx connects to it.
+#[derive(Clone, Copy)]
 struct Target {
-    name: String,
-    address: SockAddr,
-    /// `name` as nginx keeps it: in the request's pool, since logs read it after the peer is gone.
-    shown: NonNull<ngx_str_t>,
+    address: Address,
+    length: socklen_t,
+    /// What the balancer calls it.
+    name: Kept,
+    /// What nginx's logs call it.
+    shown: ngx_str_t,
+}
+
+/// An address of either family, of the smallest size that holds both.
+#[derive(Clone, Copy)]
+#[repr(C)]
+union Address {
+    v4: libc::sockaddr_in,
+    v6: libc::sockaddr_in6,
+}
+
+impl Address {
+    fn of(address: SocketAddr) -> (Address, socklen_t) {
+        match address {
+            SocketAddr::V4(v4) => {
+                let v4 = libc::sockaddr_in {
+                    sin_family: libc::AF_INET as libc::sa_family_t,
+                    sin_port: v4.port().to_be(),
+                    sin_addr: libc::in_addr {
+                        s_addr: u32::from_ne_bytes(v4.ip().octets()),
+                    },
+                    sin_zero: [0; 8],
+                };
+                (Address { v4 }, size_of::<libc::sockaddr_in>() as socklen_t)
+            }
+            SocketAddr::V6(v6) => {
+                let v6 = libc::sockaddr_in6 {
+                    sin6_family: libc::AF_INET6 as libc::sa_family_t,
+                    sin6_port: v6.port().to_be(),
+                    sin6_flowinfo: v6.flowinfo(),
+                    sin6_addr: libc::in6_addr {
+                        s6_addr: v6.ip().octets(),
+                    },
+                    sin6_scope_id: v6.scope_id(),
+                };
+                (Address { v6 }, size_of::<libc::sockaddr_in6>() as socklen_t)
+            }
+        }
+    }
+}
+
+/// The peers that a balancer may choose from, gathered in the request's pool.
+pub struct Candidates<'p> {
+    pool: Pool<'p>,
+    targets: *mut ngx_array_t,
+}
+
+impl<'p> Candidates<'p> {
+    fn new(pool: Pool<'p>) -> Option<Self> {
+        // SAFETY: the pool is valid; a target needs no drop and no more than a pool's alignment.
+        let targets = unsafe { ngx_array_create(pool.as_ptr(), 1, size_of::<Target>()) };
+        (!targets.is_null()).then_some(Candidates { pool, targets })
+    }
+
+    /// Adds an address and what it is called. `None` when memory is out.
+    pub fn push(&mut self, request: &Request, name: &str, address: SocketAddr) -> Option<()> {
+        let name_kept = request.keep(name.as_bytes())?;
+        let shown = match is_literal(name) {
+            true => name_kept.text(),
+            false => self.pool.string(address.to_string().as_bytes())?,
+        };
+        let (address, length) = Address::of(address);
+        // SAFETY: the array is ours and of this type; its new element is written whole.
+        unsafe {
+            let target = ngx_array_push(self.targets).cast::<Target>();
+            if target.is_null() {
+                return None;
+            }
+            target.write(Target {
+                address,
+                length,
+                name: name_kept,
+                shown,
+            });
+        }
+        Some(())
+    }
+
+    /// How many were added.
+    pub fn count(&self) -> usize {
+        // SAFETY: the array is valid.
+        unsafe { (*self.targets).nelts }
+    }
+}
+
+/// Whether a `host:port` is an address already: formatting it once more, the dearest part of choosing a peer, would give the
+/// same text.
+fn is_literal(name: &str) -> bool {
+    let ip = |byte: &u8| byte.is_ascii_digit() || matches!(byte, b'.' | b':');
+    name.starts_with('[') || name.as_bytes().iter().all(ip)
 }
 
 /// `peer.init`: the peers of one request.
@@ -228,8 +324,11 @@ unsafe extern "C" fn init_peer<B: Balancer>(
         let (Some(request), Some(ours)) = (request, ours) else {
             return NGX_ERROR as ngx_int_t;
         };
-        match B::select(request, ours) {
-            Selection::Peers { peers, first } => match install::<B>(request, peers, first) {
+        let Some(mut candidates) = request.pool().and_then(Candidates::new) else {
+            return NGX_ERROR as ngx_int_t;
+        };
+        match B::select(request, ours, &mut candidates) {
+            Selection::Candidates { first } => match install::<B>(request, &candidates, first) {
                 Some(()) => NGX_OK as ngx_int_t,
                 None => NGX_ERROR as ngx_int_t,
             },
@@ -243,26 +342,22 @@ unsafe extern "C" fn init_peer<B: Balancer>(
     })
 }
 
-fn install<B: Balancer>(request: &mut Request, peers: Vec<Peer>, first: usize) -> Option<()> {
+fn install<B: Balancer>(request: &mut Request, candidates: &Candidates<'_>, first: usize) -> Option<()> {
     let pool = request.pool()?;
-    let mut targets = Vec::with_capacity(peers.len());
-    for Peer { name, address } in peers {
-        let shown = pool.place(pool.string(address.to_string().as_bytes())?)?;
-        targets.push(Target {
-            name,
-            address: SockAddr::from(address),
-            shown,
-        });
-    }
-    let count = targets.len();
-    if count == 0 {
-        return None;
-    }
     let r = request.as_ptr();
-    let data = pool.own(Data::<B> {
+    // SAFETY: the array is valid and grows no more.
+    let (targets, count) = unsafe {
+        (
+            (*candidates.targets).elts.cast::<Target>(),
+            (*candidates.targets).nelts,
+        )
+    };
+    let first = first.checked_rem(count)?;
+    let data = pool.place(Data::<B> {
         request: r,
-        peers: targets,
-        first: first % count,
+        targets,
+        count,
+        first,
         tried: 0,
         balancer: PhantomData,
     })?;
@@ -283,21 +378,20 @@ unsafe extern "C" fn get<B: Balancer>(pc: *mut ngx_peer_connection_t, data: *mut
     guard(NGX_ERROR as ngx_int_t, || {
         // SAFETY: `install` set this function and its data; both live as long as the request.
         let (pc, data) = unsafe { (&mut *pc, &mut *data.cast::<Data<B>>()) };
-        let Some(at) = (data.first + data.tried).checked_rem(data.peers.len()) else {
+        let Some(at) = (data.first.wrapping_add(data.tried)).checked_rem(data.count) else {
             return NGX_BUSY as ngx_int_t;
         };
-        let Some(target) = data.peers.get(at) else {
-            return NGX_BUSY as ngx_int_t;
-        };
-        data.tried += 1;
+        // SAFETY: `at` is below the count of the array that `install` saw.
+        let target = unsafe { &mut *data.targets.add(at) };
+        data.tried = data.tried.wrapping_add(1);
         pc.set_cached(0);
         pc.connection = ptr::null_mut();
-        pc.sockaddr = target.address.as_ptr().cast_mut().cast();
-        pc.socklen = target.address.len();
-        pc.name = target.shown.as_ptr();
+        pc.sockaddr = (&raw mut target.address).cast();
+        pc.socklen = target.length;
+        pc.name = &mut target.shown;
         // SAFETY: the request lives, and no other `Request` of it is in use while nginx connects.
         if let Some(request) = unsafe { Request::from_raw(data.request) } {
-            B::chosen(request, &target.name);
+            B::chosen(request, target.name);
         }
         NGX_OK as ngx_int_t
     })

@@ -6,7 +6,7 @@ use core::fmt;
 use core::ptr;
 
 use nginx_sys::{
-    ngx_buf_t, ngx_chain_t, ngx_http_request_t, ngx_module_t, ngx_pool_cleanup_add, ngx_str_t,
+    ngx_buf_t, ngx_chain_t, ngx_http_request_t, ngx_module_t, ngx_pool_cleanup_add, ngx_pool_t, ngx_str_t,
     ngx_table_elt_t,
 };
 
@@ -26,6 +26,20 @@ struct Slot<C> {
     /// Whether a closure holds the value now.
     taken: Cell<bool>,
     value: UnsafeCell<C>,
+}
+
+/// Bytes in a request's pool, to be kept in that request's own state; see [`Request::keep`].
+#[derive(Clone, Copy)]
+pub struct Kept {
+    pool: *const ngx_pool_t,
+    text: ngx_str_t,
+}
+
+impl Kept {
+    /// The bytes as nginx's own structures refer to them.
+    pub(super) fn text(&self) -> ngx_str_t {
+        self.text
+    }
 }
 
 impl Request {
@@ -214,6 +228,25 @@ impl Request {
         unsafe { log::write_at((*self.0.connection).log, level, message) }
     }
 
+    /// Copies `bytes` to where they live as long as the request: cheaper than a box, and never freed one by one. `None` when
+    /// memory is out.
+    pub fn keep(&self, bytes: &[u8]) -> Option<Kept> {
+        let text = self.pool()?.string(bytes)?;
+        Some(Kept {
+            pool: self.0.pool,
+            text,
+        })
+    }
+
+    /// The bytes that this request kept; nothing for another one's.
+    pub fn kept(&self, kept: &Kept) -> &[u8] {
+        match ptr::eq(kept.pool, self.0.pool) {
+            // SAFETY: they were copied to this very pool, which lives as long as the request.
+            true => unsafe { bytes::of(kept.text) },
+            false => &[],
+        }
+    }
+
     /// The location's part of the configuration.
     pub fn location<'r, M: Module>(&self) -> Option<&'r M::Location> {
         // SAFETY: the slot was filled by `conf::create::<M::Location>` and is not written to after the configuration was read;
@@ -309,15 +342,17 @@ impl Request {
     }
 
     fn make<M: Module>(&mut self) -> Option<*mut Slot<M::Context>> {
-        // SAFETY: the pool is valid; a size of 0 asks for the cleanup record alone, which is ours to fill.
+        const { assert!(align_of::<Slot<M::Context>>() <= nginx_sys::NGX_ALIGNMENT) };
+        // SAFETY: the pool is valid and gives null or a record with room for a slot, aligned as asserted, which is ours to fill.
+        // The handler is set last, so that it finds a whole slot.
         unsafe {
-            let cleanup = ngx_pool_cleanup_add(self.0.pool, 0).as_mut()?;
-            let slot = Box::into_raw(Box::new(Slot {
+            let cleanup = ngx_pool_cleanup_add(self.0.pool, size_of::<Slot<M::Context>>()).as_mut()?;
+            let slot = cleanup.data.cast::<Slot<M::Context>>();
+            slot.write(Slot {
                 owner: M::descriptor(),
                 taken: Cell::new(false),
                 value: UnsafeCell::new(M::Context::default()),
-            }));
-            cleanup.data = slot.cast();
+            });
             cleanup.handler = Some(drop_slot::<M>);
             shim::rga_request_set_ctx(&mut self.0, slot.cast(), M::descriptor());
             Some(slot)
@@ -325,9 +360,8 @@ impl Request {
     }
 }
 
-/// Frees the state when the request's pool goes.
+/// Drops the state when the request's pool goes, which frees its memory.
 unsafe extern "C" fn drop_slot<M: Module>(data: *mut c_void) {
-    // SAFETY: `make` registered exactly this box, and a pool runs each cleanup once.
-    let slot = unsafe { Box::from_raw(data.cast::<Slot<M::Context>>()) };
-    guard((), || drop(slot));
+    // SAFETY: `make` registered exactly this slot, and a pool runs each cleanup once, before it frees anything.
+    guard((), || unsafe { data.cast::<Slot<M::Context>>().drop_in_place() });
 }
