@@ -35,7 +35,7 @@ fn everybodys_backends() {
 #[test]
 fn a_users_backends() {
     let redis = Redis::start();
-    redis.add("alice", "one");
+    redis.add("alice");
     redis
         .tool(&["backend", "set", "alice", "r1:5000", "r2:5000"])
         .ok();
@@ -148,7 +148,7 @@ fn keys_of_a_wrong_type_are_named() {
 #[test]
 fn an_unreadable_grant_does_not_keep_the_password_from_being_changed() {
     let redis = Redis::start();
-    redis.add("alice", "one");
+    redis.add("alice");
     redis.run::<()>(&["HSET", "P:user:alice", "grant:Not/Legal", "pull"]);
     assert!(redis.tool(&["user", "show", "alice"]).fails(1).contains("grant"));
     redis

@@ -4,6 +4,7 @@ mod common;
 
 use common::{binary, run, Ran, Redis};
 use serde_json::json;
+use std::io::{Read, Write};
 
 #[test]
 fn added_users_log_in_with_their_password_only() {
@@ -35,7 +36,7 @@ fn added_users_log_in_with_their_password_only() {
 fn an_existing_user_is_not_added_again() {
     let redis = Redis::start();
     redis.run::<()>(&["HSET", "P:passwords", "old", "{SHA}5en6G6MezRroT3XKqkdPOmY/BfQ="]);
-    redis.add("alice", "one");
+    redis.add("alice");
     for user in ["alice", "old"] {
         let err = redis.tool_stdin(&["user", "add", user], "two").fails(1);
         assert!(
@@ -51,7 +52,7 @@ fn an_existing_user_is_not_added_again() {
 fn groups_set_beforehand_stay() {
     let redis = Redis::start();
     redis.run::<()>(&["HSET", "P:user:alice", "groups", "team"]);
-    redis.add("alice", "one");
+    redis.add("alice");
     assert_eq!(redis.run::<String>(&["HGET", "P:user:alice", "groups"]), "team");
     assert_eq!(redis.login("alice", "one"), Some(true));
 }
@@ -79,7 +80,7 @@ fn passwd_replaces_the_password_wherever_it_was() {
 fn a_locked_user_stays_locked_until_unlocked() {
     let redis = Redis::start();
     redis.run::<()>(&["HSET", "P:passwords", "old", "{SHA}5en6G6MezRroT3XKqkdPOmY/BfQ="]);
-    redis.add("alice", "one");
+    redis.add("alice");
     for (user, password) in [("alice", "one"), ("old", "secret")] {
         assert_eq!(
             redis.tool(&["user", "lock", user]).ok(),
@@ -125,7 +126,7 @@ fn a_user_without_a_password_can_be_locked_but_not_unlocked() {
 #[test]
 fn removed_users_are_gone_from_both_places() {
     let redis = Redis::start();
-    redis.add("alice", "one");
+    redis.add("alice");
     redis.run::<()>(&["HSET", "P:passwords", "alice", "x", "bob", "y"]);
     assert_eq!(
         redis.tool(&["user", "remove", "alice"]).ok(),
@@ -198,7 +199,7 @@ fn a_prefix_with_glob_characters_is_taken_literally() {
 #[test]
 fn show_tells_everything_but_the_hash() {
     let redis = Redis::start();
-    redis.add("alice", "one");
+    redis.add("alice");
     redis.run::<()>(&[
         "HSET",
         "P:user:alice",
@@ -245,7 +246,9 @@ fn passwords_that_cannot_be_sent_are_refused_and_nothing_is_stored() {
         .fails(1);
     assert!(err.contains("--hash argon2id"), "{err}");
     assert_eq!(redis.run::<Vec<String>>(&["KEYS", "*"]), [""; 0]);
-    redis.add("alice", &long[..72]);
+    redis
+        .tool_stdin(&["user", "add", "alice", "--hash", "bcrypt"], &long[..72])
+        .ok();
     assert_eq!(redis.login("alice", &long[..72]), Some(true));
     // Without a terminal and without --password-stdin nothing is read by accident.
     let err = redis.tool(&["user", "add", "bob"]).fails(1);
@@ -287,8 +290,7 @@ fn a_name_that_is_no_path_segment_is_remarked_upon() {
 fn a_terminal_is_asked_twice_without_echo() {
     let redis = Redis::start();
     let tool = env!("CARGO_BIN_EXE_registry-authctl");
-    let typed = |line: &str, input: &str| {
-        use std::io::Write;
+    let typed = |line: &str, answers: [&str; 2]| {
         let mut child = std::process::Command::new("script")
             .args([
                 "-qec",
@@ -300,21 +302,39 @@ fn a_terminal_is_asked_twice_without_echo() {
             .spawn()
             .expect("script(1) is installed");
         let mut stdin = child.stdin.take().unwrap();
-        for line in input.lines() {
-            // The tool sets the terminal up before each question: what is typed earlier might be echoed.
-            std::thread::sleep(std::time::Duration::from_millis(1500));
-            writeln!(stdin, "{line}").unwrap();
+        let mut stdout = child.stdout.take().unwrap();
+        let mut shown = Vec::new();
+        for (prompt, answer) in ["Password of alice: ", "Again: "].into_iter().zip(answers) {
+            while !String::from_utf8_lossy(&shown).ends_with(prompt) {
+                let mut byte = [0];
+                assert_eq!(
+                    stdout.read(&mut byte).unwrap(),
+                    1,
+                    "{}",
+                    String::from_utf8_lossy(&shown)
+                );
+                shown.push(byte[0]);
+            }
+            // The echo may be switched off just after the prompt.
+            std::thread::sleep(std::time::Duration::from_millis(500));
+            writeln!(stdin, "{answer}").unwrap();
         }
-        Ran::of(&child.wait_with_output().unwrap())
+        stdout.read_to_end(&mut shown).unwrap();
+        let status = child.wait().unwrap().code().unwrap();
+        Ran {
+            status,
+            out: String::from_utf8(shown).unwrap(),
+            err: String::new(),
+        }
     };
-    let ran = typed("user add alice --hash bcrypt", "sesame\nsesame\n");
+    let ran = typed("user add alice --hash bcrypt", ["sesame", "sesame"]);
     assert!(
         ran.out.contains("Password of alice: ") && ran.out.contains("user alice added"),
         "{ran:?}"
     );
     assert!(!ran.out.contains("sesame"), "{ran:?}");
     assert_eq!(redis.login("alice", "sesame"), Some(true));
-    let ran = typed("user passwd alice --hash bcrypt", "one\ntwo\n");
+    let ran = typed("user passwd alice --hash bcrypt", ["one", "two"]);
     assert!(ran.out.contains("differ"), "{ran:?}");
     assert_eq!(ran.status, 1);
     assert_eq!(redis.login("alice", "sesame"), Some(true));
