@@ -1,4 +1,4 @@
-"""Free ports of the loopback. Nothing here reserves one: whoever starts a server on it must be ready to lose the race."""
+"""Free ports of the loopback. Nothing here reserves one: whoever starts a server must be ready to lose the race."""
 
 import socket
 
