@@ -230,7 +230,8 @@ sub configuration {
 
     return expand(scalar $block->whole_config) if defined $block->whole_config;
     my $http = $block->http_config // '';
-    my $store = "    registry_auth_redis redis://127.0.0.1:$variable{REDIS_PORT} timeout=" . Harness::Valgrind::timeout(2) . "s;\n";
+    my $limit = Harness::Valgrind::timeout(2);
+    my $store = "    registry_auth_redis redis://127.0.0.1:$variable{REDIS_PORT} timeout=${limit}s connect_timeout=${limit}s;\n";
     $http = $store . $http
         unless $nginx->{module} eq 'none' || defined $block->no_redis || $http =~ /\bregistry_auth_redis\s/;
     return $nginx->configuration(
