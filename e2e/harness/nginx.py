@@ -62,7 +62,7 @@ class Nginx:
             listen = [f"listen 127.0.0.1:{self.port} ssl;"]
             if plain:
                 listen.append(f"listen 127.0.0.1:{self.plain_port};")
-            self._configuration = render(directory, module, redis_url, listen, main, timeout)
+            self.configuration = render(directory, module, redis_url, listen, main, timeout)
             if not ports.is_free(candidate):
                 continue
             try:
@@ -77,12 +77,12 @@ class Nginx:
 
     def start(self):
         pid_file = self.directory / "nginx.pid"
-        self.process = Process("nginx", [BINARY, "-c", str(self._configuration), "-g", "daemon off;"],
+        self.process = Process("nginx", [BINARY, "-c", str(self.configuration), "-g", "daemon off;"],
                                self.directory / "nginx.out", cwd="/")
         try:
             # Written once the sockets are bound.
             self.process.await_ready(lambda: pid_file.exists() and pid_file.read_text().strip(), stopped=self._stopped)
-            if "master_process off" not in self._configuration.read_text():
+            if "master_process off" not in self.configuration.read_text():
                 self.process.await_ready(lambda: len(self.workers()) > 0, stopped=self._stopped)
         except BaseException:
             self.process.stop()
@@ -97,7 +97,7 @@ class Nginx:
 
     def reload(self):
         """What `nginx -s reload` does, and through nginx itself."""
-        must([BINARY, "-c", str(self._configuration), "-s", "reload"], cwd="/")
+        must([BINARY, "-c", str(self.configuration), "-s", "reload"], cwd="/")
 
     def await_new_workers(self, before):
         """Waits until none of the workers `before` takes connections and others do."""
