@@ -8,7 +8,7 @@ use Harness;
 
 sub at {
     my ($url) = @_;
-    my $limit = Harness::Valgrind::timeout(400);
+    my $limit = Harness::Valgrind::wanted() ? 3000 : 400;
     return gate_http() . "    registry_auth_redis $url timeout=${limit}ms connect_timeout=${limit}ms;\n";
 }
 
