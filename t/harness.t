@@ -20,7 +20,7 @@ sub tap {
 use lib 't/lib';
 use Harness;
 defaults(
-    config => 'location / { proxy_pass http://127.0.0.1:$TEST_NGINX_BACKEND_PORT$request_uri; } location /no { return 403 "no\n"; }',
+    config => 'location / { proxy_pass http://127.0.0.1:$TEST_NGINX_BACKEND_PORT$request_uri; } location /no { return 403 "no\n"; } location /denied { deny all; }',
 );
 run_tests();
 __DATA__
@@ -51,8 +51,8 @@ my @CASE = (
     [ 'backend_connections',   "--- backend_connections: 1",      "--- backend_connections: 2" ],
     [ 'access_log',            "--- access_log\nGET /x?y",        "--- access_log\nGET /z" ],
     [ 'no_access_log',         "--- no_access_log\nGET /z",       "--- no_access_log\nGET /x" ],
-    [ 'error_log',             "--- log_level: debug\n--- error_log\nhttp request line",  "--- error_log\nnothing" ],
-    [ 'no_error_log',          "--- no_error_log\nnothing",       "--- log_level: debug\n--- no_error_log\nhttp request line" ],
+    [ 'error_log',             "--- error_code: 403\n--- error_log\nforbidden by rule",  "--- error_log\nnothing", 'GET /denied', 'GET /denied' ],
+    [ 'no_error_log',          "--- no_error_log\nnothing",       "--- error_code: 403\n--- no_error_log\nforbidden by rule", 'GET /x?y', 'GET /denied' ],
     [ 'after',                 "--- after\nredis('PING')",        "--- after\ndie 'no'" ],
     [ 'redis',                 "--- redis\nSET a b\n--- after\ndie if redis('GET a') ne 'b'", "--- redis\nNOSUCHCOMMAND" ],
     [ 'redis is emptied',      "--- after\ndie if defined redis('GET a')", "--- after\ndie if !defined redis('GET a')" ],

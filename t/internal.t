@@ -137,6 +137,7 @@ my $by = CORE::join ' ', sort map { $_->{backend} } @{ Harness::backend()->recei
 die $by if $by ne 'A B';
 
 === auth_request beside the gate, which waits too
+--- needs: --with-http_auth_request_module
 --- config eval
 Harness::gate_config('auth_request /check;') . <<'EOC'
         location = /check { internal; proxy_pass http://127.0.0.1:$TEST_NGINX_BACKEND_B_PORT; proxy_pass_request_body off; proxy_set_header Content-Length ""; }
@@ -153,6 +154,7 @@ B => delay: 0.05
 ^hello
 
 === auth_request refuses what the gate would permit
+--- needs: --with-http_auth_request_module
 --- config eval
 Harness::gate_config('auth_request /check;') . "location = /check { internal; return 403; }\n"
 --- login: alice:secret
@@ -162,6 +164,7 @@ GET /v2/alice/x/tags/list
 --- forwarded: 0
 
 === SSI and addition run subrequests into the gate after it was passed
+--- needs: --with-http_addition_module
 --- config eval
 Harness::gate_config('ssi on; ssi_types text/plain; add_after_body /v2/alice/after/tags/list;')
 --- backend
@@ -171,7 +174,6 @@ x/tags => body: before <!--# include virtual="/v2/bob/secret/tags/list" --> afte
 GET /v2/alice/x/tags/list
 --- backend_received_like
 ^GET /v2/alice/x/tags/list
---- log_level: debug
 
 === post_action after a gated request
 --- config eval

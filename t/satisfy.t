@@ -140,6 +140,7 @@ operator:letmein
 [ 200, 401 ]
 
 === with auth_request beside it
+--- needs: --with-http_auth_request_module
 --- config eval
 main::location('satisfy any; auth_request /check;') . "location = /check { internal; return 403; }\n"
 --- login eval
@@ -152,6 +153,7 @@ main::location('satisfy any; auth_request /check;') . "location = /check { inter
 [ 1, 0, 0 ]
 
 === nginx has no access phase for a subrequest: it goes on, to the block's own servers
+--- needs: --with-http_auth_request_module
 --- config eval
 main::location('') . <<'EOC'
         location = /outer {

@@ -195,6 +195,10 @@ sub run_block {
         SKIP: { skip "$name: not under valgrind: $why", 1 }
         return;
     }
+    if (defined $block->needs && !$nginx->built_with($block->needs)) {
+        SKIP: { skip "$name: nginx is built without " . $block->needs, 1 }
+        return;
+    }
     certificate() if defined $block->certificate;
     write_user_files($block->user_files) if defined $block->user_files;
     $nginx->mark;
