@@ -206,7 +206,6 @@ sub run_block {
     return test_configuration($block, $name, $configuration)
         if defined $block->must_die || defined $block->config_ok;
 
-    $SIG{PIPE} = 'IGNORE';    # a Redis that the block before has stopped
     fill_redis($block);
     my $fake = defined $block->fake_redis ? Harness::FakeRedis::start($variable{FAKE_REDIS_PORT}, scalar $block->fake_redis) : undef;
     $backend->begin(scalar $block->backend);
