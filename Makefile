@@ -17,7 +17,7 @@ OUT := build
 
 ifdef VENDORED
   # Options of nginx-src's ./configure beyond its own: what the tests and the shipped configuration use.
-  export NGINX_CONFIGURE_ARGS ?= --with-http_auth_request_module --with-http_stub_status_module --with-debug
+  export NGX_CONFIGURE_ARGS ?= --with-http_auth_request_module --with-http_stub_status_module --with-debug
   OUT := build/vendored
   TARGET := target/vendored
   FEATURES := --features vendored

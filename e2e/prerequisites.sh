@@ -4,8 +4,8 @@
 # Installing starts no service: the demo and the tests start their own nginx, Redis and dockerd.
 set -euo pipefail
 
-# The oldest Rust that compiles this, as in Cargo.toml.
-RUST_MINIMUM=1.85
+# The oldest Rust that compiles this: Cargo.lock's packages ask for it.
+RUST_MINIMUM=1.88
 
 packages() {
 	case $1 in
@@ -13,7 +13,7 @@ packages() {
 		echo make gcc libc6-dev pkg-config libclang-dev nginx nginx-dev ca-certificates
 		# for VENDORED=1, which compiles an nginx of its own
 		echo libssl-dev libpcre2-dev zlib1g-dev
-		rust_is_new_enough || echo cargo-web rustc-web rustfmt-web rust-web-clippy ;; # a current Rust, in Debian 12
+		rust_is_new_enough || echo cargo-web rustc-web rustfmt-web rust-web-clippy ;; # Debian 12's name (in its security suite) for a current Rust
 	run)
 		echo nginx redis-server docker-registry openssl python3 util-linux curl skopeo podman ;;
 	test) # t/ and the store's tests
@@ -34,6 +34,18 @@ rust_is_new_enough() {
 	local version
 	version=$(cargo --version 2>/dev/null | cut -d ' ' -f 2) && [[ -n $version ]] &&
 		printf '%s\n' "$RUST_MINIMUM" "$version" | sort --version-sort --check=quiet
+}
+
+# Said here rather than by cargo, after minutes: Debian 12 has it only in its security suite.
+check_rust() {
+	local group
+	for group; do
+		if [[ $group == build ]] && ! rust_is_new_enough; then
+			echo "prerequisites.sh: cargo is older than $RUST_MINIMUM: $(cargo --version 2>&1)" >&2
+			echo "(Debian 12's cargo-web is new enough with bookworm-security among apt's sources; or use rustup)" >&2
+			exit 1
+		fi
+	done
 }
 
 missing() {
@@ -73,6 +85,7 @@ if ! command -v dpkg-query >/dev/null; then
 fi
 mapfile -t lacking < <(missing "${wanted[@]}" | sort --unique)
 if ((${#lacking[@]} == 0)); then
+	check_rust "$@"
 	exit 0
 fi
 if ((EUID != 0)); then
@@ -81,3 +94,4 @@ if ((EUID != 0)); then
 fi
 echo "Installing ${lacking[*]}" >&2
 install_packages "${lacking[@]}"
+check_rust "$@"

@@ -509,3 +509,47 @@ for my $i (1 .. 60) {
     my $want = ('A', 'B', 'C', 'D')[$i % 4];
     die "u$i: $answer[$i - 1]{status} $answer[$i - 1]{body}" unless $answer[$i - 1]{body} =~ /^backend: $want/;
 }
+
+=== a shared zone of the upstream, with servers and without a reload's confusion
+--- restart
+--- skip_valgrind: there is no master to reload
+--- http_config
+    upstream registry { zone registry 64k; server 127.0.0.1:$TEST_NGINX_BACKEND_PORT; registry_auth_backends; keepalive 4; }
+--- redis
+HSET docker-registry:user:alice backends 127.0.0.1:$TEST_NGINX_BACKEND_B_PORT
+--- login eval
+[ "alice:secret", "bob:secret" ]
+--- request eval
+[ ("GET /v2/") x 2 ]
+--- after
+nginx_server()->reload;
+Time::HiRes::sleep(0.3);
+for (['alice', 'B'], ['bob', 'A']) {
+    my $answer = http('GET /v2/', login => "$_->[0]:secret");
+    die "$_->[0]: $answer->{status} $answer->{body}" if $answer->{body} !~ /^backend: $_->[1]/;
+}
+
+=== a shared zone of an upstream without servers
+--- restart
+--- http_config
+    upstream registry { registry_auth_backends; zone registry 64k; }
+--- redis
+HSET docker-registry:user:alice backends 127.0.0.1:$TEST_NGINX_BACKEND_B_PORT
+--- login eval
+[ "alice:secret", "bob:secret" ]
+--- request eval
+[ ("GET /v2/") x 2 ]
+--- error_code eval
+[ 200, 503 ]
+
+=== two upstreams, each with its allow list
+--- http_config
+    upstream registry { registry_auth_backends allow=127.0.0.1:$TEST_NGINX_BACKEND_B_PORT; }
+    upstream other { registry_auth_backends allow=127.0.0.1:$TEST_NGINX_BACKEND_C_PORT; }
+--- config eval
+Harness::gate_config() . 'location /v1/ { registry_auth "R"; proxy_pass http://other; }'
+--- redis
+HSET docker-registry:user:alice backends "127.0.0.1:$TEST_NGINX_BACKEND_B_PORT 127.0.0.1:$TEST_NGINX_BACKEND_C_PORT"
+--- request eval
+[ ("GET /v2/", "GET /v1/users/") x 2 ]
+--- backend_received_by: B C B C

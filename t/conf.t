@@ -282,6 +282,25 @@ Harness::gate_http() . qq{    registry_auth "Outer";\n}
 --- response_headers eval
 [ 'WWW-Authenticate: Basic realm="Outer"', 'WWW-Authenticate: Basic realm="Inner"', "!WWW-Authenticate", 'WWW-Authenticate: Basic realm="Inner"' ]
 
+=== an if{} block of a location has its gate
+--- http_config eval
+Harness::gate_http()
+--- config
+        location / {
+            registry_auth "Registry";
+            if ($arg_a) { set $b 1; }
+            if ($arg_c) { proxy_pass http://registry; }
+            proxy_pass http://registry;
+        }
+--- login eval
+[ ("") x 3, ("alice:secret") x 3 ]
+--- request eval
+[ ("GET /v2/alice/x/tags/list?a=1", "GET /v2/alice/x/tags/list?c=1", "GET /v2/alice/x/tags/list?a=1&c=1") x 2 ]
+--- error_code eval
+[ (401) x 3, (200) x 3 ]
+--- forwarded eval
+[ (0) x 3, (1) x 3 ]
+
 === registry_auth of server{}, off in one location
 --- http_config eval
 Harness::gate_http()

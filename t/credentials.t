@@ -7,20 +7,25 @@ use Harness;
 
 use MIME::Base64 qw(encode_base64);
 
-# The median time of a wrong password against that of an unknown user.
+# The median time of a wrong password against that of an unknown user: within
+# the noise of a machine that does other things too, hence three attempts.
 sub compare_times {
-    my %time;
-    for my $round (1 .. 15) {
-        for my $user (qw(alice nobody)) {
-            my $start  = Time::HiRes::time();
-            my $answer = http('GET /v2/', login => "$user:wrong$round");
-            push @{ $time{$user} }, Time::HiRes::time() - $start;
-            die "$user: $answer->{status}" if $answer->{status} != 401;
+    my $ratio;
+    for my $attempt (1 .. 3) {
+        my %time;
+        for my $round (1 .. 15) {
+            for my $user (qw(alice nobody)) {
+                my $start  = Time::HiRes::time();
+                my $answer = http('GET /v2/', login => "$user:wrong$round");
+                push @{ $time{$user} }, Time::HiRes::time() - $start;
+                die "$user: $answer->{status}" if $answer->{status} != 401;
+            }
         }
+        my %median = map { $_ => (sort { $a <=> $b } @{ $time{$_} })[7] } keys %time;
+        $ratio = $median{nobody} / $median{alice};
+        return if $ratio > 0.6 && $ratio < 1.6;
     }
-    my %median = map { $_ => (sort { $a <=> $b } @{ $time{$_} })[7] } keys %time;
-    my $ratio = $median{nobody} / $median{alice};
-    die "unknown user / wrong password: $ratio" if $ratio < 0.6 || $ratio > 1.6;
+    die "unknown user / wrong password: $ratio";
 }
 
 sub b64   { return encode_base64($_[0], '') }

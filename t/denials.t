@@ -71,6 +71,7 @@ Retry-After: [1-9]\d*
 no backend
 
 === the hashing queue is full: 429 TOOMANYREQUESTS with Retry-After
+--- skip_valgrind: slow hashes take minutes there
 --- http_config eval
 "    registry_auth_hashing threads=1 queue=1;\n" . Harness::gate_http()
 --- users
@@ -278,3 +279,74 @@ for my $round (1 .. 5) {
     my @other = grep { $_->{status} != $want } @answer;
     die "round $round: $other[0]{status} $other[0]{head}" if @other;
 }
+
+=== a body that arrives while Redis is asked goes on whole, the next request after it too
+--- config eval
+Harness::gate_config('') . "location /v2/stream/ { registry_auth Registry; proxy_request_buffering off; proxy_http_version 1.1; proxy_pass http://registry; }"
+--- redis
+HSET docker-registry:user:alice grant:stream/** *
+--- login: alice:secret
+--- request
+GET /v2/
+--- after
+for my $name (qw(alice/app stream/app)) {
+    redis_server()->freeze;
+    my $socket = Harness::Client::connect_to(Harness::expand('$TEST_NGINX_SERVER_PORT'));
+    my $head = "Host: a\r\nAuthorization: Basic YWxpY2U6c2VjcmV0\r\n";
+    Harness::Client::write_all($socket, "PATCH /v2/$name/blobs/uploads/1 HTTP/1.1\r\n${head}Content-Length: 30000\r\n\r\n" . 'a' x 10_000);
+    Time::HiRes::sleep(0.05);
+    Harness::Client::write_all($socket, 'b' x 10_000);
+    Time::HiRes::sleep(0.05);
+    redis_server()->thaw;
+    Time::HiRes::sleep(0.05);
+    Harness::Client::write_all($socket, 'c' x 10_000 . "GET /v2/$name/tags/list HTTP/1.1\r\n${head}Connection: close\r\n\r\n");
+    my @status = map { $_->{status} } Harness::Client::receive($socket, 5, 'PATCH', 'GET');
+    die "$name: @status" if "@status" ne '200 200';
+    my ($patch, $get) = @{ Harness::backend()->received }[-2, -1];
+    die "$name: body" if $patch->{raw} !~ /\r\n\r\na{10000}b{10000}c{10000}\z/;
+    die "$name: $get->{line}" if $get->{line} !~ m{^GET /v2/$name/tags/list };
+}
+
+=== a denial that waited for Redis discards what arrives meanwhile
+--- login: alice:secret
+--- request
+GET /v2/
+--- after
+redis_server()->freeze;
+my $socket = Harness::Client::connect_to(Harness::expand('$TEST_NGINX_SERVER_PORT'));
+my $head = "Host: a\r\nAuthorization: Basic YWxpY2U6c2VjcmV0\r\n";
+Harness::Client::write_all($socket, "PATCH /v2/bob/app/blobs/uploads/1 HTTP/1.1\r\n${head}Content-Length: 30000\r\n\r\n" . 'a' x 20_000);
+Time::HiRes::sleep(0.05);
+redis_server()->thaw;
+Time::HiRes::sleep(0.1);
+Harness::Client::write_all($socket, 'c' x 10_000 . "GET /v2/alice/app/tags/list HTTP/1.1\r\n${head}Connection: close\r\n\r\n");
+my @status = map { $_->{status} } Harness::Client::receive($socket, 5, 'PATCH', 'GET');
+die "@status" if "@status" ne '403 200';
+--- backend_received_by: A A
+
+=== Expect: 100-continue is answered where the push is permitted
+--- login: alice:secret
+--- request
+GET /v2/
+--- after
+my $socket = Harness::Client::connect_to(Harness::expand('$TEST_NGINX_SERVER_PORT'));
+Harness::Client::write_all($socket, "PATCH /v2/alice/app/blobs/uploads/1 HTTP/1.1\r\nHost: a\r\nAuthorization: Basic YWxpY2U6c2VjcmV0\r\n"
+    . "Expect: 100-continue\r\nContent-Length: 5\r\nConnection: close\r\n\r\n");
+sysread $socket, my $first, 1000;
+die $first if $first !~ m{^HTTP/1\.1 100 };
+Harness::Client::write_all($socket, 'hello');
+my ($answer) = Harness::Client::receive($socket, 5, 'PATCH');
+die $answer->{status} if $answer->{status} != 200;
+--- backend_received_like
+^hello
+
+=== HTTP/0.9: a body and nothing else
+--- raw_request eval
+"GET /v2/\r\n"
+--- error_code: 0
+--- after
+my $socket = Harness::Client::connect_to(Harness::expand('$TEST_NGINX_SERVER_PORT'));
+Harness::Client::write_all($socket, "GET /v2/\r\n");
+my $all = do { local $/; <$socket> };
+die $all if $all !~ /^\{"errors":\[\{"code":"UNAUTHORIZED"/;
+--- backend_not_received

@@ -171,6 +171,7 @@ use Digest::SHA qw(sha1_base64);
 [ 200, 401 ]
 
 === users made by the tool
+--- skip_valgrind: slow hashes take minutes there
 --- users
 alice:secret
 carol:geheim hash=bcrypt

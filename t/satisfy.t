@@ -140,6 +140,7 @@ operator:letmein
 [ 200, 401 ]
 
 === with auth_request beside it
+--- needs: --with-http_auth_request_module
 --- config eval
 main::location('satisfy any; auth_request /check;') . "location = /check { internal; return 403; }\n"
 --- login eval
@@ -152,6 +153,7 @@ main::location('satisfy any; auth_request /check;') . "location = /check { inter
 [ 1, 0, 0 ]
 
 === nginx has no access phase for a subrequest: it goes on, to the block's own servers
+--- needs: --with-http_auth_request_module
 --- config eval
 main::location('') . <<'EOC'
         location = /outer {
@@ -166,3 +168,20 @@ HSET docker-registry:user:alice backends 127.0.0.1:$TEST_NGINX_BACKEND_B_PORT
 --- request eval
 [ ("GET /outer") x 2 ]
 --- backend_received_by: A A A A
+
+=== satisfy any: an allowed address passes while Redis is down, others get 503
+--- http_config eval
+Harness::gate_http() . '    registry_auth_redis redis://127.0.0.1:$TEST_NGINX_DEAD_PORT timeout=300ms;'
+--- config eval
+main::location('satisfy any; allow 127.0.0.1; deny all;') . <<'EOC'
+        location /v1/ {
+            satisfy any; deny all;
+            registry_auth "Registry";
+            proxy_pass http://registry;
+        }
+EOC
+--- login: alice:secret
+--- request eval
+[ "GET /v2/", "GET /v1/users/" ]
+--- error_code eval
+[ 200, 503 ]

@@ -8,7 +8,8 @@ use Harness;
 
 sub at {
     my ($url) = @_;
-    return gate_http() . "    registry_auth_redis $url timeout=400ms connect_timeout=400ms;\n";
+    my $limit = Harness::Valgrind::wanted() ? 3000 : 400;
+    return gate_http() . "    registry_auth_redis $url timeout=${limit}ms connect_timeout=${limit}ms;\n";
 }
 
 # How long until a request is answered so, in seconds.
@@ -19,7 +20,7 @@ sub until_status {
         my $answer = http('GET /v2/', login => 'alice:secret');
         my $time = Time::HiRes::time() - $start;
         return $time if $answer->{status} == $status;
-        die "still $answer->{status} after $time s\n" if $time > $limit;
+        die "still $answer->{status} after $time s\n" if $time > Harness::Valgrind::timeout($limit);
         Time::HiRes::sleep(0.02);
     }
 }
@@ -81,7 +82,7 @@ for (1 .. 3) {
     my $start = Time::HiRes::time();
     my $answer = http('GET /v2/', login => 'alice:secret');
     my $time = Time::HiRes::time() - $start;
-    redis_server()->thaw, die "$answer->{status} after $time s" if $answer->{status} != 503 || $time > 1.5;
+    redis_server()->thaw, die "$answer->{status} after $time s" if $answer->{status} != 503 || $time > Harness::Valgrind::timeout(1.5);
 }
 redis_server()->thaw;
 main::until_status(200, 2.5);
@@ -102,7 +103,7 @@ GET /open
 --- after
 my $time = Time::HiRes::time() - $main::start;
 redis_server()->thaw;
-die "/open took $time s" if $time > 0.3;
+die "/open took $time s" if $time > Harness::Valgrind::timeout(0.3);
 my ($answer) = Harness::Client::receive($main::socket, 5, 'GET');
 die "waiting request: $answer->{status}" if $answer->{status} !~ /^(?:200|503)$/;
 

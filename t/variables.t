@@ -269,6 +269,7 @@ granted
 --- backend_not_received
 
 === throttled: the hashing queue is full
+--- skip_valgrind: slow hashes take minutes there
 --- http_config eval
 Harness::gate_http() . $main::LOG . "    registry_auth_hashing threads=1 queue=1;\n"
 --- users

@@ -9,7 +9,8 @@ import unittest
 
 from faults.common import ANSWER, FaultCase
 from harness.load import Load
-from harness.process import eventually
+from harness.nginx import BINARY
+from harness.process import eventually, must
 from harness.wire import Wire
 
 # Lookups that hang end after 500 ms; whoever needs this long is stuck.
@@ -36,6 +37,50 @@ class Killed(FaultCase):
         # Requests in the killed worker are cut; those are few, and none got another answer.
         self.assertEqual(set(result.statuses), {200}, result)
         self.assertLessEqual(result.broken, 2 * 32, result)
+
+
+class Upgrade(FaultCase):
+    """As a daemon, which the other tests' nginx is not: only a daemon can be replaced."""
+
+    def setUp(self):
+        super().setUp()
+        nginx = self.stack.nginx
+        nginx.stop()
+        must([BINARY, "-c", str(nginx.configuration)], cwd="/")
+        self.addCleanup(self.end)
+        self.recovers()
+
+    def master(self):
+        """The pid in the pid file, 0 while there is none."""
+        try:
+            return int((self.stack.nginx.directory / "nginx.pid").read_text() or 0)
+        except FileNotFoundError:
+            return 0
+
+    def test_new_binary_under_load(self):
+        """SIGUSR2, then SIGQUIT for the old master: how a new module comes in without a failed request."""
+        old = self.master()
+        with Load(self.stack, "/v2/", "frank", connections=16, once=True) as load:
+            time.sleep(0.5)
+            os.kill(old, signal.SIGUSR2)
+            took = eventually(lambda: self.master() not in (0, old), END)
+            self.assertIsNotNone(took, "no new master:\n" + self.stack.nginx.error_log())
+            os.kill(old, signal.SIGQUIT)
+            self.assertIsNotNone(eventually(lambda: not alive(old), END), "the old master stayed")
+            self.recovers()
+            result = load.finish()
+        self.assertEqual(result.failed(), 0, result)
+        self.assertGreater(result.statuses[200], 100)
+
+    def end(self):
+        master = self.master()
+        if master:
+            os.kill(master, signal.SIGQUIT)
+            self.assertIsNotNone(eventually(lambda: not alive(master), END), "the new master stayed")
+
+
+def alive(pid):
+    return os.path.exists(f"/proc/{pid}")
 
 
 class Ending(FaultCase):

@@ -62,7 +62,7 @@ class Nginx:
             listen = [f"listen 127.0.0.1:{self.port} ssl;"]
             if plain:
                 listen.append(f"listen 127.0.0.1:{self.plain_port};")
-            self._configuration = render(directory, module, redis_url, listen, main, timeout)
+            self.configuration = render(directory, module, redis_url, listen, main, timeout)
             if not ports.is_free(candidate):
                 continue
             try:
@@ -70,18 +70,19 @@ class Nginx:
             except Failed as failed:
                 if "Address already in use" not in str(failed):
                     raise
+                # What it said about that port is no complaint about anything else.
+                for log in ("error.log", "nginx.out"):
+                    (self.directory / log).unlink(missing_ok=True)
         raise ports.Taken(f"port {self.port} is in use")
 
     def start(self):
         pid_file = self.directory / "nginx.pid"
-        # error.log opens with the configuration; whatever nginx says before that goes to its standard error.
-        (self.directory / "error.log").write_bytes(b"")
-        self.process = Process("nginx", [BINARY, "-c", str(self._configuration), "-g", "daemon off;"],
+        self.process = Process("nginx", [BINARY, "-c", str(self.configuration), "-g", "daemon off;"],
                                self.directory / "nginx.out", cwd="/")
         try:
             # Written once the sockets are bound.
             self.process.await_ready(lambda: pid_file.exists() and pid_file.read_text().strip(), stopped=self._stopped)
-            if "master_process off" not in self._configuration.read_text():
+            if "master_process off" not in self.configuration.read_text():
                 self.process.await_ready(lambda: len(self.workers()) > 0, stopped=self._stopped)
         except BaseException:
             self.process.stop()
@@ -96,7 +97,7 @@ class Nginx:
 
     def reload(self):
         """What `nginx -s reload` does, and through nginx itself."""
-        must([BINARY, "-c", str(self._configuration), "-s", "reload"], cwd="/")
+        must([BINARY, "-c", str(self.configuration), "-s", "reload"], cwd="/")
 
     def await_new_workers(self, before):
         """Waits until none of the workers `before` takes connections and others do."""
@@ -109,7 +110,7 @@ class Nginx:
         return (self.directory / "access.log").read_text(errors="replace")
 
     def complaints(self, expected=()):
-        """The lines of the error log that no test may cause (alerts, crashes, panics), except what matches `expected`."""
+        """The lines of the error log that no test may cause (alerts, crashes, panics), but for what matches `expected`."""
         return [line for line in self.error_log().splitlines()
                 if re.search(r"\[(alert|crit|emerg)\]|exited on signal|panicked", line)
                 and not any(re.search(pattern, line) for pattern in expected)]

@@ -1,5 +1,6 @@
-"""Free ports of the loopback. Nothing here reserves one: whoever starts a server on it must be ready to lose the race."""
+"""Free ports of the loopback. Nothing here reserves one: whoever starts a server must be ready to lose the race."""
 
+import errno
 import socket
 
 
@@ -15,14 +16,20 @@ def free():
 
 
 def is_free(port):
-    with socket.socket() as probe:
-        # As servers do: connections in TIME_WAIT don't make a port taken.
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind(("127.0.0.1", port))
-        except OSError:
-            return False
-        return True
+    """Whether nobody listens on the port, for IPv6 neither: clients may try that first for `localhost`."""
+    return _can_bind(socket.AF_INET, "127.0.0.1", port) and _can_bind(socket.AF_INET6, "::1", port)
+
+
+def _can_bind(family, address, port):
+    try:
+        with socket.socket(family) as probe:
+            # As servers do: connections in TIME_WAIT don't make a port taken.
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind((address, port))
+    except OSError as error:
+        # Any other error: there is no such address here, so nobody listens on it.
+        return error.errno != errno.EADDRINUSE
+    return True
 
 
 def candidates(preferred, only):

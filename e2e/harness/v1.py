@@ -1,4 +1,4 @@
-"""A registry that speaks the V1 protocol, as small as a test allows: it keeps what it is given and notes each request."""
+"""A registry that speaks the V1 protocol, as small as tests allow: it keeps what it is given and notes each request."""
 
 import json
 import threading

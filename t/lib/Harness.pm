@@ -195,6 +195,10 @@ sub run_block {
         SKIP: { skip "$name: not under valgrind: $why", 1 }
         return;
     }
+    if (defined $block->needs && !$nginx->built_with($block->needs)) {
+        SKIP: { skip "$name: nginx is built without " . $block->needs, 1 }
+        return;
+    }
     certificate() if defined $block->certificate;
     write_user_files($block->user_files) if defined $block->user_files;
     $nginx->mark;
@@ -202,7 +206,6 @@ sub run_block {
     return test_configuration($block, $name, $configuration)
         if defined $block->must_die || defined $block->config_ok;
 
-    $SIG{PIPE} = 'IGNORE';    # a Redis that the block before has stopped
     fill_redis($block);
     my $fake = defined $block->fake_redis ? Harness::FakeRedis::start($variable{FAKE_REDIS_PORT}, scalar $block->fake_redis) : undef;
     $backend->begin(scalar $block->backend);
@@ -230,7 +233,8 @@ sub configuration {
 
     return expand(scalar $block->whole_config) if defined $block->whole_config;
     my $http = $block->http_config // '';
-    my $store = "    registry_auth_redis redis://127.0.0.1:$variable{REDIS_PORT} timeout=" . Harness::Valgrind::timeout(2) . "s;\n";
+    my $limit = Harness::Valgrind::timeout(2);
+    my $store = "    registry_auth_redis redis://127.0.0.1:$variable{REDIS_PORT} timeout=${limit}s connect_timeout=${limit}s;\n";
     $http = $store . $http
         unless $nginx->{module} eq 'none' || defined $block->no_redis || $http =~ /\bregistry_auth_redis\s/;
     return $nginx->configuration(

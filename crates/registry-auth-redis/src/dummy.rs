@@ -68,7 +68,7 @@ impl Dummies {
     /// that exists in this space.
     pub(crate) fn saw(&self, prefix: &str, user: &str, stored: &str) {
         let calls = self.calls.fetch_add(1, Ordering::Relaxed);
-        if calls >= CALLS && calls % SAMPLE != 0 {
+        if calls >= CALLS && !calls.is_multiple_of(SAMPLE) {
             return;
         }
         let Some(class) = self.class(stored) else { return };

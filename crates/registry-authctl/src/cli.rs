@@ -14,15 +14,16 @@ use registry_auth_redis::admin::Subject;
     arg_required_else_help = true
 )]
 pub(crate) struct Cli {
-    /// Redis: redis://[user:password@]host[:port][/db] or redis+unix:///path?db=n. A URL with a password belongs into
-    /// the environment, where other users of this machine do not see it.
+    // Not a doc comment: rustdoc would take the brackets for links.
     #[arg(
         long,
         global = true,
         value_name = "URL",
         env = "REGISTRY_AUTH_REDIS",
         hide_env_values = true,
-        default_value = "redis://127.0.0.1:6379/0"
+        default_value = "redis://127.0.0.1:6379/0",
+        help = "Redis: redis://[user:password@]host[:port][/db] or redis+unix:///path?db=n. A URL with a password belongs \
+                into the environment, where other users of this machine do not see it"
     )]
     pub(crate) redis: String,
 

@@ -16,8 +16,14 @@ sub new {
     my ($class, %arg) = @_;    # binary, module, folder, port, h2_port
     my $self = bless { %arg, running => '' }, $class;
     mkdir "$self->{folder}/$_" for qw(logs html tmp);
+    $self->{about} = join '', qx($self->{binary} -V 2>&1);
+    die "$self->{binary}: cannot be run\n" if $self->{about} !~ m{^nginx version: nginx/(\d+)\.(\d+)\.(\d+)}m;
+    $self->{version} = $1 * 1_000_000 + $2 * 1000 + $3;
     return $self;
 }
+
+# Whether it was configured with an option (`--with-debug`).
+sub built_with { return index($_[0]{about}, $_[1]) >= 0 }
 
 # part: main_config, event_config, http_config, config, workers, log_level, http_only
 sub configuration {
@@ -28,6 +34,7 @@ sub configuration {
     my $process = Harness::Valgrind::wanted() ? 'master_process off;' : "worker_processes $part{workers};";
     my $root    = $self->{folder};
     my $temp    = join "\n    ", map {"${_}_temp_path $root/tmp/$_;"} qw(client_body proxy fastcgi uwsgi scgi);
+    my $http2   = $self->{version} >= 1_025_001 ? [ ';', 'http2 on;' ] : [ ' http2;', '' ];
     my $access  = $part{http_config} =~ /^\s*access_log\b/m ? '' : "access_log $root/logs/access.log;";
 
     return <<"EOC";
@@ -49,7 +56,8 @@ http {
 $part{http_config}
     server {
         listen 127.0.0.1:$self->{port};
-        listen 127.0.0.1:$self->{h2_port} http2;
+        listen 127.0.0.1:$self->{h2_port}$http2->[0]
+        $http2->[1]
         server_name localhost;
         root $root/html;
 $part{config}

@@ -1,6 +1,7 @@
 # Child processes of a test: started in their own right, ended by their pid.
 # Used by Nginx.pm, Redis.pm and Backend.pm. Whatever is still alive when the
-# test ends or dies is killed from here, so that no run leaves a process behind.
+# test ends or dies is killed from here, and by the kernel when the test is
+# killed itself, so that no run leaves a process behind.
 package Harness::Process;
 
 use strict;
@@ -12,6 +13,12 @@ use Time::HiRes qw(sleep time);
 my %alive;         # pid => name
 my $owner = $$;    # forked helpers must not kill their siblings
 
+# prctl(PR_SET_PDEATHSIG, SIGTERM): the number of the call, where it is known.
+my %PRCTL = (x86_64 => 157, aarch64 => 167);
+my $prctl = $PRCTL{ (POSIX::uname())[4] };
+
+sub die_with_parent { syscall($prctl, 1, 15) if defined $prctl }
+
 # Runs argv with its output in a file; returns the pid.
 sub start {
     my ($name, $output, @argv) = @_;
@@ -19,6 +26,7 @@ sub start {
     my $pid = fork();
     die "fork: $!\n" unless defined $pid;
     if ($pid == 0) {
+        die_with_parent();
         open STDIN,  '<',  '/dev/null';
         open STDOUT, '>>', $output;
         open STDERR, '>>&', \*STDOUT;
@@ -38,6 +46,7 @@ sub start_sub {
     die "fork: $!\n" unless defined $pid;
     if ($pid == 0) {
         $SIG{INT} = $SIG{TERM} = 'DEFAULT';
+        die_with_parent();
         eval { $code->(); 1 } or print STDERR "$name: $@";
         POSIX::_exit(0);
     }
@@ -83,7 +92,8 @@ sub stop_all {
     }
 }
 
-$SIG{INT} = $SIG{TERM} = sub { stop_all(); exit 130 };
+$SIG{INT} = $SIG{TERM} = $SIG{HUP} = sub { stop_all(); exit 130 };
+$SIG{PIPE} = 'IGNORE';
 
 END {
     my $status = $?;
