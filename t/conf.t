@@ -70,6 +70,54 @@ my @WRONG = (
     [ 'http', 'registry_auth_hashing', 'queue=99999999999999999999' ],
     [ 'http', 'registry_auth_hashing', 'workers=1' ],
     [ 'http', 'registry_auth_hashing', '4' ],
+    [ 'http', 'registry_auth_cache', 'on' ],
+    [ 'http', 'registry_auth_cache', '10m' ],
+    [ 'http', 'registry_auth_cache', '""', '' ],
+    [ 'http', 'registry_auth_cache', 'ttl=5s', 'zone=' ],
+    [ 'http', 'registry_auth_cache', 'ttl=5s stale=5s', 'zone=' ],
+    [ 'http', 'registry_auth_cache', 'zone=' ],
+    [ 'http', 'registry_auth_cache', 'zone=auth' ],
+    [ 'http', 'registry_auth_cache', 'zone=auth:' ],
+    [ 'http', 'registry_auth_cache', 'zone=:1m' ],
+    [ 'http', 'registry_auth_cache', 'zone=auth:0' ],
+    [ 'http', 'registry_auth_cache', 'zone=auth:1k' ],
+    [ 'http', 'registry_auth_cache', 'zone=auth:16k' ],
+    [ 'http', 'registry_auth_cache', 'zone=auth:-1m' ],
+    [ 'http', 'registry_auth_cache', 'zone=auth:1x' ],
+    [ 'http', 'registry_auth_cache', 'zone=auth:large' ],
+    [ 'http', 'registry_auth_cache', 'zone=auth:1m:1m' ],
+    [ 'http', 'registry_auth_cache', 'zone=auth:99999999999999999999' ],
+    [ 'http', 'registry_auth_cache', 'zone=auth:1m ttl=', 'ttl=' ],
+    [ 'http', 'registry_auth_cache', 'zone=auth:1m ttl=0', 'ttl=0' ],
+    [ 'http', 'registry_auth_cache', 'zone=auth:1m ttl=0s', 'ttl=0s' ],
+    [ 'http', 'registry_auth_cache', 'zone=auth:1m ttl=-1s', 'ttl=-1s' ],
+    [ 'http', 'registry_auth_cache', 'zone=auth:1m ttl=soon', 'ttl=soon' ],
+    [ 'http', 'registry_auth_cache', 'zone=auth:1m ttl=9999d', 'ttl=9999d' ],
+    [ 'http', 'registry_auth_cache', 'zone=auth:1m stale=', 'stale=' ],
+    [ 'http', 'registry_auth_cache', 'zone=auth:1m stale=-1s', 'stale=-1s' ],
+    [ 'http', 'registry_auth_cache', 'zone=auth:1m stale=5x', 'stale=5x' ],
+    [ 'http', 'registry_auth_cache', 'zone=auth:1m stale=9999d', 'stale=9999d' ],
+    [ 'http', 'registry_auth_cache', 'zone=auth:1m size=1m', 'size=1m' ],
+    [ 'http', 'registry_auth_cache', 'zone=auth:1m inactive=60s', 'inactive=60s' ],
+    [ 'http', 'registry_auth_cache', 'zone=auth:1m off', 'off' ],
+    [ 'http', 'registry_auth_cache', 'off zone=auth:1m', 'off' ],
+    [ 'http', 'registry_auth_failures', '5' ],
+    [ 'http', 'registry_auth_failures', 'on' ],
+    [ 'http', 'registry_auth_failures', 'off 60s', 'off' ],
+    [ 'http', 'registry_auth_failures', '0 60s', '"0"' ],
+    [ 'server', 'registry_auth_failures', '-1 60s', '"-1"' ],
+    [ 'location', 'registry_auth_failures', 'five 60s', '"five"' ],
+    [ 'http', 'registry_auth_failures', '1.5 60s', '"1.5"' ],
+    [ 'http', 'registry_auth_failures', '"" 60s', '""' ],
+    [ 'http', 'registry_auth_failures', '1000000 60s', '"1000000"' ],
+    [ 'http', 'registry_auth_failures', '99999999999999999999 60s', '"99999999999999999999"' ],
+    [ 'http', 'registry_auth_failures', '5 0', '"0"' ],
+    [ 'http', 'registry_auth_failures', '5 0s', '"0s"' ],
+    [ 'server', 'registry_auth_failures', '5 -1s', '"-1s"' ],
+    [ 'location', 'registry_auth_failures', '5 soon', '"soon"' ],
+    [ 'http', 'registry_auth_failures', '5 ""', '""' ],
+    [ 'http', 'registry_auth_failures', '5 off', '"off"' ],
+    [ 'http', 'registry_auth_failures', '5 9999d', '"9999d"' ],
     [ 'upstream', 'registry_auth_backends', 'allow=' ],
     [ 'upstream', 'registry_auth_backends', 'allow=everywhere' ],
     [ 'upstream', 'registry_auth_backends', 'allow=10.0.0.0/33' ],
@@ -102,6 +150,8 @@ my @COUNT = (
     [ 'http', 'registry_auth_own_namespace' ], [ 'http', 'registry_auth_own_namespace', 'on off' ],
     [ 'http', 'registry_auth_v1_images' ],     [ 'http', 'registry_auth_v1_images', 'on off' ],
     [ 'http', 'registry_auth_hashing' ],
+    [ 'http', 'registry_auth_cache' ],         [ 'http', 'registry_auth_cache', 'zone=auth:1m ttl=5s stale=5s off' ],
+    [ 'http', 'registry_auth_failures' ],      [ 'http', 'registry_auth_failures', '5 60s 60s' ],
 );
 for my $row (@COUNT) {
     my ($context, $directive, $arguments) = @$row;
@@ -119,6 +169,8 @@ my %EXAMPLE = (
     registry_auth_own_namespace       => 'on',
     registry_auth_v1_images           => 'on',
     registry_auth_hashing             => 'threads=1',
+    registry_auth_cache               => 'zone=auth:1m',
+    registry_auth_failures            => '5 60s',
     registry_auth_backends            => '',
 );
 my %ALLOWED = (
@@ -131,6 +183,8 @@ my %ALLOWED = (
     registry_auth_own_namespace       => [qw(http server location)],
     registry_auth_v1_images           => [qw(http server location)],
     registry_auth_hashing             => ['http'],
+    registry_auth_cache               => ['http'],
+    registry_auth_failures            => [qw(http server location)],
     registry_auth_backends            => ['upstream'],
 );
 for my $directive (sort keys %EXAMPLE) {
@@ -154,6 +208,12 @@ $spec .= accepted('http', $_) for (
     'registry_auth_redis redis+unix:///run/redis.sock;',
     'registry_auth_hashing threads=4 queue=16;',
     'registry_auth_hashing queue=16;',
+    'registry_auth_cache off;',
+    'registry_auth_cache zone=auth:1m ttl=5s;',
+    'registry_auth_cache zone=auth:1m stale=1h;',
+    'registry_auth_cache stale=0s ttl=500ms zone=auth:10M;',
+    'registry_auth_failures off;',
+    'registry_auth_cache zone=auth:1m; registry_auth_failures 10 1m; registry_auth "Registry";',
     'registry_auth_salt "";',
     'registry_auth_salt "salt:";',
     'registry_auth_prefix "a:b c";',
@@ -168,6 +228,12 @@ $spec .= accepted('peers', $_) for (
     'registry_auth_backends; keepalive 8; server 127.0.0.1:1; server 127.0.0.1:2 backup;',
     'server 127.0.0.1:1; registry_auth_backends; zone u 64k;',
 );
+# No zone to count in, nor one that is another module's or of two sizes.
+$spec .= refused('failed logins without a zone', 'http', $_, 'registry_auth_failures', 'registry_auth_cache') for (
+    'registry_auth "Registry"; registry_auth_failures 5 60s;',
+    'registry_auth "Registry"; registry_auth_failures 5 60s; registry_auth_cache off;',
+);
+$spec .= refused('a zone of another module', 'http', 'limit_req_zone $uri zone=auth:1m rate=1r/s; registry_auth_cache zone=auth:1m;', 'auth');
 # Another balancer would silently take the users' backends away.
 $spec .= refused('another load balancing method', 'peers', "registry_auth_backends; $_; server 127.0.0.1:1;", 'registry_auth_backends')
     for qw(least_conn ip_hash random), 'hash $uri';
