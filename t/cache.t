@@ -413,3 +413,51 @@ redis_server()->freeze;
 soon('alice is borne', '200 STALE', sub { asked('alice:secret', '/v2/', timeout => 10) }, 10);
 redis_server()->thaw;
 soon('and found back', '200 HIT', sub { asked('alice:secret') }, 5);
+
+=== row 22: Redis hangs, without stale: 503 once that is noticed, never 401
+--- http_config eval
+main::impatient('zone=auth:1m')
+--- after
+in_each_worker('alice:secret');
+redis_server()->freeze;
+soon('503 in each worker', '503', sub { everywhere('alice:secret') }, 10);
+equal(everywhere('alice:wrong'), '503', 'a wrong password');
+redis_server()->thaw;
+soon('and found back', '200 HIT', sub { asked('alice:secret') }, 5);
+soon('a wrong password again', '401', sub { everywhere('alice:wrong') }, 5);
+
+=== row 7: changes in the middle of lookups: what they replace does not come back
+--- after
+in_each_worker('warm:secret');
+my @password = ('secret', 'correct horse');
+my @stored = ('{SHA}5en6G6MezRroT3XKqkdPOmY/BfQ=', $main::OTHER);
+my $port = Harness::expand('$TEST_NGINX_SERVER_PORT');
+my $bad = 0;
+for my $round (1 .. 40) {
+    my $old = $password[ $round % 2 ];
+    redis("HSET docker-registry:user:alice password $stored[ $round % 2 ]");
+    my @socket = map { Harness::Client::connect_to($port) } 1 .. 8;
+    Harness::Client::write_all($_, Harness::Client::bytes(Harness::Client::parse_request('GET /v2/', '', "alice:$old", 0))) for @socket;
+    redis("HSET docker-registry:user:alice password $stored[ 1 - $round % 2 ]");
+    Harness::Client::receive($_, Harness::Valgrind::timeout(5), 'GET') for @socket;
+    my $deadline = Time::HiRes::time() + Harness::Valgrind::timeout(2);
+    Time::HiRes::sleep(0.005) while everywhere("alice:$old") ne '401' && Time::HiRes::time() < $deadline;
+    $bad++ if grep { everywhere("alice:$old") ne '401' } 1 .. 3;
+}
+equal($bad, 0, 'rounds with an old decision');
+
+=== a Redis that tells of no changes: the time to live is all, and one warning
+--- http_config eval
+Harness::Zone::zone_http('zone=auth:1m ttl=1s') . "    registry_auth_redis redis://gate:hunter2\@127.0.0.1:\$TEST_NGINX_REDIS_PORT timeout=2s connect_timeout=2s;\n"
+--- redis
+ACL SETUSER gate reset on >hunter2 ~docker-registry:* +@read +@connection -client
+--- after
+in_each_worker('alice:secret');
+redis("HSET docker-registry:user:alice password $main::OTHER");
+soon('the old password is refused after it', '401', sub { everywhere('alice:secret') }, 5);
+equal(everywhere('alice:correct horse'), '200', 'the new one');
+my $warnings = () = nginx_server()->new_errors =~ /\[warn\]/g;
+equal($warnings >= 1 && $warnings <= nginx_server()->workers ? 1 : 0, 1, "one warning a worker: $warnings");
+redis('ACL DELUSER gate');
+--- error_log
+[warn]
