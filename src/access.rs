@@ -132,7 +132,13 @@ fn first(
     }
     if let (Some(user), Some(limit)) = (user, settings.failures) {
         if let Some(seconds) = cache::blocked(request, &settings.space, user, limit) {
-            return Err(Denial::too_many_failures(seconds));
+            // A right password is never locked out, nor while Redis cannot be asked about it.
+            let identity = match cache::is_trusted() {
+                true => None,
+                false => stale(request, context, settings)?,
+            };
+            context.identity = Some(identity.ok_or_else(|| Denial::too_many_failures(seconds))?);
+            return decide(request, context, &route, settings);
         }
     }
     let user = match user {
@@ -155,7 +161,7 @@ struct Who {
 fn who(request: &Request, settings: &Settings, buffer: &mut Buffer) -> Result<Who, Denial> {
     let header = request.authorization().ok_or_else(Denial::unauthenticated)?;
     let tag = cache::tag(&settings.space, header);
-    if let Some(user) = tag.and_then(cache::recall) {
+    if let Some(user) = tag.and_then(|tag| cache::recall(tag, &settings.space)) {
         return Ok(Who {
             user: Some(user),
             password: None,
@@ -167,7 +173,7 @@ fn who(request: &Request, settings: &Settings, buffer: &mut Buffer) -> Result<Wh
         Credentials::Basic { user, password } => {
             let user = user.to_owned();
             if let Some(tag) = tag {
-                cache::remember(tag, &user);
+                cache::remember(tag, &settings.space, &user);
             }
             Ok(Who {
                 user: Some(user),

@@ -8,15 +8,13 @@ use registry_auth::{UserName, UserNameBuf};
 use registry_auth_cache::{Cache, Fact, Failures, Found, Keys, Known, Moment, Process, Put, Tag};
 use registry_auth_redis::{Changed, Outcome, Space};
 use std::cell::RefCell;
+use std::sync::Arc;
 
 use crate::ffi::event;
 use crate::ffi::request::{Kept, Request};
 use crate::ffi::shm::{Locked, Zone};
-use crate::memo::Memo;
+use crate::memo::{Entry, Memo};
 use crate::process;
-
-/// Milliseconds for which a user who does not exist is remembered, at most: the only facts that strangers can make.
-const UNKNOWN: u64 = 10_000;
 
 /// `registry_auth_cache`.
 #[derive(Clone, Copy)]
@@ -38,6 +36,8 @@ struct Worker {
     key: Vec<u8>,
     memo: Memo,
     me: Process,
+    /// Stands for the Redis that is asked and the prefixes that are watched.
+    subject: u64,
     /// Whether facts can be trusted now.
     trusted: bool,
 }
@@ -92,15 +92,19 @@ enum Kind {
     Failures = b'f' as isize,
 }
 
-/// Starts with the zone of the configuration.
-pub fn start(options: Options) {
-    let keys = with_zone(options.zone, |cache| cache.keys());
+/// Starts with the zone of the configuration, whose facts are about `subject`.
+pub fn start(options: Options, subject: u64) {
+    let keys = with_zone(options.zone, |cache| {
+        cache.be_about(subject);
+        cache.keys()
+    });
     WORKER.set(keys.map(|keys| Worker {
         options,
         keys,
         key: Vec::new(),
         memo: Memo::default(),
         me: process::me(),
+        subject,
         trusted: false,
     }));
 }
@@ -117,6 +121,11 @@ pub fn is_stale_allowed() -> bool {
     WORKER.with_borrow(|worker| worker.as_ref().is_some_and(|worker| worker.options.stale > 0))
 }
 
+/// Whether what the zone says is as good as what Redis would say.
+pub fn is_trusted() -> bool {
+    WORKER.with_borrow(|worker| worker.as_ref().is_some_and(|worker| worker.trusted))
+}
+
 /// What stands for a header in this space; `None` where there is no zone.
 pub fn tag(space: &Space, header: &[u8]) -> Option<Tag> {
     WORKER.with_borrow(|worker| {
@@ -127,15 +136,20 @@ pub fn tag(space: &Space, header: &[u8]) -> Option<Tag> {
 }
 
 /// The user of a header that this worker has read before.
-pub fn recall(tag: Tag) -> Option<UserNameBuf> {
-    WORKER.with_borrow(|worker| worker.as_ref()?.memo.recall(tag))
+pub fn recall(tag: Tag, space: &Arc<Space>) -> Option<UserNameBuf> {
+    WORKER.with_borrow(|worker| Some(worker.as_ref()?.memo.recall(tag, space)?.user.clone()))
 }
 
 /// Remembers whom a header names.
-pub fn remember(tag: Tag, user: &UserNameBuf) {
+pub fn remember(tag: Tag, space: &Arc<Space>, user: &UserNameBuf) {
     WORKER.with_borrow_mut(|worker| {
         if let Some(worker) = worker {
-            worker.memo.remember(tag, user);
+            let mut key = Vec::new();
+            write_key(&mut key, Kind::User, &space.prefix, user.as_name().as_str());
+            let hash = worker.keys.hash(&key);
+            worker
+                .memo
+                .remember(Entry::new(tag, space, user.clone(), key, hash));
         }
     });
 }
@@ -173,7 +187,7 @@ fn with_failures<T>(
 }
 
 /// What is known of a user with a credential; without a user, the defaults.
-pub fn find(request: &Request, space: &Space, user: Option<UserName<'_>>, tag: Tag, age: Age) -> Answer {
+pub fn find(request: &Request, space: &Arc<Space>, user: Option<UserName<'_>>, tag: Tag, age: Age) -> Answer {
     WORKER.with_borrow_mut(|worker| {
         let answer = worker
             .as_mut()
@@ -195,10 +209,14 @@ pub fn put(space: &Space, user: Option<UserName<'_>>, miss: &Miss, outcome: &Out
 pub fn armed() {
     WORKER.with_borrow_mut(|worker| {
         if let Some(worker) = worker {
-            with_zone(worker.options.zone, |cache| {
-                cache.guard(worker.me, process::is_alive)
+            let watched = with_zone(worker.options.zone, |cache| {
+                let is_ours = cache.is_about(worker.subject);
+                if is_ours {
+                    cache.guard(worker.me, process::is_alive);
+                }
+                is_ours
             });
-            worker.trusted = true;
+            worker.trusted = watched.unwrap_or(false);
         }
     });
 }
@@ -244,7 +262,7 @@ impl Worker {
     fn find(
         &mut self,
         request: &Request,
-        space: &Space,
+        space: &Arc<Space>,
         user: Option<UserName<'_>>,
         tag: Tag,
         age: Age,
@@ -257,19 +275,29 @@ impl Worker {
                 bearable: self.options.stale,
             },
         };
-        // Hashed before the lock.
-        let name = match user {
-            Some(user) => {
+        // Hashed before the lock, if not before that.
+        let name = match (user, self.memo.recall(tag, space)) {
+            (Some(_), Some(known)) => Some(Fact {
+                key: &known.key,
+                hash: known.hash,
+            }),
+            (Some(user), None) => {
                 write_key(&mut self.key, Kind::User, &space.prefix, user.as_str());
                 Some(entry(&self.keys, &self.key))
             }
-            None => None,
+            (None, _) => None,
         };
         let mut zone = self.options.zone.lock();
         let mut cache = open(&mut zone)?;
         if !cache.has_keys(&self.keys) {
             // The zone was set up anew: it holds nothing, and what comes next is hashed by its keys.
             self.keys = cache.keys();
+            self.memo.clear();
+            cache.be_about(self.subject);
+            return None;
+        }
+        if !cache.is_about(self.subject) {
+            // A reload has given the zone to workers of another configuration.
             return None;
         }
         let miss = Miss {
@@ -316,7 +344,8 @@ impl Worker {
         let expires = now.saturating_add(self.options.ttl);
         let mut zone = self.options.zone.lock();
         let Some(mut cache) = open(&mut zone) else { return };
-        if !self.trusted || cache.epoch() != miss.epoch || !cache.has_keys(&self.keys) {
+        let is_ours = cache.has_keys(&self.keys) && cache.is_about(self.subject);
+        if !self.trusted || !is_ours || cache.epoch() != miss.epoch {
             return;
         }
         cache.put_fact(defaults_entry, defaults, expires, now);
@@ -340,7 +369,7 @@ impl Worker {
                 };
                 cache.put_user(name, &put, now);
             }
-            _ => cache.put_unknown(name, now.saturating_add(self.options.ttl.min(UNKNOWN)), now),
+            _ => cache.put_unknown(name, miss.tag, expires, now),
         }
     }
 }
@@ -421,6 +450,7 @@ fn with_worker_zone<T>(f: impl FnOnce(&Keys, &mut Cache<'_, Locked>) -> T) -> Op
         let mut cache = open(&mut zone)?;
         if !cache.has_keys(&worker.keys) {
             worker.keys = cache.keys();
+            worker.memo.clear();
         }
         Some(f(&worker.keys, &mut cache))
     })

@@ -39,6 +39,7 @@ thread_local! {
 /// Starts the worker's store.
 pub fn start(options: StoreOptions) -> Result<(), String> {
     let (bell, ringer) = Doorbell::open(answers).map_err(|error| error.to_string())?;
+    let subject = options.subject();
     let wait = u64::try_from(options.timeout.as_millis())
         .unwrap_or(u64::MAX)
         .saturating_add(GRACE);
@@ -61,7 +62,7 @@ pub fn start(options: StoreOptions) -> Result<(), String> {
     };
     WORKER.set(Some(worker));
     if let Some(options) = options.cache {
-        cache::start(options);
+        cache::start(options, subject);
     }
     Ok(())
 }

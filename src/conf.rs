@@ -11,6 +11,7 @@ use registry_auth::backend::AllowList;
 use registry_auth::{policy, route};
 use registry_auth_cache::{failures, Failures};
 use registry_auth_redis::{Endpoint, Hashing, Secret, Space};
+use siphasher::sip::SipHasher13;
 
 use crate::cache;
 use crate::ffi::conf::{Complete, ComplexValue, Conf, Merge};
@@ -60,6 +61,17 @@ pub struct StoreOptions {
     pub cache: Option<cache::Options>,
     /// Every prefix that is in use: changes under it are to be told.
     pub prefixes: Vec<Box<str>>,
+}
+
+impl StoreOptions {
+    /// Stands for what the facts of a zone are about: the Redis that is asked, and the prefixes under which changes are told. Never
+    /// 0, and the same in all processes.
+    pub fn subject(&self) -> u64 {
+        let mut prefixes: Vec<&str> = self.prefixes.iter().map(|prefix| &**prefix).collect();
+        prefixes.sort_unstable();
+        let text = format!("{} {}", self.endpoint, prefixes.join(" "));
+        SipHasher13::new().hash(text.as_bytes()).max(1)
+    }
 }
 
 impl Main {

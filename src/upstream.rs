@@ -158,7 +158,7 @@ fn add(
     upstream: &Upstream,
     candidates: &mut Candidates<'_>,
 ) -> Result<(), InvalidRecord> {
-    let name = peer.name;
+    let shown = || String::from_utf8_lossy(peer.name);
     let mut resolved = false;
     for address in peer.addresses() {
         let address = address?;
@@ -166,19 +166,22 @@ fn add(
         if !upstream.allow.permits(address) {
             request.log(
                 Level::Error,
-                format_args!("registry_auth: backend \"{name}\" ({address}) is not permitted by \"allow\""),
+                format_args!(
+                    "registry_auth: backend \"{}\" ({address}) is not permitted by \"allow\"",
+                    shown()
+                ),
             );
-        } else if candidates.push(request, name, address).is_none() {
+        } else if candidates.push(request, peer.name, address).is_none() {
             request.log(
                 Level::Error,
-                format_args!("registry_auth: backend \"{name}\": out of memory"),
+                format_args!("registry_auth: backend \"{}\": out of memory", shown()),
             );
         }
     }
     if !resolved {
         request.log(
             Level::Error,
-            format_args!("registry_auth: backend \"{name}\" has no address"),
+            format_args!("registry_auth: backend \"{}\" has no address", shown()),
         );
     }
     Ok(())

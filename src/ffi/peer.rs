@@ -270,8 +270,8 @@ impl<'p> Candidates<'p> {
     }
 
     /// Adds an address and what it is called. `None` when memory is out.
-    pub fn push(&mut self, request: &Request, name: &str, address: SocketAddr) -> Option<()> {
-        let name_kept = request.keep(name.as_bytes())?;
+    pub fn push(&mut self, request: &Request, name: &[u8], address: SocketAddr) -> Option<()> {
+        let name_kept = request.keep(name)?;
         let shown = match is_literal(name) {
             true => name_kept.text(),
             false => self.pool.string(address.to_string().as_bytes())?,
@@ -302,9 +302,9 @@ impl<'p> Candidates<'p> {
 
 /// Whether a `host:port` is an address already: formatting it once more, the dearest part of choosing a peer, would give the
 /// same text.
-fn is_literal(name: &str) -> bool {
+fn is_literal(name: &[u8]) -> bool {
     let ip = |byte: &u8| byte.is_ascii_digit() || matches!(byte, b'.' | b':');
-    name.starts_with('[') || name.as_bytes().iter().all(ip)
+    name.first() == Some(&b'[') || name.iter().all(ip)
 }
 
 /// `peer.init`: the peers of one request.

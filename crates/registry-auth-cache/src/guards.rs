@@ -37,6 +37,29 @@ impl<M: Memory> Cache<'_, M> {
         });
     }
 
+    /// Makes the block one of facts about `subject`, which stands for where they come from and what is watched there. If it was
+    /// about something else all facts go, and the guards of them: after a reload the workers of the earlier configuration, which
+    /// may ask another Redis, work on for a while.
+    pub fn be_about(&mut self, subject: u64) {
+        if self.is_about(subject) {
+            return;
+        }
+        self.change(|table| {
+            table.forget_all();
+            for index in 0..GUARDS {
+                let at = table.root + root::GUARDS + 16 * index;
+                write_guard(table, at, Process { id: 0, began: 0 });
+            }
+            table.set_number(root::ABOUT, subject);
+        });
+    }
+
+    /// Whether the block's facts are about `subject`: else nothing may be taken from it or put there.
+    #[inline]
+    pub fn is_about(&self, subject: u64) -> bool {
+        self.number(root::ABOUT) == subject
+    }
+
     /// This worker is told of changes no more.
     pub fn leave(&mut self, me: Process) {
         for index in 0..GUARDS {

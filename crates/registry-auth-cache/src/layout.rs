@@ -5,7 +5,7 @@
 /// Says that a block is one of ours.
 pub const MAGIC: u64 = u64::from_ne_bytes(*b"rga-zone");
 /// The layout's version.
-pub const VERSION: u32 = 2;
+pub const VERSION: u32 = 3;
 
 /// Workers that can stand guard at a time; more of them work, but count for nothing.
 pub const GUARDS: usize = 64;
@@ -40,8 +40,10 @@ pub mod root {
     pub const LISTS: usize = 96;
     /// [`super::GUARDS`] times `u32` process id, `u32` unused, `u64` when it began: the workers whom Redis tells of changes.
     pub const GUARDS: usize = LISTS + 16 * super::LISTS;
+    /// `u64`: what the facts are about, see `Cache::be_about`; 0 in a new block.
+    pub const ABOUT: usize = GUARDS + 16 * super::GUARDS;
     /// The root's size.
-    pub const SIZE: usize = GUARDS + 16 * super::GUARDS;
+    pub const SIZE: usize = ABOUT + 8;
 }
 
 /// An entry: header, key, value.

@@ -14,7 +14,8 @@ const RIGHT: usize = 4;
 const WRONG: usize = 2;
 
 /// A value: `u64` epoch, `u64` passwords' epoch ([`NOT_PASSWORDS`] where the password is the record's own), for users a
-/// [`CREDENTIALS`] block, then the encoded record. An unknown user has no record, and no credentials.
+/// [`CREDENTIALS`] block, then the encoded record. An unknown user has no record, and only
+/// wrong credentials.
 const EPOCH: usize = 0;
 const PASSWORDS_EPOCH: usize = 8;
 const PLAIN: usize = 16;
@@ -26,6 +27,8 @@ const RIGHT_TAGS: usize = BINDING + HALF;
 const WRONG_TAGS: usize = RIGHT_TAGS + WHOLE * RIGHT;
 const USER: usize = WRONG_TAGS + HALF * WRONG;
 const CREDENTIALS: usize = USER - PLAIN;
+/// An unknown user's: half tags of what was tried, the latest first, as many as a known user's.
+const UNKNOWN: usize = HALF * WRONG;
 /// Bytes of a tag, and of half of one.
 const WHOLE: usize = 16;
 const HALF: usize = 8;
@@ -125,7 +128,11 @@ impl<M: Memory> Cache<'_, M> {
             return Found::Nothing;
         };
         if at.length < USER {
-            return Found::Wrong;
+            let tags = self.table.memory.bytes().slice(at.value + PLAIN, UNKNOWN);
+            return match is_any(tag, tags, HALF) {
+                true => Found::Wrong,
+                false => Found::Unverified,
+            };
         }
         let bytes = self.table.memory.bytes();
         let right = bytes.slice(at.value + RIGHT_TAGS, WHOLE * RIGHT);
@@ -194,10 +201,15 @@ impl<M: Memory> Cache<'_, M> {
         self.put_plain(Kind::Fact, fact, record, NOT_PASSWORDS, expires, now);
     }
 
-    /// Puts that there is no such user.
-    pub fn put_unknown(&mut self, user: Fact<'_>, expires: u64, now: u64) {
+    /// Puts that there is no such user, found out for this credential. Another one is as unknown as a wrong password of a known
+    /// user would be: how long an answer takes must not tell who exists.
+    pub fn put_unknown(&mut self, user: Fact<'_>, tag: Tag, expires: u64, now: u64) {
         let passwords_epoch = self.number(root::PASSWORDS_EPOCH);
-        self.put_plain(Kind::Unknown, user, &[], passwords_epoch, expires, now);
+        let earlier = self.table.find(user.hash, user.key);
+        let earlier = earlier.and_then(|at| self.table.value(at).get(PLAIN..)?.try_into().ok());
+        let mut tags: [u8; UNKNOWN] = earlier.unwrap_or([0; UNKNOWN]);
+        push::<UNKNOWN>(&mut tags, tag, HALF, &tag.half().to_ne_bytes());
+        self.put_plain(Kind::Unknown, user, &tags, passwords_epoch, expires, now);
     }
 
     fn put_plain(
@@ -282,14 +294,21 @@ fn write<M: Memory>(memory: &mut M, value: usize, epoch: u64, passwords_epoch: u
 
 /// Takes a tag out of a list of them, and puts `first` (the tag, or nothing) in front; the last one goes where there is no room.
 fn remember<M: Memory, const LENGTH: usize>(memory: &mut M, at: usize, tag: Tag, size: usize, first: &[u8]) {
-    let mut tags = [0; LENGTH];
     let held = memory.bytes().slice(at, LENGTH);
+    let mut tags: [u8; LENGTH] = held.try_into().unwrap_or([0; LENGTH]);
+    push(&mut tags, tag, size, first);
+    memory.put(at, &tags);
+}
+
+/// As [`remember`], of a list in our own memory.
+fn push<const LENGTH: usize>(tags: &mut [u8; LENGTH], tag: Tag, size: usize, first: &[u8]) {
+    let held = *tags;
+    *tags = [0; LENGTH];
     let others = held.chunks_exact(size).filter(|known| !tag.is(known));
     let first = first.chunks_exact(size);
     for (to, from) in tags.chunks_exact_mut(size).zip(first.chain(others)) {
         to.copy_from_slice(from);
     }
-    memory.put(at, &tags);
 }
 
 /// Whether an entry holds this very record, and the stored password is the same.

@@ -109,7 +109,8 @@ impl Hash {
         let locked = password::is_locked(&stored);
         match stored.trim_start_matches('!') {
             // An empty text is a hash of no form, not 'no password': it must not fall back to anything.
-            "" if locked => Self::Dummy(like()),
+            // Whatever stands behind the mark of a locked account, the account is locked rather than unreadable.
+            bare if locked && password::Form::of(bare).is_none() => Self::Dummy(like()),
             bare if bare.len() == stored.len() => Self::Stored {
                 stored: stored.into(),
                 locked,

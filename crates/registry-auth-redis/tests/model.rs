@@ -150,7 +150,7 @@ impl Model {
         let version = self.new_version();
         let mut command = vec!["HSET", &key, "groups", &version];
         // The others have their passwords in P:passwords.
-        if user % 2 == 0 {
+        if user.is_multiple_of(2) {
             command.extend(["password", BCRYPT4]);
         }
         self.run(&command);

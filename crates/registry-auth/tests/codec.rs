@@ -47,7 +47,10 @@ fn views_read_what_was_written() {
         view.groups().collect::<Result<Vec<_>, _>>().unwrap(),
         ["team", "ops"]
     );
-    let peers: Vec<_> = view.peers().map(|peer| peer.unwrap().name).collect();
+    let peers: Vec<_> = view
+        .peers()
+        .map(|peer| std::str::from_utf8(peer.unwrap().name).unwrap())
+        .collect();
     assert_eq!(peers, ["a.example:5000", "[::1]:80", "gone:1"]);
     assert_eq!(view.denials().count(), 1);
     assert_eq!(view.rights().count(), 1);

@@ -37,7 +37,7 @@ fn use_all(slab: &mut Slab) {
         }
         cache.put_user(fact(&key), &put(&[1; 100], "password"), 70_000);
         cache.put_fact(fact(&user_key(user + 10)), &[2; 700], 1, 0);
-        cache.put_unknown(fact(&user_key(user + 20)), 1, 0);
+        cache.put_unknown(fact(&user_key(user + 20)), keys().unwrap().tag(b"a"), 1, 0);
         cache.failed(fact(&user_key(user + 30)), tag, LIMIT, 3);
         cache.failed(fact(&key), tag, LIMIT, 3);
         let _ = cache.blocked(fact(&key), LIMIT, 4);
@@ -57,7 +57,7 @@ fn filled() -> Slab {
     let mut cache = super::open(&mut slab);
     for user in 0..60 {
         cache.put_user(fact(&user_key(user)), &put(&[7; 80], "password"), 0);
-        cache.put_unknown(fact(&user_key(user + 100)), 1, 0);
+        cache.put_unknown(fact(&user_key(user + 100)), keys().unwrap().tag(b"a"), 1, 0);
         cache.failed(
             fact(&user_key(user + 200)),
             keys().unwrap().tag(&[user as u8]),

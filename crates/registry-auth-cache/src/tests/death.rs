@@ -56,7 +56,7 @@ fn filled() -> Slab {
         cache.put_user(fact(&user_key(user)), &put(&[user as u8; 60], "old"), 0);
     }
     cache.put_fact(fact(b"defaults"), b"backends", 60_000, 0);
-    cache.put_unknown(fact(b"nobody"), 60_000, 0);
+    cache.put_unknown(fact(b"nobody"), keys().unwrap().tag(b"a"), 60_000, 0);
     cache.failed(fact(b"who"), keys().unwrap().tag(b"1"), LIMIT, 0);
     slab
 }
@@ -264,7 +264,7 @@ fn failed() {
 fn unknown() {
     at_each_write(
         filled,
-        |cache| cache.put_unknown(fact(&user_key(5)), 60_000, 0),
+        |cache| cache.put_unknown(fact(&user_key(5)), keys().unwrap().tag(b"a"), 60_000, 0),
         |cache, is_empty| assert_eq!(is_verified(cache, &user_key(4), "old", 0), !is_empty),
     );
 }

@@ -123,7 +123,12 @@ fn spray_of_users_and_addresses_is_bounded() {
     }
     fail(&mut cache, b"who", 0..3, 0);
     for number in 0..5_000u32 {
-        cache.put_unknown(fact(format!("nobody{number}").as_bytes()), 60_000, 0);
+        cache.put_unknown(
+            fact(format!("nobody{number}").as_bytes()),
+            keys().unwrap().tag(b"a"),
+            60_000,
+            0,
+        );
         assert!(cache.counts().1 <= SMALL as u32 / 8 / 312);
     }
     assert!(

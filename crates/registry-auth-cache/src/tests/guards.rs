@@ -171,3 +171,26 @@ fn put_after_a_loss_is_fresh_again() {
     assert!(is_stale_there(&mut slab, 50_999));
     assert!(!is_stale_there(&mut slab, 51_000));
 }
+
+#[test]
+fn facts_about_something_else_go_and_so_do_their_guards() {
+    let mut slab = Slab::new(SMALL);
+    let mut cache = open(&mut slab);
+    let other = Process { id: 9, began: 9 };
+    cache.be_about(1);
+    cache.guard(other, |_| true);
+    cache.put_user(fact(&user_key(1)), &put(b"record", "a"), 0);
+    cache.be_about(1);
+    assert!(is_verified(&mut cache, &user_key(1), "a", 1));
+
+    // A reload to another Redis, while the guard of the first one is still there.
+    cache.be_about(2);
+    assert!(cache.is_about(2) && !cache.is_about(1));
+    assert!(!is_verified(&mut cache, &user_key(1), "a", 1));
+    cache.put_user(fact(&user_key(1)), &put(b"record", "b"), 0);
+    cache.guard(Process { id: 10, began: 1 }, |_| true);
+    assert!(
+        !is_verified(&mut cache, &user_key(1), "b", 1),
+        "nobody has watched over it"
+    );
+}

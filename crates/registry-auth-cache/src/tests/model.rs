@@ -34,6 +34,7 @@ enum Op {
     },
     PutUnknown {
         user: u8,
+        password: u8,
         ttl: u16,
     },
     Forget(u8),
@@ -74,7 +75,7 @@ fn op() -> impl Strategy<Value = Op> {
             }
         ),
         4 => (user.clone(), any::<u16>(), ttl()).prop_map(|(user, record, ttl)| Op::PutFact { user, record, ttl }),
-        4 => (user.clone(), ttl()).prop_map(|(user, ttl)| Op::PutUnknown { user, ttl }),
+        4 => (user.clone(), password.clone(), ttl()).prop_map(|(user, password, ttl)| Op::PutUnknown { user, password, ttl }),
         3 => user.clone().prop_map(Op::Forget),
         1 => Just(Op::ForgetPasswords),
         1 => Just(Op::ForgetAll),
@@ -202,6 +203,18 @@ impl Reference {
         );
     }
 
+    fn put_unknown(&mut self, user: u8, password: u8, ttl: u16) {
+        let earlier = self.entries.remove(&user).filter(|entry| entry.record.is_none());
+        let mut wrong = earlier.map(|entry| entry.wrong).unwrap_or_default();
+        wrong.retain(|known| *known != password);
+        wrong.insert(0, password);
+        wrong.truncate(2);
+        self.put_plain(user, None, ttl);
+        if let Some(entry) = self.entries.get_mut(&user) {
+            entry.wrong = wrong;
+        }
+    }
+
     fn forget_all(&mut self) {
         self.epoch += 1;
         self.floor = self.epoch;
@@ -321,10 +334,10 @@ fn step(slab: &mut Slab, reference: &mut Reference, op: &Op, is_exact: bool) {
             );
             reference.put_plain(user + USERS, Some(record), ttl);
         }
-        Op::PutUnknown { user, ttl } => {
+        Op::PutUnknown { user, password, ttl } => {
             let was_fact = reference.entries.get(&user).is_some_and(|entry| entry.is_user);
-            cache.put_unknown(fact(&key(user)), now + u64::from(ttl), now);
-            reference.put_plain(user, None, ttl);
+            cache.put_unknown(fact(&key(user)), tag(password), now + u64::from(ttl), now);
+            reference.put_unknown(user, password, ttl);
             let pushed_out = facts - cache.counts().0;
             assert!(pushed_out <= u32::from(was_fact), "a stranger pushed out a fact");
         }
@@ -377,8 +390,7 @@ fn step(slab: &mut Slab, reference: &mut Reference, op: &Op, is_exact: bool) {
             let expected = reference.usable(user, moment(stale));
             let found = cache.user(fact(&key(user)), tag(password), moment(stale));
             let is_right = expected.is_some_and(|entry| entry.right.contains(&password));
-            let is_wrong =
-                expected.is_some_and(|entry| entry.record.is_none() || entry.wrong.contains(&password));
+            let is_wrong = expected.is_some_and(|entry| entry.wrong.contains(&password));
             match found {
                 Found::Verified(known) => {
                     assert!(is_right);

@@ -37,7 +37,12 @@ fn any_block_works_or_is_too_small() {
         working = working.or(Some(size));
         for user in 0..500 {
             cache.put_user(fact(&user_key(user)), &put(&[1; 60], "password"), 0);
-            cache.put_unknown(fact(&user_key(user + 1_000)), 60_000, 0);
+            cache.put_unknown(
+                fact(&user_key(user + 1_000)),
+                keys().unwrap().tag(b"a"),
+                60_000,
+                0,
+            );
             assert!(is_verified(&mut cache, &user_key(user), "password", 1), "{size}");
         }
         check(&mut slab);
@@ -126,7 +131,7 @@ fn what_fits_nowhere_is_not_kept() {
     // Nor is a key that no header can describe; but what was known of it goes.
     let long = vec![b'x'; 70_000];
     cache.put_fact(fact(&long), b"record", 60_000, 0);
-    cache.put_unknown(fact(&[b'x'; 400]), 60_000, 0);
+    cache.put_unknown(fact(&[b'x'; 400]), keys().unwrap().tag(b"a"), 60_000, 0);
     assert_eq!(cache.counts().1, 0);
     check(&mut slab);
 }

@@ -202,7 +202,7 @@ fn passwords_in_one_hash_are_forgotten_together() {
         0,
     );
     cache.put_user(fact(&user_key(2)), &put(b"record", "a"), 0);
-    cache.put_unknown(fact(&user_key(3)), 60_000, 0);
+    cache.put_unknown(fact(&user_key(3)), keys().unwrap().tag(b"a"), 60_000, 0);
     cache.forget_passwords();
     assert!(!is_verified(&mut cache, &user_key(1), "a", 1));
     assert!(is_verified(&mut cache, &user_key(2), "a", 1));
@@ -219,7 +219,7 @@ fn user_who_no_longer_exists() {
     let mut cache = open(&mut slab);
     let tag = keys().unwrap().tag(b"a");
     cache.put_user(fact(&user_key(1)), &put(b"record", "a"), 0);
-    cache.put_unknown(fact(&user_key(1)), 60_000, 0);
+    cache.put_unknown(fact(&user_key(1)), keys().unwrap().tag(b"a"), 60_000, 0);
     assert!(matches!(
         cache.user(fact(&user_key(1)), tag, fresh(1)),
         Found::Wrong

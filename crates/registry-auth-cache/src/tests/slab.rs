@@ -108,7 +108,7 @@ impl Slab {
         let index = at / PAGE;
         match self.pages.get_mut(index).ok_or("behind the last page")? {
             Page::Items(size, taken) => {
-                if at % PAGE % *size != 0 {
+                if !(at % PAGE).is_multiple_of(*size) {
                     return Err("inside an item");
                 }
                 if !std::mem::replace(&mut taken[at % PAGE / *size], false) {

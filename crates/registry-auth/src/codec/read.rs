@@ -114,7 +114,9 @@ impl<'a> RecordRef<'a> {
     pub fn to_record(&self) -> Result<Record, InvalidRecord> {
         let peer = |peer: PeerRef<'_>| {
             Ok(Peer {
-                name: peer.name.to_owned(),
+                name: std::str::from_utf8(peer.name)
+                    .map_err(|_| InvalidRecord)?
+                    .to_owned(),
                 addresses: peer.addresses().collect::<Result<_, _>>()?,
             })
         };
@@ -161,7 +163,7 @@ impl<'a> Iterator for Peers<'a> {
 
     fn next(&mut self) -> Option<Self::Item> {
         next(&mut self.0, |rest| {
-            let name = text(rest)?;
+            let name = short(rest)?;
             let [count] = take(rest)?;
             let before = *rest;
             for _ in 0..count {
@@ -178,8 +180,8 @@ impl<'a> Iterator for Peers<'a> {
 /// A backend, in place.
 #[derive(Clone, Copy, Debug)]
 pub struct PeerRef<'a> {
-    /// `host:port` as stored.
-    pub name: &'a str,
+    /// `host:port` as stored: text that nobody on a request's way need read.
+    pub name: &'a [u8],
     addresses: &'a [u8],
 }
 
@@ -304,8 +306,12 @@ fn next<'a, T>(
 }
 
 fn text<'a>(rest: &mut &'a [u8]) -> Option<&'a str> {
+    std::str::from_utf8(short(rest)?).ok()
+}
+
+fn short<'a>(rest: &mut &'a [u8]) -> Option<&'a [u8]> {
     let [length] = take(rest)?;
-    std::str::from_utf8(slice(rest, length.into())?).ok()
+    slice(rest, length.into())
 }
 
 fn socket_address(rest: &mut &[u8]) -> Option<SocketAddr> {

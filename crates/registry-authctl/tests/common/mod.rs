@@ -2,7 +2,7 @@
 #![allow(dead_code)] // each test binary uses its own part
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing)] // a panic is how a test fails
 
-use registry_auth_redis::{Endpoint, Hashing, Job, Options, Outcome, Secret, Space, Store};
+use registry_auth_redis::{Endpoint, Event, Hashing, Job, Options, Outcome, Secret, Space, Store};
 use std::io::Write;
 use std::net::{TcpListener, TcpStream};
 use std::process::{Child, Command, Output, Stdio};
@@ -101,6 +101,8 @@ impl Redis {
             timeout: PATIENCE,
             connect_timeout: PATIENCE,
             hashing: Hashing::default(),
+            prefixes: vec!["P".into()],
+            tracking: false,
             wake: Box::new(move || {
                 let _ = woken.send(());
             }),
@@ -122,7 +124,10 @@ impl Redis {
             wakes.recv_timeout(PATIENCE).expect("answered in time");
             store.drain(&mut done);
         }
-        match done.remove(0).outcome {
+        let Event::Completion(done) = done.remove(0) else {
+            panic!("without tracking there are only completions");
+        };
+        match done.outcome {
             Outcome::Known { verified, .. } => Some(verified),
             Outcome::Unknown { .. } => None,
             other => panic!("{other:?}"),
