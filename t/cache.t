@@ -243,6 +243,24 @@ always('and stays so', '401', sub { everywhere('alice:secret') });
 redis('HSET docker-registry:user:alice password {SHA}5en6G6MezRroT3XKqkdPOmY/BfQ=');
 soon('alice is back', '200', sub { everywhere('alice:secret') });
 
+=== row 7: other ways to change a key
+--- after
+my $key = 'docker-registry:user:alice';
+for my $way ("PEXPIRE $key 100", "UNLINK $key", "RENAME $key other", "RENAME docker-registry:user:bob $key", "MOVE $key 3",
+    "EVAL \"redis.call('del', KEYS[1])\" 1 $key", 'FLUSHDB')
+{
+    redis("HSET docker-registry:user:bob password $main::OTHER");
+    redis("HSET $key password {SHA}5en6G6MezRroT3XKqkdPOmY/BfQ=");
+    in_each_worker('alice:secret');
+    redis($way);
+    soon($way, '401', sub { everywhere('alice:secret') });
+    always("$way: and stays so", '401', sub { everywhere('alice:secret') });
+}
+redis("HSET $key password {SHA}5en6G6MezRroT3XKqkdPOmY/BfQ=");
+in_each_worker('alice:secret');
+redis($_) for 'MULTI', "HSET $key password $main::OTHER", 'EXEC';
+soon('MULTI', '401', sub { everywhere('alice:secret') });
+
 === row 7: a change while the connections are killed
 --- after
 in_each_worker('alice:secret');
