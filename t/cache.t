@@ -111,6 +111,18 @@ in_each_worker('warm:secret');
 redis('HSET docker-registry:user:carol password {SHA}5en6G6MezRroT3XKqkdPOmY/BfQ=');
 soon('carol is let in', '200', sub { everywhere('carol:secret') });
 
+=== row 12: an unknown user's other password is asked for like any user's
+--- redis eval
+"HSET docker-registry:user:dave password $main::BCRYPT\n"
+--- init
+in_each_worker('warm:secret');
+--- login eval
+[ (map {"dave:wrong$_"} 1 .. 2), (map {"nobody:wrong$_"} 1 .. 2) ]
+--- request eval
+[ ("GET /v2/") x 4 ]
+--- error_code: 401
+--- response_headers: X-Cache: MISS
+
 === what needs no account, and what is malformed, is decided without the zone
 --- login:
 --- request eval

@@ -84,6 +84,14 @@ equal(main::wrong('alice', 6), '429', 'another wrong one');
 equal(main::wrong('alice', ('secret') x 10), join(' ', ('200') x 10), 'the right one');
 equal(main::wrong('alice', 1 .. 3, 'secret'), '401 401 401 200', 'and then');
 
+=== an unknown user is like any other
+--- login eval
+[ map {"nobody:wrong$_"} 1 .. 4 ]
+--- request eval
+[ ("GET /v2/") x 4 ]
+--- error_code eval
+[ 401, 401, 401, 429 ]
+
 === another user from the same address is let in
 --- after
 equal(main::wrong('alice', 1 .. 4), '401 401 401 429', 'alice');

@@ -136,6 +136,41 @@ soon('with it: the changed password', '200', sub { everywhere('alice:correct hor
 always('the old one', '401', sub { everywhere('alice:secret') });
 in_each_worker('alice:correct horse');
 
+=== a change while the gate is off is not missed
+--- after
+in_each_worker('alice:secret');
+main::reload(sub { $_[0] =~ s/registry_auth "Registry"/registry_auth off/r });
+redis("HSET docker-registry:user:alice password $main::OTHER");
+nginx_server()->write_configuration(nginx_server()->{running});
+main::reload();
+always('the old password', '401', sub { everywhere('alice:secret') });
+equal(everywhere('alice:correct horse'), '200', 'the new one');
+
+=== the same for one of two prefixes
+--- config eval
+Harness::Zone::zone_config() . Harness::Zone::zone_config("registry_auth_prefix other;") =~ s{location /}{location /v1/}r
+--- redis eval
+"HSET other:user:carol password $main::SECRET\n"
+--- after
+in_each_worker('warm:secret');
+soon('carol is known', '200 HIT', sub { asked('carol:secret', '/v1/users') });
+main::reload(sub { $_[0] =~ s/location \/v1\/ \{\s*registry_auth "Registry"/location \/v1\/ { registry_auth off/r });
+in_each_worker('warm:secret');
+redis('DEL other:user:carol');
+nginx_server()->write_configuration(nginx_server()->{running});
+main::reload();
+always('the removed user', '401', sub { everywhere('carol:secret', '/v1/users') });
+
+=== a reload that asks another database: nobody of the first one is known
+--- after
+in_each_worker('alice:secret');
+redis('SELECT 1');
+redis("HSET docker-registry:user:warm password $main::SECRET");
+main::reload(sub { $_[0] =~ s{(registry_auth_redis \S+:\d+)}{$1/1}r });
+in_each_worker('warm:secret');
+always('alice', '401', sub { everywhere('alice:secret') });
+redis('SELECT 0');
+
 === a configuration that is refused changes nothing
 --- after
 in_each_worker('alice:secret');
