@@ -17,11 +17,10 @@ use registry_auth_redis::{Outcome, Secret};
 
 use crate::cache::{self, Age, Answer};
 use crate::completions;
-use crate::conf::Settings;
+use crate::conf::{Location, Settings};
 use crate::context::{Context, Identity, Stage};
 use crate::ffi::log::Level;
 use crate::ffi::request::Request;
-use crate::module::RegistryAuth;
 use crate::routing;
 
 /// What nginx is told.
@@ -50,13 +49,13 @@ thread_local! {
 /// The access handler.
 pub fn handle(request: &mut Request) -> Access {
     let Some(settings) = request
-        .location::<RegistryAuth>()
+        .location::<Location>()
         .and_then(|location| location.settings.as_ref())
     else {
         return Access::Off;
     };
     request
-        .with_context::<RegistryAuth, _>(|request, context| pass(request, context, settings))
+        .with_context::<Context, _>(|request, context| pass(request, context, settings))
         .unwrap_or(Access::Refused(500))
 }
 

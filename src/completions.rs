@@ -10,13 +10,12 @@ use registry_auth::UserNameBuf;
 use registry_auth_redis::{Completion, Event, Job, Level, Options, Outcome, Secret, Space, Store};
 
 use crate::cache;
-use crate::conf::StoreOptions;
-use crate::context::Stage;
+use crate::conf::{Location, StoreOptions};
+use crate::context::{Context, Stage};
 use crate::ffi::event::{Deferred, Doorbell};
 use crate::ffi::log;
 use crate::ffi::parking::{resume, Parking};
 use crate::ffi::request::Request;
-use crate::module::RegistryAuth;
 
 /// Milliseconds that a waiting request's own timer allows beyond the lookup's limit. The helper ends each lookup within its own
 /// limits; the timer is for what must not happen, a helper that died, and keeps a shutting down worker alive. A login
@@ -144,9 +143,9 @@ fn answers() {
 /// Puts an answer where the access handler will find it, and where the next requests will.
 fn note(request: &mut Request, outcome: Outcome, cacheable: bool) {
     let settings = request
-        .location::<RegistryAuth>()
+        .location::<Location>()
         .and_then(|location| location.settings.as_ref());
-    request.existing_context::<RegistryAuth, _>(|request, context| {
+    request.existing_context::<Context, _>(|request, context| {
         if let (Some(settings), Some(miss)) = (settings, context.miss.take()) {
             let user = context.claimed.as_ref().map(UserNameBuf::as_name);
             if cacheable {

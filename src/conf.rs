@@ -7,7 +7,6 @@ use std::fs;
 use std::sync::Arc;
 use std::time::Duration;
 
-use registry_auth::backend::AllowList;
 use registry_auth::{policy, route};
 use registry_auth_cache::{failures, Failures};
 use registry_auth_redis::{Endpoint, Hashing, Secret, Space};
@@ -15,10 +14,7 @@ use siphasher::sip::SipHasher13;
 
 use crate::cache;
 use crate::ffi::conf::{Complete, ComplexValue, Conf, Merge};
-use crate::ffi::peer::{self, OwnServers};
 use crate::ffi::shm;
-use crate::module::RegistryAuth;
-use crate::upstream::UserBackends;
 
 const DEFAULT_REDIS: &str = "redis://127.0.0.1:6379/0";
 const DEFAULT_PREFIX: &str = "docker-registry";
@@ -166,7 +162,7 @@ impl Merge for Location {
             None | Some(Gate::Off) => None,
             Some(Gate::Realm(realm)) => {
                 let space = self.space(outer);
-                let main = conf.main::<RegistryAuth>().ok_or("no http{}")?;
+                let main = conf.main::<Main>().ok_or("no http{}")?;
                 main.use_prefix(&space.prefix);
                 if failures.is_some() && main.cache.flatten().is_none() {
                     return Err(
@@ -214,17 +210,6 @@ impl Location {
             catalog: false,
         }
     }
-}
-
-/// What an upstream{} with `registry_auth_backends` holds.
-#[derive(Default)]
-pub struct Upstream {
-    /// Where a user's backends may be; everywhere without `allow=`.
-    pub allow: AllowList,
-    /// The block's own `server` lines.
-    pub own_servers: OwnServers,
-    /// Turns for the round robin over a user's backends.
-    pub turns: crate::upstream::Turns,
 }
 
 /// `registry_auth realm | off`
@@ -380,7 +365,7 @@ fn zone(conf: &mut Conf<'_>, directive: &str, argument: &[u8], named: &[u8]) -> 
             return Err(invalid(directive, argument, &why));
         }
     };
-    shm::declare::<RegistryAuth>(conf, name, size)
+    shm::declare::<Main>(conf, name, size)
         .ok_or_else(|| invalid(directive, argument, "the zone cannot be declared"))
 }
 
@@ -445,23 +430,6 @@ pub fn hashing(conf: &mut Conf<'_>, main: &mut Main) -> Result<(), String> {
     Ok(())
 }
 
-/// `registry_auth_backends [allow=cidr[:port] ...]`
-pub fn backends(conf: &mut Conf<'_>, upstream: &mut Upstream) -> Result<(), String> {
-    const NAME: &str = "registry_auth_backends";
-    for argument in conf.texts() {
-        let entry = argument
-            .strip_prefix(b"allow=")
-            .and_then(|entry| std::str::from_utf8(entry).ok())
-            .ok_or_else(|| invalid(NAME, argument, "\"allow=cidr[:port]\" is expected"))?;
-        upstream
-            .allow
-            .add(entry)
-            .map_err(|error| invalid(NAME, argument, &error.to_string()))?;
-    }
-    peer::attach(conf, upstream, core::marker::PhantomData::<UserBackends>)
-        .map_err(|error| format!("\"{NAME}\": {error}"))
-}
-
 fn unset(directive: &str, is_set: bool) -> Result<(), String> {
     if is_set {
         return Err(format!("\"{directive}\" directive is duplicate"));
@@ -469,7 +437,8 @@ fn unset(directive: &str, is_set: bool) -> Result<(), String> {
     Ok(())
 }
 
-fn invalid(directive: &str, value: &[u8], why: &str) -> String {
+/// What is wrong with a value.
+pub fn invalid(directive: &str, value: &[u8], why: &str) -> String {
     format!(
         "invalid value \"{}\" in \"{directive}\" directive: {why}",
         String::from_utf8_lossy(value)

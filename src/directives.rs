@@ -9,9 +9,10 @@ use nginx_sys::{
     NGX_HTTP_MAIN_CONF_OFFSET, NGX_HTTP_SRV_CONF, NGX_HTTP_SRV_CONF_OFFSET, NGX_HTTP_UPS_CONF,
 };
 
-use crate::conf::{self, Location, Main, Upstream};
+use crate::conf::{self, Location, Main};
 use crate::ffi::bytes::terminated;
 use crate::ffi::conf::{set, Conf, Directive};
+use crate::upstream::{self, Upstream};
 
 const HTTP: u32 = NGX_HTTP_MAIN_CONF;
 const SERVER: u32 = NGX_HTTP_SRV_CONF;
@@ -110,7 +111,7 @@ pub static mut COMMANDS: [ngx_command_t; 13] = [
         UPSTREAM | NGX_CONF_ANY,
         Upstream,
         NGX_HTTP_SRV_CONF_OFFSET,
-        conf::backends
+        upstream::backends
     ),
     ngx_command_t {
         name: ngx_str_t {

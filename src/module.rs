@@ -15,29 +15,28 @@ use nginx_sys::{
 };
 
 use crate::access::{self, Access};
-use crate::conf::{Location, Main, Upstream};
+use crate::conf::{Location, Main};
 use crate::context::Context;
 use crate::ffi::conf::{complete, create, merge, of_cycle, Conf};
 use crate::ffi::guard::guard;
 use crate::ffi::request::Request;
-use crate::ffi::{filter, log, peer, shim, variable, Module};
-use crate::upstream::UserBackends;
+use crate::ffi::{filter, log, peer, shim, variable, Slot};
+use crate::upstream::{Upstream, UserBackends};
 use crate::{completions, directives, response, variables};
 
-/// This module, for the wrappers in `ffi`.
-pub struct RegistryAuth;
-
-// SAFETY: `ACCESS_CONTEXT` registers the callbacks of ffi::conf for exactly these types.
-unsafe impl Module for RegistryAuth {
-    type Main = Main;
-    type Upstream = Upstream;
-    type Location = Location;
-    type Context = Context;
-
-    fn descriptor() -> *mut ngx_module_t {
-        &raw mut ngx_http_registry_auth_module
-    }
+macro_rules! kept_by_this_module {
+    ($($slot:ty),*) => {$(
+        // SAFETY: `ACCESS_CONTEXT` registers the callbacks of ffi::conf for the three configurations; a request's slot is written
+        // by ffi::request alone.
+        unsafe impl Slot for $slot {
+            fn descriptor() -> *mut ngx_module_t {
+                &raw mut ngx_http_registry_auth_module
+            }
+        }
+    )*};
 }
+
+kept_by_this_module!(Main, Upstream, Location, Context);
 
 static ACCESS_CONTEXT: ngx_http_module_t = ngx_http_module_t {
     preconfiguration: Some(preconfiguration),
@@ -203,7 +202,7 @@ fn is_worker() -> bool {
 unsafe extern "C" fn init_process(cycle: *mut ngx_cycle_t) -> ngx_int_t {
     guard(NGX_ERROR as ngx_int_t, || {
         // SAFETY: nginx's own pointer; the configuration outlives the worker.
-        let main = unsafe { of_cycle::<RegistryAuth>(cycle) };
+        let main = unsafe { of_cycle::<Main>(cycle) };
         let Some(options) = main.and_then(Main::store_options).filter(|_| is_worker()) else {
             return NGX_OK as ngx_int_t;
         };

@@ -6,14 +6,13 @@
 use crate::context::{Body, Context, Refusal};
 use crate::ffi::filter::{Filter, Replacement};
 use crate::ffi::request::Request;
-use crate::module::RegistryAuth;
 
 /// The filters.
 pub struct Answers;
 
 impl Filter for Answers {
     fn header(request: &mut Request) -> Result<(), ()> {
-        match request.answering_context::<RegistryAuth, _>(header) {
+        match request.answering_context::<Context, _>(header) {
             Some(Some(())) | None => Ok(()),
             Some(None) => Err(()),
         }
@@ -21,7 +20,7 @@ impl Filter for Answers {
 
     fn body(request: &mut Request) -> Replacement {
         request
-            .answering_context::<RegistryAuth, _>(|_, context, _| body(context))
+            .answering_context::<Context, _>(|_, context, _| body(context))
             .unwrap_or(Replacement::Keep)
     }
 }

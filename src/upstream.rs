@@ -4,17 +4,46 @@
 //! An address that `allow=` does not permit is never connected to. A user whose backends are all refused or unresolved gets 503
 //! rather than somebody else's storage.
 
+use core::marker::PhantomData;
 use std::cell::Cell;
 
+use registry_auth::backend::AllowList;
 use registry_auth::codec::{PeerRef, RecordRef};
 use registry_auth::{Denial, InvalidRecord};
 
-use crate::conf::Upstream;
+use crate::conf::invalid;
 use crate::context::{Context, Identity};
+use crate::ffi::conf::Conf;
 use crate::ffi::log::Level;
-use crate::ffi::peer::{Balancer, Candidates, OwnServers, Selection};
+use crate::ffi::peer::{self, Balancer, Candidates, OwnServers, Selection};
 use crate::ffi::request::{Kept, Request};
-use crate::module::RegistryAuth;
+
+/// What an upstream{} with `registry_auth_backends` holds.
+#[derive(Default)]
+pub struct Upstream {
+    /// Where a user's backends may be; everywhere without `allow=`.
+    pub allow: AllowList,
+    /// The block's own `server` lines.
+    pub own_servers: OwnServers,
+    /// Turns for the round robin over a user's backends.
+    pub turns: Turns,
+}
+
+/// `registry_auth_backends [allow=cidr[:port] ...]`
+pub fn backends(conf: &mut Conf<'_>, upstream: &mut Upstream) -> Result<(), String> {
+    const NAME: &str = "registry_auth_backends";
+    for argument in conf.texts() {
+        let entry = argument
+            .strip_prefix(b"allow=")
+            .and_then(|entry| std::str::from_utf8(entry).ok())
+            .ok_or_else(|| invalid(NAME, argument, "\"allow=cidr[:port]\" is expected"))?;
+        upstream
+            .allow
+            .add(entry)
+            .map_err(|error| invalid(NAME, argument, &error.to_string()))?;
+    }
+    peer::attach(conf, upstream, PhantomData::<UserBackends>).map_err(|error| format!("\"{NAME}\": {error}"))
+}
 
 /// How many users take turns independently of each other.
 const TURNS: usize = 64;
@@ -45,10 +74,10 @@ impl Turns {
 pub struct UserBackends;
 
 impl Balancer for UserBackends {
-    type Module = RegistryAuth;
+    type Upstream = Upstream;
 
     fn select(request: &mut Request, upstream: &Upstream, candidates: &mut Candidates<'_>) -> Selection {
-        let chosen = request.existing_context::<RegistryAuth, _>(|request, context| {
+        let chosen = request.existing_context::<Context, _>(|request, context| {
             of_context(request, context, upstream, candidates)
         });
         match chosen {
@@ -56,7 +85,7 @@ impl Balancer for UserBackends {
             // No gate on the way here: there is no user, and nothing was asked.
             None if upstream.own_servers.exist() => Selection::OwnServers,
             None => {
-                request.with_context::<RegistryAuth, _>(|request, context| {
+                request.with_context::<Context, _>(|request, context| {
                     refuse(request, context, "no user was verified")
                 });
                 Selection::Refuse
@@ -65,7 +94,7 @@ impl Balancer for UserBackends {
     }
 
     fn chosen(request: &mut Request, name: Kept) {
-        request.existing_context::<RegistryAuth, _>(|_, context| context.backend = Some(name));
+        request.existing_context::<Context, _>(|_, context| context.backend = Some(name));
     }
 
     fn own_servers(upstream: &mut Upstream) -> &mut OwnServers {

@@ -3,7 +3,6 @@
 use crate::context::Context;
 use crate::ffi::request::{Kept, Request};
 use crate::ffi::variable::Variables;
-use crate::module;
 
 /// The variables.
 pub struct RegistryAuth;
@@ -20,7 +19,7 @@ impl Variables for RegistryAuth {
 
     fn value(request: &mut Request, index: usize, out: &mut Vec<u8>) {
         let name = Self::NAMES.get(index).copied().unwrap_or_default();
-        request.existing_context::<module::RegistryAuth, _>(|request, context| {
+        request.existing_context::<Context, _>(|request, context| {
             out.extend_from_slice(text(request, context, name));
         });
     }

@@ -15,7 +15,7 @@ use nginx_sys::{
 
 use super::pool::Pool;
 use super::request::Request;
-use super::{bytes, guard::guard, shim, Module};
+use super::{bytes, guard::guard, shim, Slot};
 
 /// `NGX_CONF_ERROR` of ngx_conf_file.h.
 const CONF_ERROR: *mut c_char = usize::MAX as *mut c_char;
@@ -130,11 +130,11 @@ impl<'c> Conf<'c> {
     }
 
     /// What the module keeps once for http{}.
-    pub fn main<M: Module>(&mut self) -> Option<&mut M::Main> {
-        // SAFETY: the slot was filled by `create::<M::Main>` before any directive is read; nobody else holds it now.
+    pub fn main<T: Slot>(&mut self) -> Option<&mut T> {
+        // SAFETY: the slot was filled by `create::<T>` before any directive is read; nobody else holds it now.
         unsafe {
-            shim::rga_conf_main_conf(self.0, M::descriptor())
-                .cast::<M::Main>()
+            shim::rga_conf_main_conf(self.0, T::descriptor())
+                .cast::<T>()
                 .as_mut()
         }
     }
@@ -281,11 +281,11 @@ pub unsafe extern "C" fn merge<T: Merge + 'static>(
 ///
 /// # Safety
 /// `cycle` must be the cycle that nginx handed to a process hook; the result must not outlive it.
-pub unsafe fn of_cycle<'c, M: Module>(cycle: *mut ngx_cycle_t) -> Option<&'c M::Main> {
-    // SAFETY: as the caller says; the slot was filled by `create::<M::Main>`.
+pub unsafe fn of_cycle<'c, T: Slot>(cycle: *mut ngx_cycle_t) -> Option<&'c T> {
+    // SAFETY: as the caller says; the slot was filled by `create::<T>`.
     unsafe {
-        shim::rga_cycle_main_conf(cycle, M::descriptor())
-            .cast::<M::Main>()
+        shim::rga_cycle_main_conf(cycle, T::descriptor())
+            .cast::<T>()
             .as_ref()
     }
 }

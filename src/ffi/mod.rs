@@ -33,21 +33,13 @@ pub mod shim {
 
 use nginx_sys::ngx_module_t;
 
-/// An nginx HTTP module, and the types it keeps in nginx's slots.
+/// A value that an nginx HTTP module keeps in one of nginx's slots: once for http{}, for each server{} or upstream{}, for each
+/// location{}, or for each request.
 ///
 /// # Safety
-/// `descriptor` must return the module that the configuration callbacks of [`conf`] were registered with for these types,
-/// and nothing else may write to that module's slots.
-pub unsafe trait Module: 'static {
-    /// What http{} holds once.
-    type Main: Default + 'static;
-    /// What each upstream{} holds.
-    type Upstream: Default + 'static;
-    /// What each http{}, server{} and location{} holds.
-    type Location: Default + 'static;
-    /// What each request holds from the access phase on.
-    type Context: Default + 'static;
-
-    /// The module's descriptor.
+/// `descriptor` must return the module in whose slot of that kind the callbacks of [`conf`], or [`request`], put such a value, and
+/// nothing else may write to that slot.
+pub unsafe trait Slot: Default + 'static {
+    /// The descriptor of the module that keeps it.
     fn descriptor() -> *mut ngx_module_t;
 }

@@ -18,27 +18,24 @@ use super::conf::Conf;
 use super::guard::guard;
 use super::pool::Pool;
 use super::request::{Kept, Request};
-use super::{bytes, shim, Module};
+use super::{bytes, shim, Slot};
 
 /// Names the peers of a request.
 pub trait Balancer: 'static {
-    /// The module whose upstream configuration holds an [`OwnServers`].
-    type Module: Module;
+    /// What an upstream{} holds; among it, an [`OwnServers`].
+    type Upstream: Slot;
 
     /// Which peers a request may be sent to: added to `candidates`, or told by the answer.
-    fn select(
-        request: &mut Request,
-        upstream: &<Self::Module as Module>::Upstream,
-        candidates: &mut Candidates<'_>,
-    ) -> Selection;
+    fn select(request: &mut Request, upstream: &Self::Upstream, candidates: &mut Candidates<'_>)
+        -> Selection;
 
     /// The request is about to be sent to this peer.
     fn chosen(request: &mut Request, name: Kept);
 
     /// Where the upstream's configuration keeps what its `server` lines became.
-    fn own_servers(upstream: &mut <Self::Module as Module>::Upstream) -> &mut OwnServers;
+    fn own_servers(upstream: &mut Self::Upstream) -> &mut OwnServers;
     /// The same, to look at.
-    fn own_servers_of(upstream: &<Self::Module as Module>::Upstream) -> &OwnServers;
+    fn own_servers_of(upstream: &Self::Upstream) -> &OwnServers;
 }
 
 /// What [`Balancer::select`] may answer.
@@ -72,7 +69,7 @@ impl OwnServers {
 /// Makes `B` choose the peers of the upstream{} at hand; for the directive's handler. An error is the directive's.
 pub fn attach<B: Balancer>(
     conf: &mut Conf<'_>,
-    ours: &mut <B::Module as Module>::Upstream,
+    ours: &mut B::Upstream,
     _balancer: PhantomData<B>,
 ) -> Result<(), String> {
     // SAFETY: the directive stands in upstream{}, whose configuration and servers nginx made before it read the block.
@@ -111,8 +108,8 @@ pub fn check<B: Balancer>(conf: &mut Conf<'_>, _balancer: PhantomData<B>) -> Res
             if (**upstream).srv_conf.is_null() {
                 continue;
             }
-            let slot = shim::rga_upstream_srv_conf(*upstream, B::Module::descriptor());
-            let Some(ours) = slot.cast::<<B::Module as Module>::Upstream>().as_ref() else {
+            let slot = shim::rga_upstream_srv_conf(*upstream, B::Upstream::descriptor());
+            let Some(ours) = slot.cast::<B::Upstream>().as_ref() else {
                 continue;
             };
             let servers = B::own_servers_of(ours);
@@ -140,8 +137,8 @@ unsafe extern "C" fn init_upstream<B: Balancer>(
             let Some(conf) = Conf::from_raw(cf) else {
                 return NGX_ERROR as ngx_int_t;
             };
-            let slot = shim::rga_upstream_srv_conf(us, B::Module::descriptor());
-            let Some(ours) = slot.cast::<<B::Module as Module>::Upstream>().as_mut() else {
+            let slot = shim::rga_upstream_srv_conf(us, B::Upstream::descriptor());
+            let Some(ours) = slot.cast::<B::Upstream>().as_mut() else {
                 return NGX_ERROR as ngx_int_t;
             };
             if kept == 0 {
@@ -315,11 +312,8 @@ unsafe extern "C" fn init_peer<B: Balancer>(
     guard(NGX_ERROR as ngx_int_t, || {
         // SAFETY: nginx's own pointers, valid during the call; the slot was filled by `conf::create`.
         let (request, ours) = unsafe {
-            let slot = shim::rga_upstream_srv_conf(us, B::Module::descriptor());
-            (
-                Request::from_raw(r),
-                slot.cast::<<B::Module as Module>::Upstream>().as_ref(),
-            )
+            let slot = shim::rga_upstream_srv_conf(us, B::Upstream::descriptor());
+            (Request::from_raw(r), slot.cast::<B::Upstream>().as_ref())
         };
         let (Some(request), Some(ours)) = (request, ours) else {
             return NGX_ERROR as ngx_int_t;

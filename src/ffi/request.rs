@@ -12,7 +12,7 @@ use nginx_sys::{
 
 use super::log::{self, Level};
 use super::pool::Pool;
-use super::{bytes, guard::guard, shim, Module};
+use super::{bytes, guard::guard, shim, Slot};
 
 /// One request, borrowed from nginx for the length of a callback.
 #[repr(transparent)]
@@ -20,7 +20,7 @@ pub struct Request(ngx_http_request_t);
 
 /// The module's state of one request. It lies in the request's pool until that is destroyed, which is after the access log.
 #[repr(C)]
-struct Slot<C> {
+struct State<C> {
     /// The descriptor of the module it belongs to: what tells it from other modules' cleanup data.
     owner: *mut ngx_module_t,
     /// Whether a closure holds the value now.
@@ -254,54 +254,48 @@ impl Request {
     }
 
     /// The location's part of the configuration.
-    pub fn location<'r, M: Module>(&self) -> Option<&'r M::Location> {
-        // SAFETY: the slot was filled by `conf::create::<M::Location>` and is not written to after the configuration was read;
+    pub fn location<'r, T: Slot>(&self) -> Option<&'r T> {
+        // SAFETY: the slot was filled by `conf::create::<T>` and is not written to after the configuration was read;
         // it outlives the request.
         unsafe {
-            shim::rga_request_loc_conf(&self.0, M::descriptor())
-                .cast::<M::Location>()
+            shim::rga_request_loc_conf(&self.0, T::descriptor())
+                .cast::<T>()
                 .as_ref()
         }
     }
 
     /// Lends the module's state of this request to `f`, making it first where there is none. `None` when memory is out, or
     /// within another closure of the same request.
-    pub fn with_context<M: Module, T>(
-        &mut self,
-        f: impl FnOnce(&mut Request, &mut M::Context) -> T,
-    ) -> Option<T> {
-        let slot = match self.find::<M>() {
+    pub fn with_context<C: Slot, T>(&mut self, f: impl FnOnce(&mut Request, &mut C) -> T) -> Option<T> {
+        let slot = match self.find::<C>() {
             Some(slot) => slot,
-            None => self.make::<M>()?,
+            None => self.make::<C>()?,
         };
-        self.lend::<M, T>(slot, f)
+        self.lend::<C, T>(slot, f)
     }
 
     /// As [`Request::with_context`], but only where there is a state.
-    pub fn existing_context<M: Module, T>(
-        &mut self,
-        f: impl FnOnce(&mut Request, &mut M::Context) -> T,
-    ) -> Option<T> {
-        let slot = self.find::<M>()?;
-        self.lend::<M, T>(slot, f)
+    pub fn existing_context<C: Slot, T>(&mut self, f: impl FnOnce(&mut Request, &mut C) -> T) -> Option<T> {
+        let slot = self.find::<C>()?;
+        self.lend::<C, T>(slot, f)
     }
 
     /// As [`Request::existing_context`], for filters, which also want to know whether an internal redirect has hidden the state:
     /// then the answer at hand is another location's.
-    pub fn answering_context<M: Module, T>(
+    pub fn answering_context<C: Slot, T>(
         &mut self,
-        f: impl FnOnce(&mut Request, &mut M::Context, bool) -> T,
+        f: impl FnOnce(&mut Request, &mut C, bool) -> T,
     ) -> Option<T> {
         // SAFETY: a valid request; the slot is only compared.
-        let redirected = unsafe { shim::rga_request_ctx(&self.0, M::descriptor()) }.is_null();
-        let slot = self.find::<M>()?;
-        self.lend::<M, T>(slot, |request, context| f(request, context, redirected))
+        let redirected = unsafe { shim::rga_request_ctx(&self.0, C::descriptor()) }.is_null();
+        let slot = self.find::<C>()?;
+        self.lend::<C, T>(slot, |request, context| f(request, context, redirected))
     }
 
-    fn lend<M: Module, T>(
+    fn lend<C: Slot, T>(
         &mut self,
-        slot: *mut Slot<M::Context>,
-        f: impl FnOnce(&mut Request, &mut M::Context) -> T,
+        slot: *mut State<C>,
+        f: impl FnOnce(&mut Request, &mut C) -> T,
     ) -> Option<T> {
         // SAFETY: `find` and `make` give a slot that lives as long as the request's pool.
         let slot = unsafe { &*slot };
@@ -316,9 +310,9 @@ impl Request {
 
     /// The state, also after an internal redirect or for a subrequest, where nginx has none in `r->ctx`: as
     /// ngx_http_realip_get_module_ctx() does, by the pool's list of cleanups.
-    fn find<M: Module>(&mut self) -> Option<*mut Slot<M::Context>> {
+    fn find<C: Slot>(&mut self) -> Option<*mut State<C>> {
         // SAFETY: the slot is null or what `make` or this function put there.
-        let direct = unsafe { shim::rga_request_ctx(&self.0, M::descriptor()) }.cast::<Slot<M::Context>>();
+        let direct = unsafe { shim::rga_request_ctx(&self.0, C::descriptor()) }.cast::<State<C>>();
         if !direct.is_null() {
             return Some(direct);
         }
@@ -333,11 +327,11 @@ impl Request {
             while let Some(record) = cleanup.as_ref() {
                 if record
                     .handler
-                    .is_some_and(|handler| handler as usize == drop_slot::<M> as *const () as usize)
+                    .is_some_and(|handler| handler as usize == drop_slot::<C> as *const () as usize)
                 {
-                    let slot = record.data.cast::<Slot<M::Context>>();
-                    if ptr::eq((*slot).owner, M::descriptor()) {
-                        shim::rga_request_set_ctx(&mut self.0, slot.cast(), M::descriptor());
+                    let slot = record.data.cast::<State<C>>();
+                    if ptr::eq((*slot).owner, C::descriptor()) {
+                        shim::rga_request_set_ctx(&mut self.0, slot.cast(), C::descriptor());
                         return Some(slot);
                     }
                 }
@@ -347,27 +341,27 @@ impl Request {
         None
     }
 
-    fn make<M: Module>(&mut self) -> Option<*mut Slot<M::Context>> {
-        const { assert!(align_of::<Slot<M::Context>>() <= nginx_sys::NGX_ALIGNMENT) };
+    fn make<C: Slot>(&mut self) -> Option<*mut State<C>> {
+        const { assert!(align_of::<State<C>>() <= nginx_sys::NGX_ALIGNMENT) };
         // SAFETY: the pool is valid and gives null or a record with room for a slot, aligned as asserted, which is ours to fill.
         // The handler is set last, so that it finds a whole slot.
         unsafe {
-            let cleanup = ngx_pool_cleanup_add(self.0.pool, size_of::<Slot<M::Context>>()).as_mut()?;
-            let slot = cleanup.data.cast::<Slot<M::Context>>();
-            slot.write(Slot {
-                owner: M::descriptor(),
+            let cleanup = ngx_pool_cleanup_add(self.0.pool, size_of::<State<C>>()).as_mut()?;
+            let slot = cleanup.data.cast::<State<C>>();
+            slot.write(State {
+                owner: C::descriptor(),
                 taken: Cell::new(false),
-                value: UnsafeCell::new(M::Context::default()),
+                value: UnsafeCell::new(C::default()),
             });
-            cleanup.handler = Some(drop_slot::<M>);
-            shim::rga_request_set_ctx(&mut self.0, slot.cast(), M::descriptor());
+            cleanup.handler = Some(drop_slot::<C>);
+            shim::rga_request_set_ctx(&mut self.0, slot.cast(), C::descriptor());
             Some(slot)
         }
     }
 }
 
 /// Drops the state when the request's pool goes, which frees its memory.
-unsafe extern "C" fn drop_slot<M: Module>(data: *mut c_void) {
+unsafe extern "C" fn drop_slot<C: Slot>(data: *mut c_void) {
     // SAFETY: `make` registered exactly this slot, and a pool runs each cleanup once, before it frees anything.
-    guard((), || unsafe { data.cast::<Slot<M::Context>>().drop_in_place() });
+    guard((), || unsafe { data.cast::<State<C>>().drop_in_place() });
 }

@@ -14,7 +14,7 @@ use nginx_sys::{
 use registry_auth_cache::Memory;
 
 use super::conf::Conf;
-use super::Module;
+use super::Slot;
 
 /// Offsets begin here, so that 0 is none.
 const FIRST: usize = 8;
@@ -42,12 +42,12 @@ pub fn least() -> usize {
     8 * unsafe { nginx_sys::ngx_pagesize }
 }
 
-/// Declares a zone. `None` where the name is taken with another size, or by another module.
-pub fn declare<M: Module>(conf: &mut Conf<'_>, name: &[u8], size: usize) -> Option<Zone> {
+/// Declares a zone of the module that keeps `T`. `None` where the name is taken with another size, or by another module.
+pub fn declare<T: Slot>(conf: &mut Conf<'_>, name: &[u8], size: usize) -> Option<Zone> {
     let mut name = conf.pool()?.string(name)?;
     // SAFETY: the name lives as long as the configuration; the zone is null or the configuration's.
     unsafe {
-        let zone = ngx_shared_memory_add(conf.as_ptr(), &mut name, size, M::descriptor().cast::<c_void>());
+        let zone = ngx_shared_memory_add(conf.as_ptr(), &mut name, size, T::descriptor().cast::<c_void>());
         let declared = zone.as_mut()?;
         declared.init = Some(init);
         declared.data = zone.cast();
