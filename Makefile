@@ -121,7 +121,7 @@ bench: build prerequisites-bench
 .PHONY: valgrind
 valgrind: build prerequisites-test
 	TEST_NGINX_VALGRIND=1 TEST_NGINX_MODULE=$(CURDIR)/$(OUT)/$(MODULE) TEST_AUTHCTL=$(CURDIR)/$(OUT)/registry-authctl \
-	prove -It/lib t/credentials.t t/backends.t t/denials.t t/store.t
+	prove -It/lib t/credentials.t t/backends.t t/denials.t t/store.t t/cache.t t/failures.t
 
 FUZZ_SECONDS ?= 600
 .PHONY: fuzz
