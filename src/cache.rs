@@ -16,6 +16,9 @@ use crate::ffi::shm::{Locked, Zone};
 use crate::memo::{Entry, Memo};
 use crate::process;
 
+/// What a zone is about that was set up anew; no configuration's subject.
+const NOTHING: u64 = 0;
+
 /// `registry_auth_cache`.
 #[derive(Clone, Copy)]
 pub struct Options {
@@ -259,6 +262,16 @@ pub fn changed(changes: &[Changed]) {
 }
 
 impl Worker {
+    /// Goes by the keys of a zone that was set up anew, since somebody died in the middle of a change. It is nobody's yet: the first
+    /// worker that notices makes it theirs, and it fills again.
+    fn adopt(&mut self, cache: &mut Cache<'_, Locked>) {
+        self.keys = cache.keys();
+        self.memo.clear();
+        if cache.is_about(NOTHING) {
+            cache.be_about(self.subject);
+        }
+    }
+
     fn find(
         &mut self,
         request: &Request,
@@ -291,9 +304,7 @@ impl Worker {
         let mut cache = open(&mut zone)?;
         if !cache.has_keys(&self.keys) {
             // The zone was set up anew: it holds nothing, and what comes next is hashed by its keys.
-            self.keys = cache.keys();
-            self.memo.clear();
-            cache.be_about(self.subject);
+            self.adopt(&mut cache);
             return None;
         }
         if !cache.is_about(self.subject) {
@@ -449,8 +460,7 @@ fn with_worker_zone<T>(f: impl FnOnce(&Keys, &mut Cache<'_, Locked>) -> T) -> Op
         let mut zone = worker.options.zone.lock();
         let mut cache = open(&mut zone)?;
         if !cache.has_keys(&worker.keys) {
-            worker.keys = cache.keys();
-            worker.memo.clear();
+            worker.adopt(&mut cache);
         }
         Some(f(&worker.keys, &mut cache))
     })

@@ -1,9 +1,10 @@
 //! The nginx module: who may log in, pull and push at the registry behind a location, and whose storage it is.
 //!
-//! A request's way: [`module`] registers the handlers; [`access`] decides, asking [`completions`] for what Redis knows;
-//! [`upstream`] sends it to the user's backend; [`response`] words what is refused; [`variables`] tell the log. The
-//! configuration is read by [`directives`] into [`conf`]; what is known of a request lies in its [`context`]. What can be
-//! decided without nginx is in the crates `registry-auth` and `registry-auth-redis`; [`ffi`] wraps nginx and knows no registry.
+//! A request's way: [`module`] registers the handlers; [`access`] decides about what [`routing`] reads, asking [`cache`] (with
+//! the worker's own [`memo`]) and then [`completions`] for what Redis knows; [`upstream`] sends it to the user's backend;
+//! [`response`] words what is refused; [`variables`] tell the log. The configuration is read by [`directives`] into [`conf`]; what
+//! is known of a request lies in its [`context`]. What can be decided without nginx is in the crates `registry-auth`,
+//! `registry-auth-cache` and `registry-auth-redis`; [`ffi`] wraps nginx and knows no registry.
 #![deny(unsafe_code)]
 
 mod access;

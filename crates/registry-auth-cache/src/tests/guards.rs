@@ -194,3 +194,13 @@ fn facts_about_something_else_go_and_so_do_their_guards() {
         "nobody has watched over it"
     );
 }
+
+/// A worker that finds its zone emptied must be able to tell that it is nobody's.
+#[test]
+fn a_block_set_up_anew_is_about_nothing() {
+    let mut slab = Slab::new(SMALL);
+    open(&mut slab).be_about(1);
+    assert!(open(&mut slab).is_about(1));
+    crate::Memory::reset(&mut slab);
+    assert!(open(&mut slab).is_about(0));
+}
