@@ -1,4 +1,4 @@
-//! The directives, in the README's order: names, contexts and arguments. What they mean is in `conf.rs`.
+//! The directives, in the README's order: names, contexts and arguments. What they mean is in `conf::read`.
 
 use core::ffi::c_void;
 use core::ptr;
@@ -9,7 +9,7 @@ use nginx_sys::{
     NGX_HTTP_MAIN_CONF_OFFSET, NGX_HTTP_SRV_CONF, NGX_HTTP_SRV_CONF_OFFSET, NGX_HTTP_UPS_CONF,
 };
 
-use crate::conf::{self, Location, Main};
+use crate::conf::{read, Location, Main};
 use crate::ffi::bytes::terminated;
 use crate::ffi::conf::{set, Conf, Directive};
 use crate::upstream::{self, Upstream};
@@ -65,47 +65,47 @@ pub static mut COMMANDS: [ngx_command_t; 13] = [
         c"registry_auth",
         HTTP | SERVER | LOCATION | LIMIT_EXCEPT,
         NGX_CONF_TAKE1,
-        conf::registry_auth
+        read::registry_auth
     ),
-    main_row!(c"registry_auth_redis", NGX_CONF_1MORE, conf::redis),
-    main_row!(c"registry_auth_redis_user", NGX_CONF_TAKE1, conf::redis_user),
+    main_row!(c"registry_auth_redis", NGX_CONF_1MORE, read::redis),
+    main_row!(c"registry_auth_redis_user", NGX_CONF_TAKE1, read::redis_user),
     main_row!(
         c"registry_auth_redis_password_file",
         NGX_CONF_TAKE1,
-        conf::redis_password_file
+        read::redis_password_file
     ),
     location_row!(
         c"registry_auth_prefix",
         HTTP | SERVER | LOCATION,
         NGX_CONF_TAKE1,
-        conf::prefix
+        read::prefix
     ),
     location_row!(
         c"registry_auth_salt",
         HTTP | SERVER | LOCATION,
         NGX_CONF_TAKE1,
-        conf::salt
+        read::salt
     ),
     location_row!(
         c"registry_auth_own_namespace",
         HTTP | SERVER | LOCATION,
         NGX_CONF_TAKE1,
-        conf::own_namespace
+        read::own_namespace
     ),
     location_row!(
         c"registry_auth_v1_images",
         HTTP | SERVER | LOCATION,
         NGX_CONF_TAKE1,
-        conf::v1_images
+        read::v1_images
     ),
-    main_row!(c"registry_auth_cache", NGX_CONF_TAKE123, conf::cache),
+    main_row!(c"registry_auth_cache", NGX_CONF_TAKE123, read::cache),
     location_row!(
         c"registry_auth_failures",
         HTTP | SERVER | LOCATION,
         NGX_CONF_TAKE12,
-        conf::failures
+        read::failures
     ),
-    main_row!(c"registry_auth_hashing", NGX_CONF_TAKE12, conf::hashing),
+    main_row!(c"registry_auth_hashing", NGX_CONF_TAKE12, read::hashing),
     row!(
         c"registry_auth_backends",
         UPSTREAM | NGX_CONF_ANY,

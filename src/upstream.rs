@@ -11,7 +11,7 @@ use registry_auth::backend::AllowList;
 use registry_auth::codec::{PeerRef, RecordRef};
 use registry_auth::{Denial, InvalidRecord};
 
-use crate::conf::invalid;
+use crate::conf::value::invalid;
 use crate::context::{Context, Identity};
 use crate::ffi::conf::Conf;
 use crate::ffi::log::Level;
