@@ -19,6 +19,7 @@ use crate::cache::{self, Age, Answer};
 use crate::completions;
 use crate::conf::{Location, Settings};
 use crate::context::{Context, Identity, Stage};
+use crate::counters;
 use crate::ffi::log::Level;
 use crate::ffi::request::Request;
 use crate::routing;
@@ -83,6 +84,7 @@ fn pass(request: &mut Request, context: &mut Context, settings: &Settings) -> Ac
                 return refuse(request, context, settings, Denial::unavailable());
             }
             context.result = result;
+            counters::count(context.result, context.cache);
             Access::Granted
         }
         Ok(Step::Ask { user }) => match completions::ask(request, &settings.space, user) {
@@ -360,6 +362,7 @@ fn refuse(request: &mut Request, context: &mut Context, settings: &Settings, den
     );
     let status = denial.status();
     context.refuse(denial, false);
+    counters::count(context.result, context.cache);
     Access::Refused(status)
 }
 

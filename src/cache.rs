@@ -5,6 +5,7 @@
 
 use registry_auth::codec::{self, RecordRef};
 use registry_auth::{UserName, UserNameBuf};
+use registry_auth_cache::counters::COUNTERS;
 use registry_auth_cache::{Cache, Fact, Failures, Found, Keys, Known, Moment, Process, Put, Tag};
 use registry_auth_redis::{Changed, Outcome, Space};
 use std::cell::RefCell;
@@ -155,6 +156,43 @@ pub fn remember(tag: Tag, space: &Arc<Space>, user: &UserNameBuf) {
                 .remember(Entry::new(tag, space, user.clone(), key, hash));
         }
     });
+}
+
+/// Adds to the zone's counters.
+pub fn count(more: &[u64; COUNTERS]) {
+    with_worker_zone(|_, cache| cache.count(more));
+}
+
+/// What the zone holds.
+pub struct Census {
+    /// Its counters.
+    pub counters: [u64; COUNTERS],
+    /// Records.
+    pub facts: u32,
+    /// Unknown users, and failed logins.
+    pub strangers: u32,
+    /// Bytes of free pages, and of all.
+    pub pages: (u64, u64),
+    /// Whether Redis tells this worker of changes.
+    pub trusted: bool,
+}
+
+/// What the zone of this worker holds; `None` where there is none.
+pub fn census() -> Option<Census> {
+    WORKER.with_borrow(|worker| {
+        let worker = worker.as_ref()?;
+        let mut zone = worker.options.zone.lock();
+        let pages = zone.pages();
+        let cache = open(&mut zone)?;
+        let (facts, strangers) = cache.counts();
+        Some(Census {
+            counters: cache.counters(),
+            facts,
+            strangers,
+            pages,
+            trusted: worker.trusted,
+        })
+    })
 }
 
 /// Seconds for which this client has to wait before it may try another password for this user.

@@ -12,6 +12,7 @@ use registry_auth_redis::{Completion, Event, Job, Level, Options, Outcome, Secre
 use crate::cache;
 use crate::conf::{Location, StoreOptions};
 use crate::context::{Context, Stage};
+use crate::counters;
 use crate::ffi::event::{Deferred, Doorbell};
 use crate::ffi::log;
 use crate::ffi::parking::{resume, Parking};
@@ -62,6 +63,7 @@ pub fn start(options: StoreOptions) -> Result<(), String> {
     WORKER.set(Some(worker));
     if let Some(options) = options.cache {
         cache::start(options, subject);
+        counters::start();
     }
     Ok(())
 }
@@ -69,6 +71,7 @@ pub fn start(options: StoreOptions) -> Result<(), String> {
 /// Stops it; requests that still wait are answered by nobody, for the worker is about to leave.
 pub fn stop() {
     drop(WORKER.take());
+    counters::stop();
     cache::stop();
 }
 

@@ -120,6 +120,7 @@ pub struct Location {
     own_namespace: Option<bool>,
     v1_images: Option<bool>,
     failures: Option<Option<Failures>>,
+    status: bool,
     /// What handlers go by; `None` where the gate is off.
     pub settings: Option<Settings>,
 }
@@ -153,11 +154,18 @@ impl Merge for Location {
         self.v1_images = self.v1_images.or(outer.v1_images);
         self.failures = self.failures.or(outer.failures);
         let failures = self.failures.flatten();
+        let main = conf.main::<Main>().ok_or("no http{}")?;
+        if self.status && main.cache.flatten().is_none() {
+            return Err(
+                "\"registry_auth_status\" needs the zone of \"registry_auth_cache\" to count in".to_owned(),
+            );
+        }
         self.settings = match self.gate {
             None | Some(Gate::Off) => None,
+            // A page of our own is no registry's route.
+            Some(Gate::Realm(_)) if self.status => None,
             Some(Gate::Realm(realm)) => {
                 let space = self.space(outer);
-                let main = conf.main::<Main>().ok_or("no http{}")?;
                 main.use_prefix(&space.prefix);
                 if failures.is_some() && main.cache.flatten().is_none() {
                     return Err(

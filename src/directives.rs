@@ -4,9 +4,10 @@ use core::ffi::c_void;
 use core::ptr;
 
 use nginx_sys::{
-    ngx_command_t, ngx_str_t, ngx_uint_t, NGX_CONF_1MORE, NGX_CONF_ANY, NGX_CONF_TAKE1, NGX_CONF_TAKE12,
-    NGX_CONF_TAKE123, NGX_HTTP_LMT_CONF, NGX_HTTP_LOC_CONF, NGX_HTTP_LOC_CONF_OFFSET, NGX_HTTP_MAIN_CONF,
-    NGX_HTTP_MAIN_CONF_OFFSET, NGX_HTTP_SRV_CONF, NGX_HTTP_SRV_CONF_OFFSET, NGX_HTTP_UPS_CONF,
+    ngx_command_t, ngx_str_t, ngx_uint_t, NGX_CONF_1MORE, NGX_CONF_ANY, NGX_CONF_NOARGS, NGX_CONF_TAKE1,
+    NGX_CONF_TAKE12, NGX_CONF_TAKE123, NGX_HTTP_LMT_CONF, NGX_HTTP_LOC_CONF, NGX_HTTP_LOC_CONF_OFFSET,
+    NGX_HTTP_MAIN_CONF, NGX_HTTP_MAIN_CONF_OFFSET, NGX_HTTP_SRV_CONF, NGX_HTTP_SRV_CONF_OFFSET,
+    NGX_HTTP_UPS_CONF,
 };
 
 use crate::conf::{read, Location, Main};
@@ -60,7 +61,7 @@ macro_rules! location_row {
 }
 
 /// The table that nginx reads; nginx writes to none of it.
-pub static mut COMMANDS: [ngx_command_t; 13] = [
+pub static mut COMMANDS: [ngx_command_t; 14] = [
     location_row!(
         c"registry_auth",
         HTTP | SERVER | LOCATION | LIMIT_EXCEPT,
@@ -106,6 +107,7 @@ pub static mut COMMANDS: [ngx_command_t; 13] = [
         read::failures
     ),
     main_row!(c"registry_auth_hashing", NGX_CONF_TAKE12, read::hashing),
+    location_row!(c"registry_auth_status", LOCATION, NGX_CONF_NOARGS, read::status),
     row!(
         c"registry_auth_backends",
         UPSTREAM | NGX_CONF_ANY,

@@ -2,7 +2,7 @@
 //!
 //! A request's way: [`module`] registers the handlers; [`access`] decides about what [`routing`] reads, asking [`cache`] (with
 //! the worker's own [`memo`]) and then [`completions`] for what Redis knows; [`upstream`] sends it to the user's backend;
-//! [`response`] words what is refused; [`variables`] tell the log. The configuration is read by [`directives`] into [`conf`]; what
+//! [`response`] words what is refused; [`variables`] tell the log, [`counters`] and [`status`] those who watch. The configuration is read by [`directives`] into [`conf`]; what
 //! is known of a request lies in its [`context`]. What can be decided without nginx is in the crates `registry-auth`,
 //! `registry-auth-cache` and `registry-auth-redis`; [`ffi`] wraps nginx and knows no registry.
 #![deny(unsafe_code)]
@@ -12,6 +12,7 @@ mod cache;
 mod completions;
 mod conf;
 mod context;
+mod counters;
 #[allow(unsafe_code)]
 mod directives;
 #[allow(unsafe_code)]
@@ -22,5 +23,6 @@ mod module;
 mod process;
 mod response;
 mod routing;
+mod status;
 mod upstream;
 mod variables;

@@ -152,6 +152,7 @@ my @COUNT = (
     [ 'http', 'registry_auth_hashing' ],
     [ 'http', 'registry_auth_cache' ],         [ 'http', 'registry_auth_cache', 'zone=auth:1m ttl=5s stale=5s off' ],
     [ 'http', 'registry_auth_failures' ],      [ 'http', 'registry_auth_failures', '5 60s 60s' ],
+    [ 'location', 'registry_auth_status', 'on' ],
 );
 for my $row (@COUNT) {
     my ($context, $directive, $arguments) = @$row;
@@ -171,6 +172,7 @@ my %EXAMPLE = (
     registry_auth_hashing             => 'threads=1',
     registry_auth_cache               => 'zone=auth:1m',
     registry_auth_failures            => '5 60s',
+    registry_auth_status              => '',
     registry_auth_backends            => '',
 );
 my %ALLOWED = (
@@ -185,17 +187,19 @@ my %ALLOWED = (
     registry_auth_hashing             => ['http'],
     registry_auth_cache               => ['http'],
     registry_auth_failures            => [qw(http server location)],
+    registry_auth_status              => [],                           # with a zone: below
     registry_auth_backends            => ['upstream'],
 );
 for my $directive (sort keys %EXAMPLE) {
     my $line = $EXAMPLE{$directive} eq '' ? "$directive;" : "$directive $EXAMPLE{$directive};";
     for my $context (qw(main events http server location limit_except if upstream)) {
         next if grep { $_ eq $context } @{ $ALLOWED{$directive} };
+        next if $directive eq 'registry_auth_status' && $context eq 'location';
         $spec .= refused("not in $context", $context, $line, qq{"$directive" directive is not allowed here});
     }
     next if $directive eq 'registry_auth_redis_password_file';    # below, with a file
     $spec .= accepted($_, $line) for $directive eq 'registry_auth_redis_user' ? () : @{ $ALLOWED{$directive} };
-    $spec .= refused('a duplicate', $ALLOWED{$directive}[0], "$line $line", qq{"$directive"},
+    $spec .= refused('a duplicate', $ALLOWED{$directive}[0] // 'location', "$line $line", qq{"$directive"},
         $directive eq 'registry_auth_backends' ? () : 'duplicate');
 }
 
@@ -233,6 +237,7 @@ $spec .= refused('failed logins without a zone', 'http', $_, 'registry_auth_fail
     'registry_auth "Registry"; registry_auth_failures 5 60s;',
     'registry_auth "Registry"; registry_auth_failures 5 60s; registry_auth_cache off;',
 );
+$spec .= refused('a status page without a zone', 'location', 'registry_auth_status;', 'registry_auth_status', 'registry_auth_cache');
 $spec .= refused('a zone of another module', 'http', 'limit_req_zone $uri zone=auth:1m rate=1r/s; registry_auth_cache zone=auth:1m;', 'auth');
 # Another balancer would silently take the users' backends away.
 $spec .= refused('another load balancing method', 'peers', "registry_auth_backends; $_; server 127.0.0.1:1;", 'registry_auth_backends')

@@ -82,7 +82,9 @@ sub example {
         my ($name) = $text =~ /^upstream (\w+)/m;
         my $upstream = $UPSTREAM;
         $upstream =~ s/^upstream $name .*\n//m if defined $name;
-        my $log  = "log_format registry '\$remote_addr';\n";
+        # What examples of a server or location take for granted of http{}.
+        my $log = "log_format registry '\$remote_addr';\n";
+        $log .= "registry_auth_cache zone=example:1m;\n" if $context =~ /^(?:server|location)$/;
         my $body = here($text);
         $body = "location / {\n$body}\n"                 if $context eq 'location';
         $body = "upstream u { $body }\n"                 if $context eq 'upstream';

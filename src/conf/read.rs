@@ -1,6 +1,7 @@
 //! The directives: what each one's arguments set. Called by nginx through `directives.rs`.
 
 use std::fs;
+use std::marker::PhantomData;
 
 use registry_auth_cache::{failures, Failures};
 use registry_auth_redis::{Endpoint, Hashing, Secret};
@@ -11,6 +12,8 @@ use super::value::{
 use super::{Gate, Location, Main};
 use crate::cache;
 use crate::ffi::conf::Conf;
+use crate::ffi::content;
+use crate::status::Status;
 
 /// `ttl=`, in milliseconds.
 const DEFAULT_TTL: u64 = 60_000;
@@ -194,5 +197,13 @@ pub fn hashing(conf: &mut Conf<'_>, main: &mut Main) -> Result<(), String> {
         }
     }
     main.hashing = Some(hashing);
+    Ok(())
+}
+
+/// `registry_auth_status`
+pub fn status(conf: &mut Conf<'_>, location: &mut Location) -> Result<(), String> {
+    unset("registry_auth_status", location.status)?;
+    location.status = true;
+    content::answer_with(conf, PhantomData::<Status>);
     Ok(())
 }

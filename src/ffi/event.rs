@@ -1,4 +1,4 @@
-//! nginx's event loop: a doorbell that another thread may ring, and work put off to the end of the loop's round.
+//! nginx's event loop: a doorbell that another thread may ring, and work put off to the end of the loop's round or for a while.
 
 use core::ffi::c_void;
 use core::mem::MaybeUninit;
@@ -142,12 +142,25 @@ impl Deferred {
         // SAFETY: the event is boxed and ours; Drop takes it out of the queue.
         unsafe { shim::rga_post_event(&mut *self.event) };
     }
+
+    /// Has the work done in so many milliseconds, or once those are over that were asked for before. A worker that is about to
+    /// leave does not wait for it.
+    pub fn post_in(&mut self, milliseconds: usize) {
+        if self.event.timer_set() == 0 {
+            self.event.set_cancelable(1);
+            // SAFETY: as in `post`.
+            unsafe { shim::rga_add_timer(&mut *self.event, milliseconds) };
+        }
+    }
 }
 
 impl Drop for Deferred {
     fn drop(&mut self) {
         // SAFETY: as in `post`.
-        unsafe { shim::rga_del_posted(&mut *self.event) };
+        unsafe {
+            shim::rga_del_posted(&mut *self.event);
+            shim::rga_del_timer(&mut *self.event);
+        }
     }
 }
 

@@ -5,6 +5,7 @@
 
 pub mod bytes;
 pub mod conf;
+pub mod content;
 pub mod event;
 pub mod filter;
 pub mod guard;

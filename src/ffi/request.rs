@@ -206,6 +206,16 @@ impl Request {
         self.0.err_status = status as usize;
     }
 
+    /// Makes the answer at hand one of 200 with a body of `length` bytes.
+    pub(super) fn become_answer(&mut self, content_type: &'static str, length: usize) {
+        let out = &mut self.0.headers_out;
+        out.status = 200;
+        out.content_type = bytes::fixed(content_type);
+        out.content_type_len = out.content_type.len;
+        out.content_type_lowcase = ptr::null_mut();
+        out.content_length_n = length as i64;
+    }
+
     /// A body of one buffer that ends the answer, in place of another. `None` when memory is out.
     pub(super) fn last_body(&mut self, body: &[u8]) -> Option<*mut ngx_chain_t> {
         let pool = self.pool()?;

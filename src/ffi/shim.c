@@ -50,6 +50,16 @@ rga_cycle_main_conf(const ngx_cycle_t *cycle, const ngx_module_t *m)
 }
 
 
+void
+rga_set_content_handler(ngx_conf_t *cf, ngx_http_handler_pt handler)
+{
+    ngx_http_core_loc_conf_t  *clcf;
+
+    clcf = ngx_http_conf_get_module_loc_conf(cf, ngx_http_core_module);
+    clcf->handler = handler;
+}
+
+
 ngx_table_elt_t *
 rga_push_header(ngx_http_request_t *r)
 {

@@ -19,6 +19,8 @@ void *rga_conf_main_conf(const ngx_conf_t *cf, const ngx_module_t *m);
 ngx_http_upstream_srv_conf_t *rga_conf_upstream(const ngx_conf_t *cf);
 void *rga_upstream_srv_conf(const ngx_http_upstream_srv_conf_t *us, const ngx_module_t *m);
 void *rga_cycle_main_conf(const ngx_cycle_t *cycle, const ngx_module_t *m);
+/* The handler of the location that is being configured. */
+void rga_set_content_handler(ngx_conf_t *cf, ngx_http_handler_pt handler);
 
 /* A new, zeroed entry of r->headers_out.headers with hash = 1 (`next` exists since nginx 1.23.0), or NULL. */
 ngx_table_elt_t *rga_push_header(ngx_http_request_t *r);

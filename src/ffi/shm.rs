@@ -84,6 +84,16 @@ pub struct Locked {
 }
 
 impl Locked {
+    /// Bytes of pages that are free, and of all pages.
+    pub fn pages(&self) -> (u64, u64) {
+        // SAFETY: the pool is locked.
+        unsafe {
+            let free = (*self.pool).pfree as u64 * nginx_sys::ngx_pagesize as u64;
+            let all = (*self.pool).end.offset_from((*self.pool).start) as u64;
+            (free, all)
+        }
+    }
+
     /// Where offset 0 would be, and how many bytes there are from there.
     fn extent(&self) -> (*mut u8, usize) {
         // SAFETY: the pool is locked; its pages end at `end`.

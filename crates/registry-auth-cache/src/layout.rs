@@ -5,7 +5,7 @@
 /// Says that a block is one of ours.
 pub const MAGIC: u64 = u64::from_ne_bytes(*b"rga-zone");
 /// The layout's version.
-pub const VERSION: u32 = 3;
+pub const VERSION: u32 = 4;
 
 /// Workers that can stand guard at a time; more of them work, but count for nothing.
 pub const GUARDS: usize = 64;
@@ -42,8 +42,10 @@ pub mod root {
     pub const GUARDS: usize = LISTS + 16 * super::LISTS;
     /// `u64`: what the facts are about, see `Cache::be_about`; 0 in a new block.
     pub const ABOUT: usize = GUARDS + 16 * super::GUARDS;
+    /// [`crate::counters::COUNTERS`] times `u64`: see `counters`.
+    pub const COUNTERS: usize = ABOUT + 8;
     /// The root's size.
-    pub const SIZE: usize = ABOUT + 8;
+    pub const SIZE: usize = COUNTERS + 8 * crate::counters::COUNTERS;
 }
 
 /// An entry: header, key, value.

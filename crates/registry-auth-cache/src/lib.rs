@@ -5,9 +5,10 @@
 //! that it is damaged (a process died half-way) is told by a flag around every change, and then it is emptied.
 //!
 //! Reading order: [`memory`] (the block), `layout` (what lies where), `table` (buckets and the LRU list), [`subjects`] and
-//! [`failures`] (what is kept), [`Cache`] (the whole).
+//! [`failures`] (what is kept), [`counters`], [`Cache`] (the whole).
 #![forbid(unsafe_code)]
 
+pub mod counters;
 pub mod failures;
 pub mod guards;
 pub mod memory;

@@ -2,6 +2,7 @@
 //!
 //! Used by `subjects` and `failures`, under the dirty flag of `cache`. Every loop is bounded, so that a damaged chain ends.
 
+use crate::counters::EVICTED;
 use crate::layout::{entry, root, List, SLOT};
 use crate::memory::{Memory, Numbers, Write};
 
@@ -180,6 +181,7 @@ impl<M: Memory> Table<'_, M> {
                 _ => oldest,
             };
             self.remove_at(evicted);
+            self.add(EVICTED, 1);
         }
         self.memory.allocate(size).map(|at| at as usize)
     }

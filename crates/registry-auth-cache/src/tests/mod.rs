@@ -3,6 +3,7 @@
 //! `model`: random operations against a simple reference. `death`: a process that dies at any write. `damage`: arbitrary bytes.
 //! The others: rules one by one. [`check`] is what holds of every block that is not dirty.
 
+mod counters;
 mod damage;
 mod death;
 mod failures;

@@ -1,0 +1,67 @@
+//! Content handlers: a location that the module answers itself.
+
+use core::marker::PhantomData;
+
+use nginx_sys::{
+    ngx_http_discard_request_body, ngx_http_output_filter, ngx_http_request_t, ngx_http_send_header,
+    ngx_int_t, NGX_ERROR, NGX_HTTP_INTERNAL_SERVER_ERROR, NGX_OK,
+};
+
+use super::conf::Conf;
+use super::guard::guard;
+use super::request::Request;
+use super::shim;
+
+/// What a location answers.
+pub trait Content: 'static {
+    /// The answer to a request that has passed all phases before, or a status of nginx's own pages.
+    fn answer(request: &mut Request) -> Result<Answer, u16>;
+}
+
+/// An answer of our own.
+pub struct Answer {
+    /// Its type.
+    pub content_type: &'static str,
+    /// Its body.
+    pub body: Vec<u8>,
+}
+
+/// Makes `C` the answer of the location that is being configured.
+pub fn answer_with<C: Content>(conf: &mut Conf<'_>, _content: PhantomData<C>) {
+    // SAFETY: the configuration of the location at hand, which every directive of a location is read with.
+    unsafe { shim::rga_set_content_handler(conf.as_ptr(), Some(handler::<C>)) };
+}
+
+unsafe extern "C" fn handler<C: Content>(r: *mut ngx_http_request_t) -> ngx_int_t {
+    guard(NGX_HTTP_INTERNAL_SERVER_ERROR as ngx_int_t, || {
+        // SAFETY: nginx's own pointer, valid during the call.
+        let Some(request) = (unsafe { Request::from_raw(r) }) else {
+            return NGX_ERROR as ngx_int_t;
+        };
+        // SAFETY: as above: what was not read of a body is thrown away.
+        let discarded = unsafe { ngx_http_discard_request_body(r) };
+        if discarded != NGX_OK as ngx_int_t {
+            return discarded;
+        }
+        match C::answer(request) {
+            Ok(answer) => send(request, &answer),
+            Err(status) => status as ngx_int_t,
+        }
+    })
+}
+
+fn send(request: &mut Request, answer: &Answer) -> ngx_int_t {
+    request.become_answer(answer.content_type, answer.body.len());
+    let Some(chain) = request.last_body(&answer.body) else {
+        return NGX_HTTP_INTERNAL_SERVER_ERROR as ngx_int_t;
+    };
+    let r = request.as_ptr();
+    // SAFETY: a valid request in its content handler; the chain lies in its pool.
+    unsafe {
+        let sent = ngx_http_send_header(r);
+        if sent == NGX_ERROR as ngx_int_t || sent > NGX_OK as ngx_int_t || (*r).header_only() != 0 {
+            return sent;
+        }
+        ngx_http_output_filter(r, chain)
+    }
+}
