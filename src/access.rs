@@ -4,24 +4,24 @@
 //! sender is kept but the decision is made anew. Nothing is passed on without a [`Permit`].
 
 use std::cell::RefCell;
-use std::sync::Arc;
+use std::rc::Rc;
 
-use registry_auth::codec::RecordRef;
 use registry_auth::credentials::{self, Buffer, Credentials};
 use registry_auth::denial::LogLevel;
 use registry_auth::policy::{self, MountDecision, Permit};
 use registry_auth::route::{Need, Route};
-use registry_auth::{challenge, Denial, Subject, UserName, UserNameBuf};
+use registry_auth::{challenge, Denial, Subject, UserNameBuf};
 use registry_auth_cache::Tag;
-use registry_auth_redis::{Outcome, Secret};
+use registry_auth_redis::Secret;
 
-use crate::cache::{self, Age, Answer};
+use crate::cache::{self, Age, Answer, Header};
 use crate::completions;
 use crate::conf::{Location, Settings};
-use crate::context::{Context, Identity, Stage};
+use crate::context::{Answered, Context, Stage};
 use crate::counters;
 use crate::ffi::log::Level;
 use crate::ffi::request::Request;
+use crate::identity::Identity;
 use crate::routing;
 
 /// What nginx is told.
@@ -66,12 +66,12 @@ fn pass(request: &mut Request, context: &mut Context, settings: &Settings) -> Ac
             context.stage = waiting;
             return Access::Waiting;
         }
-        Stage::Answered(outcome) => Some(outcome),
+        Stage::Answered(answered) => Some(answered),
         Stage::Idle => None,
     };
     context.denial = None;
     let step = match outcome {
-        Some(outcome) => answered(request, context, settings, outcome),
+        Some(answer) => answered(request, context, settings, answer),
         None => BUFFER.with_borrow_mut(|buffer| {
             let step = first(request, context, settings, buffer);
             buffer.wipe();
@@ -109,27 +109,34 @@ fn first(
     let route = routing::route(request, content_type.as_deref(), settings)?;
     context.repository = route
         .repository()
-        .and_then(|name| request.keep(name.as_str().as_bytes()));
-    context.action = route.action().map(|action| action.as_str());
+        .and_then(|name| request.keep_own(name.as_str().as_bytes()));
+    context.action = route.action();
 
     let who = match route.need {
         // Who they are does not matter for what is open to everybody, nor whether that can be read.
         Need::Nothing => Who::default(),
-        _ => who(request, settings, buffer)?,
+        _ => match who(request, settings, buffer)? {
+            Sender::Known(identity) => {
+                context.cache = "HIT";
+                context.identity = Some(identity);
+                return decide(context, &route, settings);
+            }
+            Sender::Claims(who) => who,
+        },
     };
     let user = who.user.as_ref().map(UserNameBuf::as_name);
     if context
         .identity
         .as_ref()
-        .is_some_and(|identity| identity.is(user, settings))
+        .is_some_and(|identity| identity.is(user, &settings.space))
     {
-        return decide(request, context, &route, settings);
+        return decide(context, &route, settings);
     }
     context.identity = None;
     context.claimed = who.user.clone();
-    if let Some(identity) = cached(request, context, settings, who.tag, Age::Fresh)? {
+    if let Some(identity) = cached(context, settings, who.tag, Age::Fresh)? {
         context.identity = Some(identity);
-        return decide(request, context, &route, settings);
+        return decide(context, &route, settings);
     }
     if let (Some(user), Some(limit)) = (user, settings.failures) {
         if let Some(seconds) = cache::blocked(request, &settings.space, user, limit) {
@@ -139,7 +146,7 @@ fn first(
                 false => stale(request, context, settings)?,
             };
             context.identity = Some(identity.ok_or_else(|| Denial::too_many_failures(seconds))?);
-            return decide(request, context, &route, settings);
+            return decide(context, &route, settings);
         }
     }
     let user = match user {
@@ -147,6 +154,14 @@ fn first(
         None => None,
     };
     Ok(Step::Ask { user })
+}
+
+/// Who asks.
+enum Sender {
+    /// It was verified before, and still holds.
+    Known(Rc<Identity>),
+    /// By their own account.
+    Claims(Who),
 }
 
 /// Who asks, by their own account.
@@ -159,16 +174,20 @@ struct Who {
     tag: Option<Tag>,
 }
 
-fn who(request: &Request, settings: &Settings, buffer: &mut Buffer) -> Result<Who, Denial> {
+fn who(request: &Request, settings: &Settings, buffer: &mut Buffer) -> Result<Sender, Denial> {
     let header = request.authorization().ok_or_else(Denial::unauthenticated)?;
-    let tag = cache::tag(&settings.space, header);
-    if let Some(user) = tag.and_then(|tag| cache::recall(tag, &settings.space)) {
-        return Ok(Who {
-            user: Some(user),
-            password: None,
-            tag,
-        });
-    }
+    let tag = match cache::header(&settings.space, header) {
+        Some(Header::Known(identity)) => return Ok(Sender::Known(identity)),
+        Some(Header::Names(tag, user)) => {
+            return Ok(Sender::Claims(Who {
+                user: Some(user),
+                password: None,
+                tag: Some(tag),
+            }))
+        }
+        Some(Header::Unread(tag)) => Some(tag),
+        None => None,
+    };
     match credentials::parse(Some(header), buffer)? {
         Credentials::None => Err(Denial::unauthenticated()),
         Credentials::Basic { user, password } => {
@@ -176,11 +195,11 @@ fn who(request: &Request, settings: &Settings, buffer: &mut Buffer) -> Result<Wh
             if let Some(tag) = tag {
                 cache::remember(tag, &settings.space, &user);
             }
-            Ok(Who {
+            Ok(Sender::Claims(Who {
                 user: Some(user),
                 password: Some(Secret::new(password.as_bytes())),
                 tag,
-            })
+            }))
         }
     }
 }
@@ -198,30 +217,19 @@ fn password(request: &Request, known: Option<Secret>, buffer: &mut Buffer) -> Re
 
 /// What the zone knows of who asks.
 fn cached(
-    request: &Request,
     context: &mut Context,
     settings: &Settings,
     tag: Option<Tag>,
     age: Age,
-) -> Result<Option<Identity>, Denial> {
+) -> Result<Option<Rc<Identity>>, Denial> {
     let space = &settings.space;
     // Without a header only the defaults are asked for, which no credential is bound to.
     let Some(tag) = tag.or_else(|| cache::tag(space, b"")) else {
         context.cache = "BYPASS";
         return Ok(None);
     };
-    let user = context.claimed.as_ref();
-    let answer = cache::find(request, space, user.map(UserNameBuf::as_name), tag, age);
-    let identity = |user, defaults| Identity {
-        space: Arc::clone(space),
-        user,
-        defaults,
-    };
-    let known = match (answer, age) {
-        (Answer::Verified { record, defaults }, _) => {
-            user.map(|user| identity(Some((user.clone(), record)), defaults))
-        }
-        (Answer::Defaults(defaults), _) => Some(identity(None, Some(defaults))),
+    let known = match (cache::find(space, context.claimed.as_ref(), tag, age), age) {
+        (Answer::Known(identity), _) => Some(identity),
         (Answer::Wrong, Age::Fresh) => {
             context.cache = "HIT";
             return Err(Denial::bad_credentials());
@@ -246,95 +254,44 @@ fn answered(
     request: &Request,
     context: &mut Context,
     settings: &Settings,
-    outcome: Outcome,
+    answer: Answered,
 ) -> Result<Step, Denial> {
     let content_type = routing::content_type(request);
     let route = routing::route(request, content_type.as_deref(), settings)?;
-    let identity = match identify(request, context.claimed.clone(), settings, &outcome) {
-        Err(denial) if outcome == Outcome::Unavailable => stale(request, context, settings)?.ok_or(denial)?,
-        identified => identified?,
+    let identity = match answer {
+        Answered::Known(identity) => identity,
+        Answered::Wrong => return Err(Denial::bad_credentials()),
+        Answered::Busy => return Err(Denial::hashing_busy()),
+        Answered::BadRecord => return Err(Denial::bad_record()),
+        Answered::Unavailable => stale(request, context, settings)?.ok_or_else(Denial::unavailable)?,
     };
     context.identity = Some(identity);
-    decide(request, context, &route, settings)
+    decide(context, &route, settings)
 }
 
 /// While Redis is unreachable: what the zone knew last, where that is borne.
-fn stale(request: &Request, context: &mut Context, settings: &Settings) -> Result<Option<Identity>, Denial> {
+fn stale(
+    request: &Request,
+    context: &mut Context,
+    settings: &Settings,
+) -> Result<Option<Rc<Identity>>, Denial> {
     if !cache::is_stale_allowed() {
         return Ok(None);
     }
     let tag = request
         .authorization()
         .and_then(|header| cache::tag(&settings.space, header));
-    cached(request, context, settings, tag, Age::Stale)
+    cached(context, settings, tag, Age::Stale)
 }
 
-/// What an answer of the store makes of who they claim to be.
-fn identify(
-    request: &Request,
-    claimed: Option<UserNameBuf>,
-    settings: &Settings,
-    outcome: &Outcome,
-) -> Result<Identity, Denial> {
-    let space = Arc::clone(&settings.space);
-    let keep = |bytes: &[u8]| request.keep(bytes).ok_or_else(Denial::unavailable);
-    match (claimed, outcome) {
-        (
-            Some(name),
-            Outcome::Known {
-                user: record,
-                defaults,
-                verified: true,
-                ..
-            },
-        ) => Ok(Identity {
-            space,
-            user: Some((name, keep(record)?)),
-            defaults: Some(keep(defaults)?),
-        }),
-        (None, Outcome::Unknown { defaults }) => Ok(Identity {
-            space,
-            user: None,
-            defaults: Some(keep(defaults)?),
-        }),
-        (_, Outcome::Known { .. } | Outcome::Unknown { .. }) => Err(Denial::bad_credentials()),
-        (_, Outcome::Busy) => Err(Denial::hashing_busy()),
-        (_, Outcome::Unavailable) => Err(Denial::unavailable()),
-        (_, Outcome::BadRecord) => Err(Denial::bad_record()),
-    }
-}
-
-impl Identity {
-    /// Whether this was found out about that user, in these settings' space.
-    fn is(&self, user: Option<UserName<'_>>, settings: &Settings) -> bool {
-        let same = self.user.as_ref().map(|(name, _)| name.as_name()) == user;
-        same && *self.space == *settings.space
-    }
-}
-
-fn decide(
-    request: &Request,
-    context: &Context,
-    route: &Route<'_>,
-    settings: &Settings,
-) -> Result<Step, Denial> {
+fn decide(context: &Context, route: &Route<'_>, settings: &Settings) -> Result<Step, Denial> {
     let identity = context.identity.as_ref().ok_or_else(Denial::unavailable)?;
-    let (user, record) = match &identity.user {
-        Some((name, record)) => {
-            let record = RecordRef::decode(request.kept(record)).map_err(|_| Denial::bad_record())?;
-            (Some(name.as_name()), record)
-        }
-        None => (None, RecordRef::EMPTY),
+    let subject = Subject {
+        user: identity.user.as_ref().map(UserNameBuf::as_name),
+        record: identity.record().map_err(|_| Denial::bad_record())?,
+        groups: &[],
     };
-    let permit: Permit<'_> = policy::decide(
-        &Subject {
-            user,
-            record,
-            groups: &[],
-        },
-        route,
-        &settings.rules,
-    )?;
+    let permit: Permit<'_> = policy::decide(&subject, route, &settings.rules)?;
     Ok(Step::Permit {
         result: permit.result(),
         strip: permit.mount() == MountDecision::Strip,

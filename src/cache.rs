@@ -6,14 +6,16 @@
 use registry_auth::codec::{self, RecordRef};
 use registry_auth::{UserName, UserNameBuf};
 use registry_auth_cache::counters::COUNTERS;
-use registry_auth_cache::{Cache, Fact, Failures, Found, Keys, Known, Moment, Process, Put, Tag};
+use registry_auth_cache::{Cache, Fact, Failures, Found, Keys, Known, Moment, Process, Put, Tag, GENERATION};
 use registry_auth_redis::{Changed, Outcome, Space};
 use std::cell::RefCell;
+use std::rc::Rc;
 use std::sync::Arc;
 
 use crate::ffi::event;
-use crate::ffi::request::{Kept, Request};
+use crate::ffi::request::Request;
 use crate::ffi::shm::{Locked, Zone};
+use crate::identity::Identity;
 use crate::memo::{Entry, Memo};
 use crate::process;
 
@@ -56,17 +58,20 @@ pub enum Answer {
     None,
     /// Nothing: the store is to be asked, and its answer put with this.
     Miss(Miss),
-    /// The user is verified.
-    Verified {
-        /// The user's record.
-        record: Kept,
-        /// The defaults' record, where the user's has no backend.
-        defaults: Option<Kept>,
-    },
+    /// Who asks, verified; or the defaults, where nobody was asked for.
+    Known(Rc<Identity>),
     /// No such user, or not this password.
     Wrong,
-    /// Nobody was asked for; the defaults.
-    Defaults(Kept),
+}
+
+/// What this worker makes of a header before it asks the zone.
+pub enum Header {
+    /// It was never read.
+    Unread(Tag),
+    /// It names this user.
+    Names(Tag, UserNameBuf),
+    /// The zone said of it not long ago who asks, and that still holds.
+    Known(Rc<Identity>),
 }
 
 /// What a miss leaves behind for the answer that is to be put.
@@ -130,6 +135,25 @@ pub fn is_trusted() -> bool {
     WORKER.with_borrow(|worker| worker.as_ref().is_some_and(|worker| worker.trusted))
 }
 
+/// What is known of a header in this space without asking the zone; `None` where there is no zone.
+pub fn header(space: &Arc<Space>, header: &[u8]) -> Option<Header> {
+    WORKER.with_borrow(|worker| {
+        let worker = worker.as_ref()?;
+        let tag = worker.keys.salted_tag(&space.salt, header);
+        let Some(entry) = worker.memo.recall(tag, space) else {
+            return Some(Header::Unread(tag));
+        };
+        let generation = || match worker.trusted {
+            true => worker.options.zone.peek(GENERATION),
+            false => None,
+        };
+        Some(match entry.identity(generation, event::now()) {
+            Some(identity) => Header::Known(Rc::clone(identity)),
+            None => Header::Names(tag, entry.user.clone()),
+        })
+    })
+}
+
 /// What stands for a header in this space; `None` where there is no zone.
 pub fn tag(space: &Space, header: &[u8]) -> Option<Tag> {
     WORKER.with_borrow(|worker| {
@@ -137,11 +161,6 @@ pub fn tag(space: &Space, header: &[u8]) -> Option<Tag> {
             .as_ref()
             .map(|worker| worker.keys.salted_tag(&space.salt, header))
     })
-}
-
-/// The user of a header that this worker has read before.
-pub fn recall(tag: Tag, space: &Arc<Space>) -> Option<UserNameBuf> {
-    WORKER.with_borrow(|worker| Some(worker.as_ref()?.memo.recall(tag, space)?.user.clone()))
 }
 
 /// Remembers whom a header names.
@@ -227,12 +246,12 @@ fn with_failures<T>(
     })
 }
 
-/// What is known of a user with a credential; without a user, the defaults.
-pub fn find(request: &Request, space: &Arc<Space>, user: Option<UserName<'_>>, tag: Tag, age: Age) -> Answer {
+/// What the zone knows of a user with a credential; without a user, the defaults.
+pub fn find(space: &Arc<Space>, user: Option<&UserNameBuf>, tag: Tag, age: Age) -> Answer {
     WORKER.with_borrow_mut(|worker| {
         let answer = worker
             .as_mut()
-            .and_then(|worker| worker.find(request, space, user, tag, age));
+            .and_then(|worker| worker.find(space, user, tag, age));
         answer.unwrap_or(Answer::None)
     })
 }
@@ -310,14 +329,7 @@ impl Worker {
         }
     }
 
-    fn find(
-        &mut self,
-        request: &Request,
-        space: &Arc<Space>,
-        user: Option<UserName<'_>>,
-        tag: Tag,
-        age: Age,
-    ) -> Option<Answer> {
+    fn find(&mut self, space: &Arc<Space>, user: Option<&UserNameBuf>, tag: Tag, age: Age) -> Option<Answer> {
         let now = event::now();
         let moment = match age {
             Age::Fresh => Moment::Fresh(now),
@@ -333,7 +345,7 @@ impl Worker {
                 hash: known.hash,
             }),
             (Some(user), None) => {
-                write_key(&mut self.key, Kind::User, &space.prefix, user.as_str());
+                write_key(&mut self.key, Kind::User, &space.prefix, user.as_name().as_str());
                 Some(entry(&self.keys, &self.key))
             }
             (None, _) => None,
@@ -356,17 +368,25 @@ impl Worker {
         if age == Age::Fresh && !self.trusted {
             return Some(Answer::Miss(miss));
         }
-        let defaults = |cache: &mut Cache<'_, Locked>| {
-            let mut key = Vec::new();
-            write_key(&mut key, Kind::Defaults, &space.prefix, "");
-            let found = cache.fact(entry(&self.keys, &key), moment)?;
-            copy(request, cache, found)
-        };
+        let generation = cache.generation();
         let found = match name {
-            Some(name) => known(request, &mut cache, name, tag, moment, defaults),
-            None => defaults(&mut cache).map(Answer::Defaults),
+            Some(name) => match cache.user(name, tag, moment) {
+                Found::Wrong => return Some(Answer::Wrong),
+                Found::Nothing | Found::Unverified => None,
+                Found::Verified(record) => Some(Some(record)),
+            },
+            None => Some(None),
         };
-        Some(found.unwrap_or(Answer::Miss(miss)))
+        let found = found.and_then(|record| known(&self.keys, &mut cache, space, user, record, moment));
+        drop(zone);
+        let Some((identity, expires)) = found else {
+            return Some(Answer::Miss(miss));
+        };
+        let identity = Rc::new(identity);
+        if age == Age::Fresh {
+            self.memo.keep(tag, &identity, generation, now, expires);
+        }
+        Some(Answer::Known(identity))
     }
 
     fn put(&self, space: &Space, user: Option<UserName<'_>>, miss: &Miss, outcome: &Outcome) {
@@ -423,32 +443,42 @@ impl Worker {
     }
 }
 
-/// What the zone knows of a user; `None` is a miss.
+/// What the zone knows of a verified user with this record, or of nobody, and until when; `None` is a miss.
 fn known(
-    request: &Request,
+    keys: &Keys,
     cache: &mut Cache<'_, Locked>,
-    user: Fact<'_>,
-    tag: Tag,
+    space: &Arc<Space>,
+    user: Option<&UserNameBuf>,
+    record: Option<Known>,
     moment: Moment,
-    defaults: impl FnOnce(&mut Cache<'_, Locked>) -> Option<Kept>,
-) -> Option<Answer> {
-    let record = match cache.user(user, tag, moment) {
-        Found::Verified(record) => record,
-        Found::Wrong => return Some(Answer::Wrong),
-        Found::Nothing | Found::Unverified => return None,
+) -> Option<(Identity, u64)> {
+    let mut expires = u64::MAX;
+    let mut copy = |cache: &Cache<'_, Locked>, known: Known| -> Arc<[u8]> {
+        expires = expires.min(known.expires);
+        Arc::from(cache.record(known))
     };
-    let has_peers = RecordRef::decode(cache.record(record)).ok()?.has_peers();
-    let record = copy(request, cache, record)?;
+    let record: Arc<[u8]> = match record {
+        Some(record) => copy(cache, record),
+        None => Arc::default(),
+    };
+    let has_peers = user.is_some() && RecordRef::decode(&record).ok()?.has_peers();
     // Whether the request will want a backend is not known yet: a user without one of their own needs the defaults.
     let defaults = match has_peers {
         true => None,
-        false => Some(defaults(cache)?),
+        false => {
+            let mut key = Vec::new();
+            write_key(&mut key, Kind::Defaults, &space.prefix, "");
+            let found = cache.fact(entry(keys, &key), moment)?;
+            Some(copy(cache, found))
+        }
     };
-    Some(Answer::Verified { record, defaults })
-}
-
-fn copy(request: &Request, cache: &Cache<'_, Locked>, known: Known) -> Option<Kept> {
-    request.keep(cache.record(known))
+    let identity = Identity {
+        space: Arc::clone(space),
+        user: user.cloned(),
+        record,
+        defaults,
+    };
+    Some((identity, expires))
 }
 
 /// A record as it is kept: without the stored password, which nobody needs once it is verified, but for the mark of a locked

@@ -4,6 +4,7 @@
 //! loop are handed over together, at its end: one send, and one pipeline to Redis, for all of them.
 
 use std::cell::RefCell;
+use std::rc::Rc;
 use std::sync::Arc;
 
 use registry_auth::UserNameBuf;
@@ -11,12 +12,13 @@ use registry_auth_redis::{Completion, Event, Job, Level, Options, Outcome, Secre
 
 use crate::cache;
 use crate::conf::{Location, StoreOptions};
-use crate::context::{Context, Stage};
+use crate::context::{Answered, Context, Stage};
 use crate::counters;
 use crate::ffi::event::{Deferred, Doorbell};
 use crate::ffi::log;
 use crate::ffi::parking::{resume, Parking};
 use crate::ffi::request::Request;
+use crate::identity::Identity;
 
 /// Milliseconds that a waiting request's own timer allows beyond the lookup's limit. The helper ends each lookup within its own
 /// limits; the timer is for what must not happen, a helper that died, and keeps a shutting down worker alive. A login
@@ -149,7 +151,11 @@ fn note(request: &mut Request, outcome: Outcome, cacheable: bool) {
         .location::<Location>()
         .and_then(|location| location.settings.as_ref());
     request.existing_context::<Context, _>(|request, context| {
-        if let (Some(settings), Some(miss)) = (settings, context.miss.take()) {
+        let Some(settings) = settings else {
+            context.stage = Stage::Answered(Answered::Unavailable);
+            return;
+        };
+        if let Some(miss) = context.miss.take() {
             let user = context.claimed.as_ref().map(UserNameBuf::as_name);
             if cacheable {
                 cache::put(&settings.space, user, &miss, &outcome);
@@ -162,6 +168,35 @@ fn note(request: &mut Request, outcome: Outcome, cacheable: bool) {
                 cache::failed(request, &settings.space, user, &miss, limit);
             }
         }
-        context.stage = Stage::Answered(outcome);
+        let claimed = context.claimed.clone();
+        context.stage = Stage::Answered(answered(&settings.space, claimed, outcome));
     });
+}
+
+/// What an answer of the store makes of who they claim to be.
+fn answered(space: &Arc<Space>, claimed: Option<UserNameBuf>, outcome: Outcome) -> Answered {
+    let identity = |user, record, defaults| {
+        Answered::Known(Rc::new(Identity {
+            space: Arc::clone(space),
+            user,
+            record,
+            defaults: Some(defaults),
+        }))
+    };
+    match (claimed, outcome) {
+        (
+            Some(name),
+            Outcome::Known {
+                user: record,
+                defaults,
+                verified: true,
+                ..
+            },
+        ) => identity(Some(name), record, defaults),
+        (None, Outcome::Unknown { defaults }) => identity(None, Arc::default(), defaults),
+        (_, Outcome::Known { .. } | Outcome::Unknown { .. }) => Answered::Wrong,
+        (_, Outcome::Busy) => Answered::Busy,
+        (_, Outcome::Unavailable) => Answered::Unavailable,
+        (_, Outcome::BadRecord) => Answered::BadRecord,
+    }
 }

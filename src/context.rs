@@ -2,14 +2,15 @@
 //!
 //! It survives internal redirects. Invariant: `identity` holds a user only after that user's password was verified.
 
-use std::sync::Arc;
+use std::rc::Rc;
 
+use registry_auth::scope::Action;
 use registry_auth::{Denial, UserNameBuf};
-use registry_auth_redis::{Outcome, Space};
 
 use crate::cache::Miss;
 use crate::ffi::parking::Parking;
 use crate::ffi::request::Kept;
+use crate::identity::Identity;
 
 /// The module's state of one request.
 #[derive(Default)]
@@ -17,7 +18,7 @@ pub struct Context {
     /// What the access phase is waiting for or has got.
     pub stage: Stage,
     /// Who asks, and what the store said of them.
-    pub identity: Option<Identity>,
+    pub identity: Option<Rc<Identity>>,
     /// The user whom the request claims to come from, until the store has answered.
     pub claimed: Option<UserNameBuf>,
     /// Set where the zone was asked and knew nothing: the store's answer is to be put there.
@@ -25,7 +26,7 @@ pub struct Context {
     /// The repository that was decided on.
     pub repository: Option<Kept>,
     /// The action that was decided on.
-    pub action: Option<&'static str>,
+    pub action: Option<Action>,
     /// `$registry_auth_result`; empty until decided.
     pub result: &'static str,
     /// `$registry_auth_cache`; empty until the store was asked.
@@ -33,7 +34,7 @@ pub struct Context {
     /// `$registry_auth_backend`: the backend that was last chosen.
     pub backend: Option<Kept>,
     /// The refusal that is being answered.
-    pub denial: Option<Refusal>,
+    pub denial: Option<Box<Refusal>>,
 }
 
 /// Where the access phase stands.
@@ -45,17 +46,21 @@ pub enum Stage {
     /// The store was asked.
     Waiting(#[allow(dead_code, reason = "held for its drop, which forgets the request")] Parking),
     /// The store has answered.
-    Answered(Outcome),
+    Answered(Answered),
 }
 
-/// What the store said.
-pub struct Identity {
-    /// Whose accounts were asked.
-    pub space: Arc<Space>,
-    /// The verified user and their encoded record; `None` where only the defaults were wanted.
-    pub user: Option<(UserNameBuf, Kept)>,
-    /// The encoded record of the default backends; `None` where the user's own record names some.
-    pub defaults: Option<Kept>,
+/// What the store has answered.
+pub enum Answered {
+    /// Who asks.
+    Known(Rc<Identity>),
+    /// No such user, or not this password.
+    Wrong,
+    /// The hashing queue is full.
+    Busy,
+    /// Redis could not be asked.
+    Unavailable,
+    /// A record that is needed cannot be read.
+    BadRecord,
 }
 
 /// A denial, and how far its answer has got.
@@ -82,17 +87,17 @@ impl Context {
     /// Notes a refusal.
     pub fn refuse(&mut self, denial: Denial, late: bool) {
         self.result = denial.result();
-        self.denial = Some(Refusal {
+        self.denial = Some(Box::new(Refusal {
             denial,
             late,
             body: Body::Pending,
-        });
+        }));
     }
 
     /// The verified user; empty where there is none.
     pub fn user(&self) -> &str {
         match self.identity.as_ref().and_then(|identity| identity.user.as_ref()) {
-            Some((name, _)) => name.as_name().as_str(),
+            Some(name) => name.as_name().as_str(),
             None => "",
         }
     }

@@ -17,6 +17,7 @@ mod counters;
 mod directives;
 #[allow(unsafe_code)]
 mod ffi;
+mod identity;
 mod memo;
 #[allow(unsafe_code)]
 mod module;

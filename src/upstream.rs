@@ -8,15 +8,16 @@ use core::marker::PhantomData;
 use std::cell::Cell;
 
 use registry_auth::backend::AllowList;
-use registry_auth::codec::{PeerRef, RecordRef};
+use registry_auth::codec::PeerRef;
 use registry_auth::{Denial, InvalidRecord};
 
 use crate::conf::value::invalid;
-use crate::context::{Context, Identity};
+use crate::context::Context;
 use crate::ffi::conf::Conf;
 use crate::ffi::log::Level;
 use crate::ffi::peer::{self, Balancer, Candidates, OwnServers, Selection};
 use crate::ffi::request::{Kept, Request};
+use crate::identity::Identity;
 
 /// What an upstream{} with `registry_auth_backends` holds.
 #[derive(Default)]
@@ -160,14 +161,7 @@ fn gather(
     upstream: &Upstream,
     candidates: &mut Candidates<'_>,
 ) -> Result<Found, InvalidRecord> {
-    let own = match &identity.user {
-        Some((_, record)) => RecordRef::decode(request.kept(record))?,
-        None => RecordRef::EMPTY,
-    };
-    let record = match &identity.defaults {
-        Some(defaults) if !own.has_peers() => RecordRef::decode(request.kept(defaults))?,
-        _ => own,
-    };
+    let record = identity.backends()?;
     if !record.has_peers() {
         return Ok(Found::None);
     }

@@ -30,7 +30,7 @@ fn text<'r>(request: &'r Request, context: &'r Context, name: &str) -> &'r [u8] 
     match name {
         "registry_auth_user" => context.user().as_bytes(),
         "registry_auth_repository" => kept(&context.repository),
-        "registry_auth_action" => context.action.unwrap_or_default().as_bytes(),
+        "registry_auth_action" => context.action.map_or("", |action| action.as_str()).as_bytes(),
         "registry_auth_result" => context.result.as_bytes(),
         "registry_auth_cache" => context.cache.as_bytes(),
         "registry_auth_backend" => kept(&context.backend),

@@ -28,7 +28,7 @@ struct State<C> {
     value: UnsafeCell<C>,
 }
 
-/// Bytes in a request's pool, to be kept in that request's own state; see [`Request::keep`].
+/// Bytes in a request's pool, or of its path, to be kept in that request's own state; see [`Request::keep`].
 #[derive(Clone, Copy)]
 pub struct Kept {
     pool: *const ngx_pool_t,
@@ -254,10 +254,27 @@ impl Request {
         })
     }
 
+    /// As [`Request::keep`], without a copy where the bytes are a part of the path that the client sent: that lies where it is until
+    /// the request is freed, also after a redirect to another one.
+    pub fn keep_own(&self, bytes: &[u8]) -> Option<Kept> {
+        let path = self.uri().as_ptr_range();
+        let part = bytes.as_ptr_range();
+        if path.start > part.start || part.end > path.end {
+            return self.keep(bytes);
+        }
+        Some(Kept {
+            pool: self.0.pool,
+            text: ngx_str_t {
+                len: bytes.len(),
+                data: bytes.as_ptr().cast_mut(),
+            },
+        })
+    }
+
     /// The bytes that this request kept; nothing for another one's.
     pub fn kept(&self, kept: &Kept) -> &[u8] {
         match ptr::eq(kept.pool, self.0.pool) {
-            // SAFETY: they were copied to this very pool, which lives as long as the request.
+            // SAFETY: they lie in this very pool, or where the request's path does, and live as long as the request.
             true => unsafe { bytes::of(kept.text) },
             false => &[],
         }

@@ -6,6 +6,7 @@
 
 use core::ffi::c_void;
 use core::ptr::{self, NonNull};
+use core::sync::atomic::{AtomicPtr, AtomicU64, Ordering};
 
 use nginx_sys::{
     ngx_int_t, ngx_shared_memory_add, ngx_shm_zone_t, ngx_shmtx_lock, ngx_shmtx_unlock,
@@ -67,6 +68,25 @@ unsafe extern "C" fn init(zone: *mut ngx_shm_zone_t, _earlier: *mut c_void) -> n
 }
 
 impl Zone {
+    /// The number at `offset` from the root, without the lock; `None` while there is no root. It is one that stood there, in a block
+    /// that may have been set up anew meanwhile.
+    pub fn peek(&self, offset: usize) -> Option<u64> {
+        // SAFETY: as in `lock`. The root is a pointer that is written whole and points into the zone, which stays mapped; what lies
+        // there is aligned to 8 as all that the pool gives of that size, and is read as one number, whoever writes to it.
+        unsafe {
+            let pool = (*self.0.as_ptr()).shm.addr.cast::<ngx_slab_pool_t>();
+            let root = AtomicPtr::from_ptr((&raw mut (*pool).data).cast::<*mut u8>()).load(Ordering::Acquire);
+            if root.is_null() {
+                return None;
+            }
+            let at = root.add(offset);
+            if at.add(8) > (*pool).end || !at.cast::<u64>().is_aligned() {
+                return None;
+            }
+            Some(AtomicU64::from_ptr(at.cast::<u64>()).load(Ordering::Acquire))
+        }
+    }
+
     /// Waits for the lock.
     pub fn lock(&self) -> Locked {
         // SAFETY: the configuration, and with it the zone, outlives the worker that asks; nginx has mapped its memory by then.

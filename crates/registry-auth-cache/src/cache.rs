@@ -14,6 +14,9 @@ use crate::table::Table;
 /// Bytes of block for each bucket: about what a user takes, so that chains stay short.
 const BYTES_PER_BUCKET: usize = 256;
 
+/// Where [`Cache::generation`] lies, in bytes from the block's root: 8 bytes, aligned, whole at any time.
+pub const GENERATION: usize = root::GENERATION;
+
 /// A cache in a block that the caller has locked.
 pub struct Cache<'m, M: Memory> {
     pub(crate) table: Table<'m, M>,
@@ -115,6 +118,8 @@ impl<'m, M: Memory> Cache<'m, M> {
         memory.put_u64(root + root::EPOCH, 1);
         memory.put_u64(root + root::FLOOR, 1);
         memory.put_u64(root + root::PASSWORDS_EPOCH, 1);
+        // Nobody who noted a number of the block as it was before takes this one for it.
+        memory.put_u64(root + root::GENERATION, keys.hash(b"generation"));
         memory.put_u32(root + root::VERSION, VERSION);
         memory.put_u64(root + root::MAGIC, MAGIC);
         compiler_fence(Ordering::SeqCst);
@@ -159,6 +164,13 @@ impl<'m, M: Memory> Cache<'m, M> {
         self.number(root::EPOCH)
     }
 
+    /// Another number after each change that makes any fact old, and after the block was set up anew. Whoever has copied a fact may
+    /// go on with the copy, within its time, while this number is the one that stood when it was found; so it is all that needs to
+    /// be looked at then, and that without the lock: see [`GENERATION`].
+    pub fn generation(&self) -> u64 {
+        self.number(root::GENERATION)
+    }
+
     /// How many entries there are: facts, and strangers.
     pub fn counts(&self) -> (u32, u32) {
         let facts = List::facts()
@@ -175,6 +187,7 @@ impl<'m, M: Memory> Cache<'m, M> {
     pub fn forget_freshness(&mut self, now: u64) {
         self.change(|table| {
             table.raise(root::EPOCH);
+            table.raise(root::GENERATION);
             if table.number(root::LOST) == 0 {
                 table.set_number(root::LOST, now.max(1));
             }
@@ -189,6 +202,7 @@ impl<'m, M: Memory> Cache<'m, M> {
     /// The one hash of all passwords changed: no fact that came out of it is of use any more.
     pub fn forget_passwords(&mut self) {
         self.table.raise(root::PASSWORDS_EPOCH);
+        self.table.raise(root::GENERATION);
     }
 
     pub(crate) fn number(&self, at: usize) -> u64 {
@@ -222,10 +236,11 @@ impl<M: Memory> Table<'_, M> {
 
     pub(crate) fn forget_all(&mut self) {
         self.raise(root::EPOCH);
+        self.raise(root::GENERATION);
         self.set_number(root::FLOOR, self.number(root::EPOCH));
     }
 
-    fn raise(&mut self, epoch: usize) {
+    pub(crate) fn raise(&mut self, epoch: usize) {
         self.set_number(epoch, self.number(epoch).wrapping_add(1));
     }
 }

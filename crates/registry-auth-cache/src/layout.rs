@@ -44,8 +44,10 @@ pub mod root {
     pub const ABOUT: usize = GUARDS + 16 * super::GUARDS;
     /// [`crate::counters::COUNTERS`] times `u64`: see `counters`.
     pub const COUNTERS: usize = ABOUT + 8;
+    /// `u64`: another one after each change that makes any fact old; see `Cache::generation`.
+    pub const GENERATION: usize = COUNTERS + 8 * crate::counters::COUNTERS;
     /// The root's size.
-    pub const SIZE: usize = COUNTERS + 8 * crate::counters::COUNTERS;
+    pub const SIZE: usize = GENERATION + 8;
 }
 
 /// An entry: header, key, value.

@@ -23,7 +23,7 @@ mod table;
 #[cfg(test)]
 mod tests;
 
-pub use cache::{Cache, Keys};
+pub use cache::{Cache, Keys, GENERATION};
 pub use failures::Failures;
 pub use guards::Process;
 pub use memory::Memory;

@@ -102,6 +102,8 @@ pub enum Found {
 pub struct Known {
     at: usize,
     length: usize,
+    /// When it expires, in milliseconds.
+    pub expires: u64,
 }
 
 /// What is put about a user.
@@ -142,6 +144,7 @@ impl<M: Memory> Cache<'_, M> {
             return Found::Verified(Known {
                 at: at.value + USER,
                 length: at.length - USER,
+                expires: self.table.expires(at),
             });
         }
         match is_any(tag, wrong, HALF) {
@@ -159,6 +162,7 @@ impl<M: Memory> Cache<'_, M> {
         Some(Known {
             at: at.value + PLAIN,
             length,
+            expires: self.table.expires(at),
         })
     }
 
@@ -234,6 +238,8 @@ impl<M: Memory> Cache<'_, M> {
 
     /// It changed: what was known of it is of no use any more.
     pub fn forget(&mut self, fact: Fact<'_>) {
+        // Also where it is no longer here: somebody may have a copy.
+        self.table.raise(root::GENERATION);
         if self.table.find(fact.hash, fact.key).is_some() {
             self.change(|table| {
                 if let Some(at) = table.find(fact.hash, fact.key) {
