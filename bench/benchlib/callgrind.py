@@ -40,7 +40,7 @@ def measure(setting, scenario, quick, connections=64):
     """Instructions of one scenario, in a process of its own."""
     few = min(128, max(connections, scenario.requests // 4))
     many = few + min(scenario.requests, 256 if quick else 1024)
-    warm = len(streams.lines(scenario.stream)) if scenario.cached else connections
+    warm = streams.warm_up(scenario, connections)
     first = _run(setting, scenario, connections, warm, few)
     second = _run(setting, scenario, connections, warm, many)
     counters = []

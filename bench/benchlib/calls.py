@@ -35,7 +35,7 @@ def measure(setting, gateway, quick):
     calls, lines = Calls(), streams.lines(gateway.scenario.stream)
     count = min(gateway.scenario.requests, 100 if quick else 200)
     with Client(gateway.port, lines, 1) as client:
-        client.send(20)
+        client.send(streams.warm_up(gateway.scenario, 20))
         with _Watched(setting.stage, worker) as watched:
             client.send(count)
     calls.alone, calls.alone_others = watched.own / count, watched.others / count

@@ -14,6 +14,12 @@ def lines(stream):
     return list(_STREAMS[stream]())
 
 
+def warm_up(scenario, least):
+    """How many requests come before those that count: with a cache each one twice, first to fill it, then so that the worker has
+    found it filled."""
+    return 2 * len(lines(scenario.stream)) if scenario.cached else least
+
+
 def _line(path, name=people.ALICE, password=None, method="GET", body=0):
     return f"{method}\t{path}\t{people.authorization(name, password)}\t{body}"
 

@@ -7,6 +7,7 @@ mod counters;
 mod damage;
 mod death;
 mod failures;
+mod generation;
 mod guards;
 mod model;
 mod room;
