@@ -125,13 +125,18 @@ impl Redis {
     pub fn dump(&self) -> Vec<String> {
         let mut keys: Vec<String> = self.run(&["KEYS", "*"]);
         keys.sort_unstable();
-        let show = |key: &String| {
-            let mut fields: Vec<String> = self.run(&["HGETALL", key]);
+        let mut contents = redis::pipe();
+        for key in &keys {
+            contents.cmd("HGETALL").arg(key);
+        }
+        let client = redis::Client::open(self.url()).unwrap();
+        let contents: Vec<Vec<String>> = contents.query(&mut client.get_connection().unwrap()).unwrap();
+        let show = |(key, mut fields): (&String, Vec<String>)| {
             let mut pairs: Vec<String> = fields.chunks_mut(2).map(|pair| pair.join("=")).collect();
             pairs.sort_unstable();
             format!("{key}: {}", pairs.join(" "))
         };
-        keys.iter().map(show).collect()
+        keys.iter().zip(contents).map(show).collect()
     }
 
     /// A user whose password is "one". Not through the tool: its hashes are meant to be slow, in a debug build more so.
