@@ -35,7 +35,7 @@ use crate::schema::Keys;
 use crate::Endpoint;
 use error::{greeting, refused};
 use redis::aio::MultiplexedConnection;
-use redis::{Cmd, FromRedisValue, Pipeline, RedisError, Value};
+use redis::{Cmd, FromRedisValue, Pipeline, RedisError, ServerError, Value};
 use std::fmt;
 use std::time::Duration;
 use tokio::task::JoinHandle;
@@ -131,19 +131,33 @@ impl Admin {
         Ok(replies)
     }
 
-    /// One transaction; `None` when a watched key was changed.
+    /// One transaction; `None` when a watched key was changed. MULTI goes ahead alone: sent together with the changes
+    /// and refused (an ACL without it), the changes would be carried out one by one.
     async fn transact(&self, key: &str, changes: &Pipeline) -> Result<Option<Vec<Value>>, AdminError> {
+        self.ask::<()>(key, &redis::cmd("MULTI")).await?;
+        let mut all = changes.clone();
+        all.cmd("EXEC").ignore_errors();
         let mut connection = self.connection.clone();
-        let reply = time::timeout(self.limit, changes.query_async::<Value>(&mut connection)).await;
-        match reply
+        let reply = time::timeout(self.limit, all.query_async::<Value>(&mut connection)).await;
+        let odd = || AdminError::Refused("a transaction was answered with something else".to_owned());
+        let reply = reply
             .map_err(|_| self.timed_out())?
-            .map_err(|error| self.failed(key, &error))?
-        {
-            Value::Nil => Ok(None),
-            Value::Array(replies) => Ok(Some(replies)),
-            _ => Err(AdminError::Refused(
-                "a transaction was answered with something else".to_owned(),
+            .map_err(|error| self.failed(key, &error))?;
+        let Value::Array(mut replies) = reply else {
+            return Err(odd());
+        };
+        match replies.pop() {
+            Some(Value::Nil) => Ok(None),
+            Some(Value::Array(done)) => match done.iter().find_map(server_error) {
+                Some(error) => Err(refused(key, error)),
+                None => Ok(Some(done)),
+            },
+            // The first that was refused says why all of it was.
+            Some(Value::ServerError(error)) => Err(refused(
+                key,
+                replies.iter().find_map(server_error).unwrap_or(&error),
             )),
+            _ => Err(odd()),
         }
     }
 
@@ -167,7 +181,7 @@ impl Admin {
     }
 
     fn failed(&self, key: &str, error: &RedisError) -> AdminError {
-        // The error of a command in a transaction is inside the error of the transaction.
+        // Redis' own words, where there are some.
         if let Some((_, error)) = error
             .clone()
             .into_server_errors()
@@ -182,6 +196,13 @@ impl Admin {
             };
         }
         AdminError::Refused(describe(error))
+    }
+}
+
+fn server_error(reply: &Value) -> Option<&ServerError> {
+    match reply {
+        Value::ServerError(error) => Some(error),
+        _ => None,
     }
 }
 

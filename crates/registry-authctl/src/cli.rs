@@ -13,10 +13,25 @@ use values::{
     repository, user,
 };
 
+/// What belongs to all verbs; the manual page has it, too.
+const AFTER: &str = "\
+Examples:
+  registry-authctl user add alice
+  registry-authctl group add team
+  registry-authctl group join team alice
+  registry-authctl grant add @team 'team/**' pull,push
+  registry-authctl backend set default 127.0.0.1:5001
+  registry-authctl explain --user alice --action push team/app
+
+Environment: REGISTRY_AUTH_REDIS and REGISTRY_AUTH_PREFIX stand for --redis and --prefix; NO_COLOR for no colours.
+
+Exit status: 0 done, or allowed; 1 refused, not found, or Redis not reachable; 2 wrong usage.";
+
 /// Manages the users, groups, grants and backends of nginx registry auth in Redis.
 #[derive(Parser)]
 #[command(
     name = "registry-authctl",
+    after_long_help = AFTER,
     version,
     max_term_width = 100,
     subcommand_required = true,

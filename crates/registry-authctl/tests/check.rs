@@ -1,4 +1,5 @@
 //! `registry-authctl check`: each thing it looks for, and that it changes nothing.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing)] // a panic is how a test fails
 
 mod common;
 

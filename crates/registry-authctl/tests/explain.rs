@@ -1,5 +1,6 @@
 //! `registry-authctl explain`: the policy's own table through the real binary and a real Redis, and what it says of
 //! records that let nobody in.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing)] // a panic is how a test fails
 
 mod common;
 

@@ -1,4 +1,5 @@
 //! `registry-authctl grant`: sets of actions, denials, and records that somebody else damaged.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing)] // a panic is how a test fails
 
 mod common;
 

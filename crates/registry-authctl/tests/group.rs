@@ -1,4 +1,5 @@
 //! `registry-authctl group`: each verb, and what it leaves in Redis.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing)] // a panic is how a test fails
 
 mod common;
 

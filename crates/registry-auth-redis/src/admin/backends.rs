@@ -37,7 +37,7 @@ impl Admin {
         let key = subject.key(Keys::new(&self.prefix));
         if let Subject::Default = subject {
             let mut changes = redis::pipe();
-            changes.atomic().cmd("DEL").arg(&key);
+            changes.cmd("DEL").arg(&key);
             changes.cmd("RPUSH").arg(&key).arg(backends);
             return self.transact(&key, &changes).await.map(drop);
         }

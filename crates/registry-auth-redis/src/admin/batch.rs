@@ -223,7 +223,6 @@ impl Plan {
     /// First what is stored, then what is removed.
     fn changes(self, admin: &Admin, names: &[&str]) -> Pipeline {
         let mut changes = redis::pipe();
-        changes.atomic();
         for (at, hash) in self.set {
             if let Some(name) = names.get(at) {
                 let key = admin.keys().user(name);

@@ -23,7 +23,6 @@ impl Admin {
                 self.watch(&[&key]).await?;
             }
             let mut changes = redis::pipe();
-            changes.atomic();
             let done = match self.must_exist(subject).await {
                 Ok(()) => decide(&mut changes).await,
                 Err(error) => Err(error),

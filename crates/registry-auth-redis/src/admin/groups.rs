@@ -37,7 +37,7 @@ impl Admin {
     ) -> Result<Vec<String>, AdminError> {
         let key = Keys::new(&self.prefix).group(group.as_str());
         let mut changes = redis::pipe();
-        changes.atomic().cmd("HSET").arg(&key);
+        changes.cmd("HSET").arg(&key);
         changes.arg(NAME).arg(group.as_str());
         for _ in 0..super::ATTEMPTS {
             self.watch(&[&key]).await?;

@@ -293,23 +293,21 @@ impl Inspection<'_> {
 
 /// Names and values of a reply to HGETALL, in either protocol.
 fn fields(reply: &Value) -> Vec<(&[u8], &Value)> {
-    let named = |(name, value)| match name {
-        &Value::BulkString(ref name) => Some((name.as_slice(), value)),
-        _ => None,
-    };
-    match reply {
+    let pairs: Vec<(&Value, &Value)> = match reply {
         Value::Array(items) => items
             .chunks_exact(2)
             .filter_map(|pair| Some((pair.first()?, pair.last()?)))
-            .filter_map(named)
             .collect(),
-        Value::Map(items) => items
-            .iter()
-            .map(|(name, value)| (name, value))
-            .filter_map(named)
-            .collect(),
+        Value::Map(items) => items.iter().map(|(name, value)| (name, value)).collect(),
         _ => Vec::new(),
-    }
+    };
+    pairs
+        .into_iter()
+        .filter_map(|(name, value)| match name {
+            Value::BulkString(name) => Some((name.as_slice(), value)),
+            _ => None,
+        })
+        .collect()
 }
 
 /// Whether somebody reads this field.

@@ -161,7 +161,7 @@ impl Admin {
     pub async fn user_remove(&self, name: UserName<'_>) -> Result<(), AdminError> {
         let passwords = self.keys().passwords();
         let mut changes = redis::pipe();
-        changes.atomic().cmd("DEL").arg(self.keys().user(name.as_str()));
+        changes.cmd("DEL").arg(self.keys().user(name.as_str()));
         changes.cmd("HDEL").arg(&passwords).arg(name.as_str());
         let removed = self.transact(&passwords, &changes).await?.unwrap_or_default();
         if removed.iter().all(|count| *count == Value::Int(0)) {
@@ -295,7 +295,6 @@ impl Admin {
         for _ in 0..ATTEMPTS {
             self.watch(&[&own, &passwords]).await?;
             let mut changes = redis::pipe();
-            changes.atomic();
             let done = match self.account(name).await {
                 Ok(account) => decide(&account, &mut changes, &own, &passwords),
                 Err(error) => Err(error),
