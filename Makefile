@@ -78,6 +78,11 @@ MODULES_DIR ?= $(PREFIX)/lib/nginx/modules
 install:
 	install -D -m 644 $(OUT)/$(MODULE) $(DESTDIR)$(MODULES_DIR)/$(MODULE)
 	install -D -m 755 $(OUT)/registry-authctl $(DESTDIR)$(PREFIX)/bin/registry-authctl
+	$(OUT)/registry-authctl man $(DESTDIR)$(PREFIX)/share/man/man1
+	install -d $(addprefix $(DESTDIR)$(PREFIX)/share/,bash-completion/completions zsh/vendor-completions fish/vendor_completions.d)
+	$(OUT)/registry-authctl completions bash >$(DESTDIR)$(PREFIX)/share/bash-completion/completions/registry-authctl
+	$(OUT)/registry-authctl completions zsh >$(DESTDIR)$(PREFIX)/share/zsh/vendor-completions/_registry-authctl
+	$(OUT)/registry-authctl completions fish >$(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d/registry-authctl.fish
 	install -d $(DESTDIR)/usr/share/nginx/modules-available $(DESTDIR)/etc/nginx/registry-auth
 	echo 'load_module modules/$(MODULE);' >$(DESTDIR)/usr/share/nginx/modules-available/mod-registry-auth.conf
 	install -m 644 $(wildcard nginx/*.conf) $(DESTDIR)/etc/nginx/registry-auth/

@@ -4,14 +4,36 @@
 //! depends on what was there before watches it (`WATCH`), so that two administrators cannot undo each other's work
 //! unseen. The module's own connection never writes.
 
+mod access;
 mod backends;
+mod batch;
+mod edit;
+mod error;
+mod grants;
+mod groups;
+mod health;
+mod inspect;
+mod strength;
+mod subject;
 mod users;
+mod walk;
 
-pub use backends::Subject;
+pub use access::{Access, GroupRecord};
+pub use batch::{NewPassword, Put};
+pub use error::AdminError;
+pub use grants::StoredGrant;
+pub use groups::GroupEntry;
+pub use health::Health;
+pub use inspect::{Counts, Finding, Problem};
+pub use subject::{group_name, Subject, PUBLIC};
 pub use users::{PasswordSet, Stored, UserEntry};
+pub use walk::{Progress, UNSEEN};
 
 use crate::connection::{self, describe, Failure};
-use crate::{Endpoint, InvalidEndpoint};
+use crate::record::Unreadable;
+use crate::schema::Keys;
+use crate::Endpoint;
+use error::{greeting, refused};
 use redis::aio::MultiplexedConnection;
 use redis::{Cmd, FromRedisValue, Pipeline, RedisError, ServerError, Value};
 use std::fmt;
@@ -22,80 +44,11 @@ use tokio::time;
 /// How often a transaction is tried when others change the same keys meanwhile.
 const ATTEMPTS: u32 = 16;
 
-/// Why a change or a question failed. `Display` is for people at a terminal and says what to do.
-#[derive(Debug)]
-#[non_exhaustive]
-pub enum AdminError {
-    /// User and password of the endpoint do not go together.
-    Endpoint(InvalidEndpoint),
-    /// No connection, or lost, or no answer in time.
-    Unreachable {
-        /// Where (without password).
-        endpoint: String,
-        /// What happened.
-        why: String,
-    },
-    /// Redis answered with an error: no permission, loading, read-only...
-    Refused(String),
-    /// A key holds something else than what belongs there.
-    BadRecord {
-        /// The key.
-        key: String,
-        /// What is wrong with it.
-        why: &'static str,
-    },
-    /// The user exists already.
-    Exists(String),
-    /// There is no such user.
-    NoUser(String),
-    /// The user has no password that could be unlocked.
-    NoPassword(String),
-    /// Others kept changing the same keys.
-    Contended,
-}
-
-impl fmt::Display for AdminError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Endpoint(error) => write!(f, "{error}"),
-            Self::Unreachable { endpoint, why } => {
-                write!(f, "cannot reach {endpoint}: {why}; is it running, and is --redis (REGISTRY_AUTH_REDIS) right?")
-            }
-            Self::Refused(why) => write!(f, "Redis refuses: {why}"),
-            Self::BadRecord { key, why } => write!(
-                f,
-                "the key {key} cannot be used: {why}; look at it with redis-cli, and rename or delete it"
-            ),
-            Self::Exists(user) => {
-                write!(
-                    f,
-                    "user {user} exists already; to change the password: registry-authctl user passwd {user}"
-                )
-            }
-            Self::NoUser(user) => {
-                write!(
-                    f,
-                    "there is no user {user}; to create one: registry-authctl user add {user}"
-                )
-            }
-            Self::NoPassword(user) => {
-                write!(
-                    f,
-                    "user {user} has no password; to set one: registry-authctl user passwd {user}"
-                )
-            }
-            Self::Contended => f.write_str("somebody else is changing the same data; try again"),
-        }
-    }
-}
-
-impl std::error::Error for AdminError {}
-
 /// A connection of one administrator, and the prefix of the keys it is for.
 pub struct Admin {
     connection: MultiplexedConnection,
     driver: JoinHandle<()>,
-    endpoint: String,
+    endpoint: Endpoint,
     prefix: String,
     limit: Duration,
 }
@@ -127,7 +80,7 @@ impl Admin {
             connection::open(endpoint, limit)
                 .await
                 .map_err(|failure| match failure {
-                    Failure::Redis(error) if !error.is_io_error() => AdminError::Refused(describe(&error)),
+                    Failure::Redis(error) if !error.is_io_error() => greeting(&error),
                     failure => AdminError::Unreachable {
                         endpoint: endpoint.to_string(),
                         why: failure.to_string(),
@@ -136,7 +89,7 @@ impl Admin {
         Ok(Self {
             connection,
             driver,
-            endpoint: endpoint.to_string(),
+            endpoint: endpoint.clone(),
             prefix: prefix.to_owned(),
             limit,
         })
@@ -151,24 +104,69 @@ impl Admin {
             .map_err(|error| self.failed(key, &error))
     }
 
-    /// One transaction; `None` when a watched key was changed.
-    async fn transact(&self, key: &str, changes: &Pipeline) -> Result<Option<Vec<Value>>, AdminError> {
+    /// Independent questions in one round trip. Only the reply that a key is of another type is left to the caller: it
+    /// says something about that key, every other error something about all of them.
+    async fn ask_all(&self, questions: &mut Pipeline) -> Result<Vec<Value>, AdminError> {
+        if questions.is_empty() {
+            return Ok(Vec::new());
+        }
+        questions.ignore_errors();
         let mut connection = self.connection.clone();
-        let reply = time::timeout(self.limit, changes.query_async::<Value>(&mut connection)).await;
-        match reply
+        let reply = time::timeout(self.limit, questions.query_async::<Value>(&mut connection)).await;
+        let reply = reply
             .map_err(|_| self.timed_out())?
-            .map_err(|error| self.failed(key, &error))?
-        {
-            Value::Nil => Ok(None),
-            Value::Array(replies) => Ok(Some(replies)),
-            _ => Err(AdminError::Refused(
-                "a transaction was answered with something else".to_owned(),
+            .map_err(|error| self.failed("", &error))?;
+        let Value::Array(replies) = reply else {
+            return Err(AdminError::Refused(
+                "a pipeline was answered with something else".to_owned(),
+            ));
+        };
+        for reply in &replies {
+            if let Value::ServerError(error) = reply {
+                if error.code() != "WRONGTYPE" {
+                    return Err(refused("", error));
+                }
+            }
+        }
+        Ok(replies)
+    }
+
+    /// One transaction; `None` when a watched key was changed. MULTI goes ahead alone: sent together with the changes
+    /// and refused (an ACL without it), the changes would be carried out one by one.
+    async fn transact(&self, key: &str, changes: &Pipeline) -> Result<Option<Vec<Value>>, AdminError> {
+        self.ask::<()>(key, &redis::cmd("MULTI")).await?;
+        let mut all = changes.clone();
+        all.cmd("EXEC").ignore_errors();
+        let mut connection = self.connection.clone();
+        let reply = time::timeout(self.limit, all.query_async::<Value>(&mut connection)).await;
+        let odd = || AdminError::Refused("a transaction was answered with something else".to_owned());
+        let reply = reply
+            .map_err(|_| self.timed_out())?
+            .map_err(|error| self.failed(key, &error))?;
+        let Value::Array(mut replies) = reply else {
+            return Err(odd());
+        };
+        match replies.pop() {
+            Some(Value::Nil) => Ok(None),
+            Some(Value::Array(done)) => match done.iter().find_map(server_error) {
+                Some(error) => Err(refused(key, error)),
+                None => Ok(Some(done)),
+            },
+            // The first that was refused says why all of it was.
+            Some(Value::ServerError(error)) => Err(refused(
+                key,
+                replies.iter().find_map(server_error).unwrap_or(&error),
             )),
+            _ => Err(odd()),
         }
     }
 
     async fn watch(&self, keys: &[&str]) -> Result<(), AdminError> {
         self.ask("", redis::cmd("WATCH").arg(keys)).await
+    }
+
+    fn keys(&self) -> Keys<'_> {
+        Keys::new(&self.prefix)
     }
 
     async fn unwatch(&self) -> Result<(), AdminError> {
@@ -177,13 +175,13 @@ impl Admin {
 
     fn timed_out(&self) -> AdminError {
         AdminError::Unreachable {
-            endpoint: self.endpoint.clone(),
+            endpoint: self.endpoint.to_string(),
             why: "no answer in time".to_owned(),
         }
     }
 
     fn failed(&self, key: &str, error: &RedisError) -> AdminError {
-        // The error of a command in a transaction is inside the error of the transaction.
+        // Redis' own words, where there are some.
         if let Some((_, error)) = error
             .clone()
             .into_server_errors()
@@ -193,7 +191,7 @@ impl Admin {
         }
         if error.is_io_error() || error.is_connection_dropped() {
             return AdminError::Unreachable {
-                endpoint: self.endpoint.clone(),
+                endpoint: self.endpoint.to_string(),
                 why: describe(error),
             };
         }
@@ -201,23 +199,19 @@ impl Admin {
     }
 }
 
-fn refused(key: &str, error: &ServerError) -> AdminError {
-    let hint = match error.code() {
-        "WRONGTYPE" => {
-            let why = "it is not of the type that belongs there";
-            return AdminError::BadRecord {
-                key: key.to_owned(),
-                why,
-            };
-        }
-        "READONLY" => " (this is a replica: name its master)",
-        "NOPERM" => " (this Redis user lacks the right)",
-        "LOADING" => " (try again in a moment)",
-        _ => "",
-    };
-    AdminError::Refused(format!(
-        "{} {}{hint}",
-        error.code(),
-        error.details().unwrap_or_default()
-    ))
+fn server_error(reply: &Value) -> Option<&ServerError> {
+    match reply {
+        Value::ServerError(error) => Some(error),
+        _ => None,
+    }
+}
+
+fn unreadable(key: &str, why: Unreadable) -> AdminError {
+    match why {
+        Unreadable::Bad(why) => AdminError::BadRecord {
+            key: key.to_owned(),
+            why: why.to_owned(),
+        },
+        Unreadable::Refused(error) => refused(key, &error),
+    }
 }

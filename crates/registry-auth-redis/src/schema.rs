@@ -10,6 +10,10 @@ pub mod field {
     pub const BACKENDS: &str = "backends";
     /// `grant:<pattern>` → actions.
     pub const GRANT: &str = "grant:";
+    /// An access token, `token:<id>`.
+    pub const TOKEN: &str = "token:";
+    /// A group's name: keeps a group that has nothing else. Read by nobody.
+    pub const NAME: &str = "name";
 }
 
 /// Key names under one prefix `P`.
@@ -60,14 +64,24 @@ impl<'a> Keys<'a> {
     /// A `SCAN MATCH` pattern for all of `P:user:*`; glob characters of the prefix are escaped.
     #[must_use]
     pub fn users_pattern(&self) -> String {
-        let mut pattern = String::with_capacity(self.prefix.len() + 8);
+        self.pattern(":user:*")
+    }
+
+    /// A `SCAN MATCH` pattern for all of `P:group:*`.
+    #[must_use]
+    pub fn groups_pattern(&self) -> String {
+        self.pattern(":group:*")
+    }
+
+    fn pattern(&self, rest: &str) -> String {
+        let mut pattern = String::with_capacity(self.prefix.len() + rest.len());
         for c in self.prefix.chars() {
             if matches!(c, '*' | '?' | '[' | ']' | '\\' | '^') {
                 pattern.push('\\');
             }
             pattern.push(c);
         }
-        pattern.push_str(":user:*");
+        pattern.push_str(rest);
         pattern
     }
 
@@ -95,6 +109,12 @@ impl<'a> Keys<'a> {
     #[must_use]
     pub fn user_of<'k>(&self, key: &'k str) -> Option<&'k str> {
         key.strip_prefix(self.prefix)?.strip_prefix(":user:")
+    }
+
+    /// The group's name in a key that [`Keys::group`] made.
+    #[must_use]
+    pub fn group_of<'k>(&self, key: &'k str) -> Option<&'k str> {
+        key.strip_prefix(self.prefix)?.strip_prefix(":group:")
     }
 }
 
@@ -133,6 +153,7 @@ mod tests {
         assert_eq!(keys.backends(), "docker-registry:backends");
         assert_eq!(keys.user_of("docker-registry:user:a:b"), Some("a:b"));
         assert_eq!(keys.user_of("other:user:a"), None);
+        assert_eq!(keys.group_of("docker-registry:group:team"), Some("team"));
         assert_eq!(keys.common(), "docker-registry:");
     }
 
@@ -159,5 +180,6 @@ mod tests {
     #[test]
     fn the_scan_pattern_takes_the_prefix_literally() {
         assert_eq!(Keys::new("a*b[c]").users_pattern(), "a\\*b\\[c\\]:user:*");
+        assert_eq!(Keys::new("P").groups_pattern(), "P:group:*");
     }
 }

@@ -1,13 +1,37 @@
-//! What can be typed. Names and backends are checked here, before anything is asked or written.
+//! What can be typed. Values are checked here (`values`), before anything is asked or written.
+//!
+//! A new noun is a variant of [`Command`] with an enum of its verbs; main.rs hands it to a module of its own.
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
-use registry_auth::backend::Backend;
-use registry_auth::UserName;
-use registry_auth_redis::admin::Subject;
+mod values;
 
-/// Manages the users and backends of nginx registry auth in Redis.
+use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
+use registry_auth::scope::{Action, Actions};
+use std::path::PathBuf;
+pub(crate) use values::is_reserved;
+use values::{
+    action, actions, backend, backend_subject, grant_subject, group, new_group, new_user, pattern,
+    repository, user,
+};
+
+/// What belongs to all verbs; the manual page has it, too.
+const AFTER: &str = "\
+Examples:
+  registry-authctl user add alice
+  registry-authctl group add team
+  registry-authctl group join team alice
+  registry-authctl grant add @team 'team/**' pull,push
+  registry-authctl backend set default 127.0.0.1:5001
+  registry-authctl explain --user alice --action push team/app
+
+Environment: REGISTRY_AUTH_REDIS and REGISTRY_AUTH_PREFIX stand for --redis and --prefix; NO_COLOR for no colours.
+
+Exit status: 0 done, or allowed; 1 refused, not found, or Redis not reachable; 2 wrong usage.";
+
+/// Manages the users, groups, grants and backends of nginx registry auth in Redis.
 #[derive(Parser)]
 #[command(
+    name = "registry-authctl",
+    after_long_help = AFTER,
     version,
     max_term_width = 100,
     subcommand_required = true,
@@ -49,9 +73,53 @@ pub(crate) enum Command {
     /// Accounts.
     #[command(subcommand)]
     User(UserVerb),
+    /// Groups, whose members share grants and backends.
+    #[command(subcommand)]
+    Group(GroupVerb),
+    /// Who may do what to which repositories.
+    #[command(subcommand)]
+    Grant(GrantVerb),
     /// Registries that requests are passed to.
     #[command(subcommand)]
     Backend(BackendVerb),
+    /// Say whether a user may do something, which rule decides, and to which backend the request goes.
+    ///
+    /// Exit status: 0 allowed, 1 refused.
+    Explain(ExplainArgs),
+    /// Look for what is wrong: the server, records that cannot be read, weak hashes, unknown groups.
+    ///
+    /// Exit status: 0 nothing found, 1 something found or Redis not reached. Changes nothing.
+    Check,
+    /// Import users and passwords from a file of htpasswd; only reports without --apply.
+    ///
+    /// Grants, groups and backends that are stored for a user stay, and a locked account stays locked. Users who are not
+    /// in the file stay as they are. Exit status: 0, or 1 if a line was refused.
+    ImportHtpasswd {
+        /// Lines of `user:hash`; - is standard input.
+        #[arg(value_name = "FILE", value_hint = ValueHint::FilePath)]
+        file: PathBuf,
+        /// Write it.
+        #[arg(long)]
+        apply: bool,
+    },
+    /// Move the 2014 gate's passwords into the users' records; only reports without --apply.
+    ///
+    /// Not needed by the module, which reads both. The 2014 gate itself does not find them afterwards.
+    Migrate {
+        /// Write it.
+        #[arg(long)]
+        apply: bool,
+    },
+    /// Print the completions of a shell.
+    Completions {
+        #[arg(value_enum)]
+        shell: clap_complete::Shell,
+    },
+    /// Print the manual page, or write those of all verbs into a folder.
+    Man {
+        #[arg(value_name = "FOLDER", value_hint = ValueHint::DirPath)]
+        folder: Option<PathBuf>,
+    },
 }
 
 #[derive(Subcommand)]
@@ -113,10 +181,96 @@ pub(crate) enum Hash {
 }
 
 #[derive(Subcommand)]
+pub(crate) enum GroupVerb {
+    /// Create a group.
+    Add {
+        #[arg(value_parser = new_group)]
+        group: String,
+    },
+    /// List all groups.
+    List,
+    /// Show a group's grants, backends and members.
+    Show {
+        #[arg(value_parser = group)]
+        group: String,
+    },
+    /// Remove a group with its grants and backends, and take its members out of it.
+    Remove {
+        #[arg(value_parser = group)]
+        group: String,
+    },
+    /// Put a user into a group. Of several groups' backends those of the first one joined are used.
+    Join {
+        #[arg(value_parser = group)]
+        group: String,
+        #[arg(value_parser = user)]
+        user: String,
+    },
+    /// Take a user out of a group.
+    Leave {
+        group: String,
+        #[arg(value_parser = user)]
+        user: String,
+    },
+}
+
+#[derive(Subcommand)]
+pub(crate) enum GrantVerb {
+    /// Let a user (alice), a group (@team) or everyone (public, the anonymous included) do something.
+    Add {
+        #[arg(value_parser = grant_subject)]
+        subject: String,
+        /// Repositories: * is any run within one segment, ** any run across segments. With ! in front it denies, which wins
+        /// over every right. Quote it for the shell.
+        #[arg(value_parser = pattern)]
+        pattern: String,
+        /// pull, push, delete, separated by commas, or '*'. They are added to those that the pattern has.
+        #[arg(value_parser = actions)]
+        actions: Actions,
+    },
+    /// Take actions from a grant, or remove it.
+    Remove {
+        #[arg(value_parser = grant_subject)]
+        subject: String,
+        /// As `grant list` shows it, with ! in front where it denies.
+        pattern: String,
+        /// Only these; without it, all of them.
+        #[arg(value_parser = actions)]
+        actions: Option<Actions>,
+    },
+    /// List the grants of a user, a group or everyone.
+    List {
+        #[arg(value_parser = grant_subject)]
+        subject: String,
+    },
+}
+
+#[derive(Args)]
+pub(crate) struct ExplainArgs {
+    /// Who asks; without it, the anonymous.
+    #[arg(long, value_parser = user)]
+    pub(crate) user: Option<String>,
+    /// What is to be done: pull, push or delete.
+    #[arg(long, value_parser = action)]
+    pub(crate) action: Action,
+    /// registry_auth_own_namespace of nginx.conf.
+    #[arg(long, value_enum, default_value_t = Switch::On)]
+    pub(crate) own_namespace: Switch,
+    #[arg(value_parser = repository)]
+    pub(crate) repository: String,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Switch {
+    On,
+    Off,
+}
+
+#[derive(Subcommand)]
 pub(crate) enum BackendVerb {
     /// Set the backends of a user (alice), a group (@team) or everybody (default).
     Set {
-        #[arg(value_parser = subject)]
+        #[arg(value_parser = backend_subject)]
         subject: String,
         /// Several are taken in turn.
         #[arg(required = true, value_name = "HOST:PORT", value_parser = backend)]
@@ -124,41 +278,14 @@ pub(crate) enum BackendVerb {
     },
     /// List the backends of a user (alice), a group (@team) or everybody (default).
     List {
-        #[arg(value_parser = subject)]
+        #[arg(value_parser = backend_subject)]
         subject: String,
     },
     /// Remove the backends of a user (alice), a group (@team) or everybody (default).
     Clear {
-        #[arg(value_parser = subject)]
+        #[arg(value_parser = backend_subject)]
         subject: String,
     },
-}
-
-const NAME_RULE: &str = "a name is 1 to 255 bytes of UTF-8 without control characters, ':' or '/'";
-
-fn user(text: &str) -> Result<String, String> {
-    UserName::parse(text.as_bytes()).map_err(|_| NAME_RULE.to_owned())?;
-    Ok(text.to_owned())
-}
-
-/// `default`, `public` and `@…` mean something else wherever a subject is named; the user would be out of reach.
-fn new_user(text: &str) -> Result<String, String> {
-    if matches!(text, "default" | "public") || text.starts_with('@') {
-        return Err("this name is reserved: it stands for others than a user".to_owned());
-    }
-    user(text)
-}
-
-fn subject(text: &str) -> Result<String, String> {
-    Subject::parse(text).map_err(|_| format!("a subject is alice, @team or default; {NAME_RULE}"))?;
-    Ok(text.to_owned())
-}
-
-fn backend(text: &str) -> Result<String, String> {
-    Backend::parse(text).map_err(|_| {
-        "a backend is host:port, for example registry-1:5000, 10.0.0.5:5000 or [fd00::5]:5000".to_owned()
-    })?;
-    Ok(text.to_owned())
 }
 
 #[cfg(test)]

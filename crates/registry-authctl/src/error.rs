@@ -2,6 +2,7 @@
 
 use registry_auth_redis::{AdminError, InvalidEndpoint};
 use std::fmt;
+use std::path::PathBuf;
 
 /// Anything that ends the tool.
 #[derive(Debug)]
@@ -14,6 +15,19 @@ pub(crate) enum Error {
     Password(&'static str),
     /// Something typed that is none of what it should be.
     Usage(&'static str),
+    /// The result, already printed, is a refusal.
+    Refused,
+    /// A long work ended early.
+    Partly {
+        /// How many users were written.
+        written: usize,
+        /// What ended it.
+        why: Box<Error>,
+    },
+    /// Ctrl-C.
+    Interrupted,
+    /// A file that cannot be read or written.
+    File(PathBuf, std::io::Error),
     /// Output, runtime or randomness.
     Io(std::io::Error),
 }
@@ -23,8 +37,19 @@ impl Error {
     pub(crate) fn status(&self) -> u8 {
         match self {
             Self::Endpoint(_) | Self::Usage(_) => 2,
-            Self::Admin(_) | Self::Password(_) | Self::Io(_) => 1,
+            Self::Admin(_)
+            | Self::Password(_)
+            | Self::Refused
+            | Self::Interrupted
+            | Self::Partly { .. }
+            | Self::File(..)
+            | Self::Io(_) => 1,
         }
+    }
+
+    /// Whether there is something to be said that was not printed.
+    pub(crate) fn is_message(&self) -> bool {
+        !matches!(self, Self::Refused)
     }
 }
 
@@ -34,6 +59,12 @@ impl fmt::Display for Error {
             Self::Endpoint(error) => write!(f, "--redis (or REGISTRY_AUTH_REDIS): {error}"),
             Self::Admin(error) => error.fmt(f),
             Self::Password(why) | Self::Usage(why) => f.write_str(why),
+            Self::Refused => f.write_str("refused"),
+            Self::Interrupted => f.write_str("interrupted"),
+            Self::Partly { written, why } => {
+                write!(f, "{why}; {written} users were written, each of them whole: the same command again does the rest")
+            }
+            Self::File(path, error) => write!(f, "{}: {error}", path.display()),
             Self::Io(error) => error.fmt(f),
         }
     }

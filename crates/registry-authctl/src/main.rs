@@ -1,21 +1,31 @@
-//! registry-authctl: manages the users and backends of the gate, in Redis, on the same schema as the module.
+//! registry-authctl: manages users, groups, grants and backends of the gate, in Redis, on the same schema as the module.
 //!
-//! Map: `cli` (what can be typed) → `user`, `backend` (one function per verb) → `password` (asking and hashing) →
-//! `output` (text or JSON). Exit status: 0 done, 1 refused, not found or Redis unreachable, 2 usage.
+//! Map: `cli` (what can be typed) → `user`, `group`, `grant`, `backend`, `explain`, `check`, `import`, `shell` (the verbs)
+//! → `password` (asking and hashing), `htpasswd` (the file), `progress` → `output` (text or JSON). Exit status: 0 done or
+//! allowed, 1 refused, not found or Redis unreachable, 2 usage.
 #![forbid(unsafe_code)]
 
 mod backend;
+mod check;
 mod cli;
 mod error;
+mod explain;
+mod grant;
+mod group;
+mod htpasswd;
+mod import;
 mod output;
 mod password;
+mod progress;
+mod shell;
 mod user;
 
 use clap::Parser;
 use cli::{Cli, Command};
 use error::Error;
-use output::Output;
+use output::{styled, Output, BAD};
 use registry_auth_redis::{Admin, Endpoint};
+use std::io::Write;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -26,13 +36,25 @@ fn main() -> ExitCode {
     match run(Cli::parse()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("registry-authctl: {error}");
+            if error.is_message() {
+                // Nobody can be told that this could not be written.
+                drop(writeln!(
+                    anstream::stderr(),
+                    "{}: {error}",
+                    styled(BAD, "registry-authctl")
+                ));
+            }
             ExitCode::from(error.status())
         }
     }
 }
 
 fn run(cli: Cli) -> Result<(), Error> {
+    match &cli.command {
+        Command::Completions { shell } => return shell::completions(*shell),
+        Command::Man { folder } => return shell::man(folder.as_deref()),
+        _ => {}
+    }
     let endpoint = Endpoint::parse(&cli.redis)
         .and_then(|endpoint| endpoint.check().map(|()| endpoint))
         .map_err(Error::Endpoint)?;
@@ -46,7 +68,15 @@ fn run(cli: Cli) -> Result<(), Error> {
         let connect = || Admin::connect(&endpoint, &cli.prefix, LIMIT);
         match cli.command {
             Command::User(verb) => user::run(verb, connect, &out).await,
+            Command::Group(verb) => group::run(verb, connect, &out).await,
+            Command::Grant(verb) => grant::run(verb, connect, &out).await,
             Command::Backend(verb) => backend::run(verb, connect, &out).await,
+            Command::Explain(args) => explain::run(args, connect, &out).await,
+            Command::Check => check::run(connect, &endpoint.to_string(), &cli.prefix, &out).await,
+            Command::ImportHtpasswd { file, apply } => import::htpasswd(&file, apply, connect, &out).await,
+            Command::Migrate { apply } => import::migrate(apply, connect, &cli.prefix, &out).await,
+            // Done before there was a connection.
+            Command::Completions { .. } | Command::Man { .. } => Ok(()),
         }
     })
 }

@@ -1,8 +1,16 @@
 //! Prints a result as lines for people or as JSON for programs. A reader that went away (`| head`) is no error.
+//!
+//! Colours are for terminals only: anstream takes them out elsewhere, and where NO_COLOR is set.
 
 use crate::error::Error;
+use anstyle::{AnsiColor, Style};
 use serde_json::Value;
+use std::fmt::Display;
 use std::io::{ErrorKind, Write};
+
+pub(crate) const GOOD: Style = AnsiColor::Green.on_default();
+pub(crate) const BAD: Style = AnsiColor::Red.on_default().bold();
+pub(crate) const DOUBTFUL: Style = AnsiColor::Yellow.on_default();
 
 pub(crate) struct Output {
     json: bool,
@@ -15,38 +23,50 @@ impl Output {
 
     /// Prints `json`, or else `text` (lines without the last newline; nothing for an empty text).
     pub(crate) fn print(&self, text: &str, json: &Value) -> Result<(), Error> {
-        let line = if self.json {
-            json.to_string()
-        } else {
-            text.to_owned()
-        };
-        if line.is_empty() {
+        if self.json {
+            return write(&format!("{json}\n"));
+        }
+        if text.is_empty() {
             return Ok(());
         }
-        match writeln!(std::io::stdout().lock(), "{line}") {
-            Err(error) if error.kind() != ErrorKind::BrokenPipe => Err(Error::Io(error)),
-            _ => Ok(()),
-        }
+        write(&format!("{text}\n"))
+    }
+}
+
+/// Writes to standard output as it is.
+pub(crate) fn write(text: &str) -> Result<(), Error> {
+    let mut out = anstream::stdout().lock();
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Err(error) if error.kind() != ErrorKind::BrokenPipe => Err(Error::Io(error)),
+        _ => Ok(()),
     }
 }
 
 /// A remark that is not the result: to standard error, so that scripts do not read it.
 pub(crate) fn note(text: &str) {
     // Nobody can be told that the remark could not be written.
-    drop(writeln!(std::io::stderr(), "note: {text}"));
+    drop(writeln!(
+        anstream::stderr(),
+        "{}: {text}",
+        styled(DOUBTFUL, "note")
+    ));
+}
+
+/// The text in a colour.
+pub(crate) fn styled(style: Style, text: impl Display) -> String {
+    format!("{style}{text}{style:#}")
 }
 
 /// Names from Redis may hold anything: a terminal must not interpret it.
 pub(crate) fn printable(text: &str) -> String {
-    text.chars()
-        .flat_map(|c| {
-            if c.is_control() {
-                c.escape_default().collect::<String>()
-            } else {
-                c.to_string()
-            }
-            .chars()
-            .collect::<Vec<_>>()
-        })
-        .collect()
+    let mut shown = String::with_capacity(text.len());
+    for c in text.chars() {
+        // Bidirectional overrides are no control characters to Rust, but reorder a line.
+        if c.is_control() || matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}') {
+            shown.extend(c.escape_default());
+        } else {
+            shown.push(c);
+        }
+    }
+    shown
 }

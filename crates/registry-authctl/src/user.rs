@@ -2,8 +2,10 @@
 
 use crate::cli::UserVerb;
 use crate::error::Error;
+use crate::grant::grant_json;
 use crate::output::{note, printable, Output};
 use crate::password;
+use crate::progress::Bar;
 use registry_auth::password::Form;
 use registry_auth::{Record, UserName};
 use registry_auth_redis::admin::{Stored, UserEntry};
@@ -57,7 +59,12 @@ where
                 &json!({ "user": name, "changed": true, "locked": set.locked }),
             )
         }
-        UserVerb::List => list(&connect().await?.user_list().await?, out),
+        UserVerb::List => {
+            let bar = Bar::share("reading users");
+            let users = connect().await?.user_list(&|share| bar.set_share(share)).await?;
+            drop(bar);
+            list(&users, out)
+        }
         UserVerb::Show { name } => {
             let (entry, record) = connect().await?.user_show(parse(&name)?).await?;
             show(&entry, &record, out)
@@ -131,13 +138,7 @@ fn show(entry: &UserEntry, record: &Record, out: &Output) -> Result<(), Error> {
         let kind = if grant.deny { "deny: " } else { "grant:" };
         lines.push(format!("{kind}    {} {}", grant.pattern, grant.actions));
     }
-    let grants: Vec<Value> = record
-        .grants
-        .iter()
-        .map(|grant| {
-            json!({ "pattern": grant.pattern.as_str(), "actions": grant.actions.to_string(), "deny": grant.deny })
-        })
-        .collect();
+    let grants: Vec<Value> = record.grants.iter().map(grant_json).collect();
     let mut json = entry_json(entry);
     if let Some(object) = json.as_object_mut() {
         object.insert("groups".to_owned(), json!(record.groups));

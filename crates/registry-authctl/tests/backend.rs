@@ -65,6 +65,7 @@ fn a_user_of_the_2014_gate_gets_a_backend_and_keeps_the_password() {
 #[test]
 fn a_groups_backends() {
     let redis = Redis::start();
+    redis.tool(&["group", "add", "team"]).ok();
     redis.tool(&["backend", "set", "@team", "r1:5000"]).ok();
     assert_eq!(
         redis.run::<String>(&["HGET", "P:group:team", "backends"]),
@@ -72,7 +73,13 @@ fn a_groups_backends() {
     );
     assert_eq!(redis.tool(&["backend", "list", "@team"]).ok(), "r1:5000\n");
     redis.tool(&["backend", "clear", "@team"]).ok();
-    assert_eq!(redis.run::<Vec<String>>(&["KEYS", "*"]), [""; 0]);
+    assert_eq!(redis.tool(&["backend", "list", "@team"]).ok(), "");
+    // Everyone's group is there without being made.
+    redis.tool(&["backend", "set", "public", "r2:5000"]).ok();
+    assert_eq!(
+        redis.run::<String>(&["HGET", "P:group:public", "backends"]),
+        "r2:5000"
+    );
 }
 
 #[test]
@@ -82,10 +89,31 @@ fn nobody_is_created_by_a_backend() {
         &["backend", "set", "bob", "r1:5000"][..],
         &["backend", "list", "bob"],
         &["backend", "clear", "bob"],
+        &["group", "join", "team", "bob"],
+        &["group", "leave", "team", "bob"],
+        &["grant", "add", "bob", "x", "pull"],
+        &["grant", "list", "bob"],
+        &["grant", "remove", "bob", "x"],
     ] {
         let err = redis.tool(verb).fails(1);
         assert!(
             err.contains("no user bob") && err.contains("user add bob"),
+            "{err}"
+        );
+    }
+    for verb in [
+        &["backend", "set", "@team", "r1:5000"][..],
+        &["backend", "list", "@team"],
+        &["backend", "clear", "@team"],
+        &["group", "show", "team"],
+        &["group", "remove", "team"],
+        &["grant", "add", "@team", "x", "pull"],
+        &["grant", "list", "@team"],
+        &["grant", "remove", "@team", "x"],
+    ] {
+        let err = redis.tool(verb).fails(1);
+        assert!(
+            err.contains("no group team") && err.contains("group add team"),
             "{err}"
         );
     }
@@ -212,7 +240,7 @@ fn a_wrong_login_and_a_missing_right_are_said() {
     run(&["--redis", &url, "user", "list"], None).ok();
     for verb in [
         &["backend", "set", "default", "r1:5000"][..],
-        &["backend", "set", "@team", "r1:5000"],
+        &["backend", "set", "public", "r1:5000"],
         &["backend", "clear", "default"],
     ] {
         let err = run(&[&["--redis", &url][..], verb].concat(), None).fails(1);

@@ -3,19 +3,17 @@
 //! A password is in `P:user:<name>` or, from the 2014 gate, in `P:passwords`; the former wins. Invariant: a change
 //! leaves exactly one of them.
 
-use super::{Admin, AdminError, ATTEMPTS};
-use crate::record::{self, Unreadable};
-use crate::schema::{field, Keys};
+use super::walk::{Progress, Walk, PAGE};
+use super::{unreadable, Admin, AdminError, ATTEMPTS};
+use crate::record;
+use crate::schema::field;
 use redis::{Pipeline, Value};
 use registry_auth::password::{self, Form};
 use registry_auth::{Record, UserName};
 use std::collections::BTreeMap;
 
-/// Keys asked for at once while listing.
-const PAGE: usize = 1000;
-
 /// A field of a hash, as HSCAN tells it.
-type Field = (Vec<u8>, Vec<u8>);
+pub type Field = (Vec<u8>, Vec<u8>);
 
 /// Where a user's password is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -60,23 +58,23 @@ impl UserEntry {
 }
 
 /// A user's password as it is now.
-struct Account {
-    exists: bool,
-    own: Option<String>,
-    old: Option<String>,
+pub(super) struct Account {
+    /// Whether there is anything of this user.
+    pub(super) exists: bool,
+    /// The password of `P:user:<name>`.
+    pub(super) own: Option<String>,
+    /// That of `P:passwords`.
+    pub(super) old: Option<String>,
 }
 
 impl Account {
-    fn hash(&self) -> Option<&str> {
+    /// The one that holds.
+    pub(super) fn hash(&self) -> Option<&str> {
         self.own.as_deref().or(self.old.as_deref())
     }
 }
 
 impl Admin {
-    fn keys(&self) -> Keys<'_> {
-        Keys::new(&self.prefix)
-    }
-
     /// Creates a user who logs in with the password of `hash`. Groups, backends and grants that were stored for the
     /// name beforehand stay.
     ///
@@ -163,7 +161,7 @@ impl Admin {
     pub async fn user_remove(&self, name: UserName<'_>) -> Result<(), AdminError> {
         let passwords = self.keys().passwords();
         let mut changes = redis::pipe();
-        changes.atomic().cmd("DEL").arg(self.keys().user(name.as_str()));
+        changes.cmd("DEL").arg(self.keys().user(name.as_str()));
         changes.cmd("HDEL").arg(&passwords).arg(name.as_str());
         let removed = self.transact(&passwords, &changes).await?.unwrap_or_default();
         if removed.iter().all(|count| *count == Value::Int(0)) {
@@ -177,7 +175,7 @@ impl Admin {
     ///
     /// # Errors
     /// [`AdminError::BadRecord`] when `P:passwords` is no hash; a user's record that is no hash counts as no password.
-    pub async fn user_list(&self) -> Result<Vec<UserEntry>, AdminError> {
+    pub async fn user_list(&self, progress: Progress<'_>) -> Result<Vec<UserEntry>, AdminError> {
         let mut users = BTreeMap::new();
         let passwords = self.keys().passwords();
         let mut cursor = 0u64;
@@ -198,61 +196,24 @@ impl Admin {
                 break;
             }
         }
-        loop {
-            let mut scan = redis::cmd("SCAN");
-            scan.arg(cursor)
-                .arg("MATCH")
-                .arg(self.keys().users_pattern())
-                .arg("COUNT")
-                .arg(PAGE);
-            let (next, page): (u64, Vec<Vec<u8>>) = self.ask("", &scan).await?;
-            self.list_page(&page, &mut users).await?;
-            cursor = next;
-            if cursor == 0 {
-                return Ok(users.into_values().collect());
-            }
-        }
-    }
-
-    async fn list_page(
-        &self,
-        page: &[Vec<u8>],
-        users: &mut BTreeMap<String, UserEntry>,
-    ) -> Result<(), AdminError> {
-        let keys: Vec<&str> = page
-            .iter()
-            .filter_map(|key| std::str::from_utf8(key).ok())
-            .collect();
-        if keys.is_empty() {
-            return Ok(());
-        }
-        let mut questions = redis::pipe();
-        for key in &keys {
-            questions.cmd("HGET").arg(*key).arg(field::PASSWORD);
-        }
-        // One user's key of a wrong type must not hide the others.
-        questions.ignore_errors();
-        let mut connection = self.connection.clone();
-        let reply = tokio::time::timeout(self.limit, questions.query_async::<Value>(&mut connection)).await;
-        let reply = reply
-            .map_err(|_| self.timed_out())?
-            .map_err(|error| self.failed("", &error))?;
-        let Value::Array(hashes) = reply else {
-            return Ok(());
+        let keys = self.keys();
+        let mut walk = Walk::new(self, keys.users_pattern());
+        let question = |questions: &mut Pipeline, key: &str| {
+            questions.cmd("HGET").arg(key).arg(field::PASSWORD);
         };
-        for (key, hash) in keys.iter().zip(hashes) {
-            let Some(name) = self.keys().user_of(key) else {
-                continue;
-            };
-            let hash = record::password(hash).unwrap_or_default();
-            if hash.is_some() || !users.contains_key(name) {
-                users.insert(
-                    name.to_owned(),
-                    UserEntry::new(name, Stored::Record, hash.as_deref()),
-                );
+        while let Some(page) = walk.next(question, progress).await? {
+            for (key, hash) in page {
+                let Some(name) = keys.user_of(&key) else { continue };
+                let hash = record::password(hash).unwrap_or_default();
+                if hash.is_some() || !users.contains_key(name) {
+                    users.insert(
+                        name.to_owned(),
+                        UserEntry::new(name, Stored::Record, hash.as_deref()),
+                    );
+                }
             }
         }
-        Ok(())
+        Ok(users.into_values().collect())
     }
 
     /// What is stored for one user; the record's password is left out.
@@ -302,7 +263,7 @@ impl Admin {
         let utf8 = |key: &str, hash: Option<Vec<u8>>| {
             let bad = || AdminError::BadRecord {
                 key: key.to_owned(),
-                why: "the password hash is not UTF-8",
+                why: "the password hash is not UTF-8".to_owned(),
             };
             hash.map(|hash| String::from_utf8(hash).map_err(|_| bad()))
                 .transpose()
@@ -334,7 +295,6 @@ impl Admin {
         for _ in 0..ATTEMPTS {
             self.watch(&[&own, &passwords]).await?;
             let mut changes = redis::pipe();
-            changes.atomic();
             let done = match self.account(name).await {
                 Ok(account) => decide(&account, &mut changes, &own, &passwords),
                 Err(error) => Err(error),
@@ -359,19 +319,5 @@ fn put(changes: &mut Pipeline, account: &Account, name: UserName<'_>, keys: (&st
         changes.cmd("HSET").arg(passwords).arg(name.as_str()).arg(hash);
     } else {
         changes.cmd("HSET").arg(own).arg(field::PASSWORD).arg(hash);
-    }
-}
-
-fn unreadable(key: &str, why: Unreadable) -> AdminError {
-    match why {
-        Unreadable::Bad(why) => AdminError::BadRecord {
-            key: key.to_owned(),
-            why,
-        },
-        Unreadable::Refused(error) => AdminError::Refused(format!(
-            "{} {}",
-            error.code(),
-            error.details().unwrap_or_default()
-        )),
     }
 }

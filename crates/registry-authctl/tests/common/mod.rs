@@ -4,7 +4,7 @@
 
 use registry_auth_redis::{Endpoint, Event, Hashing, Job, Options, Outcome, Secret, Space, Store};
 use std::io::Write;
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpListener;
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -29,20 +29,41 @@ pub fn free_port() -> u16 {
         .port()
 }
 
+/// Of the server that listens there.
+fn process_id(port: u16) -> Option<u32> {
+    let client = redis::Client::open(format!("redis://127.0.0.1:{port}")).ok()?;
+    let info: String = redis::cmd("INFO")
+        .arg("server")
+        .query(&mut client.get_connection().ok()?)
+        .ok()?;
+    info.lines()
+        .find_map(|line| line.strip_prefix("process_id:"))?
+        .trim()
+        .parse()
+        .ok()
+}
+
 impl Redis {
     pub fn start() -> Self {
+        Self::start_with(&[])
+    }
+
+    /// With further options of redis-server.
+    pub fn start_with(options: &[&str]) -> Self {
         for _ in 0..5 {
             let dir = TempDir::new().unwrap();
             let port = free_port();
             let mut child = Command::new("redis-server")
                 .args(["--port", &port.to_string(), "--bind", "127.0.0.1", "--save", ""])
+                .args(options)
                 .current_dir(dir.path())
                 .stdout(Stdio::null())
                 .spawn()
                 .expect("redis-server is installed");
             let until = Instant::now() + PATIENCE;
             while child.try_wait().unwrap().is_none() && Instant::now() < until {
-                if TcpStream::connect(("127.0.0.1", port)).is_ok() {
+                // Another test's server may have taken the port since it was free.
+                if process_id(port) == Some(child.id()) {
                     return Self {
                         child,
                         _dir: dir,
@@ -86,6 +107,36 @@ impl Redis {
             &[&["--redis", &self.url(), "--prefix", "P"], args].concat(),
             input,
         )
+    }
+
+    /// The tool, logged in as this Redis user (password `pw`).
+    pub fn tool_as(&self, redis_user: &str, args: &[&str], input: Option<&str>) -> Ran {
+        let url = format!("redis://{redis_user}:pw@127.0.0.1:{}", self.port);
+        run(&[&["--redis", &url, "--prefix", "P"], args].concat(), input)
+    }
+
+    /// Ends the server as kill -9 does.
+    pub fn kill(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+
+    /// All there is: the keys and their content, in the order of the keys.
+    pub fn dump(&self) -> Vec<String> {
+        let mut keys: Vec<String> = self.run(&["KEYS", "*"]);
+        keys.sort_unstable();
+        let mut contents = redis::pipe();
+        for key in &keys {
+            contents.cmd("HGETALL").arg(key);
+        }
+        let client = redis::Client::open(self.url()).unwrap();
+        let contents: Vec<Vec<String>> = contents.query(&mut client.get_connection().unwrap()).unwrap();
+        let show = |(key, mut fields): (&String, Vec<String>)| {
+            let mut pairs: Vec<String> = fields.chunks_mut(2).map(|pair| pair.join("=")).collect();
+            pairs.sort_unstable();
+            format!("{key}: {}", pairs.join(" "))
+        };
+        keys.iter().zip(contents).map(show).collect()
     }
 
     /// A user whose password is "one". Not through the tool: its hashes are meant to be slow, in a debug build more so.

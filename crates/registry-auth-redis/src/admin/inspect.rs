@@ -1,0 +1,318 @@
+//! Reads every record as the module would, and says what is wrong with each: what the tool's `check` reports.
+//!
+//! Invariant: what `record` cannot read is reported, whatever the reason; no hash is ever part of a report.
+
+use super::strength::{rate, Rating};
+use super::subject::PUBLIC;
+use super::walk::{share, Progress, Walk};
+use super::{unreadable, Admin, AdminError};
+use crate::record::{self, Unreadable};
+use crate::schema::{field, Keys};
+use redis::Value;
+use registry_auth::codec::encode;
+use registry_auth::{password, Record, UserName};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// Something that is not as it should be.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Finding {
+    /// The key.
+    pub key: String,
+    /// What.
+    pub problem: Problem,
+}
+
+/// What can be wrong with a key.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Problem {
+    /// The module refuses the record as a whole. With the field, where it is one field.
+    Unreadable(String),
+    /// The password hash is of no known form or beyond the limits: 503 for every login.
+    Hash {
+        /// Whose.
+        user: String,
+        /// What is wrong with it.
+        why: &'static str,
+    },
+    /// The password hash is guessed fast if it leaks.
+    Weak {
+        /// Whose.
+        user: String,
+        /// What is wrong with it.
+        why: &'static str,
+    },
+    /// The user is in a group that does not exist, which grants nothing.
+    UnknownGroup(String),
+    /// A field that the module does not read.
+    UnknownField(String),
+    /// No client can send this user name, so nobody can log in with it.
+    Name(String),
+    /// A password of `P:passwords` that plays no role: the user's record has one.
+    Superseded(String),
+}
+
+/// How much there is.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Users, wherever they are stored.
+    pub users: usize,
+    /// Users whose password is in `P:passwords`.
+    pub old: usize,
+    /// Users who have no password and cannot log in.
+    pub no_password: usize,
+    /// Locked accounts.
+    pub locked: usize,
+    /// Groups, `public` included where it is stored.
+    pub groups: usize,
+}
+
+struct Inspection<'a> {
+    keys: Keys<'a>,
+    found: &'a mut dyn FnMut(Finding),
+    counts: Counts,
+    /// Users of `P:passwords`.
+    old: BTreeSet<String>,
+    /// Users seen, as a scan may tell a key twice.
+    seen: BTreeSet<String>,
+    groups: BTreeSet<String>,
+    /// Group → the keys of those who are in it.
+    members: BTreeMap<String, Vec<String>>,
+}
+
+impl Admin {
+    /// Reads everything under the prefix and reports each problem.
+    ///
+    /// # Errors
+    /// Of the connection only.
+    pub async fn inspect(
+        &self,
+        found: &mut dyn FnMut(Finding),
+        progress: Progress<'_>,
+    ) -> Result<Counts, AdminError> {
+        let mut inspection = Inspection {
+            keys: self.keys(),
+            found,
+            counts: Counts::default(),
+            old: BTreeSet::new(),
+            seen: BTreeSet::new(),
+            groups: BTreeSet::from([PUBLIC.to_owned()]),
+            members: BTreeMap::new(),
+        };
+        self.inspect_defaults(&mut inspection).await?;
+        self.inspect_passwords(&mut inspection, progress).await?;
+        let question = |questions: &mut redis::Pipeline, key: &str| {
+            questions.cmd("HGETALL").arg(key);
+        };
+        let mut walk = Walk::new(self, self.keys().groups_pattern());
+        while let Some(page) = walk
+            .next(question, &|share| progress((1.0 + share) / 3.0))
+            .await?
+        {
+            for (key, reply) in page {
+                inspection.group(&key, reply);
+            }
+        }
+        let mut walk = Walk::new(self, self.keys().users_pattern());
+        while let Some(page) = walk
+            .next(question, &|share| progress((2.0 + share) / 3.0))
+            .await?
+        {
+            for (key, reply) in page {
+                inspection.user(&key, reply);
+            }
+        }
+        Ok(inspection.finish())
+    }
+
+    async fn inspect_defaults(&self, inspection: &mut Inspection<'_>) -> Result<(), AdminError> {
+        let key = self.keys().backends();
+        let mut question = redis::pipe();
+        question.cmd("LRANGE").arg(&key).arg(0).arg(-1);
+        let reply = self.ask_all(&mut question).await?.into_iter().next();
+        match record::from_list(reply.unwrap_or_default()) {
+            Ok(_) => {}
+            Err(Unreadable::Bad(why)) => inspection.unreadable(&key, why),
+            Err(why) => return Err(unreadable(&key, why)),
+        }
+        Ok(())
+    }
+
+    async fn inspect_passwords(
+        &self,
+        inspection: &mut Inspection<'_>,
+        progress: Progress<'_>,
+    ) -> Result<(), AdminError> {
+        let key = self.keys().passwords();
+        let mut cursor = 0;
+        loop {
+            let page = self.old_passwords(cursor).await;
+            let (next, page) = match page {
+                Err(AdminError::BadRecord { .. }) => {
+                    inspection.unreadable(&key, "it is not a hash");
+                    return Ok(());
+                }
+                page => page?,
+            };
+            for (name, hash) in page {
+                inspection.old_password(&name, &hash);
+            }
+            cursor = next;
+            progress(share(cursor) / 3.0);
+            if cursor == 0 {
+                return Ok(());
+            }
+        }
+    }
+}
+
+impl Inspection<'_> {
+    fn report(&mut self, key: &str, problem: Problem) {
+        (self.found)(Finding {
+            key: key.to_owned(),
+            problem,
+        });
+    }
+
+    fn unreadable(&mut self, key: &str, why: &str) {
+        self.report(key, Problem::Unreadable(why.to_owned()));
+    }
+
+    fn old_password(&mut self, name: &[u8], hash: &[u8]) {
+        let key = self.keys.passwords();
+        let shown = String::from_utf8_lossy(name).into_owned();
+        if UserName::parse(name).is_err() {
+            return self.report(&key, Problem::Name(shown));
+        }
+        if !self.old.insert(shown.clone()) {
+            return;
+        }
+        match std::str::from_utf8(hash) {
+            Ok(hash) => self.hash(&key, &shown, hash),
+            Err(_) => self.unreadable(&key, &format!("the password hash of {shown} is not UTF-8")),
+        }
+    }
+
+    fn hash(&mut self, key: &str, user: &str, hash: &str) {
+        self.counts.locked += usize::from(password::is_locked(hash));
+        let user = user.to_owned();
+        match rate(hash) {
+            Rating::Good => {}
+            Rating::Weak(why) => self.report(key, Problem::Weak { user, why }),
+            Rating::Unusable(why) => self.report(key, Problem::Hash { user, why }),
+        }
+    }
+
+    fn group(&mut self, key: &str, reply: Value) {
+        let Some(name) = self.keys.group_of(key).map(str::to_owned) else {
+            return;
+        };
+        if !self.groups.insert(name.clone()) && name != PUBLIC {
+            return;
+        }
+        self.counts.groups += 1;
+        if super::group_name(&name).is_err() {
+            self.report(key, Problem::Name(name));
+        }
+        self.read(key, reply);
+    }
+
+    fn user(&mut self, key: &str, reply: Value) {
+        let Some(name) = self.keys.user_of(key).map(str::to_owned) else {
+            return;
+        };
+        if !self.seen.insert(name.clone()) {
+            return;
+        }
+        if UserName::parse(name.as_bytes()).is_err() {
+            return self.report(key, Problem::Name(name));
+        }
+        let Some(record) = self.read(key, reply) else {
+            return;
+        };
+        match &record.password {
+            Some(hash) => self.hash(key, &name, hash),
+            None if self.old.contains(&name) => {}
+            None => self.counts.no_password += 1,
+        }
+        if record.password.is_some() && self.old.contains(&name) {
+            self.report(&self.keys.passwords(), Problem::Superseded(name));
+        }
+        for group in record.groups {
+            self.members.entry(group).or_default().push(key.to_owned());
+        }
+    }
+
+    /// The record, or a report for each field that the module cannot read.
+    fn read(&mut self, key: &str, reply: Value) -> Option<Record> {
+        for (name, value) in fields(&reply) {
+            let shown = String::from_utf8_lossy(name).into_owned();
+            let alone = Value::Array(vec![Value::BulkString(name.to_vec()), value.clone()]);
+            if let Err(Unreadable::Bad(why)) = record::from_hash(alone) {
+                self.unreadable(key, &format!("field {shown}: {why}"));
+            } else if !is_known(&shown) {
+                self.report(key, Problem::UnknownField(shown));
+            }
+        }
+        let is_hash = matches!(reply, Value::Array(_) | Value::Map(_));
+        match record::from_hash(reply) {
+            Ok(Some(record)) => {
+                if encode(&record, &mut Vec::new()).is_err() {
+                    self.unreadable(key, "it is too large: a field is longer than the module takes");
+                }
+                Some(record)
+            }
+            // Removed meanwhile.
+            Ok(None) => None,
+            Err(Unreadable::Bad(why)) => {
+                if !is_hash {
+                    self.unreadable(key, why);
+                }
+                None
+            }
+            Err(Unreadable::Refused(error)) => {
+                self.unreadable(key, &format!("Redis refuses: {}", error.code()));
+                None
+            }
+        }
+    }
+
+    fn finish(mut self) -> Counts {
+        let members = std::mem::take(&mut self.members);
+        for (group, keys) in members {
+            if !self.groups.contains(&group) {
+                for key in keys {
+                    self.report(&key, Problem::UnknownGroup(group.clone()));
+                }
+            }
+        }
+        self.counts.users = self.seen.union(&self.old).count();
+        self.counts.old = self.old.len();
+        self.counts
+    }
+}
+
+/// Names and values of a reply to HGETALL, in either protocol.
+fn fields(reply: &Value) -> Vec<(&[u8], &Value)> {
+    let pairs: Vec<(&Value, &Value)> = match reply {
+        Value::Array(items) => items
+            .chunks_exact(2)
+            .filter_map(|pair| Some((pair.first()?, pair.last()?)))
+            .collect(),
+        Value::Map(items) => items.iter().map(|(name, value)| (name, value)).collect(),
+        _ => Vec::new(),
+    };
+    pairs
+        .into_iter()
+        .filter_map(|(name, value)| match name {
+            Value::BulkString(name) => Some((name.as_slice(), value)),
+            _ => None,
+        })
+        .collect()
+}
+
+/// Whether somebody reads this field.
+fn is_known(name: &str) -> bool {
+    [field::PASSWORD, field::GROUPS, field::BACKENDS, field::NAME].contains(&name)
+        || name.starts_with(field::GRANT)
+        || name.starts_with(field::TOKEN)
+}

@@ -1,0 +1,95 @@
+//! Checks of single values, each with a message that says what would be right.
+
+use registry_auth::backend::Backend;
+use registry_auth::grant::{Grant, InvalidGrant};
+use registry_auth::scope::{Action, Actions};
+use registry_auth::{RepositoryName, UserName};
+use registry_auth_redis::admin::{group_name, Subject, PUBLIC};
+
+const NAME_RULE: &str = "a name is 1 to 255 bytes of UTF-8 without control characters, ':' or '/'";
+
+pub(super) fn user(text: &str) -> Result<String, String> {
+    UserName::parse(text.as_bytes()).map_err(|_| NAME_RULE.to_owned())?;
+    Ok(text.to_owned())
+}
+
+/// `default`, `public` and `@…` mean something else wherever a subject is named; the user would be out of reach.
+pub(super) fn new_user(text: &str) -> Result<String, String> {
+    if is_reserved(text) {
+        return Err("this name is reserved: it stands for others than a user".to_owned());
+    }
+    user(text)
+}
+
+/// Whether a subject of this name is no user.
+pub(crate) fn is_reserved(name: &str) -> bool {
+    matches!(name, "default" | PUBLIC) || name.starts_with('@')
+}
+
+/// With or without the `@` by which a subject is told to be a group.
+pub(super) fn group(text: &str) -> Result<String, String> {
+    let name = text.strip_prefix('@').unwrap_or(text);
+    group_name(name).map_err(|_| format!("{NAME_RULE}, a group's without spaces as well"))?;
+    Ok(name.to_owned())
+}
+
+pub(super) fn new_group(text: &str) -> Result<String, String> {
+    let name = group(text)?;
+    if is_reserved(&name) {
+        return Err("this name is reserved: everyone is in the group public already".to_owned());
+    }
+    Ok(name)
+}
+
+pub(super) fn backend_subject(text: &str) -> Result<String, String> {
+    Subject::parse(text).map_err(|_| format!("a subject is alice, @team, public or default; {NAME_RULE}"))?;
+    Ok(text.to_owned())
+}
+
+pub(super) fn grant_subject(text: &str) -> Result<String, String> {
+    match Subject::parse(text) {
+        Ok(Subject::Default) => {
+            Err("default stands for backends; what everyone may do is granted to public".to_owned())
+        }
+        Ok(_) => Ok(text.to_owned()),
+        Err(_) => Err(format!("a subject is alice, @team or public; {NAME_RULE}")),
+    }
+}
+
+pub(super) fn backend(text: &str) -> Result<String, String> {
+    Backend::parse(text).map_err(|_| {
+        "a backend is host:port, for example registry-1:5000, 10.0.0.5:5000 or [fd00::5]:5000".to_owned()
+    })?;
+    Ok(text.to_owned())
+}
+
+pub(super) fn pattern(text: &str) -> Result<String, String> {
+    match Grant::from_parts(text, "*") {
+        Err(InvalidGrant::Pattern | InvalidGrant::Field) => Err(
+            "this matches no repository: names are lower case letters, digits, and . _ __ - between them, in segments \
+             separated by /; * stands for a run within a segment, ** across them, for example team/** or alice/app-*"
+                .to_owned(),
+        ),
+        _ => Ok(text.to_owned()),
+    }
+}
+
+pub(super) fn actions(text: &str) -> Result<Actions, String> {
+    Actions::parse(text).map_err(|error| error.to_string())
+}
+
+pub(super) fn action(text: &str) -> Result<Action, String> {
+    Action::ALL
+        .into_iter()
+        .find(|action| action.as_str() == text)
+        .ok_or_else(|| "an action is pull, push or delete".to_owned())
+}
+
+pub(super) fn repository(text: &str) -> Result<String, String> {
+    RepositoryName::parse(text.as_bytes()).map_err(|_| {
+        "not a repository's name (without registry, tag or digest), for example alice/app; any client's request for it \
+         is refused with 400"
+            .to_owned()
+    })?;
+    Ok(text.to_owned())
+}

@@ -1,0 +1,93 @@
+//! The verbs of `registry-authctl grant`.
+
+use crate::cli::GrantVerb;
+use crate::error::Error;
+use crate::output::{printable, styled, Output, BAD};
+use registry_auth::grant::Grant;
+use registry_auth_redis::admin::{StoredGrant, Subject};
+use registry_auth_redis::{Admin, AdminError};
+use serde_json::{json, Value};
+use std::future::Future;
+
+pub(crate) async fn run<C>(verb: GrantVerb, connect: impl Fn() -> C, out: &Output) -> Result<(), Error>
+where
+    C: Future<Output = Result<Admin, AdminError>>,
+{
+    match verb {
+        GrantVerb::Add {
+            subject,
+            pattern,
+            actions,
+        } => {
+            let grant = Grant::from_parts(&pattern, &actions.to_string())
+                .map_err(|_| Error::Usage("not a pattern"))?;
+            let all = connect().await?.grant_add(parse(&subject)?, &grant).await?;
+            let may = if grant.deny { "may not" } else { "may" };
+            out.print(
+                &format!("{subject} {may} {all} {}", grant.pattern),
+                &json!({ "subject": subject, "pattern": grant.pattern.as_str(), "deny": grant.deny,
+                         "actions": all.to_string() }),
+            )
+        }
+        GrantVerb::Remove {
+            subject,
+            pattern,
+            actions,
+        } => {
+            let left = connect()
+                .await?
+                .grant_remove(parse(&subject)?, &pattern, actions)
+                .await?
+                .map(|left| left.to_string());
+            let shown = printable(&pattern);
+            let text = match &left {
+                Some(left) => format!("grant {shown} of {subject} is now {left}"),
+                None => format!("grant {shown} of {subject} removed"),
+            };
+            out.print(
+                &text,
+                &json!({ "subject": subject, "pattern": pattern, "actions": left }),
+            )
+        }
+        GrantVerb::List { subject } => {
+            let grants = connect().await?.grants_list(parse(&subject)?).await?;
+            let lines: Vec<String> = grants.iter().map(line).collect();
+            let json: Vec<Value> = grants.iter().map(stored_json).collect();
+            out.print(&lines.join("\n"), &json!({ "subject": subject, "grants": json }))
+        }
+    }
+}
+
+/// The command line has checked it already; the type is made here.
+fn parse(subject: &str) -> Result<Subject<'_>, Error> {
+    Subject::parse(subject).map_err(|_| Error::Usage("not a subject"))
+}
+
+/// As it is typed at `grant add`, and at `grant remove`.
+fn line(stored: &StoredGrant) -> String {
+    let remark = match &stored.grant {
+        Ok(_) => String::new(),
+        Err(why) => styled(
+            BAD,
+            format!("  (unreadable, so that all of the record is refused: {why})"),
+        ),
+    };
+    format!(
+        "{} {}{remark}",
+        printable(&stored.pattern),
+        printable(&stored.actions)
+    )
+}
+
+fn stored_json(stored: &StoredGrant) -> Value {
+    match &stored.grant {
+        Ok(grant) => grant_json(grant),
+        Err(why) => {
+            json!({ "pattern": stored.pattern, "actions": stored.actions, "deny": null, "unreadable": why.to_string() })
+        }
+    }
+}
+
+pub(crate) fn grant_json(grant: &Grant) -> Value {
+    json!({ "pattern": grant.pattern.as_str(), "actions": grant.actions.to_string(), "deny": grant.deny })
+}

@@ -1,0 +1,145 @@
+//! The verbs of `registry-authctl group`.
+
+use crate::cli::GroupVerb;
+use crate::error::Error;
+use crate::grant::grant_json;
+use crate::output::{note, printable, styled, Output, BAD};
+use crate::progress::Bar;
+use registry_auth::{Record, UserName};
+use registry_auth_redis::admin::{group_name, GroupEntry, PUBLIC};
+use registry_auth_redis::{Admin, AdminError};
+use serde_json::{json, Value};
+use std::future::Future;
+
+pub(crate) async fn run<C>(verb: GroupVerb, connect: impl Fn() -> C, out: &Output) -> Result<(), Error>
+where
+    C: Future<Output = Result<Admin, AdminError>>,
+{
+    let bar = Bar::share("reading users");
+    let progress = |share| bar.set_share(share);
+    match verb {
+        GroupVerb::Add { group } => {
+            let members = connect().await?.group_add(parse(&group)?, &progress).await?;
+            drop(bar);
+            if !members.is_empty() {
+                note(&format!("already in it: {}", printable(&members.join(" "))));
+            }
+            out.print(
+                &format!("group {group} added"),
+                &json!({ "group": group, "added": true, "members": members }),
+            )
+        }
+        GroupVerb::List => {
+            let groups = connect().await?.group_list(&progress).await?;
+            drop(bar);
+            list(&groups, out)
+        }
+        GroupVerb::Show { group } => {
+            let name = parse(&group)?;
+            let admin = connect().await?;
+            let record = admin.group_show(name).await?;
+            let members = match group.as_str() {
+                PUBLIC => Vec::new(),
+                _ => admin.group_members(name, &progress).await?,
+            };
+            drop(bar);
+            show(&group, &record, &members, out)
+        }
+        GroupVerb::Remove { group } => {
+            let members = connect().await?.group_remove(parse(&group)?, &progress).await?;
+            drop(bar);
+            let text = match (group.as_str(), members.len()) {
+                (PUBLIC, _) => "everything that was granted to public is removed".to_owned(),
+                (_, count) => format!("group {group} removed; members: {count}"),
+            };
+            out.print(
+                &text,
+                &json!({ "group": group, "removed": true, "members": members }),
+            )
+        }
+        GroupVerb::Join { group, user } => {
+            if group == PUBLIC {
+                return Err(Error::Usage("everyone is in the group public"));
+            }
+            let joined = connect()
+                .await?
+                .group_join(parse(&group)?, parse_user(&user)?)
+                .await?;
+            let text = if joined {
+                "is in group"
+            } else {
+                "was before in group"
+            };
+            out.print(
+                &format!("{user} {text} {group}"),
+                &json!({ "group": group, "user": user, "member": true, "changed": joined }),
+            )
+        }
+        GroupVerb::Leave { group, user } => {
+            let group = group.strip_prefix('@').unwrap_or(&group);
+            if group == PUBLIC {
+                return Err(Error::Usage("nobody can leave the group public"));
+            }
+            let left = connect().await?.group_leave(group, parse_user(&user)?).await?;
+            let text = if left {
+                "is no longer in group"
+            } else {
+                "was not in group"
+            };
+            out.print(
+                &format!("{user} {text} {group}"),
+                &json!({ "group": group, "user": user, "member": false, "changed": left }),
+            )
+        }
+    }
+}
+
+/// The command line has checked it already; the type is made here.
+fn parse(name: &str) -> Result<UserName<'_>, Error> {
+    group_name(name).map_err(|_| Error::Usage("not a group name"))
+}
+
+fn parse_user(name: &str) -> Result<UserName<'_>, Error> {
+    UserName::parse(name.as_bytes()).map_err(|_| Error::Usage("not a user name"))
+}
+
+fn list(groups: &[GroupEntry], out: &Output) -> Result<(), Error> {
+    let line = |group: &GroupEntry| {
+        let name = printable(&group.name);
+        match group.counts {
+            Some((grants, backends)) => format!("{name}\tgrants: {grants}, backends: {backends}"),
+            None => format!("{name}\t{}", styled(BAD, "(unreadable: registry-authctl check)")),
+        }
+    };
+    let json = |group: &GroupEntry| {
+        let (grants, backends) = group.counts.unzip();
+        json!({ "group": group.name, "grants": grants, "backends": backends, "readable": group.counts.is_some() })
+    };
+    out.print(
+        &groups.iter().map(line).collect::<Vec<_>>().join("\n"),
+        &Value::Array(groups.iter().map(json).collect()),
+    )
+}
+
+fn show(group: &str, record: &Record, members: &[String], out: &Output) -> Result<(), Error> {
+    let or_none = |text: String| if text.is_empty() { "none".to_owned() } else { text };
+    let backends: Vec<&str> = record.backends.iter().map(|peer| peer.name.as_str()).collect();
+    let shown_members = match group {
+        PUBLIC => "everyone, the anonymous included".to_owned(),
+        _ => or_none(printable(&members.join(" "))),
+    };
+    let mut lines = vec![
+        format!("group:    {group}"),
+        format!("members:  {shown_members}"),
+        format!("backends: {}", or_none(backends.join(" "))),
+    ];
+    for grant in &record.grants {
+        let kind = if grant.deny { "deny: " } else { "grant:" };
+        lines.push(format!("{kind}    {} {}", grant.pattern, grant.actions));
+    }
+    let grants: Vec<Value> = record.grants.iter().map(grant_json).collect();
+    out.print(
+        &lines.join("\n"),
+        &json!({ "group": group, "members": members, "backends": backends, "grants": grants }),
+    )
+}

@@ -1,0 +1,267 @@
+//! `registry-authctl import-htpasswd` and `migrate`: passwords of many users at once.
+//!
+//! Invariant: whenever this ends, each user is either done or as before, and the same command again does the rest.
+
+use crate::error::Error;
+use crate::htpasswd::{self, Refused};
+use crate::output::{note, printable, styled, Output, BAD, DOUBTFUL, GOOD};
+use crate::progress::Bar;
+use registry_auth::password::Form;
+use registry_auth::UserName;
+use registry_auth_redis::admin::{NewPassword, Put};
+use registry_auth_redis::{Admin, AdminError};
+use serde_json::{json, Value};
+use std::future::Future;
+use std::io::BufReader;
+use std::path::Path;
+
+/// Users of one transaction: long enough for the network, short enough for Redis' other clients.
+const BATCH: usize = 1000;
+
+/// What became, or would become, of the users.
+#[derive(Default)]
+struct Tally {
+    new: Vec<String>,
+    changed: Vec<String>,
+    unchanged: usize,
+    superseded: Vec<String>,
+    locked: usize,
+    refused: Vec<(Option<usize>, Option<String>, String)>,
+    /// For each of `new` and `changed`, in the order of the input.
+    lines: Vec<String>,
+    written: usize,
+}
+
+impl Tally {
+    fn add(&mut self, line: Option<usize>, user: &str, put: Put) {
+        let shown = printable(user);
+        let at = line.map_or(String::new(), |line| format!("line {line}: "));
+        match put {
+            Put::New | Put::Moved => {
+                self.lines
+                    .push(format!("{at}{} {shown}", styled(GOOD, verb(put))));
+                self.new.push(user.to_owned());
+            }
+            Put::Changed(locked) => {
+                let remark = if locked { " (locked, stays so)" } else { "" };
+                self.locked += usize::from(locked);
+                self.lines
+                    .push(format!("{at}{} {shown}{remark}", styled(DOUBTFUL, "changed")));
+                self.changed.push(user.to_owned());
+            }
+            Put::Superseded => {
+                self.lines
+                    .push(format!("{} {shown}", styled(DOUBTFUL, "superseded")));
+                self.superseded.push(user.to_owned());
+            }
+            Put::Unchanged => self.unchanged += 1,
+            Put::Bad(why) => {
+                let why = format!("the record cannot be read, and stays as it is: {why}");
+                self.refused.push((line, Some(user.to_owned()), why));
+            }
+        }
+        self.written += usize::from(!matches!(put, Put::Unchanged | Put::Bad(_)));
+    }
+
+    fn refused_lines(&self) -> Vec<String> {
+        let line = |(line, user, why): &(Option<usize>, Option<String>, String)| {
+            let at = line.map_or(String::new(), |line| format!("line {line}: "));
+            let user = user
+                .as_ref()
+                .map_or(String::new(), |user| format!(" {}", printable(user)));
+            format!("{at}{}{user}: {why}", styled(BAD, "refused"))
+        };
+        self.refused.iter().map(line).collect()
+    }
+
+    fn refused_json(&self) -> Vec<Value> {
+        self.refused
+            .iter()
+            .map(|(line, user, why)| json!({ "line": line, "user": user, "why": why }))
+            .collect()
+    }
+}
+
+fn verb(put: Put) -> &'static str {
+    match put {
+        Put::New => "new",
+        _ => "moved",
+    }
+}
+
+/// Ends the work at Ctrl-C, and says how far it came. Redis carries out a transaction whole or not at all, whenever its
+/// client goes away.
+async fn until_interrupted(work: impl Future<Output = Result<(), Error>>) -> Option<Box<Error>> {
+    tokio::select! {
+        done = work => done.err().map(Box::new),
+        Ok(()) = tokio::signal::ctrl_c() => Some(Box::new(Error::Interrupted)),
+    }
+}
+
+pub(crate) async fn htpasswd<C>(
+    path: &Path,
+    apply: bool,
+    connect: impl Fn() -> C,
+    out: &Output,
+) -> Result<(), Error>
+where
+    C: Future<Output = Result<Admin, AdminError>>,
+{
+    let file_error = |error| Error::File(path.to_owned(), error);
+    let (entries, refused) = if path == Path::new("-") {
+        htpasswd::read(std::io::stdin().lock()).map_err(file_error)?
+    } else {
+        let file = std::fs::File::open(path).map_err(file_error)?;
+        htpasswd::read(BufReader::new(file)).map_err(file_error)?
+    };
+    let mut tally = Tally::default();
+    let refuse = |Refused { line, user, why }| (Some(line), user, why);
+    tally.refused = refused.into_iter().map(refuse).collect();
+    let admin = connect().await?;
+    let bar = Bar::of("importing", entries.len() as u64);
+    let ended = until_interrupted(async {
+        for (index, entries) in entries.chunks(BATCH).enumerate() {
+            let batch: Vec<NewPassword<'_>> = entries
+                .iter()
+                .filter_map(|entry| {
+                    let user = UserName::parse(entry.user.as_bytes()).ok()?;
+                    let hash = entry.hash.as_str();
+                    Some(NewPassword { user, hash })
+                })
+                .collect();
+            let put = admin.passwords_put(&batch, apply).await?;
+            for (entry, put) in entries.iter().zip(put) {
+                tally.add(Some(entry.line), &entry.user, put);
+            }
+            bar.set((index * BATCH + entries.len()) as u64);
+        }
+        Ok(())
+    })
+    .await;
+    drop(bar);
+    ended_early(ended, apply, &tally)?;
+    tally.refused.sort_by_key(|(line, ..)| *line);
+    let counts = format!(
+        "new: {}, changed: {}, unchanged: {}, refused: {}",
+        tally.new.len(),
+        tally.changed.len(),
+        tally.unchanged,
+        tally.refused.len()
+    );
+    let json = json!({
+        "applied": apply, "new": tally.new, "changed": tally.changed, "unchanged": tally.unchanged,
+        "changed_locked": tally.locked, "refused": tally.refused_json(),
+    });
+    finish(&tally, apply, &counts, &json, out)
+}
+
+pub(crate) async fn migrate<C>(
+    apply: bool,
+    connect: impl Fn() -> C,
+    prefix: &str,
+    out: &Output,
+) -> Result<(), Error>
+where
+    C: Future<Output = Result<Admin, AdminError>>,
+{
+    let admin = connect().await?;
+    let mut tally = Tally::default();
+    let mut salted = 0;
+    let bar = Bar::of("moving", admin.old_passwords_count().await?);
+    let ended = until_interrupted(async {
+        let (mut cursor, mut done) = (0, 0);
+        // A scan may tell an entry twice.
+        let mut seen = std::collections::HashSet::new();
+        loop {
+            let (next, page) = admin.old_passwords(cursor).await?;
+            let mut users = Vec::new();
+            for (name, hash) in &page {
+                if !seen.insert(name.clone()) {
+                    continue;
+                }
+                let shown = String::from_utf8_lossy(name).into_owned();
+                let form = std::str::from_utf8(hash).ok().and_then(Form::of);
+                match (UserName::parse(name), form) {
+                    (Err(_), _) => {
+                        let why = "no client can send this user name";
+                        tally.refused.push((None, Some(shown), why.to_owned()));
+                    }
+                    (Ok(_), None) => {
+                        let why = "this is no hash that can be checked";
+                        tally.refused.push((None, Some(shown), why.to_owned()));
+                    }
+                    (Ok(user), Some(form)) => users.push((user, form)),
+                }
+            }
+            for part in users.chunks(BATCH) {
+                let names: Vec<UserName<'_>> = part.iter().map(|(user, _)| *user).collect();
+                let put = admin.passwords_move(&names, apply).await?;
+                for ((user, form), put) in part.iter().zip(put) {
+                    salted += usize::from(put == Put::Moved && *form == Form::Legacy);
+                    tally.add(None, user.as_str(), put);
+                }
+            }
+            done += page.len() as u64;
+            bar.set(done);
+            cursor = next;
+            if cursor == 0 {
+                return Ok(());
+            }
+        }
+    })
+    .await;
+    drop(bar);
+    ended_early(ended, apply, &tally)?;
+    let counts = format!(
+        "moved: {}, superseded: {}, refused: {}",
+        tally.new.len(),
+        tally.superseded.len(),
+        tally.refused.len()
+    );
+    if salted > 0 {
+        note(&format!(
+            "{salted} of them are SHA-1 digests of 40 hex digits: they hold with the same registry_auth_salt as before, \
+             until registry-authctl user passwd NAME gives the user a better one"
+        ));
+    }
+    if !tally.superseded.is_empty() {
+        note(&format!(
+            "superseded: the user's record has a password already, so that the one of {prefix}:passwords has no effect \
+             and is only removed"
+        ));
+    }
+    let json = json!({
+        "applied": apply, "moved": tally.new, "superseded": tally.superseded, "sha1": salted,
+        "refused": tally.refused_json(),
+    });
+    finish(&tally, apply, &counts, &json, out)
+}
+
+/// An error after the first write says how much was written.
+fn ended_early(ended: Option<Box<Error>>, apply: bool, tally: &Tally) -> Result<(), Error> {
+    match ended {
+        None => Ok(()),
+        Some(why) if apply => Err(Error::Partly {
+            written: tally.written,
+            why,
+        }),
+        Some(why) => Err(*why),
+    }
+}
+
+fn finish(tally: &Tally, apply: bool, counts: &str, json: &Value, out: &Output) -> Result<(), Error> {
+    let mut lines = tally.refused_lines();
+    if !apply {
+        // What would be done is only of interest before it is.
+        lines.extend(tally.lines.iter().cloned());
+    }
+    lines.push(counts.to_owned());
+    if !apply && tally.written > 0 {
+        lines.push("nothing was written; to write it, add --apply".to_owned());
+    }
+    out.print(&lines.join("\n"), json)?;
+    match tally.refused.is_empty() {
+        true => Ok(()),
+        false => Err(Error::Refused),
+    }
+}
