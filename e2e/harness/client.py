@@ -47,10 +47,6 @@ class Client:
         return run(["unshare", "-m", "--propagation", "private", "sh", "-c", inside, str(self._hosts),
                     *map(str, words)], seconds, env=self.environment(), **options)
 
-    def logout(self):
-        """Goes on without credentials."""
-        self.auth.write_text("{}", encoding="ascii")
-
     def close(self):
         """Ends what the client keeps running."""
 
@@ -189,22 +185,17 @@ class Ctr(Client):
         self.credentials = f"{user}:{password}"
         return self.call("version")
 
-    def logout(self):
-        self.credentials = None
-
-    def _remote(self, verb, repository):
-        user = ("--user", self.credentials) if self.credentials else ()
-        return self.call("images", verb, "--hosts-dir", self._hosts_folder, *user, self.reference(repository))
-
     def push(self, repository):
         self.call("images", "import", "--no-unpack", self.archive)
         self.call("images", "tag", "--force", self.reference("alice/loaded"), self.reference(repository))
-        return self._remote("push", repository)
+        return self.call("images", "push", "--hosts-dir", self._hosts_folder, "--user", self.credentials,
+                         self.reference(repository))
 
     def pull(self, repository):
         for name in self.call("images", "list", "--quiet").stdout.split():
             self.call("images", "remove", "--sync", name)
-        return self._remote("pull", repository)
+        return self.call("images", "pull", "--hosts-dir", self._hosts_folder, "--user", self.credentials,
+                         self.reference(repository))
 
     def close(self):
         self.daemon.stop()
