@@ -32,8 +32,8 @@ pub struct Main {
     password: Option<Secret>,
     hashing: Option<Hashing>,
     cache: Option<Option<cache::Options>>,
-    /// Every space of a location where the gate is on.
-    prefixes: Vec<Box<str>>,
+    /// Every space of a location where the gate is on, once.
+    spaces: Vec<Arc<Space>>,
     resolved: Option<StoreOptions>,
 }
 
@@ -50,7 +50,7 @@ pub struct StoreOptions {
     pub hashing: Hashing,
     /// Where answers are kept.
     pub cache: Option<cache::Options>,
-    /// Every prefix that is in use: changes under it are to be told.
+    /// Every prefix that is in use, in order: changes under it are to be told.
     pub prefixes: Vec<Box<str>>,
 }
 
@@ -58,9 +58,7 @@ impl StoreOptions {
     /// Stands for what the facts of a zone are about: the Redis that is asked, and the prefixes under which changes are told. Never
     /// 0, and the same in all processes.
     pub fn subject(&self) -> u64 {
-        let mut prefixes: Vec<&str> = self.prefixes.iter().map(|prefix| &**prefix).collect();
-        prefixes.sort_unstable();
-        let text = format!("{} {}", self.endpoint, prefixes.join(" "));
+        let text = format!("{} {}", self.endpoint, self.prefixes.join(" "));
         SipHasher13::new().hash(text.as_bytes()).max(1)
     }
 }
@@ -69,16 +67,21 @@ impl Main {
     /// What the directives came to; `None` before they were all read.
     pub fn store_options(&self) -> Option<StoreOptions> {
         let resolved = self.resolved.clone()?;
-        Some(StoreOptions {
-            prefixes: self.prefixes.clone(),
-            ..resolved
-        })
+        let mut prefixes: Vec<Box<str>> = self.spaces.iter().map(|space| space.prefix.clone()).collect();
+        prefixes.sort_unstable();
+        prefixes.dedup();
+        Some(StoreOptions { prefixes, ..resolved })
     }
 
-    fn use_prefix(&mut self, prefix: &str) {
-        if !self.prefixes.iter().any(|known| **known == *prefix) {
-            self.prefixes.push(prefix.into());
+    /// The space of these settings, one for all locations that mean the same: what is known of a request in one of them holds in
+    /// the others.
+    fn space(&mut self, space: Space) -> Arc<Space> {
+        if let Some(known) = self.spaces.iter().find(|known| ***known == space) {
+            return Arc::clone(known);
         }
+        let space = Arc::new(space);
+        self.spaces.push(Arc::clone(&space));
+        space
     }
 }
 
@@ -165,8 +168,7 @@ impl Merge for Location {
             // A page of our own is no registry's route.
             Some(Gate::Realm(_)) if self.status => None,
             Some(Gate::Realm(realm)) => {
-                let space = self.space(outer);
-                main.use_prefix(&space.prefix);
+                let space = main.space(self.space());
                 if failures.is_some() && main.cache.flatten().is_none() {
                     return Err(
                         "\"registry_auth_failures\" needs the zone of \"registry_auth_cache\" to count in"
@@ -187,16 +189,10 @@ impl Merge for Location {
 }
 
 impl Location {
-    /// The space, shared with the outer level's where that is the same one: requests that nginx redirects internally between
-    /// locations of one space keep what is known of them.
-    fn space(&self, outer: &Self) -> Arc<Space> {
-        let space = Space {
+    fn space(&self) -> Space {
+        Space {
             prefix: self.prefix.clone().unwrap_or_else(|| DEFAULT_PREFIX.into()),
             salt: self.salt.clone().unwrap_or_default(),
-        };
-        match &outer.settings {
-            Some(settings) if *settings.space == space => Arc::clone(&settings.space),
-            _ => Arc::new(space),
         }
     }
 

@@ -24,7 +24,7 @@ impl Identity {
     /// Whether this was found out about that user, in this space.
     pub fn is(&self, user: Option<UserName<'_>>, space: &Arc<Space>) -> bool {
         let same = self.user.as_ref().map(UserNameBuf::as_name) == user;
-        same && (Arc::ptr_eq(&self.space, space) || *self.space == **space)
+        same && Arc::ptr_eq(&self.space, space)
     }
 
     /// The user's record.

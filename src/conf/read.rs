@@ -128,7 +128,7 @@ pub fn cache(conf: &mut Conf<'_>, main: &mut Main) -> Result<(), String> {
     }
     for argument in arguments {
         if let Some(named) = argument.strip_prefix(b"zone=") {
-            zone = Some(zone_of(conf, NAME, argument, named)?);
+            zone = Some(zone_of::<Main>(conf, NAME, argument, named)?);
         } else if let Some(time) = argument.strip_prefix(b"ttl=") {
             ttl = cache_time(NAME, argument, time, 1)?;
         } else if let Some(time) = argument.strip_prefix(b"stale=") {

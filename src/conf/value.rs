@@ -1,8 +1,7 @@
 //! Values of directives, checked: each error names the directive and the value.
 
-use crate::conf::Main;
 use crate::ffi::conf::Conf;
-use crate::ffi::shm;
+use crate::ffi::{shm, Slot};
 
 /// A day: where Redis cannot tell of changes, a leaver stays for so long.
 pub const MAX_TTL: u64 = 86_400_000;
@@ -23,7 +22,7 @@ pub fn timeout(directive: &str, argument: &[u8], time: &[u8]) -> Result<u64, Str
 }
 
 /// `name:size`: the zone of that name.
-pub fn zone(
+pub fn zone<T: Slot>(
     conf: &mut Conf<'_>,
     directive: &str,
     argument: &[u8],
@@ -41,7 +40,7 @@ pub fn zone(
             return Err(invalid(directive, argument, &why));
         }
     };
-    shm::declare::<Main>(conf, name, size)
+    shm::declare::<T>(conf, name, size)
         .ok_or_else(|| invalid(directive, argument, "the zone cannot be declared"))
 }
 

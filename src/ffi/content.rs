@@ -51,7 +51,7 @@ unsafe extern "C" fn handler<C: Content>(r: *mut ngx_http_request_t) -> ngx_int_
 }
 
 fn send(request: &mut Request, answer: &Answer) -> ngx_int_t {
-    request.become_answer(answer.content_type, answer.body.len());
+    request.become_answer(200, answer.content_type, answer.body.len());
     let Some(chain) = request.last_body(&answer.body) else {
         return NGX_HTTP_INTERNAL_SERVER_ERROR as ngx_int_t;
     };

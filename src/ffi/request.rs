@@ -190,10 +190,16 @@ impl Request {
 
     /// Makes the answer at hand one of `status` with a body of `length` bytes of JSON.
     pub fn become_json(&mut self, status: u32, length: usize) {
+        self.become_answer(status, "application/json", length);
+        self.0.err_status = status as usize;
+    }
+
+    /// Makes the answer at hand one of `status` with a body of so many bytes of that type.
+    pub(super) fn become_answer(&mut self, status: u32, content_type: &'static str, length: usize) {
         let out = &mut self.0.headers_out;
         out.status = status as usize;
         out.status_line = bytes::fixed("");
-        out.content_type = bytes::fixed("application/json");
+        out.content_type = bytes::fixed(content_type);
         out.content_type_len = out.content_type.len;
         out.content_type_lowcase = ptr::null_mut();
         out.charset = bytes::fixed("");
@@ -203,17 +209,6 @@ impl Request {
             header.hash = 0;
         }
         out.content_length = ptr::null_mut();
-        self.0.err_status = status as usize;
-    }
-
-    /// Makes the answer at hand one of 200 with a body of `length` bytes.
-    pub(super) fn become_answer(&mut self, content_type: &'static str, length: usize) {
-        let out = &mut self.0.headers_out;
-        out.status = 200;
-        out.content_type = bytes::fixed(content_type);
-        out.content_type_len = out.content_type.len;
-        out.content_type_lowcase = ptr::null_mut();
-        out.content_length_n = length as i64;
     }
 
     /// A body of one buffer that ends the answer, in place of another. `None` when memory is out.

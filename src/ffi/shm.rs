@@ -71,16 +71,17 @@ impl Zone {
     /// The number at `offset` from the root, without the lock; `None` while there is no root. It is one that stood there, in a block
     /// that may have been set up anew meanwhile.
     pub fn peek(&self, offset: usize) -> Option<u64> {
-        // SAFETY: as in `lock`. The root is a pointer that is written whole and points into the zone, which stays mapped; what lies
-        // there is aligned to 8 as all that the pool gives of that size, and is read as one number, whoever writes to it.
+        // SAFETY: as in `lock`. The root is a pointer that is written whole; what it is read as is looked at: 8 aligned bytes of the
+        // pool's pages, which stay mapped, and which the processor reads as one number, whoever writes to them.
         unsafe {
             let pool = (*self.0.as_ptr()).shm.addr.cast::<ngx_slab_pool_t>();
             let root = AtomicPtr::from_ptr((&raw mut (*pool).data).cast::<*mut u8>()).load(Ordering::Acquire);
             if root.is_null() {
                 return None;
             }
-            let at = root.add(offset);
-            if at.add(8) > (*pool).end || !at.cast::<u64>().is_aligned() {
+            let at = root.wrapping_add(offset);
+            let pages = (*pool).start..(*pool).end;
+            if !pages.contains(&at) || at.wrapping_add(8) > (*pool).end || !at.cast::<u64>().is_aligned() {
                 return None;
             }
             Some(AtomicU64::from_ptr(at.cast::<u64>()).load(Ordering::Acquire))
