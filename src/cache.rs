@@ -1,23 +1,27 @@
 //! The shared zone, seen from a worker: what is known without asking, and what becomes of answers and of news from Redis.
 //!
-//! Only nginx's thread comes here. Records are copied out before the lock is released. A fact is trusted only while Redis tells
+//! `lookup` asks the zone and puts into it, by the keys of `key`. Only nginx's thread comes here. Records are copied out before the
+//! lock is released, and a worker goes by its copy while the zone's generation stands. A fact is trusted only while Redis tells
 //! this worker of changes (or can tell nobody, and the time to live is all there is); see `completions` for who calls what.
 
-use registry_auth::codec::{self, RecordRef};
-use registry_auth::{UserName, UserNameBuf};
-use registry_auth_cache::counters::COUNTERS;
-use registry_auth_cache::{Cache, Fact, Failures, Found, Keys, Known, Moment, Process, Put, Tag, GENERATION};
-use registry_auth_redis::{Changed, Outcome, Space};
 use std::cell::RefCell;
 use std::rc::Rc;
 use std::sync::Arc;
+
+use registry_auth::{UserName, UserNameBuf};
+use registry_auth_cache::counters::COUNTERS;
+use registry_auth_cache::{Cache, Fact, Failures, Keys, Memo, Process, Tag, GENERATION};
+use registry_auth_redis::{Changed, Outcome, Space};
 
 use crate::ffi::event;
 use crate::ffi::request::Request;
 use crate::ffi::shm::{Locked, Zone};
 use crate::identity::Identity;
-use crate::memo::{Entry, Memo};
 use crate::process;
+use key::{entry, write_key, Kind};
+
+mod key;
+mod lookup;
 
 /// What a zone is about that was set up anew; no configuration's subject.
 const NOTHING: u64 = 0;
@@ -38,14 +42,35 @@ struct Worker {
     options: Options,
     /// A copy of the zone's keys, to hash before locking.
     keys: Keys,
-    /// The key of the entry that is looked for, kept for its room.
-    key: Vec<u8>,
-    memo: Memo,
+    /// Headers by their tag, and who the zone said each comes from.
+    memo: Memo<Credential, Rc<Identity>>,
     me: Process,
     /// Stands for the Redis that is asked and the prefixes that are watched.
     subject: u64,
     /// Whether facts can be trusted now.
     trusted: bool,
+}
+
+/// A header that was read. Decoding one costs as much as all the rest of a cached request.
+struct Credential {
+    space: Arc<Space>,
+    user: UserNameBuf,
+    /// Of the user's entry in the zone.
+    key: Vec<u8>,
+    hash: u64,
+}
+
+impl Credential {
+    fn is_of(&self, space: &Arc<Space>, user: &UserNameBuf) -> bool {
+        Arc::ptr_eq(&self.space, space) && self.user == *user
+    }
+
+    fn fact(&self) -> Fact<'_> {
+        Fact {
+            key: &self.key,
+            hash: self.hash,
+        }
+    }
 }
 
 thread_local! {
@@ -92,15 +117,6 @@ pub enum Age {
     Stale,
 }
 
-/// Whose entry it is.
-#[derive(Clone, Copy)]
-enum Kind {
-    User = b'u' as isize,
-    Group = b'g' as isize,
-    Defaults = b'd' as isize,
-    Failures = b'f' as isize,
-}
-
 /// Starts with the zone of the configuration, whose facts are about `subject`.
 pub fn start(options: Options, subject: u64) {
     let keys = with_zone(options.zone, |cache| {
@@ -110,7 +126,6 @@ pub fn start(options: Options, subject: u64) {
     WORKER.set(keys.map(|keys| Worker {
         options,
         keys,
-        key: Vec::new(),
         memo: Memo::default(),
         me: process::me(),
         subject,
@@ -140,16 +155,16 @@ pub fn header(space: &Arc<Space>, header: &[u8]) -> Option<Header> {
     WORKER.with_borrow(|worker| {
         let worker = worker.as_ref()?;
         let tag = worker.keys.salted_tag(&space.salt, header);
-        let Some(entry) = worker.memo.recall(tag, space) else {
-            return Some(Header::Unread(tag));
-        };
         let generation = || match worker.trusted {
             true => worker.options.zone.peek(GENERATION),
             false => None,
         };
-        Some(match entry.identity(generation, event::now()) {
-            Some(identity) => Header::Known(Rc::clone(identity)),
-            None => Header::Names(tag, entry.user.clone()),
+        let known = worker.memo.recall(tag, event::now(), generation);
+        let known = known.filter(|(credential, _)| Arc::ptr_eq(&credential.space, space));
+        Some(match known {
+            None => Header::Unread(tag),
+            Some((_, Some(identity))) => Header::Known(Rc::clone(identity)),
+            Some((credential, None)) => Header::Names(tag, credential.user.clone()),
         })
     })
 }
@@ -169,10 +184,13 @@ pub fn remember(tag: Tag, space: &Arc<Space>, user: &UserNameBuf) {
         if let Some(worker) = worker {
             let mut key = Vec::new();
             write_key(&mut key, Kind::User, &space.prefix, user.as_name().as_str());
-            let hash = worker.keys.hash(&key);
-            worker
-                .memo
-                .remember(Entry::new(tag, space, user.clone(), key, hash));
+            let credential = Credential {
+                space: Arc::clone(space),
+                user: user.clone(),
+                hash: worker.keys.hash(&key),
+                key,
+            };
+            worker.memo.remember(tag, credential);
         }
     });
 }
@@ -327,185 +345,6 @@ impl Worker {
         if cache.is_about(NOTHING) {
             cache.be_about(self.subject);
         }
-    }
-
-    fn find(&mut self, space: &Arc<Space>, user: Option<&UserNameBuf>, tag: Tag, age: Age) -> Option<Answer> {
-        let now = event::now();
-        let moment = match age {
-            Age::Fresh => Moment::Fresh(now),
-            Age::Stale => Moment::Stale {
-                now,
-                bearable: self.options.stale,
-            },
-        };
-        // Hashed before the lock, if not before that.
-        let name = match (user, self.memo.recall(tag, space)) {
-            (Some(_), Some(known)) => Some(Fact {
-                key: &known.key,
-                hash: known.hash,
-            }),
-            (Some(user), None) => {
-                write_key(&mut self.key, Kind::User, &space.prefix, user.as_name().as_str());
-                Some(entry(&self.keys, &self.key))
-            }
-            (None, _) => None,
-        };
-        let mut zone = self.options.zone.lock();
-        let mut cache = open(&mut zone)?;
-        if !cache.has_keys(&self.keys) {
-            // The zone was set up anew: it holds nothing, and what comes next is hashed by its keys.
-            self.adopt(&mut cache);
-            return None;
-        }
-        if !cache.is_about(self.subject) {
-            // A reload has given the zone to workers of another configuration.
-            return None;
-        }
-        let miss = Miss {
-            epoch: cache.epoch(),
-            tag,
-        };
-        if age == Age::Fresh && !self.trusted {
-            return Some(Answer::Miss(miss));
-        }
-        let generation = cache.generation();
-        let found = match name {
-            Some(name) => match cache.user(name, tag, moment) {
-                Found::Wrong => return Some(Answer::Wrong),
-                Found::Nothing | Found::Unverified => None,
-                Found::Verified(record) => Some(Some(record)),
-            },
-            None => Some(None),
-        };
-        let found = found.and_then(|record| known(&self.keys, &mut cache, space, user, record, moment));
-        drop(zone);
-        let Some((identity, expires)) = found else {
-            return Some(Answer::Miss(miss));
-        };
-        let identity = Rc::new(identity);
-        if age == Age::Fresh {
-            self.memo.keep(tag, &identity, generation, now, expires);
-        }
-        Some(Answer::Known(identity))
-    }
-
-    fn put(&self, space: &Space, user: Option<UserName<'_>>, miss: &Miss, outcome: &Outcome) {
-        let (Outcome::Known { defaults, .. } | Outcome::Unknown { defaults }) = outcome else {
-            return;
-        };
-        // All that takes long is done before the lock.
-        let known = match outcome {
-            Outcome::Known { user: record, .. } => match without_password(record) {
-                Some((record, password)) => Some((record, self.keys.tag(&password))),
-                None => return,
-            },
-            _ => None,
-        };
-        let (mut defaults_key, mut user_key) = (Vec::new(), Vec::new());
-        write_key(&mut defaults_key, Kind::Defaults, &space.prefix, "");
-        let defaults_entry = entry(&self.keys, &defaults_key);
-        let user_entry = user.map(|user| {
-            write_key(&mut user_key, Kind::User, &space.prefix, user.as_str());
-            entry(&self.keys, &user_key)
-        });
-
-        let now = event::now();
-        let expires = now.saturating_add(self.options.ttl);
-        let mut zone = self.options.zone.lock();
-        let Some(mut cache) = open(&mut zone) else { return };
-        let is_ours = cache.has_keys(&self.keys) && cache.is_about(self.subject);
-        if !self.trusted || !is_ours || cache.epoch() != miss.epoch {
-            return;
-        }
-        cache.put_fact(defaults_entry, defaults, expires, now);
-        let Some(name) = user_entry else { return };
-        match (&known, outcome) {
-            (
-                Some((record, binding)),
-                Outcome::Known {
-                    verified,
-                    from_passwords,
-                    ..
-                },
-            ) => {
-                let put = Put {
-                    record,
-                    binding: *binding,
-                    from_passwords: *from_passwords,
-                    tag: miss.tag,
-                    verified: *verified,
-                    expires,
-                };
-                cache.put_user(name, &put, now);
-            }
-            _ => cache.put_unknown(name, miss.tag, expires, now),
-        }
-    }
-}
-
-/// What the zone knows of a verified user with this record, or of nobody, and until when; `None` is a miss.
-fn known(
-    keys: &Keys,
-    cache: &mut Cache<'_, Locked>,
-    space: &Arc<Space>,
-    user: Option<&UserNameBuf>,
-    record: Option<Known>,
-    moment: Moment,
-) -> Option<(Identity, u64)> {
-    let mut expires = u64::MAX;
-    let mut copy = |cache: &Cache<'_, Locked>, known: Known| -> Arc<[u8]> {
-        expires = expires.min(known.expires);
-        Arc::from(cache.record(known))
-    };
-    let record: Arc<[u8]> = match record {
-        Some(record) => copy(cache, record),
-        None => Arc::default(),
-    };
-    let has_peers = user.is_some() && RecordRef::decode(&record).ok()?.has_peers();
-    // Whether the request will want a backend is not known yet: a user without one of their own needs the defaults.
-    let defaults = match has_peers {
-        true => None,
-        false => {
-            let mut key = Vec::new();
-            write_key(&mut key, Kind::Defaults, &space.prefix, "");
-            let found = cache.fact(entry(keys, &key), moment)?;
-            Some(copy(cache, found))
-        }
-    };
-    let identity = Identity {
-        space: Arc::clone(space),
-        user: user.cloned(),
-        record,
-        defaults,
-    };
-    Some((identity, expires))
-}
-
-/// A record as it is kept: without the stored password, which nobody needs once it is verified, but for the mark of a locked
-/// account; and the password, to bind credentials to.
-fn without_password(record: &[u8]) -> Option<(Vec<u8>, Vec<u8>)> {
-    let view = RecordRef::decode(record).ok()?;
-    let password = view.password_bytes().unwrap_or_default().to_vec();
-    let mut owned = view.to_record().ok()?;
-    owned.password = view.is_locked().then(|| "!".to_owned());
-    let mut kept = Vec::with_capacity(record.len());
-    codec::encode(&owned, &mut kept).ok()?;
-    Some((kept, password))
-}
-
-/// Writes the key of an entry. No prefix has a NUL, and so no two keys are alike.
-fn write_key(key: &mut Vec<u8>, kind: Kind, prefix: &str, name: &str) {
-    key.clear();
-    key.push(kind as u8);
-    key.extend_from_slice(prefix.as_bytes());
-    key.push(0);
-    key.extend_from_slice(name.as_bytes());
-}
-
-fn entry<'k>(keys: &Keys, key: &'k [u8]) -> Fact<'k> {
-    Fact {
-        key,
-        hash: keys.hash(key),
     }
 }
 

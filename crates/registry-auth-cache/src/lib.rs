@@ -5,12 +5,14 @@
 //! that it is damaged (a process died half-way) is told by a flag around every change, and then it is emptied.
 //!
 //! Reading order: [`memory`] (the block), `layout` (what lies where), `table` (buckets and the LRU list), [`subjects`] and
-//! [`failures`] (what is kept), [`counters`], [`Cache`] (the whole).
+//! [`failures`] (what is kept), [`counters`], [`Cache`] (the whole); [`memo`] (what a worker
+//! keeps outside of the block).
 #![forbid(unsafe_code)]
 
 pub mod counters;
 pub mod failures;
 pub mod guards;
+pub mod memo;
 pub mod memory;
 pub mod subjects;
 
@@ -26,5 +28,6 @@ mod tests;
 pub use cache::{Cache, Keys, GENERATION};
 pub use failures::Failures;
 pub use guards::Process;
+pub use memo::Memo;
 pub use memory::Memory;
 pub use subjects::{Fact, Found, Known, Moment, Put, Tag};

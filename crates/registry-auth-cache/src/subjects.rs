@@ -53,10 +53,6 @@ impl Tag {
     }
 
     /// Its lower half: as even a spread as a hash.
-    pub fn low(self) -> u64 {
-        self.half()
-    }
-
     pub(crate) fn half(self) -> u64 {
         self.0 as u64
     }

@@ -1,0 +1,33 @@
+//! The keys of the zone's entries, by which users, groups, defaults and failures are told apart.
+
+use registry_auth_cache::{Fact, Keys};
+
+/// Whose entry it is.
+#[derive(Clone, Copy)]
+pub(super) enum Kind {
+    /// A user's record.
+    User = b'u' as isize,
+    /// A group's record.
+    Group = b'g' as isize,
+    /// Everybody's backends.
+    Defaults = b'd' as isize,
+    /// The failed logins of a client for a user.
+    Failures = b'f' as isize,
+}
+
+/// Writes the key of an entry. No prefix has a NUL, and so no two keys are alike.
+pub(super) fn write_key(key: &mut Vec<u8>, kind: Kind, prefix: &str, name: &str) {
+    key.clear();
+    key.push(kind as u8);
+    key.extend_from_slice(prefix.as_bytes());
+    key.push(0);
+    key.extend_from_slice(name.as_bytes());
+}
+
+/// A key with its hash.
+pub(super) fn entry<'k>(keys: &Keys, key: &'k [u8]) -> Fact<'k> {
+    Fact {
+        key,
+        hash: keys.hash(key),
+    }
+}

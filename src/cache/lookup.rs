@@ -1,0 +1,193 @@
+//! What the zone says of a user with a credential, and what is put there: records and credentials in and out of the lock.
+
+use std::rc::Rc;
+use std::sync::Arc;
+
+use registry_auth::codec::{self, RecordRef};
+use registry_auth::{UserName, UserNameBuf};
+use registry_auth_cache::memo::Said;
+use registry_auth_cache::{Cache, Found, Keys, Known, Moment, Put, Tag};
+use registry_auth_redis::{Outcome, Space};
+
+use super::key::{entry, write_key, Kind};
+use super::{open, Age, Answer, Miss, Worker};
+use crate::ffi::event;
+use crate::ffi::shm::Locked;
+use crate::identity::Identity;
+
+impl Worker {
+    /// What the zone knows of a user with a credential; without a user, the defaults. `None` where it is not to be asked.
+    pub(super) fn find(
+        &mut self,
+        space: &Arc<Space>,
+        user: Option<&UserNameBuf>,
+        tag: Tag,
+        age: Age,
+    ) -> Option<Answer> {
+        let now = event::now();
+        let moment = match age {
+            Age::Fresh => Moment::Fresh(now),
+            Age::Stale => Moment::Stale {
+                now,
+                bearable: self.options.stale,
+            },
+        };
+        // Hashed before the lock, if not before that.
+        let mut key = Vec::new();
+        // A header that two spaces get is remembered of one of them only.
+        let known_as = |user| self.memo.credential(tag).filter(|known| known.is_of(space, user));
+        let is_remembered = user.is_some_and(|user| known_as(user).is_some());
+        let name = user.map(|user| match known_as(user) {
+            Some(known) => known.fact(),
+            None => {
+                write_key(&mut key, Kind::User, &space.prefix, user.as_name().as_str());
+                entry(&self.keys, &key)
+            }
+        });
+        let mut zone = self.options.zone.lock();
+        let mut cache = open(&mut zone)?;
+        if !cache.has_keys(&self.keys) {
+            // The zone was set up anew: it holds nothing, and what comes next is hashed by its keys.
+            self.adopt(&mut cache);
+            return None;
+        }
+        if !cache.is_about(self.subject) {
+            // A reload has given the zone to workers of another configuration.
+            return None;
+        }
+        let miss = Miss {
+            epoch: cache.epoch(),
+            tag,
+        };
+        if age == Age::Fresh && !self.trusted {
+            return Some(Answer::Miss(miss));
+        }
+        let record = match name.map(|name| cache.user(name, tag, moment)) {
+            None => None,
+            Some(Found::Verified(record)) => Some(record),
+            Some(Found::Wrong) => return Some(Answer::Wrong),
+            Some(Found::Nothing | Found::Unverified) => return Some(Answer::Miss(miss)),
+        };
+        let generation = cache.generation();
+        let known = known(&self.keys, &mut cache, space, user, record, moment);
+        drop(zone);
+        let Some((identity, expires)) = known else {
+            return Some(Answer::Miss(miss));
+        };
+        let identity = Rc::new(identity);
+        if age == Age::Fresh && is_remembered {
+            let said = Said {
+                what: Rc::clone(&identity),
+                size: identity.size(),
+                generation,
+                expires,
+            };
+            self.memo.keep(tag, now, said);
+        }
+        Some(Answer::Known(identity))
+    }
+
+    /// Keeps what the store answered to a request that had missed.
+    pub(super) fn put(&self, space: &Space, user: Option<UserName<'_>>, miss: &Miss, outcome: &Outcome) {
+        let (Outcome::Known { defaults, .. } | Outcome::Unknown { defaults }) = outcome else {
+            return;
+        };
+        // All that takes long is done before the lock.
+        let known = match outcome {
+            Outcome::Known { user: record, .. } => match without_password(record) {
+                Some((record, password)) => Some((record, self.keys.tag(&password))),
+                None => return,
+            },
+            _ => None,
+        };
+        let (mut defaults_key, mut user_key) = (Vec::new(), Vec::new());
+        write_key(&mut defaults_key, Kind::Defaults, &space.prefix, "");
+        let defaults_entry = entry(&self.keys, &defaults_key);
+        let user_entry = user.map(|user| {
+            write_key(&mut user_key, Kind::User, &space.prefix, user.as_str());
+            entry(&self.keys, &user_key)
+        });
+
+        let now = event::now();
+        let expires = now.saturating_add(self.options.ttl);
+        let mut zone = self.options.zone.lock();
+        let Some(mut cache) = open(&mut zone) else { return };
+        let is_ours = cache.has_keys(&self.keys) && cache.is_about(self.subject);
+        if !self.trusted || !is_ours || cache.epoch() != miss.epoch {
+            return;
+        }
+        cache.put_fact(defaults_entry, defaults, expires, now);
+        let Some(name) = user_entry else { return };
+        match (&known, outcome) {
+            (
+                Some((record, binding)),
+                Outcome::Known {
+                    verified,
+                    from_passwords,
+                    ..
+                },
+            ) => {
+                let put = Put {
+                    record,
+                    binding: *binding,
+                    from_passwords: *from_passwords,
+                    tag: miss.tag,
+                    verified: *verified,
+                    expires,
+                };
+                cache.put_user(name, &put, now);
+            }
+            _ => cache.put_unknown(name, miss.tag, expires, now),
+        }
+    }
+}
+
+/// What the zone knows of a verified user with this record, or of nobody, and until when; `None` is a miss.
+fn known(
+    keys: &Keys,
+    cache: &mut Cache<'_, Locked>,
+    space: &Arc<Space>,
+    user: Option<&UserNameBuf>,
+    record: Option<Known>,
+    moment: Moment,
+) -> Option<(Identity, u64)> {
+    let mut expires = u64::MAX;
+    let mut copy = |cache: &Cache<'_, Locked>, known: Known| -> Arc<[u8]> {
+        expires = expires.min(known.expires);
+        Arc::from(cache.record(known))
+    };
+    let record: Arc<[u8]> = match record {
+        Some(record) => copy(cache, record),
+        None => Arc::default(),
+    };
+    let has_peers = user.is_some() && RecordRef::decode(&record).ok()?.has_peers();
+    // Whether the request will want a backend is not known yet: a user without one of their own needs the defaults.
+    let defaults = match has_peers {
+        true => None,
+        false => {
+            let mut key = Vec::new();
+            write_key(&mut key, Kind::Defaults, &space.prefix, "");
+            let found = cache.fact(entry(keys, &key), moment)?;
+            Some(copy(cache, found))
+        }
+    };
+    let identity = Identity {
+        space: Arc::clone(space),
+        user: user.cloned(),
+        record,
+        defaults,
+    };
+    Some((identity, expires))
+}
+
+/// A record as it is kept: without the stored password, which nobody needs once it is verified, but for the mark of a locked
+/// account; and the password, to bind credentials to.
+fn without_password(record: &[u8]) -> Option<(Vec<u8>, Vec<u8>)> {
+    let view = RecordRef::decode(record).ok()?;
+    let password = view.password_bytes().unwrap_or_default().to_vec();
+    let mut owned = view.to_record().ok()?;
+    owned.password = view.is_locked().then(|| "!".to_owned());
+    let mut kept = Vec::with_capacity(record.len());
+    codec::encode(&owned, &mut kept).ok()?;
+    Some((kept, password))
+}
