@@ -155,6 +155,7 @@ pub fn header(space: &Arc<Space>, header: &[u8]) -> Option<Header> {
     WORKER.with_borrow(|worker| {
         let worker = worker.as_ref()?;
         let tag = worker.keys.salted_tag(&space.salt, header);
+        // What was said goes with the loss of Redis, which changes the generation; no worker goes by anything while it is lost.
         let generation = || match worker.trusted {
             true => worker.options.zone.peek(GENERATION),
             false => None,

@@ -52,14 +52,14 @@ fn rows(census: &Census) -> Vec<Row> {
     let results = RESULTS.iter().enumerate().map(|(index, result)| Row {
         family: "requests",
         kind: "counter",
-        help: "Requests decided, by $registry_auth_result.",
+        help: "Decisions about requests, by $registry_auth_result.",
         label: Some(("result", result)),
         value: counter(index),
     });
     let cache = CACHE.iter().enumerate().map(|(index, state)| Row {
         family: "cache",
         kind: "counter",
-        help: "Requests that needed to know who asks, by $registry_auth_cache.",
+        help: "What the cache did, where it was asked, by $registry_auth_cache.",
         label: Some(("state", state)),
         value: counter(RESULTS.len() + index),
     });

@@ -2,7 +2,7 @@
 
 use crate::cli::BackendVerb;
 use crate::error::Error;
-use crate::output::{printable, Output};
+use crate::output::{note_groups, printable, Output};
 use registry_auth_redis::admin::Subject;
 use registry_auth_redis::{Admin, AdminError};
 use serde_json::json;
@@ -15,7 +15,11 @@ where
     match verb {
         BackendVerb::Set { subject, backends } => {
             let backends: Vec<&str> = backends.iter().map(String::as_str).collect();
-            connect().await?.backends_set(parse(&subject)?, &backends).await?;
+            let whose = parse(&subject)?;
+            connect().await?.backends_set(whose, &backends).await?;
+            if matches!(whose, Subject::Group(_)) {
+                note_groups("");
+            }
             out.print(
                 &format!("backends of {subject}: {}", backends.join(" ")),
                 &json!({ "subject": subject, "backends": backends }),

@@ -121,14 +121,7 @@ where
     let bar = Bar::of("importing", entries.len() as u64);
     let ended = until_interrupted(async {
         for (index, entries) in entries.chunks(BATCH).enumerate() {
-            let batch: Vec<NewPassword<'_>> = entries
-                .iter()
-                .filter_map(|entry| {
-                    let user = UserName::parse(entry.user.as_bytes()).ok()?;
-                    let hash = entry.hash.as_str();
-                    Some(NewPassword { user, hash })
-                })
-                .collect();
+            let batch: Vec<NewPassword<'_>> = entries.iter().map(new_password).collect::<Result<_, _>>()?;
             let put = admin.passwords_put(&batch, apply).await?;
             for (entry, put) in entries.iter().zip(put) {
                 tally.add(Some(entry.line), &entry.user, put);
@@ -153,6 +146,13 @@ where
         "changed_locked": tally.locked, "refused": tally.refused_json(),
     });
     finish(&tally, apply, &counts, &json, out)
+}
+
+/// The file's reader has checked the name; the type is made here.
+fn new_password(entry: &htpasswd::Entry) -> Result<NewPassword<'_>, Error> {
+    let user = UserName::parse(entry.user.as_bytes()).map_err(|_| Error::Usage("not a user name"))?;
+    let hash = entry.hash.as_str();
+    Ok(NewPassword { user, hash })
 }
 
 pub(crate) async fn migrate<C>(

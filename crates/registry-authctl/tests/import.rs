@@ -155,22 +155,19 @@ fn count(redis: &Redis) -> usize {
     redis.run::<usize>(&["DBSIZE"])
 }
 
+/// Starts an import.
+fn start(redis: &Redis, file: &File) -> std::process::Child {
+    let url = redis.url();
+    let mut command = binary();
+    command.args(["--redis", &url, "--prefix", "P", "import-htpasswd", "--apply"]);
+    command.arg(file.0.path().join("htpasswd"));
+    command.stdout(Stdio::piped()).stderr(Stdio::piped());
+    command.spawn().unwrap()
+}
+
 /// Starts an import and returns once it has written some users.
 fn halfway(redis: &Redis, file: &File) -> std::process::Child {
-    let child = binary()
-        .args([
-            "--redis",
-            &redis.url(),
-            "--prefix",
-            "P",
-            "import-htpasswd",
-            "--apply",
-        ])
-        .arg(file.0.path().join("htpasswd"))
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
+    let child = start(redis, file);
     let until = Instant::now() + common::PATIENCE;
     while count(redis) == 0 {
         assert!(Instant::now() < until, "nothing was imported in time");
@@ -241,32 +238,12 @@ fn an_import_that_loses_redis_says_how_far_it_came() {
 #[test]
 fn a_lock_in_the_middle_of_an_import_is_not_undone() {
     let redis = Redis::start();
-    let mut lines = String::new();
-    for n in 0..MANY {
-        writeln!(lines, "u{n:06}:{SHA}").unwrap();
-    }
     // The last to be written: all of the import is before it.
     let last = format!("u{:06}", MANY - 1);
     redis.run::<()>(&["HSET", &format!("P:user:{last}"), "password", BCRYPT]);
-    let file = File::new(&lines);
-    let child = {
-        let child = binary()
-            .args([
-                "--redis",
-                &redis.url(),
-                "--prefix",
-                "P",
-                "import-htpasswd",
-                "--apply",
-            ])
-            .arg(file.0.path().join("htpasswd"))
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
-        redis.tool(&["user", "lock", &last]).ok();
-        child
-    };
+    let file = big();
+    let child = start(&redis, &file);
+    redis.tool(&["user", "lock", &last]).ok();
     Ran::of(&child.wait_with_output().unwrap()).ok();
     assert_eq!(redis.login(&last, "secret"), Some(false));
     assert_eq!(redis.login(&last, "one"), Some(false));

@@ -2,7 +2,7 @@
 
 use super::subject::Subject;
 use super::{Admin, AdminError};
-use crate::schema::{field, Keys};
+use crate::schema::field;
 
 impl Admin {
     /// The backends as stored, in order.
@@ -10,7 +10,7 @@ impl Admin {
     /// # Errors
     /// [`AdminError::NoUser`], [`AdminError::NoGroup`]; [`AdminError::BadRecord`] when the key is of another type.
     pub async fn backends_list(&self, subject: Subject<'_>) -> Result<Vec<String>, AdminError> {
-        let key = subject.key(Keys::new(&self.prefix));
+        let key = subject.key(self.keys());
         if let Subject::Default = subject {
             return self
                 .ask(&key, redis::cmd("LRANGE").arg(&key).arg(0).arg(-1))
@@ -34,7 +34,7 @@ impl Admin {
     /// # Errors
     /// [`AdminError::NoUser`], [`AdminError::NoGroup`]; [`AdminError::BadRecord`] when the key is of another type.
     pub async fn backends_set(&self, subject: Subject<'_>, backends: &[&str]) -> Result<(), AdminError> {
-        let key = subject.key(Keys::new(&self.prefix));
+        let key = subject.key(self.keys());
         if let Subject::Default = subject {
             let mut changes = redis::pipe();
             changes.cmd("DEL").arg(&key);
@@ -54,7 +54,7 @@ impl Admin {
     /// # Errors
     /// [`AdminError::NoUser`], [`AdminError::NoGroup`]; [`AdminError::BadRecord`] when the key is of another type.
     pub async fn backends_clear(&self, subject: Subject<'_>) -> Result<(), AdminError> {
-        let key = subject.key(Keys::new(&self.prefix));
+        let key = subject.key(self.keys());
         if let Subject::Default = subject {
             return self.ask(&key, redis::cmd("DEL").arg(&key)).await;
         }

@@ -1,42 +1,52 @@
-//! Changes to the hash of one user or group that depend on what is there.
+//! Changes that depend on what is there.
 
 use super::subject::{Subject, PUBLIC};
 use super::{Admin, AdminError, ATTEMPTS};
-use crate::schema::Keys;
 use redis::Pipeline;
 
 impl Admin {
-    /// Lets `decide` read what it needs and add changes to a transaction, and commits it if nobody changed the subject
-    /// meanwhile; else all of it again. The subject must exist: one who is removed meanwhile must not come back as a
+    /// Lets `decide` read what it needs and add changes to a transaction, and commits it if nobody changed one of the watched
+    /// keys meanwhile; else all of it again. What Redis refuses is blamed on the first of them.
+    pub(super) async fn commit<T>(
+        &self,
+        watched: &[&str],
+        decide: impl AsyncFn(&mut Pipeline) -> Result<T, AdminError>,
+    ) -> Result<T, AdminError> {
+        let key = watched.first().copied().unwrap_or_default();
+        for _ in 0..ATTEMPTS {
+            self.watch(watched).await?;
+            let mut changes = redis::pipe();
+            let done = decide(&mut changes).await;
+            if done.is_err() || changes.is_empty() {
+                // Or the next transaction on this connection would depend on these keys.
+                self.unwatch().await?;
+                return done;
+            }
+            if self.transact(key, &changes).await?.is_some() {
+                return done;
+            }
+        }
+        Err(AdminError::Contended)
+    }
+
+    /// As [`Admin::commit`], of changes to a subject, who must exist: one who is removed meanwhile must not come back as a
     /// record with nothing but the change.
     pub(super) async fn edit<T>(
         &self,
         subject: Subject<'_>,
         decide: impl AsyncFn(&mut Pipeline) -> Result<T, AdminError>,
     ) -> Result<T, AdminError> {
-        let keys = Keys::new(&self.prefix);
-        let key = subject.key(keys);
-        for _ in 0..ATTEMPTS {
-            if let Subject::User(_) = subject {
-                self.watch(&[&key, &keys.passwords()]).await?;
-            } else {
-                self.watch(&[&key]).await?;
-            }
-            let mut changes = redis::pipe();
-            let done = match self.must_exist(subject).await {
-                Ok(()) => decide(&mut changes).await,
-                Err(error) => Err(error),
-            };
-            if done.is_err() || changes.is_empty() {
-                // Or the next transaction on this connection would depend on these keys.
-                self.unwatch().await?;
-                return done;
-            }
-            if self.transact(&key, &changes).await?.is_some() {
-                return done;
-            }
-        }
-        Err(AdminError::Contended)
+        let (key, passwords) = (subject.key(self.keys()), self.keys().passwords());
+        let keys = [key.as_str(), passwords.as_str()];
+        let watched = match subject {
+            Subject::User(_) => &keys[..],
+            Subject::Group(_) | Subject::Default => &keys[..1],
+        };
+        let decide = async |changes: &mut Pipeline| {
+            self.must_exist(subject).await?;
+            decide(changes).await
+        };
+        self.commit(watched, decide).await
     }
 
     /// Whether there is such a user or group. `public` and `default` always are.
@@ -50,7 +60,7 @@ impl Admin {
                 None => Err(AdminError::NoUser(name.as_str().to_owned())),
             },
             Subject::Group(name) if name.as_str() != PUBLIC => {
-                let key = subject.key(Keys::new(&self.prefix));
+                let key = subject.key(self.keys());
                 match self.ask(&key, redis::cmd("EXISTS").arg(&key)).await? {
                     true => Ok(()),
                     false => Err(AdminError::NoGroup(name.as_str().to_owned())),

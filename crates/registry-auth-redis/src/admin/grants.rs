@@ -4,7 +4,7 @@
 
 use super::subject::Subject;
 use super::{Admin, AdminError};
-use crate::schema::{field, Keys};
+use crate::schema::field;
 use registry_auth::grant::{Grant, InvalidGrant};
 use registry_auth::scope::{Action, Actions};
 
@@ -25,7 +25,7 @@ impl Admin {
     /// # Errors
     /// [`AdminError::NoUser`], [`AdminError::NoGroup`]; [`AdminError::BadRecord`] when the key is of another type.
     pub async fn grants_list(&self, subject: Subject<'_>) -> Result<Vec<StoredGrant>, AdminError> {
-        let key = subject.key(Keys::new(&self.prefix));
+        let key = subject.key(self.keys());
         let fields: Vec<(Vec<u8>, Vec<u8>)> = self.ask(&key, redis::cmd("HGETALL").arg(&key)).await?;
         if fields.is_empty() {
             self.must_exist(subject).await?;
@@ -54,7 +54,7 @@ impl Admin {
     /// # Errors
     /// [`AdminError::NoUser`], [`AdminError::NoGroup`]; [`AdminError::BadRecord`] when the key is of another type.
     pub async fn grant_add(&self, subject: Subject<'_>, grant: &Grant) -> Result<Actions, AdminError> {
-        let key = subject.key(Keys::new(&self.prefix));
+        let key = subject.key(self.keys());
         let name = grant.field();
         self.edit(subject, async |changes| {
             let before = self.actions(&key, &name).await?;
@@ -83,7 +83,7 @@ impl Admin {
         pattern: &str,
         actions: Option<Actions>,
     ) -> Result<Option<Actions>, AdminError> {
-        let key = subject.key(Keys::new(&self.prefix));
+        let key = subject.key(self.keys());
         let name = format!("{}{pattern}", field::GRANT);
         self.edit(subject, async |changes| {
             let no_grant = || AdminError::NoGrant {

@@ -7,7 +7,7 @@ use super::subject::{Subject, PUBLIC};
 use super::walk::{Progress, Walk};
 use super::{unreadable, Admin, AdminError};
 use crate::record;
-use crate::schema::{field, Keys};
+use crate::schema::field;
 use redis::Value;
 use registry_auth::{Record, UserName};
 use std::collections::{BTreeMap, BTreeSet};
@@ -35,7 +35,7 @@ impl Admin {
         group: UserName<'_>,
         progress: Progress<'_>,
     ) -> Result<Vec<String>, AdminError> {
-        let key = Keys::new(&self.prefix).group(group.as_str());
+        let key = self.keys().group(group.as_str());
         let mut changes = redis::pipe();
         changes.cmd("HSET").arg(&key);
         changes.arg(NAME).arg(group.as_str());
@@ -57,7 +57,7 @@ impl Admin {
     /// # Errors
     /// Of the connection only.
     pub async fn group_list(&self, progress: Progress<'_>) -> Result<Vec<GroupEntry>, AdminError> {
-        let keys = Keys::new(&self.prefix);
+        let keys = self.keys();
         let mut groups = BTreeMap::new();
         let mut walk = Walk::new(self, keys.groups_pattern());
         let question = |questions: &mut redis::Pipeline, key: &str| {
@@ -86,7 +86,7 @@ impl Admin {
     /// # Errors
     /// [`AdminError::NoGroup`], [`AdminError::BadRecord`].
     pub async fn group_show(&self, group: UserName<'_>) -> Result<Record, AdminError> {
-        let key = Keys::new(&self.prefix).group(group.as_str());
+        let key = self.keys().group(group.as_str());
         let reply: Value = self.ask(&key, redis::cmd("HGETALL").arg(&key)).await?;
         match record::from_hash(reply).map_err(|why| unreadable(&key, why))? {
             Some(record) => Ok(record),
@@ -106,7 +106,7 @@ impl Admin {
         group: UserName<'_>,
         progress: Progress<'_>,
     ) -> Result<Vec<String>, AdminError> {
-        let keys = Keys::new(&self.prefix);
+        let keys = self.keys();
         let mut members = BTreeSet::new();
         let mut walk = Walk::new(self, keys.users_pattern());
         let question = |questions: &mut redis::Pipeline, key: &str| {
@@ -136,7 +136,7 @@ impl Admin {
         group: UserName<'_>,
         progress: Progress<'_>,
     ) -> Result<Vec<String>, AdminError> {
-        let key = Keys::new(&self.prefix).group(group.as_str());
+        let key = self.keys().group(group.as_str());
         let removed: bool = self.ask(&key, redis::cmd("DEL").arg(&key)).await?;
         // Everyone is in `public`, and no record says so.
         if group.as_str() == PUBLIC {
@@ -164,7 +164,7 @@ impl Admin {
     /// # Errors
     /// [`AdminError::NoUser`], [`AdminError::NoGroup`].
     pub async fn group_join(&self, group: UserName<'_>, user: UserName<'_>) -> Result<bool, AdminError> {
-        let keys = Keys::new(&self.prefix);
+        let keys = self.keys();
         let key = keys.user(user.as_str());
         let group_key = keys.group(group.as_str());
         self.edit(Subject::User(user), async |changes| {
@@ -189,7 +189,7 @@ impl Admin {
     /// # Errors
     /// [`AdminError::NoUser`].
     pub async fn group_leave(&self, group: &str, user: UserName<'_>) -> Result<bool, AdminError> {
-        let key = Keys::new(&self.prefix).user(user.as_str());
+        let key = self.keys().user(user.as_str());
         self.edit(Subject::User(user), async |changes| {
             let mut groups = self.groups_of(&key).await?;
             let before = groups.len();

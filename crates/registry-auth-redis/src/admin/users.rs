@@ -4,7 +4,7 @@
 //! leaves exactly one of them.
 
 use super::walk::{Progress, Walk, PAGE};
-use super::{unreadable, Admin, AdminError, ATTEMPTS};
+use super::{unreadable, Admin, AdminError};
 use crate::record;
 use crate::schema::field;
 use redis::{Pipeline, Value};
@@ -284,31 +284,18 @@ impl Admin {
         })
     }
 
-    /// Reads the account, lets `decide` add changes to a transaction, and commits it if nobody changed the account
-    /// meanwhile; else all of it again.
+    /// As [`Admin::commit`], of changes to an account.
     async fn change<T>(
         &self,
         name: UserName<'_>,
         decide: impl Fn(&Account, &mut Pipeline, &str, &str) -> Result<T, AdminError>,
     ) -> Result<T, AdminError> {
         let (own, passwords) = (self.keys().user(name.as_str()), self.keys().passwords());
-        for _ in 0..ATTEMPTS {
-            self.watch(&[&own, &passwords]).await?;
-            let mut changes = redis::pipe();
-            let done = match self.account(name).await {
-                Ok(account) => decide(&account, &mut changes, &own, &passwords),
-                Err(error) => Err(error),
-            };
-            if done.is_err() || changes.is_empty() {
-                // Or the next transaction on this connection would depend on these keys.
-                self.unwatch().await?;
-                return done;
-            }
-            if self.transact(&own, &changes).await?.is_some() {
-                return done;
-            }
-        }
-        Err(AdminError::Contended)
+        let decide = async |changes: &mut Pipeline| {
+            let account = self.account(name).await?;
+            decide(&account, changes, &own, &passwords)
+        };
+        self.commit(&[&own, &passwords], decide).await
     }
 }
 
