@@ -12,7 +12,9 @@ use registry_auth_redis::{
     Completion, Endpoint, Event, Hashing, Job, LogLine, Options, Outcome, Secret, Space, Store,
 };
 use std::collections::HashMap;
+use std::hash::{BuildHasher, RandomState};
 use std::net::TcpListener;
+use std::os::unix::net::UnixStream;
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{channel, Receiver};
 use std::sync::Arc;
@@ -22,12 +24,14 @@ use tempfile::TempDir;
 /// Longer than anything takes that does not hang.
 pub const PATIENCE: Duration = Duration::from_secs(20);
 
+/// Below the ports that the system gives to clients: what is free now stays free while a server is restarted on it.
 pub fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0")
-        .unwrap()
-        .local_addr()
-        .unwrap()
-        .port()
+    loop {
+        let port = 12_000 + u16::try_from(RandomState::new().hash_one(()) % 20_000).unwrap();
+        if TcpListener::bind(("127.0.0.1", port)).is_ok() {
+            return port;
+        }
+    }
 }
 
 pub struct Server {
@@ -78,7 +82,8 @@ impl Server {
             .spawn()
             .expect("redis-server is installed");
         let until = Instant::now() + PATIENCE;
-        while std::net::TcpStream::connect(("127.0.0.1", port)).is_err() {
+        // Behind the port there may be another test's server; the socket in the folder is this one's, and made after the port.
+        while UnixStream::connect(dir.path().join("sock")).is_err() {
             if child.try_wait().unwrap().is_some() || Instant::now() > until {
                 return None;
             }

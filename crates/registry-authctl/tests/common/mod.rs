@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing)] // a panic is how a test fails
 
 use registry_auth_redis::{Endpoint, Event, Hashing, Job, Options, Outcome, Secret, Space, Store};
+use std::hash::{BuildHasher, RandomState};
 use std::io::Write;
 use std::net::TcpListener;
 use std::process::{Child, Command, Output, Stdio};
@@ -21,12 +22,14 @@ pub struct Redis {
     pub port: u16,
 }
 
+/// Below the ports that the system gives to clients: what is free now stays free while a server is restarted on it.
 pub fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0")
-        .unwrap()
-        .local_addr()
-        .unwrap()
-        .port()
+    loop {
+        let port = 12_000 + u16::try_from(RandomState::new().hash_one(()) % 20_000).unwrap();
+        if TcpListener::bind(("127.0.0.1", port)).is_ok() {
+            return port;
+        }
+    }
 }
 
 /// Of the server that listens there.
