@@ -50,7 +50,7 @@ class Scenario:
     full: bool = False  # left out by --quick
     parts: tuple = EVERYTHING
     requests: int = 1 << 20
-    cached: bool = False  # the warm-up has to reach each user of the stream
+    warm: bool = False  # the warm-up has to reach each user of the stream
 
     @property
     def ours(self):
@@ -70,7 +70,8 @@ SCENARIOS = (
     Scenario("auth_basic_10k", "auth_basic {SHA}, 10,000 users in the file", "auth_basic", users=10_000, full=True, requests=64),
     Scenario("auth_request", "auth_request to another location", "auth_request"),
     # Users in turn: of equal questions that wait together, the store asks one.
-    Scenario("asks", "ours, each request asks Redis", ASKS, "everyone", users=10_000),
+    Scenario("asks", "ours, each request asks Redis", ASKS, "everyone", users=10_000, warm=True),
+    Scenario("asks_first", "ours, asks, users who never came before", ASKS, "everyone", users=10_000, full=True, parts=(INSTRUCTIONS,)),
     Scenario("asks_one", "ours, asks, always the same user", ASKS, full=True),
     Scenario("asks_1m", "ours, asks, 1 M users in Redis", ASKS, "everyone", users=1_000_000, full=True, parts=(TIME,)),
     Scenario("asks_grants_1", "ours, asks, 1 grant", ASKS, "shared", grants=1, full=True),
@@ -80,16 +81,16 @@ SCENARIOS = (
     Scenario("asks_2w", "ours, asks, 2 workers", ASKS, frame=TWO_WORKERS, full=True, parts=(TIME,)),
     Scenario("pull", "ours, asks, 4 MiB blobs pulled, TLS", ASKS, "pull", BLOBS, full=True, parts=(TIME,)),
     Scenario("push", "ours, asks, 4 MiB blobs pushed, TLS", ASKS, "push", BLOBS, full=True, parts=(TIME,)),
-    Scenario("cached", "ours, cached", CACHED, cached=True),
-    Scenario("cached_10k", "ours, cached, 10,000 users in turn", CACHED, "everyone", users=10_000, cached=True),
-    Scenario("cached_bcrypt", "ours, cached, bcrypt-12", CACHED, password="bcrypt", cached=True),
-    Scenario("cached_argon2id", "ours, cached, argon2id", CACHED, password="argon2id", cached=True),
-    Scenario("cached_1m", "ours, cached, 1 M users in Redis", CACHED, users=1_000_000, full=True, cached=True, parts=(TIME,)),
-    Scenario("cached_grants_1", "ours, cached, 1 grant", CACHED, "shared", grants=1, full=True, cached=True),
-    Scenario("cached_grants_10", "ours, cached, 10 grants", CACHED, "shared", grants=10, full=True, cached=True),
-    Scenario("cached_grants_1k", "ours, cached, 1,000 grants", CACHED, "shared", grants=1_000, full=True, cached=True, requests=512),
-    Scenario("cached_tls", "ours, cached, TLS", CACHED, frame=TLS, full=True, cached=True, parts=(TIME,)),
-    Scenario("cached_2w", "ours, cached, 2 workers", CACHED, frame=TWO_WORKERS, full=True, cached=True, parts=(TIME,)),
-    Scenario("cached_pull", "ours, cached, 4 MiB blobs pulled, TLS", CACHED, "pull", BLOBS, full=True, cached=True, parts=(TIME,)),
-    Scenario("cached_push", "ours, cached, 4 MiB blobs pushed, TLS", CACHED, "push", BLOBS, full=True, cached=True, parts=(TIME,)),
+    Scenario("cached", "ours, cached", CACHED, warm=True),
+    Scenario("cached_10k", "ours, cached, 10,000 users in turn", CACHED, "everyone", users=10_000, warm=True),
+    Scenario("cached_bcrypt", "ours, cached, bcrypt-12", CACHED, password="bcrypt", warm=True),
+    Scenario("cached_argon2id", "ours, cached, argon2id", CACHED, password="argon2id", warm=True),
+    Scenario("cached_1m", "ours, cached, 1 M users in Redis", CACHED, users=1_000_000, full=True, warm=True, parts=(TIME,)),
+    Scenario("cached_grants_1", "ours, cached, 1 grant", CACHED, "shared", grants=1, full=True, warm=True),
+    Scenario("cached_grants_10", "ours, cached, 10 grants", CACHED, "shared", grants=10, full=True, warm=True),
+    Scenario("cached_grants_1k", "ours, cached, 1,000 grants", CACHED, "shared", grants=1_000, full=True, warm=True, requests=512),
+    Scenario("cached_tls", "ours, cached, TLS", CACHED, frame=TLS, full=True, warm=True, parts=(TIME,)),
+    Scenario("cached_2w", "ours, cached, 2 workers", CACHED, frame=TWO_WORKERS, full=True, warm=True, parts=(TIME,)),
+    Scenario("cached_pull", "ours, cached, 4 MiB blobs pulled, TLS", CACHED, "pull", BLOBS, full=True, warm=True, parts=(TIME,)),
+    Scenario("cached_push", "ours, cached, 4 MiB blobs pushed, TLS", CACHED, "push", BLOBS, full=True, warm=True, parts=(TIME,)),
 )

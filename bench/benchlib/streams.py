@@ -15,9 +15,9 @@ def lines(stream):
 
 
 def warm_up(scenario, least):
-    """How many requests come before those that count: with a cache each one twice, first to fill it, then so that the worker has
-    found it filled."""
-    return 2 * len(lines(scenario.stream)) if scenario.cached else least
+    """How many requests come before those that count: where users are to have come before, each one twice, first to be
+    remembered, then to be found remembered."""
+    return 2 * len(lines(scenario.stream)) if scenario.warm else least
 
 
 def _line(path, name=people.ALICE, password=None, method="GET", body=0):
