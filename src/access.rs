@@ -5,6 +5,7 @@
 
 use std::cell::RefCell;
 use std::rc::Rc;
+use std::sync::Arc;
 
 use registry_auth::credentials::{self, Buffer, Credentials};
 use registry_auth::denial::LogLevel;
@@ -39,7 +40,7 @@ pub enum Access {
 /// What one pass comes to.
 enum Step {
     Permit { result: &'static str, strip: bool },
-    Ask { user: Option<(Box<str>, Secret)> },
+    Ask { user: Option<(Arc<str>, Secret)> },
 }
 
 thread_local! {
@@ -149,8 +150,8 @@ fn first(
             return decide(context, &route, settings);
         }
     }
-    let user = match user {
-        Some(user) => Some((user.as_str().into(), password(request, who.password, buffer)?)),
+    let user = match who.user {
+        Some(user) => Some((user.to_shared(), password(request, who.password, buffer)?)),
         None => None,
     };
     Ok(Step::Ask { user })

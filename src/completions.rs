@@ -78,7 +78,7 @@ pub fn stop() {
 }
 
 /// Asks the store about a user, or about the defaults only. `None` where there is no store, or no memory.
-pub fn ask(request: &mut Request, space: &Arc<Space>, user: Option<(Box<str>, Secret)>) -> Option<Parking> {
+pub fn ask(request: &mut Request, space: &Arc<Space>, user: Option<(Arc<str>, Secret)>) -> Option<Parking> {
     WORKER.with_borrow_mut(|worker| {
         let worker = worker.as_mut()?;
         let parking = Parking::new(request, worker.wait, |request| {
@@ -134,7 +134,9 @@ fn answers() {
                 ticket,
                 outcome,
                 cacheable,
+                spent,
             }) => {
+                drop(spent);
                 resume(ticket, |request| note(request, outcome, cacheable));
             }
             Event::Changed(keys) => cache::changed(&keys),

@@ -48,7 +48,7 @@ fn main() -> Result<(), Box<dyn Error>> {
             let job = |ticket| Job {
                 ticket,
                 space: Arc::clone(&space),
-                user: Some(user(ticket)),
+                user: Some(user(ticket).into()),
                 password: Secret::new(b"secret"),
             };
             store.submit((asked..until).map(job).collect());

@@ -9,6 +9,7 @@ use crate::log::LogLine;
 use crate::recent::{Key, Recent};
 use crate::runtime::Work;
 use crate::waiting::{Answer, Basis, Waiting};
+use crate::Secret;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use tokio::sync::mpsc::WeakUnboundedSender;
 
@@ -84,8 +85,10 @@ impl Completions {
                     continue;
                 }
                 let epoch = answer.basis.map(|basis| basis.mark.epoch);
+                let (ticket, spent) = answer.waiting.answered();
                 queue.events.push(Event::Completion(Completion {
-                    ticket: answer.waiting.answered(),
+                    ticket,
+                    spent,
                     outcome: std::mem::replace(&mut answer.outcome, Outcome::Unavailable),
                     cacheable: epoch.is_some_and(|epoch| !self.tracking || epoch == queue.armed),
                 }));
@@ -109,10 +112,11 @@ impl Completions {
         }
     }
 
-    pub(crate) fn post_unavailable(&self, ticket: u64) {
+    pub(crate) fn post_unavailable(&self, ticket: u64, spent: Secret) {
         self.write(|queue| {
             queue.events.push(Event::Completion(Completion {
                 ticket,
+                spent,
                 outcome: Outcome::Unavailable,
                 cacheable: false,
             }));

@@ -97,6 +97,11 @@ pub(crate) struct Flight<T> {
 }
 
 impl<T> Flight<T> {
+    /// The hash of what it is about: the same for equal keys.
+    pub(crate) fn hash(&self) -> u64 {
+        self.hash
+    }
+
     /// Everybody who waits for it; from here on nobody joins.
     pub(crate) fn land(self) -> impl Iterator<Item = T> {
         let group = self.flights.take(self.hash, self.number);

@@ -35,8 +35,8 @@ pub struct Job {
     /// Whose keys are asked.
     pub space: Arc<Space>,
     /// The user who claims to be there; `None` when only the defaults are wanted (anonymous).
-    pub user: Option<Box<str>>,
-    /// The password to verify; not looked at when `user` is `None`.
+    pub user: Option<Arc<str>>,
+    /// The password to verify; not looked at when `user` is `None`. Comes back in the [`Completion`].
     pub password: Secret,
 }
 
@@ -97,6 +97,8 @@ pub struct Completion {
     pub ticket: u64,
     /// What was found.
     pub outcome: Outcome,
+    /// The job's password. Its memory is best freed by the thread that took it: a heap that others free from is slow for all.
+    pub spent: Secret,
     /// Whether the outcome may be kept for later requests: every change since it was read has been told, or will be in
     /// a later event (or tracking is not possible: then for the time to live). False when the connection on which it
     /// was read is lost.

@@ -28,6 +28,7 @@ mod completions;
 mod connection;
 mod defaults;
 mod dummy;
+mod familiar;
 mod flight;
 mod hashing;
 mod lookup;

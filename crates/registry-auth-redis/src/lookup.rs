@@ -7,6 +7,7 @@
 use crate::completions::{Completions, Mark};
 use crate::connection::{describe, Link};
 use crate::defaults::{Defaults, DefaultsCache};
+use crate::familiar::Familiars;
 use crate::flight::Flights;
 use crate::log::{Level, Log};
 use crate::reply::{self, Asked, Entry, Part};
@@ -33,6 +34,7 @@ pub(crate) struct Context {
     /// What is being asked.
     pub(crate) underway: Arc<Flights<Waiting>>,
     pub(crate) defaults: DefaultsCache,
+    pub(crate) familiars: Arc<Familiars>,
 }
 
 impl Context {

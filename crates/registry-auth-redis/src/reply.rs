@@ -3,6 +3,7 @@
 //! Used by `lookup` only. Invariant: whoever was asked for is in the [`Part`], in the order of the questions.
 
 use crate::defaults::{self, Defaults};
+use crate::familiar::{Familiar, Replies};
 use crate::flight::Flight;
 use crate::log::Level;
 use crate::lookup::{users, Context};
@@ -33,12 +34,16 @@ pub(crate) struct User {
     /// Whether the password is in `P:user:<name>`, so that `P:passwords` plays no role.
     pub(crate) own_password: bool,
     pub(crate) entry: Entry,
+    /// What the entry was read from, where that may be remembered.
+    pub(crate) replies: Option<Replies>,
 }
 
 pub(crate) enum Entry {
     /// No user was asked for.
     Anonymous,
     Known(Record),
+    /// Known, and what it was the last time.
+    Familiar(Arc<Familiar>),
     Nobody,
     Bad,
     Unavailable,
@@ -59,20 +64,39 @@ pub(crate) fn read(context: &Context, asked: Vec<Asked>, replies: &mut impl Iter
     };
     let mut passwords = passwords.map(Vec::into_iter);
     let answer = |asked: Asked| {
-        let (entry, own_password) = match &asked.subject.user {
-            None => (Entry::Anonymous, true),
-            Some(user) => {
-                let password = match &mut passwords {
-                    Ok(items) => record::password(items.next().unwrap_or_default()),
-                    Err(why) => Err(why.clone()),
-                };
-                merge(context, keys, user, next(), password)
-            }
+        let Some(user) = asked.subject.user.as_deref() else {
+            return User {
+                asked,
+                own_password: true,
+                entry: Entry::Anonymous,
+                replies: None,
+            };
         };
+        let item = match &mut passwords {
+            Ok(items) => Ok(items.next().unwrap_or_default()),
+            Err(why) => Err(why.clone()),
+        };
+        let reply = next();
+        let mut replies = None;
+        if let Ok(item) = &item {
+            let key = (&*asked.subject.space.prefix, user);
+            let known = context.familiars.find(asked.flight.hash(), key, &reply, item);
+            if let Some(familiar) = known {
+                return User {
+                    own_password: familiar.own,
+                    asked,
+                    entry: Entry::Familiar(familiar),
+                    replies: None,
+                };
+            }
+            replies = Replies::of(&reply, item);
+        }
+        let (entry, own_password) = merge(context, keys, user, reply, item.and_then(record::password));
         User {
             asked,
             own_password,
             entry,
+            replies,
         }
     };
     Part {

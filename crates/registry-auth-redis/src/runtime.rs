@@ -7,6 +7,7 @@ use crate::completions::{Completions, Wake};
 use crate::connection::Keeper;
 use crate::defaults::DefaultsCache;
 use crate::dummy::Dummies;
+use crate::familiar::Familiars;
 use crate::hashing::Pool;
 use crate::job::{Event, Job};
 use crate::log::{Level, Log, LogLine};
@@ -17,6 +18,7 @@ use crate::waiting::{Arrivals, Waiting};
 use crate::{Endpoint, InvalidEndpoint};
 use nix::sys::signal::{SigSet, SigmaskHow};
 use std::fmt;
+use std::io;
 use std::panic::{catch_unwind, AssertUnwindSafe};
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
@@ -148,10 +150,13 @@ impl Store {
                 log: log.clone(),
                 completions: Arc::clone(&completions),
             };
+            let familiars = Familiars::new().ok_or_else(|| io::Error::other("no random numbers"))?;
+            let familiars = Arc::new(familiars);
             let passwords = Passwords {
                 verifier: Arc::new(verifier),
                 pool,
                 underway: Arc::default(),
+                familiars: Arc::clone(&familiars),
             };
             let context = Context {
                 link,
@@ -162,6 +167,7 @@ impl Store {
                 resolver: Arc::default(),
                 underway: Arc::default(),
                 defaults: DefaultsCache::default(),
+                familiars,
             };
             thread::Builder::new()
                 .name("registry-auth".to_owned())

@@ -7,7 +7,7 @@ use subtle::ConstantTimeEq;
 use zeroize::{Zeroize, Zeroizing};
 
 /// Bytes that are wiped when the last owner drops them. There is no `Display`; `Debug` shows no content and no length.
-#[derive(Clone)]
+#[derive(Clone, Default)]
 pub struct Secret(Zeroizing<Box<[u8]>>);
 
 impl Secret {

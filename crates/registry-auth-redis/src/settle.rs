@@ -4,6 +4,7 @@
 
 use crate::completions::Mark;
 use crate::defaults::Defaults;
+use crate::familiar::{Familiar, Replies};
 use crate::job::Outcome;
 use crate::log::Level;
 use crate::lookup::Context;
@@ -42,6 +43,14 @@ pub(crate) fn encode(context: &Context, record: &mut Record, buffer: &mut Vec<u8
     buffer.clear();
     codec::encode(record, buffer).ok()?;
     Some(Arc::from(buffer.as_slice()))
+}
+
+/// What is needed to know a user again.
+struct Remembered {
+    hash: u64,
+    needs_defaults: bool,
+    /// `None`: better not.
+    replies: Option<Replies>,
 }
 
 pub(crate) struct Settling<'a> {
@@ -83,7 +92,19 @@ impl<'a> Settling<'a> {
             Entry::Nobody => self
                 .defaults_or_none()
                 .map(|defaults| Check::nobody(verifier, &subject, defaults, self.mark)),
-            Entry::Known(record) => self.known(record, &subject, user.own_password),
+            Entry::Known(record) => {
+                let remembered = Remembered {
+                    hash: flight.hash(),
+                    needs_defaults: record.backends.is_empty(),
+                    // What a name stands for may change without a reply that does.
+                    replies: user.replies.filter(|_| !has_names(&record)),
+                };
+                self.known(record, &subject, user.own_password)
+                    .inspect(|check| self.remember(&subject, check, remembered))
+            }
+            Entry::Familiar(familiar) => self
+                .defaults_for(familiar.needs_defaults)
+                .map(|defaults| Check::familiar(familiar, defaults, self.mark)),
         };
         let outcome = match check {
             Ok(check) => return passwords.answer(check, flight.land(), answers),
@@ -107,12 +128,7 @@ impl<'a> Settling<'a> {
     }
 
     fn known(&mut self, mut record: Record, subject: &Subject, own_password: bool) -> Result<Check, Outcome> {
-        // Unreadable defaults fail those who would get them, rather than send them to some other registry.
-        let defaults = if record.backends.is_empty() {
-            self.defaults.clone()?
-        } else {
-            self.defaults_or_none()?
-        };
+        let defaults = self.defaults_for(record.backends.is_empty())?;
         let Some(encoded) = encode(self.context, &mut record, &mut self.buffer) else {
             reply::log_bad(self.context, subject, own_password, "it is too large");
             return Err(Outcome::BadRecord);
@@ -126,6 +142,23 @@ impl<'a> Settling<'a> {
             defaults,
             self.mark,
         ))
+    }
+
+    fn remember(&self, subject: &Subject, check: &Check, remembered: Remembered) {
+        if let (Some(replies), Some((record, own, stored))) = (remembered.replies, check.parts()) {
+            let familiar = Familiar::new(replies, own, record, remembered.needs_defaults, stored);
+            let key = (&*subject.space.prefix, subject.name());
+            let familiars = &self.context.familiars;
+            familiars.put(remembered.hash, key, Arc::new(familiar));
+        }
+    }
+
+    /// Unreadable defaults fail those who would get them, rather than send them to some other registry.
+    fn defaults_for(&mut self, needs_defaults: bool) -> Result<Arc<[u8]>, Outcome> {
+        match needs_defaults {
+            true => self.defaults.clone(),
+            false => self.defaults_or_none(),
+        }
     }
 
     fn defaults_or_none(&mut self) -> Result<Arc<[u8]>, Outcome> {

@@ -6,6 +6,7 @@
 
 use crate::completions::{Completions, Mark};
 use crate::dummy::{self, Dummies};
+use crate::familiar::{Familiar, Familiars};
 use crate::flight::{Flight, Flights};
 use crate::hashing::{Pool, Work};
 use crate::job::{Outcome, Space};
@@ -18,16 +19,19 @@ use std::sync::Arc;
 
 /// How all jobs of one user are answered, but for the password that each brings.
 pub(crate) struct Check {
-    hash: Hash,
+    hash: Arc<Hash>,
     /// Whether the password is in `P:user:<name>`, so that `P:passwords` plays no role.
     own: bool,
     /// Encoded; `None` for a user who does not exist.
     record: Option<Arc<[u8]>>,
     defaults: Arc<[u8]>,
     mark: Mark,
+    /// Where all this was made before: a password that was right then is right now.
+    familiar: Option<Arc<Familiar>>,
 }
 
-enum Hash {
+/// What a password is verified against.
+pub(crate) enum Hash {
     /// The user's, without the `!` of a locked account.
     Stored { stored: Box<str>, locked: bool },
     /// There is none: some other hash is verified for its cost; `None` is the tool's argon2id.
@@ -46,22 +50,46 @@ impl Check {
         mark: Mark,
     ) -> Self {
         Self {
-            hash: Hash::of(password, || context.like(subject)),
+            hash: Arc::new(Hash::of(password, || context.like(subject))),
             own,
             record: Some(record),
             defaults,
             mark,
+            familiar: None,
+        }
+    }
+
+    /// For a user whose data is what it was the last time.
+    pub(crate) fn familiar(familiar: Arc<Familiar>, defaults: Arc<[u8]>, mark: Mark) -> Self {
+        Self {
+            hash: Arc::clone(&familiar.hash),
+            own: familiar.own,
+            record: Some(Arc::clone(&familiar.record)),
+            defaults,
+            mark,
+            familiar: Some(familiar),
+        }
+    }
+
+    /// Record, whether the password is in it, and hash, of a user who has all of them.
+    pub(crate) fn parts(&self) -> Option<(Arc<[u8]>, bool, Arc<Hash>)> {
+        match (&self.record, &*self.hash) {
+            (Some(record), Hash::Stored { .. }) => {
+                Some((Arc::clone(record), self.own, Arc::clone(&self.hash)))
+            }
+            _ => None,
         }
     }
 
     /// For a user who does not exist.
     pub(crate) fn nobody(context: &Verifier, subject: &Subject, defaults: Arc<[u8]>, mark: Mark) -> Self {
         Self {
-            hash: Hash::Dummy(context.like(subject)),
+            hash: Arc::new(Hash::Dummy(context.like(subject))),
             own: false,
             record: None,
             defaults,
             mark,
+            familiar: None,
         }
     }
 
@@ -93,7 +121,7 @@ impl Check {
             Some(user) => Outcome::Known {
                 user: Arc::clone(user),
                 defaults,
-                verified: right && matches!(self.hash, Hash::Stored { locked: false, .. }),
+                verified: right && matches!(*self.hash, Hash::Stored { locked: false, .. }),
                 from_passwords: !self.own,
             },
             None => Outcome::Unknown { defaults },
@@ -102,7 +130,7 @@ impl Check {
 }
 
 impl Hash {
-    fn of(password: Option<String>, like: impl FnOnce() -> Option<Arc<str>>) -> Self {
+    pub(crate) fn of(password: Option<String>, like: impl FnOnce() -> Option<Arc<str>>) -> Self {
         let Some(stored) = password else {
             return Self::Dummy(like());
         };
@@ -205,6 +233,7 @@ pub(crate) struct Passwords {
     pub(crate) verifier: Arc<Verifier>,
     pub(crate) pool: Pool<Slow>,
     pub(crate) underway: Arc<Flights<Checked>>,
+    pub(crate) familiars: Arc<Familiars>,
 }
 
 impl Passwords {
@@ -231,15 +260,32 @@ impl Passwords {
                 {
                     right
                 }
-                _ => {
-                    let user = waiting.subject.name();
-                    self.verifier
-                        .verify(&check.hash, &waiting.space, user, &waiting.password)
-                }
+                _ => self.fast(&check, &waiting),
             };
             last = Some(right);
             answers.push(check.conclude(waiting, right, &self.verifier.log));
         }
+    }
+
+    /// Whether the password is right, by a form that is cheap to verify.
+    fn fast(&self, check: &Check, waiting: &Waiting) -> Result<bool, InvalidHash> {
+        let user = waiting.subject.name();
+        let verify = || {
+            self.verifier
+                .verify(&check.hash, &waiting.space, user, &waiting.password)
+        };
+        let Some(familiar) = &check.familiar else {
+            return verify();
+        };
+        let tag = self.familiars.tag(&waiting.password, &waiting.space.salt);
+        if familiar.is_right(tag) {
+            return Ok(true);
+        }
+        verify().inspect(|right| {
+            if *right {
+                familiar.was_right(tag);
+            }
+        })
     }
 
     fn slow(&self, check: &Arc<Check>, waiting: Waiting, answers: &mut Vec<Answer>) {

@@ -19,7 +19,7 @@ const TRIES: u8 = 10;
 pub(crate) struct Subject {
     pub(crate) space: Arc<Space>,
     /// `None`: only the defaults are wanted.
-    pub(crate) user: Option<Box<str>>,
+    pub(crate) user: Option<Arc<str>>,
 }
 
 impl Subject {
@@ -68,10 +68,10 @@ impl Waiting {
         }
     }
 
-    /// Its ticket, once: whoever takes it posts the answer.
-    pub(crate) fn answered(&mut self) -> u64 {
+    /// Its ticket and its password, once: whoever takes them posts the answer.
+    pub(crate) fn answered(&mut self) -> (u64, Secret) {
         self.answered = true;
-        self.ticket
+        (self.ticket, std::mem::take(&mut self.password))
     }
 
     pub(crate) fn is_answered(&self) -> bool {
@@ -88,7 +88,8 @@ impl Waiting {
 impl Drop for Waiting {
     fn drop(&mut self) {
         if !self.answered {
-            self.completions.post_unavailable(self.ticket);
+            let (ticket, password) = self.answered();
+            self.completions.post_unavailable(ticket, password);
         }
     }
 }

@@ -54,6 +54,48 @@ fn the_2014_gates_salt_goes_before_the_password() {
     assert!(!verified(&gate.ask("user1", "secret")));
 }
 
+/// Who came before is known again by the replies of Redis: what differs in them, or in what was asked, decides anew.
+#[test]
+fn who_is_known_again_is_known_by_all_that_matters() {
+    let redis = Server::start();
+    redis.run_args(&[
+        "HSET",
+        "P:user:alice",
+        "password",
+        SHA1_SECRET,
+        "backends",
+        "127.0.0.1:5001",
+    ]);
+    let mut gate = Gate::new(&redis.url());
+    let three_times = |gate: &mut Gate, password: &str, right: bool| {
+        for _ in 0..3 {
+            assert_eq!(verified(&gate.ask("alice", password)), right, "{password}");
+        }
+    };
+    three_times(&mut gate, "secret", true);
+    three_times(&mut gate, "wrong", false);
+    three_times(&mut gate, "secret", true);
+
+    gate.space = space("P", "pepper:");
+    three_times(&mut gate, "secret", false);
+    redis.run_args(&["HSET", "P:user:alice", "password", SALTED]);
+    three_times(&mut gate, "secret", true);
+    gate.space = space("P", "");
+    three_times(&mut gate, "secret", false);
+
+    redis.run_args(&["HSET", "P:user:alice", "password", &format!("!{SHA1_SECRET}")]);
+    three_times(&mut gate, "secret", false);
+    redis.run_args(&["HDEL", "P:user:alice", "password"]);
+    three_times(&mut gate, "secret", false);
+    redis.run_args(&["HSET", "P:passwords", "alice", SHA1_SECRET]);
+    three_times(&mut gate, "secret", true);
+    redis.run_args(&["HSET", "P:user:alice", "grant:team/**", "pull"]);
+    three_times(&mut gate, "secret", true);
+    assert_eq!(user_record(&gate.ask("alice", "secret")).grants.len(), 1);
+    redis.run_args(&["HSET", "P:user:alice", "grant:team/**", "fly"]);
+    assert_eq!(gate.ask("alice", "secret"), Outcome::BadRecord);
+}
+
 #[test]
 fn a_users_record_comes_whole_and_its_password_wins() {
     let redis = Server::start();

@@ -119,6 +119,11 @@ impl UserNameBuf {
     pub fn as_name(&self) -> UserName<'_> {
         UserName(&self.0)
     }
+
+    /// The name, shared.
+    pub fn to_shared(&self) -> Arc<str> {
+        Arc::clone(&self.0)
+    }
 }
 
 impl fmt::Display for UserName<'_> {

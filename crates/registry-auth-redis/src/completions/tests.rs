@@ -90,7 +90,7 @@ fn drained(completions: &Completions) -> String {
 #[test]
 fn wakes_only_from_empty() {
     let (wakes, completions) = counted();
-    completions.post_unavailable(1);
+    completions.post_unavailable(1, Secret::default());
     completions.post(vec![answer(&completions, 2, None), answer(&completions, 3, None)]);
     assert_eq!(wakes.load(Ordering::SeqCst), 1);
     assert_eq!(drained(&completions), "1! 2! 3!");
@@ -99,7 +99,7 @@ fn wakes_only_from_empty() {
     completions.changed(1, Vec::new());
     completions.close();
     drained(&completions);
-    completions.post_unavailable(4);
+    completions.post_unavailable(4, Secret::default());
     assert_eq!(wakes.load(Ordering::SeqCst), 2, "no wake after close");
 }
 
@@ -227,7 +227,7 @@ fn a_worker_that_does_not_drain_costs_no_memory() {
     }
     completions.changed(1, alice());
     completions.changed(1, alice());
-    completions.post_unavailable(1);
+    completions.post_unavailable(1, Secret::default());
     completions.changed(1, alice());
     assert_eq!(
         drained(&completions),

@@ -230,7 +230,7 @@ impl Gate {
         Job {
             ticket: self.ticket,
             space: Arc::clone(&self.space),
-            user: user.map(Box::from),
+            user: user.map(Arc::from),
             password: Secret::new(password.as_bytes()),
         }
     }
