@@ -123,6 +123,11 @@ e2e: build prerequisites-e2e
 bench: build prerequisites-bench
 	$(PYTHON) bench/run $(BENCH_ARGS)
 
+# From a change in Redis to its effect; workers killed; millions of requests while everything changes.
+.PHONY: latency kills soak
+latency kills soak: build prerequisites-bench
+	$(PYTHON) bench/endurance $@ $(ENDURANCE_ARGS)
+
 .PHONY: valgrind
 valgrind: build prerequisites-test
 	TEST_NGINX_VALGRIND=1 TEST_NGINX_MODULE=$(CURDIR)/$(OUT)/$(MODULE) TEST_AUTHCTL=$(CURDIR)/$(OUT)/registry-authctl \
