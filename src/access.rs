@@ -11,7 +11,7 @@ use registry_auth::credentials::{self, Buffer, Credentials};
 use registry_auth::denial::LogLevel;
 use registry_auth::policy::{self, MountDecision, Permit};
 use registry_auth::route::{Need, Route};
-use registry_auth::{challenge, Denial, Subject, UserNameBuf};
+use registry_auth::{challenge, Denial, UserNameBuf};
 use registry_auth_cache::Tag;
 use registry_auth_redis::Secret;
 
@@ -116,7 +116,7 @@ fn first(
     let who = match route.need {
         // Who they are does not matter for what is open to everybody, nor whether that can be read.
         Need::Nothing => Who::default(),
-        _ => match who(request, settings, buffer)? {
+        _ => match who(request, settings, &route.need, buffer)? {
             Sender::Known(identity) => {
                 context.cache = "HIT";
                 context.identity = Some(identity);
@@ -175,13 +175,26 @@ struct Who {
     tag: Option<Tag>,
 }
 
-fn who(request: &Request, settings: &Settings, buffer: &mut Buffer) -> Result<Sender, Denial> {
-    let header = request.authorization().ok_or_else(Denial::unauthenticated)?;
+fn who(
+    request: &Request,
+    settings: &Settings,
+    need: &Need<'_>,
+    buffer: &mut Buffer,
+) -> Result<Sender, Denial> {
+    let sent = request.authorization();
+    // The anonymous may have what is public: repositories. For anything else they are asked who they are.
+    let may_be_anonymous = matches!(need, Need::Repository(_));
+    let header = match sent {
+        // Is not the same as none, of which this is the tag.
+        Some(b"") => return Err(Denial::bad_credentials()),
+        None if !may_be_anonymous => return Err(Denial::unauthenticated()),
+        sent => sent.unwrap_or_default(),
+    };
     let tag = match cache::header(&settings.space, header) {
         Some(Header::Known(identity)) => return Ok(Sender::Known(identity)),
         Some(Header::Names(tag, user)) => {
             return Ok(Sender::Claims(Who {
-                user: Some(user),
+                user,
                 password: None,
                 tag: Some(tag),
             }))
@@ -189,20 +202,17 @@ fn who(request: &Request, settings: &Settings, buffer: &mut Buffer) -> Result<Se
         Some(Header::Unread(tag)) => Some(tag),
         None => None,
     };
-    match credentials::parse(Some(header), buffer)? {
-        Credentials::None => Err(Denial::unauthenticated()),
+    let (user, password) = match credentials::parse(sent, buffer)? {
+        Credentials::None if !may_be_anonymous => return Err(Denial::unauthenticated()),
+        Credentials::None => (None, None),
         Credentials::Basic { user, password } => {
-            let user = user.to_owned();
-            if let Some(tag) = tag {
-                cache::remember(tag, &settings.space, &user);
-            }
-            Ok(Sender::Claims(Who {
-                user: Some(user),
-                password: Some(Secret::new(password.as_bytes())),
-                tag,
-            }))
+            (Some(user.to_owned()), Some(Secret::new(password.as_bytes())))
         }
+    };
+    if let Some(tag) = tag {
+        cache::remember(tag, &settings.space, user.as_ref());
     }
+    Ok(Sender::Claims(Who { user, password, tag }))
 }
 
 /// The password of a header, unless it is known.
@@ -224,7 +234,7 @@ fn cached(
     age: Age,
 ) -> Result<Option<Rc<Identity>>, Denial> {
     let space = &settings.space;
-    // Without a header only the defaults are asked for, which no credential is bound to.
+    // Without a header only what concerns everybody is asked for, which no credential is bound to.
     let Some(tag) = tag.or_else(|| cache::tag(space, b"")) else {
         context.cache = "BYPASS";
         return Ok(None);
@@ -279,24 +289,20 @@ fn stale(
     if !cache::is_stale_allowed() {
         return Ok(None);
     }
-    let tag = request
-        .authorization()
-        .and_then(|header| cache::tag(&settings.space, header));
+    let tag = cache::tag(&settings.space, request.authorization().unwrap_or_default());
     cached(context, settings, tag, Age::Stale)
 }
 
 fn decide(context: &Context, route: &Route<'_>, settings: &Settings) -> Result<Step, Denial> {
     let identity = context.identity.as_ref().ok_or_else(Denial::unavailable)?;
-    let subject = Subject {
-        user: identity.user.as_ref().map(UserNameBuf::as_name),
-        record: identity.record().map_err(|_| Denial::bad_record())?,
-        groups: &[],
-    };
-    let permit: Permit<'_> = policy::decide(&subject, route, &settings.rules)?;
-    Ok(Step::Permit {
-        result: permit.result(),
-        strip: permit.mount() == MountDecision::Strip,
-    })
+    let decision = identity.with_subject(|subject| {
+        let permit: Permit<'_> = policy::decide(subject, route, &settings.rules)?;
+        Ok(Step::Permit {
+            result: permit.result(),
+            strip: permit.mount() == MountDecision::Strip,
+        })
+    });
+    decision.unwrap_or_else(|_| Err(Denial::bad_record()))
 }
 
 fn refuse(request: &mut Request, context: &mut Context, settings: &Settings, denial: Denial) -> Access {

@@ -54,15 +54,16 @@ struct Worker {
 /// A header that was read. Decoding one costs as much as all the rest of a cached request.
 struct Credential {
     space: Arc<Space>,
-    user: UserNameBuf,
+    /// `None`: it comes from the anonymous.
+    user: Option<UserNameBuf>,
     /// Of the user's entry in the zone.
     key: Vec<u8>,
     hash: u64,
 }
 
 impl Credential {
-    fn is_of(&self, space: &Arc<Space>, user: &UserNameBuf) -> bool {
-        Arc::ptr_eq(&self.space, space) && self.user == *user
+    fn is_of(&self, space: &Arc<Space>, user: Option<&UserNameBuf>) -> bool {
+        Arc::ptr_eq(&self.space, space) && self.user.as_ref() == user
     }
 
     fn fact(&self) -> Fact<'_> {
@@ -83,7 +84,7 @@ pub enum Answer {
     None,
     /// Nothing: the store is to be asked, and its answer put with this.
     Miss(Miss),
-    /// Who asks, verified; or the defaults, where nobody was asked for.
+    /// Who asks, verified; or the anonymous, where nobody was asked for.
     Known(Rc<Identity>),
     /// No such user, or not this password.
     Wrong,
@@ -93,8 +94,8 @@ pub enum Answer {
 pub enum Header {
     /// It was never read.
     Unread(Tag),
-    /// It names this user.
-    Names(Tag, UserNameBuf),
+    /// It names this user, or comes from the anonymous.
+    Names(Tag, Option<UserNameBuf>),
     /// The zone said of it not long ago who asks, and that still holds.
     Known(Rc<Identity>),
 }
@@ -150,7 +151,7 @@ pub fn is_trusted() -> bool {
     WORKER.with_borrow(|worker| worker.as_ref().is_some_and(|worker| worker.trusted))
 }
 
-/// What is known of a header in this space without asking the zone; `None` where there is no zone.
+/// What is known of a header (an empty one: of none) in this space without asking the zone; `None` where there is no zone.
 pub fn header(space: &Arc<Space>, header: &[u8]) -> Option<Header> {
     WORKER.with_borrow(|worker| {
         let worker = worker.as_ref()?;
@@ -180,14 +181,16 @@ pub fn tag(space: &Space, header: &[u8]) -> Option<Tag> {
 }
 
 /// Remembers whom a header names.
-pub fn remember(tag: Tag, space: &Arc<Space>, user: &UserNameBuf) {
+pub fn remember(tag: Tag, space: &Arc<Space>, user: Option<&UserNameBuf>) {
     WORKER.with_borrow_mut(|worker| {
         if let Some(worker) = worker {
             let mut key = Vec::new();
-            write_key(&mut key, Kind::User, &space.prefix, user.as_name().as_str());
+            if let Some(user) = user {
+                write_key(&mut key, Kind::User, &space.prefix, user.as_name().as_str());
+            }
             let credential = Credential {
                 space: Arc::clone(space),
-                user: user.clone(),
+                user: user.cloned(),
                 hash: worker.keys.hash(&key),
                 key,
             };
@@ -265,7 +268,7 @@ fn with_failures<T>(
     })
 }
 
-/// What the zone knows of a user with a credential; without a user, the defaults.
+/// What the zone knows of a user with a credential; without a user, of the anonymous.
 pub fn find(space: &Arc<Space>, user: Option<&UserNameBuf>, tag: Tag, age: Age) -> Answer {
     WORKER.with_borrow_mut(|worker| {
         let answer = worker

@@ -18,7 +18,7 @@ use crate::ffi::event::{Deferred, Doorbell};
 use crate::ffi::log;
 use crate::ffi::parking::{resume, Parking};
 use crate::ffi::request::Request;
-use crate::identity::Identity;
+use crate::identity::{Identity, Records};
 
 /// Milliseconds that a waiting request's own timer allows beyond the lookup's limit. The helper ends each lookup within its own
 /// limits; the timer is for what must not happen, a helper that died, and keeps a shutting down worker alive. A login
@@ -162,10 +162,7 @@ fn note(request: &mut Request, outcome: Outcome, cacheable: bool) {
             if cacheable {
                 cache::put(&settings.space, user, &miss, &outcome);
             }
-            let wrong = matches!(
-                outcome,
-                Outcome::Known { verified: false, .. } | Outcome::Unknown { .. }
-            );
+            let wrong = matches!(outcome, Outcome::Known { verified: false, .. } | Outcome::Unknown);
             if let (Some(user), Some(limit), true) = (user, settings.failures, wrong) {
                 cache::failed(request, &settings.space, user, &miss, limit);
             }
@@ -177,28 +174,27 @@ fn note(request: &mut Request, outcome: Outcome, cacheable: bool) {
 
 /// What an answer of the store makes of who they claim to be.
 fn answered(space: &Arc<Space>, claimed: Option<UserNameBuf>, outcome: Outcome) -> Answered {
-    let identity = |user, record, defaults| {
-        Answered::Known(Rc::new(Identity {
-            space: Arc::clone(space),
-            user,
-            record,
-            defaults: Some(defaults),
-        }))
-    };
-    match (claimed, outcome) {
+    let (own, mut groups, public, defaults) = match (&claimed, outcome) {
         (
-            Some(name),
+            Some(_),
             Outcome::Known {
-                user: record,
+                user,
+                groups,
+                public,
                 defaults,
                 verified: true,
                 ..
             },
-        ) => identity(Some(name), record, defaults),
-        (None, Outcome::Unknown { defaults }) => identity(None, Arc::default(), defaults),
-        (_, Outcome::Known { .. } | Outcome::Unknown { .. }) => Answered::Wrong,
-        (_, Outcome::Busy) => Answered::Busy,
-        (_, Outcome::Unavailable) => Answered::Unavailable,
-        (_, Outcome::BadRecord) => Answered::BadRecord,
+        ) => (user, groups.to_vec(), public, defaults),
+        (None, Outcome::Anonymous { public, defaults }) => (Arc::default(), Vec::new(), public, defaults),
+        (_, Outcome::Known { .. } | Outcome::Unknown | Outcome::Anonymous { .. }) => return Answered::Wrong,
+        (_, Outcome::Busy) => return Answered::Busy,
+        (_, Outcome::Unavailable) => return Answered::Unavailable,
+        (_, Outcome::BadRecord) => return Answered::BadRecord,
+    };
+    groups.push(public);
+    match Identity::new(space, claimed, Records { own, groups }, || defaults) {
+        Ok(Some(identity)) => Answered::Known(Rc::new(identity)),
+        Ok(None) | Err(_) => Answered::BadRecord,
     }
 }

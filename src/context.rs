@@ -96,8 +96,8 @@ impl Context {
 
     /// The verified user; empty where there is none.
     pub fn user(&self) -> &str {
-        match self.identity.as_ref().and_then(|identity| identity.user.as_ref()) {
-            Some(name) => name.as_name().as_str(),
+        match self.identity.as_ref().and_then(|identity| identity.user()) {
+            Some(name) => name.as_str(),
             None => "",
         }
     }

@@ -123,7 +123,11 @@ fn of_context(
         },
         Ok(Found::None) if upstream.own_servers.exist() => Selection::OwnServers,
         Ok(Found::None) => {
-            refuse(request, context, "neither the user nor the defaults name one");
+            refuse(
+                request,
+                context,
+                "neither the user, nor a group, nor the defaults name one",
+            );
             Selection::Refuse
         }
         Ok(Found::Refused) => {
@@ -161,10 +165,9 @@ fn gather(
     upstream: &Upstream,
     candidates: &mut Candidates<'_>,
 ) -> Result<Found, InvalidRecord> {
-    let record = identity.backends()?;
-    if !record.has_peers() {
+    let Some(record) = identity.backends()? else {
         return Ok(Found::None);
-    }
+    };
     for peer in record.peers() {
         add(request, &peer?, upstream, candidates)?;
     }

@@ -110,7 +110,7 @@ GET /v2/
 --- error_code eval
 [ 200, 403 ]
 
-=== Basic Og== means anonymous: nothing is open to it yet
+=== Basic Og== means anonymous: nothing is open to it that is not public
 --- request eval
 [ "GET /v2/", "GET /v2/alice/app/tags/list", "PUT /v2/alice/app/manifests/v1", "GET /v2/_catalog", "GET /v1/_ping" ]
 --- more_headers

@@ -7,16 +7,17 @@ use registry_auth::codec::{self, RecordRef};
 use registry_auth::{UserName, UserNameBuf};
 use registry_auth_cache::memo::Said;
 use registry_auth_cache::{Cache, Found, Keys, Known, Moment, Put, Tag};
+use registry_auth_redis::schema::PUBLIC;
 use registry_auth_redis::{Outcome, Space};
 
 use super::key::{entry, write_key, Kind};
 use super::{open, Age, Answer, Miss, Worker};
 use crate::ffi::event;
 use crate::ffi::shm::Locked;
-use crate::identity::Identity;
+use crate::identity::{Identity, Records};
 
 impl Worker {
-    /// What the zone knows of a user with a credential; without a user, the defaults. `None` where it is not to be asked.
+    /// What the zone knows of a user with a credential; without a user, of the anonymous. `None` where it is not to be asked.
     pub(super) fn find(
         &mut self,
         space: &Arc<Space>,
@@ -35,9 +36,9 @@ impl Worker {
         // Hashed before the lock, if not before that.
         let mut key = Vec::new();
         // A header that two spaces get is remembered of one of them only.
-        let known_as = |user| self.memo.credential(tag).filter(|known| known.is_of(space, user));
-        let is_remembered = user.is_some_and(|user| known_as(user).is_some());
-        let name = user.map(|user| match known_as(user) {
+        let known_as = || self.memo.credential(tag).filter(|known| known.is_of(space, user));
+        let is_remembered = known_as().is_some();
+        let name = user.map(|user| match known_as() {
             Some(known) => known.fact(),
             None => {
                 write_key(&mut key, Kind::User, &space.prefix, user.as_name().as_str());
@@ -89,20 +90,19 @@ impl Worker {
 
     /// Keeps what the store answered to a request that had missed.
     pub(super) fn put(&self, space: &Space, user: Option<UserName<'_>>, miss: &Miss, outcome: &Outcome) {
-        let (Outcome::Known { defaults, .. } | Outcome::Unknown { defaults }) = outcome else {
-            return;
-        };
         // All that takes long is done before the lock.
         let known = match outcome {
             Outcome::Known { user: record, .. } => match without_password(record) {
                 Some((record, password)) => Some((record, self.keys.tag(&password))),
                 None => return,
             },
-            _ => None,
+            Outcome::Unknown | Outcome::Anonymous { .. } => None,
+            Outcome::Busy | Outcome::Unavailable | Outcome::BadRecord => return,
         };
-        let (mut defaults_key, mut user_key) = (Vec::new(), Vec::new());
-        write_key(&mut defaults_key, Kind::Defaults, &space.prefix, "");
-        let defaults_entry = entry(&self.keys, &defaults_key);
+        let Some(shared) = shared(&space.prefix, outcome) else {
+            return;
+        };
+        let mut user_key = Vec::new();
         let user_entry = user.map(|user| {
             write_key(&mut user_key, Kind::User, &space.prefix, user.as_str());
             entry(&self.keys, &user_key)
@@ -116,7 +116,9 @@ impl Worker {
         if !self.trusted || !is_ours || cache.epoch() != miss.epoch {
             return;
         }
-        cache.put_fact(defaults_entry, defaults, expires, now);
+        for (key, record) in &shared {
+            cache.put_fact(entry(&self.keys, key), record, expires, now);
+        }
         let Some(name) = user_entry else { return };
         match (&known, outcome) {
             (
@@ -142,7 +144,7 @@ impl Worker {
     }
 }
 
-/// What the zone knows of a verified user with this record, or of nobody, and until when; `None` is a miss.
+/// What the zone knows of a verified user with this record, or of the anonymous, and until when; `None` is a miss.
 fn known(
     keys: &Keys,
     cache: &mut Cache<'_, Locked>,
@@ -156,28 +158,49 @@ fn known(
         expires = expires.min(known.expires);
         Arc::from(cache.record(known))
     };
-    let record: Arc<[u8]> = match record {
+    let own: Arc<[u8]> = match record {
         Some(record) => copy(cache, record),
         None => Arc::default(),
     };
-    let has_peers = user.is_some() && RecordRef::decode(&record).ok()?.has_peers();
-    // Whether the request will want a backend is not known yet: a user without one of their own needs the defaults.
-    let defaults = match has_peers {
-        true => None,
-        false => {
-            let mut key = Vec::new();
-            write_key(&mut key, Kind::Defaults, &space.prefix, "");
-            let found = cache.fact(entry(keys, &key), moment)?;
-            Some(copy(cache, found))
+    let mut key = Vec::new();
+    let mut fact = |kind, name: &str| {
+        write_key(&mut key, kind, &space.prefix, name);
+        let found = cache.fact(entry(keys, &key), moment)?;
+        Some(copy(cache, found))
+    };
+    let mut groups = Vec::new();
+    if user.is_some() {
+        for name in RecordRef::decode(&own).ok()?.groups() {
+            groups.push(fact(Kind::Group, name.ok()?)?);
         }
+    }
+    groups.push(fact(Kind::Group, PUBLIC)?);
+    let records = Records { own, groups };
+    // Whether the request will want a backend is not known yet: who has no others needs the defaults.
+    let identity = Identity::new(space, user.cloned(), records, || fact(Kind::Defaults, ""));
+    Some((identity.ok()??, expires))
+}
+
+/// The keys and records of what concerns others as well: groups, `public`, defaults. `None` where a name cannot be read.
+fn shared<'o>(prefix: &str, outcome: &'o Outcome) -> Option<Vec<(Vec<u8>, &'o [u8])>> {
+    let mut shared = Vec::new();
+    let mut add = |kind, name: &str, record: &'o [u8]| {
+        let mut key = Vec::new();
+        write_key(&mut key, kind, prefix, name);
+        shared.push((key, record));
     };
-    let identity = Identity {
-        space: Arc::clone(space),
-        user: user.cloned(),
-        record,
-        defaults,
-    };
-    Some((identity, expires))
+    if let Outcome::Known { user, groups, .. } = outcome {
+        for (name, group) in RecordRef::decode(user).ok()?.groups().zip(groups.iter()) {
+            add(Kind::Group, name.ok()?, group);
+        }
+    }
+    if let Outcome::Known { public, defaults, .. } | Outcome::Anonymous { public, defaults } = outcome {
+        add(Kind::Group, PUBLIC, public);
+        if let Some(defaults) = defaults {
+            add(Kind::Defaults, "", defaults);
+        }
+    }
+    Some(shared)
 }
 
 /// A record as it is kept: without the stored password, which nobody needs once it is verified, but for the mark of a locked

@@ -8,7 +8,8 @@ use crate::job::{Changed, Completion, Event, Outcome};
 use crate::log::LogLine;
 use crate::recent::{Key, Recent};
 use crate::runtime::Work;
-use crate::waiting::{Answer, Basis, Waiting};
+use crate::schema::PUBLIC;
+use crate::waiting::{Answer, Waiting};
 use crate::Secret;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use tokio::sync::mpsc::WeakUnboundedSender;
@@ -84,7 +85,7 @@ impl Completions {
                 if !queue.holds(answer) {
                     continue;
                 }
-                let epoch = answer.basis.map(|basis| basis.mark.epoch);
+                let epoch = answer.basis.as_ref().map(|basis| basis.mark.epoch);
                 let (ticket, spent) = answer.waiting.answered();
                 queue.events.push(Event::Completion(Completion {
                     ticket,
@@ -219,16 +220,19 @@ impl Completions {
 impl Queue {
     /// Whether nothing that the answer was made of has changed since it was read.
     fn holds(&self, answer: &Answer) -> bool {
-        let Some(Basis { mark, passwords }) = answer.basis else {
+        let Some(basis) = &answer.basis else {
             return true;
         };
         let (prefix, user) = answer.waiting.subject.key();
         let keys = [
             Some(Key::Backends(prefix)),
+            Some(Key::Group(prefix, PUBLIC)),
             user.map(|user| Key::User(prefix, user)),
-            passwords.then_some(Key::Passwords(prefix)),
+            basis.passwords.then_some(Key::Passwords(prefix)),
         ];
-        !self.recent.since(mark.sequence, keys.into_iter().flatten())
+        let groups = basis.groups.iter().map(|group| Key::Group(prefix, group));
+        let keys = keys.into_iter().flatten().chain(groups);
+        !self.recent.since(basis.mark.sequence, keys)
     }
 
     fn push_changed(&mut self, mut changed: Vec<Changed>) {

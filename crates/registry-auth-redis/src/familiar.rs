@@ -5,6 +5,7 @@
 //! resolved, so that it cannot be out of date; of a password only a keyed tag is kept, and only of a right one.
 
 use crate::verify::Hash;
+use crate::waiting::GroupNames;
 use crate::Secret;
 use hashbrown::HashTable;
 use redis::Value;
@@ -26,8 +27,10 @@ pub(crate) struct Familiar {
     pub(crate) own: bool,
     /// The record, encoded.
     pub(crate) record: Arc<[u8]>,
-    /// Whether it names no backend.
-    pub(crate) needs_defaults: bool,
+    /// Whether it names backends.
+    pub(crate) has_backends: bool,
+    /// The names of the groups in it.
+    pub(crate) groups: GroupNames,
     pub(crate) hash: Arc<Hash>,
     /// The tag of the password that was last right.
     right: Mutex<Option<u128>>,
@@ -44,7 +47,8 @@ impl Familiar {
         replies: Replies,
         own: bool,
         record: Arc<[u8]>,
-        needs_defaults: bool,
+        has_backends: bool,
+        groups: GroupNames,
         hash: Arc<Hash>,
     ) -> Self {
         Self {
@@ -52,7 +56,8 @@ impl Familiar {
             password: replies.password,
             own,
             record,
-            needs_defaults,
+            has_backends,
+            groups,
             hash,
             right: Mutex::default(),
         }
@@ -178,7 +183,14 @@ mod tests {
     fn familiar(reply: &Value) -> Arc<Familiar> {
         let replies = Replies::of(reply, &Value::Nil).unwrap();
         let hash = Arc::new(Hash::of(Some("x".to_owned()), || None));
-        Arc::new(Familiar::new(replies, true, Arc::default(), true, hash))
+        Arc::new(Familiar::new(
+            replies,
+            true,
+            Arc::default(),
+            true,
+            Arc::default(),
+            hash,
+        ))
     }
 
     #[test]

@@ -112,17 +112,25 @@ pub enum Outcome {
     Known {
         /// The user's record (password hash, groups, backends with resolved addresses, grants).
         user: Arc<[u8]>,
-        /// A record holding only `P:backends`.
-        defaults: Arc<[u8]>,
+        /// The records of the user's groups, in the user's order; that of a group which does not exist is empty.
+        groups: Arc<[Arc<[u8]>]>,
+        /// `P:group:public`; empty where there is none.
+        public: Arc<[u8]>,
+        /// A record holding only `P:backends`; `None` where it cannot be read and is not needed.
+        defaults: Option<Arc<[u8]>>,
         /// Whether the password is this user's and the account is not locked.
         verified: bool,
         /// Whether `P:passwords` was looked at, as `P:user:<name>` has no password: a change of it concerns this user.
         from_passwords: bool,
     },
-    /// No such user, found out at the cost of a wrong password; or no user was asked for.
-    Unknown {
-        /// A record holding only `P:backends`.
-        defaults: Arc<[u8]>,
+    /// No such user, found out at the cost of a wrong password.
+    Unknown,
+    /// No user was asked for.
+    Anonymous {
+        /// `P:group:public`; empty where there is none.
+        public: Arc<[u8]>,
+        /// A record holding only `P:backends`; `None` where it cannot be read and is not needed.
+        defaults: Option<Arc<[u8]>>,
     },
     /// The hashing queue is full: try later (429).
     Busy,

@@ -26,7 +26,6 @@ pub mod secret;
 
 mod completions;
 mod connection;
-mod defaults;
 mod dummy;
 mod familiar;
 mod flight;
@@ -38,6 +37,7 @@ mod reply;
 mod resolve;
 mod runtime;
 mod settle;
+mod shared;
 mod tracking;
 mod verify;
 mod waiting;

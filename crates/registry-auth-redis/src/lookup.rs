@@ -6,14 +6,14 @@
 
 use crate::completions::{Completions, Mark};
 use crate::connection::{describe, Link};
-use crate::defaults::{Defaults, DefaultsCache};
 use crate::familiar::Familiars;
 use crate::flight::Flights;
 use crate::log::{Level, Log};
-use crate::reply::{self, Asked, Entry, Part};
+use crate::reply::{self, Asked, Entry, Part, User};
 use crate::resolve::Resolver;
-use crate::schema::Keys;
+use crate::schema::{Keys, PUBLIC};
 use crate::settle::{self, Settling};
+use crate::shared::{Shared, SharedCache};
 use crate::verify::Passwords;
 use crate::waiting::{Answer, Waiting};
 use redis::{Cmd, Pipeline, Value};
@@ -33,7 +33,7 @@ pub(crate) struct Context {
     pub(crate) resolver: Arc<Resolver>,
     /// What is being asked.
     pub(crate) underway: Arc<Flights<Waiting>>,
-    pub(crate) defaults: DefaultsCache,
+    pub(crate) shared: SharedCache,
     pub(crate) familiars: Arc<Familiars>,
 }
 
@@ -64,11 +64,25 @@ pub(crate) async fn run(context: Arc<Context>, mut asked: Vec<Asked>) {
     };
     let mut replies = replies.into_iter();
     let mut answers = Vec::with_capacity(asked.len());
+    let mut read = Vec::with_capacity(1);
     while !asked.is_empty() {
         let length = parts(&asked).next().map_or(0, <[Asked]>::len);
         let rest = asked.split_off(length);
-        let part = reply::read(&context, asked, &mut replies);
+        read.push(reply::read(&context, asked, &mut replies));
         asked = rest;
+    }
+    let pipeline = group_questions(&read);
+    if !pipeline.is_empty() {
+        // What they say may be newer than the mark; then it is asked for once more.
+        let Some((replies, _)) = exchange(&context, &pipeline, deadline).await else {
+            return;
+        };
+        let mut replies = replies.into_iter();
+        for part in &mut read {
+            part.read_groups(&context, &mut replies);
+        }
+    }
+    for part in read {
         answer(&context, part, mark, deadline, &mut answers);
     }
     context.completions.post(answers);
@@ -93,9 +107,10 @@ pub(crate) fn users(part: &[Asked]) -> impl Iterator<Item = &str> {
     part.iter().filter_map(|asked| asked.subject.user.as_deref())
 }
 
-/// For each space: `LRANGE P:backends`, `HMGET P:passwords` of all its users, `HGETALL P:user:<name>` of each.
+/// For each space: `LRANGE P:backends`, `HGETALL P:group:public`, `HMGET P:passwords` of all its users, `HGETALL P:user:<name>` of
+/// each.
 fn questions(asked: &[Asked]) -> Pipeline {
-    let mut pipeline = Pipeline::with_capacity(asked.len() + 2);
+    let mut pipeline = Pipeline::with_capacity(asked.len() + 3);
     for part in parts(asked) {
         let Some(first) = part.first() else { continue };
         let keys = Keys::new(&first.subject.space.prefix);
@@ -103,6 +118,7 @@ fn questions(asked: &[Asked]) -> Pipeline {
             .add_command(command("LRANGE", &keys.backends(), 2))
             .arg("0")
             .arg("-1");
+        pipeline.add_command(command("HGETALL", &keys.group(PUBLIC), 0));
         if users(part).next().is_none() {
             continue;
         }
@@ -113,6 +129,19 @@ fn questions(asked: &[Asked]) -> Pipeline {
         let mut key = String::new();
         for user in users(part) {
             keys.write_user(user, &mut key);
+            pipeline.add_command(command("HGETALL", &key, 0));
+        }
+    }
+    pipeline
+}
+
+/// `HGETALL P:group:<name>` of each group that a user is in.
+fn group_questions(read: &[Part]) -> Pipeline {
+    let mut pipeline = Pipeline::new();
+    let mut key = String::new();
+    for part in read {
+        for name in part.groups() {
+            Keys::new(part.prefix()).write_group(name, &mut key);
             pipeline.add_command(command("HGETALL", &key, 0));
         }
     }
@@ -177,16 +206,18 @@ fn is_logged_out(reply: &Value) -> bool {
 
 /// Answers what can be answered without DNS; the rest waits for its names in a task of its own.
 fn answer(context: &Arc<Context>, part: Part, mark: Mark, deadline: Instant, answers: &mut Vec<Answer>) {
-    if matches!(&part.defaults, Defaults::Names(defaults) if settle::lacks_names(context, defaults)) {
+    let lacks_names =
+        |shared: &Shared| matches!(shared, Shared::Names(record) if settle::lacks_names(context, record));
+    if part.records.all().any(lacks_names) {
         tokio::spawn(resolve_first(Arc::clone(context), part, mark, deadline));
         return;
     }
-    let Part { defaults, users } = part;
-    let mut settling = Settling::new(context, mark, &defaults);
-    for user in users {
+    let mut settling = Settling::new(context, mark, &part.records);
+    for user in part.users {
         if matches!(&user.entry, Entry::Known(record) if settle::lacks_names(context, record)) {
             let alone = Part {
-                defaults: defaults.clone(),
+                space: part.space.clone(),
+                records: Arc::clone(&part.records),
                 users: vec![user],
             };
             tokio::spawn(resolve_first(Arc::clone(context), alone, mark, deadline));
@@ -198,18 +229,18 @@ fn answer(context: &Arc<Context>, part: Part, mark: Mark, deadline: Instant, ans
 
 /// Resolves all names of `part`, at most until `deadline`, then answers its jobs.
 async fn resolve_first(context: Arc<Context>, part: Part, mark: Mark, deadline: Instant) {
-    let defaults = match &part.defaults {
-        Defaults::Names(record) => Some(record),
+    let shared = part.records.all().filter_map(|shared| match shared {
+        Shared::Names(record) => Some(record),
         _ => None,
-    };
-    let records = part.users.iter().filter_map(|user| match &user.entry {
+    });
+    let own = part.users.iter().filter_map(|user: &User| match &user.entry {
         Entry::Known(record) => Some(record),
         _ => None,
     });
-    let names = records.chain(defaults).flat_map(|record| &record.backends);
+    let names = own.chain(shared).flat_map(|record| &record.backends);
     let asked = names.map(|peer| context.resolver.resolve(&peer.name, deadline));
     futures_util::future::join_all(asked).await;
-    let mut settling = Settling::new(&context, mark, &part.defaults);
+    let mut settling = Settling::new(&context, mark, &part.records);
     let mut answers = Vec::new();
     for user in part.users {
         settling.user(user, &mut answers);

@@ -2,16 +2,18 @@
 //!
 //! Used by `lookup` only. Invariant: whoever was asked for is in the [`Part`], in the order of the questions.
 
-use crate::defaults::{self, Defaults};
 use crate::familiar::{Familiar, Replies};
 use crate::flight::Flight;
+use crate::job::Space;
 use crate::log::Level;
 use crate::lookup::{users, Context};
 use crate::record::{self, Unreadable};
-use crate::schema::Keys;
+use crate::schema::{Keys, PUBLIC};
+use crate::shared::{self, Shared, Whose};
 use crate::waiting::{Subject, Waiting};
 use redis::{ServerError, Value};
 use registry_auth::Record;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 /// What is asked about one user of one space, or about its defaults only.
@@ -23,9 +25,37 @@ pub(crate) struct Asked {
 
 /// What one space's jobs are answered with.
 pub(crate) struct Part {
-    /// `P:backends`.
-    pub(crate) defaults: Defaults,
+    /// Prefix of the keys.
+    pub(crate) space: Option<Arc<Space>>,
+    pub(crate) records: Arc<Records>,
     pub(crate) users: Vec<User>,
+}
+
+/// What the users of one space share.
+pub(crate) struct Records {
+    /// `P:backends`.
+    pub(crate) defaults: Shared,
+    /// `P:group:public`.
+    pub(crate) public: Shared,
+    /// The groups of all users of the part, by name; without `public`.
+    pub(crate) groups: HashMap<Box<str>, Shared>,
+}
+
+impl Records {
+    /// A group of which somebody here is a member.
+    pub(crate) fn group(&self, name: &str) -> Option<&Shared> {
+        match name {
+            PUBLIC => Some(&self.public),
+            name => self.groups.get(name),
+        }
+    }
+
+    /// All of them.
+    pub(crate) fn all(&self) -> impl Iterator<Item = &Shared> {
+        [&self.defaults, &self.public]
+            .into_iter()
+            .chain(self.groups.values())
+    }
 }
 
 /// What all jobs of one user are answered with.
@@ -56,7 +86,8 @@ pub(crate) fn read(context: &Context, asked: Vec<Asked>, replies: &mut impl Iter
     let keys = Keys::new(prefix);
     let count = users(&asked).count();
     let mut next = || replies.next().unwrap_or_default();
-    let defaults = defaults::read(context, prefix, next());
+    let defaults = shared::read(context, prefix, Whose::Everybody, next());
+    let public = shared::read(context, prefix, Whose::Group(PUBLIC), next());
     let passwords = if count == 0 {
         Ok(Vec::new())
     } else {
@@ -99,9 +130,60 @@ pub(crate) fn read(context: &Context, asked: Vec<Asked>, replies: &mut impl Iter
             replies,
         }
     };
+    let users = asked.into_iter().map(answer).collect();
+    let groups = HashMap::new();
     Part {
-        defaults,
-        users: asked.into_iter().map(answer).collect(),
+        space,
+        records: Arc::new(Records {
+            defaults,
+            public,
+            groups,
+        }),
+        users,
+    }
+}
+
+impl User {
+    /// The names of the groups that the user is in.
+    pub(crate) fn groups(&self) -> impl Iterator<Item = &str> {
+        let (known, familiar) = match &self.entry {
+            Entry::Known(record) => (Some(record), None),
+            Entry::Familiar(familiar) => (None, Some(familiar)),
+            _ => (None, None),
+        };
+        let known = known
+            .into_iter()
+            .flat_map(|record| &record.groups)
+            .map(String::as_str);
+        let familiar = familiar.into_iter().flat_map(|familiar| familiar.groups.iter());
+        known.chain(familiar.map(|name| &**name))
+    }
+}
+
+impl Part {
+    /// The groups that have to be asked for, each once.
+    pub(crate) fn groups(&self) -> BTreeSet<&str> {
+        let all = self.users.iter().flat_map(User::groups);
+        all.filter(|name| *name != PUBLIC).collect()
+    }
+
+    pub(crate) fn prefix(&self) -> &str {
+        self.space.as_ref().map_or("", |space| &space.prefix)
+    }
+
+    /// Takes what was asked for all of [`Part::groups`], in their order.
+    pub(crate) fn read_groups(&mut self, context: &Context, replies: &mut impl Iterator<Item = Value>) {
+        let mut groups = HashMap::new();
+        for name in self.groups() {
+            let reply = replies.next().unwrap_or_default();
+            groups.insert(
+                name.into(),
+                shared::read(context, self.prefix(), Whose::Group(name), reply),
+            );
+        }
+        if let (false, Some(records)) = (groups.is_empty(), Arc::get_mut(&mut self.records)) {
+            records.groups = groups;
+        }
     }
 }
 

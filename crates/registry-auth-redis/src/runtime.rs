@@ -5,13 +5,13 @@
 
 use crate::completions::{Completions, Wake};
 use crate::connection::Keeper;
-use crate::defaults::DefaultsCache;
 use crate::dummy::Dummies;
 use crate::familiar::Familiars;
 use crate::hashing::Pool;
 use crate::job::{Event, Job};
 use crate::log::{Level, Log, LogLine};
 use crate::lookup::{self, Context};
+use crate::shared::SharedCache;
 use crate::tracking::Tracking;
 use crate::verify::{Passwords, Verifier};
 use crate::waiting::{Arrivals, Waiting};
@@ -166,7 +166,7 @@ impl Store {
                 log,
                 resolver: Arc::default(),
                 underway: Arc::default(),
-                defaults: DefaultsCache::default(),
+                shared: SharedCache::default(),
                 familiars,
             };
             thread::Builder::new()

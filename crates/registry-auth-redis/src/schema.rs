@@ -16,6 +16,9 @@ pub mod field {
     pub const NAME: &str = "name";
 }
 
+/// The group that everyone belongs to, the anonymous included.
+pub const PUBLIC: &str = "public";
+
 /// Key names under one prefix `P`.
 #[derive(Debug, Clone, Copy)]
 pub struct Keys<'a> {
@@ -47,6 +50,14 @@ impl<'a> Keys<'a> {
     #[must_use]
     pub fn group(&self, name: &str) -> String {
         join(self.prefix, ":group:", name)
+    }
+
+    /// [`Keys::group`] into a buffer, replacing what is there.
+    pub(crate) fn write_group(&self, name: &str, key: &mut String) {
+        key.clear();
+        for part in [self.prefix, ":group:", name] {
+            key.push_str(part);
+        }
     }
 
     /// `P:passwords`, HASH of user → hash: the 2014 gate's.

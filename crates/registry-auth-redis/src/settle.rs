@@ -3,14 +3,14 @@
 //! Used by `lookup`. Invariant: a record is encoded once, however many jobs share it.
 
 use crate::completions::Mark;
-use crate::defaults::Defaults;
 use crate::familiar::{Familiar, Replies};
 use crate::job::Outcome;
 use crate::log::Level;
 use crate::lookup::Context;
-use crate::reply::{self, Asked, Entry, User};
-use crate::verify::Check;
-use crate::waiting::{Answer, Basis, Subject};
+use crate::reply::{self, Asked, Entry, Records, User};
+use crate::shared::Shared;
+use crate::verify::{Check, Common};
+use crate::waiting::{Answer, Basis, GroupNames, Subject};
 use registry_auth::backend::Backend;
 use registry_auth::{codec, Record};
 use std::sync::Arc;
@@ -48,7 +48,8 @@ pub(crate) fn encode(context: &Context, record: &mut Record, buffer: &mut Vec<u8
 /// What is needed to know a user again.
 struct Remembered {
     hash: u64,
-    needs_defaults: bool,
+    has_backends: bool,
+    groups: GroupNames,
     /// `None`: better not.
     replies: Option<Replies>,
 }
@@ -56,31 +57,32 @@ struct Remembered {
 pub(crate) struct Settling<'a> {
     context: &'a Context,
     mark: Mark,
-    /// Encoded, or what those get who need them.
+    records: &'a Records,
+    /// Each encoded, or what those get who need it.
     defaults: Result<Arc<[u8]>, Outcome>,
+    public: Result<Arc<[u8]>, Outcome>,
     buffer: Vec<u8>,
 }
 
 impl<'a> Settling<'a> {
-    pub(crate) fn new(context: &'a Context, mark: Mark, defaults: &Defaults) -> Self {
+    pub(crate) fn new(context: &'a Context, mark: Mark, records: &'a Records) -> Self {
         let mut buffer = Vec::with_capacity(256);
-        let defaults = match defaults {
-            Defaults::Encoded(encoded) => Ok(Arc::clone(encoded)),
-            Defaults::Names(record) => {
-                encode(context, &mut record.clone(), &mut buffer).ok_or(Outcome::BadRecord)
-            }
-            Defaults::Failed(outcome) => Err(outcome.clone()),
-        };
         Self {
             context,
             mark,
-            defaults,
+            records,
+            defaults: encoded(context, &records.defaults, &mut buffer),
+            public: encoded(context, &records.public, &mut buffer),
             buffer,
         }
     }
 
-    /// All jobs of one user, or those that only want the defaults.
+    /// All jobs of one user, or those of the anonymous.
     pub(crate) fn user(&mut self, user: User, answers: &mut Vec<Answer>) {
+        let names = match &user.entry {
+            Entry::Familiar(familiar) => Arc::clone(&familiar.groups),
+            _ => user.groups().map(Box::from).collect(),
+        };
         let Asked { subject, flight } = user.asked;
         let passwords = &self.context.passwords;
         let verifier = &passwords.verifier;
@@ -88,23 +90,22 @@ impl<'a> Settling<'a> {
             Entry::Unavailable => Err(Outcome::Unavailable),
             Entry::Bad => Err(Outcome::BadRecord),
             Entry::Anonymous => Err(self.anonymous()),
-            // 401 in any case: unreadable defaults do not matter.
-            Entry::Nobody => self
-                .defaults_or_none()
-                .map(|defaults| Check::nobody(verifier, &subject, defaults, self.mark)),
+            // 401 in any case: what is unreadable does not matter.
+            Entry::Nobody => Ok(Check::nobody(verifier, &subject, self.mark)),
             Entry::Known(record) => {
                 let remembered = Remembered {
                     hash: flight.hash(),
-                    needs_defaults: record.backends.is_empty(),
+                    has_backends: !record.backends.is_empty(),
+                    groups: Arc::clone(&names),
                     // What a name stands for may change without a reply that does.
                     replies: user.replies.filter(|_| !has_names(&record)),
                 };
-                self.known(record, &subject, user.own_password)
+                self.known(record, &subject, user.own_password, &names)
                     .inspect(|check| self.remember(&subject, check, remembered))
             }
             Entry::Familiar(familiar) => self
-                .defaults_for(familiar.needs_defaults)
-                .map(|defaults| Check::familiar(familiar, defaults, self.mark)),
+                .common(&names, familiar.has_backends)
+                .map(|common| Check::familiar(familiar, common, self.mark)),
         };
         let outcome = match check {
             Ok(check) => return passwords.answer(check, flight.land(), answers),
@@ -114,21 +115,30 @@ impl<'a> Settling<'a> {
         let basis = is_read.then_some(Basis {
             mark: self.mark,
             passwords: subject.user.is_some(),
+            groups: names,
         });
         answers.extend(flight.land().map(|waiting| Answer {
             waiting,
             outcome: outcome.clone(),
-            basis,
+            basis: basis.clone(),
         }));
     }
 
-    fn anonymous(&self) -> Outcome {
-        let unknown = |defaults| Outcome::Unknown { defaults };
-        self.defaults.clone().map_or_else(|outcome| outcome, unknown)
+    fn anonymous(&mut self) -> Outcome {
+        match self.common(&Arc::default(), false) {
+            Ok(Common { public, defaults, .. }) => Outcome::Anonymous { public, defaults },
+            Err(outcome) => outcome,
+        }
     }
 
-    fn known(&mut self, mut record: Record, subject: &Subject, own_password: bool) -> Result<Check, Outcome> {
-        let defaults = self.defaults_for(record.backends.is_empty())?;
+    fn known(
+        &mut self,
+        mut record: Record,
+        subject: &Subject,
+        own_password: bool,
+        names: &GroupNames,
+    ) -> Result<Check, Outcome> {
+        let common = self.common(names, !record.backends.is_empty())?;
         let Some(encoded) = encode(self.context, &mut record, &mut self.buffer) else {
             reply::log_bad(self.context, subject, own_password, "it is too large");
             return Err(Outcome::BadRecord);
@@ -139,34 +149,50 @@ impl<'a> Settling<'a> {
             record.password,
             own_password,
             encoded,
-            defaults,
+            common,
             self.mark,
         ))
     }
 
     fn remember(&self, subject: &Subject, check: &Check, remembered: Remembered) {
         if let (Some(replies), Some((record, own, stored))) = (remembered.replies, check.parts()) {
-            let familiar = Familiar::new(replies, own, record, remembered.needs_defaults, stored);
+            let (has_backends, groups) = (remembered.has_backends, remembered.groups);
+            let familiar = Familiar::new(replies, own, record, has_backends, groups, stored);
             let key = (&*subject.space.prefix, subject.name());
             let familiars = &self.context.familiars;
             familiars.put(remembered.hash, key, Arc::new(familiar));
         }
     }
 
-    /// Unreadable defaults fail those who would get them, rather than send them to some other registry.
-    fn defaults_for(&mut self, needs_defaults: bool) -> Result<Arc<[u8]>, Outcome> {
-        match needs_defaults {
-            true => self.defaults.clone(),
-            false => self.defaults_or_none(),
+    /// What concerns a user of these groups. A group that cannot be read fails its members, for it might have denied something;
+    /// unreadable defaults fail those who would get them, rather than send them to some other registry.
+    fn common(&mut self, names: &GroupNames, has_backends: bool) -> Result<Common, Outcome> {
+        let public = self.public.clone()?;
+        let mut elsewhere = has_backends || self.records.public.has_backends();
+        let mut groups = Vec::new();
+        for name in names.iter() {
+            let group = self.records.group(name).ok_or(Outcome::Unavailable)?;
+            elsewhere |= group.has_backends();
+            groups.push(encoded(self.context, group, &mut self.buffer)?);
         }
+        let defaults = match &self.defaults {
+            Err(_) if elsewhere => None,
+            defaults => Some(defaults.clone()?),
+        };
+        Ok(Common {
+            names: Arc::clone(names),
+            groups: groups.into(),
+            public,
+            defaults,
+        })
     }
+}
 
-    fn defaults_or_none(&mut self) -> Result<Arc<[u8]>, Outcome> {
-        match &self.defaults {
-            Ok(defaults) => Ok(Arc::clone(defaults)),
-            Err(_) => {
-                encode(self.context, &mut Record::default(), &mut self.buffer).ok_or(Outcome::BadRecord)
-            }
-        }
+/// A shared record's encoding, or what those get who need it.
+fn encoded(context: &Context, shared: &Shared, buffer: &mut Vec<u8>) -> Result<Arc<[u8]>, Outcome> {
+    match shared {
+        Shared::Encoded(encoded) => Ok(Arc::clone(encoded)),
+        Shared::Names(record) => encode(context, &mut record.clone(), buffer).ok_or(Outcome::BadRecord),
+        Shared::Failed(outcome) => Err(outcome.clone()),
     }
 }

@@ -12,7 +12,7 @@ use crate::hashing::{Pool, Work};
 use crate::job::{Outcome, Space};
 use crate::log::{Level, Log};
 use crate::reply::hash_key;
-use crate::waiting::{Answer, Basis, Subject, Waiting};
+use crate::waiting::{Answer, Basis, GroupNames, Subject, Waiting};
 use crate::Secret;
 use registry_auth::password::{self, InvalidHash};
 use std::sync::Arc;
@@ -22,12 +22,22 @@ pub(crate) struct Check {
     hash: Arc<Hash>,
     /// Whether the password is in `P:user:<name>`, so that `P:passwords` plays no role.
     own: bool,
-    /// Encoded; `None` for a user who does not exist.
-    record: Option<Arc<[u8]>>,
-    defaults: Arc<[u8]>,
+    /// The record, encoded, and what else concerns the user; `None` for one who does not exist.
+    known: Option<(Arc<[u8]>, Common)>,
+    /// When all that was asked for.
     mark: Mark,
     /// Where all this was made before: a password that was right then is right now.
     familiar: Option<Arc<Familiar>>,
+}
+
+/// What concerns a user besides their own record.
+pub(crate) struct Common {
+    /// The user's groups: names, and records in the same order.
+    pub(crate) names: GroupNames,
+    pub(crate) groups: Arc<[Arc<[u8]>]>,
+    pub(crate) public: Arc<[u8]>,
+    /// `None` where they cannot be read, and the user has no need of them.
+    pub(crate) defaults: Option<Arc<[u8]>>,
 }
 
 /// What a password is verified against.
@@ -46,26 +56,24 @@ impl Check {
         password: Option<String>,
         own: bool,
         record: Arc<[u8]>,
-        defaults: Arc<[u8]>,
+        common: Common,
         mark: Mark,
     ) -> Self {
         Self {
             hash: Arc::new(Hash::of(password, || context.like(subject))),
             own,
-            record: Some(record),
-            defaults,
+            known: Some((record, common)),
             mark,
             familiar: None,
         }
     }
 
     /// For a user whose data is what it was the last time.
-    pub(crate) fn familiar(familiar: Arc<Familiar>, defaults: Arc<[u8]>, mark: Mark) -> Self {
+    pub(crate) fn familiar(familiar: Arc<Familiar>, common: Common, mark: Mark) -> Self {
         Self {
             hash: Arc::clone(&familiar.hash),
             own: familiar.own,
-            record: Some(Arc::clone(&familiar.record)),
-            defaults,
+            known: Some((Arc::clone(&familiar.record), common)),
             mark,
             familiar: Some(familiar),
         }
@@ -73,8 +81,8 @@ impl Check {
 
     /// Record, whether the password is in it, and hash, of a user who has all of them.
     pub(crate) fn parts(&self) -> Option<(Arc<[u8]>, bool, Arc<Hash>)> {
-        match (&self.record, &*self.hash) {
-            (Some(record), Hash::Stored { .. }) => {
+        match (&self.known, &*self.hash) {
+            (Some((record, _)), Hash::Stored { .. }) => {
                 Some((Arc::clone(record), self.own, Arc::clone(&self.hash)))
             }
             _ => None,
@@ -82,12 +90,11 @@ impl Check {
     }
 
     /// For a user who does not exist.
-    pub(crate) fn nobody(context: &Verifier, subject: &Subject, defaults: Arc<[u8]>, mark: Mark) -> Self {
+    pub(crate) fn nobody(context: &Verifier, subject: &Subject, mark: Mark) -> Self {
         Self {
             hash: Arc::new(Hash::Dummy(context.like(subject))),
             own: false,
-            record: None,
-            defaults,
+            known: None,
             mark,
             familiar: None,
         }
@@ -107,6 +114,10 @@ impl Check {
         let basis = Basis {
             mark: self.mark,
             passwords: !self.own,
+            groups: self
+                .known
+                .as_ref()
+                .map_or_else(Arc::default, |(_, common)| Arc::clone(&common.names)),
         };
         Answer {
             waiting,
@@ -116,15 +127,16 @@ impl Check {
     }
 
     fn found(&self, right: bool) -> Outcome {
-        let defaults = Arc::clone(&self.defaults);
-        match &self.record {
-            Some(user) => Outcome::Known {
+        match &self.known {
+            Some((user, common)) => Outcome::Known {
                 user: Arc::clone(user),
-                defaults,
+                groups: Arc::clone(&common.groups),
+                public: Arc::clone(&common.public),
+                defaults: common.defaults.clone(),
                 verified: right && matches!(*self.hash, Hash::Stored { locked: false, .. }),
                 from_passwords: !self.own,
             },
-            None => Outcome::Unknown { defaults },
+            None => Outcome::Unknown,
         }
     }
 }

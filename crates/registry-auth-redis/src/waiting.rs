@@ -132,11 +132,17 @@ pub(crate) struct Answer {
     pub(crate) basis: Option<Basis>,
 }
 
-/// Which state of which keys an answer was made of: always `P:backends` and, where a user was asked for, `P:user:<name>`.
-#[derive(Debug, Clone, Copy)]
+/// Which state of which keys an answer was made of: always `P:backends` and `P:group:public` and, where a user was asked for,
+/// `P:user:<name>`.
+#[derive(Debug, Clone)]
 pub(crate) struct Basis {
     /// Noted before Redis was asked.
     pub(crate) mark: Mark,
     /// And `P:passwords`.
     pub(crate) passwords: bool,
+    /// And `P:group:<name>` of these.
+    pub(crate) groups: GroupNames,
 }
+
+/// Of one user, in order; most have none.
+pub(crate) type GroupNames = Arc<[Box<str>]>;

@@ -9,7 +9,7 @@
 mod common;
 
 use common::{options, Gate, Server, PATIENCE};
-use registry_auth::RecordRef;
+use registry_auth::{Record, RecordRef};
 use registry_auth_redis::{Changed, Completion, Event, Options, Outcome};
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -24,7 +24,9 @@ const BCRYPT4: &str = "$2y$04$Mo48JQKGRfxFnUWs7/UG5.7sWoAaxykOwteCStsC8fJDO9fjAa
 /// The keys of the model: `P:user:u<n>`, one for each user, then these.
 const PASSWORDS: usize = USERS;
 const BACKENDS: usize = USERS + 1;
-const KEYS: usize = USERS + 2;
+const PUBLIC: usize = USERS + 2;
+const TEAM: usize = USERS + 3;
+const KEYS: usize = USERS + 4;
 
 /// What is in a key: field (or nothing) to a text that occurs once in the key's history.
 type Content = HashMap<String, String>;
@@ -111,7 +113,9 @@ impl Model {
             20..=119 => self.change_user(),
             120..=134 => self.change_password(),
             135..=144 => self.change_backends(),
-            145..=299 => self.request(),
+            145..=164 => self.change_group("public", PUBLIC),
+            165..=184 => self.change_group("team", TEAM),
+            185..=299 => self.request(),
             _ => self.drain(),
         }
     }
@@ -148,7 +152,8 @@ impl Model {
             return;
         }
         let version = self.new_version();
-        let mut command = vec!["HSET", &key, "groups", &version];
+        let groups = format!("{version} team");
+        let mut command = vec!["HSET", &key, "groups", &groups];
         // The others have their passwords in P:passwords.
         if user.is_multiple_of(2) {
             command.extend(["password", BCRYPT4]);
@@ -183,6 +188,22 @@ impl Model {
             .unwrap();
         self.changed(BACKENDS, |content| {
             content.insert(String::new(), name);
+        });
+    }
+
+    fn change_group(&mut self, name: &str, group: usize) {
+        let key = format!("P:group:{name}");
+        if self.random.below(4) == 0 {
+            if !self.keys[group].history.last().unwrap().is_empty() {
+                self.run(&["DEL", &key]);
+                self.changed(group, Content::clear);
+            }
+            return;
+        }
+        let backend = format!("127.0.0.1:{}", self.new_version());
+        self.run(&["HSET", &key, "backends", &backend]);
+        self.changed(group, |content| {
+            content.insert("backends".into(), backend.clone());
         });
     }
 
@@ -304,7 +325,16 @@ impl Model {
                 self.told_once(BACKENDS);
                 self.cache.clear();
             }
-            Changed::Group { .. } => panic!("no group is ever written"),
+            Changed::Group { name, .. } => {
+                let group = match &**name {
+                    "public" => PUBLIC,
+                    "team" => TEAM,
+                    other => panic!("group {other} is never written"),
+                };
+                self.told_once(group);
+                let concerns = |seen: &Vec<Seen>| seen.iter().any(|seen| seen.key == group);
+                self.cache.retain(|_, seen| !concerns(seen));
+            }
         }
     }
 
@@ -370,37 +400,39 @@ impl Model {
 
 /// What an outcome shows of the keys it was made of; `None` when it shows nothing.
 fn seen(user: usize, outcome: &Outcome) -> Option<Vec<Seen>> {
-    let (record, defaults, from_passwords) = match outcome {
+    let decode = |bytes: &[u8]| RecordRef::decode(bytes).unwrap().to_record().unwrap();
+    let first = |record: &[u8]| decode(record).backends.first().map(|peer| peer.name.clone());
+    let one = |key: usize, field: &str, value: Option<String>| Seen {
+        key,
+        field: field.to_owned(),
+        value,
+    };
+    let (record, from_passwords) = match outcome {
         Outcome::Known {
-            user,
-            defaults,
-            from_passwords,
-            ..
-        } => (Some(user), defaults, *from_passwords),
-        Outcome::Unknown { defaults } => (None, defaults, true),
+            user, from_passwords, ..
+        } => (decode(user), *from_passwords),
+        Outcome::Unknown => (Record::default(), true),
         Outcome::Busy | Outcome::Unavailable => return None,
         Outcome::BadRecord => panic!("no record is bad"),
+        Outcome::Anonymous { .. } => panic!("no job is without a user"),
     };
-    let decode = |bytes: &[u8]| RecordRef::decode(bytes).unwrap().to_record().unwrap();
-    let record = record.map(|bytes| decode(bytes)).unwrap_or_default();
-    let mut seen = vec![
-        Seen {
-            key: user,
-            field: "groups".into(),
-            value: record.groups.first().cloned(),
-        },
-        Seen {
-            key: BACKENDS,
-            field: String::new(),
-            value: decode(defaults).backends.first().map(|peer| peer.name.clone()),
-        },
-    ];
+    let mut seen = vec![one(user, "groups", record.groups.first().cloned())];
+    if let Outcome::Known {
+        groups,
+        public,
+        defaults,
+        ..
+    } = outcome
+    {
+        seen.push(one(BACKENDS, "", first(defaults.as_ref().unwrap())));
+        seen.push(one(PUBLIC, "backends", first(public)));
+        assert_eq!(groups.len(), record.groups.len());
+        if let Some(team) = groups.get(1) {
+            seen.push(one(TEAM, "backends", first(team)));
+        }
+    }
     if from_passwords {
-        seen.push(Seen {
-            key: PASSWORDS,
-            field: format!("u{user}"),
-            value: record.password,
-        });
+        seen.push(one(PASSWORDS, &format!("u{user}"), record.password));
     }
     Some(seen)
 }

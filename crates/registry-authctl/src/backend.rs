@@ -2,7 +2,7 @@
 
 use crate::cli::BackendVerb;
 use crate::error::Error;
-use crate::output::{note_groups, printable, Output};
+use crate::output::{printable, Output};
 use registry_auth_redis::admin::Subject;
 use registry_auth_redis::{Admin, AdminError};
 use serde_json::json;
@@ -17,9 +17,6 @@ where
             let backends: Vec<&str> = backends.iter().map(String::as_str).collect();
             let whose = parse(&subject)?;
             connect().await?.backends_set(whose, &backends).await?;
-            if matches!(whose, Subject::Group(_)) {
-                note_groups("");
-            }
             out.print(
                 &format!("backends of {subject}: {}", backends.join(" ")),
                 &json!({ "subject": subject, "backends": backends }),

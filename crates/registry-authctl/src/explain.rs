@@ -2,7 +2,7 @@
 
 use crate::cli::{ExplainArgs, Switch};
 use crate::error::Error;
-use crate::output::{note, note_groups, printable, styled, Output, BAD, GOOD};
+use crate::output::{note, printable, styled, Output, BAD, GOOD};
 use registry_auth::codec::{encode, RecordRef};
 use registry_auth::policy::{judge, Rule, Rules, Source};
 use registry_auth::scope::Action;
@@ -144,15 +144,6 @@ fn explain(
     let Ok(verdict) = judge(&subject, repository, action, &rules) else {
         return Ok(too_large());
     };
-    let alone = Subject {
-        groups: &[],
-        ..subject
-    };
-    match judge(&alone, repository, action, &rules) {
-        Ok(alone) if alone.allowed && !verdict.allowed => note_groups(": it allows this"),
-        Ok(alone) if verdict.allowed && !alone.allowed => note_groups(": it refuses this"),
-        _ => {}
-    }
     Ok(match verdict.rule {
         Rule::Grant { source, grant } => {
             let source = match source {
@@ -220,7 +211,6 @@ fn backends(access: &Access) -> Result<Backends, String> {
     }
     for (index, group) in access.groups.iter().enumerate() {
         if let Some(record) = group.record.as_ref().filter(|record| !record.backends.is_empty()) {
-            note_groups(": it goes by everybody's backends");
             return Ok((names(record), group_label(&access.groups, index)));
         }
     }

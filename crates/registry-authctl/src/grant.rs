@@ -2,7 +2,7 @@
 
 use crate::cli::GrantVerb;
 use crate::error::Error;
-use crate::output::{note_groups, printable, styled, Output, BAD};
+use crate::output::{printable, styled, Output, BAD};
 use registry_auth::grant::Grant;
 use registry_auth_redis::admin::{StoredGrant, Subject};
 use registry_auth_redis::{Admin, AdminError};
@@ -23,9 +23,6 @@ where
                 .map_err(|_| Error::Usage("not a pattern"))?;
             let whose = parse(&subject)?;
             let all = connect().await?.grant_add(whose, &grant).await?;
-            if matches!(whose, Subject::Group(_)) {
-                note_groups("");
-            }
             let may = if grant.deny { "may not" } else { "may" };
             out.print(
                 &format!("{subject} {may} {all} {}", grant.pattern),

@@ -3,7 +3,7 @@
 use crate::cli::GroupVerb;
 use crate::error::Error;
 use crate::grant::grant_json;
-use crate::output::{note, note_groups, printable, styled, Output, BAD};
+use crate::output::{note, printable, styled, Output, BAD};
 use crate::progress::Bar;
 use registry_auth::{Record, UserName};
 use registry_auth_redis::admin::{group_name, GroupEntry, PUBLIC};
@@ -65,7 +65,6 @@ where
                 .await?
                 .group_join(parse(&group)?, parse_user(&user)?)
                 .await?;
-            note_groups("");
             let text = if joined {
                 "is in group"
             } else {

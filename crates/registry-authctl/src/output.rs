@@ -52,13 +52,6 @@ pub(crate) fn note(text: &str) {
     ));
 }
 
-/// Whoever manages groups must not believe that they hold already.
-pub(crate) fn note_groups(rest: &str) {
-    note(&format!(
-        "groups, public among them, have no effect in the module yet{rest}"
-    ));
-}
-
 /// The text in a colour.
 pub(crate) fn styled(style: Style, text: impl Display) -> String {
     format!("{style}{text}{style:#}")

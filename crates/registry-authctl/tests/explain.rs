@@ -149,31 +149,6 @@ fn a_person_reads_the_rule_and_the_backend() {
 }
 
 #[test]
-fn where_the_module_decides_otherwise_as_it_does_not_read_groups_that_is_said() {
-    let redis = Redis::start();
-    redis.add("alice");
-    let note = |action: &str, repository: &str| {
-        let ran = redis.tool(&["explain", "--user", "alice", "--action", action, repository]);
-        ran.err.contains("no effect in the module yet").then_some(ran.err)
-    };
-    assert_eq!(note("pull", "alice/app"), None);
-    let written = redis.tool(&["grant", "add", "public", "!alice/secret", "*"]);
-    assert!(written.err.contains("no effect in the module yet"), "{written:?}");
-    redis.tool(&["grant", "add", "public", "base/**", "pull"]).ok();
-    assert!(note("pull", "alice/secret").unwrap().contains("it allows this"));
-    assert!(note("pull", "base/os").unwrap().contains("it refuses this"));
-    // The same answer either way.
-    assert_eq!(note("pull", "alice/app"), None);
-    assert_eq!(note("push", "base/os"), None);
-    let written = redis.tool(&["grant", "add", "alice", "base/**", "pull"]);
-    assert!(!written.err.contains("no effect"), "{written:?}");
-    redis.tool(&["backend", "set", "public", "p:1"]).ok();
-    assert!(note("pull", "alice/app")
-        .unwrap()
-        .contains("everybody's backends"));
-}
-
-#[test]
 fn backends_of_the_user_the_groups_in_order_public_and_everybody() {
     let redis = Redis::start();
     redis.add("alice");

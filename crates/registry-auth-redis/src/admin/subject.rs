@@ -6,8 +6,7 @@ use crate::schema::Keys;
 use registry_auth::{InvalidName, UserName};
 use std::fmt;
 
-/// The group that everyone is in, the anonymous included.
-pub const PUBLIC: &str = "public";
+pub use crate::schema::PUBLIC;
 
 /// Who something is set for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

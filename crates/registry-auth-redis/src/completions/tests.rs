@@ -61,8 +61,11 @@ fn answer(completions: &Arc<Completions>, ticket: u64, basis: Option<Basis>) -> 
 }
 
 fn basis(mark: Mark) -> Option<Basis> {
-    let passwords = false;
-    Some(Basis { mark, passwords })
+    Some(Basis {
+        mark,
+        passwords: false,
+        groups: Arc::default(),
+    })
 }
 
 fn alice() -> Vec<Changed> {
@@ -152,6 +155,7 @@ fn only_the_keys_it_was_made_of_overtake_it() {
     let from_passwords = Some(Basis {
         mark,
         passwords: true,
+        groups: Arc::default(),
     });
     completions.post(vec![
         answer(&completions, 1, basis(mark)),

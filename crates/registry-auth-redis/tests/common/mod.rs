@@ -375,7 +375,9 @@ pub fn user_record(outcome: &Outcome) -> Record {
 
 pub fn defaults_record(outcome: &Outcome) -> Record {
     match outcome {
-        Outcome::Known { defaults, .. } | Outcome::Unknown { defaults } => decode(defaults),
+        Outcome::Known { defaults, .. } | Outcome::Anonymous { defaults, .. } => {
+            decode(defaults.as_ref().unwrap())
+        }
         other => panic!("without defaults: {other:?}"),
     }
 }
@@ -390,3 +392,23 @@ fn decode(bytes: &[u8]) -> Record {
 
 /// SHA-1 of "secret" as the 2014 gate stores it, without salt.
 pub const SHA1_SECRET: &str = "e5e9fa1ba31ecd1ae84f75caaa474f3a663f05f4";
+
+/// What the groups and `public` of an outcome say.
+pub fn groups_of(outcome: &Outcome) -> (Vec<String>, String) {
+    let shown = |record: &[u8]| {
+        let record = RecordRef::decode(record).unwrap().to_record().unwrap();
+        let grants = record.grants.iter().map(|grant| match grant.deny {
+            true => format!("!{}", grant.pattern),
+            false => grant.pattern.to_string(),
+        });
+        let backends = record.backends.iter().map(|peer| peer.name.clone());
+        grants.chain(backends).collect::<Vec<_>>().join(" ")
+    };
+    match outcome {
+        Outcome::Known { groups, public, .. } => {
+            (groups.iter().map(|group| shown(group)).collect(), shown(public))
+        }
+        Outcome::Anonymous { public, .. } => (Vec::new(), shown(public)),
+        other => panic!("{other:?}"),
+    }
+}

@@ -89,6 +89,11 @@ impl<'a> RecordRef<'a> {
         Peers(self.peers)
     }
 
+    /// Whether there is any grant, without reading them.
+    pub fn has_grants(&self) -> bool {
+        !self.denials.is_empty() || !self.grants.is_empty()
+    }
+
     /// All grants, denials first.
     pub fn grants(&self) -> impl Iterator<Item = Result<GrantRef<'a>, InvalidRecord>> + 'a {
         self.denials().chain(self.rights())

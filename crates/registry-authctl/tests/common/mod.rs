@@ -183,7 +183,7 @@ impl Redis {
         };
         match done.outcome {
             Outcome::Known { verified, .. } => Some(verified),
-            Outcome::Unknown { .. } => None,
+            Outcome::Unknown => None,
             other => panic!("{other:?}"),
         }
     }
