@@ -50,6 +50,12 @@ my @UNKNOWN = (
     '$2x$05$bxi8B2zI6sxLgtHkV2uxQOTbz87Fe0uab9wY/mIM4SwFYm67ExcMK',
     '$argon2id$v=19$m=4294967295,t=2,p=1$c29tZXNhbHRzb21lc2FsdA$2Tz31/DvwM3ZDNXezOIBNEq021DwStEmw1lLBM1roy4',
     '$argon2id$v=19$m=256,t=4294967295,p=1$c29tZXNhbHRzb21lc2FsdA$2Tz31/DvwM3ZDNXezOIBNEq021DwStEmw1lLBM1roy4',
+    # Within the limits by the first value of a parameter that stands twice.
+    '$argon2id$v=19$m=256,t=2,p=1,m=4294967295$c29tZXNhbHRzb21lc2FsdA$2Tz31/DvwM3ZDNXezOIBNEq021DwStEmw1lLBM1roy4',
+    '$argon2id$v=19$m=256,t=2,p=1,t=4294967295$c29tZXNhbHRzb21lc2FsdA$2Tz31/DvwM3ZDNXezOIBNEq021DwStEmw1lLBM1roy4',
+    '$pbkdf2-sha256$i=4294967295,l=32$c29tZXNhbHRzb21lc2FsdA$2Tz31/DvwM3ZDNXezOIBNEq021DwStEmw1lLBM1roy4',
+    '$scrypt$ln=1,r=8,p=2000000$c29tZXNhbHRzb21lc2FsdA$2Tz31/DvwM3ZDNXezOIBNEq021DwStEmw1lLBM1roy4',
+    '$5$rounds=999999999$salt$' . 'x' x 43,
     '$argon2id$v=19$m=256,t=2,p=1$c29tZXNhbHRzb21lc2FsdA$', '$argon2id$', '$argon2id$v=19$m=256,t=2,p=1$$',
     '$argon2xx$v=19$m=256,t=2,p=1$c29tZXNhbHRzb21lc2FsdA$2Tz31/DvwM3ZDNXezOIBNEq021DwStEmw1lLBM1roy4',
     '$99$abc$def', '$$$', '$', 'x', '*', '\x00\xff',

@@ -1,10 +1,9 @@
 //! Any `Authorization` header: no panic; what is accepted is a whole user and password, and anonymous is `Og==` only.
-//! The same bytes as a stored hash: verifying never panics nor accepts the empty password.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
 use registry_auth::credentials::{parse, Buffer, Credentials};
-use registry_auth::{password, UserName};
+use registry_auth::UserName;
 
 fuzz_target!(|data: &[u8]| {
     let mut buffer = Buffer::new();
@@ -15,11 +14,5 @@ fuzz_target!(|data: &[u8]| {
             assert!(!password.as_bytes().is_empty() && !password.as_bytes().iter().any(u8::is_ascii_control));
         }
         Err(denial) => assert_eq!(denial.status(), 401),
-    }
-    if let Ok(stored) = std::str::from_utf8(data) {
-        // Slow forms cost too much for a fuzzer; their parameters are checked before, and by tests.
-        if !password::is_slow(stored) {
-            let _ = password::verify(stored, b"password", b"salt");
-        }
     }
 });

@@ -144,7 +144,7 @@ mod tests {
     use super::{is_slow, Dummies, WINDOW};
 
     const SHA1: &str = "da39a3ee5e6b4b0d3255bfef95601890afd80709";
-    const BCRYPT: &str = "$2y$10$abcdefghijklmnopqrstuuZXkYh0000000000000000000000000000";
+    const BCRYPT: &str = "$2y$10$n4Uf8cs1OT7Xhz94UJEdXuloZMyY4kBb0uLSW3Z/k8i65UNJh4rjC";
 
     #[test]
     fn a_class_is_form_and_cost() {

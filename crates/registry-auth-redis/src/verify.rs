@@ -104,9 +104,9 @@ impl Check {
     fn conclude(&self, waiting: Waiting, right: Result<bool, InvalidHash>, log: &Log) -> Answer {
         let outcome = match right {
             Ok(right) => self.found(right),
-            Err(InvalidHash) => {
+            Err(why) => {
                 let key = hash_key(&waiting.space.prefix, waiting.subject.name(), self.own);
-                let message = format!("record {key} cannot be read: {InvalidHash}");
+                let message = format!("record {key} cannot be read: {why}");
                 log.write_once(&key, Level::Error, &message);
                 Outcome::BadRecord
             }
@@ -150,7 +150,7 @@ impl Hash {
         match stored.trim_start_matches('!') {
             // An empty text is a hash of no form, not 'no password': it must not fall back to anything.
             // Whatever stands behind the mark of a locked account, the account is locked rather than unreadable.
-            bare if locked && password::Form::of(bare).is_none() => Self::Dummy(like()),
+            bare if locked && password::check(bare).is_err() => Self::Dummy(like()),
             bare if bare.len() == stored.len() => Self::Stored {
                 stored: stored.into(),
                 locked,

@@ -503,6 +503,80 @@ fn a_full_queue_is_busy_and_fast_forms_go_on() {
     assert!(verified(&gate.ask("alice", "secret")));
 }
 
+/// Row 24, and interface.md's 'unknown forms fail closed and are logged once': a hash beyond the limits is refused
+/// before any hashing, with the key and not the hash in the log; a locked account is locked, whatever its hash costs.
+#[test]
+fn a_hash_beyond_the_limits_is_refused_at_once() {
+    let phc = "$c29tZXNhbHQwMA$1CB7TWsCiDvsK0PwBxuxJijzR9L1KJh54Zl6dLxc6v0";
+    let costly = [
+        format!("$argon2id$v=19$m=4194304,t=1,p=1{phc}"),
+        format!("$argon2id$v=19$m=65536,t=1000000,p=1{phc}"),
+        format!("$scrypt$ln=30,r=8,p=1{phc}"),
+        format!("$scrypt$ln=1,r=8,p=2000000{phc}"),
+        format!("$pbkdf2-sha256$i=4294967295{phc}"),
+        "$2y$31$aky.GgNMbO/PJ//DTe9iTOaLL1mXsxQisCwzQ2w4fx.Pzn0i2OfHW".to_owned(),
+        format!("$6$rounds=999999999$saltsalt${}", "x".repeat(86)),
+        // Within the limits by the parameter's first value only.
+        format!("$argon2id$v=19$m=8,t=1,p=1,t=4294967295{phc}"),
+    ];
+    let redis = Server::start();
+    for (n, stored) in costly.iter().enumerate() {
+        redis.run_args(&["HSET", &format!("P:user:costly{n}"), "password", stored]);
+        redis.run_args(&[
+            "HSET",
+            &format!("P:user:locked{n}"),
+            "password",
+            &format!("!{stored}"),
+        ]);
+    }
+    redis.run_args(&["HSET", "P:user:alice", "password", SHA1_SECRET]);
+    let mut options = options(&redis.url());
+    options.hashing = Hashing { threads: 1, queue: 1 };
+    let mut gate = Gate::with(options);
+    assert!(verified(&gate.ask("alice", "secret")));
+    let started = Instant::now();
+    for (n, stored) in costly.iter().enumerate() {
+        // More than the queue has places for: none of them is Busy.
+        let asked: Vec<u64> = (0..4)
+            .map(|_| gate.submit(&format!("costly{n}"), "secret"))
+            .collect();
+        for ticket in asked {
+            assert_eq!(gate.wait(ticket), Outcome::BadRecord, "{stored}");
+        }
+        let locked = gate.ask(&format!("locked{n}"), "secret");
+        assert!(is_known(&locked) && !verified(&locked), "{stored}");
+    }
+    assert!(
+        started.elapsed() < Duration::from_secs(5),
+        "{:?}",
+        started.elapsed()
+    );
+    let log = gate.logged("P:user:costly7");
+    for n in 0..costly.len() {
+        assert_eq!(
+            log.matches(&format!("P:user:costly{n} ")).count(),
+            1,
+            "once: {log}"
+        );
+    }
+    assert!(
+        log.contains("P:user:costly0 cannot be read: the password hash is too costly"),
+        "{log}"
+    );
+    assert!(!log.contains("locked"), "{log}");
+    for part in [
+        "$argon2",
+        "$scrypt",
+        "$2y",
+        "rounds",
+        "c29tZXNhbHQwMA",
+        "1CB7TWsC",
+        "secret",
+    ] {
+        assert!(!log.contains(part), "{part}: {log}");
+    }
+}
+
 #[test]
 fn a_unix_socket_a_database_and_an_acl_user_without_ping() {
     let redis = Server::start();

@@ -1,8 +1,15 @@
 //! Stored password hashes: telling their forms apart and verifying a password against them.
 //!
-//! Called by the store on its helper thread (slow forms on the hashing pool) and by the tool. Invariants: an unknown or
-//! costlier-than-allowed hash is an error and verifies nothing; a locked account verifies nothing; compares take the
-//! same time wherever the difference is. A new form is a file here, a line in `PREFIXES`, an arm in [`verify`] and test vectors.
+//! Called by the store on its helper thread (slow forms on the hashing pool) and by the tool. Invariants: a hash is read
+//! whole, its costs and lengths held against the limits, before anything is computed, and what is computed is what was read;
+//! an unknown, damaged or too costly hash is an error and verifies nothing; a locked account verifies nothing; compares take
+//! the same time wherever the difference is. A new form is a file here, a line in `PREFIXES`, an arm in `read` and test
+//! vectors.
+//!
+//! The limits: at the worst, about two seconds of one core and 256 MiB, so that a record can neither hold a thread of the
+//! pool for long nor have the worker killed for its memory. Weak is what the OWASP Password Storage Cheat Sheet
+//! (<https://cheatsheetseries.owasp.org/cheatsheets/Password_Storage_Cheat_Sheet.html>, 2025) has below its minimum; of
+//! SHA-crypt, which it does not name, what is below crypt(3)'s own default.
 
 mod apr1;
 mod argon2;
@@ -10,22 +17,42 @@ mod bcrypt;
 mod htpasswd;
 mod legacy;
 mod pbkdf2;
+mod phc;
 mod scrypt;
 mod sha_crypt;
 
 pub use self::argon2::{hash_argon2id, DUMMY};
 pub use self::bcrypt::{hash_bcrypt, MAX_COST as MAX_BCRYPT_COST};
 
+use crate::credentials::MAX_HEADER;
 use std::fmt;
 use subtle::ConstantTimeEq;
 
-/// The stored text is no hash of a known form, or its cost parameters are beyond the limits.
+/// Why a stored text cannot be verified against. None of them quotes it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct InvalidHash;
+pub enum InvalidHash {
+    /// It is of none of the forms.
+    Unknown,
+    /// It begins like one of the forms, but does not go on like it.
+    Damaged,
+    /// Its cost parameters, or its lengths, are beyond the limits.
+    TooCostly,
+}
+
+impl InvalidHash {
+    /// In words.
+    pub fn why(self) -> &'static str {
+        match self {
+            Self::Unknown => "the password hash is of an unknown form",
+            Self::Damaged => "the password hash is damaged",
+            Self::TooCostly => "the password hash is too costly: its parameters are beyond the limits",
+        }
+    }
+}
 
 impl fmt::Display for InvalidHash {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("password hash is of an unknown form, or too costly")
+        f.write_str(self.why())
     }
 }
 
@@ -70,13 +97,28 @@ const PREFIXES: [(&str, Form); 12] = [
     ("$apr1$", Form::Apr1),
 ];
 
-/// Longest password in bytes that crypt(3) takes (libxcrypt's CRYPT_MAX_PASSPHRASE_SIZE).
+/// Longest stored hash in bytes: twice what any legal one needs.
+const MAX_STORED: usize = 512;
+
+/// Longest password in bytes: no header can carry more. A longer one is wrong.
+const MAX_PASSWORD: usize = MAX_HEADER;
+
+/// Longest password in bytes that crypt(3) takes (libxcrypt's CRYPT_MAX_PASSPHRASE_SIZE). A longer one is wrong.
 const MAX_CRYPT_PASSWORD: usize = 512;
+
+/// A stored hash that was read, and is within the limits.
+trait Hash {
+    /// Whether the password is the one that was stored. The salt is `registry_auth_salt`.
+    fn verify(&self, password: &[u8], salt: &[u8]) -> Result<bool, InvalidHash>;
+
+    /// Why it is guessed fast if it leaks.
+    fn weakness(&self) -> Option<&'static str>;
+}
 
 impl Form {
     /// Tells the form by its beginning; `None` for an unknown one. The `!` of a locked account is looked through.
     pub fn of(stored: &str) -> Option<Self> {
-        let stored = stored.strip_prefix('!').unwrap_or(stored);
+        let stored = unlocked(stored);
         let known = PREFIXES.iter().find(|(prefix, _)| stored.starts_with(prefix));
         known
             .map(|(_, form)| *form)
@@ -92,27 +134,53 @@ impl Form {
     }
 }
 
+/// Reads a hash, without a `!` in front, and computes nothing.
+fn read(stored: &str) -> Result<Box<dyn Hash + '_>, InvalidHash> {
+    let form = Form::of(stored).ok_or(InvalidHash::Unknown)?;
+    if stored.len() > MAX_STORED {
+        return Err(InvalidHash::TooCostly);
+    }
+    Ok(match form {
+        Form::Legacy => Box::new(legacy::Digest::read(stored)?),
+        Form::Sha => Box::new(htpasswd::Sha::read(stored)?),
+        Form::SaltedSha => Box::new(htpasswd::SaltedSha::read(stored)?),
+        Form::Bcrypt => Box::new(bcrypt::Bcrypt::read(stored)?),
+        Form::Argon2 => Box::new(argon2::Stored::read(stored)?),
+        Form::Scrypt => Box::new(scrypt::Scrypt::read(stored)?),
+        Form::Pbkdf2 => Box::new(pbkdf2::Pbkdf2::read(stored)?),
+        Form::ShaCrypt => Box::new(sha_crypt::Stored::read(stored)?),
+        Form::Apr1 => Box::new(apr1::Apr1::read(stored)?),
+    })
+}
+
 /// Whether a password is the one that was stored. The salt is `registry_auth_salt`; only the 2014 gate's form has it.
+///
+/// No client can send a NUL byte, and to bcrypt `a`, NUL, `a` would be the same as `a`: such a password is wrong.
 pub fn verify(stored: &str, password: &[u8], salt: &[u8]) -> Result<bool, InvalidHash> {
     if is_locked(stored) {
         return Ok(false);
     }
-    match Form::of(stored).ok_or(InvalidHash)? {
-        Form::Legacy => legacy::verify(stored, password, salt),
-        Form::Sha => htpasswd::verify_sha(stored, password),
-        Form::SaltedSha => htpasswd::verify_salted_sha(stored, password),
-        Form::Bcrypt => bcrypt::verify(stored, password),
-        Form::Argon2 => argon2::verify(stored, password),
-        Form::Scrypt => scrypt::verify(stored, password),
-        Form::Pbkdf2 => pbkdf2::verify(stored, password),
-        Form::ShaCrypt => sha_crypt::verify(stored, password),
-        Form::Apr1 => apr1::verify(stored, password),
+    let hash = read(stored)?;
+    if password.len() > MAX_PASSWORD || password.contains(&0) {
+        return Ok(false);
     }
+    hash.verify(password, salt)
 }
 
-/// Whether verifying against this hash is slow; an unknown form is not, as it fails at once.
+/// Whether the stored text can be verified against, without doing so. The `!` of a locked account is looked through.
+pub fn check(stored: &str) -> Result<(), InvalidHash> {
+    read(unlocked(stored)).map(drop)
+}
+
+/// Why the hash is guessed fast if it leaks; `None` for one that is good, or that cannot be verified against. The `!` of
+/// a locked account is looked through.
+pub fn weakness(stored: &str) -> Option<&'static str> {
+    read(unlocked(stored)).ok()?.weakness()
+}
+
+/// Whether verifying against this hash is slow; what cannot be verified against is not, as it fails at once.
 pub fn is_slow(stored: &str) -> bool {
-    !is_locked(stored) && Form::of(stored).is_some_and(Form::is_slow)
+    !is_locked(stored) && Form::of(stored).is_some_and(Form::is_slow) && check(stored).is_ok()
 }
 
 /// Whether the account is locked: a `!` in front.
@@ -123,8 +191,13 @@ pub fn is_locked(stored: &str) -> bool {
 /// Spends the time of a wrong password, for a user who does not exist (security.md row 12). `like` is a stored hash of
 /// the form and cost that most users have; without one, what the tool gives to new users.
 pub fn dummy(like: Option<&str>, password: &[u8], salt: &[u8]) {
-    let stored = like.map_or(DUMMY, |stored| stored.strip_prefix('!').unwrap_or(stored));
+    let stored = like.map_or(DUMMY, unlocked);
     let _ = std::hint::black_box(verify(stored, password, salt));
+}
+
+/// The hash without the `!` of a locked account.
+fn unlocked(stored: &str) -> &str {
+    stored.strip_prefix('!').unwrap_or(stored)
 }
 
 /// Compares two digests in constant time.
@@ -132,11 +205,18 @@ fn same(left: &[u8], right: &[u8]) -> bool {
     left.ct_eq(right).into()
 }
 
-/// Tells a wrong password from a hash that could not be computed.
-fn outcome(result: ::argon2::password_hash::Result<()>) -> Result<bool, InvalidHash> {
-    match result {
-        Ok(()) => Ok(true),
-        Err(::argon2::password_hash::Error::PasswordInvalid) => Ok(false),
-        Err(_) => Err(InvalidHash),
+/// Refuses what is beyond a limit.
+fn within(is_within: bool) -> Result<(), InvalidHash> {
+    match is_within {
+        true => Ok(()),
+        false => Err(InvalidHash::TooCostly),
+    }
+}
+
+/// Refuses what is not of its form.
+fn sound(is_sound: bool) -> Result<(), InvalidHash> {
+    match is_sound {
+        true => Ok(()),
+        false => Err(InvalidHash::Damaged),
     }
 }

@@ -1,10 +1,10 @@
 //! Reads a file of htpasswd: `user:hash` lines, comments, empty lines.
 //!
-//! Invariant: what is returned has a legal name and a hash of a known form, and no name twice: of several lines of one
-//! user the first holds, as with Apache and nginx.
+//! Invariant: what is returned has a legal name and a hash that the module can verify against, and no name twice: of
+//! several lines of one user the first holds, as with Apache and nginx. No reason quotes a hash.
 
 use crate::cli::is_reserved;
-use registry_auth::password::Form;
+use registry_auth::password::{self, InvalidHash};
 use registry_auth::UserName;
 use std::collections::HashMap;
 use std::io::BufRead;
@@ -14,6 +14,8 @@ pub(crate) struct Entry {
     pub(crate) line: usize,
     pub(crate) user: String,
     pub(crate) hash: String,
+    /// Why the hash is guessed fast if it leaks.
+    pub(crate) weak: Option<&'static str>,
 }
 
 /// A line that cannot be imported.
@@ -52,6 +54,7 @@ pub(crate) fn read(mut file: impl BufRead) -> std::io::Result<(Vec<Entry>, Vec<R
                     line,
                     user: user.to_owned(),
                     hash: hash.to_owned(),
+                    weak: password::weakness(hash),
                 });
             }
             Err((user, why)) => refused.push(Refused {
@@ -83,11 +86,12 @@ fn parse(line: &[u8]) -> Result<(&str, &str), (Option<String>, &'static str)> {
     // What follows a second colon is a remark to Apache and nginx.
     let hash = hash.split(|byte| *byte == b':').nth(1).unwrap_or_default();
     let hash = std::str::from_utf8(hash).map_err(|_| why("the hash is not text"))?;
-    if Form::of(hash).is_none() {
-        return Err(why(
-            "this is no hash that can be checked (plain text, crypt(3)'s DES or $1$, or a hash that is too costly)",
-        ));
-    }
+    password::check(hash).map_err(|invalid| match invalid {
+        InvalidHash::Unknown => {
+            why("this is no hash that can be checked (plain text, crypt(3)'s DES or $1$)")
+        }
+        known => why(known.why()),
+    })?;
     Ok((name.as_str(), hash))
 }
 
@@ -117,6 +121,42 @@ mod tests {
         assert_eq!(lines, [5, 6, 7, 8, 9, 10, 11, 12]);
         assert!(refused[1].why.contains("line 3"), "{}", refused[1].why);
         assert!(refused.iter().all(|refused| !refused.why.contains("secret")));
+    }
+
+    #[test]
+    fn hashes_that_the_module_refuses_are_refused_and_weak_ones_told() {
+        let bcrypt = "$aky.GgNMbO/PJ//DTe9iTOaLL1mXsxQisCwzQ2w4fx.Pzn0i2OfHW";
+        let file = format!(
+            "good:$2y$10{bcrypt}\nweak:$2y$05{bcrypt}\nsha:{SHA}\nlocked:!$2y$05{bcrypt}\ncostly:$2y$31{bcrypt}\n\
+             damaged:{{SHA}}x\nlockedcostly:!$2y$31{bcrypt}\nnothing:!\n"
+        );
+        let (entries, refused) = read(file.as_bytes()).unwrap();
+        let weak: Vec<_> = entries
+            .iter()
+            .map(|entry| (entry.line, entry.weak.is_some()))
+            .collect();
+        assert_eq!(weak, [(1, false), (2, true), (3, true), (4, true)]);
+        let whys: Vec<_> = refused
+            .iter()
+            .map(|refused| (refused.line, refused.why.as_str()))
+            .collect();
+        let whys = whys
+            .iter()
+            .map(|(line, why)| (*line, why.split(':').next().unwrap_or(why)));
+        let costly = "the password hash is too costly";
+        assert_eq!(
+            whys.collect::<Vec<_>>(),
+            [
+                (5, costly),
+                (6, "the password hash is damaged"),
+                (7, costly),
+                (
+                    8,
+                    "this is no hash that can be checked (plain text, crypt(3)'s DES or $1$)"
+                )
+            ]
+        );
+        assert!(refused.iter().all(|refused| !refused.why.contains("aky")));
     }
 
     #[test]

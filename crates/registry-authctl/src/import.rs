@@ -6,7 +6,7 @@ use crate::error::Error;
 use crate::htpasswd::{self, Refused};
 use crate::output::{note, printable, styled, Output, BAD, DOUBTFUL, GOOD};
 use crate::progress::Bar;
-use registry_auth::password::Form;
+use registry_auth::password::{self, Form};
 use registry_auth::UserName;
 use registry_auth_redis::admin::{NewPassword, Put};
 use registry_auth_redis::{Admin, AdminError};
@@ -27,6 +27,8 @@ struct Tally {
     superseded: Vec<String>,
     locked: usize,
     refused: Vec<(Option<usize>, Option<String>, String)>,
+    /// Users whose hash is guessed fast if it leaks, with the reason.
+    weak: Vec<(usize, String, &'static str)>,
     /// For each of `new` and `changed`, in the order of the input.
     lines: Vec<String>,
     written: usize,
@@ -61,6 +63,24 @@ impl Tally {
             }
         }
         self.written += usize::from(!matches!(put, Put::Unchanged | Put::Bad(_)));
+    }
+
+    /// For a line of the file whose hash is weak, and which was not refused.
+    fn add_weak(&mut self, line: usize, user: &str, put: Put, why: &'static str) {
+        if matches!(put, Put::Bad(_)) {
+            return;
+        }
+        if let Some(said) = self.lines.last_mut().filter(|_| put != Put::Unchanged) {
+            said.push_str(&format!(" ({}: {why})", styled(DOUBTFUL, "weak")));
+        }
+        self.weak.push((line, user.to_owned(), why));
+    }
+
+    fn weak_json(&self) -> Vec<Value> {
+        self.weak
+            .iter()
+            .map(|(line, user, why)| json!({ "line": line, "user": user, "why": why }))
+            .collect()
     }
 
     fn refused_lines(&self) -> Vec<String> {
@@ -125,6 +145,9 @@ where
             let put = admin.passwords_put(&batch, apply).await?;
             for (entry, put) in entries.iter().zip(put) {
                 tally.add(Some(entry.line), &entry.user, put);
+                if let Some(why) = entry.weak {
+                    tally.add_weak(entry.line, &entry.user, put, why);
+                }
             }
             bar.set((index * BATCH + entries.len()) as u64);
         }
@@ -143,8 +166,15 @@ where
     );
     let json = json!({
         "applied": apply, "new": tally.new, "changed": tally.changed, "unchanged": tally.unchanged,
-        "changed_locked": tally.locked, "refused": tally.refused_json(),
+        "changed_locked": tally.locked, "weak": tally.weak_json(), "refused": tally.refused_json(),
     });
+    if !tally.weak.is_empty() {
+        note(&format!(
+            "{} of the hashes are weak, guessed fast if they leak; registry-authctl user passwd NAME replaces one, check \
+             lists those that are stored",
+            tally.weak.len()
+        ));
+    }
     finish(&tally, apply, &counts, &json, out)
 }
 
@@ -180,14 +210,17 @@ where
                     continue;
                 }
                 let shown = String::from_utf8_lossy(name).into_owned();
-                let form = std::str::from_utf8(hash).ok().and_then(Form::of);
+                let hash = std::str::from_utf8(hash).ok();
+                let form = hash
+                    .filter(|hash| password::check(hash).is_ok())
+                    .and_then(Form::of);
                 match (UserName::parse(name), form) {
                     (Err(_), _) => {
                         let why = "no client can send this user name";
                         tally.refused.push((None, Some(shown), why.to_owned()));
                     }
                     (Ok(_), None) => {
-                        let why = "this is no hash that can be checked";
+                        let why = "this is no hash that can be checked, or one that is too costly";
                         tally.refused.push((None, Some(shown), why.to_owned()));
                     }
                     (Ok(user), Some(form)) => users.push((user, form)),

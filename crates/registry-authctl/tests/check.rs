@@ -8,6 +8,8 @@ use serde_json::{json, Value};
 
 const BCRYPT: &str = "$2y$10$n4Uf8cs1OT7Xhz94UJEdXuloZMyY4kBb0uLSW3Z/k8i65UNJh4rjC";
 
+const SHA: &str = "{SHA}5en6G6MezRroT3XKqkdPOmY/BfQ=";
+
 #[test]
 fn nothing_wrong_is_exit_status_0() {
     let redis = Redis::start();
@@ -89,7 +91,7 @@ fn every_kind_of_bad_record_is_found() {
             &["HSET", "P:user:a6", "password", "plain text"],
             "a6",
             "error",
-            "not known",
+            "unknown form",
         ),
         (
             &["HSET", "P:user:a7", "password", BCRYPT, "groups", "gone"],
@@ -170,11 +172,73 @@ fn every_kind_of_bad_record_is_found() {
     }
 }
 
+/// A hash is rated by form and cost: what is below OWASP's minimum is a warning, what the module refuses an error.
+#[test]
+fn hashes_are_rated_by_their_cost() {
+    let redis = Redis::start();
+    let phc = "$c29tZXNhbHQwMA$1CB7TWsCiDvsK0PwBxuxJijzR9L1KJh54Zl6dLxc6v0";
+    let bcrypt = |cost: &str| BCRYPT.replacen("$10$", cost, 1);
+    let sha512 = |settings: &str| format!("$6${settings}salt${}", "x".repeat(86));
+    for (n, (stored, level, why)) in [
+        (bcrypt("$10$"), "", ""),
+        (bcrypt("$09$"), "warning", "cost below 10"),
+        (bcrypt("$15$"), "", ""),
+        (bcrypt("$16$"), "error", "too costly"),
+        (format!("!{}", bcrypt("$09$")), "warning", "cost below 10"),
+        (format!("$argon2id$v=19$m=19456,t=2,p=1{phc}"), "", ""),
+        (
+            format!("$argon2id$v=19$m=4096,t=3,p=1{phc}"),
+            "warning",
+            "less than 19 MiB",
+        ),
+        (
+            format!("$argon2id$v=19$m=4194304,t=1,p=1{phc}"),
+            "error",
+            "too costly",
+        ),
+        (
+            format!("$argon2id$v=19$m=19456,t=2,p=1,m=8{phc}"),
+            "error",
+            "damaged",
+        ),
+        (format!("$scrypt$ln=17,r=8,p=1{phc}"), "", ""),
+        (format!("$scrypt$ln=15,r=8,p=1{phc}"), "warning", "ln=17"),
+        (format!("$scrypt$ln=20,r=8,p=1{phc}"), "error", "too costly"),
+        (format!("$pbkdf2-sha256$i=600000{phc}"), "", ""),
+        (format!("$pbkdf2-sha256$i=29000{phc}"), "warning", "600,000"),
+        (format!("$pbkdf2-sha256$i=50000000{phc}"), "error", "too costly"),
+        (sha512(""), "", ""),
+        (sha512("rounds=4999$"), "warning", "5,000"),
+        (sha512("rounds=9999999$"), "error", "too costly"),
+        (format!("$apr1$salt${}", "x".repeat(22)), "warning", "MD5"),
+        ("{SHA}x".to_owned(), "error", "damaged"),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        // In the record, and in P:passwords.
+        let (new, old) = (format!("n{n:02}"), format!("o{n:02}"));
+        redis.run::<()>(&["HSET", &format!("P:user:{new}"), "password", &stored]);
+        redis.run::<()>(&["HSET", "P:passwords", &old, &stored]);
+        for user in [new, old] {
+            let found = findings(&redis, &format!("{user}:"));
+            let as_expected = match found.as_slice() {
+                [] => level.is_empty(),
+                [(found, place)] => found == level && place.contains(why),
+                _ => false,
+            };
+            assert!(as_expected, "{stored}: {found:?}");
+        }
+    }
+    let out = redis.tool(&["check", "--json"]).out;
+    assert!(!out.contains("$2y$") && !out.contains("c29tZXNhbHQwMA"), "{out}");
+}
+
 #[test]
 fn a_long_list_is_cut_short_for_people_only() {
     let redis = Redis::start();
     for n in 0..25 {
-        redis.run::<()>(&["HSET", &format!("P:user:u{n:02}"), "password", "{SHA}x"]);
+        redis.run::<()>(&["HSET", &format!("P:user:u{n:02}"), "password", SHA]);
     }
     let ran = redis.tool(&["check"]);
     assert!(

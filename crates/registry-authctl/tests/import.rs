@@ -13,6 +13,8 @@ use std::time::{Duration, Instant};
 const SHA: &str = "{SHA}5en6G6MezRroT3XKqkdPOmY/BfQ=";
 /// "one".
 const BCRYPT: &str = "$2y$04$n4Uf8cs1OT7Xhz94UJEdXuloZMyY4kBb0uLSW3Z/k8i65UNJh4rjC";
+/// Of no known password; beyond the limits.
+const COSTLY: &str = "$2y$31$n4Uf8cs1OT7Xhz94UJEdXuloZMyY4kBb0uLSW3Z/k8i65UNJh4rjC";
 /// sha1("secret"), without salt.
 const LEGACY: &str = "e5e9fa1ba31ecd1ae84f75caaa474f3a663f05f4";
 
@@ -81,6 +83,60 @@ fn applied_users_log_in_and_a_second_time_nothing_changes() {
         file.import(&redis, &["--apply"]).ok(),
         "new: 0, changed: 0, unchanged: 2, refused: 0\n"
     );
+}
+
+/// What the module would answer with 503 is not imported; what is guessed fast is, and is told.
+#[test]
+fn costly_and_damaged_hashes_are_refused_and_weak_ones_told() {
+    let redis = Redis::start();
+    let good = BCRYPT.replacen("$04$", "$10$", 1);
+    let phc = "$c29tZXNhbHQwMA$1CB7TWsCiDvsK0PwBxuxJijzR9L1KJh54Zl6dLxc6v0";
+    let file = File::new(&format!(
+        "good:{good}\nweak:{BCRYPT}\nsha:{SHA}\ncostly:{COSTLY}\nmemory:$argon2id$v=19$m=4194304,t=1,p=1{phc}\n\
+         twice:$argon2id$v=19$m=8,t=1,p=1,m=4194304{phc}\nargon:$argon2id$v=19$m=19456,t=2,p=1{phc}\n\
+         rounds:$pbkdf2-sha256$i=1000{phc}\n"
+    ));
+    let ran = file.import(&redis, &[]);
+    assert_eq!(ran.status, 1, "{ran:?}");
+    for part in [
+        "line 1: new good\n",
+        "line 2: new weak (weak: bcrypt of a cost below 10)",
+        "line 3: new sha (weak: SHA-1 without salt)",
+        "line 4: refused costly: the password hash is too costly",
+        "line 5: refused memory: the password hash is too costly",
+        "line 6: refused twice: the password hash is damaged",
+        "line 7: new argon\n",
+        "line 8: new rounds (weak: PBKDF2 of fewer than 600,000 rounds)",
+        "new: 5, changed: 0, unchanged: 0, refused: 3",
+    ] {
+        assert!(ran.out.contains(part), "{part}: {}", ran.out);
+    }
+    assert!(ran.err.contains("3 of the hashes are weak"), "{}", ran.err);
+    for hash in ["$2y$", "$argon2", "{SHA}", "n4Uf8cs"] {
+        assert!(
+            !ran.out.contains(hash) && !ran.err.contains(hash),
+            "{hash}: {ran:?}"
+        );
+    }
+    assert_eq!(file.import(&redis, &["--apply"]).status, 1);
+    let mut stored: Vec<String> = redis.run(&["KEYS", "*"]);
+    stored.sort_unstable();
+    assert_eq!(
+        stored,
+        ["argon", "good", "rounds", "sha", "weak"].map(|user| format!("P:user:{user}"))
+    );
+    // Weak ones are told again, as they still are.
+    let ran = file.import(&redis, &["--apply", "--json"]);
+    let json: serde_json::Value = serde_json::from_str(&ran.out).unwrap();
+    assert_eq!(json["unchanged"], json!(5));
+    let weak: Vec<_> = json["weak"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|weak| &weak["line"])
+        .collect();
+    assert_eq!(weak, [&json!(2), &json!(3), &json!(8)]);
+    assert_eq!(json["refused"][0]["user"], json!("costly"));
 }
 
 #[test]
@@ -260,11 +316,13 @@ fn the_2014_gates_passwords_move_and_hold() {
         "locked",
         &format!("!{SHA}"),
         "both",
-        "{SHA}x",
+        BCRYPT,
         "a/b",
         SHA,
         "plain",
         "secret",
+        "costly",
+        COSTLY,
     ]);
     redis.run::<()>(&["HSET", "P:user:both", "password", SHA]);
     redis.run::<()>(&["HSET", "P:user:old", "grant:x", "pull"]);
@@ -278,7 +336,8 @@ fn the_2014_gates_passwords_move_and_hold() {
         "superseded both",
         "refused a/b: ",
         "refused plain: ",
-        "moved: 2, superseded: 1, refused: 2",
+        "refused costly: ",
+        "moved: 2, superseded: 1, refused: 3",
         "add --apply",
     ] {
         assert!(ran.out.contains(part), "{part}: {}", ran.out);
@@ -297,7 +356,7 @@ fn the_2014_gates_passwords_move_and_hold() {
     assert_eq!(json["sha1"], json!(1));
     let mut left: Vec<String> = redis.run(&["HKEYS", "P:passwords"]);
     left.sort_unstable();
-    assert_eq!(left, ["a/b", "plain"]);
+    assert_eq!(left, ["a/b", "costly", "plain"]);
     assert_eq!(redis.login("old", "secret"), Some(true));
     assert_eq!(redis.run::<String>(&["HGET", "P:user:old", "grant:x"]), "pull");
     assert_eq!(

@@ -27,7 +27,7 @@ pub struct Finding {
 pub enum Problem {
     /// The module refuses the record as a whole. With the field, where it is one field.
     Unreadable(String),
-    /// The password hash is of no known form or beyond the limits: 503 for every login.
+    /// The password hash is of no known form, damaged or beyond the limits: 503 for every login.
     Hash {
         /// Whose.
         user: String,

@@ -1,6 +1,9 @@
 //! How good a stored hash is, by its form and cost, without computing it.
+//!
+//! Used by `inspect`. Invariant: what the module refuses is [`Rating::Unusable`], as the same reader is asked; no reason
+//! quotes the hash.
 
-use registry_auth::password::Form;
+use registry_auth::password;
 
 pub(super) enum Rating {
     Good,
@@ -14,12 +17,9 @@ pub(super) fn rate(stored: &str) -> Rating {
     if stored == "!" {
         return Rating::Good;
     }
-    match Form::of(stored) {
-        None => Rating::Unusable("its form is not known"),
-        Some(Form::Legacy) => Rating::Weak("SHA-1 of the 2014 gate"),
-        Some(Form::Sha) => Rating::Weak("SHA-1 without salt"),
-        Some(Form::SaltedSha) => Rating::Weak("one round of SHA-1"),
-        Some(Form::Apr1) => Rating::Weak("a thousand rounds of MD5"),
-        Some(_) => Rating::Good,
+    match (password::check(stored), password::weakness(stored)) {
+        (Err(why), _) => Rating::Unusable(why.why()),
+        (Ok(()), Some(why)) => Rating::Weak(why),
+        (Ok(()), None) => Rating::Good,
     }
 }

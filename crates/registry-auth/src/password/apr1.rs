@@ -3,7 +3,7 @@
 //! No living crate has it, so it is here, after Apache's `apr_md5_encode`. Kept for files that are imported; the tool
 //! makes no such hash. Invariant: salt and digest are of the form that htpasswd writes, or the hash is invalid.
 
-use super::{same, InvalidHash, MAX_CRYPT_PASSWORD};
+use super::{same, sound, within, Hash, InvalidHash, MAX_CRYPT_PASSWORD};
 use md5::{Digest, Md5};
 
 const PREFIX: &str = "$apr1$";
@@ -14,23 +14,34 @@ const ROUNDS: usize = 1000;
 /// crypt(3)'s digits, least significant first.
 const DIGITS: &[u8; 64] = b"./0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
 
-/// Verifies with the salt of the hash.
-pub(super) fn verify(stored: &str, password: &[u8]) -> Result<bool, InvalidHash> {
-    let (salt, expected) = stored
-        .strip_prefix(PREFIX)
-        .and_then(|rest| rest.split_once('$'))
-        .ok_or(InvalidHash)?;
-    let legal = |text: &str| text.bytes().all(|byte| DIGITS.contains(&byte));
-    if salt.len() > 8 || !legal(salt) || expected.len() != 22 || !legal(expected) {
-        return Err(InvalidHash);
+/// Longest salt.
+const MAX_SALT: usize = 8;
+
+pub(super) struct Apr1<'a> {
+    salt: &'a [u8],
+    digest: &'a [u8],
+}
+
+impl<'a> Apr1<'a> {
+    pub(super) fn read(stored: &'a str) -> Result<Self, InvalidHash> {
+        let rest = stored.strip_prefix(PREFIX).ok_or(InvalidHash::Damaged)?;
+        let (salt, digest) = rest.split_once('$').ok_or(InvalidHash::Damaged)?;
+        let (salt, digest) = (salt.as_bytes(), digest.as_bytes());
+        let is_legal = |text: &[u8]| text.iter().all(|byte| DIGITS.contains(byte));
+        sound(is_legal(salt) && is_legal(digest) && digest.len() == 22)?;
+        within(salt.len() <= MAX_SALT)?;
+        Ok(Self { salt, digest })
     }
-    if password.len() > MAX_CRYPT_PASSWORD {
-        return Ok(false);
+}
+
+impl Hash for Apr1<'_> {
+    fn verify(&self, password: &[u8], _: &[u8]) -> Result<bool, InvalidHash> {
+        Ok(password.len() <= MAX_CRYPT_PASSWORD && same(&encode(&digest(password, self.salt)), self.digest))
     }
-    Ok(same(
-        &encode(&digest(password, salt.as_bytes())),
-        expected.as_bytes(),
-    ))
+
+    fn weakness(&self) -> Option<&'static str> {
+        Some("a thousand rounds of MD5")
+    }
 }
 
 fn digest(password: &[u8], salt: &[u8]) -> [u8; 16] {

@@ -1,21 +1,54 @@
 //! PBKDF2 as PHC strings: `$pbkdf2-sha256$i=600000,l=32$salt$digest`.
 //!
-//! Invariant: more rounds than the limit are refused before the first one.
+//! Invariant: more rounds than the limit are refused before the first one. Each 32 bytes of the digest take them anew.
 
-use super::{outcome, InvalidHash};
-use argon2::password_hash::phc::PasswordHash;
-use argon2::password_hash::PasswordVerifier;
-use pbkdf2::Pbkdf2;
+use super::phc::Phc;
+use super::{sound, within, Hash, InvalidHash};
+use pbkdf2::{pbkdf2_hmac_with_params, Algorithm, Params};
 
-/// Most rounds: a few seconds. (OWASP asks for 600,000.)
-const MAX_ROUNDS: u32 = 5_000_000;
+/// Most rounds, all blocks of the digest together: a second, three where the processor has no instructions for SHA-256.
+const MAX_ROUNDS: u64 = 5_000_000;
+/// Fewest rounds, as NIST has it in SP 800-132.
+const MIN_ROUNDS: u32 = 1000;
+/// Bytes that the rounds yield.
+const BLOCK: usize = 32;
 
-/// Verifies a PHC string with its own parameters.
-pub(super) fn verify(stored: &str, password: &[u8]) -> Result<bool, InvalidHash> {
-    let hash = PasswordHash::new(stored).map_err(|_| InvalidHash)?;
-    let rounds = hash.params.get_decimal("i").ok_or(InvalidHash)?;
-    if rounds > MAX_ROUNDS || hash.hash.is_none() {
-        return Err(InvalidHash);
+/// OWASP's minimum.
+const GOOD_ROUNDS: u32 = 600_000;
+
+pub(super) struct Pbkdf2 {
+    phc: Phc,
+    params: Params,
+}
+
+impl Pbkdf2 {
+    pub(super) fn read(stored: &str) -> Result<Self, InvalidHash> {
+        let phc = Phc::read(stored, &["i", "l"])?;
+        let rounds = phc.number("i")?;
+        let length = phc.digest().len();
+        sound(phc.version().is_none() && rounds >= MIN_ROUNDS)?;
+        sound(!phc.has("l") || usize::try_from(phc.number("l")?).is_ok_and(|stated| stated == length))?;
+        within(u64::from(rounds) * length.div_ceil(BLOCK) as u64 <= MAX_ROUNDS)?;
+        let params = Params::new_with_output_len(rounds, length).map_err(|_| InvalidHash::Damaged)?;
+        Ok(Self { phc, params })
     }
-    outcome(Pbkdf2::default().verify_password(password, &hash))
+}
+
+impl Hash for Pbkdf2 {
+    fn verify(&self, password: &[u8], _: &[u8]) -> Result<bool, InvalidHash> {
+        self.phc.verify(|digest| {
+            pbkdf2_hmac_with_params(
+                password,
+                self.phc.salt(),
+                Algorithm::Pbkdf2Sha256,
+                self.params,
+                digest,
+            );
+            Ok::<(), InvalidHash>(())
+        })
+    }
+
+    fn weakness(&self) -> Option<&'static str> {
+        (self.params.rounds() < GOOD_ROUNDS).then_some("PBKDF2 of fewer than 600,000 rounds")
+    }
 }

@@ -1,28 +1,57 @@
-//! scrypt as PHC strings: `$scrypt$ln=15,r=8,p=1$salt$digest`. (mkpasswd's `$7$` is another form, not read.)
+//! scrypt as PHC strings: `$scrypt$ln=17,r=8,p=1$salt$digest`. (mkpasswd's `$7$` is another form, not read.)
 //!
 //! Invariant: parameters beyond the limits are refused before any memory is taken.
 
-use super::{outcome, InvalidHash};
-use argon2::password_hash::phc::PasswordHash;
-use argon2::password_hash::PasswordVerifier;
-use scrypt::Scrypt;
+use super::phc::Phc;
+use super::{sound, within, Hash, InvalidHash};
+use scrypt::Params;
 
-/// Most memory in bytes: 1 GiB.
-const MAX_MEMORY: u64 = 1 << 30;
-/// Most memory × lanes in bytes: a few seconds.
-const MAX_WORK: u64 = 4 << 30;
+/// Most memory in bytes, 2^ln × r × 128: 256 MiB.
+const MAX_MEMORY: u64 = 256 << 20;
+/// Most memory × p in bytes: a second and a half.
+const MAX_WORK: u64 = 512 << 20;
+/// Most r and p: beside the above, r × p × 128 bytes are taken.
+const MAX_BLOCK: u32 = 64;
+const MAX_LANES: u32 = 16;
 
-/// Verifies a PHC string with its own parameters.
-pub(super) fn verify(stored: &str, password: &[u8]) -> Result<bool, InvalidHash> {
-    let hash = PasswordHash::new(stored).map_err(|_| InvalidHash)?;
-    let parameter = |name| hash.params.get_decimal(name).ok_or(InvalidHash);
-    let (log_n, block, lanes) = (parameter("ln")?, parameter("r")?, parameter("p")?);
-    // `ln` is below 64 where the shift succeeds; too large a product saturates and is refused.
-    let cost = 1_u64.checked_shl(log_n).ok_or(InvalidHash)?;
-    let memory = cost.saturating_mul(u64::from(block)).saturating_mul(128);
-    let work = memory.saturating_mul(u64::from(lanes));
-    if log_n >= 32 || memory > MAX_MEMORY || work > MAX_WORK || hash.hash.is_none() {
-        return Err(InvalidHash);
+/// OWASP's minimum, memory in bytes and p: each of them is as good as the others.
+const MINIMUM: [(u64, u32); 5] = [
+    (128 << 20, 1),
+    (64 << 20, 2),
+    (32 << 20, 3),
+    (16 << 20, 5),
+    (8 << 20, 10),
+];
+
+pub(super) struct Scrypt {
+    phc: Phc,
+    params: Params,
+    memory: u64,
+}
+
+impl Scrypt {
+    pub(super) fn read(stored: &str) -> Result<Self, InvalidHash> {
+        let phc = Phc::read(stored, &["ln", "r", "p"])?;
+        let (log_n, block, lanes) = (phc.number("ln")?, phc.number("r")?, phc.number("p")?);
+        sound(phc.version().is_none() && log_n > 0 && block > 0 && lanes > 0)?;
+        within(log_n < 32 && block <= MAX_BLOCK && lanes <= MAX_LANES)?;
+        let memory = (u64::from(block) * 128) << log_n;
+        within(memory <= MAX_MEMORY && memory * u64::from(lanes) <= MAX_WORK)?;
+        let log_n = u8::try_from(log_n).map_err(|_| InvalidHash::TooCostly)?;
+        let params = Params::new(log_n, block, lanes).map_err(|_| InvalidHash::Damaged)?;
+        Ok(Self { phc, params, memory })
     }
-    outcome(Scrypt::default().verify_password(password, &hash))
+}
+
+impl Hash for Scrypt {
+    fn verify(&self, password: &[u8], _: &[u8]) -> Result<bool, InvalidHash> {
+        self.phc
+            .verify(|digest| scrypt::scrypt(password, self.phc.salt(), &self.params, digest))
+    }
+
+    fn weakness(&self) -> Option<&'static str> {
+        let is_enough = |(memory, lanes)| self.memory >= memory && self.params.p() >= lanes;
+        let is_weak = self.params.r() < 8 || !MINIMUM.into_iter().any(is_enough);
+        is_weak.then_some("scrypt of less than ln=17, r=8, p=1, or its equivalent")
+    }
 }
