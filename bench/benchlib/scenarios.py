@@ -35,7 +35,8 @@ class Scenario:
     """One row of the table.
 
     `stream` names a file of requests (streams.py); `password` is the stored form of every user of
-    the row; `users` is how many there are besides alice; `grants` how many alice holds.
+    the row; `users` is how many there are besides alice; `grants` how many alice holds,
+    `groups` in how many groups she is, the last of which grants what she asks for.
     `requests` bounds the counted requests where one costs millions of instructions.
     """
 
@@ -47,6 +48,7 @@ class Scenario:
     password: str = "sha"
     users: int = 0
     grants: int = 0
+    groups: int = 0
     full: bool = False  # left out by --quick
     parts: tuple = EVERYTHING
     requests: int = 1 << 20
@@ -77,6 +79,7 @@ SCENARIOS = (
     Scenario("asks_grants_1", "ours, asks, 1 grant", ASKS, "shared", grants=1, full=True),
     Scenario("asks_grants_10", "ours, asks, 10 grants", ASKS, "shared", grants=10, full=True),
     Scenario("asks_grants_1k", "ours, asks, 1,000 grants", ASKS, "shared", grants=1_000, full=True, requests=256),
+    Scenario("asks_groups_50", "ours, asks, 1,000 grants and 50 groups", ASKS, "shared", grants=1_000, groups=50, full=True, requests=256),
     Scenario("asks_tls", "ours, asks, TLS", ASKS, frame=TLS, full=True, parts=(TIME,)),
     Scenario("asks_2w", "ours, asks, 2 workers", ASKS, frame=TWO_WORKERS, full=True, parts=(TIME,)),
     Scenario("pull", "ours, asks, 4 MiB blobs pulled, TLS", ASKS, "pull", BLOBS, full=True, parts=(TIME,)),
@@ -89,6 +92,7 @@ SCENARIOS = (
     Scenario("cached_grants_1", "ours, cached, 1 grant", CACHED, "shared", grants=1, full=True, warm=True),
     Scenario("cached_grants_10", "ours, cached, 10 grants", CACHED, "shared", grants=10, full=True, warm=True),
     Scenario("cached_grants_1k", "ours, cached, 1,000 grants", CACHED, "shared", grants=1_000, full=True, warm=True, requests=512),
+    Scenario("cached_groups_50", "ours, cached, 1,000 grants and 50 groups", CACHED, "shared", grants=1_000, groups=50, full=True, warm=True, requests=512),
     Scenario("cached_tls", "ours, cached, TLS", CACHED, frame=TLS, full=True, warm=True, parts=(TIME,)),
     Scenario("cached_2w", "ours, cached, 2 workers", CACHED, frame=TWO_WORKERS, full=True, warm=True, parts=(TIME,)),
     Scenario("cached_pull", "ours, cached, 4 MiB blobs pulled, TLS", CACHED, "pull", BLOBS, full=True, warm=True, parts=(TIME,)),

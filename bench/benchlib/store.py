@@ -35,7 +35,10 @@ class Store:
             self._send([self._user(prefix, name, people.sha(people.password_of(name))) for name in names[start : start + BATCH]])
         alice = people.password_of(people.ALICE)
         stored = people.bcrypt(alice) if scenario.password == "bcrypt" else people.sha(alice)
-        self._send([self._user(prefix, people.ALICE, stored, scenario.grants)])
+        self._send([self._user(prefix, people.ALICE, stored, scenario.grants, scenario.groups)])
+        for number in range(scenario.groups):
+            pattern = "shared/**" if number == scenario.groups - 1 else f"squad{number}/**"
+            self._send([["HSET", f"{prefix}:group:group{number}", f"grant:{pattern}", "pull,push"]])
         if scenario.password == "argon2id":
             self._send([["DEL", f"{prefix}:user:{people.ALICE}"]])
             people.add_argon2id(tool, self.url(), prefix, people.ALICE)
@@ -54,11 +57,13 @@ class Store:
                 return int(line.split(":")[1]) - self._asked
         return 0
 
-    def _user(self, prefix, name, stored, grants=0):
+    def _user(self, prefix, name, stored, grants=0, groups=0):
         fields = ["password", stored, "backends", self._peer]
         for number in range(grants - 1):
             fields += [f"grant:team{number}/**", "pull,push"]
-        if grants:
+        if groups:
+            fields += ["groups", " ".join(f"group{number}" for number in range(groups))]
+        elif grants:
             fields += ["grant:shared/**", "pull,push"]
         return ["HSET", f"{prefix}:user:{name}", *fields]
 

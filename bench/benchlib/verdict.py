@@ -38,6 +38,7 @@ BOUNDS = (
     Bound("cached_bcrypt", "instructions beside cached SHA-1", 100, None),
     Bound("cached_argon2id", "ratio over cached SHA-1", 0.98, None, at_least=True),
     Bound("cached_argon2id", "instructions beside cached SHA-1", 100, None),
+    Bound("cached_groups_50", "instructions added, c1", 30_000, None),
     Bound("cached_pull", "ratio", None, 0.98, at_least=True),
     Bound("cached_push", "ratio", None, 0.98, at_least=True),
     Bound("neighbour", "p99 flooded over idle", 2.0, None),

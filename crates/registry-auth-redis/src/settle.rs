@@ -181,7 +181,11 @@ impl<'a> Settling<'a> {
         };
         Ok(Common {
             names: Arc::clone(names),
-            groups: groups.into(),
+            // An empty one costs no allocation so.
+            groups: match groups.is_empty() {
+                true => Arc::default(),
+                false => groups.into(),
+            },
             public,
             defaults,
         })
