@@ -29,6 +29,9 @@ fuzz_target!(|data: &[u8]| {
         let mut bytes = Vec::new();
         encode(&record, &mut bytes).expect("what was decoded fits");
         let again = RecordRef::decode(&bytes).expect("what was encoded decodes");
-        assert_eq!(again.to_record().expect("and reads"), record);
+        // Grants come in the order of the layout.
+        let mut once = Vec::new();
+        encode(&again.to_record().expect("and reads"), &mut once).expect("what was decoded fits");
+        assert_eq!(once, bytes);
     }
 });

@@ -3,9 +3,10 @@
 //! One form for users, groups and defaults. Layout, integers little-endian:
 //! `version u8 | flags u8 | password u16 | groups u32 | peers u32 | denials u32 | grants u32` (lengths in bytes), then
 //! those five sections. A text is `length u8 | bytes`; a group is a text; a peer is a text, `count u8` and so many
-//! addresses (`4 or 6 u8 | octets | port u16`); a grant is `actions u8 | literal u8` and a text, `literal` being the
-//! number of bytes before the pattern's first star. Invariant: [`RecordRef::decode`] checks that the lengths add up; items are checked as they are
-//! read, and a damaged one is an error, never skipped, as it might have been a denial. Nothing here can panic.
+//! addresses (`4 or 6 u8 | octets | port u16`). Grants stand in families of the same actions, whose patterns begin with as many
+//! bytes before the first star, and are alike from there on: `actions u8 | head u8 | tail u8 | count u32 | tail`, then `count` heads
+//! in order, so that one is found without reading the others. Invariant: [`RecordRef::decode`] checks that the lengths add up; items
+//! are checked as they are read, and a damaged one is an error, never skipped, as it might have been a denial. Nothing here can panic.
 
 mod read;
 mod write;
@@ -18,7 +19,7 @@ use std::fmt;
 use std::net::SocketAddr;
 
 /// The layout's version, the first byte of a record. Raise it with every change of the layout.
-pub const VERSION: u8 = 1;
+pub const VERSION: u8 = 2;
 
 /// Bytes before the sections.
 const HEADER: usize = 20;
@@ -35,7 +36,7 @@ pub struct Record {
     pub groups: Vec<String>,
     /// The backends, in order.
     pub backends: Vec<Peer>,
-    /// The grants. Encoding puts denials first and keeps the order otherwise; it has no meaning.
+    /// The grants. Their order has no meaning, and is not kept.
     pub grants: Vec<Grant>,
 }
 

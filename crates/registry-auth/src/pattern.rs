@@ -41,8 +41,14 @@ impl Pattern {
 
     /// Whether the whole name matches.
     pub fn matches(&self, name: &RepositoryName<'_>) -> bool {
-        let literal = self.0.find('*').unwrap_or(self.0.len());
-        matches(self.0.as_bytes(), literal, name.as_str().as_bytes())
+        let (head, tail) = self.parts();
+        matches(head, tail, name.as_str().as_bytes())
+    }
+
+    /// What stands before the first star, and the rest.
+    pub(crate) fn parts(&self) -> (&[u8], &[u8]) {
+        let star = self.0.find('*').unwrap_or(self.0.len());
+        self.0.as_bytes().split_at_checked(star).unwrap_or_default()
     }
 }
 
@@ -52,32 +58,19 @@ impl fmt::Display for Pattern {
     }
 }
 
-/// Whether the whole name matches the pattern, whose first `literal` bytes hold no star. Written for long lists of
-/// patterns of which few match: length or the last literal byte (mostly a `/`) tell without a call.
-#[inline]
-pub(crate) fn matches(pattern: &[u8], literal: usize, name: &[u8]) -> bool {
-    if literal == pattern.len() && literal != name.len() {
-        return false;
-    }
-    if let Some(last) = literal.checked_sub(1) {
-        if pattern.get(last) != name.get(last) {
-            return false;
-        }
-    }
-    matches_whole(pattern, literal, name)
+/// Whether the whole name matches a pattern: `head` is what it has before its first star, `tail` the rest.
+fn matches(head: &[u8], tail: &[u8], name: &[u8]) -> bool {
+    name.strip_prefix(head)
+        .is_some_and(|rest| matches_tail(tail, rest))
 }
 
-#[inline(never)]
-fn matches_whole(pattern: &[u8], literal: usize, name: &[u8]) -> bool {
-    let Some((prefix, rest)) = pattern.split_at_checked(literal) else {
-        return false;
-    };
-    match (name.strip_prefix(prefix), rest) {
-        (None, _) => false,
-        (Some(tail), b"") => tail.is_empty(),
-        (Some(_), b"**") => true,
-        (Some(tail), b"*") => memchr::memchr(b'/', tail).is_none(),
-        (Some(tail), _) => matches_any(rest, tail),
+/// Whether what a name has after the pattern's head matches the pattern's tail, which begins with a star if it is not empty.
+pub(crate) fn matches_tail(tail: &[u8], rest: &[u8]) -> bool {
+    match tail {
+        b"" => rest.is_empty(),
+        b"**" => true,
+        b"*" => memchr::memchr(b'/', rest).is_none(),
+        tail => matches_any(tail, rest),
     }
 }
 

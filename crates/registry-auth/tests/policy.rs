@@ -321,6 +321,23 @@ proptest! {
         prop_assert_eq!(answers(&grants), answers(&shuffled));
     }
 
+    /// The encoded record finds what looking at one grant after the other finds.
+    #[test]
+    fn a_grant_is_found_among_many(grants in prop::collection::vec(any_grant(), 0..40)) {
+        let covers = |deny, action, name: &RepositoryName<'_>| {
+            let covers = |grant: &&Grant| grant.deny == deny && grant.actions.contains(action) && grant.pattern.matches(name);
+            grants.iter().any(|grant| covers(&grant))
+        };
+        let one_by_one = |name| {
+            let repository = repository(name);
+            let is_own = name.starts_with("alice/");
+            Action::ALL.map(|action| {
+                !covers(true, action, &repository) && (is_own || covers(false, action, &repository))
+            })
+        };
+        prop_assert_eq!(answers(&grants), NAMES.into_iter().flat_map(one_by_one).collect::<Vec<_>>());
+    }
+
     /// It never matters either whose record a grant stands in.
     #[test]
     fn source_never_matters(grants in prop::collection::vec(any_grant(), 0..6), split in 0usize..6) {

@@ -152,7 +152,7 @@ fn explain(
             };
             let kind = if grant.deny { "denial" } else { "grant" };
             let actions = grant.actions.to_string();
-            let pattern = grant.pattern().unwrap_or_default().to_owned();
+            let pattern = grant.pattern().unwrap_or_default();
             let of = match source.as_str() {
                 "user" => "the user's own record".to_owned(),
                 group => group.to_owned(),

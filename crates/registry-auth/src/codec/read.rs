@@ -7,6 +7,7 @@ use super::{InvalidRecord, Peer, Record, HAS_PASSWORD, HEADER, VERSION};
 use crate::grant::Grant;
 use crate::pattern::{self, Pattern};
 use crate::scope::{Action, Actions};
+use std::cmp::Ordering;
 use std::net::{IpAddr, SocketAddr};
 
 /// A view of an encoded record.
@@ -101,18 +102,12 @@ impl<'a> RecordRef<'a> {
 
     /// The grants that deny.
     pub fn denials(&self) -> Grants<'a> {
-        Grants {
-            rest: self.denials,
-            deny: true,
-        }
+        Grants::new(self.denials, true)
     }
 
     /// The grants that allow.
     pub fn rights(&self) -> Grants<'a> {
-        Grants {
-            rest: self.grants,
-            deny: false,
-        }
+        Grants::new(self.grants, false)
     }
 
     /// An owned copy, checked whole.
@@ -213,12 +208,22 @@ impl Iterator for Addresses<'_> {
 #[derive(Clone, Debug)]
 pub struct Grants<'a> {
     rest: &'a [u8],
+    /// The family that is being read, and what is left of it.
+    family: Option<Family<'a>>,
     deny: bool,
 }
 
 impl<'a> Grants<'a> {
-    /// The first grant that speaks of this action on the repository of this name. A damaged one before it is an error:
-    /// it might have been that one. Does what `next` would, written out: this loop is the cost of a thousand grants.
+    fn new(section: &'a [u8], deny: bool) -> Self {
+        Self {
+            rest: section,
+            family: None,
+            deny,
+        }
+    }
+
+    /// A grant that speaks of this action on the repository of this name. A damaged family before it is an error: it might have
+    /// been in there. A thousand grants in a few families cost a few binary searches.
     pub(crate) fn covering(
         &self,
         name: &[u8],
@@ -226,21 +231,21 @@ impl<'a> Grants<'a> {
     ) -> Result<Option<GrantRef<'a>>, InvalidRecord> {
         let mut rest = self.rest;
         while !rest.is_empty() {
-            let (&[bits, literal, length], after) = rest.split_first_chunk().ok_or(InvalidRecord)?;
-            let (pattern, after) = after.split_at_checked(length.into()).ok_or(InvalidRecord)?;
-            let actions = Actions::from_bits(bits)
-                .filter(|_| literal <= length)
-                .ok_or(InvalidRecord)?;
-            let literal = literal.into();
-            if actions.contains(action) && pattern::matches(pattern, literal, name) {
-                return Ok(Some(GrantRef {
-                    pattern,
-                    literal,
-                    deny: self.deny,
-                    actions,
-                }));
+            let family = Family::read(&mut rest).ok_or(InvalidRecord)?;
+            if !family.actions.contains(action) {
+                continue;
             }
-            rest = after;
+            let Some((head, after)) = name.split_at_checked(family.head) else {
+                continue;
+            };
+            if family.tail.is_empty() && !after.is_empty() {
+                continue;
+            }
+            if let Some(head) = family.find(head) {
+                if pattern::matches_tail(family.tail, after) {
+                    return Ok(Some(family.grant(head, self.deny)));
+                }
+            }
         }
         Ok(None)
     }
@@ -249,43 +254,108 @@ impl<'a> Grants<'a> {
 impl<'a> Iterator for Grants<'a> {
     type Item = Result<GrantRef<'a>, InvalidRecord>;
 
-    #[inline]
     fn next(&mut self) -> Option<Self::Item> {
-        let deny = self.deny;
-        next(&mut self.rest, |rest| {
-            let [bits, literal, length] = take(rest)?;
-            let actions = Actions::from_bits(bits)?;
-            let pattern = slice(rest, length.into())?;
-            (literal <= length).then_some(GrantRef {
-                pattern,
-                literal: literal.into(),
-                deny,
-                actions,
-            })
+        loop {
+            if let Some(family) = &mut self.family {
+                if let Some(head) = family.next() {
+                    return Some(Ok(family.grant(head, self.deny)));
+                }
+                self.family = None;
+            }
+            match next(&mut self.rest, Family::read)? {
+                Ok(family) => self.family = Some(family),
+                Err(error) => return Some(Err(error)),
+            }
+        }
+    }
+}
+
+/// Grants of the same actions, whose patterns differ in their heads only.
+#[derive(Clone, Copy, Debug)]
+struct Family<'a> {
+    actions: Actions,
+    tail: &'a [u8],
+    /// Bytes of a head.
+    head: usize,
+    count: usize,
+    /// All heads, in order.
+    heads: &'a [u8],
+}
+
+impl<'a> Family<'a> {
+    #[inline]
+    fn read(rest: &mut &'a [u8]) -> Option<Self> {
+        let [bits, head, tail] = take(rest)?;
+        let count = u32::from_le_bytes(take(rest)?) as usize;
+        let head = usize::from(head);
+        let tail = slice(rest, tail.into())?;
+        let heads = slice(rest, count.checked_mul(head)?)?;
+        // There is but one head of no bytes.
+        let is_sound = count > 0 && (head > 0 || count == 1);
+        is_sound.then_some(Self {
+            actions: Actions::from_bits(bits)?,
+            tail,
+            head,
+            count,
+            heads,
         })
+    }
+
+    fn at(&self, index: usize) -> Option<&'a [u8]> {
+        let start = index * self.head;
+        self.heads.get(start..start + self.head)
+    }
+
+    fn find(&self, head: &[u8]) -> Option<&'a [u8]> {
+        let (mut low, mut high) = (0, self.count);
+        while low < high {
+            let middle = low.midpoint(high);
+            let there = self.at(middle)?;
+            match there.cmp(head) {
+                Ordering::Equal => return Some(there),
+                Ordering::Less => low = middle + 1,
+                Ordering::Greater => high = middle,
+            }
+        }
+        None
+    }
+
+    /// Takes the first head away.
+    fn next(&mut self) -> Option<&'a [u8]> {
+        self.count = self.count.checked_sub(1)?;
+        slice(&mut self.heads, self.head)
+    }
+
+    fn grant(&self, head: &'a [u8], deny: bool) -> GrantRef<'a> {
+        GrantRef {
+            head,
+            tail: self.tail,
+            deny,
+            actions: self.actions,
+        }
     }
 }
 
 /// A grant, in place. Its pattern was checked when it was encoded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct GrantRef<'a> {
-    pattern: &'a [u8],
-    literal: usize,
+    head: &'a [u8],
+    tail: &'a [u8],
     /// Whether it denies.
     pub deny: bool,
     /// Its actions.
     pub actions: Actions,
 }
 
-impl<'a> GrantRef<'a> {
+impl GrantRef<'_> {
     /// The pattern as written.
-    pub fn pattern(&self) -> Result<&'a str, InvalidRecord> {
-        std::str::from_utf8(self.pattern).map_err(|_| InvalidRecord)
+    pub fn pattern(&self) -> Result<String, InvalidRecord> {
+        String::from_utf8([self.head, self.tail].concat()).map_err(|_| InvalidRecord)
     }
 
     /// An owned, checked copy.
     pub fn to_grant(&self) -> Result<Grant, InvalidRecord> {
-        let pattern = Pattern::parse(self.pattern()?).map_err(|_| InvalidRecord)?;
+        let pattern = Pattern::parse(&self.pattern()?).map_err(|_| InvalidRecord)?;
         Ok(Grant {
             pattern,
             deny: self.deny,

@@ -23,8 +23,8 @@ fn write(record: &Record, out: &mut Vec<u8>) -> Result<(), InvalidRecord> {
     out.extend_from_slice(password.as_bytes());
     let groups = section(out, &record.groups, |group, out| text(group, out))?;
     let peers = section(out, &record.backends, peer)?;
-    let denials = section(out, record.grants.iter().filter(|grant| grant.deny), grant)?;
-    let grants = section(out, record.grants.iter().filter(|grant| !grant.deny), grant)?;
+    let denials = grants(out, record.grants.iter().filter(|grant| grant.deny))?;
+    let rights = grants(out, record.grants.iter().filter(|grant| !grant.deny))?;
 
     let mut header = Vec::with_capacity(HEADER);
     header.extend_from_slice(&[
@@ -40,7 +40,7 @@ fn write(record: &Record, out: &mut Vec<u8>) -> Result<(), InvalidRecord> {
             .map_err(|_| InvalidRecord)?
             .to_le_bytes(),
     );
-    for length in [groups, peers, denials, grants] {
+    for length in [groups, peers, denials, rights] {
         header.extend_from_slice(&length.to_le_bytes());
     }
     out.get_mut(start..start + HEADER)
@@ -91,10 +91,35 @@ fn socket_address(address: SocketAddr, out: &mut Vec<u8>) {
     out.extend_from_slice(&address.port().to_le_bytes());
 }
 
-fn grant(grant: &Grant, out: &mut Vec<u8>) -> Result<(), InvalidRecord> {
-    let pattern = grant.pattern.as_str();
-    let literal = pattern.find('*').unwrap_or(pattern.len());
-    out.push(grant.actions.bits());
-    out.push(u8::try_from(literal).map_err(|_| InvalidRecord)?);
-    text(pattern, out)
+/// Appends the grants, family by family; returns the number of bytes.
+fn grants<'g>(out: &mut Vec<u8>, grants: impl Iterator<Item = &'g Grant>) -> Result<u32, InvalidRecord> {
+    let mut parts: Vec<_> = grants
+        .map(|grant| {
+            let (head, tail) = grant.pattern.parts();
+            (grant.actions.bits(), tail, head.len(), head)
+        })
+        .collect();
+    // Heads of one length sort as the reader looks for them.
+    parts.sort_unstable();
+    parts.dedup();
+    section(
+        out,
+        parts.chunk_by(|a, b| (a.0, a.1, a.2) == (b.0, b.1, b.2)),
+        |family, out| {
+            let Some((actions, tail, head, _)) = family.first() else {
+                return Ok(());
+            };
+            out.push(*actions);
+            out.push(u8::try_from(*head).map_err(|_| InvalidRecord)?);
+            out.push(u8::try_from(tail.len()).map_err(|_| InvalidRecord)?);
+            out.extend_from_slice(
+                &u32::try_from(family.len())
+                    .map_err(|_| InvalidRecord)?
+                    .to_le_bytes(),
+            );
+            out.extend_from_slice(tail);
+            family.iter().for_each(|(.., head)| out.extend_from_slice(head));
+            Ok(())
+        },
+    )
 }
