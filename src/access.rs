@@ -15,11 +15,13 @@ use registry_auth::{challenge, Denial, UserNameBuf};
 use registry_auth_cache::Tag;
 use registry_auth_redis::Secret;
 
-use crate::cache::{self, Age, Answer, Header};
+use crate::cache::{self, Age, Header};
+use crate::catalog::{self, Filtering, Next};
 use crate::completions;
 use crate::conf::{Location, Settings};
 use crate::context::{Answered, Context, Stage};
 use crate::counters;
+use crate::ffi::content::Answer;
 use crate::ffi::log::Level;
 use crate::ffi::request::Request;
 use crate::identity::Identity;
@@ -35,12 +37,20 @@ pub enum Access {
     Waiting,
     /// The request is refused with this status; `response` writes the rest.
     Refused(u16),
+    /// The request is to be answered so.
+    Answer(Answer),
 }
 
 /// What one pass comes to.
 enum Step {
-    Permit { result: &'static str, strip: bool },
-    Ask { user: Option<(Arc<str>, Secret)> },
+    Permit {
+        result: &'static str,
+        strip: bool,
+        is_catalog: bool,
+    },
+    Ask {
+        user: Option<(Arc<str>, Secret)>,
+    },
 }
 
 thread_local! {
@@ -67,10 +77,12 @@ fn pass(request: &mut Request, context: &mut Context, settings: &Settings) -> Ac
             context.stage = waiting;
             return Access::Waiting;
         }
+        Stage::Filtering(filtering) => return filter(request, context, settings, filtering),
         Stage::Answered(answered) => Some(answered),
         Stage::Idle => None,
     };
     context.denial = None;
+    context.is_catalog = false;
     let step = match outcome {
         Some(answer) => answered(request, context, settings, answer),
         None => BUFFER.with_borrow_mut(|buffer| {
@@ -80,7 +92,22 @@ fn pass(request: &mut Request, context: &mut Context, settings: &Settings) -> Ac
         }),
     };
     match step {
-        Ok(Step::Permit { result, strip }) => {
+        Ok(Step::Permit {
+            result,
+            is_catalog: true,
+            ..
+        }) => {
+            context.result = result;
+            context.is_catalog = true;
+            match catalog::start(request) {
+                Ok(filtering) => {
+                    context.stage = Stage::Filtering(filtering);
+                    Access::Waiting
+                }
+                Err(denial) => refuse(request, context, settings, denial),
+            }
+        }
+        Ok(Step::Permit { result, strip, .. }) => {
             if strip && routing::strip_mount(request).is_none() {
                 return refuse(request, context, settings, Denial::unavailable());
             }
@@ -95,6 +122,34 @@ fn pass(request: &mut Request, context: &mut Context, settings: &Settings) -> Ac
             }
             None => refuse(request, context, settings, Denial::unavailable()),
         },
+        Err(denial) => refuse(request, context, settings, denial),
+    }
+}
+
+/// The pass when a page of the registry's catalogue may have come.
+fn filter(
+    request: &mut Request,
+    context: &mut Context,
+    settings: &Settings,
+    filtering: Box<Filtering>,
+) -> Access {
+    let next = match &context.identity {
+        Some(identity) => filtering.resume(request, identity, &settings.rules),
+        None => Err(Denial::unavailable()),
+    };
+    match next {
+        Ok(Next::Wait(filtering)) => {
+            context.stage = Stage::Filtering(filtering);
+            Access::Waiting
+        }
+        Ok(Next::Answer(answer)) => {
+            counters::count(context.result, context.cache);
+            Access::Answer(answer)
+        }
+        Ok(Next::PassOn) => {
+            counters::count(context.result, context.cache);
+            Access::Granted
+        }
         Err(denial) => refuse(request, context, settings, denial),
     }
 }
@@ -240,17 +295,17 @@ fn cached(
         return Ok(None);
     };
     let known = match (cache::find(space, context.claimed.as_ref(), tag, age), age) {
-        (Answer::Known(identity), _) => Some(identity),
-        (Answer::Wrong, Age::Fresh) => {
+        (cache::Answer::Known(identity), _) => Some(identity),
+        (cache::Answer::Wrong, Age::Fresh) => {
             context.cache = "HIT";
             return Err(Denial::bad_credentials());
         }
-        (Answer::Miss(miss), Age::Fresh) => {
+        (cache::Answer::Miss(miss), Age::Fresh) => {
             context.miss = Some(miss);
             None
         }
         // Nobody is turned away for good while Redis cannot be asked.
-        (Answer::Wrong | Answer::Miss(_), Age::Stale) | (Answer::None, _) => None,
+        (cache::Answer::Wrong | cache::Answer::Miss(_), Age::Stale) | (cache::Answer::None, _) => None,
     };
     context.cache = match (&known, age) {
         (Some(_), Age::Fresh) => "HIT",
@@ -300,6 +355,7 @@ fn decide(context: &Context, route: &Route<'_>, settings: &Settings) -> Result<S
         Ok(Step::Permit {
             result: permit.result(),
             strip: permit.mount() == MountDecision::Strip,
+            is_catalog: matches!(route.need, Need::Catalog),
         })
     });
     decision.unwrap_or_else(|_| Err(Denial::bad_record()))

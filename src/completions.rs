@@ -28,6 +28,8 @@ const GRACE: u64 = 60_000;
 struct Worker {
     store: Store,
     batch: Vec<Job>,
+    /// Room for what the helper tells; the helper gets it back in exchange for the next.
+    events: Vec<Event>,
     flush: Deferred,
     wait: u64,
     // After the store, which rings it.
@@ -58,6 +60,7 @@ pub fn start(options: StoreOptions) -> Result<(), String> {
     let worker = Worker {
         store,
         batch: Vec::new(),
+        events: Vec::new(),
         flush: Deferred::new(hand_over),
         wait,
         _bell: bell,
@@ -103,7 +106,9 @@ pub fn ask(request: &mut Request, space: &Arc<Space>, user: Option<(Arc<str>, Se
 fn hand_over() {
     WORKER.with_borrow_mut(|worker| {
         if let Some(worker) = worker {
-            worker.store.submit(std::mem::take(&mut worker.batch));
+            // The next round is about as large.
+            let next = Vec::with_capacity(worker.batch.len());
+            worker.store.submit(std::mem::replace(&mut worker.batch, next));
         }
     });
 }
@@ -113,8 +118,9 @@ fn hand_over() {
 fn answers() {
     let mut events = Vec::new();
     let mut lines = Vec::new();
-    WORKER.with_borrow(|worker| {
+    WORKER.with_borrow_mut(|worker| {
         if let Some(worker) = worker {
+            events = std::mem::take(&mut worker.events);
             worker.store.drain(&mut events);
             worker.store.drain_log(&mut lines);
         }
@@ -128,7 +134,7 @@ fn answers() {
         };
         log::write(level, format_args!("registry_auth: {}", line.message));
     }
-    for event in events {
+    for event in events.drain(..) {
         match event {
             Event::Completion(Completion {
                 ticket,
@@ -145,6 +151,11 @@ fn answers() {
             Event::Armed { .. } => cache::armed(),
         }
     }
+    WORKER.with_borrow_mut(|worker| {
+        if let Some(worker) = worker {
+            worker.events = events;
+        }
+    });
 }
 
 /// Puts an answer where the access handler will find it, and where the next requests will.

@@ -121,6 +121,7 @@ pub struct Location {
     prefix: Option<Box<str>>,
     salt: Option<Box<[u8]>>,
     own_namespace: Option<bool>,
+    catalog: Option<bool>,
     v1_images: Option<bool>,
     failures: Option<Option<Failures>>,
     status: bool,
@@ -154,6 +155,7 @@ impl Merge for Location {
         self.prefix = self.prefix.take().or_else(|| outer.prefix.clone());
         self.salt = self.salt.take().or_else(|| outer.salt.clone());
         self.own_namespace = self.own_namespace.or(outer.own_namespace);
+        self.catalog = self.catalog.or(outer.catalog);
         self.v1_images = self.v1_images.or(outer.v1_images);
         self.failures = self.failures.or(outer.failures);
         let failures = self.failures.flatten();
@@ -205,8 +207,7 @@ impl Location {
     fn rules(&self) -> policy::Rules {
         policy::Rules {
             own_namespace: self.own_namespace.unwrap_or(true),
-            // Refused until its answer can be filtered.
-            catalog: false,
+            catalog: self.catalog.unwrap_or(true),
         }
     }
 }

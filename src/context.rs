@@ -8,6 +8,7 @@ use registry_auth::scope::Action;
 use registry_auth::{Denial, UserNameBuf};
 
 use crate::cache::Miss;
+use crate::catalog::Filtering;
 use crate::ffi::parking::Parking;
 use crate::ffi::request::Kept;
 use crate::identity::Identity;
@@ -31,6 +32,8 @@ pub struct Context {
     pub result: &'static str,
     /// `$registry_auth_cache`; empty until the store was asked.
     pub cache: &'static str,
+    /// Whether the catalogue is wanted, of which nothing may go out as it comes.
+    pub is_catalog: bool,
     /// `$registry_auth_backend`: the backend that was last chosen.
     pub backend: Option<Kept>,
     /// The refusal that is being answered.
@@ -47,6 +50,8 @@ pub enum Stage {
     Waiting(#[allow(dead_code, reason = "held for its drop, which forgets the request")] Parking),
     /// The store has answered.
     Answered(Answered),
+    /// The registry was asked for its catalogue.
+    Filtering(Box<Filtering>),
 }
 
 /// What the store has answered.

@@ -61,7 +61,7 @@ macro_rules! location_row {
 }
 
 /// The table that nginx reads; nginx writes to none of it.
-pub static mut COMMANDS: [ngx_command_t; 14] = [
+pub static mut COMMANDS: [ngx_command_t; 15] = [
     location_row!(
         c"registry_auth",
         HTTP | SERVER | LOCATION | LIMIT_EXCEPT,
@@ -92,6 +92,12 @@ pub static mut COMMANDS: [ngx_command_t; 14] = [
         HTTP | SERVER | LOCATION,
         NGX_CONF_TAKE1,
         read::own_namespace
+    ),
+    location_row!(
+        c"registry_auth_catalog",
+        HTTP | SERVER | LOCATION,
+        NGX_CONF_TAKE1,
+        read::catalog
     ),
     location_row!(
         c"registry_auth_v1_images",

@@ -9,6 +9,7 @@
 
 mod access;
 mod cache;
+mod catalog;
 mod completions;
 mod conf;
 mod context;

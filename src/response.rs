@@ -3,34 +3,61 @@
 //! The refusal itself goes nginx's way, as a status, so that `error_page` and `satisfy any` hold; these filters see the page that
 //! nginx makes of it and put the body, and the headers that belong to it, in its place.
 
-use crate::context::{Body, Context, Refusal};
-use crate::ffi::filter::{Filter, Replacement};
+use registry_auth::Denial;
+
+use crate::context::{Body, Context, Refusal, Stage};
+use crate::ffi::filter::{Filter, Head, Pieces, Replacement};
 use crate::ffi::request::Request;
 
 /// The filters.
 pub struct Answers;
 
 impl Filter for Answers {
-    fn header(request: &mut Request) -> Result<(), ()> {
-        match request.answering_context::<Context, _>(header) {
-            Some(Some(())) | None => Ok(()),
+    fn header(request: &mut Request) -> Result<Head, ()> {
+        let is_subrequest = request.is_subrequest();
+        let seen = request.answering_context::<Context, _>(|request, context, redirected| {
+            if let (true, Stage::Filtering(filtering)) = (is_subrequest, &mut context.stage) {
+                filtering.header(request);
+                return Some(Head::Take);
+            }
+            header(request, context, redirected)?;
+            Some(Head::Send)
+        });
+        match seen {
+            Some(Some(head)) => Ok(head),
             Some(None) => Err(()),
+            None => Ok(Head::Send),
         }
     }
 
-    fn body(request: &mut Request) -> Replacement {
-        request
-            .answering_context::<Context, _>(|_, context, _| body(context))
-            .unwrap_or(Replacement::Keep)
+    fn body(request: &mut Request, pieces: &Pieces) -> Replacement {
+        let is_subrequest = request.is_subrequest();
+        let seen = request.answering_context::<Context, _>(|_, context, _| {
+            if let (true, Stage::Filtering(filtering)) = (is_subrequest, &mut context.stage) {
+                filtering.body(pieces);
+                return Replacement::Taken;
+            }
+            body(context)
+        });
+        seen.unwrap_or(Replacement::Keep)
     }
 }
 
 /// Makes the page of a refusal ours. `None` when memory is out.
 fn header(request: &mut Request, context: &mut Context, redirected: bool) -> Option<()> {
+    // The registry has refused the first page and gives it now, unfiltered.
+    let is_registrys = context.is_catalog && request.has_upstream();
+    let is_leak = is_registrys && request.status() < 300;
+    if is_registrys {
+        request.drop_answer_headers(b"link");
+    }
+    if is_leak {
+        context.refuse(Denial::malformed_catalog(), false);
+    }
     let Some(refusal) = context.denial.as_mut() else {
         return Some(());
     };
-    if !is_its_page(request, refusal, redirected) {
+    if !is_leak && !is_its_page(request, refusal, redirected) {
         return Some(());
     }
     let denial = &refusal.denial;

@@ -53,13 +53,17 @@ pub fn content_type(request: &Request) -> Option<Cow<'_, [u8]>> {
         .reduce(|all, one| Cow::Owned([&*all, &*one].join(&b',')))
 }
 
+/// The query that is decided on, without its question mark.
+pub fn query(request: &Request) -> &[u8] {
+    match request.target() {
+        Some(target) => target.splitn(2, |byte| *byte == b'?').nth(1).unwrap_or_default(),
+        None => request.args(),
+    }
+}
+
 /// Takes `mount` and `from` out of the query that is forwarded.
 pub fn strip_mount(request: &mut Request) -> Option<()> {
     let mut args = Vec::new();
-    let query = match request.target() {
-        Some(target) => target.splitn(2, |byte| *byte == b'?').nth(1).unwrap_or_default(),
-        None => request.args(),
-    };
-    mount::strip(query, &mut args);
+    mount::strip(query(request), &mut args);
     request.set_args(&args)
 }

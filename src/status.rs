@@ -32,6 +32,7 @@ impl Content for Status {
         };
         Ok(Answer {
             content_type,
+            headers: Vec::new(),
             body: body.map_err(|_| 500_u16)?.into_bytes(),
         })
     }

@@ -118,6 +118,8 @@ fn of_context(
         None => Ok(Found::None),
     };
     match found {
+        // All pages of a catalogue are of the same backend.
+        Ok(Found::Some) if context.is_catalog => Selection::Candidates { first: 0 },
         Ok(Found::Some) => Selection::Candidates {
             first: upstream.turns.next(context.user().as_bytes()),
         },

@@ -26,7 +26,7 @@ Docker-Distribution-Api-Version: registry/2.0
 === verified, but no right: 403 DENIED without a challenge
 --- login: alice:secret
 --- request eval
-[ "GET /v2/bob/app/manifests/v1", "PUT /v2/bob/app/manifests/v1", "DELETE /v2/bob/app/manifests/v1", "GET /v2/_catalog" ]
+[ "GET /v2/bob/app/manifests/v1", "PUT /v2/bob/app/manifests/v1", "DELETE /v2/bob/app/manifests/v1" ]
 --- error_code: 403
 --- oci_error: DENIED
 --- response_headers

@@ -25,7 +25,7 @@ my @ROUTES = (
     [ 'end-8: tags',                             '/v2/<n>/tags/list?n=10&last=a',                 { GET => 'own' } ],
     [ 'end-12: referrers',                       "/v2/<n>/referrers/$DIGEST?artifactType=a/b",    { GET => 'own' } ],
     [ 'ext: only read',                          '/v2/<n>/_oci/ext/discover',                     { GET => 'own', HEAD => 'own' } ],
-    [ 'catalog: 403 until it can be filtered',   '/v2/_catalog?n=5',                              { GET => 'catalog' } ],
+    [ 'catalog: 403 where it is off',            '/v2/_catalog?n=5',                              { GET => 'catalog' } ],
     [ 'no route: a bare repository',             '/v2/<n>',                                       {} ],
     [ 'no route: unknown ending',                '/v2/<n>/tags',                                  {} ],
     [ 'no route: an extension of the registry',  '/v2/_oci/ext/discover',                         {} ],
@@ -91,7 +91,7 @@ for my $route (@ROUTES) {
 
 defaults(
     http_config => gate_http(),
-    config      => gate_config(),
+    config      => gate_config('registry_auth_catalog off;'),
     accounts    => "alice:secret\nbob:secret\n",
 );
 run_tests($spec . join '', <DATA>);

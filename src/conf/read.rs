@@ -111,6 +111,19 @@ pub fn own_namespace(conf: &mut Conf<'_>, location: &mut Location) -> Result<(),
     flag("registry_auth_own_namespace", conf, &mut location.own_namespace)
 }
 
+/// `registry_auth_catalog filter | off`
+pub fn catalog(conf: &mut Conf<'_>, location: &mut Location) -> Result<(), String> {
+    const NAME: &str = "registry_auth_catalog";
+    unset(NAME, location.catalog.is_some())?;
+    let argument = conf.texts().next().unwrap_or_default();
+    location.catalog = Some(match argument {
+        b"filter" => true,
+        b"off" => false,
+        _ => return Err(invalid(NAME, argument, "\"filter\" or \"off\" is expected")),
+    });
+    Ok(())
+}
+
 /// `registry_auth_v1_images on | off`
 pub fn v1_images(conf: &mut Conf<'_>, location: &mut Location) -> Result<(), String> {
     flag("registry_auth_v1_images", conf, &mut location.v1_images)

@@ -22,6 +22,8 @@ pub trait Content: 'static {
 pub struct Answer {
     /// Its type.
     pub content_type: &'static str,
+    /// Headers besides that.
+    pub headers: Vec<(&'static str, Vec<u8>)>,
     /// Its body.
     pub body: Vec<u8>,
 }
@@ -50,8 +52,14 @@ unsafe extern "C" fn handler<C: Content>(r: *mut ngx_http_request_t) -> ngx_int_
     })
 }
 
-fn send(request: &mut Request, answer: &Answer) -> ngx_int_t {
+/// Sends an answer; what the handler is to return, or to finalize the request with.
+pub(super) fn send(request: &mut Request, answer: &Answer) -> ngx_int_t {
     request.become_answer(200, answer.content_type, answer.body.len());
+    for (name, value) in &answer.headers {
+        if request.add_header(name, value).is_none() {
+            return NGX_HTTP_INTERNAL_SERVER_ERROR as ngx_int_t;
+        }
+    }
     let Some(chain) = request.last_body(&answer.body) else {
         return NGX_HTTP_INTERNAL_SERVER_ERROR as ngx_int_t;
     };

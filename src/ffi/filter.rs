@@ -4,8 +4,8 @@ use core::cell::Cell;
 use core::marker::PhantomData;
 
 use nginx_sys::{
-    ngx_chain_t, ngx_http_output_body_filter_pt, ngx_http_output_header_filter_pt, ngx_http_request_t,
-    ngx_http_top_body_filter, ngx_http_top_header_filter, ngx_int_t, NGX_ERROR,
+    ngx_buf_t, ngx_chain_t, ngx_http_output_body_filter_pt, ngx_http_output_header_filter_pt,
+    ngx_http_request_t, ngx_http_top_body_filter, ngx_http_top_header_filter, ngx_int_t, NGX_ERROR, NGX_OK,
 };
 
 use super::guard::guard;
@@ -14,9 +14,61 @@ use super::request::Request;
 /// What a filter does with answers.
 pub trait Filter: 'static {
     /// Sees the answer's status and headers before they are sent. An error drops the connection.
-    fn header(request: &mut Request) -> Result<(), ()>;
+    fn header(request: &mut Request) -> Result<Head, ()>;
     /// Whether the body that comes is to be replaced by another.
-    fn body(request: &mut Request) -> Replacement;
+    fn body(request: &mut Request, body: &Pieces) -> Replacement;
+}
+
+/// What becomes of status and headers.
+pub enum Head {
+    /// They go out.
+    Send,
+    /// They do not: the answer is that of a subrequest which we made, and its whole body is [`Replacement::Taken`].
+    Take,
+}
+
+/// A part of a body, as nginx passes it on.
+pub struct Pieces(*mut ngx_chain_t);
+
+impl Pieces {
+    /// Gives each buffer's bytes to `f`. An error where one is not in memory, or `f` gives one.
+    pub fn each(&self, mut f: impl FnMut(&[u8]) -> Result<(), ()>) -> Result<(), ()> {
+        self.buffers(|buffer| {
+            let in_memory = buffer.memory() != 0 || buffer.temporary() != 0 || buffer.mmap() != 0;
+            if !in_memory {
+                return if buffer.in_file() != 0 { Err(()) } else { Ok(()) };
+            }
+            let length = (buffer.last as usize).saturating_sub(buffer.pos as usize);
+            if length == 0 {
+                return Ok(());
+            }
+            // SAFETY: what a buffer in memory holds lies between `pos` and `last`, and stays there during the call.
+            f(unsafe { core::slice::from_raw_parts(buffer.pos, length) })
+        })
+    }
+
+    /// Marks all of it as sent, so that its owner may use the memory again.
+    fn take(&self) {
+        let taken = self.buffers(|buffer| {
+            buffer.pos = buffer.last;
+            buffer.file_pos = buffer.file_last;
+            Ok(())
+        });
+        debug_assert!(taken.is_ok());
+    }
+
+    fn buffers(&self, mut f: impl FnMut(&mut ngx_buf_t) -> Result<(), ()>) -> Result<(), ()> {
+        let mut link = self.0;
+        // SAFETY: nginx's own chain of its own buffers, during the call.
+        while let Some(here) = unsafe { link.as_ref() } {
+            // SAFETY: as above; nobody else refers to the buffer meanwhile.
+            if let Some(buffer) = unsafe { here.buf.as_mut() } {
+                f(buffer)?;
+            }
+            link = here.next;
+        }
+        Ok(())
+    }
 }
 
 /// What becomes of a piece of the body.
@@ -27,6 +79,8 @@ pub enum Replacement {
     With(Vec<u8>),
     /// Nothing goes out: the replacement has been sent.
     Drop,
+    /// Nothing goes out, of a subrequest.
+    Taken,
 }
 
 thread_local! {
@@ -53,7 +107,13 @@ unsafe extern "C" fn header<F: Filter>(r: *mut ngx_http_request_t) -> ngx_int_t 
     });
     match (seen, NEXT_HEADER.get()) {
         // SAFETY: the next filter, with what nginx gave us.
-        (Ok(()), Some(next)) => unsafe { next(r) },
+        (Ok(Head::Send), Some(next)) => unsafe { next(r) },
+        (Ok(Head::Take), _) => {
+            // The body is to be read here.
+            // SAFETY: nginx's own pointer, valid during the call.
+            unsafe { (*r).set_filter_need_in_memory(1) };
+            NGX_OK as ngx_int_t
+        }
         _ => NGX_ERROR as ngx_int_t,
     }
 }
@@ -67,18 +127,24 @@ unsafe extern "C" fn body<F: Filter>(r: *mut ngx_http_request_t, chain: *mut ngx
         // SAFETY: as above.
         return unsafe { next(r, chain) };
     }
-    let instead = guard(None, || {
+    let instead = guard(Err(()), || {
         // SAFETY: nginx's own pointer, valid during the call.
-        let request = unsafe { Request::from_raw(r) }?;
-        match F::body(request) {
-            Replacement::Keep => Some(chain),
-            Replacement::With(body) => request.last_body(&body),
-            Replacement::Drop => Some(core::ptr::null_mut()),
+        let request = unsafe { Request::from_raw(r) }.ok_or(())?;
+        let pieces = Pieces(chain);
+        match F::body(request, &pieces) {
+            Replacement::Keep => Ok(Some(chain)),
+            Replacement::With(body) => request.last_body(&body).map(Some).ok_or(()),
+            Replacement::Drop => Ok(Some(core::ptr::null_mut())),
+            Replacement::Taken => {
+                pieces.take();
+                Ok(None)
+            }
         }
     });
     match instead {
         // SAFETY: the chain is nginx's own or one made of the request's pool.
-        Some(chain) => unsafe { next(r, chain) },
-        None => NGX_ERROR as ngx_int_t,
+        Ok(Some(chain)) => unsafe { next(r, chain) },
+        Ok(None) => NGX_OK as ngx_int_t,
+        Err(()) => NGX_ERROR as ngx_int_t,
     }
 }

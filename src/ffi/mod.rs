@@ -15,6 +15,7 @@ pub mod peer;
 pub mod pool;
 pub mod request;
 pub mod shm;
+pub mod subrequest;
 pub mod variable;
 
 /// `shim.h` as functions; the types are nginx-sys's.

@@ -6,8 +6,8 @@ use core::fmt;
 use core::ptr;
 
 use nginx_sys::{
-    ngx_buf_t, ngx_chain_t, ngx_http_request_t, ngx_module_t, ngx_pool_cleanup_add, ngx_pool_t, ngx_str_t,
-    ngx_table_elt_t,
+    ngx_buf_t, ngx_chain_t, ngx_http_request_t, ngx_list_part_t, ngx_module_t, ngx_pool_cleanup_add,
+    ngx_pool_t, ngx_str_t, ngx_table_elt_t,
 };
 
 use super::log::{self, Level};
@@ -123,7 +123,15 @@ impl Request {
 
     /// The values of all request headers of that name (in lower case), in order.
     pub fn headers<'r>(&'r self, name: &'r [u8]) -> impl Iterator<Item = &'r [u8]> {
-        let mut part = &raw const self.0.headers_in.headers.part;
+        self.values(&raw const self.0.headers_in.headers.part, name)
+    }
+
+    /// `part` is the first of one of the request's own lists.
+    fn values<'r>(
+        &'r self,
+        mut part: *const ngx_list_part_t,
+        name: &'r [u8],
+    ) -> impl Iterator<Item = &'r [u8]> {
         let mut next = 0;
         core::iter::from_fn(move || loop {
             // SAFETY: the parts of an ngx_list_t of ngx_table_elt_t; each holds `nelts` entries.
@@ -141,6 +149,36 @@ impl Request {
                 return Some(self.text(header.value));
             }
         })
+    }
+
+    /// The values of all response headers of that name (in lower case), in order.
+    pub fn answer_headers<'r>(&'r self, name: &'r [u8]) -> impl Iterator<Item = &'r [u8]> {
+        self.values(&raw const self.0.headers_out.headers.part, name)
+    }
+
+    /// Takes back all response headers of that name (in lower case).
+    pub fn drop_answer_headers(&mut self, name: &[u8]) {
+        entries(&mut self.0.headers_out.headers.part, |header| {
+            // SAFETY: the strings of a request's headers live as long as it does.
+            if unsafe { bytes::of(header.key) }.eq_ignore_ascii_case(name) {
+                header.hash = 0;
+            }
+        });
+    }
+
+    /// Puts another value in the place of each request header of that name (in lower case). nginx forwards them from there.
+    pub fn replace_headers(&mut self, name: &[u8], value: &'static str) {
+        entries(&mut self.0.headers_in.headers.part, |header| {
+            // SAFETY: the strings of a request's headers live as long as it does.
+            if unsafe { bytes::of(header.key) }.eq_ignore_ascii_case(name) {
+                header.value = bytes::fixed(value);
+            }
+        });
+    }
+
+    /// Whether the client sends a body, too.
+    pub fn has_body(&self) -> bool {
+        self.0.headers_in.content_length_n > 0 || self.0.headers_in.chunked() != 0
     }
 
     /// The client's address as text, without a port; what realip says, where that is in use.
@@ -378,6 +416,20 @@ impl Request {
             cleanup.handler = Some(drop_slot::<C>);
             shim::rga_request_set_ctx(&mut self.0, slot.cast(), C::descriptor());
             Some(slot)
+        }
+    }
+}
+
+/// Gives each entry of a request's list of headers, whose first part this is, to `f`.
+fn entries(part: *mut ngx_list_part_t, mut f: impl FnMut(&mut ngx_table_elt_t)) {
+    let mut part = part;
+    // SAFETY: the parts of an ngx_list_t of ngx_table_elt_t; each holds `nelts` entries, to which nobody else refers meanwhile.
+    unsafe {
+        while let Some(list) = part.as_ref() {
+            for at in 0..list.nelts {
+                f(&mut *list.elts.cast::<ngx_table_elt_t>().add(at));
+            }
+            part = list.next;
         }
     }
 }

@@ -19,6 +19,10 @@ pub enum Reason {
     NameInvalid,
     /// An upload is started with a form as its body, which could smuggle `mount` and `from`.
     FormBody,
+    /// `n` or `last` of the catalogue is not valid.
+    PaginationNumber,
+    /// The registry's own catalogue cannot be read, and so not be filtered.
+    MalformedCatalog,
     /// No registry route.
     Unsupported,
     /// Too many failed logins of this client.
@@ -113,12 +117,18 @@ impl Denial {
         Self::new(Reason::NoBackend, "no registry is assigned to this account")
     }
 
+    /// The registry's own catalogue cannot be read.
+    pub fn malformed_catalog() -> Self {
+        Self::new(Reason::MalformedCatalog, "the registry's catalog cannot be read")
+    }
+
     /// The HTTP status.
     pub fn status(&self) -> u16 {
         match self.reason {
             Reason::Unauthenticated | Reason::BadCredentials => 401,
             Reason::Denied => 403,
-            Reason::NameInvalid | Reason::FormBody => 400,
+            Reason::NameInvalid | Reason::FormBody | Reason::PaginationNumber => 400,
+            Reason::MalformedCatalog => 502,
             Reason::Unsupported => 404,
             Reason::TooManyFailures { .. } | Reason::HashingBusy => 429,
             Reason::Unavailable | Reason::BadRecord | Reason::NoBackend => 503,
@@ -132,6 +142,9 @@ impl Denial {
             Reason::Denied => "DENIED",
             Reason::NameInvalid => "NAME_INVALID",
             Reason::FormBody => "BLOB_UPLOAD_INVALID",
+            // Of distribution, beside the specification's codes.
+            Reason::PaginationNumber => "PAGINATION_NUMBER_INVALID",
+            Reason::MalformedCatalog => "UNKNOWN",
             Reason::Unsupported => "UNSUPPORTED",
             Reason::TooManyFailures { .. } | Reason::HashingBusy => "TOOMANYREQUESTS",
             Reason::Unavailable | Reason::BadRecord | Reason::NoBackend => "UNAVAILABLE",
@@ -143,6 +156,8 @@ impl Denial {
         match self.reason {
             Reason::Unauthenticated | Reason::Denied => LogLevel::Info,
             Reason::Unsupported | Reason::NameInvalid | Reason::FormBody => LogLevel::Info,
+            Reason::PaginationNumber => LogLevel::Info,
+            Reason::MalformedCatalog => LogLevel::Error,
             Reason::BadCredentials => LogLevel::Notice,
             Reason::TooManyFailures { .. } | Reason::HashingBusy => LogLevel::Warn,
             Reason::Unavailable | Reason::BadRecord | Reason::NoBackend => LogLevel::Error,
@@ -154,6 +169,7 @@ impl Denial {
         match self.reason {
             Reason::Unauthenticated | Reason::BadCredentials | Reason::Denied => None,
             Reason::NameInvalid | Reason::FormBody | Reason::Unsupported => None,
+            Reason::PaginationNumber | Reason::MalformedCatalog => None,
             Reason::TooManyFailures { retry_after } => Some(retry_after),
             Reason::HashingBusy | Reason::Unavailable => Some(1),
             Reason::BadRecord | Reason::NoBackend => Some(10),
@@ -170,9 +186,12 @@ impl Denial {
         match self.reason {
             Reason::Unauthenticated | Reason::BadCredentials => "unauthenticated",
             Reason::Denied => "denied",
-            Reason::NameInvalid | Reason::FormBody | Reason::Unsupported => "invalid",
+            Reason::NameInvalid | Reason::FormBody | Reason::Unsupported | Reason::PaginationNumber => {
+                "invalid"
+            }
             Reason::TooManyFailures { .. } | Reason::HashingBusy => "throttled",
             Reason::Unavailable | Reason::BadRecord | Reason::NoBackend => "unavailable",
+            Reason::MalformedCatalog => "unavailable",
         }
     }
 

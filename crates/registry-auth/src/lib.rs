@@ -7,6 +7,7 @@
 #![forbid(unsafe_code)]
 
 pub mod backend;
+pub mod catalog;
 pub mod challenge;
 pub mod codec;
 pub mod credentials;

@@ -1,0 +1,297 @@
+# interface.md, registry_auth_catalog; security.md row 9: a catalogue shows what
+# its reader may pull and nothing else, in full pages, whatever the registry's
+# pages are like; what cannot be read is not shown.
+use strict;
+use warnings;
+use lib 't/lib';
+use Harness;
+
+# A registry whose pages are these, by the `last` that they are asked for with:
+# status, body, and whether it links to another page.
+sub registry {
+    my ($more, %page) = @_;
+    my ($bodies, $links, $statuses) = ('', '', '');
+    for my $last (sort keys %page) {
+        my ($body, $next) = @{ $page{$last} };
+        $body =~ s/([\\'])/\\$1/g;
+        $bodies .= "        \"$last\" '$body';\n";
+        $links  .= "        \"$last\" '</v2/_catalog?last=secret/leak&n=1000>; rel=\"next\"';\n" if $next;
+    }
+    return <<"EOC";
+    map \$arg_last \$page { default ''; volatile;
+$bodies    }
+    map \$arg_last \$next { default ''; volatile;
+$links    }
+    upstream registry { server 127.0.0.1:\$TEST_NGINX_EXTRA_PORT; }
+    server {
+        listen 127.0.0.1:\$TEST_NGINX_EXTRA_PORT;
+        default_type application/json;
+        location / { return 200 asked; }
+        location = /v2/_catalog {
+            add_header Link \$next;
+            add_header X-Asked \$args;
+            $more
+            return 200 \$page;
+        }
+    }
+EOC
+}
+
+sub names { return '{"repositories":[' . join(',', map {"\"$_\""} @_) . ']}' }
+
+our $three = registry(
+    '',
+    ''        => [ names('alice/app', 'bob/app'),   1 ],
+    'bob/app' => [ names('carol/x', 'secret/y'),    1 ],
+    'secret/y' => [ names('alice/zoo', 'team/app', 'zoo/app'), 0 ],
+);
+our $grants = 'HSET docker-registry:user:alice grant:team/* pull grant:zoo/app push';
+
+defaults(
+    http_config => $three,
+    config      => gate_config(),
+    accounts    => "alice:secret\nbob:secret\nnobody:secret\n",
+    redis       => $grants,
+);
+run_tests();
+
+__DATA__
+=== what the user may pull of all the registry's pages, and no link where there is no more
+--- login: alice:secret
+--- request eval
+[ "GET /v2/_catalog", "GET /v2/_catalog?n=3", "GET /v2/_catalog?n=1000000" ]
+--- response_body
+{"repositories":["alice/app","alice/zoo","team/app"]}
+--- response_headers
+Content-Type: application/json
+Content-Length: 54
+Docker-Distribution-Api-Version: registry/2.0
+!Link
+!X-Asked
+
+=== pages are full, and the link names what was shown, not what was hidden
+--- login: alice:secret
+--- request eval
+[ "GET /v2/_catalog?n=1", "GET /v2/_catalog?n=2" ]
+--- response_body eval
+[ qq({"repositories":["alice/app"]}\n), qq({"repositories":["alice/app","alice/zoo"]}\n) ]
+--- response_headers eval
+[ 'Link: </v2/_catalog?last=alice/app&n=1>; rel="next"', 'Link: </v2/_catalog?last=alice/zoo&n=2>; rel="next"' ]
+
+=== the registry is asked for what comes after `last`
+--- login: alice:secret
+--- request eval
+[ "GET /v2/_catalog?last=secret/y", "GET /v2/_catalog?n=1&last=secret%2Fy" ]
+--- response_body eval
+[ qq({"repositories":["alice/zoo","team/app"]}\n), qq({"repositories":["alice/zoo"]}\n) ]
+
+=== who may pull nothing sees nothing, and no link
+--- login: nobody:secret
+--- request
+GET /v2/_catalog
+--- response_body
+{"repositories":[]}
+--- response_headers
+!Link
+
+=== a denial hides, a group and public show
+--- redis
+HSET docker-registry:user:alice grant:!alice/zoo pull groups crew
+HSET docker-registry:group:crew grant:carol/* pull
+HSET docker-registry:group:public grant:bob/* pull
+--- login: alice:secret
+--- request
+GET /v2/_catalog
+--- response_body
+{"repositories":["alice/app","bob/app","carol/x"]}
+
+=== who is nobody is asked for credentials, also where all is public
+--- redis
+HSET docker-registry:group:public grant:** *
+--- request
+GET /v2/_catalog
+--- error_code: 401
+--- oci_error: UNAUTHORIZED
+
+=== registry_auth_catalog off: 403, and the registry is not asked
+--- http_config eval
+Harness::gate_http()
+--- config eval
+Harness::gate_config('registry_auth_catalog off;')
+--- login: alice:secret
+--- request
+GET /v2/_catalog
+--- error_code: 403
+--- oci_error: DENIED
+--- forwarded: 0
+
+=== registry_auth_catalog: anything else is an error of the configuration
+--- config eval
+Harness::gate_config('registry_auth_catalog on;')
+--- must_die
+--- error_log
+"registry_auth_catalog"
+"on"
+
+=== n is a number above 0, and what is there twice is no number
+--- login: alice:secret
+--- request eval
+[ map {"GET /v2/_catalog?$_"} 'n=0', 'n=-1', 'n=x', 'n=', 'n=1&n=2', 'last=a&last=b', 'last=%ff' ]
+--- error_code: 400
+--- oci_error: PAGINATION_NUMBER_INVALID
+
+=== only GET
+--- login: alice:secret
+--- request eval
+[ "HEAD /v2/_catalog", "POST /v2/_catalog", "DELETE /v2/_catalog" ]
+--- error_code: 404
+
+=== the registry is asked for pages of 1,000, plain, whatever the client asks for
+--- http_config eval
+Harness::gate_http()
+--- backend
+body: {"repositories":["alice/x","b"]}
+--- login: alice:secret
+--- more_headers
+Accept-Encoding: gzip, br
+--- request
+GET /v2/_catalog?n=5000&last=a%26n%3d1&x=y
+--- response_body
+{"repositories":["alice/x"]}
+--- forwarded: GET /v2/_catalog?n=1000&last=a%26n%3D1
+--- backend_received_like
+Accept-Encoding: identity
+--- backend_not_received
+gzip
+
+=== a chunked answer is read as well
+--- http_config eval
+main::registry('ssi on; ssi_types *;', '' => [ '{"repositories":["alice/x",<!--# echo var="arg_n" encoding="none" -->"b"]}', 0 ]) =~ s/"alice\/x",<.*>"b"/"alice\/x","b<!--# echo var="arg_x" default="c" -->"/r
+--- login: alice:secret
+--- request
+GET /v2/_catalog
+--- response_body
+{"repositories":["alice/x"]}
+
+=== what is no catalogue: 502, nothing of it gets out
+--- http_config eval
+main::registry('', '' => [ '{"repositories":["alice/app","bob/secret"', 0 ], 'html' => [ '<html>bob/secret</html>', 0 ], 'list' => [ '["bob/secret"]', 0 ], 'number' => [ '{"repositories":[7]}', 0 ])
+--- login: alice:secret
+--- request eval
+[ map {"GET /v2/_catalog$_"} '', '?last=html', '?last=list', '?last=number', '?last=nothing' ]
+--- error_code: 502
+--- oci_error: UNKNOWN
+--- error_log
+registry_auth: the registry's catalog: it is no list of repositories in JSON
+
+=== an encoded answer: 502
+--- http_config eval
+main::registry('add_header Content-Encoding gzip;', '' => [ main::names('alice/app'), 0 ])
+--- login: alice:secret
+--- request
+GET /v2/_catalog
+--- error_code: 502
+--- oci_error: UNKNOWN
+--- error_log
+it is encoded
+
+=== a page that goes no further: 502
+--- http_config eval
+main::registry('', '' => [ main::names('alice/app'), 1 ], 'alice/app' => [ main::names('alice/app'), 1 ])
+--- login: alice:secret
+--- request
+GET /v2/_catalog
+--- error_code: 502
+--- error_log
+does not go further
+
+=== the registry's own refusal reaches the client
+--- http_config eval
+main::registry('return 404 "no such thing";')
+--- login: alice:secret
+--- request
+GET /v2/_catalog
+--- error_code: 404
+--- response_body: no such thing
+
+=== a later page that is refused: 502
+--- http_config eval
+main::registry('if ($arg_last) { return 500 oops; }', '' => [ main::names('alice/app'), 1 ])
+--- login: alice:secret
+--- request
+GET /v2/_catalog
+--- error_code: 502
+--- error_log
+a page after the first was refused
+
+=== what answers with other codes of success is no catalogue either
+--- http_config eval
+main::registry('return 206 "{\\"repositories\\":[\\"bob/secret\\"]}";')
+--- login: alice:secret
+--- request
+GET /v2/_catalog
+--- error_code: 502
+--- oci_error: UNKNOWN
+--- response_headers
+!Link
+
+=== no backend: 502 of nginx's own
+--- http_config
+    upstream registry { server 127.0.0.1:$TEST_NGINX_DEAD_PORT; }
+--- login: alice:secret
+--- request
+GET /v2/_catalog
+--- error_code: 502
+
+=== all pages are of the same backend
+--- http_config eval
+my $http = main::registry('', '' => [ main::names('alice/app'), 1 ], 'alice/app' => [ main::names('alice/b'), 0 ]);
+$http =~ s/upstream registry \{.*?\}/upstream registry { registry_auth_backends; }/r
+--- redis
+HSET docker-registry:user:alice backends "127.0.0.1:$TEST_NGINX_EXTRA_PORT 127.0.0.1:$TEST_NGINX_BACKEND_B_PORT"
+--- login: alice:secret
+--- request eval
+[ ("GET /v2/_catalog") x 4 ]
+--- response_body
+{"repositories":["alice/app","alice/b"]}
+
+=== a registry that knows no pages, unbuffered
+--- http_config eval
+Harness::gate_http()
+--- config eval
+Harness::gate_config('proxy_buffering off;')
+--- backend eval
+'body: ' . main::names(map({"bob/app$_"} 1 .. 20_000), 'alice/last')
+--- login: alice:secret
+--- request eval
+[ ("GET /v2/_catalog") x 2 ]
+--- response_body
+{"repositories":["alice/last"]}
+
+=== the same through a temporary file
+--- http_config eval
+Harness::gate_http()
+--- config eval
+Harness::gate_config('proxy_buffer_size 4k; proxy_buffers 2 4k; proxy_busy_buffers_size 4k;')
+--- backend eval
+'body: ' . main::names(map({"bob/app$_"} 1 .. 20_000), 'alice/last')
+--- login: alice:secret
+--- request eval
+[ ("GET /v2/_catalog") x 2 ]
+--- response_body
+{"repositories":["alice/last"]}
+
+=== a request with a body is none for a catalogue
+--- login: alice:secret
+--- request
+GET /v2/_catalog
+n=5
+--- error_code: 404
+
+=== logged with its user
+--- login: alice:secret
+--- request
+GET /v2/_catalog
+--- access_log
+- alice [
+"GET /v2/_catalog HTTP/1.1" 200 54
