@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use registry_auth::UserNameBuf;
 use registry_auth_redis::{Completion, Event, Job, Level, Options, Outcome, Secret, Space, Store};
+use smallvec::SmallVec;
 
 use crate::cache;
 use crate::conf::{Location, StoreOptions};
@@ -106,8 +107,7 @@ pub fn ask(request: &mut Request, space: &Arc<Space>, user: Option<(Arc<str>, Se
 fn hand_over() {
     WORKER.with_borrow_mut(|worker| {
         if let Some(worker) = worker {
-            // The next round is about as large.
-            let next = Vec::with_capacity(worker.batch.len());
+            let next = worker.store.spare();
             worker.store.submit(std::mem::replace(&mut worker.batch, next));
         }
     });
@@ -196,8 +196,10 @@ fn answered(space: &Arc<Space>, claimed: Option<UserNameBuf>, outcome: Outcome) 
                 verified: true,
                 ..
             },
-        ) => (user, groups.to_vec(), public, defaults),
-        (None, Outcome::Anonymous { public, defaults }) => (Arc::default(), Vec::new(), public, defaults),
+        ) => (user, groups.iter().cloned().collect(), public, defaults),
+        (None, Outcome::Anonymous { public, defaults }) => {
+            (Arc::default(), SmallVec::new(), public, defaults)
+        }
         (_, Outcome::Known { .. } | Outcome::Unknown | Outcome::Anonymous { .. }) => return Answered::Wrong,
         (_, Outcome::Busy) => return Answered::Busy,
         (_, Outcome::Unavailable) => return Answered::Unavailable,

@@ -31,7 +31,7 @@ pub struct Records {
     /// The user's; empty for the anonymous.
     pub own: Arc<[u8]>,
     /// Those of the groups, in the user's order, `public` last.
-    pub groups: Vec<Arc<[u8]>>,
+    pub groups: SmallVec<[Arc<[u8]>; FEW]>,
 }
 
 impl Identity {
@@ -48,7 +48,7 @@ impl Identity {
             Some(_) if RecordRef::decode(&own)?.has_peers() => Some(Arc::clone(&own)),
             _ => None,
         };
-        let mut telling = Vec::with_capacity(groups.len());
+        let mut telling = Vec::new();
         for group in groups {
             let view = RecordRef::decode(&group)?;
             if backends.is_none() && view.has_peers() {

@@ -9,6 +9,7 @@ use registry_auth_cache::memo::Said;
 use registry_auth_cache::{Cache, Found, Keys, Known, Moment, Put, Tag};
 use registry_auth_redis::schema::PUBLIC;
 use registry_auth_redis::{Outcome, Space};
+use smallvec::SmallVec;
 
 use super::key::{entry, write_key, Kind};
 use super::{open, Age, Answer, Miss, Worker};
@@ -168,7 +169,7 @@ fn known(
         let found = cache.fact(entry(keys, &key), moment)?;
         Some(copy(cache, found))
     };
-    let mut groups = Vec::new();
+    let mut groups = SmallVec::new();
     if user.is_some() {
         for name in RecordRef::decode(&own).ok()?.groups() {
             groups.push(fact(Kind::Group, name.ok()?)?);

@@ -4,7 +4,7 @@
 //! asked again. `wake` is called when a queue goes from empty to non-empty, not otherwise; after
 //! [`Completions::close`] has returned `wake` is never called again (its file descriptor may be closed by then).
 
-use crate::job::{Changed, Completion, Event, Outcome};
+use crate::job::{Changed, Completion, Event, Job, Outcome};
 use crate::log::LogLine;
 use crate::recent::{Key, Recent};
 use crate::runtime::Work;
@@ -32,6 +32,8 @@ pub(crate) struct Mark {
 pub(crate) struct Completions {
     queue: Mutex<Queue>,
     log: Mutex<Vec<LogLine>>,
+    /// An empty list of jobs, to be filled again.
+    spare: Mutex<Vec<Job>>,
     /// Apart from `queue`, so that a worker woken by the write does not find the queue locked by its waker.
     wake: Mutex<Option<Wake>>,
     /// Jobs to be asked again go back to the helper.
@@ -59,6 +61,7 @@ impl Completions {
         Self {
             queue: Mutex::default(),
             log: Mutex::default(),
+            spare: Mutex::default(),
             wake: Mutex::new(Some(wake)),
             again,
             tracking,
@@ -209,6 +212,16 @@ impl Completions {
 
     pub(crate) fn drain_log(&self, out: &mut Vec<LogLine>) {
         take(&mut lock(&self.log), out);
+    }
+
+    /// Keeps the memory of a list that is done with; one is enough.
+    pub(crate) fn give_back(&self, jobs: Vec<Job>) {
+        *lock(&self.spare) = jobs;
+    }
+
+    /// An empty list, perhaps one that was given back.
+    pub(crate) fn spare(&self) -> Vec<Job> {
+        std::mem::take(&mut *lock(&self.spare))
     }
 
     /// Nothing wakes the worker any more.

@@ -9,7 +9,6 @@ use crate::job::{Job, Outcome, Space};
 use crate::verify::Proof;
 use crate::Secret;
 use std::sync::Arc;
-use std::vec::IntoIter;
 
 /// How often an answer may be overtaken by a change before the job is given up: each time costs a round trip, so that
 /// more than a few in a row means a key that is written all the time.
@@ -96,14 +95,16 @@ impl Drop for Waiting {
 
 /// Jobs from the channel; those that nobody takes are answered, too.
 pub(crate) struct Arrivals {
-    jobs: IntoIter<Job>,
+    /// The last first.
+    jobs: Vec<Job>,
     completions: Arc<Completions>,
 }
 
 impl Arrivals {
-    pub(crate) fn new(jobs: Vec<Job>, completions: &Arc<Completions>) -> Self {
+    pub(crate) fn new(mut jobs: Vec<Job>, completions: &Arc<Completions>) -> Self {
+        jobs.reverse();
         Self {
-            jobs: jobs.into_iter(),
+            jobs,
             completions: Arc::clone(completions),
         }
     }
@@ -113,7 +114,7 @@ impl Iterator for Arrivals {
     type Item = Waiting;
 
     fn next(&mut self) -> Option<Waiting> {
-        let job = self.jobs.next()?;
+        let job = self.jobs.pop()?;
         Some(Waiting::new(job, &self.completions))
     }
 }
@@ -121,6 +122,7 @@ impl Iterator for Arrivals {
 impl Drop for Arrivals {
     fn drop(&mut self) {
         self.for_each(drop);
+        self.completions.give_back(std::mem::take(&mut self.jobs));
     }
 }
 
