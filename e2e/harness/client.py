@@ -97,7 +97,11 @@ class _Containers(Client):
                          "--username", user, "--password-stdin", self.stack.address, input=password)
 
     def _remote(self, verb, *words):
-        return self.call(self.name, verb, "--authfile", self.auth, "--cert-dir", self.stack.certificates, *words)
+        return self.call(self.name, verb, *self._authfile(), "--cert-dir", self.stack.certificates, *words)
+
+    def _authfile(self):
+        """None before a login: it has to exist."""
+        return ("--authfile", self.auth) if self.auth.exists() else ()
 
     def pull(self, repository):
         # What is in the storage would not be asked for again.
@@ -113,6 +117,11 @@ class Podman(_Containers):
         if loaded.returncode != 0:
             return loaded
         return self._remote("push", self.reference("alice/loaded"), self.reference(repository))
+
+    def search(self, term):
+        # It takes no certificates.
+        return self.call("podman", "search", *self._authfile(), "--tls-verify=false", "--limit", "1000", "--format", "{{.Name}}",
+                         f"{self.stack.address}/{term}")
 
 
 class Buildah(_Containers):
@@ -168,7 +177,7 @@ class Ctr(Client):
     def __init__(self, stack, directory):
         super().__init__(stack, directory)
         self.daemon = Containerd(directory / "daemon")
-        self.credentials = "nobody:nothing"
+        self._user = ()
         hosts = directory / "certs.d" / stack.address
         hosts.mkdir(parents=True)
         (hosts / "hosts.toml").write_text(
@@ -182,19 +191,19 @@ class Ctr(Client):
 
     def login(self, user, password):
         """Only notes the credentials: the first command that uses them tells."""
-        self.credentials = f"{user}:{password}"
+        self._user = ("--user", f"{user}:{password}")
         return self.call("version")
 
     def push(self, repository):
         self.call("images", "import", "--no-unpack", self.archive)
         self.call("images", "tag", "--force", self.reference("alice/loaded"), self.reference(repository))
-        return self.call("images", "push", "--hosts-dir", self._hosts_folder, "--user", self.credentials,
+        return self.call("images", "push", "--hosts-dir", self._hosts_folder, *self._user,
                          self.reference(repository))
 
     def pull(self, repository):
         for name in self.call("images", "list", "--quiet").stdout.split():
             self.call("images", "remove", "--sync", name)
-        return self.call("images", "pull", "--hosts-dir", self._hosts_folder, "--user", self.credentials,
+        return self.call("images", "pull", "--hosts-dir", self._hosts_folder, *self._user,
                          self.reference(repository))
 
     def close(self):

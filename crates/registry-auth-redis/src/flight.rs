@@ -79,6 +79,7 @@ impl<T> Flights<T> {
             flights,
             hash,
             number,
+            landed: false,
         })
     }
 
@@ -94,6 +95,7 @@ pub(crate) struct Flight<T> {
     flights: Arc<Flights<T>>,
     hash: u64,
     number: u64,
+    landed: bool,
 }
 
 impl<T> Flight<T> {
@@ -103,8 +105,9 @@ impl<T> Flight<T> {
     }
 
     /// Everybody who waits for it; from here on nobody joins.
-    pub(crate) fn land(self) -> impl Iterator<Item = T> {
+    pub(crate) fn land(mut self) -> impl Iterator<Item = T> {
         let group = self.flights.take(self.hash, self.number);
+        self.landed = true;
         group
             .into_iter()
             .flat_map(|group| std::iter::once(group.first).chain(group.joined))
@@ -113,8 +116,10 @@ impl<T> Flight<T> {
 
 impl<T> Drop for Flight<T> {
     fn drop(&mut self) {
-        // After `land` there is none. The lock is free again before anybody is dropped.
-        drop(self.flights.take(self.hash, self.number));
+        if !self.landed {
+            // The lock is free again before anybody is dropped.
+            drop(self.flights.take(self.hash, self.number));
+        }
     }
 }
 

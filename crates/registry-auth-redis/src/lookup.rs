@@ -47,7 +47,7 @@ impl Context {
         let shared = self.completions.tracking();
         let same =
             |a: &Waiting, b: &Waiting| (shared || a.batch == b.batch) && a.subject.key() == b.subject.key();
-        let subject = Arc::clone(&job.subject);
+        let subject = job.subject.clone();
         let flight = self.underway.board(subject.key(), job, same)?;
         Some(Asked { subject, flight })
     }

@@ -18,7 +18,7 @@ use std::sync::Arc;
 
 /// What is asked about one user of one space, or about its defaults only.
 pub(crate) struct Asked {
-    pub(crate) subject: Arc<Subject>,
+    pub(crate) subject: Subject,
     /// The jobs that wait for it.
     pub(crate) flight: Flight<Waiting>,
 }

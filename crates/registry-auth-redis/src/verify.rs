@@ -307,7 +307,7 @@ impl Passwords {
             answers.push(check.conclude(waiting, right, &self.verifier.log));
             return;
         }
-        let (space, subject) = (Arc::clone(&waiting.space), Arc::clone(&waiting.subject));
+        let (space, subject) = (Arc::clone(&waiting.space), waiting.subject.clone());
         let password = waiting.password.clone();
         let key = (subject.key(), password.expose(), check.hash.text());
         let checked = Checked {
@@ -340,7 +340,7 @@ pub(crate) struct Slow {
     flight: Flight<Checked>,
     check: Arc<Check>,
     space: Arc<Space>,
-    subject: Arc<Subject>,
+    subject: Subject,
     password: Secret,
     verifier: Arc<Verifier>,
 }

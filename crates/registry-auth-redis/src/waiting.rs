@@ -15,6 +15,7 @@ use std::sync::Arc;
 const TRIES: u8 = 10;
 
 /// Whom a lookup is about. The salt of the space plays no role in it.
+#[derive(Clone)]
 pub(crate) struct Subject {
     pub(crate) space: Arc<Space>,
     /// `None`: only the defaults are wanted.
@@ -37,7 +38,7 @@ pub(crate) struct Waiting {
     ticket: u64,
     /// With the job's own salt.
     pub(crate) space: Arc<Space>,
-    pub(crate) subject: Arc<Subject>,
+    pub(crate) subject: Subject,
     pub(crate) password: Secret,
     /// What an earlier try found out about the password.
     pub(crate) proof: Option<Proof>,
@@ -57,7 +58,7 @@ impl Waiting {
         Self {
             ticket: job.ticket,
             space: job.space,
-            subject: Arc::new(subject),
+            subject,
             password: job.password,
             proof: None,
             batch: 0,
