@@ -375,8 +375,10 @@ fn refuse(request: &mut Request, context: &mut Context, settings: &Settings, den
     request.log(
         level(denial.log_level()),
         format_args!(
-            "registry_auth: {denial} ({}), user: \"{}\"",
+            "registry_auth: {denial} ({}){}{}, user: \"{}\"",
             denial.code(),
+            if denial.rule().is_some() { ": " } else { "" },
+            denial.rule().unwrap_or_default(),
             context.user()
         ),
     );

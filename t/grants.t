@@ -143,6 +143,23 @@ HSET docker-registry:group:public grant:!alice/legacy/** *
 --- oci_error eval
 [ "DENIED alice may not pull alice/legacy/app", undef ]
 
+=== the log says by which rule, the client is told what was asked for
+--- redis
+HSET docker-registry:user:alice groups "team" grant:!alice/frozen push
+HSET docker-registry:group:team grant:!alice/legacy/** *
+--- login: alice:secret
+--- request eval
+[ "GET /v2/alice/legacy/app/tags/list", "PUT /v2/alice/frozen/manifests/v1", "GET /v2/bob/app/tags/list" ]
+--- error_code: 403
+--- response_body eval
+[ map {qq({"errors":[{"code":"DENIED","message":"alice may not $_->[1] $_->[0]","detail":{"repository":"$_->[0]","action":"$_->[1]"}}]}\n)}
+    [ 'alice/legacy/app', 'pull' ], [ 'alice/frozen', 'push' ], [ 'bob/app', 'pull' ] ]
+--- error_log
+registry_auth: alice may not pull alice/legacy/app (DENIED): denial !alice/legacy/** * of a group, user: "alice"
+registry_auth: alice may not push alice/frozen (DENIED): denial !alice/frozen push of the user, user: "alice"
+registry_auth: alice may not pull bob/app (DENIED): no grant allows it, user: "alice"
+--- log_level: info
+
 === backends: the user's before the groups', in their order, those before public's, those before the defaults
 --- redis
 HSET docker-registry:user:alice backends 127.0.0.1:$TEST_NGINX_BACKEND_PORT groups "team ops"

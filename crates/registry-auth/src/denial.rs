@@ -3,6 +3,8 @@
 //! Made by every other module, rendered by the nginx module's `response`. Invariant: each property is one exhaustive
 //! match over [`Reason`], so that a new reason cannot be forgotten anywhere. Messages never hold a secret.
 
+use crate::name::UserName;
+use crate::scope::{Action, Scope};
 use std::borrow::Cow;
 use std::fmt;
 
@@ -60,6 +62,17 @@ pub struct Denial {
     pub reason: Reason,
     /// What the client is told: no secret, and nothing the asker may not know.
     pub message: Cow<'static, str>,
+    /// What was asked for, where a right to it is missing.
+    wanted: Option<Wanted>,
+}
+
+/// What somebody may not do, and why.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Wanted {
+    repository: String,
+    action: Action,
+    /// For the log: other people's rules are nothing for the asker.
+    rule: String,
 }
 
 impl Denial {
@@ -68,7 +81,26 @@ impl Denial {
         Self {
             reason,
             message: message.into(),
+            wanted: None,
         }
+    }
+
+    /// A verified user lacks a right. `rule` says why, for the log only.
+    pub fn lacks(user: UserName<'_>, scope: &Scope<'_>, rule: String) -> Self {
+        let message = format!("{user} may not {} {}", scope.action, scope.repository);
+        Self {
+            wanted: Some(Wanted {
+                repository: scope.repository.to_string(),
+                action: scope.action,
+                rule,
+            }),
+            ..Self::new(Reason::Denied, message)
+        }
+    }
+
+    /// The rule that decided, for the log.
+    pub fn rule(&self) -> Option<&str> {
+        self.wanted.as_ref().map(|wanted| wanted.rule.as_str())
     }
 
     /// No credentials were sent.
@@ -205,7 +237,18 @@ impl Denial {
         out.extend_from_slice(self.code().as_bytes());
         out.extend_from_slice(br#"","message":""#);
         write_json_text(&self.message, out);
-        out.extend_from_slice(b"\",\"detail\":{}}]}\n");
+        out.extend_from_slice(b"\",\"detail\":{");
+        if let Some(Wanted {
+            repository, action, ..
+        }) = &self.wanted
+        {
+            out.extend_from_slice(br#""repository":""#);
+            write_json_text(repository, out);
+            out.extend_from_slice(br#"","action":""#);
+            out.extend_from_slice(action.as_str().as_bytes());
+            out.push(b'"');
+        }
+        out.extend_from_slice(b"}}]}\n");
     }
 }
 

@@ -163,11 +163,21 @@ fn repository<'a>(subject: &Subject<'a>, scope: &Scope<'_>, rules: &Rules) -> Re
     match subject.user {
         _ if verdict.allowed => Ok(verdict.rule),
         None => Err(Denial::unauthenticated()),
-        Some(user) => {
-            let message = format!("{user} may not {} {}", scope.action, scope.repository);
-            Err(Denial::new(Reason::Denied, message))
-        }
+        Some(user) => Err(Denial::lacks(user, scope, describe(&verdict.rule))),
     }
+}
+
+/// A rule that refuses, in words.
+fn describe(rule: &Rule<'_>) -> String {
+    let Rule::Grant { source, grant } = rule else {
+        return "no grant allows it".to_owned();
+    };
+    let of = match source {
+        Source::User => "the user",
+        Source::Group(_) => "a group",
+    };
+    let pattern = grant.pattern().unwrap_or_default();
+    format!("denial !{pattern} {} of {of}", grant.actions)
 }
 
 fn mount(subject: &Subject<'_>, mount: &Mount<'_>, rules: &Rules) -> Result<MountDecision, Denial> {
