@@ -40,7 +40,7 @@ def measure(setting, scenario, quick, connections=64):
     """Instructions of one scenario, in a process of its own."""
     few = min(128, max(connections, scenario.requests // 4))
     # The heap is never twice in the same state after a long warm-up: the more are counted, the less it tells.
-    many = few + min(scenario.requests, 256 if quick else 8_192)
+    many = few + min(scenario.requests, 256 if quick else 4_096)
     warm = streams.warm_up(scenario, connections)
     first = _run(setting, scenario, connections, warm, few)
     second = _run(setting, scenario, connections, warm, many)

@@ -81,7 +81,6 @@ impl Completions {
 
     /// Posts the answers that still hold, with at most one wake-up; the others' jobs are asked again.
     pub(crate) fn post(&self, mut answers: Vec<Answer>) {
-        let mut stale = Vec::new();
         self.write(|queue| {
             queue.events.reserve(answers.len());
             for answer in &mut answers {
@@ -98,16 +97,18 @@ impl Completions {
                 }));
             }
         });
-        for mut answer in answers {
-            if !answer.waiting.is_answered() && answer.waiting.may_try_again() {
-                stale.push(answer.waiting);
-            }
-        }
-        self.ask_again(stale);
+        let waiting = answers.into_iter().map(|answer| answer.waiting);
+        self.retry(waiting.filter(|waiting| !waiting.is_answered()));
     }
 
-    /// The jobs of a store that is stopped meanwhile are `Unavailable`, as is a job that has been asked too often.
-    fn ask_again(&self, stale: Vec<Waiting>) {
+    /// Has jobs asked again. Those of a store that is stopped meanwhile are `Unavailable`, as is a job that has been asked too often.
+    pub(crate) fn retry(&self, jobs: impl Iterator<Item = Waiting>) {
+        let mut stale = Vec::new();
+        for mut job in jobs {
+            if job.may_try_again() {
+                stale.push(job);
+            }
+        }
         if stale.is_empty() {
             return;
         }

@@ -63,6 +63,11 @@ impl Familiar {
         }
     }
 
+    /// Whether these replies are those of the last time. `P:passwords` plays no role for a user with a password of their own.
+    pub(crate) fn is(&self, reply: &Value, password: &Value) -> bool {
+        self.reply == *reply && (self.own || self.password == *password)
+    }
+
     pub(crate) fn is_right(&self, tag: u128) -> bool {
         *lock(&self.right) == Some(tag)
     }
@@ -108,25 +113,23 @@ impl Familiars {
         siphasher::sip128::Hasher128::finish128(&hasher).as_u128()
     }
 
-    /// The user, if the replies are those of the last time. `hash` is the same for equal names.
-    pub(crate) fn find(
-        &self,
-        hash: u64,
-        (prefix, user): (&str, &str),
-        reply: &Value,
-        password: &Value,
-    ) -> Option<Arc<Familiar>> {
+    /// What is remembered of a user. `hash` is the same for equal names.
+    pub(crate) fn find(&self, hash: u64, key: (&str, &str)) -> Option<Arc<Familiar>> {
         let table = lock(&self.table);
-        let place = table.find(hash, |place| &*place.user == user && &*place.prefix == prefix)?;
-        let familiar = &place.familiar;
-        (familiar.reply == *reply && familiar.password == *password).then(|| Arc::clone(familiar))
+        table.find(hash, is(key)).map(|place| Arc::clone(&place.familiar))
+    }
+
+    /// Remembers a user no more.
+    pub(crate) fn forget(&self, hash: u64, key: (&str, &str)) {
+        if let Ok(place) = lock(&self.table).find_entry(hash, is(key)) {
+            place.remove();
+        }
     }
 
     /// Remembers a user in place of what was known.
     pub(crate) fn put(&self, hash: u64, (prefix, user): (&str, &str), familiar: Arc<Familiar>) {
         let mut table = lock(&self.table);
-        let same = |place: &Place| &*place.user == user && &*place.prefix == prefix;
-        if let Some(place) = table.find_mut(hash, same) {
+        if let Some(place) = table.find_mut(hash, is((prefix, user))) {
             place.familiar = familiar;
             return;
         }
@@ -164,6 +167,10 @@ fn size(value: &Value) -> usize {
     }
 }
 
+fn is<'k>((prefix, user): (&'k str, &'k str)) -> impl Fn(&Place) -> bool + 'k {
+    move |place| &*place.user == user && &*place.prefix == prefix
+}
+
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
@@ -197,20 +204,18 @@ mod tests {
     fn only_the_same_replies_of_the_same_user_are_familiar() {
         let familiars = Familiars::new().unwrap();
         let reply = Value::Map(vec![(bulk("password"), bulk("x"))]);
-        familiars.put(1, ("P", "alice"), familiar(&reply));
-        assert!(familiars.find(1, ("P", "alice"), &reply, &Value::Nil).is_some());
         let other = Value::Map(vec![(bulk("password"), bulk("y"))]);
-        for (hash, key, reply, password) in [
-            (1, ("P", "alice"), &other, &Value::Nil),
-            (1, ("P", "alice"), &reply, &bulk("x")),
-            (1, ("P", "bob"), &reply, &Value::Nil),
-            (1, ("Q", "alice"), &reply, &Value::Nil),
-        ] {
-            assert!(familiars.find(hash, key, reply, password).is_none());
+        familiars.put(1, ("P", "alice"), familiar(&reply));
+        let known = familiars.find(1, ("P", "alice")).unwrap();
+        assert!(known.is(&reply, &Value::Nil) && !known.is(&other, &Value::Nil));
+        assert!(known.is(&reply, &bulk("x")), "the password is the user's own");
+        for key in [("P", "bob"), ("Q", "alice")] {
+            assert!(familiars.find(1, key).is_none());
         }
         familiars.put(1, ("P", "alice"), familiar(&other));
-        assert!(familiars.find(1, ("P", "alice"), &reply, &Value::Nil).is_none());
-        assert!(familiars.find(1, ("P", "alice"), &other, &Value::Nil).is_some());
+        assert!(!familiars.find(1, ("P", "alice")).unwrap().is(&reply, &Value::Nil));
+        familiars.forget(1, ("P", "alice"));
+        assert!(familiars.find(1, ("P", "alice")).is_none());
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! A batch of questions: one pipeline to Redis, its replies to records, passwords verified, answers posted.
 //!
-//! Spawned by `runtime` per batch. Invariants: one round trip whatever the number of jobs; a user and defaults that
-//! several jobs ask for are asked and encoded once; one user's bad record, slow hash or unresolvable backend delays
+//! Spawned by `runtime` per batch. Invariants: one round trip whatever the number of jobs, and one more for those whose users
+//! are in groups; a user, a group and defaults that several jobs ask for are asked and encoded once; one user's bad record, slow hash or unresolvable backend delays
 //! or fails no other user; the mark that tells how old an answer may be is noted before the question is sent.
 
 use crate::completions::{Completions, Mark};
@@ -49,7 +49,15 @@ impl Context {
             |a: &Waiting, b: &Waiting| (shared || a.batch == b.batch) && a.subject.key() == b.subject.key();
         let subject = job.subject.clone();
         let flight = self.underway.board(subject.key(), job, same)?;
-        Some(Asked { subject, flight })
+        let familiar = subject.user.as_deref().and_then(|user| {
+            let key = (&*subject.space.prefix, user);
+            self.familiars.find(flight.hash(), key)
+        });
+        Some(Asked {
+            subject,
+            flight,
+            familiar,
+        })
     }
 }
 
@@ -73,7 +81,12 @@ pub(crate) async fn run(context: Arc<Context>, mut asked: Vec<Asked>) {
     }
     let pipeline = group_questions(&read);
     if !pipeline.is_empty() {
-        // What they say may be newer than the mark; then it is asked for once more.
+        // Who is in no group need not wait.
+        for part in &mut read {
+            answer(&context, part.split_off_groupless(), mark, deadline, &mut answers);
+        }
+        context.completions.post(std::mem::take(&mut answers));
+        // What the groups say may be newer than the mark; then all is asked for once more.
         let Some((replies, _)) = exchange(&context, &pipeline, deadline).await else {
             return;
         };
@@ -103,12 +116,21 @@ fn parts(asked: &[Asked]) -> impl Iterator<Item = &[Asked]> {
 }
 
 /// The users of one space.
-pub(crate) fn users(part: &[Asked]) -> impl Iterator<Item = &str> {
-    part.iter().filter_map(|asked| asked.subject.user.as_deref())
+fn users(part: &[Asked]) -> impl Iterator<Item = &str> {
+    users_of(part.iter())
 }
 
-/// For each space: `LRANGE P:backends`, `HGETALL P:group:public`, `HMGET P:passwords` of all its users, `HGETALL P:user:<name>` of
-/// each.
+/// Those of them whose password may be in `P:passwords`.
+pub(crate) fn users_without_password(part: &[Asked]) -> impl Iterator<Item = &str> {
+    users_of(part.iter().filter(|asked| !asked.has_password()))
+}
+
+fn users_of<'a>(asked: impl Iterator<Item = &'a Asked>) -> impl Iterator<Item = &'a str> {
+    asked.filter_map(|asked| asked.subject.user.as_deref())
+}
+
+/// For each space: `LRANGE P:backends`, `HGETALL P:group:public`, `HMGET P:passwords` of its users but those who had a password of
+/// their own the last time, `HGETALL P:user:<name>` of each user.
 fn questions(asked: &[Asked]) -> Pipeline {
     let mut pipeline = Pipeline::with_capacity(asked.len() + 3);
     for part in parts(asked) {
@@ -119,12 +141,11 @@ fn questions(asked: &[Asked]) -> Pipeline {
             .arg("0")
             .arg("-1");
         pipeline.add_command(command("HGETALL", &keys.group(PUBLIC), 0));
-        if users(part).next().is_none() {
-            continue;
-        }
-        pipeline.add_command(command("HMGET", &keys.passwords(), part.len()));
-        for user in users(part) {
-            pipeline.arg(user);
+        if users_without_password(part).next().is_some() {
+            pipeline.add_command(command("HMGET", &keys.passwords(), part.len()));
+            for user in users_without_password(part) {
+                pipeline.arg(user);
+            }
         }
         let mut key = String::new();
         for user in users(part) {

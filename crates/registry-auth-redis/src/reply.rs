@@ -6,7 +6,7 @@ use crate::familiar::{Familiar, Replies};
 use crate::flight::Flight;
 use crate::job::Space;
 use crate::log::Level;
-use crate::lookup::{users, Context};
+use crate::lookup::{users_without_password, Context};
 use crate::record::{self, Unreadable};
 use crate::schema::{Keys, PUBLIC};
 use crate::shared::{self, Shared, Whose};
@@ -21,6 +21,15 @@ pub(crate) struct Asked {
     pub(crate) subject: Subject,
     /// The jobs that wait for it.
     pub(crate) flight: Flight<Waiting>,
+    /// What is remembered of the user.
+    pub(crate) familiar: Option<Arc<Familiar>>,
+}
+
+impl Asked {
+    /// Whether the user had a password of their own the last time: `P:passwords` is not asked then, in the hope that it is so still.
+    pub(crate) fn has_password(&self) -> bool {
+        self.familiar.as_ref().is_some_and(|familiar| familiar.own)
+    }
 }
 
 /// What one space's jobs are answered with.
@@ -75,6 +84,8 @@ pub(crate) enum Entry {
     /// Known, and what it was the last time.
     Familiar(Arc<Familiar>),
     Nobody,
+    /// `P:passwords` has to be asked after all.
+    Again,
     Bad,
     Unavailable,
 }
@@ -84,7 +95,7 @@ pub(crate) fn read(context: &Context, asked: Vec<Asked>, replies: &mut impl Iter
     let space = asked.first().map(|asked| Arc::clone(&asked.subject.space));
     let prefix = space.as_ref().map_or("", |space| &space.prefix);
     let keys = Keys::new(prefix);
-    let count = users(&asked).count();
+    let count = users_without_password(&asked).count();
     let mut next = || replies.next().unwrap_or_default();
     let defaults = shared::read(context, prefix, Whose::Everybody, next());
     let public = shared::read(context, prefix, Whose::Group(PUBLIC), next());
@@ -103,26 +114,33 @@ pub(crate) fn read(context: &Context, asked: Vec<Asked>, replies: &mut impl Iter
                 replies: None,
             };
         };
+        let was_asked = !asked.has_password();
         let item = match &mut passwords {
+            _ if !was_asked => Ok(Value::Nil),
             Ok(items) => Ok(items.next().unwrap_or_default()),
             Err(why) => Err(why.clone()),
         };
         let reply = next();
         let mut replies = None;
         if let Ok(item) = &item {
-            let key = (&*asked.subject.space.prefix, user);
-            let known = context.familiars.find(asked.flight.hash(), key, &reply, item);
-            if let Some(familiar) = known {
+            if let Some(familiar) = asked
+                .familiar
+                .as_ref()
+                .filter(|familiar| familiar.is(&reply, item))
+            {
                 return User {
                     own_password: familiar.own,
+                    entry: Entry::Familiar(Arc::clone(familiar)),
                     asked,
-                    entry: Entry::Familiar(familiar),
                     replies: None,
                 };
             }
             replies = Replies::of(&reply, item);
         }
-        let (entry, own_password) = merge(context, keys, user, reply, item.and_then(record::password));
+        let (mut entry, own_password) = merge(context, keys, user, reply, item.and_then(record::password));
+        if !was_asked && !own_password {
+            entry = Entry::Again;
+        }
         User {
             asked,
             own_password,
@@ -167,6 +185,18 @@ impl Part {
         all.filter(|name| *name != PUBLIC).collect()
     }
 
+    /// The users who are in no group but `public`, apart from the others.
+    pub(crate) fn split_off_groupless(&mut self) -> Self {
+        let in_group = |user: &User| user.groups().any(|name| name != PUBLIC);
+        let (members, groupless) = std::mem::take(&mut self.users).into_iter().partition(in_group);
+        self.users = members;
+        Self {
+            space: self.space.clone(),
+            records: Arc::clone(&self.records),
+            users: groupless,
+        }
+    }
+
     pub(crate) fn prefix(&self) -> &str {
         self.space.as_ref().map_or("", |space| &space.prefix)
     }
@@ -181,8 +211,12 @@ impl Part {
                 shared::read(context, self.prefix(), Whose::Group(name), reply),
             );
         }
-        if let (false, Some(records)) = (groups.is_empty(), Arc::get_mut(&mut self.records)) {
-            records.groups = groups;
+        if !groups.is_empty() {
+            self.records = Arc::new(Records {
+                defaults: self.records.defaults.clone(),
+                public: self.records.public.clone(),
+                groups,
+            });
         }
     }
 }

@@ -83,12 +83,17 @@ impl<'a> Settling<'a> {
             Entry::Familiar(familiar) => Arc::clone(&familiar.groups),
             _ => user.groups().map(Box::from).collect(),
         };
-        let Asked { subject, flight } = user.asked;
+        let Asked { subject, flight, .. } = user.asked;
         let passwords = &self.context.passwords;
         let verifier = &passwords.verifier;
         let check = match user.entry {
             Entry::Unavailable => Err(Outcome::Unavailable),
             Entry::Bad => Err(Outcome::BadRecord),
+            Entry::Again => {
+                let key = (&*subject.space.prefix, subject.name());
+                self.context.familiars.forget(flight.hash(), key);
+                return self.context.completions.retry(flight.land());
+            }
             Entry::Anonymous => Err(self.anonymous()),
             // 401 in any case: what is unreadable does not matter.
             Entry::Nobody => Ok(Check::nobody(verifier, &subject, self.mark)),

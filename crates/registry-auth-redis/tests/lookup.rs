@@ -98,6 +98,90 @@ fn who_is_known_again_is_known_by_all_that_matters() {
     assert_eq!(gate.ask("alice", "secret"), Outcome::BadRecord);
 }
 
+/// `P:passwords` is not asked about who had a password of their own; when that goes, it is asked after all.
+#[test]
+fn a_password_that_moves_to_the_old_hash_is_found_there() {
+    let redis = Server::start();
+    redis.run_args(&["HSET", "P:user:alice", "password", SHA1_SECRET]);
+    redis.run_args(&["HSET", "P:passwords", "alice", SALTED]);
+    let mut gate = Gate::new(&redis.url());
+    for _ in 0..3 {
+        assert!(verified(&gate.ask("alice", "secret")));
+        redis.run("CONFIG RESETSTAT");
+    }
+    assert!(verified(&gate.ask("alice", "secret")));
+    let stats = format!("{:?}", redis.run("INFO commandstats"));
+    assert!(!stats.contains("cmdstat_hmget"), "{stats}");
+    for (command, right) in [
+        (vec!["HDEL", "P:user:alice", "password"], false),
+        (vec!["HSET", "P:passwords", "alice", SHA1_SECRET], true),
+        (vec!["DEL", "P:passwords"], false),
+        (vec!["HSET", "P:user:alice", "password", SHA1_SECRET], true),
+        (vec!["DEL", "P:user:alice"], false),
+    ] {
+        redis.run_args(&command);
+        for _ in 0..2 {
+            let outcome = gate.ask("alice", "secret");
+            let may = matches!(outcome, Outcome::Known { verified: true, .. });
+            assert_eq!(may, right, "{command:?}");
+        }
+    }
+    assert_eq!(gate.ask("alice", "secret"), Outcome::Unknown);
+}
+
+/// Some users of one batch are in groups, some are not, some share them.
+#[test]
+fn members_and_others_of_one_batch_get_their_own() {
+    let redis = Server::start();
+    for n in 0..40 {
+        let groups = match n % 4 {
+            0 => "even four",
+            2 => "even",
+            _ => "public",
+        };
+        redis.run_args(&[
+            "HSET",
+            &format!("P:user:u{n}"),
+            "password",
+            SHA1_SECRET,
+            "groups",
+            groups,
+        ]);
+    }
+    for group in ["even", "four", "public"] {
+        redis.run_args(&[
+            "HSET",
+            &format!("P:group:{group}"),
+            &format!("grant:{group}/*"),
+            "pull",
+        ]);
+    }
+    let mut gate = Gate::new(&redis.url());
+    for _ in 0..3 {
+        let jobs: Vec<Job> = (0..40)
+            .map(|n| gate.job(Some(&format!("u{n}")), "secret"))
+            .collect();
+        let tickets: Vec<u64> = jobs.iter().map(|job| job.ticket).collect();
+        gate.store.submit(jobs);
+        for (n, ticket) in tickets.into_iter().enumerate() {
+            let outcome = gate.wait(ticket);
+            assert!(verified(&outcome), "{n}");
+            let expected: &[&str] = match n % 4 {
+                0 => &["even/*", "four/*"],
+                2 => &["even/*"],
+                _ => &["public/*"],
+            };
+            assert_eq!(
+                groups_of(&outcome),
+                (
+                    expected.iter().map(|name| (*name).to_owned()).collect(),
+                    "public/*".to_owned()
+                )
+            );
+        }
+    }
+}
+
 #[test]
 fn a_users_record_comes_whole_and_its_password_wins() {
     let redis = Server::start();
