@@ -1,10 +1,11 @@
 //! The nginx module: who may log in, pull and push at the registry behind a location, and whose storage it is.
 //!
 //! A request's way: [`module`] registers the handlers; [`access`] decides about what [`routing`] reads, asking [`cache`] and then
-//! [`completions`] for what Redis knows of the sender, whose [`identity`] it becomes; [`catalog`] filters one kind of answer; [`upstream`] sends
-//! requests to the user's backend; [`response`] words what is refused; [`variables`] tell the log, [`counters`] and [`status`] those who watch. The configuration
-//! is read by [`directives`] into [`conf`]; what is known of a request lies in its [`context`]. What can be decided without nginx
-//! is in the crates `registry-auth`, `registry-auth-cache` and `registry-auth-redis`; [`ffi`] wraps nginx and knows no registry.
+//! [`completions`] for what Redis knows of the sender, whose [`identity`] it becomes; [`catalog`] filters one kind of answer;
+//! [`upstream`] sends requests to the user's backend; [`response`] words what is refused; [`variables`] tell the log, [`counters`]
+//! and [`status`] those who watch. The configuration is read by [`directives`] into [`conf`]; what is known of a request lies in
+//! its [`context`]. What can be decided without nginx is in the crates `registry-auth`, `registry-auth-cache` and
+//! `registry-auth-redis`; [`ffi`] wraps nginx and knows no registry.
 #![deny(unsafe_code)]
 
 mod access;
