@@ -4,6 +4,7 @@
 //! sender is kept but the decision is made anew. Nothing is passed on without a [`Permit`].
 
 use std::cell::RefCell;
+use std::marker::PhantomData;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -21,7 +22,6 @@ use crate::completions;
 use crate::conf::{Location, Settings};
 use crate::context::{Answered, Context, Stage};
 use crate::counters;
-use crate::ffi::content::Answer;
 use crate::ffi::log::Level;
 use crate::ffi::request::Request;
 use crate::identity::Identity;
@@ -37,8 +37,6 @@ pub enum Access {
     Waiting,
     /// The request is refused with this status; `response` writes the rest.
     Refused(u16),
-    /// The request is to be answered so.
-    Answer(Answer),
 }
 
 /// What one pass comes to.
@@ -144,7 +142,9 @@ fn filter(
         }
         Ok(Next::Answer(answer)) => {
             counters::count(context.result, context.cache);
-            Access::Answer(answer)
+            context.answer = Some(answer);
+            request.answer_with(PhantomData::<catalog::Filtered>);
+            Access::Granted
         }
         Ok(Next::PassOn) => {
             counters::count(context.result, context.cache);

@@ -1,7 +1,7 @@
 //! The catalogue, `GET /v2/_catalog`: the registry is asked by subrequests, and the client gets what they say of the repositories
 //! that it may pull.
 //!
-//! `access` starts it in place of granting the request, and goes on with it whenever a page has come; the filters take the pages.
+//! `access` starts it before it grants the request, and goes on with it whenever a page has come; the filters take the pages.
 //! Invariant: what a registry says of its catalogue gets to a client through `registry_auth::catalog` only, or not at all.
 
 use std::mem;
@@ -10,7 +10,8 @@ use registry_auth::catalog::{has_next, Catalog, Malformed, Progress};
 use registry_auth::policy::{judge, Rules};
 use registry_auth::{Action, Denial};
 
-use crate::ffi::content::Answer;
+use crate::context::Context;
+use crate::ffi::content::{Answer, Content};
 use crate::ffi::filter::Pieces;
 use crate::ffi::log::Level;
 use crate::ffi::request::Request;
@@ -41,6 +42,16 @@ pub enum Next {
     /// To let the request itself go to the registry, which has refused the first page: the client is to see why. It must not be
     /// given a catalogue that comes all the same.
     PassOn,
+}
+
+/// The answer that was made, sent in the content phase: other modules of the access phase may still refuse the request.
+pub struct Filtered;
+
+impl Content for Filtered {
+    fn answer(request: &mut Request) -> Result<Answer, u16> {
+        let made = request.existing_context::<Context, _>(|_, context| context.answer.take());
+        made.flatten().ok_or(500)
+    }
 }
 
 /// Asks for the first page of what a client wants.

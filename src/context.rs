@@ -9,6 +9,7 @@ use registry_auth::{Denial, UserNameBuf};
 
 use crate::cache::Miss;
 use crate::catalog::Filtering;
+use crate::ffi::content::Answer;
 use crate::ffi::parking::Parking;
 use crate::ffi::request::Kept;
 use crate::identity::Identity;
@@ -34,6 +35,8 @@ pub struct Context {
     pub cache: &'static str,
     /// Whether the catalogue is wanted, of which nothing may go out as it comes.
     pub is_catalog: bool,
+    /// What of it the client may see, once it is made.
+    pub answer: Option<Answer>,
     /// `$registry_auth_backend`: the backend that was last chosen.
     pub backend: Option<Kept>,
     /// The refusal that is being answered.

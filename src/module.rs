@@ -188,7 +188,6 @@ unsafe extern "C" fn access_handler(r: *mut ngx_http_request_t) -> ngx_int_t {
             Access::Granted => NGX_OK as ngx_int_t,
             Access::Waiting => NGX_AGAIN as ngx_int_t,
             Access::Refused(status) => status as ngx_int_t,
-            Access::Answer(answer) => request.end_with(&answer),
         }
     })
 }

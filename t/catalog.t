@@ -288,6 +288,23 @@ GET /v2/_catalog
 n=5
 --- error_code: 404
 
+=== satisfy all: other modules of the access phase must agree
+--- config eval
+Harness::gate_config('auth_request /deny;') . 'location = /deny { internal; return 403; }'
+--- login: alice:secret
+--- request
+GET /v2/_catalog
+--- error_code: 403
+
+=== satisfy all, and they do agree
+--- config eval
+Harness::gate_config('auth_request /ok;') . 'location = /ok { internal; return 204; }'
+--- login: alice:secret
+--- request
+GET /v2/_catalog
+--- response_body
+{"repositories":["alice/app","alice/zoo","team/app"]}
+
 === logged with its user
 --- login: alice:secret
 --- request

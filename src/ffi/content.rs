@@ -34,6 +34,14 @@ pub fn answer_with<C: Content>(conf: &mut Conf<'_>, _content: PhantomData<C>) {
     unsafe { shim::rga_set_content_handler(conf.as_ptr(), Some(handler::<C>)) };
 }
 
+impl Request {
+    /// Makes `C` the answer of this request, whatever its location would answer: once all other phases have let it pass.
+    pub fn answer_with<C: Content>(&mut self, _content: PhantomData<C>) {
+        // SAFETY: a valid request before its content phase, which calls the handler once.
+        unsafe { (*self.as_ptr()).content_handler = Some(handler::<C>) };
+    }
+}
+
 unsafe extern "C" fn handler<C: Content>(r: *mut ngx_http_request_t) -> ngx_int_t {
     guard(NGX_HTTP_INTERNAL_SERVER_ERROR as ngx_int_t, || {
         // SAFETY: nginx's own pointer, valid during the call.
@@ -52,8 +60,7 @@ unsafe extern "C" fn handler<C: Content>(r: *mut ngx_http_request_t) -> ngx_int_
     })
 }
 
-/// Sends an answer; what the handler is to return, or to finalize the request with.
-pub(super) fn send(request: &mut Request, answer: &Answer) -> ngx_int_t {
+fn send(request: &mut Request, answer: &Answer) -> ngx_int_t {
     request.become_answer(200, answer.content_type, answer.body.len());
     for (name, value) in &answer.headers {
         if request.add_header(name, value).is_none() {

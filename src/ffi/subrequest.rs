@@ -6,11 +6,9 @@
 use core::ptr;
 
 use nginx_sys::{
-    ngx_http_finalize_request, ngx_http_request_t, ngx_http_subrequest, ngx_int_t, ngx_uint_t, NGX_DONE,
-    NGX_HTTP_SUBREQUEST_WAITED, NGX_OK,
+    ngx_http_request_t, ngx_http_subrequest, ngx_int_t, ngx_uint_t, NGX_HTTP_SUBREQUEST_WAITED, NGX_OK,
 };
 
-use super::content::{self, Answer};
 use super::request::Request;
 
 /// A subrequest of the request in whose state this is kept; both end with their pool.
@@ -51,13 +49,5 @@ impl Request {
         let r = self.as_ptr();
         // SAFETY: a valid request; `main` is itself or the request that it was made for.
         unsafe { (*r).main != r }
-    }
-
-    /// Ends the request with an answer of our own, from the access phase. What the phase's handler is to return.
-    pub fn end_with(&mut self, answer: &Answer) -> ngx_int_t {
-        let sent = content::send(self, answer);
-        // SAFETY: a valid main request, which nobody else finalizes: the handler says that it is done with.
-        unsafe { ngx_http_finalize_request(self.as_ptr(), sent) };
-        NGX_DONE as ngx_int_t
     }
 }
