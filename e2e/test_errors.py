@@ -67,7 +67,7 @@ class Errors(StackCase):
         for answer, status, code in (
             (Wire(self.stack)("GET", "/v2/"), 401, "UNAUTHORIZED"),
             (alice("GET", "/v2/bob/app/tags/list"), 403, "DENIED"),
-            (alice("GET", "/v2/_catalog"), 403, "DENIED"),
+            (alice("GET", "/v2/_catalog?n=0"), 400, "PAGINATION_NUMBER_INVALID"),
             (alice("GET", "/v2/alice/../bob/tags/list"), 400, "NAME_INVALID"),
             (alice("PUT", "/v2/alice/App/manifests/latest", body=b"{}"), 400, "NAME_INVALID"),
             (alice("GET", "/v2/alice/a--/tags/list"), 400, "NAME_INVALID"),
