@@ -3,8 +3,8 @@
 use std::rc::Rc;
 use std::sync::Arc;
 
-use registry_auth::codec::{self, RecordRef};
-use registry_auth::{UserName, UserNameBuf};
+use registry_auth::codec::RecordRef;
+use registry_auth::{InvalidRecord, UserName, UserNameBuf};
 use registry_auth_cache::memo::Said;
 use registry_auth_cache::{Cache, Found, Keys, Known, Moment, Put, Tag};
 use registry_auth_redis::schema::PUBLIC;
@@ -93,9 +93,9 @@ impl Worker {
     pub(super) fn put(&self, space: &Space, user: Option<UserName<'_>>, miss: &Miss, outcome: &Outcome) {
         // All that takes long is done before the lock.
         let known = match outcome {
-            Outcome::Known { user: record, .. } => match without_password(record) {
-                Some((record, password)) => Some((record, self.keys.tag(&password))),
-                None => return,
+            Outcome::Known { user: record, .. } => match self.sealed(record) {
+                Ok(sealed) => Some(sealed),
+                Err(InvalidRecord) => return,
             },
             Outcome::Unknown | Outcome::Anonymous { .. } => None,
             Outcome::Busy | Outcome::Unavailable | Outcome::BadRecord => return,
@@ -142,6 +142,17 @@ impl Worker {
             }
             _ => cache.put_unknown(name, miss.tag, expires, now),
         }
+    }
+}
+
+impl Worker {
+    /// A record as it is kept, without the stored password, and what credentials are bound to.
+    fn sealed(&self, record: &[u8]) -> Result<(Vec<u8>, Tag), InvalidRecord> {
+        let view = RecordRef::decode(record)?;
+        let (mut sealed, mut credentials) = (Vec::with_capacity(record.len()), Vec::new());
+        view.seal(&mut sealed)?;
+        view.write_credentials(&mut credentials);
+        Ok((sealed, self.keys.tag(&credentials)))
     }
 }
 
@@ -202,16 +213,4 @@ fn shared<'o>(prefix: &str, outcome: &'o Outcome) -> Option<Vec<(Vec<u8>, &'o [u
         }
     }
     Some(shared)
-}
-
-/// A record as it is kept: without the stored password, which nobody needs once it is verified, but for the mark of a locked
-/// account; and the password, to bind credentials to.
-fn without_password(record: &[u8]) -> Option<(Vec<u8>, Vec<u8>)> {
-    let view = RecordRef::decode(record).ok()?;
-    let password = view.password_bytes().unwrap_or_default().to_vec();
-    let mut owned = view.to_record().ok()?;
-    owned.password = view.is_locked().then(|| "!".to_owned());
-    let mut kept = Vec::with_capacity(record.len());
-    codec::encode(&owned, &mut kept).ok()?;
-    Some((kept, password))
 }

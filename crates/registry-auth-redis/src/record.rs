@@ -8,7 +8,7 @@ use crate::schema::field;
 use redis::{ServerError, Value};
 use registry_auth::backend::Backend;
 use registry_auth::grant::Grant;
-use registry_auth::{Peer, Record, UserName};
+use registry_auth::{Peer, Record, StoredToken, UserName};
 
 /// Why a reply is no record.
 #[derive(Debug, Clone)]
@@ -82,6 +82,13 @@ fn read_field(record: &mut Record, name: &[u8], value: Value) -> Result<(), Unre
         record.grants.push(
             Grant::parse(name, &actions)
                 .map_err(|_| Unreadable::Bad("a grant has no legal pattern or no legal actions"))?,
+        );
+    } else if name.starts_with(field::TOKEN.as_bytes()) {
+        let name =
+            std::str::from_utf8(name).map_err(|_| Unreadable::Bad("an access token's id is not UTF-8"))?;
+        let token = text(value, "an access token is not UTF-8")?;
+        record.tokens.push(
+            StoredToken::parse(name, &token).map_err(|_| Unreadable::Bad("an access token is malformed"))?,
         );
     }
     Ok(())
@@ -161,11 +168,13 @@ mod tests {
 
     #[test]
     fn a_user_in_both_protocols() {
+        let token = format!("sha256={} expires=1800000000 scope=team/*:pull", "0f".repeat(32));
         let fields = [
             ("password", "{SHA}x"),
             ("groups", "team  other"),
             ("backends", "a:1 [::1]:2"),
             ("grant:!secret/**", "*"),
+            ("token:ci", &token),
             ("colour", "blue"),
         ];
         let flat: Vec<&str> = fields.iter().flat_map(|(name, value)| [*name, *value]).collect();
@@ -180,6 +189,7 @@ mod tests {
         let names: Vec<_> = resp2.backends.iter().map(|peer| peer.name.as_str()).collect();
         assert_eq!(names, ["a:1", "[::1]:2"]);
         assert!(resp2.grants[0].deny);
+        assert_eq!(resp2.tokens[0].id, "ci");
     }
 
     #[test]
@@ -197,6 +207,8 @@ mod tests {
             ["backends", "nowhere"],
             ["backends", "unix:/run/x.sock"],
             ["groups", "te:am"],
+            ["token:ci", "sha256=0f expires=1 scope=a:pull"],
+            ["token:", "expires=1"],
         ] {
             assert!(
                 matches!(from_hash(array(&fields)), Err(Unreadable::Bad(_))),

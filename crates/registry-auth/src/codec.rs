@@ -1,9 +1,10 @@
 //! The encoded form of a record: what the store makes, the cache holds and the decision reads in place.
 //!
 //! One form for users, groups and defaults. Layout, integers little-endian:
-//! `version u8 | flags u8 | password u16 | groups u32 | peers u32 | denials u32 | grants u32` (lengths in bytes), then
-//! those five sections. A text is `length u8 | bytes`; a group is a text; a peer is a text, `count u8` and so many
-//! addresses (`4 or 6 u8 | octets | port u16`). Grants stand in families of the same actions, whose patterns begin with as many
+//! `version u8 | flags u8 | password u16 | groups u32 | peers u32 | denials u32 | grants u32 | tokens u32` (lengths in bytes),
+//! then those six sections. A text is `length u8 | bytes`; a group is a text; a peer is a text, `count u8` and so many
+//! addresses (`4 or 6 u8 | octets | port u16`); an access token is its id, a text, then `SHA-256 | expires u64 | scopes u32` and so
+//! many bytes of grants. In a sealed record ([`RecordRef::seal`]) a digest stands for the password. Grants stand in families of the same actions, whose patterns begin with as many
 //! bytes before the first star, and are alike from there on: `actions u8 | head u8 | tail u8 | count u32 | tail`, then `count` heads
 //! in order, so that one is found without reading the others. Invariant: [`RecordRef::decode`] checks that the lengths add up; items
 //! are checked as they are read, and a damaged one is an error, never skipped, as it might have been a denial. Nothing here can panic.
@@ -11,21 +12,27 @@
 mod read;
 mod write;
 
-pub use read::{Addresses, GrantRef, Grants, Groups, PeerRef, Peers, RecordRef};
+pub use read::{
+    Addresses, GrantRef, Grants, Groups, PeerRef, Peers, RecordRef, Scopes, State, TokenRef, Tokens,
+};
 pub use write::encode;
 
+use crate::access_token::StoredToken;
 use crate::grant::Grant;
 use std::fmt;
 use std::net::SocketAddr;
 
 /// The layout's version, the first byte of a record. Raise it with every change of the layout.
-pub const VERSION: u8 = 2;
+pub const VERSION: u8 = 3;
 
 /// Bytes before the sections.
-const HEADER: usize = 20;
+const HEADER: usize = 24;
 
 /// Flag: there is a password.
 const HAS_PASSWORD: u8 = 1;
+
+/// Flag: in place of the password stands whether it is locked (`!`, or a space), and its digest.
+const SEALED: u8 = 2;
 
 /// The data of a user, of a group, or of everybody (only `backends`).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -38,6 +45,8 @@ pub struct Record {
     pub backends: Vec<Peer>,
     /// The grants. Their order has no meaning, and is not kept.
     pub grants: Vec<Grant>,
+    /// The user's access tokens. Groups have none.
+    pub tokens: Vec<StoredToken>,
 }
 
 /// A backend with the addresses its name had when it was looked up.

@@ -6,6 +6,7 @@
 //! store) → [`policy::decide`]. Whatever cannot be understood is refused: every error here is a refusal.
 #![forbid(unsafe_code)]
 
+pub mod access_token;
 pub mod backend;
 pub mod catalog;
 pub mod challenge;
@@ -22,6 +23,7 @@ pub mod route;
 pub mod scope;
 pub mod subject;
 
+pub use access_token::{AccessToken, StoredToken, TokenDigest};
 pub use codec::{InvalidRecord, Peer, Record, RecordRef};
 pub use credentials::Credentials;
 pub use denial::{Denial, Reason};

@@ -3,10 +3,12 @@
 //! Called on every request by `policy` and the nginx module. Invariant: no read past the end and no panic for any
 //! bytes; iterators yield an error at the first damaged item and then end.
 
-use super::{InvalidRecord, Peer, Record, HAS_PASSWORD, HEADER, VERSION};
+use super::{InvalidRecord, Peer, Record, HAS_PASSWORD, HEADER, SEALED, VERSION};
+use crate::access_token::{StoredToken, TokenDigest};
 use crate::grant::Grant;
 use crate::pattern::{self, Pattern};
 use crate::scope::{Action, Actions};
+use sha2::{Digest as _, Sha256};
 use std::cmp::Ordering;
 use std::net::{IpAddr, SocketAddr};
 
@@ -14,20 +16,40 @@ use std::net::{IpAddr, SocketAddr};
 #[derive(Clone, Copy, Debug)]
 pub struct RecordRef<'a> {
     password: Option<&'a [u8]>,
+    is_sealed: bool,
     groups: &'a [u8],
     peers: &'a [u8],
     denials: &'a [u8],
     grants: &'a [u8],
+    tokens: &'a [u8],
+}
+
+/// What stands for an account's stored password: tokens that were issued under another one are void. Of no password, too.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct State(pub(crate) [u8; STATE]);
+
+/// Bytes of a [`State`]: nobody but chance, which is out of the question at 128 bits, makes two passwords' the same.
+const STATE: usize = 16;
+
+impl State {
+    /// Of a stored password, without the `!` of a locked account: an account that is unlocked is what it was.
+    fn of(stored: &[u8]) -> Self {
+        let stored = stored.strip_prefix(b"!").unwrap_or(stored);
+        let digest: [u8; 32] = Sha256::digest(stored).into();
+        Self(digest.first_chunk().copied().unwrap_or_default())
+    }
 }
 
 impl<'a> RecordRef<'a> {
     /// The record of somebody of whom nothing is stored.
     pub const EMPTY: RecordRef<'static> = RecordRef {
         password: None,
+        is_sealed: false,
         groups: &[],
         peers: &[],
         denials: &[],
         grants: &[],
+        tokens: &[],
     };
 
     /// Checks version and lengths and makes the view.
@@ -35,39 +57,100 @@ impl<'a> RecordRef<'a> {
         let mut rest = bytes;
         let [version, flags] = take(&mut rest).ok_or(InvalidRecord)?;
         let password_length = u16::from_le_bytes(take(&mut rest).ok_or(InvalidRecord)?);
-        if version != VERSION || flags & !HAS_PASSWORD != 0 || bytes.len() < HEADER {
+        if version != VERSION || flags & !(HAS_PASSWORD | SEALED) != 0 || bytes.len() < HEADER {
             return Err(InvalidRecord);
         }
-        let mut lengths = [0; 4];
+        let mut lengths = [0; 5];
         for length in &mut lengths {
             *length = u32::from_le_bytes(take(&mut rest).ok_or(InvalidRecord)?) as usize;
         }
         let password = slice(&mut rest, password_length.into()).ok_or(InvalidRecord)?;
-        let password = match flags {
-            HAS_PASSWORD => Some(password),
-            _ if password.is_empty() => None,
+        let is_sealed = flags & SEALED != 0;
+        let password = match flags & HAS_PASSWORD != 0 {
+            true if !is_sealed || password.len() == 1 + STATE => Some(password),
+            false if password.is_empty() && !is_sealed => None,
             _ => return Err(InvalidRecord),
         };
-        let [groups, peers, denials, grants] = lengths;
+        let [groups, peers, denials, grants, tokens] = lengths;
         let mut section = |length| slice(&mut rest, length).ok_or(InvalidRecord);
         let record = Self {
             password,
+            is_sealed,
             groups: section(groups)?,
             peers: section(peers)?,
             denials: section(denials)?,
             grants: section(grants)?,
+            tokens: section(tokens)?,
         };
         rest.is_empty().then_some(record).ok_or(InvalidRecord)
     }
 
-    /// The stored password hash, with the `!` of a locked account. `None` too if it is damaged: it then verifies nothing.
+    /// The stored password hash, with the `!` of a locked account. `None` too if it is damaged or sealed: it then verifies nothing.
     pub fn password(&self) -> Option<&'a str> {
-        std::str::from_utf8(self.password?).ok()
+        match self.is_sealed {
+            true => None,
+            false => std::str::from_utf8(self.password?).ok(),
+        }
     }
 
-    /// The bytes of the stored password hash, to bind something to them; cheaper, as they are not checked to be text.
-    pub fn password_bytes(&self) -> Option<&'a [u8]> {
-        self.password
+    /// What stands for the stored password, sealed or not.
+    pub fn state(&self) -> State {
+        match self.password {
+            Some([_, digest @ ..]) if self.is_sealed => {
+                State(digest.first_chunk().copied().unwrap_or_default())
+            }
+            stored => State::of(stored.unwrap_or_default()),
+        }
+    }
+
+    /// Appends the record without its password, which nobody needs once it was verified: in its place stand [`RecordRef::state`] and
+    /// the mark of a locked account. A sealed record stays as it is.
+    pub fn seal(&self, out: &mut Vec<u8>) -> Result<(), InvalidRecord> {
+        let lock = if self.is_locked() { b'!' } else { b' ' };
+        let sections = [self.groups, self.peers, self.denials, self.grants, self.tokens];
+        out.extend_from_slice(&[VERSION, HAS_PASSWORD | SEALED]);
+        out.extend_from_slice(&(1 + STATE as u16).to_le_bytes());
+        for section in sections {
+            let length = u32::try_from(section.len()).map_err(|_| InvalidRecord)?;
+            out.extend_from_slice(&length.to_le_bytes());
+        }
+        out.push(lock);
+        out.extend_from_slice(&self.state().0);
+        sections.iter().for_each(|section| out.extend_from_slice(section));
+        Ok(())
+    }
+
+    /// Appends all that decides whether a credential is right: to bind to it that one was.
+    pub fn write_credentials(&self, out: &mut Vec<u8>) {
+        out.extend_from_slice(&self.state().0);
+        out.extend_from_slice(self.tokens);
+    }
+
+    /// The access tokens, in no order.
+    pub fn tokens(&self) -> Tokens<'a> {
+        Tokens(self.tokens)
+    }
+
+    /// The access token of this digest. A damaged one before it is an error.
+    pub fn token(&self, digest: TokenDigest) -> Result<Option<TokenRef<'a>>, InvalidRecord> {
+        for token in self.tokens() {
+            let token = token?;
+            if digest.is(token.digest) {
+                return Ok(Some(token));
+            }
+        }
+        Ok(None)
+    }
+
+    /// The access token of this id.
+    pub fn token_named(&self, id: &str) -> Result<Option<TokenRef<'a>>, InvalidRecord> {
+        for token in self.tokens() {
+            let token = token?;
+            if token.id == id {
+                return Ok(Some(token));
+            }
+        }
+        Ok(None)
     }
 
     /// Whether the account is locked.
@@ -110,8 +193,11 @@ impl<'a> RecordRef<'a> {
         Grants::new(self.grants, false)
     }
 
-    /// An owned copy, checked whole.
+    /// An owned copy, checked whole. A sealed record has none.
     pub fn to_record(&self) -> Result<Record, InvalidRecord> {
+        if self.is_sealed {
+            return Err(InvalidRecord);
+        }
         let peer = |peer: PeerRef<'_>| {
             Ok(Peer {
                 name: std::str::from_utf8(peer.name)
@@ -137,6 +223,10 @@ impl<'a> RecordRef<'a> {
             grants: self
                 .grants()
                 .map(|item| item.and_then(|grant| grant.to_grant()))
+                .collect::<Result<_, _>>()?,
+            tokens: self
+                .tokens()
+                .map(|item| item.and_then(|token| token.to_stored()))
                 .collect::<Result<_, _>>()?,
         })
     }
@@ -201,6 +291,73 @@ impl Iterator for Addresses<'_> {
 
     fn next(&mut self) -> Option<Self::Item> {
         next(&mut self.0, socket_address)
+    }
+}
+
+/// The access tokens of a record.
+#[derive(Clone, Debug)]
+pub struct Tokens<'a>(&'a [u8]);
+
+impl<'a> Iterator for Tokens<'a> {
+    type Item = Result<TokenRef<'a>, InvalidRecord>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        next(&mut self.0, |rest| {
+            let id = text(rest)?;
+            let digest = slice(rest, 32)?;
+            let expires = u64::from_le_bytes(take(rest)?);
+            let scopes = u32::from_le_bytes(take(rest)?) as usize;
+            let scopes = Scopes(slice(rest, scopes)?);
+            Some(TokenRef {
+                id,
+                digest,
+                expires,
+                scopes,
+            })
+        })
+    }
+}
+
+/// An access token, in place.
+#[derive(Clone, Copy, Debug)]
+pub struct TokenRef<'a> {
+    /// Its id.
+    pub id: &'a str,
+    digest: &'a [u8],
+    /// Until when it is good, in seconds since 1970.
+    pub expires: u64,
+    /// What it may be used for at most.
+    pub scopes: Scopes<'a>,
+}
+
+impl TokenRef<'_> {
+    /// An owned, checked copy.
+    fn to_stored(self) -> Result<StoredToken, InvalidRecord> {
+        Ok(StoredToken {
+            id: self.id.to_owned(),
+            digest: TokenDigest(self.digest.first_chunk().copied().ok_or(InvalidRecord)?),
+            expires: self.expires,
+            created: 0,
+            scopes: Grants::new(self.scopes.0, false)
+                .map(|item| item.and_then(|grant| grant.to_grant()))
+                .collect::<Result<_, _>>()?,
+        })
+    }
+}
+
+/// What an access token may be used for, in place.
+#[derive(Clone, Copy, Debug)]
+pub struct Scopes<'a>(&'a [u8]);
+
+impl<'a> Scopes<'a> {
+    /// Of the encoded bytes that [`Scopes::as_bytes`] gave.
+    pub fn from_bytes(bytes: &'a [u8]) -> Self {
+        Self(bytes)
+    }
+
+    /// The encoded bytes, to be kept beside the record.
+    pub fn as_bytes(&self) -> &'a [u8] {
+        self.0
     }
 }
 

@@ -3,6 +3,7 @@
 //! Invariant: what does not fit the layout is an error and leaves the buffer as it was.
 
 use super::{InvalidRecord, Peer, Record, HAS_PASSWORD, HEADER, VERSION};
+use crate::access_token::StoredToken;
 use crate::grant::Grant;
 use std::net::{IpAddr, SocketAddr};
 
@@ -25,6 +26,7 @@ fn write(record: &Record, out: &mut Vec<u8>) -> Result<(), InvalidRecord> {
     let peers = section(out, &record.backends, peer)?;
     let denials = grants(out, record.grants.iter().filter(|grant| grant.deny))?;
     let rights = grants(out, record.grants.iter().filter(|grant| !grant.deny))?;
+    let tokens = section(out, &record.tokens, token)?;
 
     let mut header = Vec::with_capacity(HEADER);
     header.extend_from_slice(&[
@@ -40,7 +42,7 @@ fn write(record: &Record, out: &mut Vec<u8>) -> Result<(), InvalidRecord> {
             .map_err(|_| InvalidRecord)?
             .to_le_bytes(),
     );
-    for length in [groups, peers, denials, rights] {
+    for length in [groups, peers, denials, rights, tokens] {
         header.extend_from_slice(&length.to_le_bytes());
     }
     out.get_mut(start..start + HEADER)
@@ -89,6 +91,17 @@ fn socket_address(address: SocketAddr, out: &mut Vec<u8>) {
         }
     }
     out.extend_from_slice(&address.port().to_le_bytes());
+}
+
+fn token(token: &StoredToken, out: &mut Vec<u8>) -> Result<(), InvalidRecord> {
+    text(&token.id, out)?;
+    out.extend_from_slice(&token.digest.0);
+    out.extend_from_slice(&token.expires.to_le_bytes());
+    let mut scopes = Vec::new();
+    let length = grants(&mut scopes, token.scopes.iter())?;
+    out.extend_from_slice(&length.to_le_bytes());
+    out.extend_from_slice(&scopes);
+    Ok(())
 }
 
 /// Appends the grants, family by family; returns the number of bytes.

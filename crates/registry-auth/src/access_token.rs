@@ -1,0 +1,243 @@
+//! Access tokens: long-lived secrets of a user that may do a part of what the user may, for robots.
+//!
+//! The tool makes them, the store keeps their SHA-256 (the secret has 190 random bits: nothing slower is needed), the module finds them
+//! again when one comes as the password of Basic. Invariants: what has the form of an access token is never tried as a password; a
+//! field that cannot be read whole is an error, as a scope that is skipped might have been all that the token was good for.
+
+use crate::grant::Grant;
+use sha2::{Digest as _, Sha256};
+use std::fmt;
+use subtle::ConstantTimeEq;
+use zeroize::Zeroize;
+
+/// What the name of a token's field begins with.
+pub const FIELD_PREFIX: &str = "token:";
+
+/// What every access token begins with, for people and for programs that look for leaked secrets.
+const MARK: &[u8] = b"rga_";
+/// Random characters: 62 to the power of 32 are 190 bits.
+const RANDOM: usize = 32;
+/// Characters of the checksum: 62 to the power of 6 are more than 32 bits.
+const CHECKSUM: usize = 6;
+/// Bytes of a token.
+const LENGTH: usize = MARK.len() + RANDOM + CHECKSUM;
+const ALPHABET: &[u8; 62] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
+
+/// Longest id in bytes.
+const MAX_ID: usize = 32;
+/// Hexadecimal digits of an id that is made.
+const ID: usize = 10;
+
+/// A token in clear: `rga_`, 32 random characters, and 6 of a checksum (CRC-32 of all before it, base 62, as GitHub's tokens have
+/// one). Cannot be printed by accident, and is wiped.
+pub struct AccessToken([u8; LENGTH]);
+
+impl AccessToken {
+    /// A new one. `fill` fills its argument with random bytes.
+    pub fn generate<E>(mut fill: impl FnMut(&mut [u8]) -> Result<(), E>) -> Result<Self, E> {
+        let mut token = Self([0; LENGTH]);
+        let (head, checksum) = token.0.split_at_mut(LENGTH - CHECKSUM);
+        let (mark, random) = head.split_at_mut(MARK.len());
+        mark.copy_from_slice(MARK);
+        for to in random {
+            *to = loop {
+                let mut byte = [0];
+                fill(&mut byte)?;
+                // 248 is the largest multiple of 62 that a byte holds: no character is likelier than another.
+                let [byte] = byte;
+                if let (true, Some(character)) = (byte < 248, ALPHABET.get(usize::from(byte % 62))) {
+                    break *character;
+                }
+            };
+        }
+        checksum.copy_from_slice(&sum(head));
+        Ok(token)
+    }
+
+    /// The token, to be shown once to whom it is for.
+    pub fn expose(&self) -> &str {
+        // ASCII by construction.
+        std::str::from_utf8(&self.0).unwrap_or_default()
+    }
+
+    /// What stands for it.
+    pub fn digest(&self) -> TokenDigest {
+        TokenDigest(Sha256::digest(self.0).into())
+    }
+}
+
+impl Drop for AccessToken {
+    fn drop(&mut self) {
+        self.0.zeroize();
+    }
+}
+
+/// The first characters of a checksum: of all that stands before it.
+fn sum(head: &[u8]) -> [u8; CHECKSUM] {
+    let mut rest = crc32fast::hash(head) as usize;
+    let mut digits = [0; CHECKSUM];
+    for digit in digits.iter_mut().rev() {
+        *digit = ALPHABET.get(rest % 62).copied().unwrap_or_default();
+        rest /= 62;
+    }
+    digits
+}
+
+/// The SHA-256 of an access token.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct TokenDigest(pub(crate) [u8; 32]);
+
+impl TokenDigest {
+    /// The digest of a password that has the form of an access token, checksum and all; `None` for any other, which is a password.
+    pub fn of(password: &[u8]) -> Option<Self> {
+        let random = password.strip_prefix(MARK)?;
+        let (head, checksum) = password.split_at_checked(LENGTH - CHECKSUM)?;
+        let is_one =
+            password.len() == LENGTH && random.iter().all(u8::is_ascii_alphanumeric) && checksum == sum(head);
+        is_one.then(|| Self(Sha256::digest(password).into()))
+    }
+
+    /// The id that a new token of this digest gets: long enough that a user's tokens do not share one, too short to be used.
+    pub fn to_id(self) -> String {
+        let mut id = self.to_hex();
+        id.truncate(ID);
+        id
+    }
+
+    /// Whether this is the digest whose bytes these are.
+    pub(crate) fn is(self, bytes: &[u8]) -> bool {
+        self.0.ct_eq(bytes).into()
+    }
+
+    fn to_hex(self) -> String {
+        self.0.iter().fold(String::with_capacity(64), |mut text, byte| {
+            let digit = |half: u8| char::from_digit(half.into(), 16).unwrap_or('0');
+            text.push(digit(byte >> 4));
+            text.push(digit(byte & 15));
+            text
+        })
+    }
+
+    fn from_hex(text: &str) -> Option<Self> {
+        if text.len() != 64 || !text.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+            return None;
+        }
+        let mut bytes = [0; 32];
+        for (to, at) in bytes.iter_mut().zip((0..64).step_by(2)) {
+            *to = u8::from_str_radix(text.get(at..at + 2)?, 16).ok()?;
+        }
+        Some(Self(bytes))
+    }
+}
+
+/// A token as it is stored: `token:<id>` → `sha256=<hex> expires=<seconds> created=<seconds> scope=<pattern>:<actions> …`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StoredToken {
+    /// By which it is listed and revoked: lower case letters, digits and dashes, 32 at most.
+    pub id: String,
+    /// What stands for the secret.
+    pub digest: TokenDigest,
+    /// Until when it is good, in seconds since 1970.
+    pub expires: u64,
+    /// When it was made, in seconds since 1970; 0 where that was not noted. Read by people only, and not encoded.
+    pub created: u64,
+    /// What it may be used for at most: at least one, and none that denies.
+    pub scopes: Vec<Grant>,
+}
+
+/// The field is no access token.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct InvalidToken;
+
+impl fmt::Display for InvalidToken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("field is not token:<id> with sha256=, expires= and scope=")
+    }
+}
+
+impl std::error::Error for InvalidToken {}
+
+impl StoredToken {
+    /// Parses a field such as `token:4f1e9a7c02` and its value. An unknown word is refused: it might have restricted the token.
+    pub fn parse(field: &str, value: &str) -> Result<Self, InvalidToken> {
+        let id = field.strip_prefix(FIELD_PREFIX).ok_or(InvalidToken)?;
+        if !is_id(id) {
+            return Err(InvalidToken);
+        }
+        let (mut digest, mut expires, mut created) = (None, None, None);
+        let mut scopes = Vec::new();
+        for word in value.split_ascii_whitespace() {
+            let (name, value) = word.split_once('=').ok_or(InvalidToken)?;
+            let is_first = match name {
+                "sha256" => digest
+                    .replace(TokenDigest::from_hex(value).ok_or(InvalidToken)?)
+                    .is_none(),
+                "expires" => expires.replace(seconds(value)?).is_none(),
+                "created" => created.replace(seconds(value)?).is_none(),
+                "scope" => {
+                    scopes.push(parse_scope(value)?);
+                    true
+                }
+                _ => false,
+            };
+            if !is_first {
+                return Err(InvalidToken);
+            }
+        }
+        match (digest, expires, scopes.is_empty()) {
+            (Some(digest), Some(expires), false) => Ok(Self {
+                id: id.to_owned(),
+                digest,
+                expires,
+                created: created.unwrap_or(0),
+                scopes,
+            }),
+            _ => Err(InvalidToken),
+        }
+    }
+
+    /// The name of the field it is stored under.
+    pub fn field(&self) -> String {
+        format!("{FIELD_PREFIX}{}", self.id)
+    }
+
+    /// The value of that field.
+    pub fn value(&self) -> String {
+        let mut value = format!(
+            "sha256={} expires={} created={}",
+            self.digest.to_hex(),
+            self.expires,
+            self.created
+        );
+        for scope in &self.scopes {
+            value.push_str(&format!(" scope={}:{}", scope.pattern, scope.actions));
+        }
+        value
+    }
+}
+
+/// Parses a scope such as `team/*:pull,push`, as the tool and the record have it.
+pub fn parse_scope(text: &str) -> Result<Grant, InvalidToken> {
+    // No pattern has a colon.
+    let (pattern, actions) = text.rsplit_once(':').ok_or(InvalidToken)?;
+    let grant = Grant::from_parts(pattern, actions).map_err(|_| InvalidToken)?;
+    match grant.deny {
+        true => Err(InvalidToken),
+        false => Ok(grant),
+    }
+}
+
+fn is_id(id: &str) -> bool {
+    (1..=MAX_ID).contains(&id.len())
+        && id
+            .bytes()
+            .all(|byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'-'))
+}
+
+/// Seconds since 1970: digits only.
+fn seconds(text: &str) -> Result<u64, InvalidToken> {
+    match text.bytes().all(|byte| byte.is_ascii_digit()) {
+        true => text.parse().map_err(|_| InvalidToken),
+        false => Err(InvalidToken),
+    }
+}
