@@ -136,7 +136,7 @@ valgrind: build prerequisites-test
 FUZZ_SECONDS ?= 600
 .PHONY: fuzz
 fuzz: prerequisites-build
-	cd fuzz && for target in route credentials password record; do \
+	cd fuzz && for target in route credentials password record token; do \
 		RUSTC_BOOTSTRAP=1 $(CARGO) fuzz run $$target -- -max_total_time=$(FUZZ_SECONDS) || exit 1; done
 
 .PHONY: clean

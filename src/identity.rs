@@ -5,7 +5,7 @@
 use std::sync::Arc;
 
 use registry_auth::codec::RecordRef;
-use registry_auth::{InvalidRecord, Subject, UserName, UserNameBuf};
+use registry_auth::{InvalidRecord, Limits, Subject, UserName, UserNameBuf};
 use registry_auth_redis::Space;
 use smallvec::SmallVec;
 
@@ -99,6 +99,7 @@ impl Identity {
             user: self.user(),
             record,
             groups: &groups,
+            limits: Limits::default(),
         }))
     }
 

@@ -5,7 +5,7 @@
 use libfuzzer_sys::fuzz_target;
 use registry_auth::codec::{encode, RecordRef};
 use registry_auth::policy::{judge, Rules};
-use registry_auth::{Action, RepositoryName, Subject, UserName};
+use registry_auth::{Action, Limits, RepositoryName, Subject, UserName};
 
 fuzz_target!(|data: &[u8]| {
     let Ok(view) = RecordRef::decode(data) else { return };
@@ -21,6 +21,7 @@ fuzz_target!(|data: &[u8]| {
         user: Some(user),
         record: view,
         groups: &[view],
+        limits: Limits::default(),
     };
     for action in Action::ALL {
         let _ = judge(&subject, &name, action, &Rules { own_namespace: true, catalog: true });

@@ -11,7 +11,7 @@ use registry_auth::credentials::{self, Buffer};
 use registry_auth::grant::Grant;
 use registry_auth::policy::{decide, Rules};
 use registry_auth::route::{self, Method, Options, Request, Route};
-use registry_auth::{Denial, Subject, UserName};
+use registry_auth::{Denial, Limits, Subject, UserName};
 use std::hint::black_box;
 
 const ROUNDS: u32 = 1000;
@@ -95,11 +95,13 @@ fn main() -> Result<(), Denial> {
         user,
         record: decode(&few)?,
         groups: &[],
+        limits: Limits::default(),
     };
     let busy = Subject {
         user,
         record: decode(&many)?,
         groups: &[],
+        limits: Limits::default(),
     };
     let (own, other) = (route::parse(&manifest, &OPTIONS)?, route::parse(&team, &OPTIONS)?);
     let mut buffer = Buffer::new();

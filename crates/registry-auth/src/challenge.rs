@@ -5,8 +5,30 @@
 
 /// Appends `Basic realm="…"` (RFC 7617, section 2): quote and backslash escaped, control bytes dropped.
 pub fn basic(realm: &[u8], out: &mut Vec<u8>) {
-    out.extend_from_slice(b"Basic realm=\"");
-    for &byte in realm {
+    out.extend_from_slice(b"Basic realm=");
+    quoted(realm, out);
+}
+
+/// Appends `Bearer realm="…",service="…"`, and `scope` and `error` where there are any (distribution `docs/spec/auth/token.md`;
+/// RFC 6750, section 3). Without blanks after the commas, as old clients want it.
+pub fn bearer(realm: &[u8], service: &[u8], scope: &[u8], error: Option<&str>, out: &mut Vec<u8>) {
+    out.extend_from_slice(b"Bearer realm=");
+    quoted(realm, out);
+    out.extend_from_slice(b",service=");
+    quoted(service, out);
+    if !scope.is_empty() {
+        out.extend_from_slice(b",scope=");
+        quoted(scope, out);
+    }
+    if let Some(error) = error {
+        out.extend_from_slice(b",error=");
+        quoted(error.as_bytes(), out);
+    }
+}
+
+fn quoted(text: &[u8], out: &mut Vec<u8>) {
+    out.push(b'"');
+    for &byte in text {
         match byte {
             b'"' | b'\\' => out.extend_from_slice(&[b'\\', byte]),
             0..=0x1f | 0x7f => {}

@@ -3,7 +3,6 @@
 //! Made by every other module, rendered by the nginx module's `response`. Invariant: each property is one exhaustive
 //! match over [`Reason`], so that a new reason cannot be forgotten anywhere. Messages never hold a secret.
 
-use crate::name::UserName;
 use crate::scope::{Action, Scope};
 use std::borrow::Cow;
 use std::fmt;
@@ -15,8 +14,14 @@ pub enum Reason {
     Unauthenticated,
     /// Malformed or wrong credentials, an unknown user, a locked account.
     BadCredentials,
+    /// A token of the token endpoint that is none, or not any more.
+    InvalidToken,
+    /// A token that is good, but not for this.
+    InsufficientScope,
     /// Verified, but without the right; or a function that is turned off.
     Denied,
+    /// What was sent to the token endpoint is no request for a token.
+    BadTokenRequest,
     /// The path or a name in it is not canonical.
     NameInvalid,
     /// An upload is started with a form as its body, which could smuggle `mount` and `from`.
@@ -85,9 +90,9 @@ impl Denial {
         }
     }
 
-    /// A verified user lacks a right. `rule` says why, for the log only.
-    pub fn lacks(user: UserName<'_>, scope: &Scope<'_>, rule: String) -> Self {
-        let message = format!("{user} may not {} {}", scope.action, scope.repository);
+    /// A verified user, or an access token, lacks a right. `rule` says why, for the log only.
+    pub fn lacks(who: &str, scope: &Scope<'_>, rule: String) -> Self {
+        let message = format!("{who} may not {scope}");
         Self {
             wanted: Some(Wanted {
                 repository: scope.repository.to_string(),
@@ -112,6 +117,29 @@ impl Denial {
     /// an unknown user.
     pub fn bad_credentials() -> Self {
         Self::new(Reason::BadCredentials, "incorrect username or password")
+    }
+
+    /// A token is not what it should be.
+    pub fn invalid_token(message: &'static str) -> Self {
+        Self::new(Reason::InvalidToken, message)
+    }
+
+    /// A token is not for what is wanted.
+    pub fn insufficient_scope(wanted: &str) -> Self {
+        Self::new(
+            Reason::InsufficientScope,
+            format!("the token is not good for this: {wanted}"),
+        )
+    }
+
+    /// An access token is right, but its time is over. Only who has it learns that.
+    pub fn access_token_expired(id: &str) -> Self {
+        Self::new(Reason::BadCredentials, format!("access token {id} has expired"))
+    }
+
+    /// A request for a token that is none.
+    pub fn bad_token_request(message: &'static str) -> Self {
+        Self::new(Reason::BadTokenRequest, message)
     }
 
     /// The path or a name is not canonical.
@@ -158,8 +186,11 @@ impl Denial {
     pub fn status(&self) -> u16 {
         match self.reason {
             Reason::Unauthenticated | Reason::BadCredentials => 401,
+            Reason::InvalidToken | Reason::InsufficientScope => 401,
             Reason::Denied => 403,
-            Reason::NameInvalid | Reason::FormBody | Reason::PaginationNumber => 400,
+            Reason::NameInvalid | Reason::FormBody | Reason::PaginationNumber | Reason::BadTokenRequest => {
+                400
+            }
             Reason::MalformedCatalog => 502,
             Reason::Unsupported => 404,
             Reason::TooManyFailures { .. } | Reason::HashingBusy => 429,
@@ -171,13 +202,14 @@ impl Denial {
     pub fn code(&self) -> &'static str {
         match self.reason {
             Reason::Unauthenticated | Reason::BadCredentials => "UNAUTHORIZED",
+            Reason::InvalidToken | Reason::InsufficientScope => "UNAUTHORIZED",
             Reason::Denied => "DENIED",
             Reason::NameInvalid => "NAME_INVALID",
             Reason::FormBody => "BLOB_UPLOAD_INVALID",
             // Of distribution, beside the specification's codes.
             Reason::PaginationNumber => "PAGINATION_NUMBER_INVALID",
             Reason::MalformedCatalog => "UNKNOWN",
-            Reason::Unsupported => "UNSUPPORTED",
+            Reason::Unsupported | Reason::BadTokenRequest => "UNSUPPORTED",
             Reason::TooManyFailures { .. } | Reason::HashingBusy => "TOOMANYREQUESTS",
             Reason::Unavailable | Reason::BadRecord | Reason::NoBackend => "UNAVAILABLE",
         }
@@ -188,7 +220,9 @@ impl Denial {
         match self.reason {
             Reason::Unauthenticated | Reason::Denied => LogLevel::Info,
             Reason::Unsupported | Reason::NameInvalid | Reason::FormBody => LogLevel::Info,
-            Reason::PaginationNumber => LogLevel::Info,
+            Reason::PaginationNumber | Reason::BadTokenRequest => LogLevel::Info,
+            // Tokens end, and clients then ask for another.
+            Reason::InvalidToken | Reason::InsufficientScope => LogLevel::Info,
             Reason::MalformedCatalog => LogLevel::Error,
             Reason::BadCredentials => LogLevel::Notice,
             Reason::TooManyFailures { .. } | Reason::HashingBusy => LogLevel::Warn,
@@ -201,7 +235,8 @@ impl Denial {
         match self.reason {
             Reason::Unauthenticated | Reason::BadCredentials | Reason::Denied => None,
             Reason::NameInvalid | Reason::FormBody | Reason::Unsupported => None,
-            Reason::PaginationNumber | Reason::MalformedCatalog => None,
+            Reason::PaginationNumber | Reason::MalformedCatalog | Reason::BadTokenRequest => None,
+            Reason::InvalidToken | Reason::InsufficientScope => None,
             Reason::TooManyFailures { retry_after } => Some(retry_after),
             Reason::HashingBusy | Reason::Unavailable => Some(1),
             Reason::BadRecord | Reason::NoBackend => Some(10),
@@ -213,14 +248,23 @@ impl Denial {
         self.status() == 401
     }
 
+    /// The `error` of a Bearer challenge (RFC 6750, section 3.1), where a token was sent.
+    pub fn challenge_error(&self) -> Option<&'static str> {
+        match self.reason {
+            Reason::InvalidToken => Some("invalid_token"),
+            Reason::InsufficientScope => Some("insufficient_scope"),
+            _ => None,
+        }
+    }
+
     /// The value of `$registry_auth_result`.
     pub fn result(&self) -> &'static str {
         match self.reason {
             Reason::Unauthenticated | Reason::BadCredentials => "unauthenticated",
+            Reason::InvalidToken | Reason::InsufficientScope => "unauthenticated",
             Reason::Denied => "denied",
-            Reason::NameInvalid | Reason::FormBody | Reason::Unsupported | Reason::PaginationNumber => {
-                "invalid"
-            }
+            Reason::NameInvalid | Reason::FormBody | Reason::Unsupported => "invalid",
+            Reason::PaginationNumber | Reason::BadTokenRequest => "invalid",
             Reason::TooManyFailures { .. } | Reason::HashingBusy => "throttled",
             Reason::Unavailable | Reason::BadRecord | Reason::NoBackend => "unavailable",
             Reason::MalformedCatalog => "unavailable",

@@ -6,9 +6,10 @@
 use crate::codec::{GrantRef, InvalidRecord, RecordRef};
 use crate::denial::{Denial, Reason};
 use crate::name::RepositoryName;
+use crate::resource::{Access, Resource};
 use crate::route::{Mount, Need, Route};
 use crate::scope::{Action, Scope};
-use crate::subject::Subject;
+use crate::subject::{Limits, Subject};
 
 /// The rules that are configured rather than stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,6 +45,10 @@ pub enum Rule<'a> {
         /// The grant.
         grant: GrantRef<'a>,
     },
+    /// The owner may, but the access token is not for it.
+    OutsideAccessToken,
+    /// The owner may, but the token of the token endpoint is not for it.
+    OutsideToken,
     /// Nothing allows it.
     None,
 }
@@ -102,7 +107,8 @@ impl<'a> Permit<'a> {
 pub fn decide<'a>(subject: &Subject<'a>, route: &Route<'_>, rules: &Rules) -> Result<Permit<'a>, Denial> {
     let rule = match &route.need {
         Need::Nothing => Rule::Open,
-        Need::Login | Need::Images(_) => verified(subject)?,
+        Need::Login => verified(subject)?,
+        Need::Images(action) => images(subject, *action)?,
         Need::Catalog => catalog(subject, rules)?,
         Need::Repository(scope) => repository(subject, scope, rules)?,
     };
@@ -112,6 +118,37 @@ pub fn decide<'a>(subject: &Subject<'a>, route: &Route<'_>, rules: &Rules) -> Re
         mount,
         anonymous: subject.user.is_none(),
     })
+}
+
+/// What a token may be issued for: of all that is `wanted`, what the subject may do. Refuses whom [`decide`] would refuse whatever
+/// they want; the anonymous gets what is public.
+pub fn grant(subject: &Subject<'_>, wanted: &[Resource<'_>], rules: &Rules) -> Result<Access, Denial> {
+    let subject = subject.beside_token();
+    if subject.user.is_some() {
+        verified(&subject)?;
+    }
+    let mut access = Access::default();
+    for resource in wanted {
+        match resource {
+            Resource::Repository(name, actions) => {
+                for action in actions.iter() {
+                    let verdict = judge(&subject, name, action, rules).map_err(|_| Denial::bad_record())?;
+                    if verdict.allowed {
+                        access.add(name, action);
+                    }
+                }
+            }
+            Resource::Catalog => access.catalog |= catalog(&subject, rules).is_ok(),
+            Resource::Images(actions) => {
+                for action in actions.iter() {
+                    if images(&subject, action).is_ok() {
+                        access.add_images(action);
+                    }
+                }
+            }
+        }
+    }
+    Ok(access)
 }
 
 /// The verdict on one scope, for `explain`. Locked accounts are the caller's to see.
@@ -125,18 +162,37 @@ pub fn judge<'a>(
     if let Some(rule) = find_denial(subject, name, action)? {
         return Ok(Verdict { allowed: false, rule });
     }
-    if rules.own_namespace && is_own(subject, name) {
+    let right = match rules.own_namespace && is_own(subject, name) {
+        true => Some(Rule::Own),
+        false => find_right(subject, name, action)?,
+    };
+    let Some(rule) = right else {
         return Ok(Verdict {
-            allowed: true,
-            rule: Rule::Own,
-        });
-    }
-    Ok(match find_right(subject, name, action)? {
-        Some(rule) => Verdict { allowed: true, rule },
-        None => Verdict {
             allowed: false,
             rule: Rule::None,
-        },
+        });
+    };
+    Ok(match outside(subject, name, action)? {
+        Some(rule) => Verdict { allowed: false, rule },
+        None => Verdict { allowed: true, rule },
+    })
+}
+
+/// Which limit of the credential, if any, keeps it from what its owner may do.
+fn outside<'a>(
+    subject: &Subject<'_>,
+    name: &[u8],
+    action: Action,
+) -> Result<Option<Rule<'a>>, InvalidRecord> {
+    let Limits { access_token, token } = subject.limits;
+    if let Some(scopes) = access_token {
+        if !scopes.cover(name, action)? {
+            return Ok(Some(Rule::OutsideAccessToken));
+        }
+    }
+    Ok(match token {
+        Some(access) if !access.covers(name, action) => Some(Rule::OutsideToken),
+        _ => None,
     })
 }
 
@@ -150,8 +206,27 @@ fn verified<'a>(subject: &Subject<'_>) -> Result<Rule<'a>, Denial> {
 
 fn catalog<'a>(subject: &Subject<'_>, rules: &Rules) -> Result<Rule<'a>, Denial> {
     match verified(subject)? {
-        rule if rules.catalog => Ok(rule),
-        _ => Err(Denial::new(Reason::Denied, "the catalog is not available")),
+        _ if !rules.catalog => Err(Denial::new(Reason::Denied, "the catalog is not available")),
+        _ if subject.limits.token.is_some_and(|access| !access.catalog) => {
+            Err(Denial::insufficient_scope("the catalog"))
+        }
+        rule => Ok(rule),
+    }
+}
+
+/// Images of V1 belong to no repository: only what is good for all repositories is good for them.
+fn images<'a>(subject: &Subject<'_>, action: Action) -> Result<Rule<'a>, Denial> {
+    let rule = verified(subject)?;
+    let Limits { access_token, token } = subject.limits;
+    if let Some(scopes) = access_token {
+        if !scopes.cover_all(action).map_err(|_| Denial::bad_record())? {
+            let message = format!("the access token may not {action} every repository");
+            return Err(Denial::new(Reason::Denied, message));
+        }
+    }
+    match token {
+        Some(access) if !access.covers_images(action) => Err(Denial::insufficient_scope("images")),
+        _ => Ok(rule),
     }
 }
 
@@ -160,10 +235,14 @@ fn repository<'a>(subject: &Subject<'a>, scope: &Scope<'_>, rules: &Rules) -> Re
         verified(subject)?;
     }
     let verdict = judge(subject, &scope.repository, scope.action, rules).map_err(|_| Denial::bad_record())?;
-    match subject.user {
-        _ if verdict.allowed => Ok(verdict.rule),
-        None => Err(Denial::unauthenticated()),
-        Some(user) => Err(Denial::lacks(user, scope, describe(&verdict.rule))),
+    match (verdict.rule, subject.user) {
+        (rule, _) if verdict.allowed => Ok(rule),
+        (Rule::OutsideToken, _) => Err(Denial::insufficient_scope(&scope.to_string())),
+        (_, None) => Err(Denial::unauthenticated()),
+        (Rule::OutsideAccessToken, Some(_)) => {
+            Err(Denial::lacks("the access token", scope, "its scopes".to_owned()))
+        }
+        (rule, Some(user)) => Err(Denial::lacks(user.as_str(), scope, describe(&rule))),
     }
 }
 

@@ -127,6 +127,8 @@ pub struct Route<'a> {
     pub need: Need<'a>,
     /// Its cross-repository mount.
     pub mount: Mount<'a>,
+    /// Whether it goes on with an upload that has begun.
+    pub is_upload: bool,
 }
 
 impl<'a> Route<'a> {
@@ -135,6 +137,7 @@ impl<'a> Route<'a> {
             api,
             need,
             mount: Mount::Absent,
+            is_upload: false,
         }
     }
 

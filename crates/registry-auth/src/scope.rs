@@ -83,6 +83,19 @@ impl Actions {
         self.0 & action as u8 != 0
     }
 
+    /// The set with this action, too.
+    #[must_use]
+    pub fn with(self, action: Action) -> Self {
+        Self(self.0 | action as u8)
+    }
+
+    /// The actions of the set, in the order in which they are printed.
+    pub fn iter(self) -> impl Iterator<Item = Action> {
+        Action::ALL
+            .into_iter()
+            .filter(move |action| self.contains(*action))
+    }
+
     /// The bits as stored in a record.
     pub(crate) fn bits(self) -> u8 {
         self.0
@@ -100,7 +113,7 @@ impl fmt::Display for Actions {
             return f.write_str("*");
         }
         let mut separator = "";
-        for action in Action::ALL.into_iter().filter(|action| self.contains(*action)) {
+        for action in self.iter() {
             write!(f, "{separator}{action}")?;
             separator = ",";
         }
@@ -115,4 +128,10 @@ pub struct Scope<'a> {
     pub repository: RepositoryName<'a>,
     /// What is to be done to it.
     pub action: Action,
+}
+
+impl fmt::Display for Scope<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", self.action, self.repository)
+    }
 }

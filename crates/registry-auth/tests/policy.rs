@@ -2,11 +2,15 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing)]
 
 use proptest::prelude::*;
+use registry_auth::access_token::parse_scope;
 use registry_auth::codec::{self, Record, RecordRef};
 use registry_auth::grant::Grant;
 use registry_auth::policy::{self, MountDecision, Rule, Rules, Source};
+use registry_auth::resource::Resource;
 use registry_auth::route::{self, Method, Options, Request};
-use registry_auth::{Action, Denial, RepositoryName, Subject, UserName};
+use registry_auth::{
+    Access, AccessToken, Action, Denial, Limits, Reason, RepositoryName, StoredToken, Subject, UserName,
+};
 
 fn encode(grants: Vec<Grant>, password: Option<&str>) -> Vec<u8> {
     let mut bytes = Vec::new();
@@ -85,6 +89,7 @@ impl Block {
             user: user.map(|(name, _)| UserName::parse(name.as_bytes()).unwrap()),
             record: user.map_or(RecordRef::EMPTY, |(_, bytes)| RecordRef::decode(bytes).unwrap()),
             groups: &records,
+            limits: Limits::default(),
         };
         assert_eq!(user.is_none(), who == "-", "{line}");
         let rules = Rules {
@@ -106,6 +111,7 @@ impl Block {
                     grant.pattern().unwrap()
                 )
             }
+            Rule::OutsideAccessToken | Rule::OutsideToken => panic!("a password has no limits"),
             Rule::Open | Rule::Verified => panic!("no rule of a scope"),
         };
         format!("{} {rule}", if verdict.allowed { "yes" } else { "no" })
@@ -153,6 +159,7 @@ fn user<'a>(name: &'a str, record: &'a [u8]) -> Subject<'a> {
         user: Some(UserName::parse(name.as_bytes()).unwrap()),
         record: RecordRef::decode(record).unwrap(),
         groups: &[],
+        limits: Limits::default(),
     }
 }
 
@@ -260,7 +267,7 @@ fn a_damaged_record_allows_nothing() {
     for list in ["!x/y *", "x/y *", "!secret/** *; ** *"] {
         let whole = encode(grants(list), None);
         // Of the first grant: no action, an unknown one, a literal and a pattern longer than there is.
-        for (at, value) in [(20, 0), (20, 8), (21, 255), (22, 255)] {
+        for (at, value) in [(24, 0), (24, 8), (25, 255), (26, 255)] {
             let mut damaged = whole.clone();
             damaged[at] = value;
             let answer = request(&user("bob", &damaged), Method::Get, "/v2/a/b/tags/list");
@@ -347,5 +354,243 @@ proptest! {
         let subject = Subject { groups: &groups, ..user("alice", &records[0]) };
         let ask = |name| Action::ALL.map(|action| policy::judge(&subject, &repository(name), action, &RULES).unwrap().allowed);
         prop_assert_eq!(answers(&grants), NAMES.into_iter().flat_map(ask).collect::<Vec<_>>());
+    }
+}
+
+/// A record of these grants with one access token of these scopes.
+fn with_token(grants_of: &str, scopes: &[&str]) -> Vec<u8> {
+    let secret = AccessToken::generate(|bytes| {
+        bytes.fill(0);
+        Ok::<_, ()>(())
+    });
+    let token = StoredToken {
+        id: "ci".into(),
+        digest: secret.unwrap().digest(),
+        expires: 1,
+        created: 0,
+        scopes: scopes.iter().map(|scope| parse_scope(scope).unwrap()).collect(),
+    };
+    let record = Record {
+        grants: grants(grants_of),
+        tokens: vec![token],
+        ..Record::default()
+    };
+    let mut bytes = Vec::new();
+    codec::encode(&record, &mut bytes).unwrap();
+    bytes
+}
+
+fn by_access_token(record: &[u8]) -> Subject<'_> {
+    let subject = user("alice", record);
+    let token = subject.record.token_named("ci").unwrap().unwrap();
+    Subject {
+        limits: Limits {
+            access_token: Some(token.scopes),
+            token: None,
+        },
+        ..subject
+    }
+}
+
+fn access(scopes: &[&str]) -> Access {
+    let mut access = Access::default();
+    for scope in scopes {
+        match Resource::parse(scope).unwrap() {
+            Resource::Repository(name, actions) => {
+                actions.iter().for_each(|action| access.add(&name, action))
+            }
+            Resource::Catalog => access.catalog = true,
+            Resource::Images(actions) => actions.iter().for_each(|action| access.add_images(action)),
+        }
+    }
+    access
+}
+
+fn by_token<'a>(subject: Subject<'a>, access: &'a Access) -> Subject<'a> {
+    let limits = Limits {
+        token: Some(access),
+        ..subject.limits
+    };
+    Subject { limits, ..subject }
+}
+
+/// (method, target, an access token of these scopes may, a token for these scopes may): alice's own rights are `alice/**`, and
+/// `team/**` but for `team/secret`.
+#[test]
+fn a_credential_may_what_its_owner_and_its_scopes_allow() {
+    const RIGHTS: &str = "team/** *; !team/secret *";
+    let all = |record: &[u8], access: Option<&Access>, method, target: &str| {
+        let subject = by_access_token(record);
+        let subject = access.map_or(subject, |access| by_token(subject, access));
+        request(&subject, method, target)
+            .map(|(mount, _)| mount)
+            .map_err(|denial| (denial.status(), denial.reason))
+    };
+    let digest = "sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
+    let record = with_token(RIGHTS, &["team/*:pull", "alice/app:*", "bob/**:*"]);
+    let manifest = |name: &str| format!("/v2/{name}/manifests/latest");
+    let upload = |name: &str, from: &str| format!("/v2/{name}/blobs/uploads/?mount={digest}&from={from}");
+    let denied = Err((403, Reason::Denied));
+    let keep = Ok(MountDecision::Keep);
+    for (method, target, expected) in [
+        (Method::Get, "/v2/".to_owned(), keep),
+        (Method::Get, manifest("team/app"), keep),
+        (Method::Put, manifest("team/app"), denied),
+        (Method::Delete, manifest("team/app"), denied),
+        (Method::Get, manifest("team/a/b"), denied),
+        (Method::Get, manifest("team/secret"), denied),
+        (Method::Put, manifest("alice/app"), keep),
+        (Method::Delete, manifest("alice/app"), keep),
+        (Method::Get, manifest("alice/other"), denied),
+        (Method::Get, manifest("bob/app"), denied),
+        (Method::Post, upload("alice/app", "team/app"), keep),
+        (
+            Method::Post,
+            upload("alice/app", "alice/other"),
+            Ok(MountDecision::Strip),
+        ),
+        (Method::Get, "/v2/_catalog".to_owned(), keep),
+        (Method::Get, "/v1/images/abc/json".to_owned(), denied),
+    ] {
+        assert_eq!(
+            all(&record, None, method, &target),
+            expected,
+            "{method:?} {target}"
+        );
+    }
+    // A token that is issued for the access token: both limits, and the owner's own before either.
+    let limited = access(&["repository:team/app:pull,push", "repository:alice/other:pull"]);
+    let outside = Err((401, Reason::InsufficientScope));
+    for (method, target, expected) in [
+        (Method::Get, "/v2/".to_owned(), keep),
+        (Method::Get, manifest("team/app"), keep),
+        (Method::Put, manifest("team/app"), denied),
+        (Method::Get, manifest("alice/app"), outside),
+        (Method::Get, manifest("alice/other"), denied),
+        (Method::Get, manifest("bob/app"), denied),
+        (Method::Get, "/v2/_catalog".to_owned(), outside),
+    ] {
+        assert_eq!(
+            all(&record, Some(&limited), method, &target),
+            expected,
+            "{method:?} {target}"
+        );
+    }
+    // Every repository, and so every image.
+    let record = with_token(RIGHTS, &["**:pull"]);
+    assert_eq!(all(&record, None, Method::Get, "/v1/images/abc/json"), keep);
+    assert_eq!(all(&record, None, Method::Put, "/v1/images/abc/json"), denied);
+    let images = access(&["registry:images:pull"]);
+    assert_eq!(
+        all(&record, Some(&images), Method::Get, "/v1/images/abc/json"),
+        keep
+    );
+    assert_eq!(
+        all(&record, Some(&limited), Method::Get, "/v1/images/abc/json"),
+        outside
+    );
+}
+
+/// row 6: a token for pull@a is good on no other route.
+#[test]
+fn a_token_is_good_for_its_own_repository_and_action_only() {
+    let record = encode(grants("** *"), None);
+    let limited = access(&["repository:a:pull"]);
+    let subject = by_token(user("alice", &record), &limited);
+    let digest = "sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
+    for (method, target, allowed) in [
+        (Method::Get, "/v2/a/manifests/x".to_owned(), true),
+        (Method::Get, format!("/v2/a/blobs/{digest}"), true),
+        (Method::Get, "/v2/a/tags/list".to_owned(), true),
+        (Method::Put, "/v2/a/manifests/x".to_owned(), false),
+        (Method::Delete, "/v2/a/manifests/x".to_owned(), false),
+        (Method::Post, "/v2/a/blobs/uploads/".to_owned(), false),
+        (Method::Patch, "/v2/a/blobs/uploads/id".to_owned(), false),
+        (Method::Get, "/v2/a/b/manifests/x".to_owned(), false),
+        (Method::Get, "/v2/b/manifests/x".to_owned(), false),
+        (Method::Get, "/v2/_catalog".to_owned(), false),
+        (Method::Get, "/v1/repositories/a/b/tags".to_owned(), false),
+        (Method::Get, "/v1/images/abc/layer".to_owned(), false),
+    ] {
+        let answer = request(&subject, method, &target);
+        assert_eq!(answer.is_ok(), allowed, "{method:?} {target}");
+        if let Err(denial) = answer {
+            assert_eq!(
+                denial.challenge_error(),
+                Some("insufficient_scope"),
+                "{method:?} {target}"
+            );
+        }
+    }
+}
+
+#[test]
+fn a_token_is_issued_for_what_the_subject_may() {
+    let record = encode(grants("team/** pull,push; !team/secret *"), None);
+    let wanted = [
+        "repository:team/app:pull,push,delete",
+        "repository:team/secret:pull",
+        "repository:bob/app:pull",
+        "repository:alice/app:*",
+        "registry:catalog:*",
+        "registry:images:pull,push",
+    ];
+    let wanted: Vec<Resource<'_>> = wanted.iter().filter_map(|scope| Resource::parse(scope)).collect();
+    let granted = policy::grant(&user("alice", &record), &wanted, &RULES).unwrap();
+    let expected = access(&[
+        "repository:team/app:pull,push",
+        "repository:alice/app:pull,push,delete",
+        "registry:catalog:*",
+        "registry:images:pull,push",
+    ]);
+    assert_eq!(granted, expected);
+    // Nobody gets what is public, and nothing that asks for a login.
+    let public = encode(grants("team/app pull"), None);
+    let groups = [RecordRef::decode(&public).unwrap()];
+    let nobody = Subject {
+        groups: &groups,
+        ..Subject::ANONYMOUS
+    };
+    let granted = policy::grant(&nobody, &wanted, &RULES).unwrap();
+    assert_eq!(granted, access(&["repository:team/app:pull"]));
+    // An access token hands on no more than it has.
+    let record = with_token("team/** *", &["team/app:pull"]);
+    let granted = policy::grant(&by_access_token(&record), &wanted, &RULES).unwrap();
+    assert_eq!(
+        granted,
+        access(&["repository:team/app:pull", "registry:catalog:*"])
+    );
+    // A token for less does not lessen what may be asked for.
+    let little = access(&["repository:x:pull"]);
+    let again = policy::grant(&by_token(by_access_token(&record), &little), &wanted, &RULES).unwrap();
+    assert_eq!(again, granted);
+    let locked = encode(vec![], Some("!x"));
+    assert_eq!(
+        policy::grant(&user("alice", &locked), &wanted, &RULES)
+            .unwrap_err()
+            .status(),
+        401
+    );
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+    /// Whatever is issued is allowed, and what is allowed of the wanted is issued.
+    #[test]
+    fn tokens_carry_rights_exactly(
+        rights in "(team/\\*\\* (pull|push|\\*)|a pull|\\*\\* delete|!a \\*)(; (team/b \\*|!team/a pull))?",
+        name in prop::sample::select(vec!["a", "team/a", "team/b", "team/a/c", "alice/x", "bob/x"]),
+        action in prop::sample::select(Action::ALL.to_vec()),
+    ) {
+        let record = encode(grants(&rights), None);
+        let subject = user("alice", &record);
+        let repository = RepositoryName::parse(name.as_bytes()).unwrap();
+        let wanted = [Resource::Repository(repository.clone(), registry_auth::Actions::ALL)];
+        let access = policy::grant(&subject, &wanted, &RULES).unwrap();
+        let allowed = policy::judge(&subject, &repository, action, &RULES).unwrap().allowed;
+        prop_assert_eq!(access.covers(name.as_bytes(), action), allowed);
+        let limited = policy::judge(&by_token(subject, &access), &repository, action, &RULES).unwrap();
+        prop_assert_eq!(limited.allowed, allowed);
     }
 }

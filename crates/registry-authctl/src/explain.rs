@@ -6,7 +6,7 @@ use crate::output::{note, printable, styled, Output, BAD, GOOD};
 use registry_auth::codec::{encode, RecordRef};
 use registry_auth::policy::{judge, Rule, Rules, Source};
 use registry_auth::scope::Action;
-use registry_auth::subject::Subject;
+use registry_auth::subject::{Limits, Subject};
 use registry_auth::{Record, RepositoryName, UserName};
 use registry_auth_redis::admin::{Access, GroupRecord, PUBLIC};
 use registry_auth_redis::Admin;
@@ -140,6 +140,7 @@ fn explain(
         user,
         record: *record,
         groups,
+        limits: Limits::default(),
     };
     let Ok(verdict) = judge(&subject, repository, action, &rules) else {
         return Ok(too_large());

@@ -359,6 +359,22 @@ impl<'a> Scopes<'a> {
     pub fn as_bytes(&self) -> &'a [u8] {
         self.0
     }
+
+    /// Whether this action on the repository of this name is among them.
+    pub(crate) fn cover(&self, name: &[u8], action: Action) -> Result<bool, InvalidRecord> {
+        Ok(Grants::new(self.0, false).covering(name, action)?.is_some())
+    }
+
+    /// Whether this action on every repository is among them, in one scope.
+    pub(crate) fn cover_all(&self, action: Action) -> Result<bool, InvalidRecord> {
+        for grant in Grants::new(self.0, false) {
+            let grant = grant?;
+            if grant.head.is_empty() && grant.tail == b"**" && grant.actions.contains(action) {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
 }
 
 /// Grants of a record.

@@ -45,6 +45,7 @@ pub(super) fn parse<'a>(request: &Request<'a>, rest: &'a [u8], escape: Escape) -
         api: Api::V2,
         need: Need::Repository(Scope { repository, action }),
         mount,
+        is_upload: kind == Kind::Upload,
     })
 }
 

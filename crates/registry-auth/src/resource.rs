@@ -1,0 +1,171 @@
+//! What tokens are asked for and issued for: the resource scopes of distribution's token specification, such as
+//! `repository:team/app:pull,push`.
+//!
+//! Parsed from requests to the token endpoint, granted by `policy::grant`, carried by `token`, asked about by `policy::decide`.
+//! Invariant: an [`Access`] says of no repository more than was granted; names in it are whole, never patterns.
+
+use crate::name::RepositoryName;
+use crate::route::{Mount, Need, Route};
+use crate::scope::{Action, Actions};
+use serde::{Deserialize, Serialize};
+use std::borrow::Cow;
+use std::fmt::Write;
+
+/// One thing that a token is asked for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Resource<'a> {
+    /// `repository:<name>:<actions>`
+    Repository(RepositoryName<'a>, Actions),
+    /// `registry:catalog:*`
+    Catalog,
+    /// `registry:images:<actions>`: our own word for V1's images, which belong to no repository.
+    Images(Actions),
+}
+
+impl<'a> Resource<'a> {
+    /// Parses one resource scope (distribution `docs/spec/auth/scope.md`). The class in `repository(plugin)` plays no role here, nor
+    /// do actions that nobody knows. `None` for what nobody can have: such a scope is simply not granted.
+    pub fn parse(text: &'a str) -> Option<Self> {
+        let (kind, rest) = text.split_once(':')?;
+        let (name, actions) = rest.rsplit_once(':')?;
+        let kind = match kind.split_once('(') {
+            Some((kind, class)) if class.ends_with(')') => kind,
+            _ => kind,
+        };
+        let actions = known_actions(actions)?;
+        match (kind, name) {
+            ("repository", name) => {
+                let name = RepositoryName::parse(name.as_bytes()).ok()?;
+                Some(Self::Repository(name, actions))
+            }
+            ("registry", "catalog") if actions == Actions::ALL => Some(Self::Catalog),
+            ("registry", "images") => Some(Self::Images(actions)),
+            _ => None,
+        }
+    }
+}
+
+/// The actions of a list that are known.
+fn known_actions(list: &str) -> Option<Actions> {
+    let mut known = None;
+    for word in list.split(',') {
+        if let Ok(actions) = Actions::parse(word) {
+            known = Some(actions.iter().fold(known.unwrap_or(actions), Actions::with));
+        }
+    }
+    known
+}
+
+/// What a token is good for.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Access {
+    repositories: Vec<(Box<str>, Actions)>,
+    /// Whether the catalogue may be read.
+    pub catalog: bool,
+    images: Option<Actions>,
+}
+
+impl Access {
+    /// Adds an action on a repository.
+    pub fn add(&mut self, repository: &RepositoryName<'_>, action: Action) {
+        let name = repository.as_str();
+        match self.repositories.iter_mut().find(|(known, _)| **known == *name) {
+            Some((_, actions)) => *actions = actions.with(action),
+            None => self.repositories.push((name.into(), Actions::only(action))),
+        }
+    }
+
+    /// Adds an action on V1's images.
+    pub fn add_images(&mut self, action: Action) {
+        self.images = Some(
+            self.images
+                .map_or(Actions::only(action), |actions| actions.with(action)),
+        );
+    }
+
+    /// Whether the action on the repository of this name is in it.
+    pub fn covers(&self, name: &[u8], action: Action) -> bool {
+        self.repositories
+            .iter()
+            .any(|(known, actions)| known.as_bytes() == name && actions.contains(action))
+    }
+
+    /// Whether the action on V1's images is in it.
+    pub fn covers_images(&self, action: Action) -> bool {
+        self.images.is_some_and(|actions| actions.contains(action))
+    }
+}
+
+/// One element of the claim `access` (distribution `docs/spec/auth/jwt.md`).
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Entry {
+    #[serde(rename = "type")]
+    kind: Cow<'static, str>,
+    name: Box<str>,
+    actions: Vec<Cow<'static, str>>,
+}
+
+impl Access {
+    /// The elements of the claim.
+    pub(crate) fn to_entries(&self) -> Vec<Entry> {
+        let entry = |kind, name: &str, actions: Actions| Entry {
+            kind: Cow::Borrowed(kind),
+            name: name.into(),
+            actions: actions.iter().map(|action| action.as_str().into()).collect(),
+        };
+        let repositories = self
+            .repositories
+            .iter()
+            .map(|(name, actions)| entry("repository", name, *actions));
+        let images = self.images.map(|actions| entry("registry", "images", actions));
+        let catalog = self.catalog.then(|| Entry {
+            kind: "registry".into(),
+            name: "catalog".into(),
+            actions: vec!["*".into()],
+        });
+        repositories.chain(images).chain(catalog).collect()
+    }
+
+    /// What the elements say; `None` where one is none of ours.
+    pub(crate) fn from_entries(entries: &[Entry]) -> Option<Self> {
+        let mut access = Self::default();
+        for Entry { kind, name, actions } in entries {
+            let actions = Actions::parse(&actions.join(",")).ok()?;
+            match (&**kind, &**name) {
+                ("repository", name) => {
+                    let name = RepositoryName::parse(name.as_bytes()).ok()?;
+                    actions.iter().for_each(|action| access.add(&name, action));
+                }
+                ("registry", "catalog") => access.catalog = true,
+                ("registry", "images") => actions.iter().for_each(|action| access.add_images(action)),
+                _ => return None,
+            }
+        }
+        Some(access)
+    }
+}
+
+/// The `scope` of the challenge to a request of this route: what a token for it has to be asked for. Empty where any will do.
+/// Who may push is told to ask for pull, too, as distribution does (`registry/handlers/app.go`, `appendAccessRecords`).
+pub fn scope_of(route: &Route<'_>) -> String {
+    let mut scope = String::new();
+    let written = match &route.need {
+        Need::Nothing | Need::Login => Ok(()),
+        Need::Catalog => write!(scope, "registry:catalog:*"),
+        Need::Images(action) => write!(scope, "registry:images:{action}"),
+        Need::Repository(needed) => {
+            let actions = match needed.action {
+                Action::Push => "pull,push",
+                action => action.as_str(),
+            };
+            write!(scope, "repository:{}:{actions}", needed.repository)
+        }
+    };
+    let written = written.and_then(|()| match &route.mount {
+        Mount::From(other) => write!(scope, " repository:{other}:pull"),
+        Mount::Absent | Mount::Strip => Ok(()),
+    });
+    // Writing to a string does not fail.
+    written.map_or_else(|_| String::new(), |()| scope)
+}

@@ -1,0 +1,522 @@
+//! Tokens of the token endpoint: what is signed is what is read, and nothing else is (security row 8). Their resource scopes and the
+//! challenge that asks for them.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing)]
+
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use base64::Engine;
+use hmac::{Hmac, KeyInit, Mac};
+use proptest::prelude::*;
+use registry_auth::codec::{encode, Record, RecordRef, State};
+use registry_auth::resource::{scope_of, Resource};
+use registry_auth::route::{self, Method, Options, Request};
+use registry_auth::token::{
+    sign, verify, Issue, Keys, Kind, Place, Refused, MAX_LIFE, REFRESH_LIFE, UPLOAD_GRACE,
+};
+use registry_auth::{challenge, Access, Action, RepositoryName, UserName};
+use serde_json::{json, Value};
+use sha2::Sha256;
+
+const SECRET: &[u8] = b"a secret of more than 32 characters";
+const NOW: u64 = 1_800_000_000;
+const PLACE: Place<'static> = Place {
+    kind: Kind::Access,
+    prefix: "P",
+    service: "registry.example",
+};
+
+fn keys(secrets: &[&[u8]]) -> Keys {
+    Keys::new(secrets.iter().copied()).unwrap()
+}
+
+fn state(stored: &str) -> State {
+    let record = Record {
+        password: Some(stored.to_owned()),
+        ..Record::default()
+    };
+    let mut bytes = Vec::new();
+    encode(&record, &mut bytes).unwrap();
+    RecordRef::decode(&bytes).unwrap().state()
+}
+
+fn access() -> Access {
+    let mut access = Access::default();
+    access.add(&RepositoryName::parse(b"team/app").unwrap(), Action::Pull);
+    access.add(&RepositoryName::parse(b"team/app").unwrap(), Action::Push);
+    access.add_images(Action::Pull);
+    access.catalog = true;
+    access
+}
+
+fn signed_at(place: &Place<'_>, now: u64, expires: u64) -> String {
+    let access = access();
+    let issue = Issue {
+        user: Some(UserName::parse(b"alice").unwrap()),
+        state: state("{SHA}x"),
+        access_token: Some("ci"),
+        access: &access,
+        now,
+        expires,
+    };
+    sign(&keys(&[SECRET]), place, &issue).unwrap()
+}
+
+fn signed() -> String {
+    signed_at(&PLACE, NOW, NOW + 3600)
+}
+
+fn refused(token: &str) -> Option<Refused> {
+    verify(&keys(&[SECRET]), &PLACE, token.as_bytes(), NOW, false).err()
+}
+
+/// A token of any header and body, signed with the right key.
+fn forged(header: &Value, body: &Value) -> String {
+    forged_with(SECRET, header, body)
+}
+
+fn forged_with(secret: &[u8], header: &Value, body: &Value) -> String {
+    let part = |value: &Value| URL_SAFE_NO_PAD.encode(value.to_string());
+    let text = format!("{}.{}", part(header), part(body));
+    let mac = Hmac::<Sha256>::new_from_slice(secret)
+        .unwrap()
+        .chain_update(&text);
+    format!("{text}.{}", URL_SAFE_NO_PAD.encode(mac.finalize().into_bytes()))
+}
+
+/// What a good token says.
+fn body() -> Value {
+    let token = signed();
+    let body = token.split('.').nth(1).unwrap();
+    serde_json::from_slice(&URL_SAFE_NO_PAD.decode(body).unwrap()).unwrap()
+}
+
+/// In the order in which it is signed.
+fn header() -> String {
+    signed().split('.').next().unwrap().to_owned()
+}
+
+fn with_body(body: &Value) -> String {
+    let text = format!("{}.{}", header(), URL_SAFE_NO_PAD.encode(body.to_string()));
+    let mac = Hmac::<Sha256>::new_from_slice(SECRET)
+        .unwrap()
+        .chain_update(&text);
+    format!("{text}.{}", URL_SAFE_NO_PAD.encode(mac.finalize().into_bytes()))
+}
+
+#[test]
+fn what_is_signed_is_read() {
+    let keys = keys(&[SECRET]);
+    let claims = verify(&keys, &PLACE, signed().as_bytes(), NOW, false).unwrap_or_else(|why| panic!("{why}"));
+    assert_eq!(claims.user.as_ref().unwrap().as_name().as_str(), "alice");
+    assert_eq!(claims.access, access());
+    assert_eq!(claims.access_token.as_deref(), Some("ci"));
+    assert_eq!(claims.expires, NOW + 3600);
+    assert!(claims.is_of(&keys, "P", state("{SHA}x")));
+    assert!(
+        claims.is_of(&keys, "P", state("!{SHA}x")),
+        "a lock is the policy's to see"
+    );
+    assert!(!claims.is_of(&keys, "P", state("{SHA}y")), "another password");
+    assert!(!claims.is_of(&keys, "Q", state("{SHA}x")), "another prefix");
+    assert_eq!(
+        refused(&with_body(&body())),
+        None,
+        "the forger of these tests can sign"
+    );
+}
+
+/// The tag of the account tells nothing of the stored password to who has the token.
+#[test]
+fn a_token_holds_nothing_of_the_password() {
+    let body = body().to_string();
+    assert!(!body.contains("SHA") && !body.contains("secret"));
+    let access = access();
+    let other = Issue {
+        user: Some(UserName::parse(b"alice").unwrap()),
+        state: state("{SHA}x"),
+        access_token: Some("ci"),
+        access: &access,
+        now: NOW,
+        expires: NOW + 3600,
+    };
+    let other = sign(&keys(&[b"another secret of 32 characters!!"]), &PLACE, &other).unwrap();
+    let other: Value =
+        serde_json::from_slice(&URL_SAFE_NO_PAD.decode(other.split('.').nth(1).unwrap()).unwrap()).unwrap();
+    assert_ne!(other["acc"], self::body()["acc"], "it depends on the key");
+}
+
+#[test]
+fn the_first_key_signs_and_all_verify() {
+    let token = signed();
+    let rotated = keys(&[b"the new secret of many characters", SECRET]);
+    let claims = verify(&rotated, &PLACE, token.as_bytes(), NOW, false).unwrap_or_else(|why| panic!("{why}"));
+    assert!(claims.is_of(&rotated, "P", state("{SHA}x")));
+    assert!(verify(
+        &keys(&[b"the new secret of many characters"]),
+        &PLACE,
+        token.as_bytes(),
+        NOW,
+        false
+    )
+    .is_err());
+    assert!(Keys::new([]).is_none());
+}
+
+#[test]
+fn time_is_checked() {
+    let at =
+        |now, is_upload| verify(&keys(&[SECRET]), &PLACE, signed().as_bytes(), now, is_upload).map(|_| ());
+    assert_eq!(at(NOW + 3599, false), Ok(()));
+    assert_eq!(at(NOW + 3600, false), Err(Refused::Expired));
+    assert_eq!(at(NOW - 60, false), Ok(()), "another machine's clock");
+    assert_eq!(at(NOW - 61, false), Err(Refused::Invalid));
+    // An upload that has begun may finish.
+    assert_eq!(at(NOW + 3600, true), Ok(()));
+    assert_eq!(at(NOW + 3600 + UPLOAD_GRACE, true), Err(Refused::Expired));
+    // Nobody is given a token for so long.
+    for (kind, longest) in [(Kind::Access, MAX_LIFE), (Kind::Refresh, REFRESH_LIFE)] {
+        let place = Place { kind, ..PLACE };
+        let verified = |life| {
+            let token = signed_at(&place, NOW, NOW + life);
+            verify(&keys(&[SECRET]), &place, token.as_bytes(), NOW, false).map(|_| ())
+        };
+        assert_eq!(verified(longest), Ok(()));
+        assert_eq!(verified(longest + 61), Err(Refused::Invalid));
+        assert_eq!(verified(u64::MAX - NOW), Err(Refused::Invalid));
+    }
+}
+
+#[test]
+fn a_token_is_good_for_one_kind_prefix_and_service() {
+    let token = signed();
+    for place in [
+        Place {
+            kind: Kind::Refresh,
+            ..PLACE
+        },
+        Place { prefix: "Q", ..PLACE },
+        Place { prefix: "", ..PLACE },
+        Place {
+            service: "other",
+            ..PLACE
+        },
+        Place { service: "", ..PLACE },
+    ] {
+        let verified = verify(&keys(&[SECRET]), &place, token.as_bytes(), NOW, false).map(|_| ());
+        assert_eq!(verified, Err(Refused::Invalid), "{place:?}");
+    }
+    let refresh = signed_at(
+        &Place {
+            kind: Kind::Refresh,
+            ..PLACE
+        },
+        NOW,
+        NOW + 3600,
+    );
+    assert_eq!(
+        refused(&refresh),
+        Some(Refused::Invalid),
+        "a refresh token opens nothing"
+    );
+}
+
+/// alg none, other algorithms, keys of the sender's own: a header that is not ours to the byte is not parsed.
+#[test]
+fn no_other_header_is_looked_at() {
+    let jwk = json!({"kty": "oct", "k": URL_SAFE_NO_PAD.encode("mine"), "alg": "HS256"});
+    for header in [
+        json!({"alg": "none", "typ": "JWT"}),
+        json!({"alg": "None", "typ": "JWT"}),
+        json!({"alg": "HS384", "typ": "JWT"}),
+        json!({"alg": "HS512", "typ": "JWT"}),
+        json!({"alg": "RS256", "typ": "JWT"}),
+        json!({"alg": "ES256", "typ": "JWT"}),
+        json!({"alg": "EdDSA", "typ": "JWT"}),
+        json!({"alg": "hs256", "typ": "JWT"}),
+        json!({"alg": "HS256", "typ": "at+jwt"}),
+        json!({"typ": "JWT"}),
+        json!({"alg": "HS256", "typ": "JWT", "kid": "../../dev/null"}),
+        json!({"alg": "HS256", "typ": "JWT", "kid": "' OR 1=1"}),
+        json!({"alg": "HS256", "typ": "JWT", "jwk": jwk}),
+        json!({"alg": "HS256", "typ": "JWT", "jku": "https://evil.example/keys"}),
+        json!({"alg": "HS256", "typ": "JWT", "x5u": "https://evil.example/c.pem"}),
+        json!({"alg": "HS256", "typ": "JWT", "x5c": ["MII="]}),
+        json!({"alg": "HS256", "typ": "JWT", "crit": ["exp"]}),
+        json!({"alg": "HS256", "typ": "JWT", "b64": false}),
+        json!([]),
+    ] {
+        for secret in [SECRET, b"mine", b""] {
+            let token = forged_with(secret, &header, &body());
+            assert_eq!(refused(&token), Some(Refused::Invalid), "{header}");
+        }
+    }
+    let (text, _) = signed()
+        .rsplit_once('.')
+        .map(|(text, mac)| (text.to_owned(), mac.to_owned()))
+        .unwrap();
+    for unsigned in [
+        format!("{text}."),
+        text.clone(),
+        format!("{text}.."),
+        format!("{text}.AAAA"),
+    ] {
+        assert_eq!(refused(&unsigned), Some(Refused::Invalid), "{unsigned}");
+    }
+}
+
+#[test]
+fn a_wrong_key_signs_nothing() {
+    for secret in [&b""[..], b"mine", &SECRET[1..], b"P", b"registry.example"] {
+        let text = with_body(&body());
+        let (text, _) = text.rsplit_once('.').unwrap();
+        let mac = Hmac::<Sha256>::new_from_slice(secret).unwrap().chain_update(text);
+        let token = format!("{text}.{}", URL_SAFE_NO_PAD.encode(mac.finalize().into_bytes()));
+        assert_eq!(refused(&token), Some(Refused::Invalid));
+    }
+}
+
+/// Even signed with our key: what is not just what we say is refused.
+#[test]
+fn a_claim_is_what_we_write_or_the_token_is_refused() {
+    for (name, value) in [
+        ("iss", json!("evil")),
+        ("iss", json!(["registry-auth/access/P"])),
+        ("iss", Value::Null),
+        ("aud", json!("other")),
+        ("aud", json!(["registry.example"])),
+        ("aud", Value::Null),
+        ("exp", json!(NOW - 1)),
+        ("exp", json!(NOW + 10 * MAX_LIFE)),
+        ("exp", json!("1800003600")),
+        ("exp", json!(-1)),
+        ("exp", json!(1.8e9)),
+        ("exp", Value::Null),
+        ("nbf", json!(NOW + 3600)),
+        ("nbf", Value::Null),
+        ("sub", json!("al:ice")),
+        ("sub", json!("a/b")),
+        ("sub", json!(1)),
+        (
+            "access",
+            json!([{"type": "repository", "name": "Team", "actions": ["pull"]}]),
+        ),
+        (
+            "access",
+            json!([{"type": "repository", "name": "team/*", "actions": ["pull"]}]),
+        ),
+        (
+            "access",
+            json!([{"type": "repository", "name": "a", "actions": ["fly"]}]),
+        ),
+        (
+            "access",
+            json!([{"type": "repository", "name": "a", "actions": []}]),
+        ),
+        (
+            "access",
+            json!([{"type": "server", "name": "a", "actions": ["pull"]}]),
+        ),
+        (
+            "access",
+            json!([{"type": "repository", "name": "a", "actions": ["pull"], "unless": "x"}]),
+        ),
+        ("access", json!({})),
+        ("acc", Value::Null),
+        ("admin", json!(true)),
+    ] {
+        let mut body = body();
+        body[name] = value.clone();
+        assert!(refused(&with_body(&body)).is_some(), "{name} {value}");
+        body.as_object_mut().unwrap().remove(name);
+        if name != "admin" {
+            assert!(refused(&with_body(&body)).is_some(), "no {name}");
+        }
+    }
+    let twice = body().to_string().replacen('{', r#"{"sub":"bob","#, 1);
+    let text = format!("{}.{}", header(), URL_SAFE_NO_PAD.encode(twice));
+    let mac = Hmac::<Sha256>::new_from_slice(SECRET)
+        .unwrap()
+        .chain_update(&text);
+    let token = format!("{text}.{}", URL_SAFE_NO_PAD.encode(mac.finalize().into_bytes()));
+    assert!(refused(&token).is_some(), "a claim that is there twice");
+    assert!(refused(&forged(&json!({}), &json!({}))).is_some());
+}
+
+#[test]
+fn a_truncated_or_changed_token_is_refused() {
+    let token = signed();
+    for length in 0..token.len() {
+        assert!(refused(&token[..length]).is_some(), "{length}");
+    }
+    for at in 0..token.len() {
+        let mut changed = token.clone().into_bytes();
+        changed[at] = if changed[at] == b'A' { b'B' } else { b'A' };
+        assert!(refused(std::str::from_utf8(&changed).unwrap()).is_some(), "{at}");
+    }
+    for more in ["=", ".", ".x", " ", "\n"] {
+        assert!(refused(&format!("{token}{more}")).is_some());
+    }
+    assert!(refused(&format!("{token}{}", "A".repeat(8192))).is_some());
+}
+
+#[test]
+fn the_anonymous_has_no_name() {
+    let access = access();
+    let issue = Issue {
+        user: None,
+        state: RecordRef::EMPTY.state(),
+        access_token: None,
+        access: &access,
+        now: NOW,
+        expires: NOW + 60,
+    };
+    let keys = keys(&[SECRET]);
+    let token = sign(&keys, &PLACE, &issue).unwrap();
+    let claims = verify(&keys, &PLACE, token.as_bytes(), NOW, false).unwrap_or_else(|why| panic!("{why}"));
+    assert!(claims.user.is_none() && claims.access_token.is_none());
+    assert!(claims.is_of(&keys, "P", RecordRef::EMPTY.state()));
+}
+
+#[test]
+fn resource_scopes_are_distributions() {
+    let repository = |name: &'static str, actions| {
+        let name = RepositoryName::parse(name.as_bytes()).unwrap();
+        Some(Resource::Repository(
+            name,
+            registry_auth::Actions::parse(actions).unwrap(),
+        ))
+    };
+    for (text, parsed) in [
+        (
+            "repository:team/app:pull,push",
+            repository("team/app", "pull,push"),
+        ),
+        ("repository:team/app:*", repository("team/app", "*")),
+        ("repository:a:pull", repository("a", "pull")),
+        ("repository(plugin):a/b:pull", repository("a/b", "pull")),
+        ("repository:a:pull,fly", repository("a", "pull")),
+        ("registry:catalog:*", Some(Resource::Catalog)),
+        ("repository:Team:pull", None),
+        ("repository:a:fly", None),
+        ("repository:a:", None),
+        ("repository::pull", None),
+        ("repository:a*:pull", None),
+        ("repository:host:5000/a:pull", None),
+        ("repository", None),
+        ("registry:catalog:pull", None),
+        ("registry:other:*", None),
+        ("server:a:pull", None),
+        ("", None),
+        ("::", None),
+    ] {
+        assert_eq!(Resource::parse(text), parsed, "{text}");
+    }
+}
+
+#[test]
+fn a_challenge_asks_for_the_scope_of_the_request() {
+    let digest = "sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
+    let scope = |method, target: &str| {
+        let path = target.split('?').next().unwrap();
+        let request = Request::from_target(method, target.as_bytes(), path.as_bytes(), None);
+        scope_of(&route::parse(&request, &Options { v1_images: true }).unwrap())
+    };
+    for (method, target, expected) in [
+        (Method::Get, "/v2/".to_owned(), ""),
+        (
+            Method::Get,
+            "/v2/a/b/manifests/x".to_owned(),
+            "repository:a/b:pull",
+        ),
+        (
+            Method::Put,
+            "/v2/a/b/manifests/x".to_owned(),
+            "repository:a/b:pull,push",
+        ),
+        (
+            Method::Delete,
+            "/v2/a/b/manifests/x".to_owned(),
+            "repository:a/b:delete",
+        ),
+        (Method::Get, "/v2/_catalog".to_owned(), "registry:catalog:*"),
+        (
+            Method::Post,
+            "/v2/a/b/blobs/uploads/".to_owned(),
+            "repository:a/b:pull,push",
+        ),
+        (
+            Method::Post,
+            format!("/v2/a/b/blobs/uploads/?mount={digest}&from=c/d"),
+            "repository:a/b:pull,push repository:c/d:pull",
+        ),
+        (
+            Method::Get,
+            "/v1/repositories/ubuntu/tags".to_owned(),
+            "repository:library/ubuntu:pull",
+        ),
+        (
+            Method::Put,
+            "/v1/images/abc/layer".to_owned(),
+            "registry:images:push",
+        ),
+        (Method::Get, "/v1/users".to_owned(), ""),
+    ] {
+        assert_eq!(scope(method, &target), expected, "{method:?} {target}");
+    }
+}
+
+#[test]
+fn a_bearer_challenge_is_one_line() {
+    let bearer = |realm: &str, scope: &str, error| {
+        let mut out = Vec::new();
+        challenge::bearer(realm.as_bytes(), b"s", scope.as_bytes(), error, &mut out);
+        String::from_utf8(out).unwrap()
+    };
+    assert_eq!(
+        bearer("https://r/token", "", None),
+        r#"Bearer realm="https://r/token",service="s""#
+    );
+    assert_eq!(
+        bearer("r", "repository:a:pull", Some("insufficient_scope")),
+        r#"Bearer realm="r",service="s",scope="repository:a:pull",error="insufficient_scope""#
+    );
+    assert_eq!(
+        bearer("a\"b\\\r\nX: y", "", None),
+        r#"Bearer realm="a\"b\\X: y",service="s""#
+    );
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn no_bytes_panic(token in prop::collection::vec(any::<u8>(), 0..300), text in "\\PC{0,60}") {
+        let keys = keys(&[SECRET]);
+        let mut headed = b"eyJ0eXAiOiJKV1QiLCJhbGciOiJIUzI1NiJ9.".to_vec();
+        headed.extend_from_slice(&token);
+        for token in [token, headed] {
+            prop_assert!(verify(&keys, &PLACE, &token, NOW, true).is_err());
+        }
+        let _ = Resource::parse(&text);
+    }
+
+    #[test]
+    fn any_user_and_access_survive(name in "[^\\x00-\\x1f\\x7f:/\\p{Cc}]{1,60}", repository in "[a-z]{1,9}(/[a-z]{1,9}){0,3}", service in "\\PC{0,20}") {
+        let mut access = Access::default();
+        access.add(&RepositoryName::parse(repository.as_bytes()).unwrap(), Action::Delete);
+        let place = Place { service: &service, ..PLACE };
+        let issue = Issue {
+            user: Some(UserName::parse(name.as_bytes()).unwrap()),
+            state: state("x"),
+            access_token: None,
+            access: &access,
+            now: NOW,
+            expires: NOW + 60,
+        };
+        let keys = keys(&[SECRET]);
+        let token = sign(&keys, &place, &issue).unwrap();
+        let claims = verify(&keys, &place, token.as_bytes(), NOW, false).map_err(|why| TestCaseError::fail(why.to_string()))?;
+        prop_assert_eq!(claims.user.as_ref().unwrap().as_name().as_str(), name.as_str());
+        prop_assert_eq!(&claims.access, &access);
+        prop_assert!(claims.is_of(&keys, "P", state("x")));
+    }
+}
