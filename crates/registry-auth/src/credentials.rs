@@ -85,6 +85,14 @@ pub fn parse<'b>(header: Option<&[u8]>, buffer: &'b mut Buffer) -> Result<Creden
     }
 }
 
+/// The token of a `Bearer` header (RFC 6750, section 2.1); `None` for any other header. Whether it is one is not looked at.
+pub fn bearer(header: &[u8]) -> Option<&[u8]> {
+    let (scheme, rest) = header.split_at_checked(b"Bearer ".len())?;
+    scheme
+        .eq_ignore_ascii_case(b"Bearer ")
+        .then(|| rest.trim_ascii_start())
+}
+
 fn basic<'b>(header: &[u8], buffer: &'b mut Buffer) -> Option<Credentials<'b>> {
     if header.len() > MAX_HEADER {
         return None;

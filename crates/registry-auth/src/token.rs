@@ -6,6 +6,9 @@
 //! place, [`verify`].
 
 mod hs256;
+mod request;
+
+pub use request::{Proof, TokenRequest};
 
 use crate::codec::State;
 use crate::name::{UserName, UserNameBuf};

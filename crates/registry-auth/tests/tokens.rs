@@ -12,7 +12,8 @@ use registry_auth::route::{self, Method, Options, Request};
 use registry_auth::token::{
     sign, verify, Issue, Keys, Kind, Place, Refused, MAX_LIFE, REFRESH_LIFE, UPLOAD_GRACE,
 };
-use registry_auth::{challenge, Access, Action, RepositoryName, UserName};
+use registry_auth::token::{Proof, TokenRequest};
+use registry_auth::{challenge, Access, Action, Denial, RepositoryName, UserName};
 use serde_json::{json, Value};
 use sha2::Sha256;
 
@@ -483,6 +484,123 @@ fn a_bearer_challenge_is_one_line() {
         bearer("a\"b\\\r\nX: y", "", None),
         r#"Bearer realm="a\"b\\X: y",service="s""#
     );
+}
+
+fn form(body: &str) -> Result<TokenRequest, Denial> {
+    TokenRequest::from_form(
+        b"application/x-www-form-urlencoded; charset=utf-8",
+        body.as_bytes(),
+        "s",
+    )
+}
+
+#[test]
+fn a_get_asks_for_scopes() {
+    let query = "account=alice&client_id=docker&offline_token=true&service=s&scope=repository%3Aa%2Fb%3Apull%2Cpush+repository:c:pull&scope=repository:D:pull&scope=registry:catalog:*";
+    let request = TokenRequest::from_query(query.as_bytes(), "s").unwrap_or_else(|why| panic!("{why}"));
+    let scopes = [
+        "repository:a/b:pull,push",
+        "repository:c:pull",
+        "registry:catalog:*",
+    ];
+    let expected: Vec<_> = scopes
+        .iter()
+        .map(|scope| Resource::parse(scope).unwrap())
+        .collect();
+    assert_eq!(request.resources(), expected);
+    assert!(request.is_offline && matches!(request.proof, Proof::Header));
+    let user = |name: &'static str| Some(UserName::parse(name.as_bytes()).unwrap());
+    assert_eq!(request.check_account(user("alice")), Ok(()));
+    assert_eq!(request.check_account(None), Ok(()));
+    assert_eq!(request.check_account(user("bob")).unwrap_err().status(), 400);
+    for query in [
+        "",
+        "service=",
+        "service=s",
+        "scope=",
+        "scope=x",
+        "offline_token=false",
+        "password=p&username=u",
+    ] {
+        let request = TokenRequest::from_query(query.as_bytes(), "s").unwrap_or_else(|why| panic!("{why}"));
+        assert!(
+            request.resources().is_empty() && !request.is_offline && matches!(request.proof, Proof::Header)
+        );
+    }
+    for query in [
+        "service=other",
+        "service=s&service=s",
+        "account=a&account=b",
+        &"scope=a&".repeat(65),
+        &format!("scope={}", "a+".repeat(65)),
+    ] {
+        let status = TokenRequest::from_query(query.as_bytes(), "s")
+            .err()
+            .map(|denial| denial.status());
+        assert_eq!(status, Some(400), "{query}");
+    }
+}
+
+#[test]
+fn a_form_proves_who_asks() {
+    let basic = |body: &str| match form(body).map(|request| request.proof) {
+        Ok(Proof::Basic(header)) => Some(String::from_utf8(header.to_vec()).unwrap()),
+        _ => None,
+    };
+    // RFC 7617, section 2.
+    let body = "grant_type=password&username=Aladdin&password=open+sesame&service=s&client_id=c&scope=repository:a:pull";
+    assert_eq!(basic(body).as_deref(), Some("Basic QWxhZGRpbjpvcGVuIHNlc2FtZQ=="));
+    assert_eq!(
+        basic("grant_type=password&username=a&password=%3a%26"),
+        Some(format!("Basic {}", "YTo6Jg=="))
+    );
+    match form("grant_type=refresh_token&refresh_token=x.y.z&access_type=offline")
+        .map(|request| (request.is_offline, request.proof))
+    {
+        Ok((true, Proof::Refresh(header))) => assert_eq!(&header[..], b"Bearer x.y.z"),
+        _ => panic!("a refresh token"),
+    }
+    for (body, status) in [
+        ("", 400),
+        ("username=a&password=b", 400),
+        (
+            "grant_type=password&grant_type=password&username=a&password=b",
+            400,
+        ),
+        ("grant_type=password&username=a&username=b&password=c", 400),
+        ("grant_type=password&username=a&password=c&password=d", 400),
+        ("grant_type=password&username=a&password=b&refresh_token=x", 400),
+        ("grant_type=refresh_token", 400),
+        ("grant_type=authorization_code&code=x", 400),
+        ("grant_type=password&username=a&password=b&service=other", 400),
+        ("grant_type=password&password=b", 401),
+        ("grant_type=password&username=a:b&password=c", 401),
+        ("grant_type=password&username=a%00b&password=c", 401),
+    ] {
+        assert_eq!(
+            form(body).err().map(|denial| denial.status()),
+            Some(status),
+            "{body}"
+        );
+    }
+    for content_type in [
+        "",
+        "text/plain",
+        "application/json",
+        "multipart/form-data; boundary=x",
+        "application/x-www-form-urlencodedx",
+    ] {
+        let refused = TokenRequest::from_form(
+            content_type.as_bytes(),
+            b"grant_type=password&username=a&password=b",
+            "s",
+        );
+        assert_eq!(
+            refused.err().map(|denial| denial.status()),
+            Some(400),
+            "{content_type}"
+        );
+    }
 }
 
 proptest! {

@@ -1,0 +1,174 @@
+//! What is sent to the token endpoint: the query of a GET (distribution `docs/spec/auth/token.md`), or the form of a POST
+//! (`docs/spec/auth/oauth.md`).
+//!
+//! Invariant: whatever is there twice, or of a kind that is not known, is refused rather than picked from.
+
+use crate::denial::Denial;
+use crate::name::UserName;
+use crate::resource::Resource;
+use base64::engine::general_purpose::STANDARD;
+use base64::Engine;
+use zeroize::Zeroizing;
+
+/// Resource scopes that are read; a request for more is refused.
+const MAX_SCOPES: usize = 64;
+
+/// A request for a token.
+pub struct TokenRequest {
+    /// The user whom the client takes itself for.
+    account: Option<String>,
+    scopes: Vec<String>,
+    /// Whether a refresh token is wanted, too.
+    pub is_offline: bool,
+    /// How the client proves who it is.
+    pub proof: Proof,
+}
+
+/// How the client proves who it is.
+pub enum Proof {
+    /// By the header of the request, or not at all.
+    Header,
+    /// By user and password in the form: as the value of a Basic `Authorization` header.
+    Basic(Zeroizing<Vec<u8>>),
+    /// By a refresh token: as that of a Bearer one.
+    Refresh(Zeroizing<Vec<u8>>),
+}
+
+/// The fields that play a role, each once.
+#[derive(Default)]
+struct Fields {
+    service: Option<String>,
+    account: Option<String>,
+    offline_token: Option<String>,
+    access_type: Option<String>,
+    grant_type: Option<String>,
+    username: Option<String>,
+    password: Option<Zeroizing<String>>,
+    refresh_token: Option<Zeroizing<String>>,
+    scopes: Vec<String>,
+}
+
+impl Fields {
+    fn read(text: &[u8]) -> Result<Self, Denial> {
+        let mut fields = Self::default();
+        for (name, value) in form_urlencoded::parse(text) {
+            let value = value.into_owned();
+            let is_first = match &*name {
+                "service" => fields.service.replace(value).is_none(),
+                "account" => fields.account.replace(value).is_none(),
+                "offline_token" => fields.offline_token.replace(value).is_none(),
+                "access_type" => fields.access_type.replace(value).is_none(),
+                "grant_type" => fields.grant_type.replace(value).is_none(),
+                "username" => fields.username.replace(value).is_none(),
+                "password" => fields.password.replace(value.into()).is_none(),
+                "refresh_token" => fields.refresh_token.replace(value.into()).is_none(),
+                "scope" => {
+                    fields
+                        .scopes
+                        .extend(value.split_ascii_whitespace().map(str::to_owned));
+                    true
+                }
+                // Clients say what they are, and more, which plays no role.
+                _ => true,
+            };
+            if !is_first {
+                return Err(Denial::bad_token_request("a parameter is there twice"));
+            }
+        }
+        if fields.scopes.len() > MAX_SCOPES {
+            return Err(Denial::bad_token_request("too many scopes"));
+        }
+        Ok(fields)
+    }
+
+    fn check_service(&self, service: &str) -> Result<(), Denial> {
+        match self.service.as_deref() {
+            // Old clients leave it out where it is not told to them.
+            None | Some("") => Ok(()),
+            Some(asked) if asked == service => Ok(()),
+            Some(_) => Err(Denial::bad_token_request("unknown service")),
+        }
+    }
+
+    fn into_request(self, proof: Proof) -> TokenRequest {
+        let is_offline =
+            self.offline_token.as_deref() == Some("true") || self.access_type.as_deref() == Some("offline");
+        TokenRequest {
+            account: self.account.filter(|account| !account.is_empty()),
+            scopes: self.scopes,
+            is_offline,
+            proof,
+        }
+    }
+}
+
+impl TokenRequest {
+    /// Reads the query of a GET to the endpoint of a service.
+    pub fn from_query(query: &[u8], service: &str) -> Result<Self, Denial> {
+        let fields = Fields::read(query)?;
+        fields.check_service(service)?;
+        Ok(fields.into_request(Proof::Header))
+    }
+
+    /// Reads the form of a POST to the endpoint of a service.
+    pub fn from_form(content_type: &[u8], body: &[u8], service: &str) -> Result<Self, Denial> {
+        let kind = content_type
+            .split(|byte| *byte == b';')
+            .next()
+            .unwrap_or_default();
+        if !kind
+            .trim_ascii()
+            .eq_ignore_ascii_case(b"application/x-www-form-urlencoded")
+        {
+            return Err(Denial::bad_token_request("a form is expected"));
+        }
+        let mut fields = Fields::read(body)?;
+        fields.check_service(service)?;
+        let (username, password) = (fields.username.take(), fields.password.take());
+        let proof = match (fields.grant_type.as_deref(), fields.refresh_token.take()) {
+            (Some("password"), None) => basic(&username.unwrap_or_default(), &password.unwrap_or_default())?,
+            (Some("refresh_token"), Some(token)) => {
+                let mut header = Zeroizing::new(b"Bearer ".to_vec());
+                header.extend_from_slice(token.as_bytes());
+                Proof::Refresh(header)
+            }
+            _ => {
+                return Err(Denial::bad_token_request(
+                    "grant_type must be password or refresh_token",
+                ))
+            }
+        };
+        Ok(fields.into_request(proof))
+    }
+
+    /// The resources that are asked for; what nobody can have is left out.
+    pub fn resources(&self) -> Vec<Resource<'_>> {
+        self.scopes
+            .iter()
+            .filter_map(|scope| Resource::parse(scope))
+            .collect()
+    }
+
+    /// Refuses a client that takes itself for somebody else than who it has proven to be.
+    pub fn check_account(&self, user: Option<UserName<'_>>) -> Result<(), Denial> {
+        match (self.account.as_deref(), user) {
+            (Some(account), Some(user)) if account != user.as_str() => {
+                Err(Denial::bad_token_request("account is not the user"))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+/// User and password as a header. What a header cannot carry is a wrong password.
+fn basic(user: &str, password: &str) -> Result<Proof, Denial> {
+    // A colon in the name would make another name of it.
+    UserName::parse(user.as_bytes()).map_err(|_| Denial::bad_credentials())?;
+    let pair = Zeroizing::new(format!("{user}:{password}"));
+    let mut header = Zeroizing::new(String::with_capacity(8 + pair.len().div_ceil(3) * 4));
+    header.push_str("Basic ");
+    STANDARD.encode_string(pair.as_bytes(), &mut header);
+    Ok(Proof::Basic(Zeroizing::new(
+        std::mem::take(&mut *header).into_bytes(),
+    )))
+}
