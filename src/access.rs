@@ -1,31 +1,35 @@
 //! The access phase: which right does the request need, who asks, and may they?
 //!
 //! Runs once to ask the store and once more with its answer; again after an internal redirect, where what is known of the
-//! sender is kept but the decision is made anew. Nothing is passed on without a [`Permit`].
+//! sender is kept but the decision is made anew. Nothing is passed on without a [`Permit`]. The token endpoint is no route: who asks
+//! there is found out the same way, and `token` then answers.
 
 use std::cell::RefCell;
 use std::marker::PhantomData;
 use std::rc::Rc;
-use std::sync::Arc;
 
 use registry_auth::credentials::{self, Buffer, Credentials};
-use registry_auth::denial::LogLevel;
 use registry_auth::policy::{self, MountDecision, Permit};
 use registry_auth::route::{Need, Route};
-use registry_auth::{challenge, Denial, UserNameBuf};
+use registry_auth::token::{verify, Kind, Place, Proof, TokenRequest};
+use registry_auth::{Denial, TokenDigest};
 use registry_auth_cache::Tag;
 use registry_auth_redis::Secret;
 
 use crate::cache::{self, Age, Header};
 use crate::catalog::{self, Filtering, Next};
+use crate::claim::{By, Claim, Expected, Signed};
 use crate::completions;
 use crate::conf::{Location, Settings};
 use crate::context::{Answered, Context, Stage};
 use crate::counters;
-use crate::ffi::log::Level;
+use crate::ffi::event;
 use crate::ffi::request::Request;
 use crate::identity::Identity;
+use crate::refusal::refuse;
 use crate::routing;
+use crate::signing;
+use crate::token;
 
 /// What nginx is told.
 pub enum Access {
@@ -35,6 +39,8 @@ pub enum Access {
     Granted,
     /// The store was asked; the handler runs again when it has answered.
     Waiting,
+    /// The body is to be read; the handler runs again when it is there.
+    ReadBody,
     /// The request is refused with this status; `response` writes the rest.
     Refused(u16),
 }
@@ -47,8 +53,44 @@ enum Step {
         is_catalog: bool,
     },
     Ask {
-        user: Option<(Arc<str>, Secret)>,
+        password: Secret,
     },
+    ReadBody,
+}
+
+/// What is wanted of the gate.
+enum Wanted<'r> {
+    /// To let a request of this route pass.
+    Route(Route<'r>),
+    /// To issue a token.
+    Token(Rc<TokenRequest>),
+}
+
+impl Wanted<'_> {
+    /// Whether somebody may get it without saying who they are: what is public, or a token for that. For anything else they are
+    /// asked.
+    fn is_for_anybody(&self) -> bool {
+        match self {
+            Self::Route(route) => matches!(route.need, Need::Repository(_)),
+            Self::Token(_) => true,
+        }
+    }
+
+    /// What a token has to be for that is sent with the request; `None` where none is accepted.
+    fn expected<'s>(&self, settings: &'s Settings) -> Option<Expected<'s>> {
+        let service = &settings.bearer.as_ref()?.service;
+        let kind = match self {
+            Self::Route(_) => Kind::Access,
+            Self::Token(asked) if matches!(asked.proof, Proof::Refresh(_)) => Kind::Refresh,
+            // No token gets another one.
+            Self::Token(_) => return None,
+        };
+        Some(Expected {
+            kind,
+            service,
+            is_upload: matches!(self, Self::Route(route) if route.is_upload),
+        })
+    }
 }
 
 thread_local! {
@@ -102,25 +144,53 @@ fn pass(request: &mut Request, context: &mut Context, settings: &Settings) -> Ac
                     context.stage = Stage::Filtering(filtering);
                     Access::Waiting
                 }
-                Err(denial) => refuse(request, context, settings, denial),
+                Err(denial) => refused(request, context, settings, denial),
             }
         }
         Ok(Step::Permit { result, strip, .. }) => {
             if strip && routing::strip_mount(request).is_none() {
-                return refuse(request, context, settings, Denial::unavailable());
+                return refused(request, context, settings, Denial::unavailable());
+            }
+            if warn(request, context).is_none() {
+                return refused(request, context, settings, Denial::unavailable());
             }
             context.result = result;
             counters::count(context.result, context.cache);
             Access::Granted
         }
-        Ok(Step::Ask { user }) => match completions::ask(request, &settings.space, user) {
-            Some(parking) => {
-                context.stage = Stage::Waiting(parking);
-                Access::Waiting
+        Ok(Step::Ask { password }) => {
+            let claim = context.claimed.as_ref();
+            match claim.and_then(|claim| completions::ask(request, &settings.space, claim, password)) {
+                Some(parking) => {
+                    context.stage = Stage::Waiting(parking);
+                    Access::Waiting
+                }
+                None => refused(request, context, settings, Denial::unavailable()),
             }
-            None => refuse(request, context, settings, Denial::unavailable()),
-        },
-        Err(denial) => refuse(request, context, settings, denial),
+        }
+        Ok(Step::ReadBody) => Access::ReadBody,
+        Err(denial) => refused(request, context, settings, denial),
+    }
+}
+
+fn refused(request: &mut Request, context: &mut Context, settings: &Settings, denial: Denial) -> Access {
+    Access::Refused(refuse(request, context, settings, denial))
+}
+
+/// Tells whose access token is near its end, once. `None` when memory is out.
+fn warn(request: &mut Request, context: &mut Context) -> Option<()> {
+    let Some(identity) = context
+        .identity
+        .as_ref()
+        .filter(|identity| identity.access_token().is_some())
+    else {
+        return Some(());
+    };
+    match identity.warning(event::wall()) {
+        Some(warning) if !std::mem::replace(&mut context.is_warned, true) => {
+            request.add_header("Warning", warning.as_bytes())
+        }
+        _ => Some(()),
     }
 }
 
@@ -150,7 +220,7 @@ fn filter(
             counters::count(context.result, context.cache);
             Access::Granted
         }
-        Err(denial) => refuse(request, context, settings, denial),
+        Err(denial) => refused(request, context, settings, denial),
     }
 }
 
@@ -161,55 +231,90 @@ fn first(
     settings: &Settings,
     buffer: &mut Buffer,
 ) -> Result<Step, Denial> {
+    if settings.token.is_some() && context.token_request.is_none() {
+        match token::request(request, settings)? {
+            Some(asked) => context.token_request = Some(Rc::new(asked)),
+            None => return Ok(Step::ReadBody),
+        }
+    }
     let content_type = routing::content_type(request);
-    let route = routing::route(request, content_type.as_deref(), settings)?;
-    context.repository = route
-        .repository()
-        .and_then(|name| request.keep_own(name.as_str().as_bytes()));
-    context.action = route.action();
-
-    let who = match route.need {
+    let wanted = wanted(request, content_type.as_deref(), context, settings)?;
+    let who = match &wanted {
         // Who they are does not matter for what is open to everybody, nor whether that can be read.
-        Need::Nothing => Who::default(),
-        _ => match who(request, settings, &route.need, buffer)? {
+        Wanted::Route(route) if matches!(route.need, Need::Nothing) => Who::NOBODY,
+        _ => match who(request, settings, &wanted, buffer)? {
             Sender::Known(identity) => {
                 context.cache = "HIT";
                 context.identity = Some(identity);
-                return decide(context, &route, settings);
+                return decide(context, &wanted, settings);
             }
             Sender::Claims(who) => who,
         },
     };
-    let user = who.user.as_ref().map(UserNameBuf::as_name);
     if context
         .identity
         .as_ref()
-        .is_some_and(|identity| identity.is(user, &settings.space))
+        .is_some_and(|identity| identity.is(&who.claim, &settings.space))
     {
-        return decide(context, &route, settings);
+        return decide(context, &wanted, settings);
     }
     context.identity = None;
-    context.claimed = who.user.clone();
-    if let Some(identity) = cached(context, settings, who.tag, Age::Fresh)? {
+    if let Some(identity) = cached(context, settings, &who.claim, who.tag, Age::Fresh)? {
         context.identity = Some(identity);
-        return decide(context, &route, settings);
+        return decide(context, &wanted, settings);
     }
-    if let (Some(user), Some(limit)) = (user, settings.failures) {
-        if let Some(seconds) = cache::blocked(request, &settings.space, user, limit) {
+    let guesser = match who.claim.by {
+        By::Password | By::AccessToken(_) => who.claim.user.as_ref(),
+        // That was signed.
+        By::Token(_) => None,
+    };
+    if let (Some(user), Some(limit)) = (guesser, settings.failures) {
+        if let Some(seconds) = cache::blocked(request, &settings.space, user.as_name(), limit) {
             // A right password is never locked out, nor while Redis cannot be asked about it.
             let identity = match cache::is_trusted() {
                 true => None,
-                false => stale(request, context, settings)?,
+                false => stale(context, settings, &who.claim, who.tag)?,
             };
             context.identity = Some(identity.ok_or_else(|| Denial::too_many_failures(seconds))?);
-            return decide(context, &route, settings);
+            return decide(context, &wanted, settings);
         }
     }
-    let user = match who.user {
-        Some(user) => Some((user.to_shared(), password(request, who.password, buffer)?)),
-        None => None,
+    let password = match (&who.claim.user, &who.claim.by) {
+        (Some(_), By::Password) => password(sent(request, &wanted), who.password, buffer)?,
+        _ => Secret::default(),
     };
-    Ok(Step::Ask { user })
+    context.claimed = Some(who.claim);
+    Ok(Step::Ask { password })
+}
+
+/// What the request wants; `content_type` is what [`routing::content_type`] gave.
+fn wanted<'r>(
+    request: &'r Request,
+    content_type: Option<&'r [u8]>,
+    context: &mut Context,
+    settings: &Settings,
+) -> Result<Wanted<'r>, Denial> {
+    if let (Some(_), Some(asked)) = (&settings.token, &context.token_request) {
+        return Ok(Wanted::Token(Rc::clone(asked)));
+    }
+    let route = routing::route(request, content_type, settings)?;
+    context.repository = route
+        .repository()
+        .and_then(|name| request.keep_own(name.as_str().as_bytes()));
+    context.action = route.action();
+    Ok(Wanted::Route(route))
+}
+
+/// The value of the header that proves who asks, or what a form says in its place.
+fn sent<'r>(request: &'r Request, wanted: &'r Wanted<'_>) -> Option<&'r [u8]> {
+    let form = match wanted {
+        Wanted::Token(asked) => match &asked.proof {
+            Proof::Basic(header) | Proof::Refresh(header) => Some(&header[..]),
+            Proof::Header => None,
+        },
+        Wanted::Route(_) => None,
+    };
+    form.or_else(|| request.authorization())
 }
 
 /// Who asks.
@@ -221,61 +326,116 @@ enum Sender {
 }
 
 /// Who asks, by their own account.
-#[derive(Default)]
 struct Who {
-    user: Option<UserNameBuf>,
+    claim: Claim,
     /// What they say to prove it, where it had to be decoded to learn the name.
     password: Option<Secret>,
     /// Stands for their header, where there is a zone.
     tag: Option<Tag>,
 }
 
+impl Who {
+    const NOBODY: Self = Self {
+        claim: Claim::ANONYMOUS,
+        password: None,
+        tag: None,
+    };
+}
+
 fn who(
     request: &Request,
     settings: &Settings,
-    need: &Need<'_>,
+    wanted: &Wanted<'_>,
     buffer: &mut Buffer,
 ) -> Result<Sender, Denial> {
-    let sent = request.authorization();
-    // The anonymous may have what is public: repositories. For anything else they are asked who they are.
-    let may_be_anonymous = matches!(need, Need::Repository(_));
+    let sent = sent(request, wanted);
     let header = match sent {
         // Is not the same as none, of which this is the tag.
         Some(b"") => return Err(Denial::bad_credentials()),
-        None if !may_be_anonymous => return Err(Denial::unauthenticated()),
+        None if !wanted.is_for_anybody() => return Err(Denial::unauthenticated()),
         sent => sent.unwrap_or_default(),
     };
     let tag = match cache::header(&settings.space, header) {
-        Some(Header::Known(identity)) => return Ok(Sender::Known(identity)),
-        Some(Header::Names(tag, user)) => {
+        Some(Header::Known(identity)) => {
+            check(identity.claim(), wanted, settings)?;
+            return Ok(Sender::Known(identity));
+        }
+        Some(Header::Claims(tag, claim)) => {
+            check(&claim, wanted, settings)?;
             return Ok(Sender::Claims(Who {
-                user,
+                claim,
                 password: None,
                 tag: Some(tag),
-            }))
+            }));
         }
         Some(Header::Unread(tag)) => Some(tag),
         None => None,
     };
-    let (user, password) = match credentials::parse(sent, buffer)? {
-        Credentials::None if !may_be_anonymous => return Err(Denial::unauthenticated()),
-        Credentials::None => (None, None),
-        Credentials::Basic { user, password } => {
-            (Some(user.to_owned()), Some(Secret::new(password.as_bytes())))
-        }
+    let (claim, password) = match (credentials::bearer(header), wanted.expected(settings)) {
+        (Some(token), Some(expected)) => (by_token(token, expected, settings)?, None),
+        _ => match credentials::parse(sent, buffer)? {
+            Credentials::None if !wanted.is_for_anybody() => return Err(Denial::unauthenticated()),
+            Credentials::None => (Claim::ANONYMOUS, None),
+            Credentials::Basic { user, password } => {
+                let user = Some(user.to_owned());
+                match TokenDigest::of(password.as_bytes()) {
+                    Some(digest) => (
+                        Claim {
+                            user,
+                            by: By::AccessToken(digest),
+                        },
+                        None,
+                    ),
+                    None => {
+                        let by = By::Password;
+                        (Claim { user, by }, Some(Secret::new(password.as_bytes())))
+                    }
+                }
+            }
+        },
     };
     if let Some(tag) = tag {
-        cache::remember(tag, &settings.space, user.as_ref());
+        cache::remember(tag, &settings.space, &claim);
     }
-    Ok(Sender::Claims(Who { user, password, tag }))
+    Ok(Sender::Claims(Who { claim, password, tag }))
+}
+
+/// Whether a claim that was made before may be made here: all but those by tokens may.
+#[inline]
+fn check(claim: &Claim, wanted: &Wanted<'_>, settings: &Settings) -> Result<(), Denial> {
+    match claim.token() {
+        None => Ok(()),
+        Some(_) => claim.check(wanted.expected(settings), event::wall()),
+    }
+}
+
+/// The claim that a token makes.
+fn by_token(token: &[u8], expected: Expected<'_>, settings: &Settings) -> Result<Claim, Denial> {
+    let keys = signing::keys().ok_or_else(Denial::unavailable)?;
+    let place = Place {
+        kind: expected.kind,
+        prefix: &settings.space.prefix,
+        service: expected.service,
+    };
+    let claims = verify(&keys, &place, token, event::wall(), expected.is_upload)
+        .map_err(|why| Denial::invalid_token(why.as_str()))?;
+    Ok(Claim {
+        user: claims.user.clone(),
+        by: By::Token(Rc::new(Signed {
+            claims,
+            kind: expected.kind,
+            service: expected.service.into(),
+            keys,
+        })),
+    })
 }
 
 /// The password of a header, unless it is known.
-fn password(request: &Request, known: Option<Secret>, buffer: &mut Buffer) -> Result<Secret, Denial> {
+fn password(sent: Option<&[u8]>, known: Option<Secret>, buffer: &mut Buffer) -> Result<Secret, Denial> {
     if let Some(password) = known {
         return Ok(password);
     }
-    match credentials::parse(request.authorization(), buffer)? {
+    match credentials::parse(sent, buffer)? {
         Credentials::Basic { password, .. } => Ok(Secret::new(password.as_bytes())),
         Credentials::None => Err(Denial::unauthenticated()),
     }
@@ -285,6 +445,7 @@ fn password(request: &Request, known: Option<Secret>, buffer: &mut Buffer) -> Re
 fn cached(
     context: &mut Context,
     settings: &Settings,
+    claim: &Claim,
     tag: Option<Tag>,
     age: Age,
 ) -> Result<Option<Rc<Identity>>, Denial> {
@@ -294,11 +455,15 @@ fn cached(
         context.cache = "BYPASS";
         return Ok(None);
     };
-    let known = match (cache::find(space, context.claimed.as_ref(), tag, age), age) {
+    let known = match (cache::find(space, claim, tag, age), age) {
         (cache::Answer::Known(identity), _) => Some(identity),
         (cache::Answer::Wrong, Age::Fresh) => {
             context.cache = "HIT";
-            return Err(Denial::bad_credentials());
+            return Err(claim.refuted());
+        }
+        (cache::Answer::Denied(denial), _) => {
+            context.cache = "HIT";
+            return Err(denial);
         }
         (cache::Answer::Miss(miss), Age::Fresh) => {
             context.miss = Some(miss);
@@ -323,33 +488,49 @@ fn answered(
     answer: Answered,
 ) -> Result<Step, Denial> {
     let content_type = routing::content_type(request);
-    let route = routing::route(request, content_type.as_deref(), settings)?;
+    let wanted = wanted(request, content_type.as_deref(), context, settings)?;
     let identity = match answer {
         Answered::Known(identity) => identity,
-        Answered::Wrong => return Err(Denial::bad_credentials()),
+        Answered::Denied(denial) => return Err(denial),
         Answered::Busy => return Err(Denial::hashing_busy()),
         Answered::BadRecord => return Err(Denial::bad_record()),
-        Answered::Unavailable => stale(request, context, settings)?.ok_or_else(Denial::unavailable)?,
+        Answered::Unavailable => {
+            let claim = context.claimed.take().unwrap_or(Claim::ANONYMOUS);
+            let tag = cache::tag(&settings.space, sent(request, &wanted).unwrap_or_default());
+            stale(context, settings, &claim, tag)?.ok_or_else(Denial::unavailable)?
+        }
     };
     context.identity = Some(identity);
-    decide(context, &route, settings)
+    decide(context, &wanted, settings)
 }
 
 /// While Redis is unreachable: what the zone knew last, where that is borne.
 fn stale(
-    request: &Request,
     context: &mut Context,
     settings: &Settings,
+    claim: &Claim,
+    tag: Option<Tag>,
 ) -> Result<Option<Rc<Identity>>, Denial> {
     if !cache::is_stale_allowed() {
         return Ok(None);
     }
-    let tag = cache::tag(&settings.space, request.authorization().unwrap_or_default());
-    cached(context, settings, tag, Age::Stale)
+    cached(context, settings, claim, tag, Age::Stale)
 }
 
-fn decide(context: &Context, route: &Route<'_>, settings: &Settings) -> Result<Step, Denial> {
+fn decide(context: &mut Context, wanted: &Wanted<'_>, settings: &Settings) -> Result<Step, Denial> {
     let identity = context.identity.as_ref().ok_or_else(Denial::unavailable)?;
+    let route = match wanted {
+        Wanted::Route(route) => route,
+        Wanted::Token(asked) => {
+            let (granted, result) = token::grant(identity, asked, settings)?;
+            context.granted = granted;
+            return Ok(Step::Permit {
+                result,
+                strip: false,
+                is_catalog: false,
+            });
+        }
+    };
     let decision = identity.with_subject(|subject| {
         let permit: Permit<'_> = policy::decide(subject, route, &settings.rules)?;
         Ok(Step::Permit {
@@ -359,40 +540,4 @@ fn decide(context: &Context, route: &Route<'_>, settings: &Settings) -> Result<S
         })
     });
     decision.unwrap_or_else(|_| Err(Denial::bad_record()))
-}
-
-fn refuse(request: &mut Request, context: &mut Context, settings: &Settings, denial: Denial) -> Access {
-    if denial.challenges() {
-        let mut value = Vec::new();
-        match settings.realm.evaluate(request) {
-            Some(realm) => challenge::basic(realm, &mut value),
-            None => return Access::Refused(500),
-        }
-        if request.set_challenge(&value).is_none() {
-            return Access::Refused(500);
-        }
-    }
-    request.log(
-        level(denial.log_level()),
-        format_args!(
-            "registry_auth: {denial} ({}){}{}, user: \"{}\"",
-            denial.code(),
-            if denial.rule().is_some() { ": " } else { "" },
-            denial.rule().unwrap_or_default(),
-            context.user()
-        ),
-    );
-    let status = denial.status();
-    context.refuse(denial, false);
-    counters::count(context.result, context.cache);
-    Access::Refused(status)
-}
-
-fn level(level: LogLevel) -> Level {
-    match level {
-        LogLevel::Error => Level::Error,
-        LogLevel::Warn => Level::Warn,
-        LogLevel::Notice => Level::Notice,
-        LogLevel::Info => Level::Info,
-    }
 }

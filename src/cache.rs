@@ -8,11 +8,12 @@ use std::cell::RefCell;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use registry_auth::{UserName, UserNameBuf};
+use registry_auth::{Denial, UserName};
 use registry_auth_cache::counters::COUNTERS;
 use registry_auth_cache::{Cache, Fact, Failures, Keys, Memo, Process, Tag, GENERATION};
 use registry_auth_redis::{Changed, Outcome, Space};
 
+use crate::claim::Claim;
 use crate::ffi::event;
 use crate::ffi::request::Request;
 use crate::ffi::shm::{Locked, Zone};
@@ -54,16 +55,15 @@ struct Worker {
 /// A header that was read. Decoding one costs as much as all the rest of a cached request.
 struct Credential {
     space: Arc<Space>,
-    /// `None`: it comes from the anonymous.
-    user: Option<UserNameBuf>,
+    claim: Claim,
     /// Of the user's entry in the zone.
     key: Vec<u8>,
     hash: u64,
 }
 
 impl Credential {
-    fn is_of(&self, space: &Arc<Space>, user: Option<&UserNameBuf>) -> bool {
-        Arc::ptr_eq(&self.space, space) && self.user.as_ref() == user
+    fn is_of(&self, space: &Arc<Space>, claim: &Claim) -> bool {
+        Arc::ptr_eq(&self.space, space) && self.claim.is(claim)
     }
 
     fn fact(&self) -> Fact<'_> {
@@ -88,14 +88,16 @@ pub enum Answer {
     Known(Rc<Identity>),
     /// No such user, or not this password.
     Wrong,
+    /// What was sent was right, and is good no more.
+    Denied(Denial),
 }
 
 /// What this worker makes of a header before it asks the zone.
 pub enum Header {
     /// It was never read.
     Unread(Tag),
-    /// It names this user, or comes from the anonymous.
-    Names(Tag, Option<UserNameBuf>),
+    /// It makes this claim.
+    Claims(Tag, Claim),
     /// The zone said of it not long ago who asks, and that still holds.
     Known(Rc<Identity>),
 }
@@ -166,7 +168,7 @@ pub fn header(space: &Arc<Space>, header: &[u8]) -> Option<Header> {
         Some(match known {
             None => Header::Unread(tag),
             Some((_, Some(identity))) => Header::Known(Rc::clone(identity)),
-            Some((credential, None)) => Header::Names(tag, credential.user.clone()),
+            Some((credential, None)) => Header::Claims(tag, credential.claim.clone()),
         })
     })
 }
@@ -180,17 +182,17 @@ pub fn tag(space: &Space, header: &[u8]) -> Option<Tag> {
     })
 }
 
-/// Remembers whom a header names.
-pub fn remember(tag: Tag, space: &Arc<Space>, user: Option<&UserNameBuf>) {
+/// Remembers what a header claims.
+pub fn remember(tag: Tag, space: &Arc<Space>, claim: &Claim) {
     WORKER.with_borrow_mut(|worker| {
         if let Some(worker) = worker {
             let mut key = Vec::new();
-            if let Some(user) = user {
+            if let Some(user) = &claim.user {
                 write_key(&mut key, Kind::User, &space.prefix, user.as_name().as_str());
             }
             let credential = Credential {
                 space: Arc::clone(space),
-                user: user.cloned(),
+                claim: claim.clone(),
                 hash: worker.keys.hash(&key),
                 key,
             };
@@ -268,21 +270,26 @@ fn with_failures<T>(
     })
 }
 
-/// What the zone knows of a user with a credential; without a user, of the anonymous.
-pub fn find(space: &Arc<Space>, user: Option<&UserNameBuf>, tag: Tag, age: Age) -> Answer {
+/// What the zone knows of who makes a claim with a credential.
+pub fn find(space: &Arc<Space>, claim: &Claim, tag: Tag, age: Age) -> Answer {
     WORKER.with_borrow_mut(|worker| {
         let answer = worker
             .as_mut()
-            .and_then(|worker| worker.find(space, user, tag, age));
+            .and_then(|worker| worker.find(space, claim, tag, age));
         answer.unwrap_or(Answer::None)
     })
 }
 
+/// A secret that the workers share, and nobody else knows; `None` where there is no zone.
+pub fn token_secret() -> Option<[u8; 32]> {
+    WORKER.with_borrow(|worker| worker.as_ref().map(|worker| *worker.keys.secret()))
+}
+
 /// Keeps what the store answered to a request that had missed.
-pub fn put(space: &Space, user: Option<UserName<'_>>, miss: &Miss, outcome: &Outcome) {
+pub fn put(space: &Space, claim: &Claim, miss: &Miss, outcome: &Outcome) {
     WORKER.with_borrow(|worker| {
         if let Some(worker) = worker {
-            worker.put(space, user, miss, outcome);
+            worker.put(space, claim, miss, outcome);
         }
     });
 }

@@ -100,7 +100,8 @@ impl Filtering {
             .with_subject(|subject| {
                 // A record that turns out to be damaged shows nothing.
                 self.catalog.end(more, |name| {
-                    judge(subject, name, Action::Pull, rules).is_ok_and(|verdict| verdict.allowed)
+                    judge(&subject.beside_token(), name, Action::Pull, rules)
+                        .is_ok_and(|verdict| verdict.allowed)
                 })
             })
             .map_err(|_| Denial::bad_record())?;

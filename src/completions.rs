@@ -8,18 +8,21 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use registry_auth::UserNameBuf;
-use registry_auth_redis::{Completion, Event, Job, Level, Options, Outcome, Secret, Space, Store};
+use registry_auth_redis::{
+    By as Proof, Completion, Event, Job, Level, Options, Outcome, Secret, Space, Store,
+};
 use smallvec::SmallVec;
 
 use crate::cache;
+use crate::claim::{By, Claim};
 use crate::conf::{Location, StoreOptions};
 use crate::context::{Answered, Context, Stage};
 use crate::counters;
-use crate::ffi::event::{Deferred, Doorbell};
+use crate::ffi::event::{self, Deferred, Doorbell};
 use crate::ffi::log;
 use crate::ffi::parking::{resume, Parking};
 use crate::ffi::request::Request;
-use crate::identity::{Identity, Records};
+use crate::identity::{Identity, Records, Unfit};
 
 /// Milliseconds that a waiting request's own timer allows beyond the lookup's limit. The helper ends each lookup within its own
 /// limits; the timer is for what must not happen, a helper that died, and keeps a shutting down worker alive. A login
@@ -81,22 +84,23 @@ pub fn stop() {
     cache::stop();
 }
 
-/// Asks the store about a user, or about the defaults only. `None` where there is no store, or no memory.
-pub fn ask(request: &mut Request, space: &Arc<Space>, user: Option<(Arc<str>, Secret)>) -> Option<Parking> {
+/// Asks the store about who makes a claim, with the password that it takes to prove it. `None` where there is no store, or no memory.
+pub fn ask(request: &mut Request, space: &Arc<Space>, claim: &Claim, password: Secret) -> Option<Parking> {
     WORKER.with_borrow_mut(|worker| {
         let worker = worker.as_mut()?;
         let parking = Parking::new(request, worker.wait, |request| {
             note(request, Outcome::Unavailable, false)
         })?;
-        let (user, password) = match user {
-            Some((user, password)) => (Some(user), password),
-            None => (None, Secret::new(b"")),
-        };
         worker.batch.push(Job {
             ticket: parking.ticket(),
             space: Arc::clone(space),
-            user,
+            user: claim.user.as_ref().map(UserNameBuf::to_shared),
             password,
+            by: match &claim.by {
+                By::Password => Proof::Password,
+                By::AccessToken(digest) => Proof::AccessToken(*digest),
+                By::Token(_) => Proof::Vouched,
+            },
         });
         worker.flush.post();
         Some(parking)
@@ -168,24 +172,29 @@ fn note(request: &mut Request, outcome: Outcome, cacheable: bool) {
             context.stage = Stage::Answered(Answered::Unavailable);
             return;
         };
+        let Some(claim) = context.claimed.clone() else {
+            context.stage = Stage::Answered(Answered::Unavailable);
+            return;
+        };
         if let Some(miss) = context.miss.take() {
-            let user = context.claimed.as_ref().map(UserNameBuf::as_name);
             if cacheable {
-                cache::put(&settings.space, user, &miss, &outcome);
+                cache::put(&settings.space, &claim, &miss, &outcome);
             }
+            let user = claim.user.as_ref().map(UserNameBuf::as_name);
             let wrong = matches!(outcome, Outcome::Known { verified: false, .. } | Outcome::Unknown);
-            if let (Some(user), Some(limit), true) = (user, settings.failures, wrong) {
+            // Who has a token that was signed has not guessed it.
+            let guessed = wrong && claim.token().is_none();
+            if let (Some(user), Some(limit), true) = (user, settings.failures, guessed) {
                 cache::failed(request, &settings.space, user, &miss, limit);
             }
         }
-        let claimed = context.claimed.clone();
-        context.stage = Stage::Answered(answered(&settings.space, claimed, outcome));
+        context.stage = Stage::Answered(answered(&settings.space, claim, outcome));
     });
 }
 
 /// What an answer of the store makes of who they claim to be.
-fn answered(space: &Arc<Space>, claimed: Option<UserNameBuf>, outcome: Outcome) -> Answered {
-    let (own, mut groups, public, defaults) = match (&claimed, outcome) {
+fn answered(space: &Arc<Space>, claim: Claim, outcome: Outcome) -> Answered {
+    let (own, mut groups, public, defaults) = match (&claim.user, outcome) {
         (
             Some(_),
             Outcome::Known {
@@ -200,14 +209,17 @@ fn answered(space: &Arc<Space>, claimed: Option<UserNameBuf>, outcome: Outcome) 
         (None, Outcome::Anonymous { public, defaults }) => {
             (Arc::default(), SmallVec::new(), public, defaults)
         }
-        (_, Outcome::Known { .. } | Outcome::Unknown | Outcome::Anonymous { .. }) => return Answered::Wrong,
+        (_, Outcome::Known { .. } | Outcome::Unknown | Outcome::Anonymous { .. }) => {
+            return Answered::Denied(claim.refuted())
+        }
         (_, Outcome::Busy) => return Answered::Busy,
         (_, Outcome::Unavailable) => return Answered::Unavailable,
         (_, Outcome::BadRecord) => return Answered::BadRecord,
     };
     groups.push(public);
-    match Identity::new(space, claimed, Records { own, groups }, || defaults) {
-        Ok(Some(identity)) => Answered::Known(Rc::new(identity)),
-        Ok(None) | Err(_) => Answered::BadRecord,
+    match Identity::new(space, claim, Records { own, groups }, event::wall(), || defaults) {
+        Ok(identity) => Answered::Known(Rc::new(identity)),
+        Err(Unfit::Denied(denial)) => Answered::Denied(denial),
+        Err(Unfit::Record | Unfit::Defaults) => Answered::BadRecord,
     }
 }

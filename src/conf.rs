@@ -32,6 +32,7 @@ pub struct Main {
     password: Option<Secret>,
     hashing: Option<Hashing>,
     cache: Option<Option<cache::Options>>,
+    token_keys: Option<Vec<Secret>>,
     /// Every space of a location where the gate is on, once.
     spaces: Vec<Arc<Space>>,
     resolved: Option<StoreOptions>,
@@ -71,6 +72,16 @@ impl Main {
         prefixes.sort_unstable();
         prefixes.dedup();
         Some(StoreOptions { prefixes, ..resolved })
+    }
+
+    /// The secrets of `registry_auth_token_key`; none where there is a random one.
+    pub fn token_keys(&self) -> &[Secret] {
+        self.token_keys.as_deref().unwrap_or_default()
+    }
+
+    /// Whether tokens can be signed, and verified.
+    fn has_token_key(&self) -> bool {
+        self.token_keys.is_some() || self.cache.flatten().is_some()
     }
 
     /// The space of these settings, one for all locations that mean the same: what is known of a request in one of them holds in
@@ -124,6 +135,8 @@ pub struct Location {
     catalog: Option<bool>,
     v1_images: Option<bool>,
     failures: Option<Option<Failures>>,
+    bearer: Option<Option<Bearer>>,
+    token: Option<TokenEndpoint>,
     status: bool,
     /// What handlers go by; `None` where the gate is off.
     pub settings: Option<Settings>,
@@ -147,6 +160,28 @@ pub struct Settings {
     pub rules: policy::Rules,
     /// How many wrong passwords a client may try for a user.
     pub failures: Option<Failures>,
+    /// Where tokens are to be had that are good here; `None` where Basic is all.
+    pub bearer: Option<Bearer>,
+    /// What makes this location the token endpoint.
+    pub token: Option<TokenEndpoint>,
+}
+
+/// `registry_auth_bearer`.
+#[derive(Clone)]
+pub struct Bearer {
+    /// The address of the token endpoint.
+    pub realm: ComplexValue,
+    /// What tokens are for: their audience.
+    pub service: Arc<str>,
+}
+
+/// `registry_auth_token`.
+#[derive(Clone, Copy)]
+pub struct TokenEndpoint {
+    /// For how many seconds its tokens are good.
+    pub ttl: u64,
+    /// Whether its key outlives the zone, and so may its tokens.
+    pub is_key_kept: bool,
 }
 
 impl Merge for Location {
@@ -158,12 +193,25 @@ impl Merge for Location {
         self.catalog = self.catalog.or(outer.catalog);
         self.v1_images = self.v1_images.or(outer.v1_images);
         self.failures = self.failures.or(outer.failures);
+        self.bearer = self.bearer.take().or_else(|| outer.bearer.clone());
         let failures = self.failures.flatten();
         let main = conf.main::<Main>().ok_or("no http{}")?;
         if self.status && main.cache.flatten().is_none() {
             return Err(
                 "\"registry_auth_status\" needs the zone of \"registry_auth_cache\" to count in".to_owned(),
             );
+        }
+        let bearer = self.bearer.clone().flatten();
+        if let Some(endpoint) = &mut self.token {
+            endpoint.is_key_kept = main.token_keys.is_some();
+            if !matches!(self.gate, Some(Gate::Realm(_))) {
+                return Err("\"registry_auth_token\" needs \"registry_auth\" to be on".to_owned());
+            }
+            if bearer.is_none() {
+                return Err(
+                    "\"registry_auth_token\" needs \"registry_auth_bearer\", for whose service its tokens are".to_owned(),
+                );
+            }
         }
         self.settings = match self.gate {
             None | Some(Gate::Off) => None,
@@ -177,12 +225,21 @@ impl Merge for Location {
                             .to_owned(),
                     );
                 }
+                if bearer.is_some() && !main.has_token_key() {
+                    return Err(
+                        "\"registry_auth_bearer\" needs \"registry_auth_token_key\", or the zone of \"registry_auth_cache\" to keep \
+                         a random key in"
+                            .to_owned(),
+                    );
+                }
                 Some(Settings {
                     realm,
                     space,
                     routes: self.routes(),
                     rules: self.rules(),
                     failures,
+                    bearer,
+                    token: self.token,
                 })
             }
         };

@@ -5,10 +5,12 @@
 use std::rc::Rc;
 
 use registry_auth::scope::Action;
-use registry_auth::{Denial, UserNameBuf};
+use registry_auth::token::TokenRequest;
+use registry_auth::{Access, Denial};
 
 use crate::cache::Miss;
 use crate::catalog::Filtering;
+use crate::claim::Claim;
 use crate::ffi::content::Answer;
 use crate::ffi::parking::Parking;
 use crate::ffi::request::Kept;
@@ -21,8 +23,14 @@ pub struct Context {
     pub stage: Stage,
     /// Who asks, and what the store said of them.
     pub identity: Option<Rc<Identity>>,
-    /// The user whom the request claims to come from, until the store has answered.
-    pub claimed: Option<UserNameBuf>,
+    /// Who the request claims to come from, once the store has to be asked.
+    pub claimed: Option<Claim>,
+    /// What the token endpoint was asked for.
+    pub token_request: Option<Rc<TokenRequest>>,
+    /// And what it may grant of that.
+    pub granted: Access,
+    /// Whether the sender was warned of an access token's end.
+    pub is_warned: bool,
     /// Set where the zone was asked and knew nothing: the store's answer is to be put there.
     pub miss: Option<Miss>,
     /// The repository that was decided on.
@@ -61,8 +69,8 @@ pub enum Stage {
 pub enum Answered {
     /// Who asks.
     Known(Rc<Identity>),
-    /// No such user, or not this password.
-    Wrong,
+    /// No such user, not this password, or what was right and is good no more.
+    Denied(Denial),
     /// The hashing queue is full.
     Busy,
     /// Redis could not be asked.

@@ -61,7 +61,7 @@ macro_rules! location_row {
 }
 
 /// The table that nginx reads; nginx writes to none of it.
-pub static mut COMMANDS: [ngx_command_t; 15] = [
+pub static mut COMMANDS: [ngx_command_t; 18] = [
     location_row!(
         c"registry_auth",
         HTTP | SERVER | LOCATION | LIMIT_EXCEPT,
@@ -113,6 +113,19 @@ pub static mut COMMANDS: [ngx_command_t; 15] = [
         read::failures
     ),
     main_row!(c"registry_auth_hashing", NGX_CONF_TAKE12, read::hashing),
+    location_row!(
+        c"registry_auth_bearer",
+        HTTP | SERVER | LOCATION,
+        NGX_CONF_TAKE12,
+        read::bearer
+    ),
+    location_row!(
+        c"registry_auth_token",
+        LOCATION,
+        NGX_CONF_NOARGS | NGX_CONF_TAKE1,
+        read::token
+    ),
+    main_row!(c"registry_auth_token_key", NGX_CONF_TAKE1, read::token_key),
     location_row!(c"registry_auth_status", LOCATION, NGX_CONF_NOARGS, read::status),
     row!(
         c"registry_auth_backends",

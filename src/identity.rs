@@ -1,29 +1,45 @@
 //! Who asks, and what is known of them: what the store or the zone said, kept for the request and, by `memo`, for the next ones.
 //!
-//! Invariant: it holds a user only after that user's password was verified. Never changed once made.
+//! Invariant: it is made only of a claim that was verified: [`Identity::new`] looks at what the record says of tokens, its callers at
+//! the rest. Never changed once made.
 
 use std::sync::Arc;
 
-use registry_auth::codec::RecordRef;
-use registry_auth::{InvalidRecord, Limits, Subject, UserName, UserNameBuf};
+use registry_auth::codec::{RecordRef, Scopes, TokenRef};
+use registry_auth::{Denial, InvalidRecord, Limits, Subject, UserName, UserNameBuf};
 use registry_auth_redis::Space;
 use smallvec::SmallVec;
 
+use crate::claim::{By, Claim};
+
 /// Groups whose records are looked at without an allocation.
 const FEW: usize = 4;
+/// Seconds before its end from which on the owner of an access token is warned.
+const WARNING: u64 = 7 * 86_400;
 
 /// What is known of the sender of a request.
 pub struct Identity {
     /// Whose accounts were asked.
     space: Arc<Space>,
-    /// The verified user; `None` is the anonymous.
-    user: Option<UserNameBuf>,
+    /// Who it is, and by what that was proven.
+    claim: Claim,
     /// The user's encoded record; nothing for the anonymous.
     record: Arc<[u8]>,
     /// The encoded records of those groups that grant or deny something, in the user's order, `public` last.
     groups: Box<[Arc<[u8]>]>,
     /// The encoded record whose backends are to be used; `None` where nobody names any.
     backends: Option<Arc<[u8]>>,
+    /// The access token that was sent, or for which the token was issued that was sent.
+    access_token: Option<Box<AccessToken>>,
+}
+
+/// What the record says of an access token.
+struct AccessToken {
+    id: Box<str>,
+    /// Seconds since 1970.
+    expires: u64,
+    /// As they are encoded.
+    scopes: Box<[u8]>,
 }
 
 /// What an [`Identity`] is made of.
@@ -34,20 +50,41 @@ pub struct Records {
     pub groups: SmallVec<[Arc<[u8]>; FEW]>,
 }
 
+/// Why there is no [`Identity`].
+pub enum Unfit {
+    /// A record cannot be read.
+    Record,
+    /// The defaults are needed, and not to be had.
+    Defaults,
+    /// What was sent is not good any more.
+    Denied(Denial),
+}
+
+impl From<InvalidRecord> for Unfit {
+    fn from(_: InvalidRecord) -> Self {
+        Self::Record
+    }
+}
+
 impl Identity {
-    /// Puts together what was found out about a user, or about the anonymous. Backends are the user's own, else those of the first
-    /// group that has any, else the `defaults`, which are asked for only then; `Ok(None)` where they are not to be had.
+    /// Puts together what was found out about a user, or about the anonymous, at this time (seconds since 1970). Backends are the
+    /// user's own, else those of the first group that has any, else the `defaults`, which are asked for only then.
     pub fn new(
         space: &Arc<Space>,
-        user: Option<UserNameBuf>,
+        claim: Claim,
         records: Records,
+        now: u64,
         defaults: impl FnOnce() -> Option<Arc<[u8]>>,
-    ) -> Result<Option<Self>, InvalidRecord> {
+    ) -> Result<Self, Unfit> {
         let Records { own, groups } = records;
-        let mut backends = match user {
-            Some(_) if RecordRef::decode(&own)?.has_peers() => Some(Arc::clone(&own)),
-            _ => None,
-        };
+        let (mut backends, mut access_token) = (None, None);
+        if claim.user.is_some() {
+            let view = RecordRef::decode(&own)?;
+            if view.has_peers() {
+                backends = Some(Arc::clone(&own));
+            }
+            access_token = proven(&claim, &view, &space.prefix, now)?;
+        }
         let mut telling = Vec::new();
         for group in groups {
             let view = RecordRef::decode(&group)?;
@@ -59,38 +96,39 @@ impl Identity {
             }
         }
         if backends.is_none() {
-            let Some(defaults) = defaults() else {
-                return Ok(None);
-            };
+            let defaults = defaults().ok_or(Unfit::Defaults)?;
             if RecordRef::decode(&defaults)?.has_peers() {
                 backends = Some(defaults);
             }
         }
-        Ok(Some(Self {
+        Ok(Self {
             space: Arc::clone(space),
-            user,
+            claim,
             record: own,
             groups: telling.into(),
             backends,
-        }))
+            access_token,
+        })
     }
 
     /// The verified user; `None` is the anonymous.
     pub fn user(&self) -> Option<UserName<'_>> {
-        self.user.as_ref().map(UserNameBuf::as_name)
+        self.claim.user.as_ref().map(UserNameBuf::as_name)
     }
 
-    /// Whether this was found out about that user, in this space.
-    pub fn is(&self, user: Option<UserName<'_>>, space: &Arc<Space>) -> bool {
-        self.user() == user && Arc::ptr_eq(&self.space, space)
+    /// What was claimed, and proven.
+    pub fn claim(&self) -> &Claim {
+        &self.claim
+    }
+
+    /// Whether this was found out about that claim, in this space.
+    pub fn is(&self, claim: &Claim, space: &Arc<Space>) -> bool {
+        self.claim.is(claim) && Arc::ptr_eq(&self.space, space)
     }
 
     /// Has `f` decide about the sender.
     pub fn with_subject<T>(&self, f: impl FnOnce(&Subject<'_>) -> T) -> Result<T, InvalidRecord> {
-        let record = match self.user {
-            Some(_) => RecordRef::decode(&self.record)?,
-            None => RecordRef::EMPTY,
-        };
+        let record = self.record()?;
         let mut groups = SmallVec::<[RecordRef<'_>; FEW]>::new();
         for group in &self.groups {
             groups.push(RecordRef::decode(group)?);
@@ -99,8 +137,53 @@ impl Identity {
             user: self.user(),
             record,
             groups: &groups,
-            limits: Limits::default(),
+            limits: self.limits(),
         }))
+    }
+
+    /// The sender's own record.
+    pub fn record(&self) -> Result<RecordRef<'_>, InvalidRecord> {
+        match self.claim.user {
+            Some(_) => RecordRef::decode(&self.record),
+            None => Ok(RecordRef::EMPTY),
+        }
+    }
+
+    fn limits(&self) -> Limits<'_> {
+        Limits {
+            access_token: self
+                .access_token
+                .as_ref()
+                .map(|token| Scopes::from_bytes(&token.scopes)),
+            token: self.claim.token().map(|signed| &signed.claims.access),
+        }
+    }
+
+    /// The id of the access token that it was proven by, at first hand or at second.
+    pub fn access_token(&self) -> Option<&str> {
+        self.access_token.as_ref().map(|token| &*token.id)
+    }
+
+    /// When what it was proven by is good no more, in seconds since 1970.
+    pub fn expires(&self) -> Option<u64> {
+        let token = self.claim.token().map(|signed| signed.claims.expires);
+        let access_token = self.access_token.as_ref().map(|token| token.expires);
+        token.into_iter().chain(access_token).min()
+    }
+
+    /// What its owner is to be told of an access token whose end is near.
+    pub fn warning(&self, now: u64) -> Option<String> {
+        let token = self.access_token.as_ref()?;
+        if now.saturating_add(WARNING) < token.expires {
+            return None;
+        }
+        let hours = token.expires.saturating_sub(now).div_ceil(3600);
+        let left = match hours {
+            0..=48 => format!("{hours} hours"),
+            hours => format!("{} days", hours / 24),
+        };
+        // RFC 7234, section 5.5, as the OCI distribution specification wants it.
+        Some(format!("299 - \"access token {} expires in {left}\"", token.id))
     }
 
     /// The record whose backends are to be used; `None` where nobody names any.
@@ -116,6 +199,51 @@ impl Identity {
             .chain(&self.backends)
             .map(|record| 16 + record.len())
             .sum();
-        size_of::<Self>() + 64 + self.record.len() + shared
+        let token = self
+            .access_token
+            .as_ref()
+            .map_or(0, |token| 64 + token.scopes.len());
+        size_of::<Self>() + 64 + self.record.len() + shared + token
     }
+}
+
+/// Whether the live record bears out what was claimed; the access token that stands behind it, if one does.
+fn proven(
+    claim: &Claim,
+    record: &RecordRef<'_>,
+    prefix: &str,
+    now: u64,
+) -> Result<Option<Box<AccessToken>>, Unfit> {
+    let found = match &claim.by {
+        By::Password => None,
+        By::AccessToken(digest) => {
+            let token = record.token(*digest)?;
+            let token = token.ok_or_else(|| Unfit::Denied(Denial::bad_credentials()))?;
+            if token.expires <= now {
+                return Err(Unfit::Denied(Denial::access_token_expired(token.id)));
+            }
+            Some(token)
+        }
+        By::Token(signed) => {
+            let void = |why| Unfit::Denied(Denial::invalid_token(why));
+            if !signed.is_of(prefix, record.state()) {
+                return Err(void("the password has changed since the token was issued"));
+            }
+            match &signed.claims.access_token {
+                None => None,
+                Some(id) => match record.token_named(id)? {
+                    Some(token) if now < token.expires => Some(token),
+                    Some(_) => return Err(void("the access token behind the token has expired")),
+                    None => return Err(void("the access token behind the token was revoked")),
+                },
+            }
+        }
+    };
+    Ok(found.map(|token: TokenRef<'_>| {
+        Box::new(AccessToken {
+            id: token.id.into(),
+            expires: token.expires,
+            scopes: token.scopes.as_bytes().into(),
+        })
+    }))
 }

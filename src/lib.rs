@@ -11,6 +11,7 @@
 mod access;
 mod cache;
 mod catalog;
+mod claim;
 mod completions;
 mod conf;
 mod context;
@@ -23,8 +24,11 @@ mod identity;
 #[allow(unsafe_code)]
 mod module;
 mod process;
+mod refusal;
 mod response;
 mod routing;
+mod signing;
 mod status;
+mod token;
 mod upstream;
 mod variables;

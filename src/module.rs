@@ -22,7 +22,7 @@ use crate::ffi::guard::guard;
 use crate::ffi::request::Request;
 use crate::ffi::{filter, log, peer, shim, variable, Slot};
 use crate::upstream::{Upstream, UserBackends};
-use crate::{completions, directives, response, variables};
+use crate::{completions, directives, response, signing, variables};
 
 macro_rules! kept_by_this_module {
     ($($slot:ty),*) => {$(
@@ -187,6 +187,7 @@ unsafe extern "C" fn access_handler(r: *mut ngx_http_request_t) -> ngx_int_t {
             Access::Off => NGX_DECLINED as ngx_int_t,
             Access::Granted => NGX_OK as ngx_int_t,
             Access::Waiting => NGX_AGAIN as ngx_int_t,
+            Access::ReadBody => request.read_body(),
             Access::Refused(status) => status as ngx_int_t,
         }
     })
@@ -206,6 +207,7 @@ unsafe extern "C" fn init_process(cycle: *mut ngx_cycle_t) -> ngx_int_t {
         let Some(options) = main.and_then(Main::store_options).filter(|_| is_worker()) else {
             return NGX_OK as ngx_int_t;
         };
+        signing::start(main.map_or(&[], Main::token_keys));
         if let Err(error) = completions::start(options) {
             // Not an error of the worker's: nginx would start it again for ever. Its requests are refused with 503.
             log::write(

@@ -5,6 +5,7 @@
 
 use registry_auth::Denial;
 
+use crate::conf::Location;
 use crate::context::{Body, Context, Refusal, Stage};
 use crate::ffi::filter::{Filter, Head, Pieces, Replacement};
 use crate::ffi::request::Request;
@@ -63,6 +64,12 @@ fn header(request: &mut Request, context: &mut Context, redirected: bool) -> Opt
     let denial = &refusal.denial;
     if request.uri().starts_with(b"/v2") {
         request.add_header("Docker-Distribution-Api-Version", b"registry/2.0")?;
+    }
+    let settings = request
+        .location::<Location>()
+        .and_then(|location| location.settings.as_ref());
+    if settings.is_some_and(|settings| settings.token.is_some()) {
+        request.add_header("Cache-Control", b"no-store")?;
     }
     if let Some(seconds) = denial.retry_after() {
         request.add_header("Retry-After", seconds.to_string().as_bytes())?;

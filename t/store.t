@@ -298,6 +298,16 @@ CORE::join '', map { 'HSET docker-registry:user:p' . $i++ . " password {SHA}5en6
 docker-registry:user:p0
 docker-registry:user:p10
 
+=== row 24: an access token that is none
+--- redis
+HSET docker-registry:user:alice token:ci "sha256=00 expires=1800000000 scope=team/*:pull"
+--- request
+GET /v2/
+--- error_code: 503
+--- oci_error: UNAVAILABLE
+--- error_log
+docker-registry:user:alice cannot be read: an access token is malformed
+
 === row 24: actions that are none
 --- restart
 --- redis eval
@@ -330,7 +340,7 @@ docker-registry:user:u2
 
 === fields that are not ours are passed over
 --- redis
-HSET docker-registry:user:alice comment "hello" email alice@example.org token:x y
+HSET docker-registry:user:alice comment "hello" email alice@example.org tokens x
 --- request
 GET /v2/
 

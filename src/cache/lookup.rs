@@ -4,7 +4,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use registry_auth::codec::RecordRef;
-use registry_auth::{InvalidRecord, UserName, UserNameBuf};
+use registry_auth::{InvalidRecord, UserNameBuf};
 use registry_auth_cache::memo::Said;
 use registry_auth_cache::{Cache, Found, Keys, Known, Moment, Put, Tag};
 use registry_auth_redis::schema::PUBLIC;
@@ -13,19 +13,14 @@ use smallvec::SmallVec;
 
 use super::key::{entry, write_key, Kind};
 use super::{open, Age, Answer, Miss, Worker};
+use crate::claim::{By, Claim};
 use crate::ffi::event;
 use crate::ffi::shm::Locked;
-use crate::identity::{Identity, Records};
+use crate::identity::{Identity, Records, Unfit};
 
 impl Worker {
-    /// What the zone knows of a user with a credential; without a user, of the anonymous. `None` where it is not to be asked.
-    pub(super) fn find(
-        &mut self,
-        space: &Arc<Space>,
-        user: Option<&UserNameBuf>,
-        tag: Tag,
-        age: Age,
-    ) -> Option<Answer> {
+    /// What the zone knows of who makes a claim with a credential. `None` where it is not to be asked.
+    pub(super) fn find(&mut self, space: &Arc<Space>, claim: &Claim, tag: Tag, age: Age) -> Option<Answer> {
         let now = event::now();
         let moment = match age {
             Age::Fresh => Moment::Fresh(now),
@@ -37,9 +32,13 @@ impl Worker {
         // Hashed before the lock, if not before that.
         let mut key = Vec::new();
         // A header that two spaces get is remembered of one of them only.
-        let known_as = || self.memo.credential(tag).filter(|known| known.is_of(space, user));
+        let known_as = || {
+            self.memo
+                .credential(tag)
+                .filter(|known| known.is_of(space, claim))
+        };
         let is_remembered = known_as().is_some();
-        let name = user.map(|user| match known_as() {
+        let name = claim.user.as_ref().map(|user| match known_as() {
             Some(known) => known.fact(),
             None => {
                 write_key(&mut key, Kind::User, &space.prefix, user.as_name().as_str());
@@ -64,18 +63,28 @@ impl Worker {
         if age == Age::Fresh && !self.trusted {
             return Some(Answer::Miss(miss));
         }
-        let record = match name.map(|name| cache.user(name, tag, moment)) {
+        let found = name.map(|name| match claim.by {
+            By::Password | By::AccessToken(_) => cache.user(name, tag, moment),
+            By::Token(_) => cache.vouched(name, tag, moment),
+        });
+        let record = match found {
             None => None,
             Some(Found::Verified(record)) => Some(record),
             Some(Found::Wrong) => return Some(Answer::Wrong),
             Some(Found::Nothing | Found::Unverified) => return Some(Answer::Miss(miss)),
         };
         let generation = cache.generation();
-        let known = known(&self.keys, &mut cache, space, user, record, moment);
+        let known = known(&self.keys, &mut cache, space, claim, record, moment);
         drop(zone);
-        let Some((identity, expires)) = known else {
-            return Some(Answer::Miss(miss));
+        let (identity, mut expires) = match known {
+            Ok(known) => known,
+            Err(Unfit::Denied(denial)) => return Some(Answer::Denied(denial)),
+            Err(Unfit::Record | Unfit::Defaults) => return Some(Answer::Miss(miss)),
         };
+        if let Some(end) = identity.expires() {
+            let left = end.saturating_sub(event::wall()).saturating_mul(1000);
+            expires = expires.min(now.saturating_add(left));
+        }
         let identity = Rc::new(identity);
         if age == Age::Fresh && is_remembered {
             let said = Said {
@@ -90,7 +99,7 @@ impl Worker {
     }
 
     /// Keeps what the store answered to a request that had missed.
-    pub(super) fn put(&self, space: &Space, user: Option<UserName<'_>>, miss: &Miss, outcome: &Outcome) {
+    pub(super) fn put(&self, space: &Space, claim: &Claim, miss: &Miss, outcome: &Outcome) {
         // All that takes long is done before the lock.
         let known = match outcome {
             Outcome::Known { user: record, .. } => match self.sealed(record) {
@@ -104,7 +113,7 @@ impl Worker {
             return;
         };
         let mut user_key = Vec::new();
-        let user_entry = user.map(|user| {
+        let user_entry = claim.user.as_ref().map(UserNameBuf::as_name).map(|user| {
             write_key(&mut user_key, Kind::User, &space.prefix, user.as_str());
             entry(&self.keys, &user_key)
         });
@@ -135,7 +144,7 @@ impl Worker {
                     binding: *binding,
                     from_passwords: *from_passwords,
                     tag: miss.tag,
-                    verified: *verified,
+                    verified: claim.token().is_none().then_some(*verified),
                     expires,
                 };
                 cache.put_user(name, &put, now);
@@ -156,15 +165,15 @@ impl Worker {
     }
 }
 
-/// What the zone knows of a verified user with this record, or of the anonymous, and until when; `None` is a miss.
+/// What the zone knows of a verified user with this record, or of the anonymous, and until when. What it lacks is a miss.
 fn known(
     keys: &Keys,
     cache: &mut Cache<'_, Locked>,
     space: &Arc<Space>,
-    user: Option<&UserNameBuf>,
+    claim: &Claim,
     record: Option<Known>,
     moment: Moment,
-) -> Option<(Identity, u64)> {
+) -> Result<(Identity, u64), Unfit> {
     let mut expires = u64::MAX;
     let mut copy = |cache: &Cache<'_, Locked>, known: Known| -> Arc<[u8]> {
         expires = expires.min(known.expires);
@@ -181,16 +190,18 @@ fn known(
         Some(copy(cache, found))
     };
     let mut groups = SmallVec::new();
-    if user.is_some() {
-        for name in RecordRef::decode(&own).ok()?.groups() {
-            groups.push(fact(Kind::Group, name.ok()?)?);
+    if claim.user.is_some() {
+        for name in RecordRef::decode(&own)?.groups() {
+            groups.push(fact(Kind::Group, name?).ok_or(Unfit::Record)?);
         }
     }
-    groups.push(fact(Kind::Group, PUBLIC)?);
+    groups.push(fact(Kind::Group, PUBLIC).ok_or(Unfit::Record)?);
     let records = Records { own, groups };
     // Whether the request will want a backend is not known yet: who has no others needs the defaults.
-    let identity = Identity::new(space, user.cloned(), records, || fact(Kind::Defaults, ""));
-    Some((identity.ok()??, expires))
+    let identity = Identity::new(space, claim.clone(), records, event::wall(), || {
+        fact(Kind::Defaults, "")
+    })?;
+    Ok((identity, expires))
 }
 
 /// The keys and records of what concerns others as well: groups, `public`, defaults. `None` where a name cannot be read.

@@ -2,18 +2,22 @@
 
 use std::fs;
 use std::marker::PhantomData;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
 
+use registry_auth::token;
 use registry_auth_cache::{failures, Failures};
 use registry_auth_redis::{Endpoint, Hashing, Secret};
 
 use super::value::{
     cache_time, flag, invalid, plain_text, timeout, unset, within, without_userinfo, zone as zone_of, MAX_TTL,
 };
-use super::{Gate, Location, Main};
+use super::{Bearer, Gate, Location, Main, TokenEndpoint};
 use crate::cache;
 use crate::ffi::conf::Conf;
 use crate::ffi::content;
 use crate::status::Status;
+use crate::token::Token;
 
 /// `ttl=`, in milliseconds.
 const DEFAULT_TTL: u64 = 60_000;
@@ -211,6 +215,135 @@ pub fn hashing(conf: &mut Conf<'_>, main: &mut Main) -> Result<(), String> {
     }
     main.hashing = Some(hashing);
     Ok(())
+}
+
+/// The service where none is named.
+const DEFAULT_SERVICE: &str = "registry";
+
+/// `registry_auth_bearer realm-url [service=name] | off`
+pub fn bearer(conf: &mut Conf<'_>, location: &mut Location) -> Result<(), String> {
+    const NAME: &str = "registry_auth_bearer";
+    unset(NAME, location.bearer.is_some())?;
+    let realm = conf.arg();
+    let rest: Vec<&[u8]> = conf.texts().skip(1).collect();
+    if realm == b"off" && rest.is_empty() {
+        location.bearer = Some(None);
+        return Ok(());
+    }
+    // With variables it is only known in the end: the client must be able to tell that it is an address.
+    if !realm.starts_with(b"https://") && !realm.starts_with(b"http://") && !realm.starts_with(b"$scheme://")
+    {
+        return Err(invalid(
+            NAME,
+            realm,
+            "the URL of the token endpoint, or \"off\", is expected",
+        ));
+    }
+    let service = match rest[..] {
+        [] => DEFAULT_SERVICE,
+        [argument] => match argument.strip_prefix(b"service=").map(std::str::from_utf8) {
+            Some(Ok(service))
+                if !service.is_empty() && service.bytes().all(|byte| byte.is_ascii_graphic()) =>
+            {
+                service
+            }
+            _ => {
+                return Err(invalid(
+                    NAME,
+                    argument,
+                    "\"service=\" and printable characters are expected",
+                ))
+            }
+        },
+        [_, argument, ..] => return Err(invalid(NAME, argument, "a URL and \"service=\" are expected")),
+    };
+    let value = conf
+        .complex_value()
+        .ok_or_else(|| invalid(NAME, realm, "its variables cannot be used"))?;
+    location.bearer = Some(Some(Bearer {
+        realm: value,
+        service: service.into(),
+    }));
+    Ok(())
+}
+
+/// Seconds for which a token is good, where nothing is said.
+const DEFAULT_TOKEN_TTL: u64 = 3600;
+
+/// `registry_auth_token [ttl=1h]`
+pub fn token(conf: &mut Conf<'_>, location: &mut Location) -> Result<(), String> {
+    const NAME: &str = "registry_auth_token";
+    unset(NAME, location.token.is_some())?;
+    let mut ttl = DEFAULT_TOKEN_TTL;
+    for argument in conf.texts() {
+        ttl = match argument.strip_prefix(b"ttl=").and_then(Conf::milliseconds) {
+            Some(time) if (token::MIN_LIFE..=token::MAX_LIFE).contains(&(time / 1000)) => time / 1000,
+            _ => {
+                return Err(invalid(
+                    NAME,
+                    argument,
+                    "\"ttl=\" and a time from 60s to 1d are expected",
+                ))
+            }
+        };
+    }
+    location.token = Some(TokenEndpoint {
+        ttl,
+        is_key_kept: false,
+    });
+    content::answer_with(conf, PhantomData::<Token>);
+    Ok(())
+}
+
+/// Most lines of a file of keys: each one that is kept for old tokens costs a signature more.
+const MOST_KEYS: usize = 16;
+/// Least characters of a key: 32 are 128 bits even where they are hexadecimal digits.
+const LEAST_KEY: usize = 32;
+
+/// `registry_auth_token_key file`
+pub fn token_key(conf: &mut Conf<'_>, main: &mut Main) -> Result<(), String> {
+    const NAME: &str = "registry_auth_token_key";
+    unset(NAME, main.token_keys.is_some())?;
+    let argument = conf.arg();
+    let path = conf
+        .path(argument)
+        .ok_or_else(|| invalid(NAME, argument, "out of memory"))?;
+    main.token_keys = Some(keys(&path).map_err(|why| invalid(NAME, argument, &why))?);
+    Ok(())
+}
+
+/// The keys in a file that nobody but its owner may read.
+fn keys(path: &Path) -> Result<Vec<Secret>, String> {
+    let file = fs::File::open(path).map_err(|error| error.to_string())?;
+    let mode = file
+        .metadata()
+        .map_err(|error| error.to_string())?
+        .permissions()
+        .mode();
+    if mode & 0o077 != 0 {
+        return Err(format!(
+            "its mode is {:o}, others than its owner may use it: 600 is expected",
+            mode & 0o777
+        ));
+    }
+    let mut text = zeroize::Zeroizing::new(Vec::new());
+    std::io::Read::read_to_end(&mut &file, &mut text).map_err(|error| error.to_string())?;
+    let lines = text.split(|byte| *byte == b'\n').map(<[u8]>::trim_ascii);
+    let mut keys = Vec::new();
+    for line in lines.filter(|line| !line.is_empty()) {
+        if line.len() < LEAST_KEY {
+            return Err(format!(
+                "key {} has less than {LEAST_KEY} characters",
+                keys.len() + 1
+            ));
+        }
+        keys.push(Secret::new(line));
+    }
+    match keys.len() {
+        0 => Err("there is no key in it".to_owned()),
+        1..=MOST_KEYS => Ok(keys),
+        _ => Err(format!("there are more than {MOST_KEYS} keys in it")),
+    }
 }
 
 /// `registry_auth_status`

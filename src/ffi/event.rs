@@ -12,12 +12,24 @@ use nginx_sys::{
     ngx_handle_read_event, ngx_int_t, NGX_OK,
 };
 
-use super::{guard::guard, shim};
+use super::{bytes, guard::guard, shim};
 
 /// The event loop's clock, in milliseconds: monotonic, the same in all workers, and as of the round that is under way.
 pub fn now() -> u64 {
     // SAFETY: a number that this thread writes, between rounds.
     unsafe { nginx_sys::ngx_current_msec as u64 }
+}
+
+/// The time as people count it, in seconds since 1970: as of the round that is under way.
+pub fn wall() -> u64 {
+    // SAFETY: reads what this thread writes, between rounds.
+    u64::try_from(unsafe { shim::rga_time() }).unwrap_or(0)
+}
+
+/// The same as RFC 3339 has it.
+pub fn wall_text() -> String {
+    // SAFETY: a string of nginx's own, which is not written to until this thread's next round.
+    String::from_utf8_lossy(unsafe { bytes::of(shim::rga_iso8601()) }).into_owned()
 }
 
 /// An eventfd in nginx's event loop: `handler` runs on nginx's thread after another thread rang.

@@ -56,6 +56,11 @@ impl Request {
         &mut self.0
     }
 
+    /// The request itself, to read.
+    pub(super) fn as_ref_ptr(&self) -> &ngx_http_request_t {
+        &self.0
+    }
+
     /// The pool that lives as long as the request.
     pub fn pool<'r>(&self) -> Option<Pool<'r>> {
         // SAFETY: a request has a pool until it is freed, and no callback outlives that.

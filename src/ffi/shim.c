@@ -162,3 +162,17 @@ rga_upstream_ssl_sessions(ngx_http_upstream_t *u)
     (void) u;
 #endif
 }
+
+
+time_t
+rga_time(void)
+{
+    return ngx_time();
+}
+
+
+ngx_str_t
+rga_iso8601(void)
+{
+    return *(ngx_str_t *) &ngx_cached_http_log_iso8601;
+}

@@ -34,7 +34,7 @@ fn main() {
             binding: keys.tag(b"stored"),
             from_passwords: false,
             tag: keys.salted_tag(b"", header),
-            verified: true,
+            verified: Some(true),
             expires: 60_000,
         };
         cache.put_user(

@@ -33,6 +33,11 @@ impl Keys {
         Keys(random)
     }
 
+    /// The secret behind them, to derive other keys from.
+    pub fn secret(&self) -> &[u8; 32] {
+        &self.0
+    }
+
     /// The hash of an entry's key.
     #[inline]
     pub fn hash(&self, key: &[u8]) -> u64 {

@@ -112,8 +112,8 @@ pub struct Put<'r> {
     pub from_passwords: bool,
     /// The credential that was tried.
     pub tag: Tag,
-    /// Whether it was right.
-    pub verified: bool,
+    /// Whether it was right; `None` where it says nothing of the user's credentials, since somebody else vouches for the user.
+    pub verified: Option<bool>,
     /// When it expires, in milliseconds.
     pub expires: u64,
 }
@@ -126,11 +126,7 @@ impl<M: Memory> Cache<'_, M> {
             return Found::Nothing;
         };
         if at.length < USER {
-            let tags = self.table.memory.bytes().slice(at.value + PLAIN, UNKNOWN);
-            return match is_any(tag, tags, HALF) {
-                true => Found::Wrong,
-                false => Found::Unverified,
-            };
+            return self.unknown(at, tag);
         }
         let bytes = self.table.memory.bytes();
         let right = bytes.slice(at.value + RIGHT_TAGS, WHOLE * RIGHT);
@@ -147,6 +143,22 @@ impl<M: Memory> Cache<'_, M> {
             true => Found::Wrong,
             false => Found::Unverified,
         }
+    }
+
+    /// What is known of a user for whom somebody else vouches, with this credential, which says nothing of the user's own.
+    pub fn vouched(&mut self, user: Fact<'_>, tag: Tag, moment: Moment) -> Found {
+        let Some(at) = self.usable(user, moment) else {
+            return Found::Nothing;
+        };
+        if at.length < USER {
+            return self.unknown(at, tag);
+        }
+        self.used(at, moment);
+        Found::Verified(Known {
+            at: at.value + USER,
+            length: at.length - USER,
+            expires: self.table.expires(at),
+        })
     }
 
     /// The record of a group, or of the defaults.
@@ -267,6 +279,15 @@ impl<M: Memory> Cache<'_, M> {
         (timely && current).then_some(at)
     }
 
+    /// What is known of a credential of a user who does not exist.
+    fn unknown(&self, at: At, tag: Tag) -> Found {
+        let tags = self.table.memory.bytes().slice(at.value + PLAIN, UNKNOWN);
+        match is_any(tag, tags, HALF) {
+            true => Found::Wrong,
+            false => Found::Unverified,
+        }
+    }
+
     fn used(&mut self, at: At, moment: Moment) {
         let (Moment::Fresh(now) | Moment::Stale { now, .. }) = moment;
         if !self.table.is_touched(at, now) {
@@ -287,8 +308,9 @@ fn write<M: Memory>(memory: &mut M, value: usize, epoch: u64, passwords_epoch: u
     memory.put_u64(value + PASSWORDS_EPOCH, passwords_epoch);
     let (whole, half) = (put.tag.0.to_ne_bytes(), put.tag.half().to_ne_bytes());
     let (right, wrong) = match put.verified {
-        true => (whole.as_slice(), [].as_slice()),
-        false => ([].as_slice(), half.as_slice()),
+        Some(true) => (whole.as_slice(), [].as_slice()),
+        Some(false) => ([].as_slice(), half.as_slice()),
+        None => return,
     };
     remember::<M, { WHOLE * RIGHT }>(memory, value + RIGHT_TAGS, put.tag, WHOLE, right);
     remember::<M, { HALF * WRONG }>(memory, value + WRONG_TAGS, put.tag, HALF, wrong);

@@ -8,7 +8,7 @@
 //! Run it with two numbers of lookups: the difference is free of start-up. Users are alice, and u0, u1... if a fourth
 //! argument says how many.
 
-use registry_auth_redis::{Endpoint, Event, Hashing, Job, Options, Outcome, Secret, Space, Store};
+use registry_auth_redis::{By, Endpoint, Event, Hashing, Job, Options, Outcome, Secret, Space, Store};
 use std::error::Error;
 use std::sync::mpsc::sync_channel;
 use std::sync::Arc;
@@ -50,6 +50,7 @@ fn main() -> Result<(), Box<dyn Error>> {
                 space: Arc::clone(&space),
                 user: Some(user(ticket).into()),
                 password: Secret::new(b"secret"),
+                by: By::Password,
             };
             store.submit((asked..until).map(job).collect());
             asked = until;

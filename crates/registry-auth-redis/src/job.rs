@@ -5,6 +5,7 @@
 //! empty it on the others. What a completion tells is never older than a change that stands before it in the queue.
 
 use crate::Secret;
+use registry_auth::TokenDigest;
 use std::fmt;
 use std::sync::Arc;
 
@@ -38,6 +39,19 @@ pub struct Job {
     pub user: Option<Arc<str>>,
     /// The password to verify; not looked at when `user` is `None`. Comes back in the [`Completion`].
     pub password: Secret,
+    /// By what the user is to be verified.
+    pub by: By,
+}
+
+/// What proves who somebody is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum By {
+    /// The job's password.
+    Password,
+    /// An access token of the user, which stands in their record: nothing has to be hashed for it.
+    AccessToken(TokenDigest),
+    /// Somebody else has verified the user: only whether the account is there, and not locked, is to be found out.
+    Vouched,
 }
 
 /// What the helper tells, in the order of the connection's stream. Without tracking ([`crate::Options`]) there are only
@@ -118,7 +132,7 @@ pub enum Outcome {
         public: Arc<[u8]>,
         /// A record holding only `P:backends`; `None` where it cannot be read and is not needed.
         defaults: Option<Arc<[u8]>>,
-        /// Whether the password is this user's and the account is not locked.
+        /// Whether the password, or what else was to prove it, is this user's and the account is not locked.
         verified: bool,
         /// Whether `P:passwords` was looked at, as `P:user:<name>` has no password: a change of it concerns this user.
         from_passwords: bool,

@@ -44,7 +44,7 @@ mod waiting;
 
 pub use admin::{Admin, AdminError};
 pub use endpoint::{Endpoint, InvalidEndpoint};
-pub use job::{Changed, Completion, Event, Job, Outcome, Space};
+pub use job::{By, Changed, Completion, Event, Job, Outcome, Space};
 pub use log::{Level, LogLine};
 pub use runtime::{Hashing, Options, StartError, Store};
 pub use secret::Secret;

@@ -5,7 +5,7 @@
 //! `Unavailable`.
 
 use crate::completions::{Completions, Mark};
-use crate::job::{Job, Outcome, Space};
+use crate::job::{By, Job, Outcome, Space};
 use crate::verify::Proof;
 use crate::Secret;
 use std::sync::Arc;
@@ -40,6 +40,7 @@ pub(crate) struct Waiting {
     pub(crate) space: Arc<Space>,
     pub(crate) subject: Subject,
     pub(crate) password: Secret,
+    pub(crate) by: By,
     /// What an earlier try found out about the password.
     pub(crate) proof: Option<Proof>,
     /// The batch in which it was last asked for.
@@ -60,6 +61,7 @@ impl Waiting {
             space: job.space,
             subject,
             password: job.password,
+            by: job.by,
             proof: None,
             batch: 0,
             tries: 0,

@@ -57,6 +57,12 @@ impl Keys {
             .collect();
         (!keys.is_empty()).then_some(Self(keys))
     }
+
+    /// One key, derived from a secret that serves something else, too.
+    pub fn derived(secret: &[u8; 32]) -> Option<Self> {
+        let derived = hs256::mac(secret, &[b"registry_auth_token_key"])?;
+        Self::new([&derived[..]])
+    }
 }
 
 /// What a token is to be used for.

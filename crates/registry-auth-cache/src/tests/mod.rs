@@ -53,7 +53,7 @@ fn put<'r>(record: &'r [u8], password: &str) -> Put<'r> {
         binding,
         from_passwords: false,
         tag: keys.tag(password.as_bytes()),
-        verified: true,
+        verified: Some(true),
         expires: 60_000,
     }
 }

@@ -313,7 +313,7 @@ fn step(slab: &mut Slab, reference: &mut Reference, op: &Op, is_exact: bool) {
                 binding: keys().unwrap().tag(&[b's', stored]),
                 from_passwords,
                 tag: tag(password),
-                verified,
+                verified: Some(verified),
                 expires: now + u64::from(ttl),
             };
             cache.put_user(fact(&key(user)), &put, now);

@@ -131,7 +131,7 @@ fn another_stored_password_drops_all_credentials() {
             fact(&user_key(1)),
             &Put {
                 binding,
-                verified: false,
+                verified: Some(false),
                 ..put(record, "x")
             },
             0,
@@ -162,7 +162,7 @@ fn what_turned_out_wrong_is_right_no_more() {
     cache.put_user(
         fact(&key),
         &Put {
-            verified: false,
+            verified: Some(false),
             ..put(b"record", password)
         },
         0,
@@ -250,4 +250,47 @@ fn clock_that_jumps_back_harms_nothing() {
         assert!(is_verified(&mut cache, &user_key(user), "a", 0));
     }
     check(&mut slab);
+}
+
+#[test]
+fn who_is_vouched_for_needs_no_credential_and_leaves_none() {
+    let mut slab = Slab::new(SMALL);
+    let mut cache = open(&mut slab);
+    let (key, token) = (user_key(1), keys().unwrap().tag(b"token"));
+    assert!(matches!(
+        cache.vouched(fact(&key), token, fresh(1)),
+        Found::Nothing
+    ));
+    cache.put_user(fact(&key), &put(b"record", "a"), 0);
+    let Found::Verified(known) = cache.vouched(fact(&key), token, fresh(1)) else {
+        panic!("a known user");
+    };
+    assert_eq!(cache.record(known), b"record");
+    // What is put for a token neither makes it a password, nor takes a robot's place.
+    for robot in ["b", "c", "d"] {
+        cache.put_user(fact(&key), &put(b"record", robot), 0);
+    }
+    for record in [&b"record"[..], b"another"] {
+        let vouched = Put {
+            tag: token,
+            verified: None,
+            ..put(record, "a")
+        };
+        cache.put_user(fact(&key), &vouched, 0);
+        assert!(matches!(
+            cache.user(fact(&key), token, fresh(1)),
+            Found::Unverified
+        ));
+        for robot in ["a", "b", "c", "d"] {
+            assert!(is_verified(&mut cache, &key, robot, 1), "{robot}");
+        }
+    }
+    // A user who is gone.
+    cache.put_unknown(fact(&key), token, 60_000, 0);
+    assert!(matches!(cache.vouched(fact(&key), token, fresh(1)), Found::Wrong));
+    let other = keys().unwrap().tag(b"other");
+    assert!(matches!(
+        cache.vouched(fact(&key), other, fresh(1)),
+        Found::Unverified
+    ));
 }

@@ -1,7 +1,7 @@
 //! What the queue promises, without a Redis.
 
 use super::{Completions, Mark, CHANGES};
-use crate::job::{Changed, Event, Job, Outcome, Space};
+use crate::job::{By, Changed, Event, Job, Outcome, Space};
 use crate::runtime::Work;
 use crate::waiting::{Answer, Arrivals, Basis, Waiting};
 use crate::Secret;
@@ -49,6 +49,7 @@ fn job(ticket: u64, user: Option<&str>) -> Job {
         space,
         user: user.map(Into::into),
         password: Secret::new(b""),
+        by: By::Password,
     }
 }
 

@@ -9,7 +9,7 @@ use nix::sys::signal::{kill, Signal};
 use nix::unistd::Pid;
 use registry_auth::{codec, Record, RecordRef};
 use registry_auth_redis::{
-    Completion, Endpoint, Event, Hashing, Job, LogLine, Options, Outcome, Secret, Space, Store,
+    By, Completion, Endpoint, Event, Hashing, Job, LogLine, Options, Outcome, Secret, Space, Store,
 };
 use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};
@@ -232,6 +232,7 @@ impl Gate {
             space: Arc::clone(&self.space),
             user: user.map(Arc::from),
             password: Secret::new(password.as_bytes()),
+            by: By::Password,
         }
     }
 

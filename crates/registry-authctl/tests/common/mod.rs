@@ -2,7 +2,7 @@
 #![allow(dead_code)] // each test binary uses its own part
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing)] // a panic is how a test fails
 
-use registry_auth_redis::{Endpoint, Event, Hashing, Job, Options, Outcome, Secret, Space, Store};
+use registry_auth_redis::{By, Endpoint, Event, Hashing, Job, Options, Outcome, Secret, Space, Store};
 use std::hash::{BuildHasher, RandomState};
 use std::io::Write;
 use std::net::TcpListener;
@@ -172,6 +172,7 @@ impl Redis {
             space,
             user: Some(user.into()),
             password,
+            by: By::Password,
         }]);
         let mut done = Vec::new();
         while done.is_empty() {

@@ -1,0 +1,113 @@
+//! Who a request claims to come from, and by what that is to be proven.
+
+use std::rc::Rc;
+
+use registry_auth::codec::State;
+use registry_auth::token::{Claims, Keys, Kind, UPLOAD_GRACE};
+use registry_auth::{Denial, TokenDigest, UserNameBuf};
+
+/// A claim that is not yet verified.
+#[derive(Clone)]
+pub struct Claim {
+    /// The user; `None` is the anonymous.
+    pub user: Option<UserNameBuf>,
+    /// What proves it.
+    pub by: By,
+}
+
+/// What proves a claim.
+#[derive(Clone)]
+pub enum By {
+    /// A password; or nothing, where there is no user.
+    Password,
+    /// An access token, sent as a password.
+    AccessToken(TokenDigest),
+    /// A token of the token endpoint, whose signature is right.
+    Token(Rc<Signed>),
+}
+
+/// A token whose signature is right.
+pub struct Signed {
+    /// What it says.
+    pub claims: Claims,
+    /// What for.
+    pub kind: Kind,
+    /// For which service.
+    pub service: Box<str>,
+    /// The keys that have verified it.
+    pub keys: Rc<Keys>,
+}
+
+/// What a token has to be for.
+#[derive(Clone, Copy)]
+pub struct Expected<'s> {
+    /// What for.
+    pub kind: Kind,
+    /// For which service.
+    pub service: &'s str,
+    /// Whether the request goes on with an upload, which is let finish.
+    pub is_upload: bool,
+}
+
+impl Claim {
+    /// That of the anonymous.
+    pub const ANONYMOUS: Self = Self {
+        user: None,
+        by: By::Password,
+    };
+
+    /// Whether both claim the same, by what is the same.
+    pub fn is(&self, other: &Self) -> bool {
+        let by = match (&self.by, &other.by) {
+            (By::Password, By::Password) => true,
+            (By::AccessToken(one), By::AccessToken(other)) => one == other,
+            (By::Token(one), By::Token(other)) => Rc::ptr_eq(one, other),
+            _ => false,
+        };
+        by && self.user == other.user
+    }
+
+    /// The token that it is made by.
+    pub fn token(&self) -> Option<&Signed> {
+        match &self.by {
+            By::Token(signed) => Some(signed),
+            By::Password | By::AccessToken(_) => None,
+        }
+    }
+
+    /// Whether a token, if it is one that is claimed by, may be used here and now (in seconds since 1970).
+    pub fn check(&self, expected: Option<Expected<'_>>, now: u64) -> Result<(), Denial> {
+        match (self.token(), expected) {
+            (None, _) => Ok(()),
+            (Some(signed), Some(expected)) => signed.check(expected, now),
+            (Some(_), None) => Err(Denial::bad_credentials()),
+        }
+    }
+
+    /// The refusal of who does not prove it: in the words of what was tried.
+    pub fn refuted(&self) -> Denial {
+        match &self.by {
+            By::Token(_) => Denial::invalid_token("the account of the token is locked or gone"),
+            By::Password | By::AccessToken(_) => Denial::bad_credentials(),
+        }
+    }
+}
+
+impl Signed {
+    /// A token was verified once, and may come again: elsewhere, or later.
+    fn check(&self, expected: Expected<'_>, now: u64) -> Result<(), Denial> {
+        if self.kind != expected.kind || *self.service != *expected.service {
+            return Err(Denial::invalid_token("the token is not valid"));
+        }
+        let grace = if expected.is_upload { UPLOAD_GRACE } else { 0 };
+        match now < self.claims.expires.saturating_add(grace) {
+            true => Ok(()),
+            false => Err(Denial::invalid_token("the token has expired")),
+        }
+    }
+
+    /// Whether the account of its user is in the state in which it was issued.
+    pub fn is_of(&self, prefix: &str, state: State) -> bool {
+        self.claims.is_of(&self.keys, prefix, state)
+    }
+}

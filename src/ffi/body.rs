@@ -1,0 +1,63 @@
+//! The body of a request that the module answers itself, read whole into memory.
+
+use nginx_sys::{
+    ngx_http_core_run_phases, ngx_http_finalize_request, ngx_http_read_client_request_body,
+    ngx_http_request_t, ngx_int_t, NGX_DONE, NGX_HTTP_SPECIAL_RESPONSE,
+};
+
+use super::guard::guard;
+use super::request::Request;
+
+impl Request {
+    /// Reads the body, and runs the phases again from the one at hand when it is there, as ngx_http_mirror_module does. The caller
+    /// returns the result from its phase handler, and holds nothing of the request meanwhile.
+    pub fn read_body(&mut self) -> ngx_int_t {
+        let r = self.as_ptr();
+        // SAFETY: a valid request in a phase handler. Reading adds to the request's count of users, so that it is there until the
+        // count is taken back below, whatever the phases come to.
+        unsafe {
+            (*r).set_request_body_in_single_buf(1);
+            let read = ngx_http_read_client_request_body(r, Some(body_is_there));
+            if read >= NGX_HTTP_SPECIAL_RESPONSE as ngx_int_t {
+                return read;
+            }
+            ngx_http_finalize_request(r, NGX_DONE as ngx_int_t);
+        }
+        NGX_DONE as ngx_int_t
+    }
+
+    /// The body that was read; `None` where it was not, or does not lie in memory in one piece.
+    pub fn body(&self) -> Option<&[u8]> {
+        // SAFETY: null or the request's own structures. A buffer's bytes lie between its two ends, and live as long as the request.
+        unsafe {
+            let body = self.as_ref_ptr().request_body.as_ref()?;
+            let Some(link) = body.bufs.as_ref() else {
+                return Some(&[]);
+            };
+            let buffer = link.buf.as_ref()?;
+            if !link.next.is_null() || buffer.in_file() != 0 || buffer.pos.is_null() {
+                return None;
+            }
+            let length = usize::try_from(buffer.last.offset_from(buffer.pos)).ok()?;
+            Some(core::slice::from_raw_parts(buffer.pos, length))
+        }
+    }
+
+    /// Whether the body was asked for.
+    pub fn has_read_body(&self) -> bool {
+        !self.as_ref_ptr().request_body.is_null()
+    }
+
+    /// The bytes that the client has announced; `None` where it has not.
+    pub fn content_length(&self) -> Option<u64> {
+        u64::try_from(self.as_ref_ptr().headers_in.content_length_n).ok()
+    }
+}
+
+unsafe extern "C" fn body_is_there(r: *mut ngx_http_request_t) {
+    // SAFETY: nginx's own pointer; as in ngx_http_mirror_body_handler(), the phases go on from where they stand.
+    guard((), || unsafe {
+        (*r).write_event_handler = Some(ngx_http_core_run_phases);
+        ngx_http_core_run_phases(r);
+    });
+}

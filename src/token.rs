@@ -1,0 +1,147 @@
+//! `registry_auth_token`: the token endpoint.
+//!
+//! `access` finds out who asks, by what [`request`] reads, and what [`grant`] allows them; the content handler then signs that.
+//! Nothing that it answers may be kept by anybody between.
+
+use registry_auth::policy;
+use registry_auth::token::{sign, Issue, Kind, Place, Proof, TokenRequest, REFRESH_LIFE};
+use registry_auth::{Access, Denial};
+use serde::Serialize;
+
+use crate::conf::{Location, Settings, TokenEndpoint};
+use crate::context::Context;
+use crate::ffi::content::{Answer, Content};
+use crate::ffi::event;
+use crate::ffi::request::Request;
+use crate::identity::Identity;
+use crate::signing;
+
+/// Longest form in bytes: as long as a header may be.
+const MAX_FORM: u64 = 8192;
+
+/// What the client asks for; `None` while the body is not there that says it.
+pub fn request(request: &Request, settings: &Settings) -> Result<Option<TokenRequest>, Denial> {
+    let service = settings.bearer.as_ref().map_or("", |bearer| &bearer.service);
+    match request.method() {
+        b"GET" | b"HEAD" => TokenRequest::from_query(request.args(), service).map(Some),
+        b"POST" if request.authorization().is_some() => Err(Denial::bad_token_request(
+            "a form and an Authorization header are one too many",
+        )),
+        b"POST" if request.has_read_body() => {
+            let body = request.body().ok_or_else(too_large)?;
+            let content_type = request.headers(b"content-type").next().unwrap_or_default();
+            TokenRequest::from_form(content_type, body, service).map(Some)
+        }
+        b"POST" => match request.content_length() {
+            Some(..=MAX_FORM) => Ok(None),
+            Some(_) => Err(too_large()),
+            None => Err(Denial::bad_token_request("a Content-Length is expected")),
+        },
+        _ => Err(Denial::unsupported()),
+    }
+}
+
+fn too_large() -> Denial {
+    Denial::bad_token_request("the form is too large")
+}
+
+/// What of that the sender may have, and the value of `$registry_auth_result`.
+pub fn grant(
+    identity: &Identity,
+    asked: &TokenRequest,
+    settings: &Settings,
+) -> Result<(Access, &'static str), Denial> {
+    asked.check_account(identity.user())?;
+    let granted = identity
+        .with_subject(|subject| policy::grant(subject, &asked.resources(), &settings.rules))
+        .map_err(|_| Denial::bad_record())??;
+    let result = if identity.user().is_some() {
+        "granted"
+    } else {
+        "anonymous"
+    };
+    Ok((granted, result))
+}
+
+/// The endpoint's answer (distribution `docs/spec/auth/token.md` and `oauth.md`: each client reads one of the two names).
+#[derive(Serialize)]
+struct Issued<'t> {
+    token: &'t str,
+    access_token: &'t str,
+    expires_in: u64,
+    issued_at: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    refresh_token: Option<String>,
+}
+
+/// The endpoint.
+pub struct Token;
+
+impl Content for Token {
+    fn answer(request: &mut Request) -> Result<Answer, u16> {
+        let settings = request
+            .location::<Location>()
+            .and_then(|location| location.settings.as_ref())
+            .ok_or(500_u16)?;
+        let issued = request.existing_context::<Context, _>(|_, context| issue(context, settings));
+        // Without a sender the request came past the gate.
+        let body = issued.flatten().ok_or(403_u16)?;
+        Ok(Answer {
+            content_type: "application/json",
+            headers: vec![
+                ("Cache-Control", b"no-store".to_vec()),
+                ("Pragma", b"no-cache".to_vec()),
+            ],
+            body,
+        })
+    }
+}
+
+/// Signs what was granted.
+fn issue(context: &Context, settings: &Settings) -> Option<Vec<u8>> {
+    let (identity, asked) = (context.identity.as_ref()?, context.token_request.as_ref()?);
+    let (endpoint, bearer) = (settings.token.as_ref()?, settings.bearer.as_ref()?);
+    let keys = signing::keys()?;
+    let now = event::wall();
+    let nothing = Access::default();
+    let signed = |kind, access, expires| {
+        let place = Place {
+            kind,
+            prefix: &settings.space.prefix,
+            service: &bearer.service,
+        };
+        let issue = Issue {
+            user: identity.user(),
+            state: identity.record().ok()?.state(),
+            access_token: identity.access_token(),
+            access,
+            now,
+            expires,
+        };
+        sign(&keys, &place, &issue)
+    };
+    let token = signed(Kind::Access, &context.granted, now + endpoint.ttl)?;
+    let refresh_token = match wants_refresh(identity, asked, endpoint, now) {
+        true => Some(signed(Kind::Refresh, &nothing, now + REFRESH_LIFE)?),
+        false => None,
+    };
+    let issued = Issued {
+        token: &token,
+        access_token: &token,
+        expires_in: endpoint.ttl,
+        issued_at: event::wall_text(),
+        refresh_token,
+    };
+    serde_json::to_vec(&issued).ok()
+}
+
+/// Whether a refresh token goes with it: to a user who asks for one, and again to one whose own is half used up. Not where the key goes
+/// with the zone: clients would forget the password for a token that a restart of nginx makes void.
+fn wants_refresh(identity: &Identity, asked: &TokenRequest, endpoint: &TokenEndpoint, now: u64) -> bool {
+    let is_old = match (&asked.proof, identity.claim().token()) {
+        (Proof::Refresh(_), Some(signed)) => signed.claims.expires < now + REFRESH_LIFE / 2,
+        _ => false,
+    };
+    let is_first = asked.is_offline && !matches!(asked.proof, Proof::Refresh(_));
+    endpoint.is_key_kept && identity.user().is_some() && (is_first || is_old)
+}
