@@ -142,7 +142,7 @@ fn filter(
         }
         Ok(Next::Answer(answer)) => {
             counters::count(context.result, context.cache);
-            context.answer = Some(answer);
+            context.answer = Some(Box::new(answer));
             request.answer_with(PhantomData::<catalog::Filtered>);
             Access::Granted
         }

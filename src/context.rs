@@ -36,7 +36,7 @@ pub struct Context {
     /// Whether the catalogue is wanted, of which nothing may go out as it comes.
     pub is_catalog: bool,
     /// What of it the client may see, once it is made.
-    pub answer: Option<Answer>,
+    pub answer: Option<Box<Answer>>,
     /// `$registry_auth_backend`: the backend that was last chosen.
     pub backend: Option<Kept>,
     /// The refusal that is being answered.

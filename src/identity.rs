@@ -102,9 +102,9 @@ impl Identity {
         }))
     }
 
-    /// The record whose backends are to be used; `None` where nobody names any.
-    pub fn backends(&self) -> Result<Option<RecordRef<'_>>, InvalidRecord> {
-        self.backends.as_deref().map(RecordRef::decode).transpose()
+    /// The encoded record whose backends are to be used; `None` where nobody names any.
+    pub fn backends(&self) -> Option<&Arc<[u8]>> {
+        self.backends.as_ref()
     }
 
     /// The bytes that it takes, about.
