@@ -57,6 +57,7 @@ pub fn start(options: StoreOptions) -> Result<(), String> {
         connect_timeout: options.connect_timeout,
         hashing: options.hashing,
         tracking: options.cache.is_some(),
+        last_use: options.token_use,
         prefixes: options.prefixes,
         wake: Box::new(move || ringer.ring()),
     })

@@ -2,30 +2,33 @@
 //!
 //! Invariants: a change is one command or one transaction, so that an interrupted tool leaves nothing half-done; what
 //! depends on what was there before watches it (`WATCH`), so that two administrators cannot undo each other's work
-//! unseen. The module's own connection never writes.
+//! unseen. The module's own connection writes nothing but the last use of access tokens, where it is told to.
 
 mod access;
 mod backends;
 mod batch;
 mod edit;
 mod error;
+mod finding;
 mod grants;
 mod groups;
 mod health;
 mod inspect;
 mod strength;
 mod subject;
+mod tokens;
 mod users;
 mod walk;
 
 pub use access::{Access, GroupRecord};
 pub use batch::{NewPassword, Put};
 pub use error::AdminError;
+pub use finding::{Counts, Finding, Problem};
 pub use grants::StoredGrant;
 pub use groups::GroupEntry;
 pub use health::Health;
-pub use inspect::{Counts, Finding, Problem};
 pub use subject::{group_name, Subject, PUBLIC};
+pub use tokens::{LastUse, TokenEntry, MOST_TOKENS};
 pub use users::{PasswordSet, Stored, UserEntry};
 pub use walk::{Progress, UNSEEN};
 
