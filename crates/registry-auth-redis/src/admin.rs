@@ -14,6 +14,7 @@ mod grants;
 mod groups;
 mod health;
 mod inspect;
+mod locks;
 mod strength;
 mod subject;
 mod tokens;

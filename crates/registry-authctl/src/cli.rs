@@ -137,7 +137,7 @@ pub(crate) enum UserVerb {
         #[command(flatten)]
         password: PasswordArgs,
     },
-    /// Set a new password.
+    /// Set a new password. Access tokens stay good: token revoke ends them.
     Passwd {
         #[arg(value_parser = user)]
         name: String,
@@ -151,7 +151,7 @@ pub(crate) enum UserVerb {
         #[arg(value_parser = user)]
         name: String,
     },
-    /// Refuse the user until unlocked; the password stays.
+    /// Refuse the user until unlocked; the password and the access tokens stay.
     Lock {
         #[arg(value_parser = user)]
         name: String,

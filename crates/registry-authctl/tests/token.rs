@@ -96,6 +96,56 @@ fn the_secret_is_printed_once_and_only_its_digest_is_stored() {
 }
 
 #[test]
+fn who_has_it_logs_in_until_it_is_revoked_or_the_user_locked() {
+    let redis = Redis::start();
+    redis.add("alice");
+    redis.run::<()>(&["HSET", "P:user:ci", "groups", "team"]);
+    redis.run::<()>(&["HSET", "P:passwords", "old", "{SHA}5en6G6MezRroT3XKqkdPOmY/BfQ="]);
+    for user in ["alice", "ci", "old"] {
+        let secret = create(&redis, user, "a:pull").ok();
+        let secret = secret.trim();
+        assert_eq!(redis.login(user, secret), Some(true), "{user}");
+        for other in ["alice", "ci", "old"].into_iter().filter(|other| *other != user) {
+            assert_eq!(redis.login(other, secret), Some(false), "{other}");
+        }
+        redis.tool(&["user", "lock", user]).ok();
+        assert_eq!(redis.login(user, secret), Some(false), "{user}, locked");
+        redis.tool(&["user", "unlock", user]).ok();
+        assert_eq!(redis.login(user, secret), Some(true), "{user}, unlocked");
+        if user != "ci" {
+            redis
+                .tool_stdin(&["user", "passwd", user, "--hash", "bcrypt"], "new")
+                .ok();
+            assert_eq!(redis.login(user, secret), Some(true), "{user}, another password");
+        }
+        let id = stored(&redis, user)[0].id.clone();
+        redis.tool(&["token", "revoke", user, &id]).ok();
+        assert_eq!(redis.login(user, secret), Some(false), "{user}, revoked");
+    }
+}
+
+/// Unlocking is for who has something to log in with, and brings no password to light that the lock has hidden.
+#[test]
+fn a_robot_without_a_password_is_unlocked_to_what_it_was() {
+    let redis = Redis::start();
+    redis.run::<()>(&["HSET", "P:user:ci", "groups", "team"]);
+    by_hand(&redis, "ci", "x", "expires=9000000000 scope=a:pull");
+    let before = redis.dump();
+    redis.tool(&["user", "lock", "ci"]).ok();
+    assert_eq!(redis.tool(&["user", "unlock", "ci"]).ok(), "user ci unlocked\n");
+    assert_eq!(
+        redis.tool(&["user", "unlock", "ci"]).ok(),
+        "user ci was not locked\n"
+    );
+    assert_eq!(redis.dump(), before);
+    redis.tool(&["user", "lock", "ci"]).ok();
+    redis.run::<()>(&["HSET", "P:passwords", "ci", "{SHA}5en6G6MezRroT3XKqkdPOmY/BfQ="]);
+    let err = redis.tool(&["user", "unlock", "ci"]).fails(1);
+    assert!(err.contains("user passwd ci"), "{err}");
+    assert_eq!(redis.login("ci", "secret"), Some(false));
+}
+
+#[test]
 fn json_has_all_of_it_on_standard_output() {
     let redis = Redis::start();
     redis.add("alice");

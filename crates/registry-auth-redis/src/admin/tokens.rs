@@ -4,6 +4,7 @@
 //! anything, and can be seen and revoked. `P:token-use` is a remark: whatever is wrong with it keeps no token from being
 //! revoked.
 
+use super::inspect::fields;
 use super::subject::Subject;
 use super::{unreadable, Admin, AdminError};
 use crate::record;
@@ -120,6 +121,19 @@ impl Admin {
             self.forget_uses(user, &[id], changes).await
         })
         .await
+    }
+
+    /// The ids of a user's access tokens, whatever they are worth; none where the key is of another type.
+    pub(super) async fn token_ids(&self, user: UserName<'_>) -> Result<Vec<String>, AdminError> {
+        let mut question = redis::pipe();
+        question.cmd("HGETALL").arg(self.keys().user(user.as_str()));
+        let reply = self.ask_all(&mut question).await?.into_iter().next();
+        let ids = fields(reply.as_ref().unwrap_or(&Value::Nil))
+            .into_iter()
+            .filter_map(|(name, _)| std::str::from_utf8(name).ok()?.strip_prefix(field::TOKEN))
+            .map(str::to_owned)
+            .collect();
+        Ok(ids)
     }
 
     /// Adds to a transaction that what is known of the use of these tokens is forgotten. Not where that key cannot be used, or

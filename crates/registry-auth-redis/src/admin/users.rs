@@ -3,7 +3,6 @@
 //! A password is in `P:user:<name>` or, from the 2014 gate, in `P:passwords`; the former wins. Invariant: a change
 //! leaves exactly one of them.
 
-use super::inspect::fields;
 use super::walk::{Progress, Walk, PAGE};
 use super::{unreadable, Admin, AdminError};
 use crate::record;
@@ -112,68 +111,22 @@ impl Admin {
         .await
     }
 
-    /// Locks the account: the hash stays, with a `!` in front. False when it was locked before.
-    ///
-    /// # Errors
-    /// [`AdminError::NoUser`].
-    pub async fn user_lock(&self, name: UserName<'_>) -> Result<bool, AdminError> {
-        self.change(name, |account, pipeline, own, passwords| {
-            if !account.exists {
-                return Err(AdminError::NoUser(name.as_str().to_owned()));
-            }
-            let hash = account.hash().unwrap_or_default();
-            if password::is_locked(hash) {
-                return Ok(false);
-            }
-            put(pipeline, account, name, (own, passwords), &format!("!{hash}"));
-            Ok(true)
-        })
-        .await
-    }
-
-    /// Unlocks the account. False when it was not locked.
-    ///
-    /// # Errors
-    /// [`AdminError::NoUser`]; [`AdminError::NoPassword`] when nothing but the lock is there.
-    pub async fn user_unlock(&self, name: UserName<'_>) -> Result<bool, AdminError> {
-        self.change(name, |account, pipeline, own, passwords| {
-            if !account.exists {
-                return Err(AdminError::NoUser(name.as_str().to_owned()));
-            }
-            let no_password = || AdminError::NoPassword(name.as_str().to_owned());
-            let hash = account.hash().ok_or_else(no_password)?;
-            if !password::is_locked(hash) {
-                return Ok(false);
-            }
-            let bare = hash.trim_start_matches('!');
-            if bare.is_empty() {
-                return Err(no_password());
-            }
-            put(pipeline, account, name, (own, passwords), bare);
-            Ok(true)
-        })
-        .await
-    }
-
     /// Removes everything that is stored for the user.
     ///
     /// # Errors
     /// [`AdminError::NoUser`].
     pub async fn user_remove(&self, name: UserName<'_>) -> Result<(), AdminError> {
         let (own, passwords) = (self.keys().user(name.as_str()), self.keys().passwords());
-        let mut question = redis::pipe();
-        question.cmd("HGETALL").arg(&own);
-        // Of a key of another type this is an error, which has no fields.
-        let reply = self.ask_all(&mut question).await?.into_iter().next();
-        let reply = reply.unwrap_or_default();
-        let ids: Vec<&str> = fields(&reply)
-            .into_iter()
-            .filter_map(|(field, _)| std::str::from_utf8(field).ok()?.strip_prefix(field::TOKEN))
-            .collect();
+        let ids = self.token_ids(name).await?;
         let mut changes = redis::pipe();
         changes.cmd("DEL").arg(&own);
         changes.cmd("HDEL").arg(&passwords).arg(name.as_str());
-        self.forget_uses(name, &ids, &mut changes).await?;
+        self.forget_uses(
+            name,
+            &ids.iter().map(String::as_str).collect::<Vec<_>>(),
+            &mut changes,
+        )
+        .await?;
         let removed = self.transact(&passwords, &changes).await?.unwrap_or_default();
         if removed.iter().all(|count| *count == Value::Int(0)) {
             return Err(AdminError::NoUser(name.as_str().to_owned()));
@@ -269,7 +222,7 @@ impl Admin {
             .then(|| UserEntry::new(name.as_str(), stored, account.hash())))
     }
 
-    async fn account(&self, name: UserName<'_>) -> Result<Account, AdminError> {
+    pub(super) async fn account(&self, name: UserName<'_>) -> Result<Account, AdminError> {
         let (own_key, passwords) = (self.keys().user(name.as_str()), self.keys().passwords());
         let utf8 = |key: &str, hash: Option<Vec<u8>>| {
             let bad = || AdminError::BadRecord {
@@ -296,7 +249,7 @@ impl Admin {
     }
 
     /// As [`Admin::commit`], of changes to an account.
-    async fn change<T>(
+    pub(super) async fn change<T>(
         &self,
         name: UserName<'_>,
         decide: impl Fn(&Account, &mut Pipeline, &str, &str) -> Result<T, AdminError>,
@@ -307,15 +260,5 @@ impl Admin {
             decide(&account, changes, &own, &passwords)
         };
         self.commit(&[&own, &passwords], decide).await
-    }
-}
-
-/// Writes the hash where the account's hash is.
-fn put(changes: &mut Pipeline, account: &Account, name: UserName<'_>, keys: (&str, &str), hash: &str) {
-    let (own, passwords) = keys;
-    if account.own.is_none() && account.old.is_some() {
-        changes.cmd("HSET").arg(passwords).arg(name.as_str()).arg(hash);
-    } else {
-        changes.cmd("HSET").arg(own).arg(field::PASSWORD).arg(hash);
     }
 }

@@ -2,6 +2,7 @@
 #![allow(dead_code)] // each test binary uses its own part
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing)] // a panic is how a test fails
 
+use registry_auth::TokenDigest;
 use registry_auth_redis::{By, Endpoint, Event, Hashing, Job, Options, Outcome, Secret, Space, Store};
 use std::hash::{BuildHasher, RandomState};
 use std::io::Write;
@@ -147,7 +148,7 @@ impl Redis {
         self.run::<()>(&["HSET", &format!("P:user:{user}"), "password", BCRYPT4_ONE]);
     }
 
-    /// What the module would be told about this login.
+    /// What the module would be told about this login; what has the form of an access token is taken for one.
     pub fn login(&self, user: &str, password: &str) -> Option<bool> {
         let (woken, wakes) = std::sync::mpsc::channel();
         let store = Store::start(Options {
@@ -167,13 +168,14 @@ impl Redis {
             prefix: "P".into(),
             salt: Box::default(),
         });
+        let by = TokenDigest::of(password.as_bytes()).map_or(By::Password, By::AccessToken);
         let password = Secret::new(password.as_bytes());
         store.submit(vec![Job {
             ticket: 1,
             space,
             user: Some(user.into()),
             password,
-            by: By::Password,
+            by,
         }]);
         let mut done = Vec::new();
         while done.is_empty() {
