@@ -140,10 +140,11 @@ fn pass(request: &mut Request, context: &mut Context, settings: &Settings) -> Ac
             context.result = result;
             context.is_catalog = true;
             match catalog::start(request) {
-                Ok(filtering) => {
+                Ok(filtering) if warn(request, context).is_some() => {
                     context.stage = Stage::Filtering(filtering);
                     Access::Waiting
                 }
+                Ok(_) => refused(request, context, settings, Denial::unavailable()),
                 Err(denial) => refused(request, context, settings, denial),
             }
         }

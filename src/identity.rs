@@ -226,6 +226,9 @@ fn proven(
         }
         By::Token(signed) => {
             let void = |why| Unfit::Denied(Denial::invalid_token(why));
+            if record.is_locked() {
+                return Err(Unfit::Denied(claim.refuted()));
+            }
             if !signed.is_of(prefix, record.state()) {
                 return Err(void("the password has changed since the token was issued"));
             }

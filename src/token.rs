@@ -27,12 +27,12 @@ pub fn request(request: &Request, settings: &Settings) -> Result<Option<TokenReq
         b"POST" if request.authorization().is_some() => Err(Denial::bad_token_request(
             "a form and an Authorization header are one too many",
         )),
-        b"POST" if request.has_read_body() => {
-            let body = request.body().ok_or_else(too_large)?;
-            let content_type = request.headers(b"content-type").next().unwrap_or_default();
-            TokenRequest::from_form(content_type, body, service).map(Some)
-        }
         b"POST" => match request.content_length() {
+            Some(..=MAX_FORM) if request.has_read_body() => {
+                let body = request.body().ok_or_else(too_large)?;
+                let content_type = request.headers(b"content-type").next().unwrap_or_default();
+                TokenRequest::from_form(content_type, &body, service).map(Some)
+            }
             Some(..=MAX_FORM) => Ok(None),
             Some(_) => Err(too_large()),
             None => Err(Denial::bad_token_request("a Content-Length is expected")),

@@ -120,6 +120,41 @@ my @WRONG = (
     [ 'http', 'registry_auth_failures', '5 ""', '""' ],
     [ 'http', 'registry_auth_failures', '5 off', '"off"' ],
     [ 'http', 'registry_auth_failures', '5 9999d', '"9999d"' ],
+    [ 'http', 'registry_auth_bearer', 'on' ],
+    [ 'server', 'registry_auth_bearer', '""', '' ],
+    [ 'location', 'registry_auth_bearer', 'localhost/token' ],
+    [ 'http', 'registry_auth_bearer', '//localhost/token' ],
+    [ 'http', 'registry_auth_bearer', '/token' ],
+    [ 'http', 'registry_auth_bearer', 'ftp://localhost/token' ],
+    [ 'http', 'registry_auth_bearer', '$host/token' ],
+    [ 'http', 'registry_auth_bearer', 'https://$unknown_variable/token', 'unknown_variable' ],
+    [ 'http', 'registry_auth_bearer', 'off service=registry', '"off"' ],
+    [ 'http', 'registry_auth_bearer', 'https://a/token service=', 'service=' ],
+    [ 'http', 'registry_auth_bearer', 'https://a/token service=""', 'service=""' ],
+    [ 'http', 'registry_auth_bearer', 'https://a/token service="registry"', 'service="registry"' ],
+    [ 'http', 'registry_auth_bearer', "https://a/token service='registry'", "service='registry'" ],
+    [ 'http', 'registry_auth_bearer', 'https://a/token "service=a b"', 'service=a b' ],
+    [ 'http', 'registry_auth_bearer', 'https://a/token "service=a\tb"', 'service=a' ],
+    [ 'http', 'registry_auth_bearer', 'https://a/token service=é', 'service=é' ],
+    [ 'http', 'registry_auth_bearer', 'https://a/token registry', 'registry' ],
+    [ 'http', 'registry_auth_bearer', 'https://a/token off', '"off"' ],
+    [ 'http', 'registry_auth_bearer', 'service=registry https://a/token', 'service=registry' ],
+    [ 'location', 'registry_auth_token', 'ttl=59s' ],
+    [ 'location', 'registry_auth_token', 'ttl=59999ms' ],
+    [ 'location', 'registry_auth_token', 'ttl=2d' ],
+    [ 'location', 'registry_auth_token', 'ttl=86401s' ],
+    [ 'location', 'registry_auth_token', 'ttl=x' ],
+    [ 'location', 'registry_auth_token', 'ttl=' ],
+    [ 'location', 'registry_auth_token', 'ttl=0' ],
+    [ 'location', 'registry_auth_token', 'ttl=-60s' ],
+    [ 'location', 'registry_auth_token', 'ttl=99999999999999999999' ],
+    [ 'location', 'registry_auth_token', '60s' ],
+    [ 'location', 'registry_auth_token', 'on' ],
+    [ 'location', 'registry_auth_token', 'service=registry' ],
+    [ 'http', 'registry_auth_token_key', '/nonexistent/keys' ],
+    [ 'http', 'registry_auth_token_key', '/dev/null' ],
+    [ 'http', 'registry_auth_token_key', '/tmp' ],
+    [ 'http', 'registry_auth_token_key', '""', '' ],
     [ 'upstream', 'registry_auth_backends', 'allow=' ],
     [ 'upstream', 'registry_auth_backends', 'allow=everywhere' ],
     [ 'upstream', 'registry_auth_backends', 'allow=10.0.0.0/33' ],
@@ -139,7 +174,7 @@ my @WRONG = (
 for my $row (@WRONG) {
     my ($context, $directive, $value, $quoted) = @$row;
     $quoted = $value unless defined $quoted;
-    $spec .= refused('wrong value', $context, "$directive $value;", $directive eq 'registry_auth' && $quoted ? () : $directive, length $quoted ? $quoted : ());
+    $spec .= refused('wrong value', $context, "$directive $value;", $quoted eq 'unknown_variable' ? () : $directive, length $quoted ? $quoted : ());
 }
 
 # How many arguments.
@@ -155,6 +190,9 @@ my @COUNT = (
     [ 'http', 'registry_auth_cache' ],         [ 'http', 'registry_auth_cache', 'zone=auth:1m ttl=5s stale=5s off' ],
     [ 'http', 'registry_auth_failures' ],      [ 'http', 'registry_auth_failures', '5 60s 60s' ],
     [ 'http', 'registry_auth_token_use' ],     [ 'http', 'registry_auth_token_use', 'on off' ],
+    [ 'http', 'registry_auth_bearer' ],        [ 'http', 'registry_auth_bearer', 'https://a/token service=a service=b' ],
+    [ 'location', 'registry_auth_token', 'ttl=60s ttl=60s' ],
+    [ 'http', 'registry_auth_token_key' ],     [ 'http', 'registry_auth_token_key', 'a b' ],
     [ 'location', 'registry_auth_status', 'on' ],
 );
 for my $row (@COUNT) {
@@ -176,6 +214,9 @@ my %EXAMPLE = (
     registry_auth_cache               => 'zone=auth:1m',
     registry_auth_failures            => '5 60s',
     registry_auth_token_use           => 'on',
+    registry_auth_bearer              => 'https://a/token',
+    registry_auth_token               => '',
+    registry_auth_token_key           => '/dev/null',
     registry_auth_status              => '',
     registry_auth_backends            => '',
 );
@@ -192,6 +233,9 @@ my %ALLOWED = (
     registry_auth_cache               => ['http'],
     registry_auth_failures            => [qw(http server location)],
     registry_auth_token_use           => ['http'],
+    registry_auth_bearer              => [qw(http server location)],
+    registry_auth_token               => [],                           # with what it needs: token_conf.t
+    registry_auth_token_key           => ['http'],
     registry_auth_status              => [],                           # with a zone: below
     registry_auth_backends            => ['upstream'],
 );
@@ -199,10 +243,10 @@ for my $directive (sort keys %EXAMPLE) {
     my $line = $EXAMPLE{$directive} eq '' ? "$directive;" : "$directive $EXAMPLE{$directive};";
     for my $context (qw(main events http server location limit_except if upstream)) {
         next if grep { $_ eq $context } @{ $ALLOWED{$directive} };
-        next if $directive eq 'registry_auth_status' && $context eq 'location';
+        next if $directive =~ /^registry_auth_(?:status|token)$/ && $context eq 'location';
         $spec .= refused("not in $context", $context, $line, qq{"$directive" directive is not allowed here});
     }
-    next if $directive eq 'registry_auth_redis_password_file';    # below, with a file
+    next if $directive =~ /_file$|_key$/;    # below and in token_conf.t, with a file
     $spec .= accepted($_, $line) for $directive eq 'registry_auth_redis_user' ? () : @{ $ALLOWED{$directive} };
     $spec .= refused('a duplicate', $ALLOWED{$directive}[0] // 'location', "$line $line", qq{"$directive"},
         $directive eq 'registry_auth_backends' ? () : 'duplicate');

@@ -242,16 +242,12 @@ pub fn bearer(conf: &mut Conf<'_>, location: &mut Location) -> Result<(), String
     let service = match rest[..] {
         [] => DEFAULT_SERVICE,
         [argument] => match argument.strip_prefix(b"service=").map(std::str::from_utf8) {
-            Some(Ok(service))
-                if !service.is_empty() && service.bytes().all(|byte| byte.is_ascii_graphic()) =>
-            {
-                service
-            }
+            Some(Ok(service)) if is_service(service) => service,
             _ => {
                 return Err(invalid(
                     NAME,
                     argument,
-                    "\"service=\" and printable characters are expected",
+                    "\"service=\" and printable characters, none of them a quote, are expected",
                 ))
             }
         },
@@ -265,6 +261,14 @@ pub fn bearer(conf: &mut Conf<'_>, location: &mut Location) -> Result<(), String
         service: service.into(),
     }));
     Ok(())
+}
+
+/// Whether this is fit for a service. nginx keeps quotes that stand within an argument, as in `service="registry"`: nobody means them.
+fn is_service(name: &str) -> bool {
+    !name.is_empty()
+        && name
+            .bytes()
+            .all(|byte| byte.is_ascii_graphic() && !b"\"'\\".contains(&byte))
 }
 
 /// Seconds for which a token is good, where nothing is said.

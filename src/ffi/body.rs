@@ -5,6 +5,8 @@ use nginx_sys::{
     ngx_http_request_t, ngx_int_t, NGX_DONE, NGX_HTTP_SPECIAL_RESPONSE,
 };
 
+use zeroize::Zeroizing;
+
 use super::guard::guard;
 use super::request::Request;
 
@@ -16,7 +18,6 @@ impl Request {
         // SAFETY: a valid request in a phase handler. Reading adds to the request's count of users, so that it is there until the
         // count is taken back below, whatever the phases come to.
         unsafe {
-            (*r).set_request_body_in_single_buf(1);
             let read = ngx_http_read_client_request_body(r, Some(body_is_there));
             if read >= NGX_HTTP_SPECIAL_RESPONSE as ngx_int_t {
                 return read;
@@ -26,21 +27,28 @@ impl Request {
         NGX_DONE as ngx_int_t
     }
 
-    /// The body that was read; `None` where it was not, or does not lie in memory in one piece.
-    pub fn body(&self) -> Option<&[u8]> {
+    /// The body that was read; `None` where it was not, or does not lie in memory. What comes after the headers' buffer is full, or
+    /// later, is in another buffer (nginx heeds no wish for a single one): they are put together. The caller has
+    /// looked at the length that was announced.
+    pub fn body(&self) -> Option<Zeroizing<Vec<u8>>> {
+        let mut body = Zeroizing::new(Vec::new());
         // SAFETY: null or the request's own structures. A buffer's bytes lie between its two ends, and live as long as the request.
         unsafe {
-            let body = self.as_ref_ptr().request_body.as_ref()?;
-            let Some(link) = body.bufs.as_ref() else {
-                return Some(&[]);
-            };
-            let buffer = link.buf.as_ref()?;
-            if !link.next.is_null() || buffer.in_file() != 0 || buffer.pos.is_null() {
-                return None;
+            let read = self.as_ref_ptr().request_body.as_ref()?;
+            // No second allocation, which would leave a part of it behind.
+            body.reserve_exact(usize::try_from(self.content_length()?).ok()?);
+            let mut next = read.bufs;
+            while let Some(link) = next.as_ref() {
+                let buffer = link.buf.as_ref()?;
+                if buffer.in_file() != 0 || buffer.pos.is_null() {
+                    return None;
+                }
+                let length = usize::try_from(buffer.last.offset_from(buffer.pos)).ok()?;
+                body.extend_from_slice(core::slice::from_raw_parts(buffer.pos, length));
+                next = link.next;
             }
-            let length = usize::try_from(buffer.last.offset_from(buffer.pos)).ok()?;
-            Some(core::slice::from_raw_parts(buffer.pos, length))
         }
+        Some(body)
     }
 
     /// Whether the body was asked for.

@@ -1,0 +1,51 @@
+# The route table of the core's own tests (crates/registry-auth/tests/routes.txt,
+# whose head explains it), for tests that try each of its lines in a real nginx.
+package Harness::Routes;
+
+use strict;
+use warnings;
+
+use Exporter qw(import);
+
+our @EXPORT = qw(routes);
+
+my $HEX = '0123456789abcdef' x 4;
+my %STAND_IN = (
+    'd'    => "sha256:$HEX",
+    'd%'   => "sha256%3A$HEX",
+    'd%a'  => "sha256%3a$HEX",
+    '512'  => "sha512:$HEX$HEX",
+    'n255' => 'alice/' . 'n' x 249,
+    'n256' => 'alice/' . 'n' x 250,
+    's247' => 's' x 247,
+    's248' => 's' x 248,
+    't128' => 't' x 128,
+    't129' => 't' x 129,
+);
+
+# Sections: [ title, lines ], a line as { line (request line), headers, answer, and what it needs: action, repository }.
+sub routes {
+    my $path = "$Harness::ROOT/crates/registry-auth/tests/routes.txt";
+    open my $file, '<', $path or die "$path: $!\n";
+    my @section;
+    while (my $text = <$file>) {
+        chomp $text;
+        next if $text =~ /^(?:#|$)/;
+        if ($text =~ /^== (.*)/) {
+            push @section, [ $1, [] ];
+            next;
+        }
+        $text =~ s/\{([^}]+)\}/$STAND_IN{$1} \/\/ die "$path: {$1}\n"/ge;
+        my ($method, $target, $more, $answer) = $text =~ /^(\S+)\s+(\S+)(.*) -> (.*)$/ or die "$path: $text\n";
+        my ($type) = $more =~ /type=(\S+)/;
+        push @{ $section[-1][1] }, {
+            line    => "$method $target",
+            headers => $type ? "Content-Type: $type\n" : '',
+            answer  => $answer,
+            $answer =~ /^(pull|push|delete) (\S+)/ ? (action => $1, repository => $2) : (),
+        };
+    }
+    return @section;
+}
+
+1;

@@ -1,0 +1,381 @@
+# interface.md, registry_auth_token; distribution's docs/spec/auth/token.md and
+# oauth.md: who asks is found out as anywhere, what is granted is what was asked
+# for and is allowed, and nothing of it may be kept by anybody between.
+use strict;
+use warnings;
+use lib 't/lib';
+use Harness;
+use Harness::Zone;
+use Harness::Token;
+use Time::HiRes ();
+
+our $TYPE = "Content-Type: application/x-www-form-urlencoded\n";
+
+# "repository:a/b:pull ...", sorted: what a token in an answer is good for.
+sub granted {
+    my ($answer) = @_;
+    return "$answer->{status}" if $answer->{status} != 200;
+    my (undef, $claims) = map { MIME::Base64::decode_base64url($_) } split /\./, json($answer)->{token};
+    return join ' ', sort map { "$_->{type}:$_->{name}:" . join ',', @{ $_->{actions} } } @{ JSON::PP::decode_json($claims)->{access} };
+}
+
+sub posted { return http(form(@_), headers => $TYPE) }
+
+# A form in so many pieces with a pause between them.
+sub slowly {
+    my ($text, @at) = @_;
+    my $request = Harness::Client::parse_request($text, $TYPE, undef, 0);
+    my $bytes   = Harness::Client::bytes($request);
+    my $socket  = Harness::Client::connect_to(Harness::expand('$TEST_NGINX_SERVER_PORT'));
+    my $from    = 0;
+    for my $at ((map { length($bytes) - length($request->{body}) + $_ } @at), length $bytes) {
+        Time::HiRes::sleep(0.05) if $from;
+        Harness::Client::write_all($socket, substr $bytes, $from, $at - $from);
+        $from = $at;
+    }
+    return (Harness::Client::receive($socket, Harness::Valgrind::timeout(5), 'POST'))[0];
+}
+
+our @LOGIN = (grant_type => 'password', service => 'registry', username => 'alice', password => 'secret');
+our $READY = 'GET /token?service=registry&scope=repository:alice/app:pull';
+
+defaults(
+    http_config => token_http(),
+    config      => token_config(),
+    accounts    => "alice:secret\nbob:secret\nwarm:secret\n",
+);
+run_tests();
+
+__DATA__
+=== GET with Basic: token and access_token are one, expires_in and issued_at as the specification has them
+--- login: alice:secret
+--- request eval
+$main::READY
+--- response_headers
+Content-Type: application/json
+Cache-Control: no-store
+Pragma: no-cache
+X-Result: granted
+X-User: alice
+!WWW-Authenticate
+--- response_body_like: ^\{"token":"([^"]+)","access_token":"\1","expires_in":60,"issued_at":"20\d\d-\d\d-\d\dT\d\d:\d\d:\d\d(?:Z|[+-]\d\d:\d\d)"\}\n?$
+--- after
+my $answer = http($READY, login => 'alice:secret');
+equal(main::granted($answer), 'repository:alice/app:pull', 'granted');
+equal(with_token(json($answer)->{token}, 'GET /v2/alice/app/tags/list')->{status}, 200, 'and good');
+
+=== registry_auth_token ttl=: 60 seconds at least, an hour where nothing is said
+--- config eval
+main::token_config('', 'registry_auth_token;')
+--- login: alice:secret
+--- request eval
+$main::READY
+--- response_body_like: "expires_in":3600,
+
+=== what is issued is what RFC 7519 and the tests of the module say, byte by byte but for the times
+--- after
+my ($header, $claims, $signature) = split /\./, json(http($READY, login => 'alice:secret'))->{token};
+my $said = JSON::PP::decode_json(MIME::Base64::decode_base64url($claims));
+my $own  = claims(scope => 'repository:alice/app:pull', exp => $said->{nbf} + 60, nbf => $said->{nbf});
+equal(JSON::PP->new->canonical->encode($said), JSON::PP->new->canonical->encode($own), 'the claims');
+equal("$header.$claims.$signature", compact(map({ MIME::Base64::decode_base64url($_) } $header, $claims), $KEY), 'the signature');
+equal(abs(time - $said->{nbf}) < 5 ? 1 : 0, 1, 'the time');
+
+=== anonymous: without credentials, and with empty ones
+--- redis
+HSET docker-registry:group:public grant:public/** pull
+--- login eval
+[ "", ":" ]
+--- request eval
+[ ('GET /token?scope=repository:public/a:pull,push&scope=repository:alice/x:pull') x 2 ]
+--- response_headers
+X-Result: anonymous
+!X-User
+--- after
+equal(main::granted(ask($_, 'repository:public/a:pull,push', 'repository:alice/x:pull', 'registry:catalog:*', 'registry:images:pull')),
+    'repository:public/a:pull', "'$_'") for '', ':';
+
+=== a wrong password is 401 with a Basic challenge, for Bearer would send in circles
+--- login eval
+[ "alice:wrong", "nobody:secret" ]
+--- request eval
+[ ("GET /token?service=registry") x 2 ]
+--- error_code: 401
+--- oci_error: UNAUTHORIZED incorrect username or password
+--- response_headers
+WWW-Authenticate: Basic realm="Registry"
+Cache-Control: no-store
+
+=== malformed credentials are 401, and so is any token: no token gets another one
+--- request eval
+[ ("GET /token?service=registry") x 4 ]
+--- more_headers eval
+[ map {"Authorization: $_"} 'Basic !!', 'Bearer ' . main::signed(scope => 'repository:alice/app:pull'), 'Bearer ' . main::signed(kind => 'refresh'), 'Negotiate x' ]
+--- error_code: 401
+--- response_headers
+WWW-Authenticate: Basic realm="Registry"
+
+=== a Bearer header that the registry goes by is refused at the endpoint even so
+--- request eval
+[ "GET /v2/", "GET /token", "GET /v2/", "GET /token" ]
+--- more_headers eval
+main::bearer(main::signed())
+--- error_code eval
+[ 200, 401, 200, 401 ]
+
+=== wrong passwords are counted, and are 429 then, by GET and by POST
+--- http_config eval
+main::token_http() . "    registry_auth_failures 3 60s;\n"
+--- restart
+--- after
+equal(ask("alice:wrong$_")->{status}, 401, "GET wrong$_") for 1 .. 2;
+equal(main::posted(@LOGIN[0 .. 5], password => 'wrong3')->{status}, 401, 'POST wrong3');
+my $answer = main::posted(@LOGIN[0 .. 5], password => 'wrong4');
+equal($answer->{status}, 429, 'POST wrong4');
+equal(header($answer, 'Retry-After') =~ /^\d+$/ ? 1 : 0, 1, 'Retry-After');
+equal(header($answer, 'Cache-Control'), 'no-store', 'Cache-Control');
+equal(ask('alice:wrong5')->{status}, 429, 'GET wrong5');
+equal(asked('alice:wrong6') =~ s/ .*//r, 429, 'the registry, too');
+equal(ask('bob:secret')->{status}, 200, 'bob');
+equal(with_token(signed())->{status}, 200, 'who has a token has not guessed it');
+
+=== scope: several, in one value or in many; twice the same; nobody's are left out, and what is malformed
+--- redis
+HSET docker-registry:user:alice grant:team/* pull
+--- after
+for (
+    [ 'none', '' => [] ],
+    [ 'several', 'repository:alice/a:pull,push repository:team/a:pull' => [ 'repository:alice/a:pull,push', 'repository:team/a:pull' ] ],
+    [ 'space separated', 'repository:alice/a:pull repository:team/a:pull' => ['repository:alice/a:pull repository:team/a:pull'] ],
+    [ 'more than allowed', 'repository:team/a:pull' => ['repository:team/a:pull,push,delete'] ],
+    [ 'all', 'repository:alice/a:pull,push,delete repository:team/a:pull' => [ 'repository:alice/a:*', 'repository:team/a:*' ] ],
+    [ 'the same in parts', 'repository:alice/a:pull,push' => [ 'repository:alice/a:pull', 'repository:alice/a:push' ] ],
+    [ 'with a class', 'repository:alice/a:pull' => ['repository(plugin):alice/a:pull'] ],
+    [ 'unknown actions', 'repository:alice/a:pull' => ['repository:alice/a:pull,metadata_read'] ],
+    [ "nobody's", '' => [ 'repository:bob/a:pull', 'repository:bob/b:*' ] ],
+    [ 'malformed', 'repository:alice/a:pull' => [ 'repository:alice/a:pull', 'x', ':::', 'repository:Alice/a:pull', 'repository:alice/../bob/a:pull',
+        'repository:alice/*:pull', 'repository:**:*', 'repository:alice/a:', 'plugin:alice/a:pull', 'repository:alice/b', "repository:alice/a\0:pull" ] ],
+    [ 'a port in the name', '' => ['repository:localhost:5000/alice/a:pull'] ],
+) {
+    my ($name, $expected, $scope) = @$_;
+    equal(main::granted(ask('alice:secret', @$scope)), $expected, $name);
+}
+
+=== grants are what is asked for and allowed: denials, groups, public, own namespace off, catalogue and images
+--- redis
+HSET docker-registry:user:alice groups team grant:!alice/secret/** * grant:!alice/ro push,delete
+HSET docker-registry:group:team grant:team/* pull,push grant:!team/x push
+HSET docker-registry:group:public grant:library/* pull
+--- after
+equal(main::granted(ask('alice:secret', map {"repository:$_:*"} qw(alice/a alice/secret/x alice/ro team/a team/x library/a bob/a))),
+    join(' ', 'repository:alice/a:pull,push,delete', 'repository:alice/ro:pull', 'repository:library/a:pull', 'repository:team/a:pull,push', 'repository:team/x:pull'),
+    'denials, groups, public');
+equal(main::granted(ask('alice:secret', 'registry:catalog:*', 'registry:images:pull,push')), 'registry:catalog:* registry:images:pull,push', 'the registry');
+
+=== registry_auth_own_namespace off, registry_auth_catalog off: nothing of them is granted
+--- config eval
+"registry_auth_own_namespace off; registry_auth_catalog off;" . main::token_config()
+--- after
+equal(main::granted(ask('alice:secret', 'repository:alice/a:*', 'registry:catalog:*')), '', 'nothing');
+
+=== too many scopes are refused, not cut off
+--- login: alice:secret
+--- request eval
+[ map { 'GET /token?' . main::query(scope => [ map {"repository:alice/a$_:pull"} 1 .. $_ ]) } 64, 65 ]
+--- error_code eval
+[ 200, 400 ]
+
+=== service: another is 400, none is borne; account: who they take themselves for; what is there twice is refused
+--- login: alice:secret
+--- request eval
+[ map {"GET /token$_"} '', '?', '?service=', '?service=registry', '?account=alice', '?account=', '?client_id=docker&x=1&x=2',
+  '?service=other', '?service=Registry', '?service=registry&service=registry', '?account=bob', '?account=alice&account=bob', '?offline_token=true&offline_token=false' ]
+--- error_code eval
+[ (200) x 7, (400) x 6 ]
+--- oci_error eval
+[ (undef) x 7, ("UNSUPPORTED unknown service") x 2, "UNSUPPORTED twice", "UNSUPPORTED account is not the user", ("UNSUPPORTED twice") x 2 ]
+--- response_headers: Cache-Control: no-store
+
+=== offline_token: a refresh token for a user, none for the anonymous
+--- after
+my $ask = sub { http('GET /token?service=registry&offline_token=true&scope=repository:alice/a:pull', login => $_[0]) };
+equal(json($ask->(''))->{refresh_token}, undef, 'the anonymous');
+equal(json(ask('alice:secret'))->{refresh_token}, undef, 'not asked for');
+my $refresh = json($ask->('alice:secret'))->{refresh_token};
+my $answer = main::posted(grant_type => 'refresh_token', service => 'registry', refresh_token => $refresh, scope => 'repository:alice/b:pull repository:bob/b:pull');
+equal(main::granted($answer), 'repository:alice/b:pull', 'it is good for what alice may');
+equal(json($answer)->{refresh_token}, undef, 'while it is young there is no other');
+equal(with_token(json($answer)->{token}, 'GET /v2/alice/b/tags/list')->{status}, 200, 'for a token that is good');
+equal(with_token($refresh)->{status}, 401, 'and itself not at the registry');
+my $old = signed(kind => 'refresh', exp => time + 30 * 86_400);
+my $next = json(main::posted(grant_type => 'refresh_token', refresh_token => $old))->{refresh_token};
+equal(main::granted(main::posted(grant_type => 'refresh_token', refresh_token => $next, scope => 'repository:alice/b:pull')), 'repository:alice/b:pull', 'an old one gets another');
+
+=== no refresh token where the key goes with the zone
+--- http_config eval
+Harness::Zone::zone_http('zone=auth:1m')
+--- login: alice:secret
+--- request
+GET /token?service=registry&offline_token=true
+--- response_body_unlike: refresh_token
+
+=== POST: password, as containerd and docker send it
+--- more_headers eval
+$main::TYPE
+--- request eval
+main::form(client_id => 'containerd-client', @main::LOGIN, scope => 'repository:alice/a:pull,push repository:bob/a:pull', access_type => 'offline')
+--- response_body_like: "refresh_token":"
+--- response_headers
+Cache-Control: no-store
+X-User: alice
+--- after
+equal(main::granted(main::posted(@LOGIN, scope => [ 'repository:alice/a:pull', 'repository:alice/b:pull' ])), 'repository:alice/a:pull repository:alice/b:pull', 'several scopes');
+
+=== POST: what is in a form is decoded once
+--- accounts eval
+"alice:p\@ss+w%2Brd &=;\n"
+--- more_headers eval
+$main::TYPE
+--- request eval
+[ main::form(@main::LOGIN[0 .. 5], password => 'p@ss+w%2Brd &=;'), "POST /token\ngrant_type=password&username=alice&password=p%40ss%2Bw%252Brd+%26%3D%3B",
+  "POST /token\ngrant_type=password&username=alice&password=p%40ss%2Bw%2Brd+%26%3D%3B" ]
+--- error_code eval
+[ 200, 200, 401 ]
+
+=== POST: wrong, empty and impossible credentials are 401
+--- more_headers eval
+$main::TYPE
+--- request eval
+[ map { main::form(grant_type => 'password', @$_) } [ username => 'alice', password => 'wrong' ], [ username => 'alice' ], [ password => 'secret' ],
+  [], [ username => 'alice', password => '' ], [ username => 'alice:secret', password => 'x' ], [ username => "alice\0", password => 'secret' ],
+  [ username => 'alice', password => "secret\0x" ], [ username => 'alice', password => "secret\r\n" ], [ username => 'alice', password => 'x' x 4000 ] ]
+--- error_code: 401
+--- oci_error: UNAUTHORIZED
+--- response_headers
+WWW-Authenticate: Basic realm="Registry"
+Cache-Control: no-store
+
+=== POST: what is no form, and what is there twice, is 400
+--- more_headers eval
+[ $main::TYPE, "Content-Type: application/x-www-form-urlencoded ; charset=utf-8\n", "", "Content-Type: application/json", "Content-Type: multipart/form-data; boundary=x", ($main::TYPE) x 12 ]
+--- request eval
+[ (main::form(@main::LOGIN)) x 5, map({"POST /token\n$_"} '', 'x', '%', '&&=&'), map { main::form(@$_) }
+  [ @main::LOGIN[2 .. 7] ], [ @main::LOGIN[2 .. 7], grant_type => 'client_credentials' ], [ @main::LOGIN, grant_type => 'password' ], [ @main::LOGIN, username => 'bob' ],
+  [ @main::LOGIN, password => 'secret' ], [ @main::LOGIN, refresh_token => 'x' ], [ grant_type => 'refresh_token' ], [ @main::LOGIN[0, 1, 4 .. 7], service => 'other' ] ]
+--- error_code eval
+[ 200, 200, (400) x 15 ]
+--- oci_error eval
+[ undef, undef, ("UNSUPPORTED") x 15 ]
+
+=== POST: a refresh token that is none: 401
+--- more_headers eval
+$main::TYPE
+--- request eval
+[ map { main::form(grant_type => 'refresh_token', refresh_token => $_) } '', 'x', main::signed(), main::signed(kind => 'refresh', exp => time - 1),
+  main::signed(kind => 'refresh', service => 'other'), main::signed(kind => 'refresh', prefix => 'other'), main::signed(kind => 'refresh', user => 'nobody'),
+  main::signed(kind => 'refresh', stored => 'other'), main::signed(kind => 'refresh', key => 'y' x 32), main::signed(kind => 'refresh', exp => time + 91 * 86_400) ]
+--- error_code: 401
+--- response_headers
+WWW-Authenticate: Basic realm="Registry"
+
+=== POST: a form and a header are one too many
+--- login eval
+[ "alice:secret", "bob:secret", ":" ]
+--- more_headers eval
+$main::TYPE
+--- request eval
+[ (main::form(@main::LOGIN)) x 3 ]
+--- error_code: 400
+--- oci_error: UNSUPPORTED
+
+=== POST: without a length, and too large, is 400
+--- timeout: 3
+--- raw_request eval
+my ($line, $type) = ("POST /token HTTP/1.1\r\nHost: a\r\nConnection: close\r\n", $main::TYPE =~ s/\n/\r\n/r);
+my $body = main::form(@main::LOGIN) =~ s/^.*\n//r;
+$line . $type . "Transfer-Encoding: chunked\r\n\r\n" . sprintf("%x\r\n%s\r\n0\r\n\r\n", length $body, $body)
+--- error_code: 400
+--- oci_error: UNSUPPORTED
+--- after
+equal(main::posted(@LOGIN, x => 'y' x $_)->{status}, $_ < 8192 ? 200 : 400, "of $_ bytes and some") for 4000, 7900, 8192, 100_000;
+
+=== POST: a body that comes in parts, and one that is put into a file, which is too large to be a form here
+--- config eval
+'client_body_buffer_size 16k;' . main::token_config()
+--- after
+my $text = form(@LOGIN, x => 'y' x 3000);
+equal(main::granted(main::slowly(form(@LOGIN, scope => 'repository:alice/a:pull'), @$_)), 'repository:alice/a:pull', "at @$_") for [1], [ 10, 20, 90 ], [0];
+equal(main::slowly($text, 1000)->{status}, 200, 'a long one');
+nginx_server()->write_configuration(nginx_server()->{running} =~ s/client_body_buffer_size 16k/client_body_buffer_size 1k/r);
+my @old = nginx_server()->workers;
+nginx_server()->reload;
+renewed(@old);
+equal(http($text, headers => $TYPE)->{status} =~ /^(?:200|400)$/ ? 1 : 0, 1, 'in a file: no more than refused');
+
+=== POST: a client that goes away in the middle
+--- abort
+--- timeout: 0.1
+--- raw_request
+--- request eval
+my $text = main::form(@main::LOGIN);
+"$text\n"
+--- more_headers eval
+$main::TYPE . "Content-Length: 4000"
+--- error_code: 0
+--- after
+equal(ask('alice:secret')->{status}, 200, 'the next one is served');
+
+=== POST over HTTP/2
+--- http2
+--- more_headers eval
+$main::TYPE
+--- request eval
+[ main::form(@main::LOGIN), main::form(@main::LOGIN[0 .. 5], password => 'wrong'), main::form(grant_type => 'x') ]
+--- error_code eval
+[ 200, 401, 400 ]
+
+=== HEAD is GET without a body; other methods are refused
+--- login: alice:secret
+--- request eval
+[ map {"$_ /token?service=registry"} qw(HEAD PUT DELETE PATCH OPTIONS FOO) ]
+--- error_code eval
+[ 200, (404) x 5 ]
+--- response_headers: Cache-Control: no-store
+
+=== a locked account is 401, with the right password, by GET, POST and refresh token, first and again
+--- redis eval
+'HSET docker-registry:user:alice password !' . Harness::Users::sha('secret')
+--- after
+for my $time ('first', 'again') {
+    equal(ask('alice:secret')->{status}, 401, "GET, $time");
+    equal(main::posted(@LOGIN)->{status}, 401, "POST, $time");
+    equal(main::posted(grant_type => 'refresh_token', refresh_token => signed(kind => 'refresh'))->{status}, 401, "refresh, $time");
+}
+
+=== while Redis is gone: 503 and Retry-After, no challenge; a known one is served where stale= is set
+--- http_config eval
+main::token_http('zone=auth:1m stale=60s') . '    registry_auth_redis redis://127.0.0.1:$TEST_NGINX_REDIS_PORT timeout=400ms connect_timeout=400ms;'
+--- after
+in_each_worker('alice:secret');
+redis_server()->stop;
+soon('Redis is gone', 503, sub { ask('bob:secret')->{status} }, 5);
+my $answer = ask('bob:secret');
+equal(header($answer, 'WWW-Authenticate'), '', 'no challenge');
+equal(header($answer, 'Retry-After'), 1, 'Retry-After');
+equal(header($answer, 'Cache-Control'), 'no-store', 'Cache-Control');
+$answer = ask('alice:secret', 'repository:alice/a:pull');
+equal(main::granted($answer) . header($answer, 'X-Cache'), 'repository:alice/a:pullSTALE', 'who is known');
+
+=== satisfy any: who was refused and is let in all the same gets no token
+--- config eval
+main::token_config('', 'registry_auth_token; satisfy any; auth_request /ok;') . "location = /ok { return 204; }\n"
+--- redis eval
+'HSET docker-registry:user:bob password !' . Harness::Users::sha('secret')
+--- login eval
+[ "alice:secret", "alice:wrong", "bob:secret", "bob:secret", "alice:secret" ]
+--- request eval
+[ ('GET /token') x 4, 'GET /token?account=bob' ]
+--- error_code_like eval
+[ 200, (qr/^40[013]$/) x 4 ]
+--- response_body_unlike eval
+[ undef, (qr/token"/) x 4 ]
