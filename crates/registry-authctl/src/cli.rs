@@ -256,6 +256,9 @@ pub(crate) struct ExplainArgs {
     /// Who asks; without it, the anonymous.
     #[arg(long, value_parser = user)]
     pub(crate) user: Option<String>,
+    /// With this access token of the user (its id), which may do a part of what the user may; without it, with the password.
+    #[arg(long, value_name = "ID", requires = "user")]
+    pub(crate) token: Option<String>,
     /// What is to be done: pull, push or delete.
     #[arg(long, value_parser = action)]
     pub(crate) action: Action,

@@ -52,13 +52,7 @@ where
             out.print(&lines.join("\n"), &json!({ "user": user, "tokens": json }))
         }
         TokenVerb::Revoke { user, id } => {
-            if TokenDigest::of(id.as_bytes()).is_some() {
-                // Not repeated: standard error may go into a log.
-                return Err(Error::Usage(
-                    "this is the token itself, which other users of this machine may have seen now; its id is shown by: \
-                     registry-authctl token list USER",
-                ));
-            }
+            is_id(&id)?;
             connect().await?.token_revoke(parse(&user)?, &id).await?;
             out.print(
                 &format!("token {} of {user} revoked", printable(&id)),
@@ -71,6 +65,17 @@ where
 /// The command line has checked it already; the type is made here.
 fn parse(name: &str) -> Result<UserName<'_>, Error> {
     UserName::parse(name.as_bytes()).map_err(|_| Error::Usage("not a user name"))
+}
+
+/// Refuses a token that was typed in place of its id. It is not repeated, as standard error may go into a log.
+pub(crate) fn is_id(id: &str) -> Result<(), Error> {
+    match TokenDigest::of(id.as_bytes()) {
+        Some(_) => Err(Error::Usage(
+            "this is the token itself, which other users of this machine may have seen now; its id is shown by: \
+             registry-authctl token list USER",
+        )),
+        None => Ok(()),
+    }
 }
 
 /// The token to standard output, and what there is to know about it to standard error; as JSON all of it to the former.
@@ -122,7 +127,7 @@ fn line(entry: &TokenEntry, now: u64) -> String {
 }
 
 /// As they are typed.
-fn scopes(scopes: &[Grant]) -> String {
+pub(crate) fn scopes(scopes: &[Grant]) -> String {
     let scopes: Vec<String> = scopes
         .iter()
         .map(|scope| format!("{}:{}", scope.pattern, scope.actions))
