@@ -9,23 +9,26 @@ mod backends;
 mod batch;
 mod edit;
 mod error;
+mod finding;
 mod grants;
 mod groups;
 mod health;
 mod inspect;
 mod strength;
 mod subject;
+mod tokens;
 mod users;
 mod walk;
 
 pub use access::{Access, GroupRecord};
 pub use batch::{NewPassword, Put};
 pub use error::AdminError;
+pub use finding::{Counts, Finding, Problem};
 pub use grants::StoredGrant;
 pub use groups::GroupEntry;
 pub use health::Health;
-pub use inspect::{Counts, Finding, Problem};
 pub use subject::{group_name, Subject, PUBLIC};
+pub use tokens::{LastUse, TokenEntry, MOST_TOKENS};
 pub use users::{PasswordSet, Stored, UserEntry};
 pub use walk::{Progress, UNSEEN};
 

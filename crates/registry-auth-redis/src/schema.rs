@@ -16,6 +16,12 @@ pub mod field {
     pub const NAME: &str = "name";
 }
 
+/// The field of `P:token-use` for a user's access token. No user name has a colon.
+#[must_use]
+pub fn use_field(user: &str, id: &str) -> String {
+    join(user, ":", id)
+}
+
 /// The group that everyone belongs to, the anonymous included.
 pub const PUBLIC: &str = "public";
 
@@ -72,6 +78,13 @@ impl<'a> Keys<'a> {
         join(self.prefix, ":backends", "")
     }
 
+    /// `P:token-use`, HASH of `<user>:<id>` → when that access token was last used: the day's first second since 1970. The only key
+    /// that the module writes, and only where it is told to.
+    #[must_use]
+    pub fn token_use(&self) -> String {
+        join(self.prefix, ":token-use", "")
+    }
+
     /// A `SCAN MATCH` pattern for all of `P:user:*`; glob characters of the prefix are escaped.
     #[must_use]
     pub fn users_pattern(&self) -> String {
@@ -102,7 +115,7 @@ impl<'a> Keys<'a> {
         join(self.prefix, ":", "")
     }
 
-    /// Which key this is; `None` for a key that is not of this schema or not under this prefix.
+    /// Which key that decides about somebody this is; `None` for any other, and for those not under this prefix.
     #[must_use]
     pub fn known<'k>(&self, key: &'k str) -> Option<Known<'k>> {
         match key.strip_prefix(self.prefix)?.strip_prefix(':')? {
@@ -153,7 +166,7 @@ fn join(prefix: &str, infix: &str, name: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::{Keys, Known};
+    use super::{use_field, Keys, Known};
 
     #[test]
     fn names_are_those_of_the_interface() {
@@ -162,6 +175,8 @@ mod tests {
         assert_eq!(keys.group("team"), "docker-registry:group:team");
         assert_eq!(keys.passwords(), "docker-registry:passwords");
         assert_eq!(keys.backends(), "docker-registry:backends");
+        assert_eq!(keys.token_use(), "docker-registry:token-use");
+        assert_eq!(use_field("alice", "4f1e9a7c02"), "alice:4f1e9a7c02");
         assert_eq!(keys.user_of("docker-registry:user:a:b"), Some("a:b"));
         assert_eq!(keys.user_of("other:user:a"), None);
         assert_eq!(keys.group_of("docker-registry:group:team"), Some("team"));
@@ -180,6 +195,7 @@ mod tests {
             "P:",
             "P:user",
             "P:token:x",
+            "P:token-use",
             "PP:backends",
             "Q:backends",
             "P:backends:x",

@@ -5,6 +5,7 @@
 use crate::error::Error;
 use crate::output::{printable, styled, Output, BAD, DOUBTFUL, GOOD};
 use crate::progress::Bar;
+use crate::time;
 use anstyle::Style;
 use registry_auth_redis::admin::{Counts, Finding, Health, Problem};
 use registry_auth_redis::{Admin, AdminError};
@@ -64,7 +65,9 @@ where
         let (level, what, place) = describe(finding, prefix);
         report.entry((level, what)).or_default().push(place);
     };
-    let counts = admin.inspect(&mut found, &|share| bar.set_share(share)).await?;
+    let counts = admin
+        .inspect(time::now()?, &mut found, &|share| bar.set_share(share))
+        .await?;
     drop(bar);
     for places in report.values_mut() {
         places.sort_unstable();
@@ -176,6 +179,18 @@ fn describe(finding: Finding, prefix: &str) -> (Level, String, String) {
                  migrate removes them"
             ),
             user,
+        ),
+        Problem::ExpiredToken(id) => (
+            Level::Remark,
+            "access tokens that have expired; registry-authctl token revoke USER ID removes one".to_owned(),
+            format!("{key}: {id}"),
+        ),
+        Problem::TokenUse(why) => (
+            Level::Warning,
+            "keys in which the last use of access tokens cannot be recorded; look at it with redis-cli, and rename or delete \
+             it"
+                .to_owned(),
+            format!("{key}: {why}"),
         ),
     }
 }

@@ -2,11 +2,13 @@
 //!
 //! A new noun is a variant of [`Command`] with an enum of its verbs; main.rs hands it to a module of its own.
 
+mod token;
 mod values;
 
 use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
 use registry_auth::scope::{Action, Actions};
 use std::path::PathBuf;
+pub(crate) use token::TokenVerb;
 pub(crate) use values::is_reserved;
 use values::{
     action, actions, backend, backend_subject, grant_subject, group, new_group, new_user, pattern,
@@ -20,6 +22,7 @@ Examples:
   registry-authctl group add team
   registry-authctl group join team alice
   registry-authctl grant add @team 'team/**' pull,push
+  registry-authctl token create alice --scope 'team/*:pull,push' --expires 30d
   registry-authctl backend set default 127.0.0.1:5001
   registry-authctl explain --user alice --action push team/app
 
@@ -27,7 +30,7 @@ Environment: REGISTRY_AUTH_REDIS and REGISTRY_AUTH_PREFIX stand for --redis and 
 
 Exit status: 0 done, or allowed; 1 refused, not found, or Redis not reachable; 2 wrong usage.";
 
-/// Manages the users, groups, grants and backends of nginx registry auth in Redis.
+/// Manages the users, groups, grants, access tokens and backends of nginx registry auth in Redis.
 #[derive(Parser)]
 #[command(
     name = "registry-authctl",
@@ -79,6 +82,9 @@ pub(crate) enum Command {
     /// Who may do what to which repositories.
     #[command(subcommand)]
     Grant(GrantVerb),
+    /// Access tokens: secrets that stand for a user's password and may do a part of what the user may, for robots.
+    #[command(subcommand)]
+    Token(TokenVerb),
     /// Registries that requests are passed to.
     #[command(subcommand)]
     Backend(BackendVerb),
@@ -250,6 +256,9 @@ pub(crate) struct ExplainArgs {
     /// Who asks; without it, the anonymous.
     #[arg(long, value_parser = user)]
     pub(crate) user: Option<String>,
+    /// With this access token of the user (its id), which may do a part of what the user may; without it, with the password.
+    #[arg(long, value_name = "ID", requires = "user")]
+    pub(crate) token: Option<String>,
     /// What is to be done: pull, push or delete.
     #[arg(long, value_parser = action)]
     pub(crate) action: Action,

@@ -24,6 +24,13 @@ pub(crate) enum Error {
         /// What ended it.
         why: Box<Error>,
     },
+    /// A new access token could not be shown.
+    Unseen {
+        /// Why not.
+        why: std::io::Error,
+        /// Why it could not be revoked either.
+        left: Option<AdminError>,
+    },
     /// Ctrl-C.
     Interrupted,
     /// A file that cannot be read or written.
@@ -40,6 +47,7 @@ impl Error {
             Self::Admin(_)
             | Self::Password(_)
             | Self::Refused
+            | Self::Unseen { .. }
             | Self::Interrupted
             | Self::Partly { .. }
             | Self::File(..)
@@ -60,6 +68,11 @@ impl fmt::Display for Error {
             Self::Admin(error) => error.fmt(f),
             Self::Password(why) | Self::Usage(why) => f.write_str(why),
             Self::Refused => f.write_str("refused"),
+            Self::Unseen { why, left: None } => write!(f, "the token could not be printed, and was revoked: {why}"),
+            Self::Unseen { why, left: Some(left) } => write!(
+                f,
+                "the token could not be printed ({why}), and is of use to nobody, but could not be revoked either: {left}"
+            ),
             Self::Interrupted => f.write_str("interrupted"),
             Self::Partly { written, why } => {
                 write!(f, "{why}; {written} users were written, each of them whole: the same command again does the rest")

@@ -1,7 +1,7 @@
-//! registry-authctl: manages users, groups, grants and backends of the gate, in Redis, on the same schema as the module.
+//! registry-authctl: manages users, groups, grants, access tokens and backends of the gate, in Redis, on the same schema as the module.
 //!
-//! Map: `cli` (what can be typed) → `user`, `group`, `grant`, `backend`, `explain`, `check`, `import`, `shell` (the verbs)
-//! → `password` (asking and hashing), `htpasswd` (the file), `progress` → `output` (text or JSON). Exit status: 0 done or
+//! Map: `cli` (what can be typed) → `user`, `group`, `grant`, `token`, `backend`, `explain`, `check`, `import`, `shell` (the
+//! verbs) → `password` (asking and hashing), `htpasswd` (the file), `time`, `progress` → `output` (text or JSON). Exit status: 0 done or
 //! allowed, 1 refused, not found or Redis unreachable, 2 usage.
 #![forbid(unsafe_code)]
 
@@ -18,6 +18,8 @@ mod output;
 mod password;
 mod progress;
 mod shell;
+mod time;
+mod token;
 mod user;
 
 use clap::Parser;
@@ -70,6 +72,7 @@ fn run(cli: Cli) -> Result<(), Error> {
             Command::User(verb) => user::run(verb, connect, &out).await,
             Command::Group(verb) => group::run(verb, connect, &out).await,
             Command::Grant(verb) => grant::run(verb, connect, &out).await,
+            Command::Token(verb) => token::run(verb, connect, &out).await,
             Command::Backend(verb) => backend::run(verb, connect, &out).await,
             Command::Explain(args) => explain::run(args, connect, &out).await,
             Command::Check => check::run(connect, &endpoint.to_string(), &cli.prefix, &out).await,

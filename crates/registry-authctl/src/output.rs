@@ -21,6 +21,10 @@ impl Output {
         Self { json }
     }
 
+    pub(crate) const fn is_json(&self) -> bool {
+        self.json
+    }
+
     /// Prints `json`, or else `text` (lines without the last newline; nothing for an empty text).
     pub(crate) fn print(&self, text: &str, json: &Value) -> Result<(), Error> {
         if self.json {
@@ -33,13 +37,18 @@ impl Output {
     }
 }
 
-/// Writes to standard output as it is.
+/// Writes to standard output as it is. That nobody reads it is no error.
 pub(crate) fn write(text: &str) -> Result<(), Error> {
-    let mut out = anstream::stdout().lock();
-    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+    match write_all(text) {
         Err(error) if error.kind() != ErrorKind::BrokenPipe => Err(Error::Io(error)),
         _ => Ok(()),
     }
+}
+
+/// Writes to standard output what somebody must read.
+pub(crate) fn write_all(text: &str) -> std::io::Result<()> {
+    let mut out = anstream::stdout().lock();
+    out.write_all(text.as_bytes()).and_then(|()| out.flush())
 }
 
 /// A remark that is not the result: to standard error, so that scripts do not read it.

@@ -6,7 +6,7 @@
 use crate::cli::{Hash, PasswordArgs};
 use crate::error::Error;
 use base64::prelude::{Engine, BASE64_STANDARD};
-use registry_auth::{credentials, password, Credentials};
+use registry_auth::{credentials, password, Credentials, TokenDigest};
 use std::io::{IsTerminal, Read};
 use zeroize::Zeroizing;
 
@@ -73,6 +73,11 @@ fn check(user: &str, password: &[u8]) -> Result<(), Error> {
     if password.iter().any(u8::is_ascii_control) {
         return Err(Error::Password(
             "a password with line breaks or control characters is refused at login",
+        ));
+    }
+    if TokenDigest::of(password).is_some() {
+        return Err(Error::Password(
+            "this is an access token, which is never taken for a password: nothing was changed",
         ));
     }
     let pair = Zeroizing::new([user.as_bytes(), b":", password].concat());

@@ -138,12 +138,20 @@ fn show(entry: &UserEntry, record: &Record, out: &Output) -> Result<(), Error> {
         let kind = if grant.deny { "deny: " } else { "grant:" };
         lines.push(format!("{kind}    {} {}", grant.pattern, grant.actions));
     }
+    match record.tokens.len() {
+        0 => {}
+        count => lines.push(format!(
+            "tokens:   {count} (registry-authctl token list {})",
+            entry.name
+        )),
+    }
     let grants: Vec<Value> = record.grants.iter().map(grant_json).collect();
     let mut json = entry_json(entry);
     if let Some(object) = json.as_object_mut() {
         object.insert("groups".to_owned(), json!(record.groups));
         object.insert("backends".to_owned(), json!(backends));
         object.insert("grants".to_owned(), Value::Array(grants));
+        object.insert("tokens".to_owned(), json!(record.tokens.len()));
     }
     out.print(&lines.join("\n"), &json)
 }

@@ -8,6 +8,9 @@ use serde_json::{json, Value};
 
 const BCRYPT: &str = "$2y$10$n4Uf8cs1OT7Xhz94UJEdXuloZMyY4kBb0uLSW3Z/k8i65UNJh4rjC";
 
+const EXPIRED: &str =
+    "sha256=0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f expires=1700000000 scope=a:pull";
+
 const SHA: &str = "{SHA}5en6G6MezRroT3XKqkdPOmY/BfQ=";
 
 #[test]
@@ -15,6 +18,8 @@ fn nothing_wrong_is_exit_status_0() {
     let redis = Redis::start();
     redis.run::<()>(&["HSET", "P:user:alice", "password", BCRYPT, "groups", "team"]);
     redis.run::<()>(&["HSET", "P:passwords", "old", BCRYPT]);
+    redis.run::<()>(&["HSET", "P:user:alice", "token:ci", &EXPIRED.replace("=17", "=99")]);
+    redis.run::<()>(&["HSET", "P:token-use", "alice:ci", "1700006400"]);
     redis.tool(&["group", "add", "team"]).ok();
     let before = redis.dump();
     let out = redis.tool(&["check"]).ok();
@@ -110,6 +115,31 @@ fn every_kind_of_bad_record_is_found() {
             "P:user:a/b",
             "warning",
             "a/b",
+        ),
+        (
+            &[
+                "HSET",
+                "P:user:a9",
+                "password",
+                BCRYPT,
+                "token:ci",
+                "sha256=0f expires=1 scope=a:pull",
+            ],
+            "P:user:a9",
+            "error",
+            "field token:ci: an access token is malformed",
+        ),
+        (
+            &["HSET", "P:user:b1", "password", BCRYPT, "token:ci", EXPIRED],
+            "P:user:b1",
+            "remark",
+            "P:user:b1: ci",
+        ),
+        (
+            &["SET", "P:token-use", "x"],
+            "P:token-use",
+            "warning",
+            "not a hash",
         ),
         (&["SET", "P:group:g1", "x"], "P:group:g1", "error", "not a hash"),
         (

@@ -194,6 +194,108 @@ fn who_cannot_log_in_may_nothing() {
     assert!(ran.out.contains("(401 UNAUTHORIZED)"), "{ran:?}");
 }
 
+/// What an access token may do is what its scopes say and its user may; each of the two is named when it refuses.
+#[test]
+fn an_access_token_may_do_what_both_it_and_its_user_may() {
+    let redis = Redis::start();
+    // No password: a robot.
+    redis.run::<()>(&[
+        "HSET",
+        "P:user:ci",
+        "groups",
+        "team",
+        "grant:!ci/frozen/*",
+        "push",
+    ]);
+    redis.run::<()>(&["HSET", "P:group:team", "grant:team/**", "pull,push"]);
+    let field = |expires: &str, scope: &str| format!("sha256={} expires={expires} {scope}", "0f".repeat(32));
+    let good = field("9000000000", "scope=team/*:pull scope=ci/**:* scope=other/*:*");
+    redis.run::<()>(&[
+        "HSET",
+        "P:user:ci",
+        "token:good",
+        &good,
+        "token:late",
+        &field("1700000000", "scope=**:*"),
+    ]);
+    let asked = |token: &str, action: &str, repository: &str| {
+        explain(
+            &redis,
+            &["--user", "ci", "--token", token, "--action", action, repository],
+        )
+    };
+    for (action, repository, status, rule) in [
+        ("pull", "team/app", 0, "grant"),
+        ("push", "team/app", 1, "token"),
+        ("pull", "team/a/b", 1, "token"),
+        ("push", "ci/app", 0, "own"),
+        ("push", "ci/frozen/app", 1, "denial"),
+        ("pull", "other/app", 1, "none"),
+        ("pull", "nobody/app", 1, "none"),
+    ] {
+        let (exit, json) = asked("good", action, repository);
+        assert_eq!(
+            (exit, &json["rule"]),
+            (status, &json!(rule)),
+            "{action} {repository}: {json}"
+        );
+        assert_eq!(json["token"], json!("good"));
+        assert_eq!(json["status"], if status == 0 { Value::Null } else { json!(403) });
+    }
+    let ask = ["explain", "--user", "ci", "--token", "good", "--action"];
+    let ran = redis.tool(&[&ask[..], &["push", "team/app"]].concat());
+    assert!(
+        ran.out.starts_with(
+            "refused: ci may not push team/app with token good (403 DENIED)\n\
+             rule:    ci may, but the access token is for team/*:pull ci/**:* other/*:* only\n"
+        ),
+        "{ran:?}"
+    );
+    let out = redis.tool(&[&ask[..], &["pull", "team/app"]].concat()).ok();
+    assert!(
+        out.starts_with(
+            "allowed: ci may pull team/app with token good\nrule:    grant team/** pull,push of @team\n"
+        ),
+        "{out}"
+    );
+    for (token, rule) in [
+        ("late", "expired token"),
+        ("x", "unknown token"),
+        ("", "unknown token"),
+    ] {
+        let (exit, json) = asked(token, "pull", "ci/app");
+        assert_eq!(
+            (exit, &json["rule"], &json["status"]),
+            (1, &json!(rule), &json!(401)),
+            "{json}"
+        );
+    }
+    // Without a token it is the password that there is none of.
+    let (_, json) = explain(&redis, &["--user", "ci", "--action", "pull", "ci/app"]);
+    assert_eq!(json["rule"], json!("no password"));
+    redis.tool(&["user", "lock", "ci"]).ok();
+    assert_eq!(asked("good", "pull", "ci/app").1["rule"], json!("locked"));
+    redis
+        .tool(&["explain", "--token", "good", "--action", "pull", "ci/app"])
+        .fails(2);
+    let secret = redis
+        .tool(&["token", "create", "ci", "--scope", "ci/*:pull"])
+        .ok();
+    let err = redis
+        .tool(&[
+            "explain",
+            "--user",
+            "ci",
+            "--token",
+            secret.trim(),
+            "--action",
+            "pull",
+            "ci/app",
+        ])
+        .fails(2);
+    assert!(!err.contains("rga_"), "{err}");
+}
+
 #[test]
 fn what_the_module_cannot_read_allows_nothing() {
     let redis = Redis::start();

@@ -13,6 +13,9 @@ const VERBS: &[&[&str]] = &[
     &["user", "list"],
     &["group", "add", "team"],
     &["grant", "add", "public", "a", "pull"],
+    &["token", "create", "alice", "--scope", "a:pull"],
+    &["token", "list", "alice"],
+    &["token", "revoke", "alice", "x"],
     &["backend", "set", "default", "r:1"],
     &["explain", "--action", "pull", "a"],
     &["check"],
@@ -189,7 +192,7 @@ fn colours_are_for_terminals_only() {
 fn shells_and_man_know_every_verb() {
     for shell in ["bash", "zsh", "fish"] {
         let script = common::run(&["completions", shell], None).ok();
-        for verb in ["import-htpasswd", "passwd", "explain", "own-namespace"] {
+        for verb in ["import-htpasswd", "passwd", "explain", "own-namespace", "revoke"] {
             assert!(script.contains(verb), "{shell}: {verb}");
         }
     }
@@ -208,6 +211,7 @@ fn shells_and_man_know_every_verb() {
         "registry-authctl.1",
         "registry-authctl-user-add.1",
         "registry-authctl-explain.1",
+        "registry-authctl-token-create.1",
     ] {
         assert!(folder.join(page).is_file(), "{page}");
     }

@@ -27,6 +27,8 @@ fn start() -> Redis {
         let line = acl_line(user);
         redis.run::<()>(&line.iter().map(String::as_str).collect::<Vec<_>>());
     }
+    let token = format!("sha256={} expires=1800000000 scope=a:pull", "0f".repeat(32));
+    redis.run::<()>(&["HSET", "P:user:alice", "token:old", &token]);
     redis
 }
 
@@ -49,6 +51,9 @@ const VERBS: &[&[&str]] = &[
     &["grant", "list", "alice"],
     &["grant", "remove", "@team", "team/**", "push"],
     &["grant", "remove", "alice", "mine/*"],
+    &["token", "create", "alice", "--scope", "mine/*:pull"],
+    &["token", "list", "alice"],
+    &["token", "revoke", "alice", "old"],
     &["backend", "set", "default", "r:1"],
     &["backend", "set", "alice", "r:1"],
     &["backend", "set", "@team", "r:1", "r:2"],

@@ -222,7 +222,9 @@ fn show_tells_everything_but_the_hash() {
     ] {
         assert!(out.contains(part), "{part}: {out}");
     }
+    assert!(!out.contains("tokens:"), "{out}");
     let json = redis.tool(&["--json", "user", "show", "alice"]).json();
+    assert_eq!(json["tokens"], json!(0));
     assert_eq!(json["groups"], json!(["team", "ops"]));
     assert_eq!(json["backends"], json!(["r1:5000", "10.0.0.1:5000"]));
     assert_eq!(json["hash"], json!("bcrypt"));
@@ -238,7 +240,20 @@ fn show_tells_everything_but_the_hash() {
 fn passwords_that_cannot_be_sent_are_refused_and_nothing_is_stored() {
     let redis = Redis::start();
     let long = "x".repeat(5000);
-    for password in ["", "\n", "two\nlines", "tab\tinside", "nul\0", long.as_str()] {
+    let token = registry_auth::AccessToken::generate(|bytes| {
+        bytes.fill(7);
+        Ok::<(), ()>(())
+    })
+    .unwrap();
+    for password in [
+        token.expose(),
+        "",
+        "\n",
+        "two\nlines",
+        "tab\tinside",
+        "nul\0",
+        long.as_str(),
+    ] {
         redis.tool_stdin(&["user", "add", "alice"], password).fails(1);
     }
     let err = redis

@@ -1,5 +1,6 @@
 //! Why a change or a question failed, in words that say what to do.
 
+use super::tokens::MOST_TOKENS;
 use crate::connection::describe;
 use crate::InvalidEndpoint;
 use redis::{ErrorKind, RedisError, ServerError};
@@ -44,6 +45,22 @@ pub enum AdminError {
     NoUser(String),
     /// The user has no password that could be unlocked.
     NoPassword(String),
+    /// The user has no access token of this id.
+    NoToken {
+        /// Whose.
+        user: String,
+        /// Its id.
+        id: String,
+    },
+    /// The user has an access token of this id already.
+    TokenExists {
+        /// Whose.
+        user: String,
+        /// Its id.
+        id: String,
+    },
+    /// The user has as many access tokens as one may have.
+    TooManyTokens(String),
     /// Others kept changing the same keys.
     Contended,
 }
@@ -88,6 +105,18 @@ impl fmt::Display for AdminError {
                     "user {user} has no password; to set one: registry-authctl user passwd {user}"
                 )
             }
+            Self::NoToken { user, id } => write!(
+                f,
+                "{user} has no access token {id}; to see those there are: registry-authctl token list {user}"
+            ),
+            Self::TokenExists { user, id } => {
+                write!(f, "{user} has an access token {id} already, by an odd chance: try again")
+            }
+            Self::TooManyTokens(user) => write!(
+                f,
+                "{user} has {MOST_TOKENS} access tokens, which is the most; to see which of them have expired: registry-authctl \
+                 token list {user}, and to make room: registry-authctl token revoke {user} ID"
+            ),
             Self::Contended => f.write_str("somebody else is changing the same data; try again"),
         }
     }

@@ -2,6 +2,7 @@
 //!
 //! Invariant: what `record` cannot read is reported, whatever the reason; no hash is ever part of a report.
 
+use super::finding::{Counts, Finding, Problem};
 use super::strength::{rate, Rating};
 use super::subject::PUBLIC;
 use super::walk::{share, Progress, Walk};
@@ -13,61 +14,9 @@ use registry_auth::codec::encode;
 use registry_auth::{password, Record, UserName};
 use std::collections::{BTreeMap, BTreeSet};
 
-/// Something that is not as it should be.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Finding {
-    /// The key.
-    pub key: String,
-    /// What.
-    pub problem: Problem,
-}
-
-/// What can be wrong with a key.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Problem {
-    /// The module refuses the record as a whole. With the field, where it is one field.
-    Unreadable(String),
-    /// The password hash is of no known form, damaged or beyond the limits: 503 for every login.
-    Hash {
-        /// Whose.
-        user: String,
-        /// What is wrong with it.
-        why: &'static str,
-    },
-    /// The password hash is guessed fast if it leaks.
-    Weak {
-        /// Whose.
-        user: String,
-        /// What is wrong with it.
-        why: &'static str,
-    },
-    /// The user is in a group that does not exist, which grants nothing.
-    UnknownGroup(String),
-    /// A field that the module does not read.
-    UnknownField(String),
-    /// No client can send this user name, so nobody can log in with it.
-    Name(String),
-    /// A password of `P:passwords` that plays no role: the user's record has one.
-    Superseded(String),
-}
-
-/// How much there is.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Counts {
-    /// Users, wherever they are stored.
-    pub users: usize,
-    /// Users whose password is in `P:passwords`.
-    pub old: usize,
-    /// Users who have no password and cannot log in.
-    pub no_password: usize,
-    /// Locked accounts.
-    pub locked: usize,
-    /// Groups, `public` included where it is stored.
-    pub groups: usize,
-}
-
 struct Inspection<'a> {
     keys: Keys<'a>,
+    now: u64,
     found: &'a mut dyn FnMut(Finding),
     counts: Counts,
     /// Users of `P:passwords`.
@@ -80,17 +29,19 @@ struct Inspection<'a> {
 }
 
 impl Admin {
-    /// Reads everything under the prefix and reports each problem.
+    /// Reads everything under the prefix and reports each problem. `now`: seconds since 1970.
     ///
     /// # Errors
     /// Of the connection only.
     pub async fn inspect(
         &self,
+        now: u64,
         found: &mut dyn FnMut(Finding),
         progress: Progress<'_>,
     ) -> Result<Counts, AdminError> {
         let mut inspection = Inspection {
             keys: self.keys(),
+            now,
             found,
             counts: Counts::default(),
             old: BTreeSet::new(),
@@ -99,6 +50,7 @@ impl Admin {
             members: BTreeMap::new(),
         };
         self.inspect_defaults(&mut inspection).await?;
+        self.inspect_token_use(&mut inspection).await?;
         self.inspect_passwords(&mut inspection, progress).await?;
         let question = |questions: &mut redis::Pipeline, key: &str| {
             questions.cmd("HGETALL").arg(key);
@@ -133,6 +85,16 @@ impl Admin {
             Ok(_) => {}
             Err(Unreadable::Bad(why)) => inspection.unreadable(&key, why),
             Err(why) => return Err(unreadable(&key, why)),
+        }
+        Ok(())
+    }
+
+    async fn inspect_token_use(&self, inspection: &mut Inspection<'_>) -> Result<(), AdminError> {
+        let key = self.keys().token_use();
+        let mut question = redis::pipe();
+        question.cmd("HSCAN").arg(&key).arg(0).arg("COUNT").arg(1);
+        if let Some(Value::ServerError(_)) = self.ask_all(&mut question).await?.first() {
+            inspection.report(&key, Problem::TokenUse("it is not a hash"));
         }
         Ok(())
     }
@@ -237,6 +199,11 @@ impl Inspection<'_> {
         if record.password.is_some() && self.old.contains(&name) {
             self.report(&self.keys.passwords(), Problem::Superseded(name));
         }
+        for token in record.tokens {
+            if token.expires <= self.now {
+                self.report(key, Problem::ExpiredToken(token.id));
+            }
+        }
         for group in record.groups {
             self.members.entry(group).or_default().push(key.to_owned());
         }
@@ -292,7 +259,7 @@ impl Inspection<'_> {
 }
 
 /// Names and values of a reply to HGETALL, in either protocol.
-fn fields(reply: &Value) -> Vec<(&[u8], &Value)> {
+pub(super) fn fields(reply: &Value) -> Vec<(&[u8], &Value)> {
     let pairs: Vec<(&Value, &Value)> = match reply {
         Value::Array(items) => items
             .chunks_exact(2)

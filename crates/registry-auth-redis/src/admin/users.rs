@@ -3,6 +3,7 @@
 //! A password is in `P:user:<name>` or, from the 2014 gate, in `P:passwords`; the former wins. Invariant: a change
 //! leaves exactly one of them.
 
+use super::inspect::fields;
 use super::walk::{Progress, Walk, PAGE};
 use super::{unreadable, Admin, AdminError};
 use crate::record;
@@ -159,10 +160,20 @@ impl Admin {
     /// # Errors
     /// [`AdminError::NoUser`].
     pub async fn user_remove(&self, name: UserName<'_>) -> Result<(), AdminError> {
-        let passwords = self.keys().passwords();
+        let (own, passwords) = (self.keys().user(name.as_str()), self.keys().passwords());
+        let mut question = redis::pipe();
+        question.cmd("HGETALL").arg(&own);
+        // Of a key of another type this is an error, which has no fields.
+        let reply = self.ask_all(&mut question).await?.into_iter().next();
+        let reply = reply.unwrap_or_default();
+        let ids: Vec<&str> = fields(&reply)
+            .into_iter()
+            .filter_map(|(field, _)| std::str::from_utf8(field).ok()?.strip_prefix(field::TOKEN))
+            .collect();
         let mut changes = redis::pipe();
-        changes.cmd("DEL").arg(self.keys().user(name.as_str()));
+        changes.cmd("DEL").arg(&own);
         changes.cmd("HDEL").arg(&passwords).arg(name.as_str());
+        self.forget_uses(name, &ids, &mut changes).await?;
         let removed = self.transact(&passwords, &changes).await?.unwrap_or_default();
         if removed.iter().all(|count| *count == Value::Int(0)) {
             return Err(AdminError::NoUser(name.as_str().to_owned()));

@@ -1,5 +1,6 @@
 //! Checks of single values, each with a message that says what would be right.
 
+use registry_auth::access_token::parse_scope;
 use registry_auth::backend::Backend;
 use registry_auth::grant::{Grant, InvalidGrant};
 use registry_auth::scope::{Action, Actions};
@@ -63,6 +64,42 @@ pub(super) fn backend(text: &str) -> Result<String, String> {
     Ok(text.to_owned())
 }
 
+/// In seconds.
+pub(super) fn lifetime(text: &str) -> Result<u64, String> {
+    const HOUR: u64 = 3600;
+    let seconds = || {
+        // The unit is one ASCII character, or it is none.
+        let (number, unit) = text.split_at_checked(text.len().checked_sub(1)?)?;
+        let unit = match unit {
+            "h" => HOUR,
+            "d" => 24 * HOUR,
+            "w" => 7 * 24 * HOUR,
+            "y" => 365 * 24 * HOUR,
+            _ => return None,
+        };
+        // A number in Rust may have a sign.
+        let digits = number.bytes().all(|byte| byte.is_ascii_digit());
+        digits.then(|| number.parse::<u64>().ok())??.checked_mul(unit)
+    };
+    seconds()
+        .filter(|seconds| (HOUR..=10 * 365 * 24 * HOUR).contains(seconds))
+        .ok_or_else(|| {
+            "a time is whole hours, days, weeks or years, from 1h to 10y, for example 90d".to_owned()
+        })
+}
+
+pub(super) fn scope(text: &str) -> Result<Grant, String> {
+    let Some((name, words)) = text.rsplit_once(':') else {
+        return Err("a scope is PATTERN:ACTIONS, for example 'team/*:pull,push'".to_owned());
+    };
+    if name.starts_with('!') {
+        return Err("a scope denies nothing: what it does not name the token may not do".to_owned());
+    }
+    pattern(name)?;
+    actions(words)?;
+    parse_scope(text).map_err(|error| error.to_string())
+}
+
 pub(super) fn pattern(text: &str) -> Result<String, String> {
     match Grant::from_parts(text, "*") {
         Err(InvalidGrant::Pattern | InvalidGrant::Field) => Err(
@@ -92,4 +129,52 @@ pub(super) fn repository(text: &str) -> Result<String, String> {
             .to_owned()
     })?;
     Ok(text.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::lifetime;
+
+    #[test]
+    fn lifetimes_are_whole_hours_days_weeks_and_years() {
+        for (text, seconds) in [
+            ("1h", 3600),
+            ("090d", 7_776_000),
+            ("4w", 2_419_200),
+            ("1y", 31_536_000),
+            ("10y", 315_360_000),
+            ("3650d", 315_360_000),
+            ("87600h", 315_360_000),
+        ] {
+            assert_eq!(lifetime(text), Ok(seconds), "{text}");
+        }
+        for text in [
+            "",
+            "h",
+            "d",
+            "90",
+            "0h",
+            "0d",
+            "1m",
+            "60s",
+            "1.5d",
+            "-1d",
+            "+1d",
+            " 1d",
+            "1 d",
+            "1d ",
+            "1D",
+            "1d1h",
+            "never",
+            "11y",
+            "3651d",
+            "87601h",
+            "99999999999999999999d",
+            "9999999999999999y",
+            "1\u{1d5}",
+            "\u{661}d",
+        ] {
+            assert!(lifetime(text).is_err(), "{text:?}");
+        }
+    }
 }

@@ -1,0 +1,181 @@
+//! Access tokens of users, one field of the record each, and when each was last used.
+//!
+//! Invariants: only what the module can read is written, and nothing of a secret but its SHA-256. What is there may be
+//! anything, and can be seen and revoked. `P:token-use` is a remark: whatever is wrong with it keeps no token from being
+//! revoked.
+
+use super::subject::Subject;
+use super::{unreadable, Admin, AdminError};
+use crate::record;
+use crate::schema::{field, use_field};
+use redis::{Pipeline, Value};
+use registry_auth::access_token::InvalidToken;
+use registry_auth::{StoredToken, UserName};
+
+/// Access tokens that a user may have: the module looks through all of them.
+pub const MOST_TOKENS: usize = 64;
+
+/// An access token as stored.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TokenEntry {
+    /// By which it is revoked.
+    pub id: String,
+    /// What the module makes of it. One that it cannot read makes the whole record unreadable.
+    pub token: Result<StoredToken, InvalidToken>,
+    /// When it was last used.
+    pub last_use: LastUse,
+}
+
+/// When an access token was last used, as far as is recorded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LastUse {
+    /// On the day that begins at this second since 1970.
+    Day(u64),
+    /// Not since it is recorded.
+    Never,
+    /// Nothing is recorded, or not to be read.
+    Unknown,
+}
+
+impl Admin {
+    /// Stores an access token of a user.
+    ///
+    /// # Errors
+    /// [`AdminError::NoUser`], [`AdminError::TooManyTokens`], [`AdminError::TokenExists`]; [`AdminError::BadRecord`] when the
+    /// module could not read the record, so that the token would be of no use.
+    pub async fn token_add(&self, user: UserName<'_>, token: &StoredToken) -> Result<(), AdminError> {
+        let key = self.keys().user(user.as_str());
+        self.edit(Subject::User(user), async |changes| {
+            let reply: Value = self.ask(&key, redis::cmd("HGETALL").arg(&key)).await?;
+            let record = record::from_hash(reply).map_err(|why| unreadable(&key, why))?;
+            let tokens = record.unwrap_or_default().tokens;
+            if tokens.iter().any(|other| other.id == token.id) {
+                return Err(AdminError::TokenExists {
+                    user: user.as_str().to_owned(),
+                    id: token.id.clone(),
+                });
+            }
+            if tokens.len() >= MOST_TOKENS {
+                return Err(AdminError::TooManyTokens(user.as_str().to_owned()));
+            }
+            changes
+                .cmd("HSET")
+                .arg(&key)
+                .arg(token.field())
+                .arg(token.value());
+            Ok(())
+        })
+        .await
+    }
+
+    /// A user's access tokens as stored, the oldest first, those that cannot be read at the end.
+    ///
+    /// # Errors
+    /// [`AdminError::NoUser`]; [`AdminError::BadRecord`] when the key is of another type.
+    pub async fn tokens_list(&self, user: UserName<'_>) -> Result<Vec<TokenEntry>, AdminError> {
+        let key = self.keys().user(user.as_str());
+        let fields: Vec<(Vec<u8>, Vec<u8>)> = self.ask(&key, redis::cmd("HGETALL").arg(&key)).await?;
+        if fields.is_empty() {
+            self.must_exist(Subject::User(user)).await?;
+        }
+        let mut tokens: Vec<TokenEntry> = fields
+            .iter()
+            .filter_map(|(name, value)| {
+                let name = String::from_utf8_lossy(name);
+                let id = name.strip_prefix(field::TOKEN)?.to_owned();
+                let value = std::str::from_utf8(value).map_err(|_| InvalidToken);
+                Some(TokenEntry {
+                    id,
+                    token: value.and_then(|value| StoredToken::parse(&name, value)),
+                    last_use: LastUse::Unknown,
+                })
+            })
+            .collect();
+        let age = |entry: &TokenEntry| entry.token.as_ref().map_or(u64::MAX, |token| token.created);
+        tokens.sort_unstable_by(|a, b| (age(a), &a.id).cmp(&(age(b), &b.id)));
+        let ids: Vec<&str> = tokens.iter().map(|entry| entry.id.as_str()).collect();
+        let uses = self.last_uses(user, &ids).await?;
+        for (entry, last_use) in tokens.iter_mut().zip(uses) {
+            entry.last_use = last_use;
+        }
+        Ok(tokens)
+    }
+
+    /// Removes an access token, and what is known of its use. The id may be an illegal one, so that a record can be repaired.
+    ///
+    /// # Errors
+    /// [`AdminError::NoUser`], [`AdminError::NoToken`]; [`AdminError::BadRecord`] when the key is of another type.
+    pub async fn token_revoke(&self, user: UserName<'_>, id: &str) -> Result<(), AdminError> {
+        let key = self.keys().user(user.as_str());
+        let name = format!("{}{id}", field::TOKEN);
+        self.edit(Subject::User(user), async |changes| {
+            let before: Option<Vec<u8>> = self.ask(&key, redis::cmd("HGET").arg(&key).arg(&name)).await?;
+            if before.is_none() {
+                return Err(AdminError::NoToken {
+                    user: user.as_str().to_owned(),
+                    id: id.to_owned(),
+                });
+            }
+            changes.cmd("HDEL").arg(&key).arg(&name);
+            self.forget_uses(user, &[id], changes).await
+        })
+        .await
+    }
+
+    /// Adds to a transaction that what is known of the use of these tokens is forgotten. Not where that key cannot be used, or
+    /// the transaction would fail with it.
+    pub(super) async fn forget_uses(
+        &self,
+        user: UserName<'_>,
+        ids: &[&str],
+        changes: &mut Pipeline,
+    ) -> Result<(), AdminError> {
+        if !ids.is_empty() && self.uses(user, ids).await?.is_some() {
+            let fields: Vec<String> = ids.iter().map(|id| use_field(user.as_str(), id)).collect();
+            changes.cmd("HDEL").arg(self.keys().token_use()).arg(fields);
+        }
+        Ok(())
+    }
+
+    /// When these tokens were last used.
+    async fn last_uses(&self, user: UserName<'_>, ids: &[&str]) -> Result<Vec<LastUse>, AdminError> {
+        let unknown = vec![LastUse::Unknown; ids.len()];
+        if ids.is_empty() {
+            return Ok(unknown);
+        }
+        let Some(uses) = self.uses(user, ids).await? else {
+            return Ok(unknown);
+        };
+        // Where nobody's use is recorded, that of these says nothing.
+        let key = self.keys().token_use();
+        let recorded: bool = self.ask(&key, redis::cmd("EXISTS").arg(&key)).await?;
+        let read = |day: Option<Vec<u8>>| match day {
+            Some(day) => std::str::from_utf8(&day)
+                .ok()
+                .and_then(|day| day.parse().ok())
+                .map_or(LastUse::Unknown, LastUse::Day),
+            None if recorded => LastUse::Never,
+            None => LastUse::Unknown,
+        };
+        Ok(uses.into_iter().map(read).collect())
+    }
+
+    /// What `P:token-use` has of these tokens; `None` where it is of another type, or Redis refuses.
+    async fn uses(
+        &self,
+        user: UserName<'_>,
+        ids: &[&str],
+    ) -> Result<Option<Vec<Option<Vec<u8>>>>, AdminError> {
+        let key = self.keys().token_use();
+        let mut question = redis::cmd("HMGET");
+        question.arg(&key);
+        for id in ids {
+            question.arg(use_field(user.as_str(), id));
+        }
+        match self.ask(&key, &question).await {
+            Ok(uses) => Ok(Some(uses)),
+            Err(AdminError::BadRecord { .. } | AdminError::Refused(_)) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+}

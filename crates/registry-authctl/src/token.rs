@@ -1,0 +1,164 @@
+//! The verbs of `registry-authctl token`.
+//!
+//! Invariant: a new token goes to standard output once, and nowhere else; what could not be printed is revoked.
+
+use crate::cli::TokenVerb;
+use crate::error::Error;
+use crate::output::{printable, styled, write_all, Output, BAD, DOUBTFUL};
+use crate::time::{date, minute, now};
+use registry_auth::grant::Grant;
+use registry_auth::{AccessToken, StoredToken, TokenDigest, UserName};
+use registry_auth_redis::admin::{LastUse, TokenEntry};
+use registry_auth_redis::{Admin, AdminError};
+use serde_json::{json, Value};
+use std::future::Future;
+use std::io::Write;
+use zeroize::Zeroizing;
+
+pub(crate) async fn run<C>(verb: TokenVerb, connect: impl Fn() -> C, out: &Output) -> Result<(), Error>
+where
+    C: Future<Output = Result<Admin, AdminError>>,
+{
+    match verb {
+        TokenVerb::Create {
+            user,
+            scopes,
+            expires,
+        } => {
+            let now = now()?;
+            let token = AccessToken::generate(getrandom::fill)
+                .map_err(|error| Error::Io(std::io::Error::other(error)))?;
+            let stored = StoredToken {
+                id: token.digest().to_id(),
+                digest: token.digest(),
+                expires: now.saturating_add(expires),
+                created: now,
+                scopes,
+            };
+            let (admin, whose) = (connect().await?, parse(&user)?);
+            admin.token_add(whose, &stored).await?;
+            if let Err(why) = show_once(&token, &user, &stored, out) {
+                // Nobody can use it, and nobody would know of it.
+                let left = admin.token_revoke(whose, &stored.id).await.err();
+                return Err(Error::Unseen { why, left });
+            }
+            Ok(())
+        }
+        TokenVerb::List { user } => {
+            let tokens = connect().await?.tokens_list(parse(&user)?).await?;
+            let now = now()?;
+            let lines: Vec<String> = tokens.iter().map(|entry| line(entry, now)).collect();
+            let json: Vec<Value> = tokens.iter().map(|entry| entry_json(entry, now)).collect();
+            out.print(&lines.join("\n"), &json!({ "user": user, "tokens": json }))
+        }
+        TokenVerb::Revoke { user, id } => {
+            is_id(&id)?;
+            connect().await?.token_revoke(parse(&user)?, &id).await?;
+            out.print(
+                &format!("token {} of {user} revoked", printable(&id)),
+                &json!({ "user": user, "id": id, "revoked": true }),
+            )
+        }
+    }
+}
+
+/// The command line has checked it already; the type is made here.
+fn parse(name: &str) -> Result<UserName<'_>, Error> {
+    UserName::parse(name.as_bytes()).map_err(|_| Error::Usage("not a user name"))
+}
+
+/// Refuses a token that was typed in place of its id. It is not repeated, as standard error may go into a log.
+pub(crate) fn is_id(id: &str) -> Result<(), Error> {
+    match TokenDigest::of(id.as_bytes()) {
+        Some(_) => Err(Error::Usage(
+            "this is the token itself, which other users of this machine may have seen now; its id is shown by: \
+             registry-authctl token list USER",
+        )),
+        None => Ok(()),
+    }
+}
+
+/// The token to standard output, and what there is to know about it to standard error; as JSON all of it to the former.
+fn show_once(token: &AccessToken, user: &str, stored: &StoredToken, out: &Output) -> std::io::Result<()> {
+    if out.is_json() {
+        let mut json = stored_json(stored);
+        if let Some(object) = json.as_object_mut() {
+            object.insert("user".to_owned(), json!(user));
+            object.insert("token".to_owned(), json!(token.expose()));
+        }
+        return write_all(&Zeroizing::new(format!("{json}\n")));
+    }
+    write_all(&Zeroizing::new(format!("{}\n", token.expose())))?;
+    // Nobody can be told that this could not be written.
+    drop(writeln!(
+        anstream::stderr(),
+        "token {} of {user} for {}, until {}; it is not shown again",
+        stored.id,
+        scopes(&stored.scopes),
+        minute(stored.expires)
+    ));
+    Ok(())
+}
+
+fn line(entry: &TokenEntry, now: u64) -> String {
+    let id = printable(&entry.id);
+    let Ok(token) = &entry.token else {
+        let why = "(unreadable, so that all of the record is refused; to remove it: token revoke)";
+        return format!("{id}  {}", styled(BAD, why));
+    };
+    let created = match token.created {
+        0 => "unknown".to_owned(),
+        created => date(created),
+    };
+    let expired = match token.expires <= now {
+        true => format!(" {}", styled(DOUBTFUL, "(expired)")),
+        false => String::new(),
+    };
+    let last_use = match entry.last_use {
+        LastUse::Day(day) => date(day),
+        LastUse::Never => "never".to_owned(),
+        LastUse::Unknown => "unknown".to_owned(),
+    };
+    format!(
+        "{id}  {}  created: {created}  expires: {}{expired}  last use: {last_use}",
+        scopes(&token.scopes),
+        date(token.expires)
+    )
+}
+
+/// As they are typed.
+pub(crate) fn scopes(scopes: &[Grant]) -> String {
+    let scopes: Vec<String> = scopes
+        .iter()
+        .map(|scope| format!("{}:{}", scope.pattern, scope.actions))
+        .collect();
+    scopes.join(" ")
+}
+
+fn entry_json(entry: &TokenEntry, now: u64) -> Value {
+    let Ok(token) = &entry.token else {
+        return json!({ "id": entry.id, "unreadable": true });
+    };
+    let last_use = match entry.last_use {
+        LastUse::Day(day) => json!(day),
+        LastUse::Never => json!("never"),
+        LastUse::Unknown => Value::Null,
+    };
+    let mut json = stored_json(token);
+    if let Some(object) = json.as_object_mut() {
+        object.insert("expired".to_owned(), json!(token.expires <= now));
+        object.insert("last_use".to_owned(), last_use);
+    }
+    json
+}
+
+/// Times in seconds since 1970; when it was created is null where that was not noted, the last use where it is unknown.
+fn stored_json(token: &StoredToken) -> Value {
+    let scopes: Vec<Value> = token.scopes.iter().map(scope_json).collect();
+    let created = (token.created > 0).then_some(token.created);
+    json!({ "id": token.id, "scopes": scopes, "created": created, "expires": token.expires })
+}
+
+fn scope_json(scope: &Grant) -> Value {
+    json!({ "pattern": scope.pattern.as_str(), "actions": scope.actions.to_string() })
+}
