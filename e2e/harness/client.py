@@ -4,6 +4,8 @@ They run in a private mount namespace whose /etc/hosts knows the test's host nam
 of a real name; nothing of it is seen outside, and nothing stays.
 """
 
+import base64
+import json
 import os
 import shutil
 
@@ -46,6 +48,15 @@ class Client:
         inside = 'mount --bind "$0" /etc/hosts && exec "$@"'
         return run(["unshare", "-m", "--propagation", "private", "sh", "-c", inside, str(self._hosts),
                     *map(str, words)], seconds, env=self.environment(), **options)
+
+    def remember(self, user, password):
+        """Has the client find these credentials as if a login had stored them, right or wrong."""
+        auth = base64.b64encode(f"{user}:{password}".encode()).decode()
+        self.auth.write_text(json.dumps({"auths": {self.stack.address: {"auth": auth}}}), encoding="ascii")
+
+    def logout(self):
+        """Forgets all credentials."""
+        self.auth.unlink(missing_ok=True)
 
     def close(self):
         """Ends what the client keeps running."""
@@ -143,6 +154,8 @@ class Docker(Client):
 
     def __init__(self, stack, directory):
         super().__init__(stack, directory)
+        # In the folder of DOCKER_CONFIG, below.
+        self.auth = directory / "config.json"
         self.daemon = Dockerd(directory / "daemon", self._hosts, stack.address, stack.certificates)
 
     def environment(self):
@@ -191,8 +204,14 @@ class Ctr(Client):
 
     def login(self, user, password):
         """Only notes the credentials: the first command that uses them tells."""
-        self._user = ("--user", f"{user}:{password}")
+        self.remember(user, password)
         return self.call("version")
+
+    def remember(self, user, password):
+        self._user = ("--user", f"{user}:{password}")
+
+    def logout(self):
+        self._user = ()
 
     def push(self, repository):
         self.call("images", "import", "--no-unpack", self.archive)

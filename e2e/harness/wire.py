@@ -7,6 +7,8 @@ import json
 import ssl
 from dataclasses import dataclass
 
+from . import image
+
 SECONDS = 30
 
 
@@ -82,6 +84,15 @@ class Wire:
         finished = self.finish_upload(started.header("location")[0], data)
         assert finished.status == 201, finished
         return digest(data)
+
+    def push_image(self, repository, files, tag="latest"):
+        """Pushes an image of one layer; raises AssertionError when the registry does not take it."""
+        manifest, *blobs = image.blobs(files)
+        for blob in blobs:
+            self.push_blob(repository, blob)
+        kind = {"Content-Type": json.loads(manifest)["mediaType"]}
+        put = self("PUT", f"/v2/{repository}/manifests/{tag}", body=manifest, headers=kind)
+        assert put.status == 201, put
 
 
 def path_of(location):
