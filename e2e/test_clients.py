@@ -212,6 +212,14 @@ class DockerBearer(Bearer, Docker):
     def test_anonymous_pull_of_what_is_public(self):
         Verbs.test_anonymous_pull_of_what_is_public(self)
 
+    def test_login_keeps_the_password(self):
+        """Without registry_auth_token_key there is no refresh token: its key would not outlive a restart, as the login does."""
+        self.login()
+        self.assertNotIn("identitytoken", self.client.auth.read_text())
+        self.stack.nginx.stop()
+        self.stack.nginx.start()
+        self.works(self.client.push("alice/app"))
+
 
 class Ctr(Verbs, StackCase):
     kind = client.Ctr

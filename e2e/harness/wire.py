@@ -34,6 +34,10 @@ def basic(user, password):
     return {"Authorization": "Basic " + base64.b64encode(f"{user}:{password}".encode()).decode()}
 
 
+def bearer(token):
+    return {"Authorization": f"Bearer {token}"}
+
+
 def digest(data):
     return "sha256:" + hashlib.sha256(data).hexdigest()
 
@@ -66,6 +70,18 @@ class Wire:
             return self.send(connection, method, target, body, headers)
         finally:
             connection.close()
+
+    def token(self, scope):
+        """A token for `scope` from the token endpoint; raises AssertionError when there is none to be had."""
+        answer = self("GET", f"/token?service=registry&scope={scope}")
+        assert answer.status == 200, answer
+        return json.loads(answer.body)["token"]
+
+    def with_token(self, scope):
+        """The same that sends a token for `scope` instead of the password, and always this one."""
+        other = Wire(self._stack, plain=self._plain)
+        other._credentials = bearer(self.token(scope))
+        return other
 
     def start_upload(self, repository, query=""):
         return self("POST", f"/v2/{repository}/blobs/uploads/{query}", headers={"Content-Length": "0"})
