@@ -212,7 +212,7 @@ fn filter(
         }
         Ok(Next::Answer(answer)) => {
             counters::count(context.result, context.cache);
-            context.answer = Some(answer);
+            context.answer = Some(Box::new(answer));
             request.answer_with(PhantomData::<catalog::Filtered>);
             Access::Granted
         }
@@ -382,7 +382,7 @@ fn who(
                     Some(digest) => (
                         Claim {
                             user,
-                            by: By::AccessToken(digest),
+                            by: By::AccessToken(Box::new(digest)),
                         },
                         None,
                     ),
@@ -491,7 +491,7 @@ fn answered(
     let wanted = wanted(request, content_type.as_deref(), context, settings)?;
     let identity = match answer {
         Answered::Known(identity) => identity,
-        Answered::Denied(denial) => return Err(denial),
+        Answered::Denied(denial) => return Err(*denial),
         Answered::Busy => return Err(Denial::hashing_busy()),
         Answered::BadRecord => return Err(Denial::bad_record()),
         Answered::Unavailable => {
@@ -523,7 +523,7 @@ fn decide(context: &mut Context, wanted: &Wanted<'_>, settings: &Settings) -> Re
         Wanted::Route(route) => route,
         Wanted::Token(asked) => {
             let (granted, result) = token::grant(identity, asked, settings)?;
-            context.granted = granted;
+            context.granted = Some(Box::new(granted));
             return Ok(Step::Permit {
                 result,
                 strip: false,

@@ -50,7 +50,7 @@ pub struct Filtered;
 impl Content for Filtered {
     fn answer(request: &mut Request) -> Result<Answer, u16> {
         let made = request.existing_context::<Context, _>(|_, context| context.answer.take());
-        made.flatten().ok_or(500)
+        made.flatten().map(|answer| *answer).ok_or(500)
     }
 }
 

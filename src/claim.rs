@@ -20,8 +20,8 @@ pub struct Claim {
 pub enum By {
     /// A password; or nothing, where there is no user.
     Password,
-    /// An access token, sent as a password.
-    AccessToken(TokenDigest),
+    /// An access token, sent as a password. Boxed, as it is rare and large.
+    AccessToken(Box<TokenDigest>),
     /// A token of the token endpoint, whose signature is right.
     Token(Rc<Signed>),
 }

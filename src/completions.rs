@@ -57,6 +57,7 @@ pub fn start(options: StoreOptions) -> Result<(), String> {
         connect_timeout: options.connect_timeout,
         hashing: options.hashing,
         tracking: options.cache.is_some(),
+        last_use: options.token_use,
         prefixes: options.prefixes,
         wake: Box::new(move || ringer.ring()),
     })
@@ -98,7 +99,7 @@ pub fn ask(request: &mut Request, space: &Arc<Space>, claim: &Claim, password: S
             password,
             by: match &claim.by {
                 By::Password => Proof::Password,
-                By::AccessToken(digest) => Proof::AccessToken(*digest),
+                By::AccessToken(digest) => Proof::AccessToken(**digest),
                 By::Token(_) => Proof::Vouched,
             },
         });
@@ -210,7 +211,7 @@ fn answered(space: &Arc<Space>, claim: Claim, outcome: Outcome) -> Answered {
             (Arc::default(), SmallVec::new(), public, defaults)
         }
         (_, Outcome::Known { .. } | Outcome::Unknown | Outcome::Anonymous { .. }) => {
-            return Answered::Denied(claim.refuted())
+            return Answered::Denied(Box::new(claim.refuted()))
         }
         (_, Outcome::Busy) => return Answered::Busy,
         (_, Outcome::Unavailable) => return Answered::Unavailable,
@@ -219,7 +220,7 @@ fn answered(space: &Arc<Space>, claim: Claim, outcome: Outcome) -> Answered {
     groups.push(public);
     match Identity::new(space, claim, Records { own, groups }, event::wall(), || defaults) {
         Ok(identity) => Answered::Known(Rc::new(identity)),
-        Err(Unfit::Denied(denial)) => Answered::Denied(denial),
+        Err(Unfit::Denied(denial)) => Answered::Denied(Box::new(denial)),
         Err(Unfit::Record | Unfit::Defaults) => Answered::BadRecord,
     }
 }

@@ -33,6 +33,7 @@ pub struct Main {
     hashing: Option<Hashing>,
     cache: Option<Option<cache::Options>>,
     token_keys: Option<Vec<Secret>>,
+    token_use: Option<bool>,
     /// Every space of a location where the gate is on, once.
     spaces: Vec<Arc<Space>>,
     resolved: Option<StoreOptions>,
@@ -49,6 +50,8 @@ pub struct StoreOptions {
     pub connect_timeout: Duration,
     /// The pool for slow password hashes.
     pub hashing: Hashing,
+    /// Whether the last use of access tokens is to be recorded.
+    pub token_use: bool,
     /// Where answers are kept.
     pub cache: Option<cache::Options>,
     /// Every prefix that is in use, in order: changes under it are to be told.
@@ -117,6 +120,7 @@ impl Complete for Main {
             timeout: Duration::from_millis(self.timeout.unwrap_or(DEFAULT_TIMEOUT)),
             connect_timeout: Duration::from_millis(self.connect_timeout.unwrap_or(DEFAULT_TIMEOUT)),
             hashing: self.hashing.unwrap_or_default(),
+            token_use: self.token_use.unwrap_or(false),
             cache: self.cache.flatten(),
             // Locations are merged after this.
             prefixes: Vec::new(),

@@ -28,7 +28,7 @@ pub struct Context {
     /// What the token endpoint was asked for.
     pub token_request: Option<Rc<TokenRequest>>,
     /// And what it may grant of that.
-    pub granted: Access,
+    pub granted: Option<Box<Access>>,
     /// Whether the sender was warned of an access token's end.
     pub is_warned: bool,
     /// Set where the zone was asked and knew nothing: the store's answer is to be put there.
@@ -44,7 +44,7 @@ pub struct Context {
     /// Whether the catalogue is wanted, of which nothing may go out as it comes.
     pub is_catalog: bool,
     /// What of it the client may see, once it is made.
-    pub answer: Option<Answer>,
+    pub answer: Option<Box<Answer>>,
     /// `$registry_auth_backend`: the backend that was last chosen.
     pub backend: Option<Kept>,
     /// The refusal that is being answered.
@@ -70,7 +70,7 @@ pub enum Answered {
     /// Who asks.
     Known(Rc<Identity>),
     /// No such user, not this password, or what was right and is good no more.
-    Denied(Denial),
+    Denied(Box<Denial>),
     /// The hashing queue is full.
     Busy,
     /// Redis could not be asked.

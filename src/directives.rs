@@ -61,7 +61,7 @@ macro_rules! location_row {
 }
 
 /// The table that nginx reads; nginx writes to none of it.
-pub static mut COMMANDS: [ngx_command_t; 18] = [
+pub static mut COMMANDS: [ngx_command_t; 19] = [
     location_row!(
         c"registry_auth",
         HTTP | SERVER | LOCATION | LIMIT_EXCEPT,
@@ -126,6 +126,7 @@ pub static mut COMMANDS: [ngx_command_t; 18] = [
         read::token
     ),
     main_row!(c"registry_auth_token_key", NGX_CONF_TAKE1, read::token_key),
+    main_row!(c"registry_auth_token_use", NGX_CONF_TAKE1, read::token_use),
     location_row!(c"registry_auth_status", LOCATION, NGX_CONF_NOARGS, read::status),
     row!(
         c"registry_auth_backends",

@@ -186,9 +186,9 @@ impl Identity {
         Some(format!("299 - \"access token {} expires in {left}\"", token.id))
     }
 
-    /// The record whose backends are to be used; `None` where nobody names any.
-    pub fn backends(&self) -> Result<Option<RecordRef<'_>>, InvalidRecord> {
-        self.backends.as_deref().map(RecordRef::decode).transpose()
+    /// The encoded record whose backends are to be used; `None` where nobody names any.
+    pub fn backends(&self) -> Option<&Arc<[u8]>> {
+        self.backends.as_ref()
     }
 
     /// The bytes that it takes, about.
@@ -217,7 +217,7 @@ fn proven(
     let found = match &claim.by {
         By::Password => None,
         By::AccessToken(digest) => {
-            let token = record.token(*digest)?;
+            let token = record.token(**digest)?;
             let token = token.ok_or_else(|| Unfit::Denied(Denial::bad_credentials()))?;
             if token.expires <= now {
                 return Err(Unfit::Denied(Denial::access_token_expired(token.id)));

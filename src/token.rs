@@ -120,7 +120,7 @@ fn issue(context: &Context, settings: &Settings) -> Option<Vec<u8>> {
         };
         sign(&keys, &place, &issue)
     };
-    let token = signed(Kind::Access, &context.granted, now + endpoint.ttl)?;
+    let token = signed(Kind::Access, context.granted.as_deref()?, now + endpoint.ttl)?;
     let refresh_token = match wants_refresh(identity, asked, endpoint, now) {
         true => Some(signed(Kind::Refresh, &nothing, now + REFRESH_LIFE)?),
         false => None,

@@ -6,9 +6,10 @@
 
 use core::marker::PhantomData;
 use std::cell::Cell;
+use std::sync::Arc;
 
 use registry_auth::backend::AllowList;
-use registry_auth::codec::PeerRef;
+use registry_auth::codec::{PeerRef, RecordRef};
 use registry_auth::{Denial, InvalidRecord};
 
 use crate::conf::value::invalid;
@@ -76,8 +77,9 @@ pub struct UserBackends;
 
 impl Balancer for UserBackends {
     type Upstream = Upstream;
+    type Context = Context;
 
-    fn select(request: &mut Request, upstream: &Upstream, candidates: &mut Candidates<'_>) -> Selection {
+    fn select(request: &mut Request, upstream: &Upstream, candidates: &mut Candidates) -> Selection {
         let chosen = request.existing_context::<Context, _>(|request, context| {
             of_context(request, context, upstream, candidates)
         });
@@ -111,7 +113,7 @@ fn of_context(
     request: &Request,
     context: &mut Context,
     upstream: &Upstream,
-    candidates: &mut Candidates<'_>,
+    candidates: &mut Candidates,
 ) -> Selection {
     let found = match &context.identity {
         Some(identity) => gather(request, identity, upstream, candidates),
@@ -165,13 +167,13 @@ fn gather(
     request: &Request,
     identity: &Identity,
     upstream: &Upstream,
-    candidates: &mut Candidates<'_>,
+    candidates: &mut Candidates,
 ) -> Result<Found, InvalidRecord> {
-    let Some(record) = identity.backends()? else {
+    let Some(record) = identity.backends() else {
         return Ok(Found::None);
     };
-    for peer in record.peers() {
-        add(request, &peer?, upstream, candidates)?;
+    for peer in RecordRef::decode(record)?.peers() {
+        add(request, record, &peer?, upstream, candidates)?;
     }
     Ok(match candidates.count() {
         0 => Found::Refused,
@@ -182,9 +184,10 @@ fn gather(
 /// Adds a backend's addresses, as far as they are permitted.
 fn add(
     request: &Request,
+    record: &Arc<[u8]>,
     peer: &PeerRef<'_>,
     upstream: &Upstream,
-    candidates: &mut Candidates<'_>,
+    candidates: &mut Candidates,
 ) -> Result<(), InvalidRecord> {
     let shown = || String::from_utf8_lossy(peer.name);
     let mut resolved = false;
@@ -199,7 +202,7 @@ fn add(
                     shown()
                 ),
             );
-        } else if candidates.push(request, peer.name, address).is_none() {
+        } else if candidates.push(request, record, peer.name, address).is_none() {
             request.log(
                 Level::Error,
                 format_args!("registry_auth: backend \"{}\": out of memory", shown()),

@@ -70,6 +70,8 @@ my @WRONG = (
     [ 'http', 'registry_auth_hashing', 'queue=99999999999999999999' ],
     [ 'http', 'registry_auth_hashing', 'workers=1' ],
     [ 'http', 'registry_auth_hashing', '4' ],
+    [ 'http', 'registry_auth_token_use', 'yes' ],
+    [ 'http', 'registry_auth_token_use', '""', '' ],
     [ 'http', 'registry_auth_cache', 'on' ],
     [ 'http', 'registry_auth_cache', '10m' ],
     [ 'http', 'registry_auth_cache', '""', '' ],
@@ -152,6 +154,7 @@ my @COUNT = (
     [ 'http', 'registry_auth_hashing' ],
     [ 'http', 'registry_auth_cache' ],         [ 'http', 'registry_auth_cache', 'zone=auth:1m ttl=5s stale=5s off' ],
     [ 'http', 'registry_auth_failures' ],      [ 'http', 'registry_auth_failures', '5 60s 60s' ],
+    [ 'http', 'registry_auth_token_use' ],     [ 'http', 'registry_auth_token_use', 'on off' ],
     [ 'location', 'registry_auth_status', 'on' ],
 );
 for my $row (@COUNT) {
@@ -172,6 +175,7 @@ my %EXAMPLE = (
     registry_auth_hashing             => 'threads=1',
     registry_auth_cache               => 'zone=auth:1m',
     registry_auth_failures            => '5 60s',
+    registry_auth_token_use           => 'on',
     registry_auth_status              => '',
     registry_auth_backends            => '',
 );
@@ -187,6 +191,7 @@ my %ALLOWED = (
     registry_auth_hashing             => ['http'],
     registry_auth_cache               => ['http'],
     registry_auth_failures            => [qw(http server location)],
+    registry_auth_token_use           => ['http'],
     registry_auth_status              => [],                           # with a zone: below
     registry_auth_backends            => ['upstream'],
 );
@@ -212,6 +217,7 @@ $spec .= accepted('http', $_) for (
     'registry_auth_redis redis+unix:///run/redis.sock;',
     'registry_auth_hashing threads=4 queue=16;',
     'registry_auth_hashing queue=16;',
+    'registry_auth_token_use off;',
     'registry_auth_cache off;',
     'registry_auth_cache zone=auth:1m ttl=5s;',
     'registry_auth_cache zone=auth:1m stale=1h;',

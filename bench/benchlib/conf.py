@@ -27,6 +27,7 @@ MODULE_GATE = """\
     registry_auth_prefix {prefix};
 """
 CACHE = "    registry_auth_cache zone=bench:32m ttl=1h;\n"
+TOKENS = "    registry_auth_token_key {root}/../token.key;\n    registry_auth_bearer http://127.0.0.1:{port}/token;\n"
 HASHING = "    registry_auth_hashing threads=1 queue=256;\n"
 
 # name -> (http, upstream, location)
@@ -36,6 +37,7 @@ GATES = {
     "auth_request": (AUTH_UPSTREAM := "    upstream asked {{ server 127.0.0.1:{backend}; keepalive 128; keepalive_requests 1000000000; }}\n", "", "auth_request /asked;"),
     "ours": (MODULE_GATE, "registry_auth_backends;", "registry_auth registry;"),
     "ours_cached": (MODULE_GATE + CACHE, "registry_auth_backends;", "registry_auth registry;"),
+    "ours_bearer": (MODULE_GATE + CACHE + TOKENS, "registry_auth_backends;", "registry_auth registry;"),
     "ours_flooded": (MODULE_GATE + HASHING, "registry_auth_backends;", "registry_auth registry;"),
 }
 
@@ -81,6 +83,7 @@ http {{
             proxy_set_header Authorization $http_authorization;
         }}
         location = /neighbour {{ proxy_pass http://neighbour; }}
+        location = /token {{ {token} }}
     }}
     upstream neighbour {{
         server 127.0.0.1:{backend};
@@ -89,6 +92,10 @@ http {{
     }}
 }}
 """
+# What answers by itself, and what it is compared to.
+ENDPOINT = "registry_auth registry; registry_auth_token;"
+PAGE = 'default_type application/json; return 200 "%s";' % ("x" * 1024)
+
 BLOB_LINES = "client_max_body_size 0; proxy_request_buffering off; proxy_buffering off;"
 
 BACKEND = """\
@@ -142,6 +149,7 @@ def render(scenario, place, as_root):
         http=http,
         upstream=upstream,
         location=location,
+        token=ENDPOINT if scenario.gate == "ours_bearer" else PAGE,
         asked="asked" if scenario.gate == "auth_request" else "registry",
     )
 

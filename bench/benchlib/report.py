@@ -103,7 +103,7 @@ class Report:
 
     def _order(self, scenario):
         """Each frame and stream together, its bare proxy first."""
-        streams = ["alice", "everyone", "shared", "pull", "push"]
+        streams = ["alice", "everyone", "shared", "bearer", "token", "pull", "push"]
         return scenarios.FRAMES.index(scenario.frame), streams.index(scenario.stream), scenario.gate != "bare"
 
     def _row(self, scenario):

@@ -65,7 +65,7 @@ def bare(frame, stream):
     return Scenario(f"bare/{frame.name}/{stream}", title, "bare", stream, frame)
 
 
-ASKS, CACHED = "ours", "ours_cached"
+ASKS, CACHED, BEARER = "ours", "ours_cached", "ours_bearer"
 
 SCENARIOS = (
     Scenario("auth_basic", "auth_basic {SHA}, one user", "auth_basic"),
@@ -88,6 +88,8 @@ SCENARIOS = (
     Scenario("cached_10k", "ours, cached, 10,000 users in turn", CACHED, "everyone", users=10_000, warm=True),
     Scenario("cached_bcrypt", "ours, cached, bcrypt-12", CACHED, password="bcrypt", warm=True),
     Scenario("cached_argon2id", "ours, cached, argon2id", CACHED, password="argon2id", warm=True),
+    Scenario("cached_bearer", "ours, cached, a token", BEARER, "bearer", warm=True),
+    Scenario("token", "ours, cached, tokens issued", BEARER, "token", warm=True),
     Scenario("cached_1m", "ours, cached, 1 M users in Redis", CACHED, users=1_000_000, full=True, warm=True, parts=(TIME,)),
     Scenario("cached_grants_1", "ours, cached, 1 grant", CACHED, "shared", grants=1, full=True, warm=True),
     Scenario("cached_grants_10", "ours, cached, 10 grants", CACHED, "shared", grants=10, full=True, warm=True),

@@ -2,7 +2,7 @@
 
 import os
 
-from . import gateway, streams
+from . import gateway, people, streams
 from .store import Store
 
 MILLION = 1_000_000
@@ -15,6 +15,7 @@ class Setting:
         self.stage, self.nginx, self.module, self.tool = stage, nginx, module, tool
         self.backend_port = gateway.start_backend(self)
         gateway.make_certificate(stage)
+        os.chmod(stage.write("token.key", people.TOKEN_KEY + "\n"), 0o600)
         self._stores, self._seeded, self._streams = {}, set(), {}
 
     def has_module(self):

@@ -7,6 +7,8 @@ from . import people
 
 EVERYONE = 10_000
 BLOB_BYTES = 4 << 20
+# Tokens are for the users of one prefix: that of the scenario with these requests.
+BEARER_PREFIX = "cached_bearer"
 DIGEST = "sha256:" + "5d" * 32
 
 
@@ -38,6 +40,15 @@ def _shared():
     yield _line("/v2/shared/app/manifests/latest")
 
 
+def _bearer():
+    token = people.token(BEARER_PREFIX, people.ALICE, "alice/app")
+    yield f"GET\t/v2/alice/app/manifests/latest\tBearer {token}\t0"
+
+
+def _token():
+    yield _line("/token?service=registry&scope=repository:alice/app:pull,push")
+
+
 def _pull():
     yield _line(f"/v2/alice/app/blobs/{DIGEST}")
 
@@ -65,6 +76,8 @@ _STREAMS = {
     "alice": _alice,
     "everyone": _everyone,
     "shared": _shared,
+    "bearer": _bearer,
+    "token": _token,
     "pull": _pull,
     "push": _push,
     "neighbour": _neighbour,

@@ -38,6 +38,10 @@ BOUNDS = (
     Bound("cached_bcrypt", "instructions beside cached SHA-1", 100, None),
     Bound("cached_argon2id", "ratio over cached SHA-1", 0.98, None, at_least=True),
     Bound("cached_argon2id", "instructions beside cached SHA-1", 100, None),
+    Bound("cached_bearer", "instructions added, c1", 6_000, None),
+    Bound("cached_bearer", "calls added, c1", 0, None),
+    # Beside a page that nginx has in its configuration.
+    Bound("token", "ratio", 0.5, None, at_least=True),
     Bound("cached_groups_50", "instructions added, c1", 30_000, None),
     Bound("cached_pull", "ratio", None, 0.98, at_least=True),
     Bound("cached_push", "ratio", None, 0.98, at_least=True),

@@ -346,6 +346,11 @@ fn keys(path: &Path) -> Result<Vec<Secret>, String> {
     }
 }
 
+/// `registry_auth_token_use on | off`
+pub fn token_use(conf: &mut Conf<'_>, main: &mut Main) -> Result<(), String> {
+    flag("registry_auth_token_use", conf, &mut main.token_use)
+}
+
 /// `registry_auth_status`
 pub fn status(conf: &mut Conf<'_>, location: &mut Location) -> Result<(), String> {
     unset("registry_auth_status", location.status)?;

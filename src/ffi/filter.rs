@@ -83,19 +83,27 @@ pub enum Replacement {
     Taken,
 }
 
-thread_local! {
-    // The rest of the chain. nginx sets it up before it forks, on the thread that stays nginx's own.
-    static NEXT_HEADER: Cell<ngx_http_output_header_filter_pt> = const { Cell::new(None) };
-    static NEXT_BODY: Cell<ngx_http_output_body_filter_pt> = const { Cell::new(None) };
+/// The rest of the chain. nginx sets it up before it forks.
+struct Next {
+    header: Cell<ngx_http_output_header_filter_pt>,
+    body: Cell<ngx_http_output_body_filter_pt>,
 }
+
+// SAFETY: nginx reads its configuration, and filters answers, on one thread.
+unsafe impl Sync for Next {}
+
+static NEXT: Next = Next {
+    header: Cell::new(None),
+    body: Cell::new(None),
+};
 
 /// Puts `F` in front of the filters so far: for a module's postconfiguration.
 pub fn install<F: Filter>(_filter: PhantomData<F>) {
     // SAFETY: nginx's chain heads, written by one module after another on one thread.
     unsafe {
-        NEXT_HEADER.set(ngx_http_top_header_filter);
+        NEXT.header.set(ngx_http_top_header_filter);
         ngx_http_top_header_filter = Some(header::<F>);
-        NEXT_BODY.set(ngx_http_top_body_filter);
+        NEXT.body.set(ngx_http_top_body_filter);
         ngx_http_top_body_filter = Some(body::<F>);
     }
 }
@@ -105,7 +113,7 @@ unsafe extern "C" fn header<F: Filter>(r: *mut ngx_http_request_t) -> ngx_int_t 
         // SAFETY: nginx's own pointer, valid during the call.
         unsafe { Request::from_raw(r) }.map_or(Err(()), F::header)
     });
-    match (seen, NEXT_HEADER.get()) {
+    match (seen, NEXT.header.get()) {
         // SAFETY: the next filter, with what nginx gave us.
         (Ok(Head::Send), Some(next)) => unsafe { next(r) },
         (Ok(Head::Take), _) => {
@@ -119,7 +127,7 @@ unsafe extern "C" fn header<F: Filter>(r: *mut ngx_http_request_t) -> ngx_int_t 
 }
 
 unsafe extern "C" fn body<F: Filter>(r: *mut ngx_http_request_t, chain: *mut ngx_chain_t) -> ngx_int_t {
-    let Some(next) = NEXT_BODY.get() else {
+    let Some(next) = NEXT.body.get() else {
         return NGX_ERROR as ngx_int_t;
     };
     if chain.is_null() {

@@ -14,14 +14,14 @@ use nginx_sys::{
     ngx_http_run_posted_requests, ngx_http_test_reading,
 };
 
+use super::blocks::Block;
 use super::request::Request;
 use super::{guard::guard, shim};
 
-/// The place of one waiting request. Dropping it forgets the request. It lies in the request's pool, and its owner must be the
-/// request's own state, which nginx drops before the pool.
+/// The place of one waiting request, in a block of its own. Dropping it forgets the request. Its owner must be the request's own
+/// state, which nginx drops with the request.
 pub struct Parking(NonNull<Place>);
 
-#[derive(Clone, Copy)]
 struct Place {
     event: ngx_event_t,
     request: *mut ngx_http_request_t,
@@ -82,26 +82,27 @@ impl Parking {
     /// up, `on_timeout` notes it and the request goes on. `None` when memory is out.
     pub fn new(request: &mut Request, timeout: u64, on_timeout: fn(&mut Request)) -> Option<Parking> {
         let r = request.as_ptr();
-        let place = request.pool()?.place(Place {
+        // SAFETY: the request is valid; the record, which does nothing without a handler, is ours to fill.
+        let cleanup = unsafe { ngx_http_cleanup_add(r, 0) };
+        if cleanup.is_null() {
+            return None;
+        }
+        let place = Block::new(Place {
             // SAFETY: all-zero is a valid ngx_event_t.
             event: unsafe { MaybeUninit::zeroed().assume_init() },
             request: r,
-            cleanup: ptr::null_mut(),
+            cleanup,
             ticket: 0,
             on_timeout,
             waiting: false,
         })?;
-        let address = place.as_ptr();
-        // SAFETY: the request is valid; the cleanup record is ours to fill; `address` stays valid until the pool goes, and the
-        // guard, dropped before that, takes timer, record and row away.
+        // From here on the guard drops the place, however this ends.
+        let parking = Parking(place.into_raw());
+        let address = parking.0.as_ptr();
+        // SAFETY: `address` stays valid until the guard, dropped before the request is freed, takes timer, record and row away.
         unsafe {
-            let cleanup = ngx_http_cleanup_add(r, 0);
-            if cleanup.is_null() {
-                return None;
-            }
             (*address).ticket = TABLE.with_borrow_mut(|table| table.add(address))?;
             (*address).waiting = true;
-            (*address).cleanup = cleanup;
             (*cleanup).handler = Some(abandoned);
             (*cleanup).data = address.cast();
 
@@ -113,12 +114,12 @@ impl Parking {
 
             (*r).read_event_handler = Some(ngx_http_test_reading);
         }
-        Some(Parking(place))
+        Some(parking)
     }
 
     /// What [`resume`] knows the request by.
     pub fn ticket(&self) -> u64 {
-        // SAFETY: the place lives as long as the request's pool, in which the guard's owner lies.
+        // SAFETY: the place lives until the guard is dropped.
         unsafe { self.0.as_ref() }.ticket
     }
 }
@@ -140,8 +141,9 @@ impl Place {
 
 impl Drop for Parking {
     fn drop(&mut self) {
-        // SAFETY: as in `ticket`; nothing else refers to the place now.
-        unsafe { self.0.as_mut() }.leave();
+        // SAFETY: the guard was given the block, and only it; nothing refers to the place once it has left.
+        let mut place = unsafe { Block::from_raw(self.0) };
+        place.leave();
     }
 }
 

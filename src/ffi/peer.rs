@@ -6,17 +6,20 @@ use core::marker::PhantomData;
 use core::mem::MaybeUninit;
 use core::ptr::{self, NonNull};
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 use nginx_sys::{
-    ngx_array_create, ngx_array_push, ngx_array_t, ngx_conf_t, ngx_http_request_t,
-    ngx_http_upstream_init_peer_pt, ngx_http_upstream_init_round_robin, ngx_http_upstream_rr_peers_t,
-    ngx_http_upstream_server_t, ngx_http_upstream_srv_conf_t, ngx_int_t, ngx_peer_connection_t, ngx_str_t,
-    ngx_uint_t, socklen_t, NGX_BUSY, NGX_ERROR, NGX_OK,
+    ngx_array_push, ngx_conf_t, ngx_http_request_t, ngx_http_upstream_init_peer_pt,
+    ngx_http_upstream_init_round_robin, ngx_http_upstream_rr_peers_t, ngx_http_upstream_server_t,
+    ngx_http_upstream_srv_conf_t, ngx_int_t, ngx_peer_connection_t, ngx_str_t, ngx_uint_t, socklen_t,
+    NGX_BUSY, NGX_ERROR, NGX_OK,
 };
 
+use smallvec::SmallVec;
+
+use super::blocks::{Block, Linked};
 use super::conf::Conf;
 use super::guard::guard;
-use super::pool::Pool;
 use super::request::{Kept, Request};
 use super::{bytes, shim, Slot};
 
@@ -24,10 +27,11 @@ use super::{bytes, shim, Slot};
 pub trait Balancer: 'static {
     /// What an upstream{} holds; among it, an [`OwnServers`].
     type Upstream: Slot;
+    /// The state of a request, which there is when candidates are named. It owns them.
+    type Context: Slot;
 
     /// Which peers a request may be sent to: added to `candidates`, or told by the answer.
-    fn select(request: &mut Request, upstream: &Self::Upstream, candidates: &mut Candidates<'_>)
-        -> Selection;
+    fn select(request: &mut Request, upstream: &Self::Upstream, candidates: &mut Candidates) -> Selection;
 
     /// The request is about to be sent to this peer.
     fn chosen(request: &mut Request, name: Kept);
@@ -186,31 +190,28 @@ fn no_peers(
     conf.pool()?.place(peers).map(NonNull::as_ptr)
 }
 
-/// The peers of one request. It lies in the request's pool, as does all that it refers to.
+/// The peers of one request, which its state owns.
 struct Data<B> {
     request: *mut ngx_http_request_t,
-    targets: *mut Target,
-    count: usize,
+    candidates: Candidates,
     first: usize,
     tried: usize,
     balancer: PhantomData<B>,
 }
 
-impl<B> Clone for Data<B> {
-    fn clone(&self) -> Self {
-        *self
-    }
+/// The peers that a balancer may choose from.
+pub struct Candidates {
+    /// Where their names stand.
+    names: Option<Arc<[u8]>>,
+    targets: SmallVec<[Target; 1]>,
 }
 
-impl<B> Copy for Data<B> {}
-
 /// One address, as nginx connects to it.
-#[derive(Clone, Copy)]
 struct Target {
     address: Address,
     length: socklen_t,
     /// What the balancer calls it.
-    name: Kept,
+    name: ngx_str_t,
     /// What nginx's logs call it.
     shown: ngx_str_t,
 }
@@ -253,55 +254,59 @@ impl Address {
     }
 }
 
-/// The peers that a balancer may choose from, gathered in the request's pool.
-pub struct Candidates<'p> {
-    pool: Pool<'p>,
-    targets: *mut ngx_array_t,
-}
-
-impl<'p> Candidates<'p> {
-    fn new(pool: Pool<'p>) -> Option<Self> {
-        // SAFETY: the pool is valid; a target needs no drop and no more than a pool's alignment.
-        let targets = unsafe { ngx_array_create(pool.as_ptr(), 1, size_of::<Target>()) };
-        (!targets.is_null()).then_some(Candidates { pool, targets })
-    }
-
-    /// Adds an address and what it is called. `None` when memory is out.
-    pub fn push(&mut self, request: &Request, name: &[u8], address: SocketAddr) -> Option<()> {
-        let name_kept = request.keep(name)?;
+impl Candidates {
+    /// Adds an address and what it is called, which stands somewhere in `names`. `None` when memory is out, or it stands elsewhere
+    /// than the others' names.
+    pub fn push(
+        &mut self,
+        request: &Request,
+        names: &Arc<[u8]>,
+        name: &[u8],
+        address: SocketAddr,
+    ) -> Option<()> {
+        let names = self.names.get_or_insert_with(|| Arc::clone(names));
+        let (all, part) = (names.as_ptr_range(), name.as_ptr_range());
+        if part.start < all.start || part.end > all.end {
+            return None;
+        }
+        let name_text = ngx_str_t {
+            len: name.len(),
+            data: name.as_ptr().cast_mut(),
+        };
         let shown = match is_literal(name) {
-            true => name_kept.text(),
-            false => self.pool.string(address.to_string().as_bytes())?,
+            true => name_text,
+            false => request.pool()?.string(address.to_string().as_bytes())?,
         };
         let (address, length) = Address::of(address);
-        // SAFETY: the array is ours and of this type; its new element is written whole.
-        unsafe {
-            let target = ngx_array_push(self.targets).cast::<Target>();
-            if target.is_null() {
-                return None;
-            }
-            target.write(Target {
-                address,
-                length,
-                name: name_kept,
-                shown,
-            });
-        }
+        self.targets.push(Target {
+            address,
+            length,
+            name: name_text,
+            shown,
+        });
         Some(())
     }
 
     /// How many were added.
     pub fn count(&self) -> usize {
-        // SAFETY: the array is valid.
-        unsafe { (*self.targets).nelts }
+        self.targets.len()
     }
 }
 
 /// Whether a `host:port` is an address already: formatting it once more, the dearest part of choosing a peer, would give the
-/// same text.
+/// same text. A name that has neither letters nor dashes is none that a record can hold.
 fn is_literal(name: &[u8]) -> bool {
-    let ip = |byte: &u8| byte.is_ascii_digit() || matches!(byte, b'.' | b':');
-    name.first() == Some(&b'[') || name.iter().all(ip)
+    const ONES: u64 = u64::from_ne_bytes([1; 8]);
+    const DASHES: u64 = ONES * b'-' as u64;
+    // Letters, and '_', have the bit 0x40; digits, '.' and ':' do not. The other half finds a byte that is '-'.
+    let is_plain = |eight: &[u8; 8]| {
+        let eight = u64::from_ne_bytes(*eight);
+        let dash = eight ^ DASHES;
+        (eight | (dash.wrapping_sub(ONES) & !dash) >> 1) & (ONES << 6) == 0
+    };
+    let (eights, _) = name.as_chunks::<8>();
+    // The shortest address has more than eight bytes.
+    name.first() == Some(&b'[') || (eights.iter().all(is_plain) && name.last_chunk().is_some_and(is_plain))
 }
 
 /// `peer.init`: the peers of one request.
@@ -318,14 +323,27 @@ unsafe extern "C" fn init_peer<B: Balancer>(
         let (Some(request), Some(ours)) = (request, ours) else {
             return NGX_ERROR as ngx_int_t;
         };
-        let Some(mut candidates) = request.pool().and_then(Candidates::new) else {
+        let data = Block::new(Linked::new(Data::<B> {
+            request: r,
+            candidates: Candidates {
+                names: None,
+                targets: SmallVec::new(),
+            },
+            first: 0,
+            tried: 0,
+            balancer: PhantomData,
+        }));
+        let Some(mut data) = data else {
             return NGX_ERROR as ngx_int_t;
         };
-        match B::select(request, ours, &mut candidates) {
-            Selection::Candidates { first } => match install::<B>(request, &candidates, first) {
-                Some(()) => NGX_OK as ngx_int_t,
-                None => NGX_ERROR as ngx_int_t,
-            },
+        match B::select(request, ours, &mut data.candidates) {
+            Selection::Candidates { first } => {
+                data.first = first;
+                match install(request, data) {
+                    Some(()) => NGX_OK as ngx_int_t,
+                    None => NGX_ERROR as ngx_int_t,
+                }
+            }
             Selection::OwnServers => match B::own_servers_of(ours).init {
                 // SAFETY: round robin's own function, with what nginx gave us.
                 Some(init) => unsafe { init(r, us) },
@@ -336,29 +354,18 @@ unsafe extern "C" fn init_peer<B: Balancer>(
     })
 }
 
-fn install<B: Balancer>(request: &mut Request, candidates: &Candidates<'_>, first: usize) -> Option<()> {
-    let pool = request.pool()?;
-    let r = request.as_ptr();
-    // SAFETY: the array is valid and grows no more.
-    let (targets, count) = unsafe {
-        (
-            (*candidates.targets).elts.cast::<Target>(),
-            (*candidates.targets).nelts,
-        )
-    };
-    let first = first.checked_rem(count)?;
-    let data = pool.place(Data::<B> {
-        request: r,
-        targets,
-        count,
-        first,
-        tried: 0,
-        balancer: PhantomData,
-    })?;
-    // SAFETY: nginx has made r->upstream before it asks for peers; the data outlives it, being in the request's pool.
+fn install<B: Balancer>(request: &mut Request, data: Block<Linked<Data<B>>>) -> Option<()> {
+    let mut place = request.own::<B::Context, _>(data)?;
+    // SAFETY: the request's state has just taken it, and refers to it no more until it drops it.
+    let data = unsafe { place.as_mut() };
+    let count = data.candidates.count();
+    if count == 0 {
+        return None;
+    }
+    // SAFETY: nginx has made r->upstream before it asks for peers; the data outlives it, being dropped with the request's pool.
     unsafe {
-        let upstream = &mut *(*r).upstream;
-        upstream.peer.data = data.as_ptr().cast();
+        let upstream = &mut *(*request.as_ptr()).upstream;
+        upstream.peer.data = place.as_ptr().cast();
         upstream.peer.get = Some(get::<B>);
         upstream.peer.free = Some(free);
         upstream.peer.tries = count as ngx_uint_t;
@@ -371,21 +378,25 @@ fn install<B: Balancer>(request: &mut Request, candidates: &Candidates<'_>, firs
 unsafe extern "C" fn get<B: Balancer>(pc: *mut ngx_peer_connection_t, data: *mut c_void) -> ngx_int_t {
     guard(NGX_ERROR as ngx_int_t, || {
         // SAFETY: `install` set this function and its data; both live as long as the request.
-        let (pc, data) = unsafe { (&mut *pc, &mut *data.cast::<Data<B>>()) };
-        let Some(at) = (data.first.wrapping_add(data.tried)).checked_rem(data.count) else {
+        let (pc, data) = unsafe { (&mut *pc, &mut **data.cast::<Linked<Data<B>>>()) };
+        let targets = &mut data.candidates.targets;
+        let at = (data.first.wrapping_add(data.tried)).checked_rem(targets.len());
+        let Some(target) = at.and_then(|at| targets.get_mut(at)) else {
             return NGX_BUSY as ngx_int_t;
         };
-        // SAFETY: `at` is below the count of the array that `install` saw.
-        let target = unsafe { &mut *data.targets.add(at) };
         data.tried = data.tried.wrapping_add(1);
         pc.set_cached(0);
         pc.connection = ptr::null_mut();
         pc.sockaddr = (&raw mut target.address).cast();
         pc.socklen = target.length;
-        pc.name = &mut target.shown;
-        // SAFETY: the request lives, and no other `Request` of it is in use while nginx connects.
-        if let Some(request) = unsafe { Request::from_raw(data.request) } {
-            B::chosen(request, target.name);
+        pc.name = &raw mut target.shown;
+        // SAFETY: the request lives, and no other `Request` of it is in use while nginx connects. Its state owns the data, and with
+        // it what the name stands in.
+        unsafe {
+            if let Some(request) = Request::from_raw(data.request) {
+                let name = request.keep_owned(target.name);
+                B::chosen(request, name);
+            }
         }
         NGX_OK as ngx_int_t
     })

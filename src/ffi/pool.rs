@@ -25,11 +25,6 @@ impl<'p> Pool<'p> {
         })
     }
 
-    /// The pool itself, for nginx's own functions.
-    pub(super) fn as_ptr(self) -> *mut ngx_pool_t {
-        self.raw.as_ptr()
-    }
-
     /// Copies `bytes` into the pool; `None` when memory is out.
     pub fn copy(self, bytes: &[u8]) -> Option<&'p mut [u8]> {
         if bytes.is_empty() {

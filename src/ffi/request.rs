@@ -3,13 +3,14 @@
 use core::cell::{Cell, UnsafeCell};
 use core::ffi::c_void;
 use core::fmt;
-use core::ptr;
+use core::ptr::{self, NonNull};
 
 use nginx_sys::{
     ngx_buf_t, ngx_chain_t, ngx_http_request_t, ngx_list_part_t, ngx_module_t, ngx_pool_cleanup_add,
     ngx_pool_t, ngx_str_t, ngx_table_elt_t,
 };
 
+use super::blocks::{Block, Blocks, Linked};
 use super::log::{self, Level};
 use super::pool::Pool;
 use super::{bytes, guard::guard, shim, Slot};
@@ -18,28 +19,23 @@ use super::{bytes, guard::guard, shim, Slot};
 #[repr(transparent)]
 pub struct Request(ngx_http_request_t);
 
-/// The module's state of one request. It lies in the request's pool until that is destroyed, which is after the access log.
+/// The module's state of one request, in a block that the request's pool drops when it is destroyed, which is after the access log.
 #[repr(C)]
 struct State<C> {
     /// The descriptor of the module it belongs to: what tells it from other modules' cleanup data.
     owner: *mut ngx_module_t,
     /// Whether a closure holds the value now.
     taken: Cell<bool>,
+    /// What else the request owns.
+    owned: Blocks,
     value: UnsafeCell<C>,
 }
 
-/// Bytes in a request's pool, or of its path, to be kept in that request's own state; see [`Request::keep`].
+/// Bytes in a request's pool or state, or of its path, to be kept in that request's own state; see [`Request::keep`].
 #[derive(Clone, Copy)]
 pub struct Kept {
     pool: *const ngx_pool_t,
     text: ngx_str_t,
-}
-
-impl Kept {
-    /// The bytes as nginx's own structures refer to them.
-    pub(super) fn text(&self) -> ngx_str_t {
-        self.text
-    }
 }
 
 impl Request {
@@ -309,10 +305,27 @@ impl Request {
         })
     }
 
+    /// # Safety
+    /// `text` must lie in something that the state of this request owns (see [`Request::own`]).
+    pub(super) unsafe fn keep_owned(&self, text: ngx_str_t) -> Kept {
+        Kept {
+            pool: self.0.pool,
+            text,
+        }
+    }
+
+    /// Has the module's state of this request own a value, which then stays where it is as long as the request. `None` where there
+    /// is no state.
+    pub(super) fn own<C: Slot, T: 'static>(&mut self, block: Block<Linked<T>>) -> Option<NonNull<Linked<T>>> {
+        let slot = self.find::<C>()?;
+        // SAFETY: `find` gives a slot that lives as long as the request's pool.
+        Some(unsafe { &(*slot).owned }.add(block))
+    }
+
     /// The bytes that this request kept; nothing for another one's.
     pub fn kept(&self, kept: &Kept) -> &[u8] {
         match ptr::eq(kept.pool, self.0.pool) {
-            // SAFETY: they lie in this very pool, or where the request's path does, and live as long as the request.
+            // SAFETY: they lie in this very pool, in what its request owns or where its path does, and live as long as the request.
             true => unsafe { bytes::of(kept.text) },
             false => &[],
         }
@@ -407,17 +420,18 @@ impl Request {
     }
 
     fn make<C: Slot>(&mut self) -> Option<*mut State<C>> {
-        const { assert!(align_of::<State<C>>() <= nginx_sys::NGX_ALIGNMENT) };
-        // SAFETY: the pool is valid and gives null or a record with room for a slot, aligned as asserted, which is ours to fill.
-        // The handler is set last, so that it finds a whole slot.
+        let state = Block::new(State {
+            owner: C::descriptor(),
+            taken: Cell::new(false),
+            owned: Blocks::default(),
+            value: UnsafeCell::new(C::default()),
+        })?;
+        // SAFETY: the pool is valid and gives null or a record that is ours to fill. The handler is set with a whole slot only, which
+        // it drops.
         unsafe {
-            let cleanup = ngx_pool_cleanup_add(self.0.pool, size_of::<State<C>>()).as_mut()?;
-            let slot = cleanup.data.cast::<State<C>>();
-            slot.write(State {
-                owner: C::descriptor(),
-                taken: Cell::new(false),
-                value: UnsafeCell::new(C::default()),
-            });
+            let cleanup = ngx_pool_cleanup_add(self.0.pool, 0).as_mut()?;
+            let slot = state.into_raw().as_ptr();
+            cleanup.data = slot.cast();
             cleanup.handler = Some(drop_slot::<C>);
             shim::rga_request_set_ctx(&mut self.0, slot.cast(), C::descriptor());
             Some(slot)
@@ -439,8 +453,13 @@ fn entries(part: *mut ngx_list_part_t, mut f: impl FnMut(&mut ngx_table_elt_t)) 
     }
 }
 
-/// Drops the state when the request's pool goes, which frees its memory.
+/// Drops the state when the request's pool goes.
 unsafe extern "C" fn drop_slot<C: Slot>(data: *mut c_void) {
-    // SAFETY: `make` registered exactly this slot, and a pool runs each cleanup once, before it frees anything.
-    guard((), || unsafe { data.cast::<State<C>>().drop_in_place() });
+    guard((), || {
+        let Some(slot) = NonNull::new(data.cast::<State<C>>()) else {
+            return;
+        };
+        // SAFETY: `make` registered exactly this slot, and a pool runs each cleanup once, before it frees anything.
+        drop(unsafe { Block::from_raw(slot) });
+    });
 }

@@ -29,6 +29,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         hashing: Hashing::default(),
         prefixes: vec!["P".into()],
         tracking: true,
+        last_use: false,
         wake: Box::new(move || {
             let _ = bell.try_send(());
         }),

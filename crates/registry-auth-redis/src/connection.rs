@@ -75,6 +75,11 @@ impl Link {
         }
     }
 
+    /// The connection, if there is one now.
+    pub(crate) fn up(&self) -> Option<Live> {
+        Self::look(&self.state.borrow()).flatten()
+    }
+
     fn look(state: &State) -> Option<Option<Live>> {
         match state {
             State::Up(live) => Some(Some(live.clone())),

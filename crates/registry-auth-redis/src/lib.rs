@@ -7,14 +7,16 @@
 //! `settle` → `verify` → `completions` (the queue back).
 //!
 //! # What the store's Redis user must be allowed
-//! It only reads. With ACLs (Redis 6 and later), for the prefix `P`:
+//! It only reads, unless [`Options`] have it record the last use of access tokens. With ACLs (Redis 6 and later), for the prefix `P`:
 //! ```text
 //! ACL SETUSER gate on >password resetkeys ~P:* resetchannels -@all +hgetall +hmget +lrange +ping +select +hello +client|tracking
 //! ```
 //! `%R~P:*` instead of `~P:*` from Redis 7 on, so that nothing could be written even by mistake. Without `ping`
 //! or `select` (only needed for a database other than 0) it works the same, and from 7.2 on `client|setinfo` lets the
 //! connection show who it is; without `hello` or
-//! `client|tracking` nothing is told of changes ([`Event::Armed`] says so), and the log says it once.
+//! `client|tracking` nothing is told of changes ([`Event::Armed`] says so), and the log says it once. Recording the last use takes
+//! `%W~P:token-use +hset` (before Redis 7 `+hset`, which with `~P:*` is good for all of these keys); without it, the log says so once
+//! for each connection.
 #![forbid(unsafe_code)]
 
 pub mod admin;
@@ -30,6 +32,7 @@ mod dummy;
 mod familiar;
 mod flight;
 mod hashing;
+mod last_use;
 mod lookup;
 mod recent;
 mod record;

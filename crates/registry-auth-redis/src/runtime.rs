@@ -9,6 +9,7 @@ use crate::dummy::Dummies;
 use crate::familiar::Familiars;
 use crate::hashing::Pool;
 use crate::job::{Event, Job};
+use crate::last_use::LastUses;
 use crate::log::{Level, Log, LogLine};
 use crate::lookup::{self, Context};
 use crate::shared::SharedCache;
@@ -45,6 +46,8 @@ pub struct Options {
     pub prefixes: Vec<Box<str>>,
     /// Whether changes are to be told ([`crate::Event`]); false: events are completions only.
     pub tracking: bool,
+    /// Whether the last use of access tokens is to be recorded in `P:token-use`.
+    pub last_use: bool,
     /// Called, from any thread, when [`Store::drain`] or [`Store::drain_log`] has something after having had
     /// nothing. Must not block or panic. Never called again once [`Store::stop`] has returned.
     pub wake: Box<dyn Fn() + Send + Sync>,
@@ -152,11 +155,15 @@ impl Store {
             };
             let familiars = Familiars::new().ok_or_else(|| io::Error::other("no random numbers"))?;
             let familiars = Arc::new(familiars);
+            let last_uses = options
+                .last_use
+                .then(|| LastUses::new(link.clone(), options.timeout, log.clone()));
             let passwords = Passwords {
                 verifier: Arc::new(verifier),
                 pool,
                 underway: Arc::default(),
                 familiars: Arc::clone(&familiars),
+                last_uses,
             };
             let context = Context {
                 link,

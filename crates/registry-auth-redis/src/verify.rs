@@ -10,10 +10,12 @@ use crate::familiar::{Familiar, Familiars};
 use crate::flight::{Flight, Flights};
 use crate::hashing::{Pool, Work};
 use crate::job::{By, Outcome, Space};
+use crate::last_use::LastUses;
 use crate::log::{Level, Log};
 use crate::reply::hash_key;
 use crate::waiting::{Answer, Basis, GroupNames, Subject, Waiting};
 use crate::Secret;
+use registry_auth::codec::TokenRef;
 use registry_auth::password::{self, InvalidHash};
 use registry_auth::RecordRef;
 use std::sync::Arc;
@@ -116,19 +118,26 @@ impl Check {
     }
 
     /// Whether what is to prove who somebody is does so, where that stands in the record; `None` for a password. Nothing is hashed, for
-    /// an unknown user either: what has 190 random bits is not guessed, whatever time tells.
-    fn is_proven(&self, by: By) -> Option<bool> {
+    /// an unknown user either: what has 190 random bits is not guessed, whatever time tells. An access token that proves it goes to
+    /// `used`.
+    fn is_proven(&self, by: By, used: impl FnOnce(TokenRef<'_>)) -> Option<bool> {
         let digest = match by {
             By::Password => return None,
             By::AccessToken(digest) => Some(digest),
             By::Vouched => None,
         };
-        let record = self.known.as_ref().map(|(record, _)| RecordRef::decode(record));
-        let Some(Ok(record)) = record else {
+        let record = self
+            .known
+            .as_ref()
+            .and_then(|(record, _)| RecordRef::decode(record).ok());
+        let Some(record) = record.filter(|record| !record.is_locked()) else {
             return Some(false);
         };
-        let has_token = digest.is_none_or(|digest| matches!(record.token(digest), Ok(Some(_))));
-        Some(has_token && !record.is_locked())
+        let Some(digest) = digest else {
+            return Some(true);
+        };
+        let token = record.token(digest).ok().flatten();
+        Some(token.map(used).is_some())
     }
 
     /// The answer, and what it was made of.
@@ -268,6 +277,8 @@ pub(crate) struct Passwords {
     pub(crate) pool: Pool<Slow>,
     pub(crate) underway: Arc<Flights<Checked>>,
     pub(crate) familiars: Arc<Familiars>,
+    /// `None`: nobody wants to know.
+    pub(crate) last_uses: Option<Arc<LastUses>>,
 }
 
 impl Passwords {
@@ -285,7 +296,7 @@ impl Passwords {
         }
         let mut last = None;
         for waiting in jobs {
-            if let Some(proven) = check.is_proven(waiting.by) {
+            if let Some(proven) = self.is_proven(&check, &waiting) {
                 answers.push(check.based(waiting, check.found(proven)));
                 continue;
             }
@@ -303,6 +314,16 @@ impl Passwords {
             last = Some(right);
             answers.push(check.conclude(waiting, right, &self.verifier.log));
         }
+    }
+
+    /// As [`Check::is_proven`], of a job. That a token was used is told to who wants to know.
+    fn is_proven(&self, check: &Check, waiting: &Waiting) -> Option<bool> {
+        check.is_proven(waiting.by, |token| {
+            if let Some(last_uses) = &self.last_uses {
+                let prefix = &waiting.space.prefix;
+                last_uses.used(prefix, waiting.subject.name(), token.id, token.expires);
+            }
+        })
     }
 
     /// Whether the password is right, by a form that is cheap to verify.
@@ -327,7 +348,7 @@ impl Passwords {
     }
 
     fn slow(&self, check: &Arc<Check>, waiting: Waiting, answers: &mut Vec<Answer>) {
-        if let Some(proven) = check.is_proven(waiting.by) {
+        if let Some(proven) = self.is_proven(check, &waiting) {
             answers.push(check.based(waiting, check.found(proven)));
             return;
         }

@@ -184,6 +184,7 @@ pub fn options(url: &str) -> Options {
         hashing: Hashing::default(),
         prefixes: vec!["P".into()],
         tracking: false,
+        last_use: false,
         wake: Box::new(|| ()),
     }
 }

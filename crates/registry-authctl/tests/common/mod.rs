@@ -157,6 +157,7 @@ impl Redis {
             hashing: Hashing::default(),
             prefixes: vec!["P".into()],
             tracking: false,
+            last_use: false,
             wake: Box::new(move || {
                 let _ = woken.send(());
             }),
