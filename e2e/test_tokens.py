@@ -73,6 +73,23 @@ class Identity(Clients, StackCase):
         self.works(self.docker.push("alice/again"))
         self.works(self.docker.pull("alice/app"))
 
+    def test_it_ends_with_its_key(self):
+        """A new key is put in front of it; then it is removed."""
+        key = self.stack.configuration / "token-key"
+        old = key.read_text()
+        self.addCleanup(self.set_keys, old)
+        self.set_keys("0123456789abcdef" * 4 + "\n" + old)
+        self.works(self.docker.push("alice/app"))
+        self.set_keys("0123456789abcdef" * 4 + "\n")
+        self.fails(self.docker.push("alice/app"), "unauthorized: the token is not valid")
+
+    def set_keys(self, text):
+        nginx = self.stack.nginx
+        (self.stack.configuration / "token-key").write_text(text, encoding="ascii")
+        before = nginx.workers()
+        nginx.reload()
+        nginx.await_new_workers(before)
+
     def test_a_new_password_ends_it(self):
         self.works(self.docker.push("alice/app"))
         old = Wire(self.stack, "alice")
