@@ -1,8 +1,9 @@
 #!/usr/bin/env python3
 """`make run`: the whole thing on this machine, for looking at. Ctrl-C ends it and leaves nothing behind.
 
-nginx with the module (TLS, by a CA made for the occasion), Redis and two registries, all below one temporary folder and
-on the loopback only; accounts alice and bob, each with a registry of their own. PORT= chooses nginx's port.
+nginx with the module (TLS, by a CA made for the occasion; Bearer, so that every client works, also without a login), Redis
+and two registries, all below one temporary folder and on the loopback only; accounts alice and bob, each with a registry
+of their own, and an image that everybody may pull. PORT= chooses nginx's port.
 """
 
 import argparse
@@ -101,7 +102,7 @@ def main():
     passwords = {user: secrets.token_hex(6) for user in USERS}
     try:
         with Stack(host="localhost", passwords=passwords, port=chosen.port or DEFAULT_PORT, only=bool(chosen.port),
-                   stopped=stop) as stack:
+                   stopped=stop, bearer=True, token_key=True) as stack:
             tour.prepare(stack)
             introduce(stack)
             return watch(stack, stop)

@@ -1,23 +1,37 @@
-"""Each real client against the whole stack: login, push and pull of one's own, and what it says about another's."""
+"""Each real client against the whole stack, in Basic and in Bearer mode: with a login, without one, with a wrong one.
+
+What each prints when refused is what its users search the web for: README.md, "What clients see".
+"""
 
 import unittest
 
 from harness import client
 from harness.case import StackCase
+from harness.client import GREETING
 from harness.wire import Wire
 
 
 class Verbs:
-    """The same rules for every client. What each prints when refused is what its users search the web for."""
+    """The same rules for every client, here for a gate in Basic mode. What a client is told goes by what it does then.
+
+    `wrong_password`: at a login; `stale`: of a stored login that is not right any more; `denied_…`: with a login, and no
+    right; `anonymous`: without a login, and something that is not public."""
 
     kind = None
-    wrong_password = denied_push = denied_pull = ""
+    wrong_password = stale = denied_push = denied_pull = ""
+    anonymous = "unauthorized: authentication required"
+    # Whether what is public can be pulled with a wrong password, as the client only sends one that it is asked for.
+    stale_is_anonymous = False
 
     @classmethod
     def setUpClass(cls):
         super().setUpClass()
         cls.client = cls.kind(cls.stack, cls.stack.directory / cls.kind.name)
         cls.addClassCleanup(cls.client.close)
+        cls.public = cls.stack.publish("os", GREETING)
+
+    def setUp(self):
+        self.client.logout()
 
     def works(self, done):
         self.assertEqual(done.returncode, 0, done.stdout)
@@ -70,10 +84,51 @@ class Verbs:
         self.login()
         self.fails(self.client.pull("alice/nothing"), "manifest unknown|not found")
 
+    def test_pull_of_what_is_public(self):
+        """With a login, as without one."""
+        self.login()
+        self.works(self.client.pull(self.public))
+
+    def test_anonymous_pull_of_what_is_public(self):
+        self.works(self.client.pull(self.public))
+        self.fails(self.client.pull("alice/public/nothing"), "manifest unknown|not found")
+
+    def test_anonymous_pull_of_what_is_not(self):
+        """Neither what exists nor what doesn't: the same words for both."""
+        Wire(self.stack, "alice").push_image("alice/private", GREETING)
+        self.fails(self.client.pull("alice/private"), self.anonymous)
+        self.fails(self.client.pull("alice/nothing"), self.anonymous)
+
+    def test_anonymous_push(self):
+        """To what is public for pulls, and to what is not."""
+        for repository in ("alice/public/stolen", "alice/stolen"):
+            self.fails(self.client.push(repository), self.anonymous_push())
+            self.assertNotIn(repository, self.stack.registries["alice"].repositories())
+
+    def anonymous_push(self):
+        return self.anonymous
+
+    def test_a_stored_login_that_is_not_right_any_more(self):
+        """Who says who they are and cannot prove it is told so, even where everybody may pull."""
+        self.client.remember("alice", "her last one")
+        self.fails(self.client.push("alice/app"), self.stale)
+        pulled = self.client.pull(self.public)
+        if self.stale_is_anonymous:
+            self.works(pulled)
+        else:
+            self.fails(pulled, self.stale)
+
+
+class Bearer:
+    """What is different in Bearer mode: how a login is refused that is not right any more. The rest must be the same."""
+
+    options = {"bearer": True}
+
 
 class Skopeo(Verbs, StackCase):
     kind = client.Skopeo
     wrong_password = "invalid username/password"
+    stale = "unauthorized: (incorrect username or password|authentication required)"
     denied_push = r"403 \(Forbidden\)"
     denied_pull = "denied: alice may not pull bob/"
 
@@ -97,37 +152,80 @@ class Skopeo(Verbs, StackCase):
         self.fails(self.client.tags("bob/tagged"), "denied|403")
 
 
+class SkopeoBearer(Bearer, Skopeo):
+    stale = "unable to retrieve auth token: invalid username/password: unauthorized: incorrect username or password"
+
+
 class Podman(Verbs, StackCase):
     kind = client.Podman
-    wrong_password = "invalid username/password"
-    denied_push = r"403 \(Forbidden\)"
-    denied_pull = "denied: alice may not pull bob/"
+    wrong_password = Skopeo.wrong_password
+    stale = Skopeo.stale
+    denied_push = Skopeo.denied_push
+    denied_pull = Skopeo.denied_pull
+
+
+class PodmanBearer(Bearer, Podman):
+    stale = SkopeoBearer.stale
 
 
 class Buildah(Verbs, StackCase):
     kind = client.Buildah
-    wrong_password = "invalid username/password"
-    denied_push = r"403 \(Forbidden\)"
-    denied_pull = "denied: alice may not pull bob/"
+    wrong_password = Skopeo.wrong_password
+    stale = Skopeo.stale
+    denied_push = Skopeo.denied_push
+    denied_pull = Skopeo.denied_pull
+
+
+class BuildahBearer(Bearer, Buildah):
+    stale = SkopeoBearer.stale
 
 
 class Docker(Verbs, StackCase):
     kind = client.Docker
-    wrong_password = "401 Unauthorized|incorrect username or password"
+    wrong_password = "401 Unauthorized|unauthorized: incorrect username or password"
+    stale = "unauthorized: incorrect username or password"
     denied_push = "denied: alice may not push bob/"
     denied_pull = "pull access denied for .*denied: alice may not pull bob/"
+    # For a pull docker then tries plain HTTP, as this registry is on the loopback: its last words are about that.
+    anonymous = "no basic auth credentials|plain HTTP request was sent to HTTPS port"
 
     def fails(self, done, pattern):
         """Docker tries again for 50 s whatever it takes for passing trouble. A denial is final."""
         super().fails(done, pattern)
         self.assertNotIn("Retrying", done.stdout)
 
+    def anonymous_push(self):
+        return "no basic auth credentials"
+
+    def test_anonymous_pull_of_what_is_public(self):
+        """The one thing that cannot be had in Basic mode: docker wants a login before it asks at all."""
+        self.fails(self.client.pull(self.public), self.anonymous)
+        self.assertRegex(self.client.daemon.process.log_text(), "no basic auth credentials")
+
+
+class DockerBearer(Bearer, Docker):
+    anonymous = "unauthorized: authentication required"
+
+    def anonymous_push(self):
+        return self.anonymous
+
+    def test_anonymous_pull_of_what_is_public(self):
+        Verbs.test_anonymous_pull_of_what_is_public(self)
+
+    def test_login_keeps_the_password(self):
+        """Without registry_auth_token_key there is no refresh token: its key would not outlive a restart, as the login does."""
+        self.login()
+        self.assertNotIn("identitytoken", self.client.auth.read_text())
+        self.stack.nginx.stop()
+        self.stack.nginx.start()
+        self.works(self.client.push("alice/app"))
+
 
 class Ctr(Verbs, StackCase):
     kind = client.Ctr
-    wrong_password = "401 Unauthorized"
-    denied_push = "403 Forbidden"
-    denied_pull = "403 Forbidden"
+    wrong_password = stale = anonymous = "401 Unauthorized"
+    denied_push = denied_pull = "403 Forbidden"
+    stale_is_anonymous = True
 
     # ctr has no login: the credentials show with the first use.
     def test_login_with_the_right_password(self):
@@ -141,6 +239,10 @@ class Ctr(Verbs, StackCase):
     def test_login_of_nobody(self):
         self.client.login("mallory", "anything")
         self.fails(self.client.pull("alice/app"), self.wrong_password)
+
+
+class CtrBearer(Bearer, Ctr):
+    wrong_password = stale = "failed to fetch oauth token: .*401 Unauthorized"
 
 
 if __name__ == "__main__":

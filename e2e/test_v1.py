@@ -122,5 +122,11 @@ class V1(StackCase):
         self.assertEqual(self.backend.seen, [])
 
 
+class V1Bearer(V1):
+    """Its clients know nothing of tokens: they send their password, and that is taken."""
+
+    options = {"bearer": True}
+
+
 if __name__ == "__main__":
     unittest.main()

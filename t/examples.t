@@ -6,9 +6,14 @@ use warnings;
 use lib 't/lib';
 use Harness;
 
+use File::Temp ();
 use FindBin ();
 
 my $ROOT = "$FindBin::Bin/..";
+# Made with mode 600, as `umask 077` does it.
+my $TOKEN_KEY = File::Temp->new;
+print {$TOKEN_KEY} '0123456789abcdef' x 4, "\n";
+$TOKEN_KEY->flush;
 
 # The same text with this run's paths and ports. No TLS where the test's own
 # client, which speaks none, is to talk to it.
@@ -19,6 +24,7 @@ sub here {
     $text =~ s{^user\s.*$}{user root;}mg;
     $text =~ s{/etc/nginx/registry-auth/([\w-]+\.conf)}{\$TEST_NGINX_SERVROOT/html/registry-auth/$1}g;
     $text =~ s{/etc/nginx/registry-auth/(certificate|key)\.pem}{\$TEST_NGINX_SERVROOT/$1.pem}g;
+    $text =~ s{/etc/nginx/registry-auth/token-key}{$TOKEN_KEY}g;
     $text =~ s{/etc/nginx/registry-auth/redis-password}{\$TEST_NGINX_SERVROOT/html/redis-password}g;
     $text =~ s{/etc/ssl/certs/ca-certificates\.crt}{\$TEST_NGINX_SERVROOT/certificate.pem}g;
     $text =~ s{/var/log/nginx/}{\$TEST_NGINX_SERVROOT/logs/}g;
@@ -84,7 +90,8 @@ sub example {
         $upstream =~ s/^upstream $name .*\n//m if defined $name;
         # What examples of a server or location take for granted of http{}.
         my $log = "log_format registry '\$remote_addr';\n";
-        $log .= "registry_auth_cache zone=example:1m;\n" if $context =~ /^(?:server|location)$/;
+        $log .= "registry_auth_cache zone=example:1m;\n"
+            if $context =~ /^(?:server|location)$/ || $text =~ /^\s*registry_auth_bearer\b/m && $text !~ /^\s*registry_auth_(?:cache|token_key)\b/m;
         my $body = here($text);
         $body = "location / {\n$body}\n"                 if $context eq 'location';
         $body = "upstream u { $body }\n"                 if $context eq 'upstream';
@@ -100,7 +107,7 @@ my @readme = blocks_of("$ROOT/README.md");
 die "README.md has no nginx code block\n" if !@readme;
 $spec .= example("README.md, line $_->[0]", context_of($_->[1]), $_->[1]) for @readme;
 
-my %CONTEXT = ('nginx.conf' => 'whole', 'registry.conf' => 'http');
+my %CONTEXT = ('nginx.conf' => 'whole', 'registry.conf' => 'http', 'registry-bearer.conf' => 'http');
 for my $file (glob "$ROOT/nginx/*.conf") {
     my ($name) = $file =~ m{([^/]+)$};
     $spec .= example("nginx/$name", $CONTEXT{$name} || 'server', Harness::slurp($file));
@@ -113,8 +120,13 @@ defaults(
 add_block_preprocessor(sub {
     my ($block) = @_;
     return if defined $block->config_ok;
+    my $text = Harness::slurp("$ROOT/nginx/nginx.conf");
+    if (defined $block->bearer) {
+        $text =~ s{^(\s*include \S+/)registry\.conf;}{$1registry-bearer.conf;}m or die "nginx.conf includes no registry.conf\n";
+        $text =~ s{^(\s*)# (registry_auth_token_key )}{$1$2}m             or die "nginx.conf has no token key\n";
+    }
     $block->set_value(user_files   => installed(1));
-    $block->set_value(whole_config => whole(Harness::slurp("$ROOT/nginx/nginx.conf"), 1));
+    $block->set_value(whole_config => whole($text, 1));
 });
 run_tests($spec . join '', <DATA>);
 
@@ -203,7 +215,7 @@ HSET docker-registry:user:alice backends 127.0.0.1:$TEST_NGINX_BACKEND_B_PORT
 [ 200, 401 ]
 --- access_log
 "alice"
-granted pull "alice/app" "127.0.0.1:$TEST_NGINX_BACKEND_B_PORT" BYPASS
+granted pull "alice/app" "127.0.0.1:$TEST_NGINX_BACKEND_B_PORT" MISS
 unauthenticated
 --- no_access_log
 bob
@@ -221,3 +233,35 @@ Docker-Distribution-Api-Version: registry/2.0
 !WWW-Authenticate
 --- response_headers_like
 Retry-After: \d+
+
+=== registry-bearer.conf: one Bearer challenge, with this server's token endpoint and the scope
+--- bearer
+--- request eval
+[ "GET /v2/", "GET /v2/alice/app/manifests/v1", "POST /v2/alice/app/blobs/uploads/" ]
+--- error_code: 401
+--- oci_error: UNAUTHORIZED
+--- response_headers eval
+my $challenge = 'WWW-Authenticate: Bearer realm="http://localhost/token",service="registry"';
+[ map {"Docker-Distribution-Api-Version: registry/2.0\n$challenge$_"} '', ',scope="repository:alice/app:pull"', ',scope="repository:alice/app:pull,push"' ]
+
+=== registry-bearer.conf: passwords are taken as well, and tokens are issued
+--- bearer
+--- redis
+HSET docker-registry:user:alice backends 127.0.0.1:$TEST_NGINX_BACKEND_B_PORT
+--- login: alice:secret
+--- request eval
+[ "GET /v2/", "GET /v2/bob/app/manifests/v1", "GET /token?service=registry&scope=repository:alice/app:pull,push&offline_token=true" ]
+--- error_code eval
+[ 200, 403, 200 ]
+--- response_body_like eval
+[ '', 'DENIED', '^\{"token":"[^"]+","access_token":"[^"]+","expires_in":3600,"issued_at":"[^"]+","refresh_token":"[^"]+"\}$' ]
+--- backend_received_by: B
+
+=== registry-bearer.conf: the token endpoint refuses a large form
+--- bearer
+--- more_headers
+Content-Type: application/x-www-form-urlencoded
+--- request eval
+"POST /token\n" . 'x' x 9000
+--- error_code: 413
+--- oci_error: SIZE_INVALID

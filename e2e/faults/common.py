@@ -13,9 +13,10 @@ RECOVERY = 8
 
 
 class FaultCase(StackCase):
-    """`frank` is an account that is cheap to check; `workers` are nginx's pids as the test begins."""
+    """`frank` is an account that is cheap to check; `workers` are nginx's pids as the test begins. Without the cache, so
+    that each request waits for Redis."""
 
-    options = {"plain": True}
+    options = {"plain": True, "cache": False}
 
     def setUp(self):
         self.backend = self.stack.registries["alice"].address

@@ -11,7 +11,7 @@ PAUSE_MS = 200
 
 class Reload(FaultCase):
     # Long enough that no machine is too slow for the lookups that the pauses hold up.
-    options = {"plain": True, "timeout": "15s"}
+    options = {"plain": True, "cache": False, "timeout": "15s"}
 
     def test_five_reloads(self):
         nginx, redis = self.stack.nginx, self.stack.redis

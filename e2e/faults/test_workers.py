@@ -129,7 +129,7 @@ class Ending(FaultCase):
 class Single(FaultCase):
     """`master_process off`: one process does all, as in a debugger."""
 
-    options = {"plain": True, "main": ("master_process off;",)}
+    options = {"plain": True, "cache": False, "main": ("master_process off;",)}
 
     def test_serves_and_ends(self):
         self.assertEqual(Wire(self.stack, plain=True)("GET", "/v2/").status, 401)

@@ -4,6 +4,8 @@ They run in a private mount namespace whose /etc/hosts knows the test's host nam
 of a real name; nothing of it is seen outside, and nothing stays.
 """
 
+import base64
+import json
 import os
 import shutil
 
@@ -16,21 +18,21 @@ GREETING = {"hello.txt": b"hello from the end-to-end test\n"}
 
 
 class Client:
-    """What all have in common. `stack` is a started Stack, `directory` (a Path) is made.
+    """What all have in common. `stack` is a started Stack, `directory` (a Path) is made, `files` are in the image to push.
 
     The verbs take `repository` ("alice/app") and return a finished process: returncode, and stdout with both streams.
     `layout` and `archive` hold one image in two formats, tagged `latest`."""
 
     name = ""
 
-    def __init__(self, stack, directory):
+    def __init__(self, stack, directory, files=GREETING):
         directory.mkdir()
         self.stack = stack
         self.directory = directory
         self.archive = directory / "image.tar"
         self.layout = directory / "layout"
-        image.archive(self.archive, GREETING, [self.reference("alice/loaded")])
-        image.layout(self.layout, GREETING)
+        image.archive(self.archive, files, [self.reference("alice/loaded")])
+        image.layout(self.layout, files)
         self._hosts = directory / "hosts"
         self._hosts.write_text(f"127.0.0.1 localhost\n127.0.0.1 {stack.address.split(':')[0]}\n", encoding="ascii")
         self.auth = directory / "auth.json"
@@ -46,6 +48,15 @@ class Client:
         inside = 'mount --bind "$0" /etc/hosts && exec "$@"'
         return run(["unshare", "-m", "--propagation", "private", "sh", "-c", inside, str(self._hosts),
                     *map(str, words)], seconds, env=self.environment(), **options)
+
+    def remember(self, user, password):
+        """Has the client find these credentials as if a login had stored them, right or wrong."""
+        auth = base64.b64encode(f"{user}:{password}".encode()).decode()
+        self.auth.write_text(json.dumps({"auths": {self.stack.address: {"auth": auth}}}), encoding="ascii")
+
+    def logout(self):
+        """Forgets all credentials."""
+        self.auth.unlink(missing_ok=True)
 
     def close(self):
         """Ends what the client keeps running."""
@@ -141,8 +152,10 @@ class Buildah(_Containers):
 class Docker(Client):
     name = "docker"
 
-    def __init__(self, stack, directory):
-        super().__init__(stack, directory)
+    def __init__(self, stack, directory, files=GREETING):
+        super().__init__(stack, directory, files)
+        # In the folder of DOCKER_CONFIG, below.
+        self.auth = directory / "config.json"
         self.daemon = Dockerd(directory / "daemon", self._hosts, stack.address, stack.certificates)
 
     def environment(self):
@@ -174,8 +187,8 @@ class Ctr(Client):
 
     name = "ctr"
 
-    def __init__(self, stack, directory):
-        super().__init__(stack, directory)
+    def __init__(self, stack, directory, files=GREETING):
+        super().__init__(stack, directory, files)
         self.daemon = Containerd(directory / "daemon")
         self._user = ()
         hosts = directory / "certs.d" / stack.address
@@ -191,8 +204,17 @@ class Ctr(Client):
 
     def login(self, user, password):
         """Only notes the credentials: the first command that uses them tells."""
-        self._user = ("--user", f"{user}:{password}")
+        self.remember(user, password)
         return self.call("version")
+
+    def remember(self, user, password):
+        self._user = ("--user", f"{user}:{password}")
+
+    def remember_refresh_token(self, token):
+        self._user = ("--refresh", token)
+
+    def logout(self):
+        self._user = ()
 
     def push(self, repository):
         self.call("images", "import", "--no-unpack", self.archive)

@@ -5,8 +5,10 @@ Not a copy of the configuration: what the tests prove, they prove of the files t
 
 import os
 import re
+import secrets
 import shutil
 import signal
+from dataclasses import dataclass
 from pathlib import Path
 
 from . import ports
@@ -16,7 +18,21 @@ SHIPPED = Path(__file__).resolve().parents[2] / "nginx"
 INSTALLED = "/etc/nginx/registry-auth/"
 # Debian has it where only root's PATH leads.
 BINARY = shutil.which("nginx", path=f"{os.environ.get('PATH', '')}:/usr/local/sbin:/usr/sbin") or "nginx"
-FILES = ("nginx.conf", "registry.conf", "proxy.conf", "errors.conf")
+SERVERS = ("registry.conf", "registry-bearer.conf")
+FILES = ("nginx.conf", *SERVERS, "locations.conf", "proxy.conf", "errors.conf")
+
+
+@dataclass(frozen=True)
+class Variant:
+    """What is not as shipped. `bearer`: with registry-bearer.conf, whose tokens live for `ttl`; `token_key`: signed with the
+    key of a file. `cache`: whether there is one. `timeout` is that of lookups, `main` holds lines for the main level."""
+
+    bearer: bool = False
+    token_key: bool = False
+    ttl: str = "1h"
+    cache: bool = True
+    timeout: str = "500ms"
+    main: tuple = ()
 
 
 def _replace(text, old, new):
@@ -26,43 +42,65 @@ def _replace(text, old, new):
     return text.replace(old, new)
 
 
-def render(directory, module, redis_url, listen, main=(), timeout="500ms"):
+def _main_file(text, directory, module, redis_url, variant):
+    """nginx.conf with this stack's paths, Redis and variant."""
+    text = _replace(text, "load_module modules/ngx_http_registry_auth_module.so;",
+                    "\n".join([f"load_module {module};", *variant.main]))
+    text = _replace(text, "pid /run/nginx.pid;", f"pid {directory}/nginx.pid;")
+    text = _replace(text, "/var/log/nginx/", f"{directory}/")
+    text = _replace(text, "redis://127.0.0.1:6379/0 timeout=500ms", f"{redis_url} timeout={variant.timeout}")
+    scratch = [f"{kind}_temp_path {directory}/temp;"
+               for kind in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")]
+    text = _replace(text, "http {", "\n".join(["http {", *scratch]))
+    if variant.bearer:
+        text = _replace(text, f"include {directory}/registry.conf;", f"include {directory}/registry-bearer.conf;")
+    if variant.token_key:
+        text = _replace(text, "# registry_auth_token_key ", "registry_auth_token_key ")
+    if not variant.cache:
+        text = _replace(text, "registry_auth_cache zone=registry_auth:10m;", "registry_auth_cache off;")
+    return text
+
+
+def render(directory, module, redis_url, listen, variant):
     """Writes the shipped files into `directory` with this stack's paths and ports; returns the path of nginx.conf.
 
-    `listen` holds the listen lines, `main` lines to add at the main level; `timeout` is that of the lookups."""
+    `listen` holds the listen lines."""
     for name in FILES:
         text = (SHIPPED / name).read_text(encoding="ascii")
         text = text.replace(INSTALLED, f"{directory}/")
         if name == "nginx.conf":
-            text = _replace(text, "load_module modules/ngx_http_registry_auth_module.so;",
-                            "\n".join([f"load_module {module};", *main]))
-            text = _replace(text, "pid /run/nginx.pid;", f"pid {directory}/nginx.pid;")
-            text = _replace(text, "/var/log/nginx/", f"{directory}/")
-            text = _replace(text, "redis://127.0.0.1:6379/0 timeout=500ms", f"{redis_url} timeout={timeout}")
-            scratch = [f"{kind}_temp_path {directory}/temp;"
-                       for kind in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")]
-            text = _replace(text, "http {", "\n".join(["http {", *scratch]))
-        if name == "registry.conf":
+            text = _main_file(text, directory, module, redis_url, variant)
+        if name in SERVERS:
             text = _replace(text, "listen 443 ssl;", " ".join(listen))
+        if name == "registry-bearer.conf":
+            text = _replace(text, "registry_auth_token ttl=1h;", f"registry_auth_token ttl={variant.ttl};")
         (directory / name).write_text(text, encoding="ascii")
     return directory / "nginx.conf"
+
+
+def make_token_key(directory):
+    """What `umask 077; openssl rand -hex 32 > token-key` makes; whatever was there before is gone."""
+    key = directory / "token-key"
+    key.touch(mode=0o600)
+    key.write_text(secrets.token_hex(32) + "\n", encoding="ascii")
 
 
 class Nginx:
     """nginx with the module `module` (a Path) in front of the accounts in `redis_url`; `directory` holds certificate
     and key. `port` is the TLS port and, with `plain`, `plain_port` one without TLS (for load)."""
 
-    def __init__(self, directory, module, redis_url, port=None, only=False, plain=False, main=(),
-                 timeout="500ms", stopped=lambda: False):
+    def __init__(self, directory, module, redis_url, variant, port=None, only=False, plain=False,
+                 stopped=lambda: False):
         self.directory = directory
         self._stopped = stopped
+        make_token_key(directory)
         for candidate in ports.candidates(port, only):
             self.port = candidate
             self.plain_port = ports.free() if plain else None
             listen = [f"listen 127.0.0.1:{self.port} ssl;"]
             if plain:
                 listen.append(f"listen 127.0.0.1:{self.plain_port};")
-            self.configuration = render(directory, module, redis_url, listen, main, timeout)
+            self.configuration = render(directory, module, redis_url, listen, variant)
             if not ports.is_free(candidate):
                 continue
             try:

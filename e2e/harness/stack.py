@@ -7,15 +7,18 @@ import tempfile
 from pathlib import Path
 
 from . import tls
-from .nginx import Nginx
+from .nginx import Nginx, Variant
 from .process import must
 from .redis import Redis
 from .registry import Registry
+from .wire import Wire
 
 ROOT = Path(__file__).resolve().parents[2]
 MODULE = ROOT / "build" / "ngx_http_registry_auth_module.so"
 TOOL = ROOT / "build" / "registry-authctl"
 USERS = ("alice", "bob")
+# What `publish` opens to everybody: it lies in alice's own namespace, and in her registry.
+PUBLIC = "alice/public"
 
 
 class Stack:
@@ -23,11 +26,11 @@ class Stack:
 
     `passwords` maps the users to theirs, `registries` to their docker-registry. `host` is the name clients use.
     `port`: the TLS port wanted; with `only`, ports.Taken is raised when it is in use, else another one is taken.
-    `plain`: nginx listens without TLS too. `main`: lines added at that level. `timeout`: of the lookups in Redis.
-    `stopped`: asked while waiting; once true, starting ends with process.Interrupted."""
+    `plain`: nginx listens without TLS too. `stopped`: asked while waiting; once true, starting ends with
+    process.Interrupted. `variant`: what nginx.Variant has; without any of it, nginx is as shipped, in Basic mode."""
 
     def __init__(self, host=tls.TEST_HOST, passwords=None, port=None, only=False, plain=False,
-                 main=(), timeout="500ms", stopped=lambda: False):
+                 stopped=lambda: False, **variant):
         self.passwords = passwords or {user: f"{user}-secret" for user in USERS}
         self.registries = {}
         self.redis = self.nginx = None
@@ -42,7 +45,7 @@ class Stack:
                 self.registries[user] = Registry(self.directory / f"registry-{user}", user, stopped)
             for user in USERS:
                 self.add_user(user, self.passwords[user], self.registries[user].address)
-            self.nginx = Nginx(self.configuration, MODULE, self.redis.url, port, only, plain, main, timeout, stopped)
+            self.nginx = Nginx(self.configuration, MODULE, self.redis.url, Variant(**variant), port, only, plain, stopped)
             self.address = f"{host}:{self.nginx.port}"
         except BaseException:
             self.stop()
@@ -72,6 +75,15 @@ class Stack:
         self.passwords[user] = password
         digest = hashlib.sha1(password.encode()).hexdigest()
         self.redis.command("hset", f"docker-registry:user:{user}", "password", digest, "backends", backend)
+
+    def publish(self, name, files):
+        """An image of alice's that everybody may pull, without a login, too; returns its repository."""
+        repository = f"{PUBLIC}/{name}"
+        Wire(self, "alice").push_image(repository, files)
+        self.tool("grant", "add", "public", f"{PUBLIC}/**", "pull")
+        # Who has no login has no backend either, but everybody's.
+        self.tool("backend", "set", "default", self.registries["alice"].address)
+        return repository
 
     def processes(self):
         """The running parts, for whoever watches over them."""

@@ -14,7 +14,7 @@ class Throttle:
         self._target = target
         # Bytes that went to the server so far.
         self.passed = 0
-        self._pause = _CHUNK / bytes_per_second
+        self._rate = bytes_per_second
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.port = self._listener.getsockname()[1]
         threading.Thread(target=self._accept, daemon=True).start()
@@ -36,7 +36,7 @@ class Throttle:
 
     def _count(self, size):
         self.passed += size
-        time.sleep(self._pause)
+        time.sleep(size / self._rate)
 
     def __enter__(self):
         return self

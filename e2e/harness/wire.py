@@ -7,6 +7,8 @@ import json
 import ssl
 from dataclasses import dataclass
 
+from . import image
+
 SECONDS = 30
 
 
@@ -30,6 +32,10 @@ class Answer:
 
 def basic(user, password):
     return {"Authorization": "Basic " + base64.b64encode(f"{user}:{password}".encode()).decode()}
+
+
+def bearer(token):
+    return {"Authorization": f"Bearer {token}"}
 
 
 def digest(data):
@@ -65,6 +71,18 @@ class Wire:
         finally:
             connection.close()
 
+    def token(self, scope):
+        """A token for `scope` from the token endpoint; raises AssertionError when there is none to be had."""
+        answer = self("GET", f"/token?service=registry&scope={scope}")
+        assert answer.status == 200, answer
+        return json.loads(answer.body)["token"]
+
+    def with_token(self, scope):
+        """The same that sends a token for `scope` instead of the password, and always this one."""
+        other = Wire(self._stack, plain=self._plain)
+        other._credentials = bearer(self.token(scope))
+        return other
+
     def start_upload(self, repository, query=""):
         return self("POST", f"/v2/{repository}/blobs/uploads/{query}", headers={"Content-Length": "0"})
 
@@ -82,6 +100,15 @@ class Wire:
         finished = self.finish_upload(started.header("location")[0], data)
         assert finished.status == 201, finished
         return digest(data)
+
+    def push_image(self, repository, files, tag="latest"):
+        """Pushes an image of one layer; raises AssertionError when the registry does not take it."""
+        manifest, *blobs = image.blobs(files)
+        for blob in blobs:
+            self.push_blob(repository, blob)
+        kind = {"Content-Type": json.loads(manifest)["mediaType"]}
+        put = self("PUT", f"/v2/{repository}/manifests/{tag}", body=manifest, headers=kind)
+        assert put.status == 201, put
 
 
 def path_of(location):
