@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use registry_auth::codec::{RecordRef, Scopes, TokenRef};
+use registry_auth::codec::{RecordRef, Scopes, State, TokenRef};
 use registry_auth::{Denial, InvalidRecord, Limits, Subject, UserName, UserNameBuf};
 use registry_auth_redis::Space;
 use smallvec::SmallVec;
@@ -171,6 +171,18 @@ impl Identity {
         token.into_iter().chain(access_token).min()
     }
 
+    /// What a token that is issued to the sender is bound to: the access token that was sent, or the password.
+    pub fn state(&self) -> Result<State, InvalidRecord> {
+        let record = self.record()?;
+        match self.access_token() {
+            Some(id) => record
+                .token_named(id)?
+                .map(|token| token.state())
+                .ok_or(InvalidRecord),
+            None => Ok(record.state()),
+        }
+    }
+
     /// What its owner is to be told of an access token whose end is near.
     pub fn warning(&self, now: u64) -> Option<String> {
         let token = self.access_token.as_ref()?;
@@ -207,6 +219,8 @@ impl Identity {
     }
 }
 
+const REVOKED: &str = "the access token behind the token was revoked";
+
 /// Whether the live record bears out what was claimed; the access token that stands behind it, if one does.
 fn proven(
     claim: &Claim,
@@ -229,15 +243,15 @@ fn proven(
             if record.is_locked() {
                 return Err(Unfit::Denied(claim.refuted()));
             }
-            if !signed.is_of(prefix, record.state()) {
-                return Err(void("the password has changed since the token was issued"));
-            }
             match &signed.claims.access_token {
-                None => None,
+                None if signed.is_of(prefix, record.state()) => None,
+                None => return Err(void("the password has changed since the token was issued")),
+                // A new password does not end an access token, nor what was issued for it.
                 Some(id) => match record.token_named(id)? {
+                    Some(token) if !signed.is_of(prefix, token.state()) => return Err(void(REVOKED)),
                     Some(token) if now < token.expires => Some(token),
                     Some(_) => return Err(void("the access token behind the token has expired")),
-                    None => return Err(void("the access token behind the token was revoked")),
+                    None => return Err(void(REVOKED)),
                 },
             }
         }

@@ -14,10 +14,15 @@ use crate::ffi::content::{Answer, Content};
 use crate::ffi::event;
 use crate::ffi::request::Request;
 use crate::identity::Identity;
+use crate::refusal::refuse;
 use crate::signing;
 
 /// Longest form in bytes: as long as a header may be.
-const MAX_FORM: u64 = 8192;
+const MAX_FORM: usize = 8192;
+/// What nginx reads of one: more than we take, so that the refusal is ours.
+pub const MAX_BODY: usize = 2 * MAX_FORM;
+/// Longest token in bytes: it has to fit into a line of nginx's `large_client_header_buffers`, of 8k, with the header's name.
+const MAX_ISSUED: usize = 8000;
 
 /// What the client asks for; `None` while the body is not there that says it.
 pub fn request(request: &Request, settings: &Settings) -> Result<Option<TokenRequest>, Denial> {
@@ -27,15 +32,15 @@ pub fn request(request: &Request, settings: &Settings) -> Result<Option<TokenReq
         b"POST" if request.authorization().is_some() => Err(Denial::bad_token_request(
             "a form and an Authorization header are one too many",
         )),
+        b"POST" if request.has_read_body() => {
+            let body = request.body(MAX_FORM).ok_or_else(too_large)?;
+            let content_type = request.headers(b"content-type").next().unwrap_or_default();
+            TokenRequest::from_form(content_type, &body, service).map(Some)
+        }
         b"POST" => match request.content_length() {
-            Some(..=MAX_FORM) if request.has_read_body() => {
-                let body = request.body().ok_or_else(too_large)?;
-                let content_type = request.headers(b"content-type").next().unwrap_or_default();
-                TokenRequest::from_form(content_type, &body, service).map(Some)
-            }
-            Some(..=MAX_FORM) => Ok(None),
-            Some(_) => Err(too_large()),
-            None => Err(Denial::bad_token_request("a Content-Length is expected")),
+            Some(length) if length > MAX_FORM as u64 => Err(too_large()),
+            // podman and skopeo announce none.
+            _ => Ok(None),
         },
         _ => Err(Denial::unsupported()),
     }
@@ -84,8 +89,17 @@ impl Content for Token {
             .and_then(|location| location.settings.as_ref())
             .ok_or(500_u16)?;
         let issued = request.existing_context::<Context, _>(|_, context| issue(context, settings));
-        // Without a sender the request came past the gate.
-        let body = issued.flatten().ok_or(403_u16)?;
+        let body = match issued.flatten() {
+            Some(Ok(body)) => body,
+            Some(Err(denial)) => {
+                let refused = request.existing_context::<Context, _>(|request, context| {
+                    refuse(request, context, settings, denial)
+                });
+                return Err(refused.unwrap_or(500));
+            }
+            // Without a sender the request came past the gate.
+            None => return Err(403),
+        };
         Ok(Answer {
             content_type: "application/json",
             headers: vec![
@@ -98,7 +112,7 @@ impl Content for Token {
 }
 
 /// Signs what was granted.
-fn issue(context: &Context, settings: &Settings) -> Option<Vec<u8>> {
+fn issue(context: &Context, settings: &Settings) -> Option<Result<Vec<u8>, Denial>> {
     let (identity, asked) = (context.identity.as_ref()?, context.token_request.as_ref()?);
     let (endpoint, bearer) = (settings.token.as_ref()?, settings.bearer.as_ref()?);
     let keys = signing::keys()?;
@@ -112,7 +126,7 @@ fn issue(context: &Context, settings: &Settings) -> Option<Vec<u8>> {
         };
         let issue = Issue {
             user: identity.user(),
-            state: identity.record().ok()?.state(),
+            state: identity.state().ok()?,
             access_token: identity.access_token(),
             access,
             now,
@@ -121,6 +135,9 @@ fn issue(context: &Context, settings: &Settings) -> Option<Vec<u8>> {
         sign(&keys, &place, &issue)
     };
     let token = signed(Kind::Access, context.granted.as_deref()?, now + endpoint.ttl)?;
+    if token.len() > MAX_ISSUED {
+        return Some(Err(Denial::bad_token_request("too many scopes for one token")));
+    }
     let refresh_token = match wants_refresh(identity, asked, endpoint, now) {
         true => Some(signed(Kind::Refresh, &nothing, now + REFRESH_LIFE)?),
         false => None,
@@ -132,7 +149,7 @@ fn issue(context: &Context, settings: &Settings) -> Option<Vec<u8>> {
         issued_at: event::wall_text(),
         refresh_token,
     };
-    serde_json::to_vec(&issued).ok()
+    serde_json::to_vec(&issued).ok().map(Ok)
 }
 
 /// Whether a refresh token goes with it: to a user who asks for one, and again to one whose own is half used up. Not where the key goes
