@@ -4,7 +4,7 @@
 //! Nothing that it answers may be kept by anybody between.
 
 use registry_auth::policy;
-use registry_auth::token::{sign, Issue, Kind, Place, Proof, TokenRequest, REFRESH_LIFE};
+use registry_auth::token::{sign, Issue, Kind, Place, Proof, TokenRequest, MAX_ACCESS, REFRESH_LIFE};
 use registry_auth::{Access, Denial};
 use serde::Serialize;
 
@@ -60,6 +60,9 @@ pub fn grant(
     let granted = identity
         .with_subject(|subject| policy::grant(subject, &asked.resources(), &settings.rules))
         .map_err(|_| Denial::bad_record())??;
+    if granted.size() > MAX_ACCESS {
+        return Err(Denial::bad_token_request("too many scopes"));
+    }
     let result = if identity.user().is_some() {
         "granted"
     } else {

@@ -345,6 +345,41 @@ $main::TYPE . "Content-Length: 4000"
 --- after
 equal(ask('alice:secret')->{status}, 200, 'the next one is served');
 
+=== POST: what follows on the connection is read as a request of its own
+--- more_headers eval
+[ (map { $main::TYPE . $_ } '', '', 'Expect: 100-continue'), undef ]
+--- pipelined_requests eval
+[ main::form(@main::LOGIN), main::form(@main::LOGIN[0 .. 5], password => 'wrong'), main::form(@main::LOGIN), $main::READY ]
+--- error_code eval
+[ 200, 401, 200, 200 ]
+
+=== POST: nothing follows one that is refused unread: no part of its body is taken for a request
+--- more_headers eval
+[ $main::TYPE . 'Authorization: Basic Og==', undef ]
+--- pipelined_requests eval
+[ "POST /token\nGET /token HTTP/1.1\r\nHost: a\r\n\r\n", $main::READY ]
+--- error_code eval
+[ 400, 0 ]
+
+=== a name of any characters
+--- accounts eval
+"j\xc3\xbcrgen:secret\nx\"y\\z:secret\n"
+--- after
+for my $user ("j\xc3\xbcrgen", 'x"y\\z') {
+    equal(with_token(token("$user:secret"))->{status}, 200, $user);
+    equal(main::posted(@LOGIN[0 .. 3], username => $user, password => 'secret', account => $user)->{status}, 200, "$user, by a form");
+}
+
+=== a token that would be too long to be used is not issued
+--- login: alice:secret
+--- request eval
+[ map { my $n = $_; 'GET /token?' . main::query(scope => [ map { "repository:alice/$_" . 'x' x $n . ':pull' } 10 .. 59 ]) } 10, 90 ]
+--- error_code eval
+[ 200, 400 ]
+--- oci_error eval
+[ undef, "UNSUPPORTED too many scopes" ]
+--- response_headers: Cache-Control: no-store
+
 === POST over HTTP/2
 --- http2
 --- more_headers eval
