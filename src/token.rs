@@ -14,15 +14,12 @@ use crate::ffi::content::{Answer, Content};
 use crate::ffi::event;
 use crate::ffi::request::Request;
 use crate::identity::Identity;
-use crate::refusal::refuse;
 use crate::signing;
 
 /// Longest form in bytes: as long as a header may be.
 const MAX_FORM: usize = 8192;
 /// What nginx reads of one: more than we take, so that the refusal is ours.
 pub const MAX_BODY: usize = 2 * MAX_FORM;
-/// Longest token in bytes: it has to fit into a line of nginx's `large_client_header_buffers`, of 8k, with the header's name.
-const MAX_ISSUED: usize = 8000;
 
 /// What the client asks for; `None` while the body is not there that says it.
 pub fn request(request: &Request, settings: &Settings) -> Result<Option<TokenRequest>, Denial> {
@@ -92,17 +89,8 @@ impl Content for Token {
             .and_then(|location| location.settings.as_ref())
             .ok_or(500_u16)?;
         let issued = request.existing_context::<Context, _>(|_, context| issue(context, settings));
-        let body = match issued.flatten() {
-            Some(Ok(body)) => body,
-            Some(Err(denial)) => {
-                let refused = request.existing_context::<Context, _>(|request, context| {
-                    refuse(request, context, settings, denial)
-                });
-                return Err(refused.unwrap_or(500));
-            }
-            // Without a sender the request came past the gate.
-            None => return Err(403),
-        };
+        // Without a sender the request came past the gate.
+        let body = issued.flatten().ok_or(403_u16)?;
         Ok(Answer {
             content_type: "application/json",
             headers: vec![
@@ -115,7 +103,7 @@ impl Content for Token {
 }
 
 /// Signs what was granted.
-fn issue(context: &Context, settings: &Settings) -> Option<Result<Vec<u8>, Denial>> {
+fn issue(context: &Context, settings: &Settings) -> Option<Vec<u8>> {
     let (identity, asked) = (context.identity.as_ref()?, context.token_request.as_ref()?);
     let (endpoint, bearer) = (settings.token.as_ref()?, settings.bearer.as_ref()?);
     let keys = signing::keys()?;
@@ -129,7 +117,7 @@ fn issue(context: &Context, settings: &Settings) -> Option<Result<Vec<u8>, Denia
         };
         let issue = Issue {
             user: identity.user(),
-            state: identity.state().ok()?,
+            state: identity.state(kind).ok()?,
             access_token: identity.access_token(),
             access,
             now,
@@ -138,9 +126,6 @@ fn issue(context: &Context, settings: &Settings) -> Option<Result<Vec<u8>, Denia
         sign(&keys, &place, &issue)
     };
     let token = signed(Kind::Access, context.granted.as_deref()?, now + endpoint.ttl)?;
-    if token.len() > MAX_ISSUED {
-        return Some(Err(Denial::bad_token_request("too many scopes for one token")));
-    }
     let refresh_token = match wants_refresh(identity, asked, endpoint, now) {
         true => Some(signed(Kind::Refresh, &nothing, now + REFRESH_LIFE)?),
         false => None,
@@ -152,7 +137,7 @@ fn issue(context: &Context, settings: &Settings) -> Option<Result<Vec<u8>, Denia
         issued_at: event::wall_text(),
         refresh_token,
     };
-    serde_json::to_vec(&issued).ok().map(Ok)
+    serde_json::to_vec(&issued).ok()
 }
 
 /// Whether a refresh token goes with it: to a user who asks for one, and again to one whose own is half used up. Not where the key goes

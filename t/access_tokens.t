@@ -244,6 +244,21 @@ equal(everywhere("alice:$TOKEN"), 200, 'itself');
 equal(everywhere_with(token("alice:$TOKEN")), 200, 'a new one');
 equal(everywhere_with($token), 401, 'the old one');
 
+=== a changed password does not end the refresh token that an access token has got: it is the robot's, whose secret has not changed
+--- redis eval
+main::stored_token('alice', 'one', $main::TOKEN, 999_999, 'alice/**:*')
+--- after
+in_each_worker("alice:$TOKEN");
+my $refresh = sub { json(http('GET /token?service=registry&offline_token=true', login => "alice:$_[0]"))->{refresh_token} };
+my ($of_token, $of_password) = map { $refresh->($_) } $TOKEN, 'secret';
+my $exchange = sub { http(form(grant_type => 'refresh_token', refresh_token => $_[0]), headers => "Content-Type: application/x-www-form-urlencoded\n")->{status} };
+equal($exchange->($_), 200, 'exchanged') for $of_token, $of_password;
+redis('HSET docker-registry:user:alice password ' . Harness::Users::sha('other'));
+soon("the password's", 401, sub { $exchange->($of_password) }, 0.1);
+equal($exchange->($of_token), 200, "the access token's");
+redis('HDEL docker-registry:user:alice token:one');
+soon('without the access token', 401, sub { $exchange->($of_token) }, 0.1);
+
 === expired: refused with its reason, first and again, and so is what was issued for it
 --- redis eval
 main::stored_token('alice', 'old', $main::TOKEN, -1, '**:*')

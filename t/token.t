@@ -326,7 +326,7 @@ equal(http($text, headers => $TYPE)->{status}, 200, 'with a small buffer');
 === a token that no header could carry is not issued: 400
 --- login: alice:secret
 --- request eval
-[ map { my $n = $_; 'GET /token?' . join '&', map { "scope=repository:alice/" . ('x' x 20) . "$_:pull,push,delete" } 10 .. 9 + $n } 40, 64 ]
+[ map { my $n = $_; 'GET /token?' . CORE::join '&', map { "scope=repository:alice/" . ('x' x 20) . "$_:pull,push,delete" } 10 .. 9 + $n } 40, 64 ]
 --- error_code eval
 [ 200, 400 ]
 --- oci_error eval

@@ -39,8 +39,13 @@ impl Request {
             let mut next = self.as_ref_ptr().request_body.as_ref()?.bufs;
             while let Some(link) = next.as_ref() {
                 let buffer = link.buf.as_ref()?;
-                if buffer.in_file() != 0 || buffer.pos.is_null() {
+                if buffer.in_file() != 0 {
                     return None;
+                }
+                // What ends a body in chunks is a buffer without bytes.
+                if buffer.pos.is_null() {
+                    next = link.next;
+                    continue;
                 }
                 let length = usize::try_from(buffer.last.offset_from(buffer.pos)).ok()?;
                 pieces.push(core::slice::from_raw_parts(buffer.pos, length));
