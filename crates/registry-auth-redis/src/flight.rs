@@ -108,9 +108,11 @@ impl<T> Flight<T> {
     pub(crate) fn land(mut self) -> impl Iterator<Item = T> {
         let group = self.flights.take(self.hash, self.number);
         self.landed = true;
-        group
-            .into_iter()
-            .flat_map(|group| std::iter::once(group.first).chain(group.joined))
+        let (first, joined) = match group {
+            Some(group) => (Some(group.first), group.joined),
+            None => (None, Vec::new()),
+        };
+        first.into_iter().chain(joined)
     }
 }
 

@@ -48,7 +48,8 @@ impl Context {
         let same =
             |a: &Waiting, b: &Waiting| (shared || a.batch == b.batch) && a.subject.key() == b.subject.key();
         let subject = job.subject.clone();
-        let flight = self.underway.board(subject.key(), job, same)?;
+        // The prefix is nearly always the same: not worth hashing.
+        let flight = self.underway.board(subject.name(), job, same)?;
         let familiar = subject.user.as_deref().and_then(|user| {
             let key = (&*subject.space.prefix, user);
             self.familiars.find(flight.hash(), key)

@@ -280,7 +280,8 @@ async fn serve(work: &mut UnboundedReceiver<Work>, context: &Arc<Context>) {
             }
         }
         if !asked.is_empty() {
-            tokio::spawn(lookup::run(Arc::clone(context), asked));
+            // Boxed: tokio moves a task several times before it runs.
+            tokio::spawn(Box::pin(lookup::run(Arc::clone(context), asked)));
         }
     }
 }
