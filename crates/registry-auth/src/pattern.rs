@@ -42,7 +42,7 @@ impl Pattern {
     /// Whether the whole name matches.
     pub fn matches(&self, name: &RepositoryName<'_>) -> bool {
         let (head, tail) = self.parts();
-        matches(head, tail, name.as_str().as_bytes())
+        matches(head, tail, name.as_bytes())
     }
 
     /// What stands before the first star, and the rest.

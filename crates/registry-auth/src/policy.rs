@@ -158,7 +158,7 @@ pub fn judge<'a>(
     action: Action,
     rules: &Rules,
 ) -> Result<Verdict<'a>, InvalidRecord> {
-    let name = repository.as_str().as_bytes();
+    let name = repository.as_bytes();
     if let Some(rule) = find_denial(subject, name, action)? {
         return Ok(Verdict { allowed: false, rule });
     }

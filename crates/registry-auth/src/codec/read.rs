@@ -257,7 +257,8 @@ impl<'a> Iterator for Peers<'a> {
             let [count] = take(rest)?;
             let before = *rest;
             for _ in 0..count {
-                socket_address(rest)?;
+                let [family] = take(rest)?;
+                slice(rest, address_length(family)?)?;
             }
             Some(PeerRef {
                 name,
@@ -565,6 +566,16 @@ fn text<'a>(rest: &mut &'a [u8]) -> Option<&'a str> {
 fn short<'a>(rest: &mut &'a [u8]) -> Option<&'a [u8]> {
     let [length] = take(rest)?;
     slice(rest, length.into())
+}
+
+/// Bytes of an address after its family; `None` for a family that there is not.
+#[inline]
+fn address_length(family: u8) -> Option<usize> {
+    match family {
+        4 => Some(6),
+        6 => Some(18),
+        _ => None,
+    }
 }
 
 fn socket_address(rest: &mut &[u8]) -> Option<SocketAddr> {

@@ -2,6 +2,8 @@
 //!
 //! Called by `v1` and `v2` only. Invariant: what is accepted holds no `/`, no `%`, and is neither `.` nor `..`.
 
+use crate::name::ByteSet;
+
 /// What a manifest's reference is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Reference {
@@ -22,10 +24,11 @@ pub(super) fn parse(bytes: &[u8]) -> Option<Reference> {
 
 /// `[a-zA-Z0-9_][a-zA-Z0-9._-]{0,127}` (OCI distribution-spec, Pulling manifests).
 pub(super) fn is_tag(bytes: &[u8]) -> bool {
-    let legal = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'.' | b'-');
+    static LEGAL: ByteSet =
+        ByteSet::new(b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_.-");
     bytes.len() <= 128
         && bytes.first().is_some_and(|byte| !matches!(byte, b'.' | b'-'))
-        && bytes.iter().all(legal)
+        && bytes.iter().all(|byte| LEGAL.has(*byte))
 }
 
 /// `algorithm:encoded` (OCI image-spec, Digests), at most 255 bytes.
