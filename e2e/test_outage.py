@@ -92,7 +92,8 @@ class OutageBearer(Outage):
         robot = alice.with_token("repository:alice/robot:pull")
         self.assertEqual(robot("GET", "/v2/alice/robot/tags/list").status, 404)
         self.stack.redis.stop_keeping()
-        for answer in (robot("GET", "/v2/alice/robot/tags/list"), alice("GET", "/token?service=registry"), Wire(self.stack)("GET", "/token")):
+        for answer in (robot("GET", "/v2/alice/robot/tags/list"), alice("GET", "/token?service=registry"),
+                       Wire(self.stack)("GET", "/token")):
             self.assertEqual((answer.status, answer.error()[0]), (503, "UNAVAILABLE"), answer)
             self.assertEqual(len(answer.header("retry-after")), 1)
         self.redis_back()
