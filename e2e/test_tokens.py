@@ -124,8 +124,6 @@ class Identity(Clients, StackCase):
         self.works(ctr.push("alice/of-ctr"))
         self.works(ctr.pull("alice/of-ctr"))
 
-    # The module's fault: it wants a Content-Length.
-    @unittest.expectedFailure
     def test_the_others_read_dockers_login(self):
         """They send their form in chunks."""
         self.works(self.docker.push("alice/app"))

@@ -12,7 +12,9 @@ use registry_auth_redis::{Endpoint, Hashing, Secret, Space};
 use siphasher::sip::SipHasher13;
 
 use crate::cache;
+use crate::ffi::body;
 use crate::ffi::conf::{Complete, ComplexValue, Conf, Merge};
+use crate::token;
 
 pub mod read;
 pub mod value;
@@ -247,6 +249,9 @@ impl Merge for Location {
                 })
             }
         };
+        if self.token.is_some() {
+            body::limit(conf, token::MAX_BODY);
+        }
         Ok(())
     }
 }

@@ -5,7 +5,8 @@
 
 use std::sync::Arc;
 
-use registry_auth::codec::{RecordRef, Scopes, TokenRef};
+use registry_auth::codec::{RecordRef, Scopes, State, TokenRef};
+use registry_auth::token::Kind;
 use registry_auth::{Denial, InvalidRecord, Limits, Subject, UserName, UserNameBuf};
 use registry_auth_redis::Space;
 use smallvec::SmallVec;
@@ -171,6 +172,16 @@ impl Identity {
         token.into_iter().chain(access_token).min()
     }
 
+    /// What a token of this kind that is issued to the sender is bound to.
+    pub fn state(&self, kind: Kind) -> Result<State, InvalidRecord> {
+        let record = self.record()?;
+        let token = match self.access_token() {
+            Some(id) => record.token_named(id)?,
+            None => None,
+        };
+        Ok(bound_to(kind, &record, token.as_ref()))
+    }
+
     /// What its owner is to be told of an access token whose end is near.
     pub fn warning(&self, now: u64) -> Option<String> {
         let token = self.access_token.as_ref()?;
@@ -207,6 +218,15 @@ impl Identity {
     }
 }
 
+/// What a token is bound to: the password; but a refresh token that an access token has got, to that, which a new password does not
+/// end. What it is exchanged for is short-lived, and ends with the password.
+fn bound_to(kind: Kind, record: &RecordRef<'_>, token: Option<&TokenRef<'_>>) -> State {
+    match (kind, token) {
+        (Kind::Refresh, Some(token)) => token.state(),
+        _ => record.state(),
+    }
+}
+
 /// Whether the live record bears out what was claimed; the access token that stands behind it, if one does.
 fn proven(
     claim: &Claim,
@@ -229,17 +249,20 @@ fn proven(
             if record.is_locked() {
                 return Err(Unfit::Denied(claim.refuted()));
             }
-            if !signed.is_of(prefix, record.state()) {
+            let token = match &signed.claims.access_token {
+                None => None,
+                Some(id) => {
+                    let token = record.token_named(id)?;
+                    Some(token.ok_or_else(|| void("the access token behind the token was revoked"))?)
+                }
+            };
+            if !signed.is_of(prefix, bound_to(signed.kind, record, token.as_ref())) {
                 return Err(void("the password has changed since the token was issued"));
             }
-            match &signed.claims.access_token {
-                None => None,
-                Some(id) => match record.token_named(id)? {
-                    Some(token) if now < token.expires => Some(token),
-                    Some(_) => return Err(void("the access token behind the token has expired")),
-                    None => return Err(void("the access token behind the token was revoked")),
-                },
+            if token.is_some_and(|token| token.expires <= now) {
+                return Err(void("the access token behind the token has expired"));
             }
+            token
         }
     };
     Ok(found.map(|token: TokenRef<'_>| {

@@ -4,7 +4,7 @@
 //! Nothing that it answers may be kept by anybody between.
 
 use registry_auth::policy;
-use registry_auth::token::{sign, Issue, Kind, Place, Proof, TokenRequest, REFRESH_LIFE};
+use registry_auth::token::{sign, Issue, Kind, Place, Proof, TokenRequest, MAX_ACCESS, REFRESH_LIFE};
 use registry_auth::{Access, Denial};
 use serde::Serialize;
 
@@ -17,7 +17,9 @@ use crate::identity::Identity;
 use crate::signing;
 
 /// Longest form in bytes: as long as a header may be.
-const MAX_FORM: u64 = 8192;
+const MAX_FORM: usize = 8192;
+/// What nginx reads of one: more than we take, so that the refusal is ours.
+pub const MAX_BODY: usize = 2 * MAX_FORM;
 
 /// What the client asks for; `None` while the body is not there that says it.
 pub fn request(request: &Request, settings: &Settings) -> Result<Option<TokenRequest>, Denial> {
@@ -27,15 +29,15 @@ pub fn request(request: &Request, settings: &Settings) -> Result<Option<TokenReq
         b"POST" if request.authorization().is_some() => Err(Denial::bad_token_request(
             "a form and an Authorization header are one too many",
         )),
+        b"POST" if request.has_read_body() => {
+            let body = request.body(MAX_FORM).ok_or_else(too_large)?;
+            let content_type = request.headers(b"content-type").next().unwrap_or_default();
+            TokenRequest::from_form(content_type, &body, service).map(Some)
+        }
         b"POST" => match request.content_length() {
-            Some(..=MAX_FORM) if request.has_read_body() => {
-                let body = request.body().ok_or_else(too_large)?;
-                let content_type = request.headers(b"content-type").next().unwrap_or_default();
-                TokenRequest::from_form(content_type, &body, service).map(Some)
-            }
-            Some(..=MAX_FORM) => Ok(None),
-            Some(_) => Err(too_large()),
-            None => Err(Denial::bad_token_request("a Content-Length is expected")),
+            Some(length) if length > MAX_FORM as u64 => Err(too_large()),
+            // podman and skopeo announce none.
+            _ => Ok(None),
         },
         _ => Err(Denial::unsupported()),
     }
@@ -55,6 +57,9 @@ pub fn grant(
     let granted = identity
         .with_subject(|subject| policy::grant(subject, &asked.resources(), &settings.rules))
         .map_err(|_| Denial::bad_record())??;
+    if granted.size() > MAX_ACCESS {
+        return Err(Denial::bad_token_request("too many scopes"));
+    }
     let result = if identity.user().is_some() {
         "granted"
     } else {
@@ -112,7 +117,7 @@ fn issue(context: &Context, settings: &Settings) -> Option<Vec<u8>> {
         };
         let issue = Issue {
             user: identity.user(),
-            state: identity.record().ok()?.state(),
+            state: identity.state(kind).ok()?,
             access_token: identity.access_token(),
             access,
             now,

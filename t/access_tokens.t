@@ -31,6 +31,16 @@ sub both {
     return "$basic->{status} $exchanged";
 }
 
+# What the real tool prints.
+sub tool {
+    local $ENV{REGISTRY_AUTH_REDIS} = Harness::expand('redis://127.0.0.1:$TEST_NGINX_REDIS_PORT');
+    my @argv = ($ENV{TEST_AUTHCTL} || "$Harness::ROOT/build/registry-authctl", @_);
+    open my $from, '-|', 'sh', '-c', 'exec "$@" 2>/dev/null', 'sh', @argv or die "@argv: $!\n";
+    my $text = do { local $/; <$from> } // '';
+    close $from or die "registry-authctl @_: $?: $text\n";
+    return $text;
+}
+
 # Whether a request took less than a hash of these users' takes.
 sub quickly {
     my ($name, $expected, @login) = @_;
@@ -158,6 +168,31 @@ main::quickly('right', 200, ("robot:$TOKEN") x 3);
 main::quickly('unknown', 401, map { 'robot:' . access_token() } 1 .. 3);
 main::quickly('of an unknown user', 401, map { "nobody$_:" . access_token() } 1 .. 3);
 
+=== nor for a token that was issued for one, or for the password
+--- init
+in_each_worker('warm:secret');
+--- after
+my $begin = Time::HiRes::time();
+equal(with_token($_)->{status}, 200, 'right') for token("robot:$TOKEN"), signed(user => 'robot', stored => $SLOW);
+equal(with_token($_)->{status}, 401, 'wrong') for signed(user => 'robot', stored => 'x'), signed(user => 'nobody'), signed(user => 'robot', tok => 'none');
+equal(Time::HiRes::time() - $begin < Harness::Valgrind::timeout(0.5) ? 1 : 0, 1, 'nothing is hashed');
+
+=== made, listed and revoked by the tool
+--- after
+my $secret = main::tool('token', 'create', 'alice', '--scope', 'alice/**:pull', '--expires', '5d') =~ s/\n//r;
+equal($secret =~ /^rga_\w{38}$/ ? 1 : 0, 1, 'its form');
+equal(access_token(substr $secret, 4, 32), $secret, 'its checksum');
+equal(main::both('GET /v2/alice/a/tags/list', 'alice', $secret), '200 200', 'pull');
+equal(main::both('PUT /v2/alice/a/manifests/x', 'alice', $secret), '403 403', 'push');
+equal(main::warning(http('GET /v2/', login => "alice:$secret")) =~ /expires in [45] days"$/ ? 1 : 0, 1, 'its end');
+my $token = token("alice:$secret");
+my ($id) = main::tool('token', 'list', 'alice') =~ /^(\w+)/m;
+in_each_worker("alice:$secret");
+equal(everywhere_with($token), 200, 'exchanged');
+main::tool('token', 'revoke', 'alice', $id);
+soon('revoked', 401, sub { everywhere("alice:$secret") }, 0.1);
+soon('what was issued for it', 401, sub { everywhere_with($token) }, 0.1);
+
 === a user without a password has them, and nothing else
 --- redis eval
 main::stored_token('ghost', 'ci', $main::TOKEN, 999_999, 'ghost/**:pull')
@@ -209,6 +244,21 @@ equal(everywhere("alice:$TOKEN"), 200, 'itself');
 equal(everywhere_with(token("alice:$TOKEN")), 200, 'a new one');
 equal(everywhere_with($token), 401, 'the old one');
 
+=== a changed password does not end the refresh token that an access token has got: it is the robot's, whose secret has not changed
+--- redis eval
+main::stored_token('alice', 'one', $main::TOKEN, 999_999, 'alice/**:*')
+--- after
+in_each_worker("alice:$TOKEN");
+my $refresh = sub { json(http('GET /token?service=registry&offline_token=true', login => "alice:$_[0]"))->{refresh_token} };
+my ($of_token, $of_password) = map { $refresh->($_) } $TOKEN, 'secret';
+my $exchange = sub { http(form(grant_type => 'refresh_token', refresh_token => $_[0]), headers => "Content-Type: application/x-www-form-urlencoded\n")->{status} };
+equal($exchange->($_), 200, 'exchanged') for $of_token, $of_password;
+redis('HSET docker-registry:user:alice password ' . Harness::Users::sha('other'));
+soon("the password's", 401, sub { $exchange->($of_password) }, 0.1);
+equal($exchange->($of_token), 200, "the access token's");
+redis('HDEL docker-registry:user:alice token:one');
+soon('without the access token', 401, sub { $exchange->($of_token) }, 0.1);
+
 === expired: refused with its reason, first and again, and so is what was issued for it
 --- redis eval
 main::stored_token('alice', 'old', $main::TOKEN, -1, '**:*')
@@ -237,7 +287,7 @@ equal(with_token($token, 'PATCH /v2/alice/a/blobs/uploads/1')->{status}, 401, 'e
 
 === Warning: 299 in the last week, once, for what was issued for it, too; not before, nor for other credentials
 --- redis eval
-join '', map { main::stored_token('alice', @$_, '**:*') } [ 'week', $main::TOKEN, 7 * $main::DAY - 60 ], [ 'year', $main::OTHER, 7 * $main::DAY + 60 ],
+CORE::join '', map { main::stored_token('alice', @$_, '**:*') } [ 'week', $main::TOKEN, 7 * $main::DAY - 60 ], [ 'year', $main::OTHER, 7 * $main::DAY + 60 ],
     [ 'day', $main::SOON, $main::DAY ];
 --- backend
 GET /v2/_catalog => body: {"repositories":[]}

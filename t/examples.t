@@ -262,6 +262,8 @@ HSET docker-registry:user:alice backends 127.0.0.1:$TEST_NGINX_BACKEND_B_PORT
 --- more_headers
 Content-Type: application/x-www-form-urlencoded
 --- request eval
-"POST /token\n" . 'x' x 9000
---- error_code: 413
---- oci_error: SIZE_INVALID
+[ map { "POST /token\n" . 'x' x $_ } 9000, 20_000 ]
+--- error_code eval
+[ 400, 413 ]
+--- oci_error eval
+[ "UNSUPPORTED", "SIZE_INVALID" ]

@@ -5,10 +5,13 @@ use nginx_sys::{
     ngx_http_request_t, ngx_int_t, NGX_DONE, NGX_HTTP_SPECIAL_RESPONSE,
 };
 
+use smallvec::SmallVec;
 use zeroize::Zeroizing;
 
+use super::conf::Conf;
 use super::guard::guard;
 use super::request::Request;
+use super::shim;
 
 impl Request {
     /// Reads the body, and runs the phases again from the one at hand when it is there, as ngx_http_mirror_module does. The caller
@@ -27,27 +30,35 @@ impl Request {
         NGX_DONE as ngx_int_t
     }
 
-    /// The body that was read; `None` where it was not, or does not lie in memory. What comes after the headers' buffer is full, or
-    /// later, is in another buffer (nginx heeds no wish for a single one): they are put together. The caller has
-    /// looked at the length that was announced.
-    pub fn body(&self) -> Option<Zeroizing<Vec<u8>>> {
-        let mut body = Zeroizing::new(Vec::new());
+    /// The body that was read; `None` where it was not, does not lie in memory, or is longer than `most`. What comes after the headers'
+    /// buffer is full, or later, is in another buffer (nginx heeds no wish for a single one): they are put together.
+    pub fn body(&self, most: usize) -> Option<Zeroizing<Vec<u8>>> {
+        let mut pieces = SmallVec::<[&[u8]; 4]>::new();
         // SAFETY: null or the request's own structures. A buffer's bytes lie between its two ends, and live as long as the request.
         unsafe {
-            let read = self.as_ref_ptr().request_body.as_ref()?;
-            // No second allocation, which would leave a part of it behind.
-            body.reserve_exact(usize::try_from(self.content_length()?).ok()?);
-            let mut next = read.bufs;
+            let mut next = self.as_ref_ptr().request_body.as_ref()?.bufs;
             while let Some(link) = next.as_ref() {
                 let buffer = link.buf.as_ref()?;
-                if buffer.in_file() != 0 || buffer.pos.is_null() {
+                if buffer.in_file() != 0 {
                     return None;
                 }
+                // What ends a body in chunks is a buffer without bytes.
+                if buffer.pos.is_null() {
+                    next = link.next;
+                    continue;
+                }
                 let length = usize::try_from(buffer.last.offset_from(buffer.pos)).ok()?;
-                body.extend_from_slice(core::slice::from_raw_parts(buffer.pos, length));
+                pieces.push(core::slice::from_raw_parts(buffer.pos, length));
                 next = link.next;
             }
         }
+        let length: usize = pieces.iter().map(|piece| piece.len()).sum();
+        if length > most {
+            return None;
+        }
+        // No second allocation, which would leave a part of it behind.
+        let mut body = Zeroizing::new(Vec::with_capacity(length));
+        pieces.iter().for_each(|piece| body.extend_from_slice(piece));
         Some(body)
     }
 
@@ -68,4 +79,11 @@ unsafe extern "C" fn body_is_there(r: *mut ngx_http_request_t) {
         (*r).write_event_handler = Some(ngx_http_core_run_phases);
         ngx_http_core_run_phases(r);
     });
+}
+
+/// Has nginx read no longer bodies than this in the location that is being merged, and keep them in memory: nobody has been asked who
+/// they are by then.
+pub fn limit(conf: &mut Conf<'_>, most: usize) {
+    // SAFETY: the location at hand, whose core part nginx has merged before any other module's.
+    unsafe { shim::rga_limit_request_body(conf.as_ptr(), most) };
 }

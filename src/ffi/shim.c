@@ -60,6 +60,25 @@ rga_set_content_handler(ngx_conf_t *cf, ngx_http_handler_pt handler)
 }
 
 
+void
+rga_limit_request_body(ngx_conf_t *cf, size_t most)
+{
+    ngx_http_core_loc_conf_t  *clcf;
+
+    clcf = ngx_http_conf_get_module_loc_conf(cf, ngx_http_core_module);
+
+    if (clcf->client_max_body_size == 0 || clcf->client_max_body_size > (off_t) most) {
+        clcf->client_max_body_size = most;
+    }
+
+    if (clcf->client_body_buffer_size < most) {
+        clcf->client_body_buffer_size = most;
+    }
+
+    clcf->client_body_in_file_only = 0;
+}
+
+
 ngx_table_elt_t *
 rga_push_header(ngx_http_request_t *r)
 {

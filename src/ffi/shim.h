@@ -22,6 +22,9 @@ void *rga_cycle_main_conf(const ngx_cycle_t *cycle, const ngx_module_t *m);
 /* The handler of the location that is being configured. */
 void rga_set_content_handler(ngx_conf_t *cf, ngx_http_handler_pt handler);
 
+/* client_max_body_size and client_body_buffer_size of the location that is being merged: this at most, and this at least. */
+void rga_limit_request_body(ngx_conf_t *cf, size_t most);
+
 /* A new, zeroed entry of r->headers_out.headers with hash = 1 (`next` exists since nginx 1.23.0), or NULL. */
 ngx_table_elt_t *rga_push_header(ngx_http_request_t *r);
 

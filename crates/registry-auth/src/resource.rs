@@ -90,6 +90,15 @@ impl Access {
             .any(|(known, actions)| known.as_bytes() == name && actions.contains(action))
     }
 
+    /// The bytes that it takes in a token, at most.
+    pub fn size(&self) -> usize {
+        const AROUND: usize = r#"{"type":"repository","name":"","actions":["pull","push","delete"]},"#.len();
+        let names = self.repositories.iter().map(|(name, _)| name.len());
+        // The catalogue and the images have shorter ones.
+        let others = usize::from(self.catalog) + usize::from(self.images.is_some());
+        names.map(|name| name + AROUND).sum::<usize>() + others * (AROUND + "catalog".len())
+    }
+
     /// Whether the action on V1's images is in it.
     pub fn covers_images(&self, action: Action) -> bool {
         self.images.is_some_and(|actions| actions.contains(action))

@@ -22,6 +22,9 @@ use subtle::ConstantTimeEq;
 
 /// Longest token in bytes.
 pub const MAX_TOKEN: usize = 8192;
+/// Most bytes of what a token is good for ([`Access::size`]): in base64, and with a name and what else it says, no more than
+/// [`MAX_TOKEN`] nor than the 8 KiB that nginx reads a header into.
+pub const MAX_ACCESS: usize = 5000;
 /// Shortest life of a token in seconds: clients take less for a minute (distribution `docs/spec/auth/token.md`).
 pub const MIN_LIFE: u64 = 60;
 /// Longest life of a token for access in seconds.

@@ -10,7 +10,8 @@ use registry_auth::codec::{encode, Record, RecordRef, State};
 use registry_auth::resource::{scope_of, Resource};
 use registry_auth::route::{self, Method, Options, Request};
 use registry_auth::token::{
-    sign, verify, Issue, Keys, Kind, Place, Refused, MAX_LIFE, REFRESH_LIFE, UPLOAD_GRACE,
+    sign, verify, Issue, Keys, Kind, Place, Refused, MAX_ACCESS, MAX_LIFE, MAX_TOKEN, REFRESH_LIFE,
+    UPLOAD_GRACE,
 };
 use registry_auth::token::{Proof, TokenRequest};
 use registry_auth::{challenge, Access, Action, Denial, RepositoryName, UserName};
@@ -126,6 +127,40 @@ fn what_is_signed_is_read() {
 }
 
 /// The tag of the account tells nothing of the stored password to who has the token.
+#[test]
+fn the_most_that_is_granted_fits_into_a_token() {
+    let mut access = access();
+    for number in 0.. {
+        let mut more = access.clone();
+        for action in Action::ALL {
+            more.add(
+                &RepositoryName::parse(format!("a/{number}").as_bytes()).unwrap(),
+                action,
+            );
+        }
+        if more.size() > MAX_ACCESS {
+            break;
+        }
+        access = more;
+    }
+    let user = "u".repeat(255);
+    let issue = Issue {
+        user: Some(UserName::parse(user.as_bytes()).unwrap()),
+        state: state("{SHA}x"),
+        access_token: Some("a token of a long name, thirty-two"),
+        access: &access,
+        now: NOW,
+        expires: NOW + 60,
+    };
+    let token = sign(&keys(&[SECRET]), &PLACE, &issue).unwrap();
+    assert!(
+        token.len() < MAX_TOKEN && token.len() > MAX_TOKEN / 2,
+        "{}",
+        token.len()
+    );
+    assert_eq!(refused(&token), None);
+}
+
 #[test]
 fn a_token_holds_nothing_of_the_password() {
     let body = body().to_string();

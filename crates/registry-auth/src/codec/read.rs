@@ -331,6 +331,11 @@ pub struct TokenRef<'a> {
 }
 
 impl TokenRef<'_> {
+    /// What stands for the token in what is issued for it, as [`RecordRef::state`] does for a password.
+    pub fn state(&self) -> State {
+        State::of(self.digest)
+    }
+
     /// An owned, checked copy.
     fn to_stored(self) -> Result<StoredToken, InvalidRecord> {
         Ok(StoredToken {
