@@ -62,5 +62,20 @@ class Reload(StackCase):
         stack.nginx.process.await_ready(lambda: not set(old) & set(stack.nginx.all_workers()), seconds=20)
 
 
+class ReloadBearer(Reload):
+    """With tokens, whose random key is in memory that the new workers take over."""
+
+    options = {"bearer": True}
+
+    def test_a_token(self):
+        robot = Wire(self.stack, "alice").with_token("repository:alice/token:pull,push")
+        for _ in range(3):
+            blob = robot.push_blob("alice/token", b"of a token that is older than the workers")
+            before = self.stack.nginx.workers()
+            self.stack.nginx.reload()
+            self.stack.nginx.await_new_workers(before)
+        self.assertEqual(robot("GET", f"/v2/alice/token/blobs/{blob}").status, 200)
+
+
 if __name__ == "__main__":
     unittest.main()

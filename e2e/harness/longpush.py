@@ -34,7 +34,7 @@ class LongPushes:
     def __init__(self):
         self.stack = Stack(bearer=True, ttl=f"{LIFE}s")
         self._clients = []
-        self._pool = ThreadPoolExecutor(len(CLIENTS) + 3)
+        self._pool = ThreadPoolExecutor(len(CLIENTS) + 4)
         for user in ("carol", "dave", "erin"):
             self.stack.add_user(user, f"{user}-secret", self.stack.registries["alice"].address)
         self._results = {kind.name: self._pool.submit(self._push, kind) for kind in CLIENTS}
