@@ -310,27 +310,30 @@ my %status = (4000 => 200, 7900 => 200, 8192 => 400, 100_000 => 413);
 equal(main::posted(@LOGIN, x => 'y' x $_)->{status}, $status{$_}, "of $_ bytes and some") for sort keys %status;
 equal(main::in_chunks(form(@LOGIN, x => 'y' x $_))->{status}, $status{$_}, "of $_ bytes and some, in chunks") for sort keys %status;
 
-=== POST: a body that comes in parts; it lies in memory, whatever client_body_buffer_size is
---- config eval
-'client_body_buffer_size 16k;' . main::token_config()
+=== POST: a body that comes in parts
 --- after
-my $text = form(@LOGIN, x => 'y' x 3000);
 equal(main::granted(main::slowly(form(@LOGIN, scope => 'repository:alice/a:pull'), @$_)), 'repository:alice/a:pull', "at @$_") for [1], [ 10, 20, 90 ], [0];
-equal(main::slowly($text, 1000)->{status}, 200, 'a long one');
-nginx_server()->write_configuration(nginx_server()->{running} =~ s/client_body_buffer_size 16k/client_body_buffer_size 1k/r);
-my @old = nginx_server()->workers;
-nginx_server()->reload;
-renewed(@old);
-equal(http($text, headers => $TYPE)->{status}, 200, 'with a small buffer');
+equal(main::slowly(form(@LOGIN, x => 'y' x 3000), 1000)->{status}, 200, 'a long one');
 
-=== a token that no header could carry is not issued: 400
---- login: alice:secret
+=== POST: it lies in memory, whatever client_body_buffer_size is
+--- config eval
+'client_body_buffer_size 1k;' . main::token_config()
+--- more_headers eval
+$main::TYPE
 --- request eval
-[ map { my $n = $_; 'GET /token?' . CORE::join '&', map { "scope=repository:alice/" . ('x' x 20) . "$_:pull,push,delete" } 10 .. 9 + $n } 40, 64 ]
+[ map { main::form(@main::LOGIN, x => 'y' x $_) } 100, 3000, 7900 ]
+
+=== POST: other modules of the access phase must agree, and are asked once the form was read
+--- config eval
+main::token_config('', 'registry_auth_token; auth_request /check;') . 'location = /check { if ($request_uri ~ deny) { return 403; } return 204; }'
+--- more_headers eval
+$main::TYPE
+--- request eval
+[ main::form(@main::LOGIN), main::form(@main::LOGIN) =~ s{/token}{/token?deny=1}r, main::form(@main::LOGIN[0 .. 5], password => 'wrong') ]
 --- error_code eval
-[ 200, 400 ]
---- oci_error eval
-[ undef, "UNSUPPORTED" ]
+[ 200, 403, 401 ]
+--- response_body_unlike eval
+[ undef, 'token"', 'token"' ]
 
 === POST: a client that goes away in the middle
 --- abort
