@@ -131,7 +131,8 @@ latency kills soak: build prerequisites-bench
 .PHONY: valgrind
 valgrind: build prerequisites-test
 	TEST_NGINX_VALGRIND=1 TEST_NGINX_MODULE=$(CURDIR)/$(OUT)/$(MODULE) TEST_AUTHCTL=$(CURDIR)/$(OUT)/registry-authctl \
-	prove -It/lib t/credentials.t t/backends.t t/denials.t t/store.t t/cache.t t/failures.t
+	prove -It/lib t/credentials.t t/backends.t t/denials.t t/store.t t/cache.t t/failures.t \
+	t/bearer.t t/token.t t/access_tokens.t t/token_life.t
 
 FUZZ_SECONDS ?= 600
 .PHONY: fuzz
