@@ -8,17 +8,16 @@ use std::cell::RefCell;
 use std::marker::PhantomData;
 use std::rc::Rc;
 
-use registry_auth::credentials::{self, Buffer, Credentials};
+use registry_auth::credentials::Buffer;
 use registry_auth::policy::{self, MountDecision, Permit};
-use registry_auth::route::{Need, Route};
-use registry_auth::token::{verify, Kind, Place, Proof, TokenRequest};
-use registry_auth::{Denial, TokenDigest};
+use registry_auth::route::Need;
+use registry_auth::Denial;
 use registry_auth_cache::Tag;
 use registry_auth_redis::Secret;
 
-use crate::cache::{self, Age, Header};
+use crate::cache::{self, Age};
 use crate::catalog::{self, Filtering, Next};
-use crate::claim::{By, Claim, Expected, Signed};
+use crate::claim::{By, Claim};
 use crate::completions;
 use crate::conf::{Location, Settings};
 use crate::context::{Answered, Context, Stage};
@@ -28,8 +27,9 @@ use crate::ffi::request::Request;
 use crate::identity::Identity;
 use crate::refusal::refuse;
 use crate::routing;
-use crate::signing;
+use crate::sender::{password, who, Sender, Who};
 use crate::token;
+use crate::wanted::{wanted, Wanted};
 
 /// What nginx is told.
 pub enum Access {
@@ -56,41 +56,6 @@ enum Step {
         password: Secret,
     },
     ReadBody,
-}
-
-/// What is wanted of the gate.
-enum Wanted<'r> {
-    /// To let a request of this route pass.
-    Route(Route<'r>),
-    /// To issue a token.
-    Token(Rc<TokenRequest>),
-}
-
-impl Wanted<'_> {
-    /// Whether somebody may get it without saying who they are: what is public, or a token for that. For anything else they are
-    /// asked.
-    fn is_for_anybody(&self) -> bool {
-        match self {
-            Self::Route(route) => matches!(route.need, Need::Repository(_)),
-            Self::Token(_) => true,
-        }
-    }
-
-    /// What a token has to be for that is sent with the request; `None` where none is accepted.
-    fn expected<'s>(&self, settings: &'s Settings) -> Option<Expected<'s>> {
-        let service = &settings.bearer.as_ref()?.service;
-        let kind = match self {
-            Self::Route(_) => Kind::Access,
-            Self::Token(asked) if matches!(asked.proof, Proof::Refresh(_)) => Kind::Refresh,
-            // No token gets another one.
-            Self::Token(_) => return None,
-        };
-        Some(Expected {
-            kind,
-            service,
-            is_upload: matches!(self, Self::Route(route) if route.is_upload),
-        })
-    }
 }
 
 thread_local! {
@@ -281,165 +246,11 @@ fn first(
         }
     }
     let password = match (&who.claim.user, &who.claim.by) {
-        (Some(_), By::Password) => password(sent(request, &wanted), who.password, buffer)?,
+        (Some(_), By::Password) => password(wanted.sent(request), who.password, buffer)?,
         _ => Secret::default(),
     };
     context.claimed = Some(who.claim);
     Ok(Step::Ask { password })
-}
-
-/// What the request wants; `content_type` is what [`routing::content_type`] gave.
-fn wanted<'r>(
-    request: &'r Request,
-    content_type: Option<&'r [u8]>,
-    context: &mut Context,
-    settings: &Settings,
-) -> Result<Wanted<'r>, Denial> {
-    if let (Some(_), Some(asked)) = (&settings.token, &context.token_request) {
-        return Ok(Wanted::Token(Rc::clone(asked)));
-    }
-    let route = routing::route(request, content_type, settings)?;
-    context.repository = route
-        .repository()
-        .and_then(|name| request.keep_own(name.as_bytes()));
-    context.action = route.action();
-    Ok(Wanted::Route(route))
-}
-
-/// The value of the header that proves who asks, or what a form says in its place.
-fn sent<'r>(request: &'r Request, wanted: &'r Wanted<'_>) -> Option<&'r [u8]> {
-    let form = match wanted {
-        Wanted::Token(asked) => match &asked.proof {
-            Proof::Basic(header) | Proof::Refresh(header) => Some(&header[..]),
-            Proof::Header => None,
-        },
-        Wanted::Route(_) => None,
-    };
-    form.or_else(|| request.authorization())
-}
-
-/// Who asks.
-enum Sender {
-    /// It was verified before, and still holds.
-    Known(Rc<Identity>),
-    /// By their own account.
-    Claims(Who),
-}
-
-/// Who asks, by their own account.
-struct Who {
-    claim: Claim,
-    /// What they say to prove it, where it had to be decoded to learn the name.
-    password: Option<Secret>,
-    /// Stands for their header, where there is a zone.
-    tag: Option<Tag>,
-}
-
-impl Who {
-    const NOBODY: Self = Self {
-        claim: Claim::ANONYMOUS,
-        password: None,
-        tag: None,
-    };
-}
-
-fn who(
-    request: &Request,
-    settings: &Settings,
-    wanted: &Wanted<'_>,
-    buffer: &mut Buffer,
-) -> Result<Sender, Denial> {
-    let sent = sent(request, wanted);
-    let header = match sent {
-        // Is not the same as none, of which this is the tag.
-        Some(b"") => return Err(Denial::bad_credentials()),
-        None if !wanted.is_for_anybody() => return Err(Denial::unauthenticated()),
-        sent => sent.unwrap_or_default(),
-    };
-    let tag = match cache::header(&settings.space, header) {
-        Some(Header::Known(identity)) => {
-            check(identity.claim(), wanted, settings)?;
-            return Ok(Sender::Known(identity));
-        }
-        Some(Header::Claims(tag, claim)) => {
-            check(&claim, wanted, settings)?;
-            return Ok(Sender::Claims(Who {
-                claim,
-                password: None,
-                tag: Some(tag),
-            }));
-        }
-        Some(Header::Unread(tag)) => Some(tag),
-        None => None,
-    };
-    let (claim, password) = match (credentials::bearer(header), wanted.expected(settings)) {
-        (Some(token), Some(expected)) => (by_token(token, expected, settings)?, None),
-        _ => match credentials::parse(sent, buffer)? {
-            Credentials::None if !wanted.is_for_anybody() => return Err(Denial::unauthenticated()),
-            Credentials::None => (Claim::ANONYMOUS, None),
-            Credentials::Basic { user, password } => {
-                let user = Some(user.to_owned());
-                match TokenDigest::of(password.as_bytes()) {
-                    Some(digest) => (
-                        Claim {
-                            user,
-                            by: By::AccessToken(Box::new(digest)),
-                        },
-                        None,
-                    ),
-                    None => {
-                        let by = By::Password;
-                        (Claim { user, by }, Some(Secret::new(password.as_bytes())))
-                    }
-                }
-            }
-        },
-    };
-    if let Some(tag) = tag {
-        cache::remember(tag, &settings.space, &claim);
-    }
-    Ok(Sender::Claims(Who { claim, password, tag }))
-}
-
-/// Whether a claim that was made before may be made here: all but those by tokens may.
-#[inline]
-fn check(claim: &Claim, wanted: &Wanted<'_>, settings: &Settings) -> Result<(), Denial> {
-    match claim.token() {
-        None => Ok(()),
-        Some(_) => claim.check(wanted.expected(settings), event::wall()),
-    }
-}
-
-/// The claim that a token makes.
-fn by_token(token: &[u8], expected: Expected<'_>, settings: &Settings) -> Result<Claim, Denial> {
-    let keys = signing::keys().ok_or_else(Denial::unavailable)?;
-    let place = Place {
-        kind: expected.kind,
-        prefix: &settings.space.prefix,
-        service: expected.service,
-    };
-    let claims = verify(&keys, &place, token, event::wall(), expected.is_upload)
-        .map_err(|why| Denial::invalid_token(why.as_str()))?;
-    Ok(Claim {
-        user: claims.user.clone(),
-        by: By::Token(Rc::new(Signed {
-            claims,
-            kind: expected.kind,
-            service: expected.service.into(),
-            keys,
-        })),
-    })
-}
-
-/// The password of a header, unless it is known.
-fn password(sent: Option<&[u8]>, known: Option<Secret>, buffer: &mut Buffer) -> Result<Secret, Denial> {
-    if let Some(password) = known {
-        return Ok(password);
-    }
-    match credentials::parse(sent, buffer)? {
-        Credentials::Basic { password, .. } => Ok(Secret::new(password.as_bytes())),
-        Credentials::None => Err(Denial::unauthenticated()),
-    }
 }
 
 /// What the zone knows of who asks.
@@ -497,7 +308,7 @@ fn answered(
         Answered::BadRecord => return Err(Denial::bad_record()),
         Answered::Unavailable => {
             let claim = context.claimed.take().unwrap_or(Claim::ANONYMOUS);
-            let tag = cache::tag(&settings.space, sent(request, &wanted).unwrap_or_default());
+            let tag = cache::tag(&settings.space, wanted.sent(request).unwrap_or_default());
             stale(context, settings, &claim, tag)?.ok_or_else(Denial::unavailable)?
         }
     };

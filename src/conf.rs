@@ -14,12 +14,13 @@ use siphasher::sip::SipHasher13;
 use crate::cache;
 use crate::ffi::body;
 use crate::ffi::conf::{Complete, ComplexValue, Conf, Merge};
-use crate::token;
 
 pub mod read;
 pub mod value;
 
 const DEFAULT_REDIS: &str = "redis://127.0.0.1:6379/0";
+/// Longest form that the token endpoint takes, in bytes: as long as a header may be. nginx reads twice that, so that the refusal is ours.
+pub const MAX_FORM: usize = 8192;
 const DEFAULT_PREFIX: &str = "docker-registry";
 /// `timeout=` and `connect_timeout=`, in milliseconds.
 const DEFAULT_TIMEOUT: u64 = 500;
@@ -250,13 +251,27 @@ impl Merge for Location {
             }
         };
         if self.token.is_some() {
-            body::limit(conf, token::MAX_BODY);
+            body::limit(conf, 2 * MAX_FORM);
         }
         Ok(())
     }
 }
 
 impl Location {
+    /// Whether this is the token endpoint.
+    pub fn has_endpoint(&self) -> bool {
+        self.token.is_some()
+    }
+
+    /// Makes it the token endpoint, whose tokens are good for so many seconds.
+    pub fn set_endpoint(&mut self, ttl: u64) {
+        self.token = Some(TokenEndpoint {
+            ttl,
+            // Known when all directives were read.
+            is_key_kept: false,
+        });
+    }
+
     fn space(&self) -> Space {
         Space {
             prefix: self.prefix.clone().unwrap_or_else(|| DEFAULT_PREFIX.into()),

@@ -13,6 +13,7 @@ use nginx_sys::{
 use crate::conf::{read, Location, Main};
 use crate::ffi::bytes::terminated;
 use crate::ffi::conf::{set, Conf, Directive};
+use crate::token;
 use crate::upstream::{self, Upstream};
 
 const HTTP: u32 = NGX_HTTP_MAIN_CONF;
@@ -123,7 +124,7 @@ pub static mut COMMANDS: [ngx_command_t; 19] = [
         c"registry_auth_token",
         LOCATION,
         NGX_CONF_NOARGS | NGX_CONF_TAKE1,
-        read::token
+        token::endpoint
     ),
     main_row!(c"registry_auth_token_key", NGX_CONF_TAKE1, read::token_key),
     main_row!(c"registry_auth_token_use", NGX_CONF_TAKE1, read::token_use),

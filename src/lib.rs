@@ -1,10 +1,11 @@
 //! The nginx module: who may log in, pull and push at the registry behind a location, and whose storage it is.
 //!
-//! A request's way: [`module`] registers the handlers; [`access`] decides about what [`routing`] reads, asking [`cache`] and then
-//! [`completions`] for what Redis knows of the sender, whose [`identity`] it becomes; [`catalog`] filters one kind of answer;
-//! [`upstream`] sends requests to the user's backend; [`response`] words what is refused; [`variables`] tell the log, [`counters`]
-//! and [`status`] those who watch. The configuration is read by [`directives`] into [`conf`]; what is known of a request lies in
-//! its [`context`]. What can be decided without nginx is in the crates `registry-auth`, `registry-auth-cache` and
+//! A request's way: [`module`] registers the handlers; [`access`] decides about what is [`wanted`] (a route that [`routing`] reads, or
+//! a [`token`]) by what the [`sender`]'s [`claim`] comes to, asking [`cache`] and then [`completions`] for what Redis knows of them,
+//! whose [`identity`] it becomes; [`catalog`] filters one kind of answer; [`upstream`] sends requests to the user's backend; a
+//! [`refusal`] goes out as [`response`] words it; [`signing`] has the keys of tokens; [`variables`] tell the log, [`counters`] and
+//! [`status`] those who watch. The configuration is read by [`directives`] into [`conf`]; what is known of a request lies in its
+//! [`context`]. What can be decided without nginx is in the crates `registry-auth`, `registry-auth-cache` and
 //! `registry-auth-redis`; [`ffi`] wraps nginx and knows no registry.
 #![deny(unsafe_code)]
 
@@ -27,8 +28,10 @@ mod process;
 mod refusal;
 mod response;
 mod routing;
+mod sender;
 mod signing;
 mod status;
 mod token;
 mod upstream;
 mod variables;
+mod wanted;

@@ -3,23 +3,49 @@
 //! `access` finds out who asks, by what [`request`] reads, and what [`grant`] allows them; the content handler then signs that.
 //! Nothing that it answers may be kept by anybody between.
 
+use std::marker::PhantomData;
+
 use registry_auth::policy;
-use registry_auth::token::{sign, Issue, Kind, Place, Proof, TokenRequest, MAX_ACCESS, REFRESH_LIFE};
+use registry_auth::token::{
+    sign, Issue, Kind, Place, Proof, TokenRequest, MAX_ACCESS, MAX_LIFE, MIN_LIFE, REFRESH_LIFE,
+};
 use registry_auth::{Access, Denial};
 use serde::Serialize;
 
-use crate::conf::{Location, Settings, TokenEndpoint};
+use crate::conf::value::{invalid, unset};
+use crate::conf::{Location, Settings, TokenEndpoint, MAX_FORM};
 use crate::context::Context;
-use crate::ffi::content::{Answer, Content};
+use crate::ffi::conf::Conf;
+use crate::ffi::content::{self, Answer, Content};
 use crate::ffi::event;
 use crate::ffi::request::Request;
 use crate::identity::Identity;
 use crate::signing;
 
-/// Longest form in bytes: as long as a header may be.
-const MAX_FORM: usize = 8192;
-/// What nginx reads of one: more than we take, so that the refusal is ours.
-pub const MAX_BODY: usize = 2 * MAX_FORM;
+/// Seconds for which a token is good, where nothing is said.
+const DEFAULT_TTL: u64 = 3600;
+
+/// `registry_auth_token [ttl=1h]`
+pub fn endpoint(conf: &mut Conf<'_>, location: &mut Location) -> Result<(), String> {
+    const NAME: &str = "registry_auth_token";
+    unset(NAME, location.has_endpoint())?;
+    let mut ttl = DEFAULT_TTL;
+    for argument in conf.texts() {
+        ttl = match argument.strip_prefix(b"ttl=").and_then(Conf::milliseconds) {
+            Some(time) if (MIN_LIFE..=MAX_LIFE).contains(&(time / 1000)) => time / 1000,
+            _ => {
+                return Err(invalid(
+                    NAME,
+                    argument,
+                    "\"ttl=\" and a time from 60s to 1d are expected",
+                ))
+            }
+        };
+    }
+    location.set_endpoint(ttl);
+    content::answer_with(conf, PhantomData::<Token>);
+    Ok(())
+}
 
 /// What the client asks for; `None` while the body is not there that says it.
 pub fn request(request: &Request, settings: &Settings) -> Result<Option<TokenRequest>, Denial> {

@@ -5,19 +5,17 @@ use std::marker::PhantomData;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
-use registry_auth::token;
 use registry_auth_cache::{failures, Failures};
 use registry_auth_redis::{Endpoint, Hashing, Secret};
 
 use super::value::{
     cache_time, flag, invalid, plain_text, timeout, unset, within, without_userinfo, zone as zone_of, MAX_TTL,
 };
-use super::{Bearer, Gate, Location, Main, TokenEndpoint};
+use super::{Bearer, Gate, Location, Main};
 use crate::cache;
 use crate::ffi::conf::Conf;
 use crate::ffi::content;
 use crate::status::Status;
-use crate::token::Token;
 
 /// `ttl=`, in milliseconds.
 const DEFAULT_TTL: u64 = 60_000;
@@ -269,34 +267,6 @@ fn is_service(name: &str) -> bool {
         && name
             .bytes()
             .all(|byte| byte.is_ascii_graphic() && !b"\"'\\".contains(&byte))
-}
-
-/// Seconds for which a token is good, where nothing is said.
-const DEFAULT_TOKEN_TTL: u64 = 3600;
-
-/// `registry_auth_token [ttl=1h]`
-pub fn token(conf: &mut Conf<'_>, location: &mut Location) -> Result<(), String> {
-    const NAME: &str = "registry_auth_token";
-    unset(NAME, location.token.is_some())?;
-    let mut ttl = DEFAULT_TOKEN_TTL;
-    for argument in conf.texts() {
-        ttl = match argument.strip_prefix(b"ttl=").and_then(Conf::milliseconds) {
-            Some(time) if (token::MIN_LIFE..=token::MAX_LIFE).contains(&(time / 1000)) => time / 1000,
-            _ => {
-                return Err(invalid(
-                    NAME,
-                    argument,
-                    "\"ttl=\" and a time from 60s to 1d are expected",
-                ))
-            }
-        };
-    }
-    location.token = Some(TokenEndpoint {
-        ttl,
-        is_key_kept: false,
-    });
-    content::answer_with(conf, PhantomData::<Token>);
-    Ok(())
 }
 
 /// Most lines of a file of keys: each one that is kept for old tokens costs a signature more.

@@ -10,11 +10,11 @@
 //! are checked as they are read, and a damaged one is an error, never skipped, as it might have been a denial. Nothing here can panic.
 
 mod read;
+mod tokens;
 mod write;
 
-pub use read::{
-    Addresses, GrantRef, Grants, Groups, PeerRef, Peers, RecordRef, Scopes, State, TokenRef, Tokens,
-};
+pub use read::{Addresses, GrantRef, Grants, Groups, PeerRef, Peers, RecordRef};
+pub use tokens::{Scopes, State, TokenRef, Tokens};
 pub use write::encode;
 
 use crate::access_token::StoredToken;

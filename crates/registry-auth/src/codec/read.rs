@@ -3,12 +3,12 @@
 //! Called on every request by `policy` and the nginx module. Invariant: no read past the end and no panic for any
 //! bytes; iterators yield an error at the first damaged item and then end.
 
+use super::tokens::{State, TokenRef, Tokens, STATE};
 use super::{InvalidRecord, Peer, Record, HAS_PASSWORD, HEADER, SEALED, VERSION};
-use crate::access_token::{StoredToken, TokenDigest};
+use crate::access_token::TokenDigest;
 use crate::grant::Grant;
 use crate::pattern::{self, Pattern};
 use crate::scope::{Action, Actions};
-use sha2::{Digest as _, Sha256};
 use std::cmp::Ordering;
 use std::net::{IpAddr, SocketAddr};
 
@@ -22,22 +22,6 @@ pub struct RecordRef<'a> {
     denials: &'a [u8],
     grants: &'a [u8],
     tokens: &'a [u8],
-}
-
-/// What stands for an account's stored password: tokens that were issued under another one are void. Of no password, too.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub struct State(pub(crate) [u8; STATE]);
-
-/// Bytes of a [`State`]: nobody but chance, which is out of the question at 128 bits, makes two passwords' the same.
-const STATE: usize = 16;
-
-impl State {
-    /// Of a stored password, without the `!` of a locked account: an account that is unlocked is what it was.
-    fn of(stored: &[u8]) -> Self {
-        let stored = stored.strip_prefix(b"!").unwrap_or(stored);
-        let digest: [u8; 32] = Sha256::digest(stored).into();
-        Self(digest.first_chunk().copied().unwrap_or_default())
-    }
 }
 
 impl<'a> RecordRef<'a> {
@@ -295,94 +279,6 @@ impl Iterator for Addresses<'_> {
     }
 }
 
-/// The access tokens of a record.
-#[derive(Clone, Debug)]
-pub struct Tokens<'a>(&'a [u8]);
-
-impl<'a> Iterator for Tokens<'a> {
-    type Item = Result<TokenRef<'a>, InvalidRecord>;
-
-    fn next(&mut self) -> Option<Self::Item> {
-        next(&mut self.0, |rest| {
-            let id = text(rest)?;
-            let digest = slice(rest, 32)?;
-            let expires = u64::from_le_bytes(take(rest)?);
-            let scopes = u32::from_le_bytes(take(rest)?) as usize;
-            let scopes = Scopes(slice(rest, scopes)?);
-            Some(TokenRef {
-                id,
-                digest,
-                expires,
-                scopes,
-            })
-        })
-    }
-}
-
-/// An access token, in place.
-#[derive(Clone, Copy, Debug)]
-pub struct TokenRef<'a> {
-    /// Its id.
-    pub id: &'a str,
-    digest: &'a [u8],
-    /// Until when it is good, in seconds since 1970.
-    pub expires: u64,
-    /// What it may be used for at most.
-    pub scopes: Scopes<'a>,
-}
-
-impl TokenRef<'_> {
-    /// What stands for the token in what is issued for it, as [`RecordRef::state`] does for a password.
-    pub fn state(&self) -> State {
-        State::of(self.digest)
-    }
-
-    /// An owned, checked copy.
-    fn to_stored(self) -> Result<StoredToken, InvalidRecord> {
-        Ok(StoredToken {
-            id: self.id.to_owned(),
-            digest: TokenDigest(self.digest.first_chunk().copied().ok_or(InvalidRecord)?),
-            expires: self.expires,
-            created: 0,
-            scopes: Grants::new(self.scopes.0, false)
-                .map(|item| item.and_then(|grant| grant.to_grant()))
-                .collect::<Result<_, _>>()?,
-        })
-    }
-}
-
-/// What an access token may be used for, in place.
-#[derive(Clone, Copy, Debug)]
-pub struct Scopes<'a>(&'a [u8]);
-
-impl<'a> Scopes<'a> {
-    /// Of the encoded bytes that [`Scopes::as_bytes`] gave.
-    pub fn from_bytes(bytes: &'a [u8]) -> Self {
-        Self(bytes)
-    }
-
-    /// The encoded bytes, to be kept beside the record.
-    pub fn as_bytes(&self) -> &'a [u8] {
-        self.0
-    }
-
-    /// Whether this action on the repository of this name is among them.
-    pub(crate) fn cover(&self, name: &[u8], action: Action) -> Result<bool, InvalidRecord> {
-        Ok(Grants::new(self.0, false).covering(name, action)?.is_some())
-    }
-
-    /// Whether this action on every repository is among them, in one scope.
-    pub(crate) fn cover_all(&self, action: Action) -> Result<bool, InvalidRecord> {
-        for grant in Grants::new(self.0, false) {
-            let grant = grant?;
-            if grant.head.is_empty() && grant.tail == b"**" && grant.actions.contains(action) {
-                return Ok(true);
-            }
-        }
-        Ok(false)
-    }
-}
-
 /// Grants of a record.
 #[derive(Clone, Debug)]
 pub struct Grants<'a> {
@@ -393,7 +289,7 @@ pub struct Grants<'a> {
 }
 
 impl<'a> Grants<'a> {
-    fn new(section: &'a [u8], deny: bool) -> Self {
+    pub(super) fn new(section: &'a [u8], deny: bool) -> Self {
         Self {
             rest: section,
             family: None,
@@ -518,8 +414,8 @@ impl<'a> Family<'a> {
 /// A grant, in place. Its pattern was checked when it was encoded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct GrantRef<'a> {
-    head: &'a [u8],
-    tail: &'a [u8],
+    pub(super) head: &'a [u8],
+    pub(super) tail: &'a [u8],
     /// Whether it denies.
     pub deny: bool,
     /// Its actions.
@@ -545,7 +441,7 @@ impl GrantRef<'_> {
 
 /// The next item of a section; after a damaged one the section is at its end.
 #[inline]
-fn next<'a, T>(
+pub(super) fn next<'a, T>(
     section: &mut &'a [u8],
     read: impl FnOnce(&mut &'a [u8]) -> Option<T>,
 ) -> Option<Result<T, InvalidRecord>> {
@@ -559,7 +455,7 @@ fn next<'a, T>(
     Some(item)
 }
 
-fn text<'a>(rest: &mut &'a [u8]) -> Option<&'a str> {
+pub(super) fn text<'a>(rest: &mut &'a [u8]) -> Option<&'a str> {
     std::str::from_utf8(short(rest)?).ok()
 }
 
@@ -588,14 +484,14 @@ fn socket_address(rest: &mut &[u8]) -> Option<SocketAddr> {
 }
 
 #[inline]
-fn take<const N: usize>(rest: &mut &[u8]) -> Option<[u8; N]> {
+pub(super) fn take<const N: usize>(rest: &mut &[u8]) -> Option<[u8; N]> {
     let (taken, after) = rest.split_first_chunk::<N>()?;
     *rest = after;
     Some(*taken)
 }
 
 #[inline]
-fn slice<'a>(rest: &mut &'a [u8], length: usize) -> Option<&'a [u8]> {
+pub(super) fn slice<'a>(rest: &mut &'a [u8], length: usize) -> Option<&'a [u8]> {
     let (taken, after) = rest.split_at_checked(length)?;
     *rest = after;
     Some(taken)

@@ -1,0 +1,148 @@
+//! Who asks, by their own account: what the header, or the form, claims, and what of that the worker remembers.
+//!
+//! Called by `access`, which has it verified. Invariant: what was verified for one use is looked at again for each other ([`check`]):
+//! only a claim by a password is good everywhere.
+
+use std::rc::Rc;
+
+use registry_auth::credentials::{self, Buffer, Credentials};
+use registry_auth::token::{verify, Place};
+use registry_auth::{Denial, TokenDigest};
+use registry_auth_cache::Tag;
+use registry_auth_redis::Secret;
+
+use crate::cache::{self, Header};
+use crate::claim::{By, Claim, Expected, Signed};
+use crate::conf::Settings;
+use crate::ffi::event;
+use crate::ffi::request::Request;
+use crate::identity::Identity;
+use crate::signing;
+use crate::wanted::Wanted;
+
+/// Who asks.
+pub enum Sender {
+    /// It was verified before, and still holds.
+    Known(Rc<Identity>),
+    /// By their own account.
+    Claims(Who),
+}
+
+/// Who asks, by their own account.
+pub struct Who {
+    /// What they claim.
+    pub claim: Claim,
+    /// What they say to prove it, where it had to be decoded to learn the name.
+    pub password: Option<Secret>,
+    /// Stands for their header, where there is a zone.
+    pub tag: Option<Tag>,
+}
+
+impl Who {
+    /// The anonymous.
+    pub const NOBODY: Self = Self {
+        claim: Claim::ANONYMOUS,
+        password: None,
+        tag: None,
+    };
+}
+
+/// Who asks: as the worker remembers their header, or as the header says.
+pub fn who(
+    request: &Request,
+    settings: &Settings,
+    wanted: &Wanted<'_>,
+    buffer: &mut Buffer,
+) -> Result<Sender, Denial> {
+    let sent = wanted.sent(request);
+    let header = match sent {
+        // Is not the same as none, of which this is the tag.
+        Some(b"") => return Err(Denial::bad_credentials()),
+        None if !wanted.is_for_anybody() => return Err(Denial::unauthenticated()),
+        sent => sent.unwrap_or_default(),
+    };
+    let tag = match cache::header(&settings.space, header) {
+        Some(Header::Known(identity)) => {
+            check(identity.claim(), wanted, settings)?;
+            return Ok(Sender::Known(identity));
+        }
+        Some(Header::Claims(tag, claim)) => {
+            check(&claim, wanted, settings)?;
+            return Ok(Sender::Claims(Who {
+                claim,
+                password: None,
+                tag: Some(tag),
+            }));
+        }
+        Some(Header::Unread(tag)) => Some(tag),
+        None => None,
+    };
+    let (claim, password) = match (credentials::bearer(header), wanted.expected(settings)) {
+        (Some(token), Some(expected)) => (by_token(token, expected, settings)?, None),
+        _ => match credentials::parse(sent, buffer)? {
+            Credentials::None if !wanted.is_for_anybody() => return Err(Denial::unauthenticated()),
+            Credentials::None => (Claim::ANONYMOUS, None),
+            Credentials::Basic { user, password } => {
+                let user = Some(user.to_owned());
+                match TokenDigest::of(password.as_bytes()) {
+                    Some(digest) => (
+                        Claim {
+                            user,
+                            by: By::AccessToken(Box::new(digest)),
+                        },
+                        None,
+                    ),
+                    None => {
+                        let by = By::Password;
+                        (Claim { user, by }, Some(Secret::new(password.as_bytes())))
+                    }
+                }
+            }
+        },
+    };
+    if let Some(tag) = tag {
+        cache::remember(tag, &settings.space, &claim);
+    }
+    Ok(Sender::Claims(Who { claim, password, tag }))
+}
+
+/// Whether a claim that was made before may be made here: all but those by tokens may.
+#[inline]
+fn check(claim: &Claim, wanted: &Wanted<'_>, settings: &Settings) -> Result<(), Denial> {
+    match claim.token() {
+        None => Ok(()),
+        Some(_) => claim.check(wanted.expected(settings), event::wall()),
+    }
+}
+
+/// The claim that a token makes.
+fn by_token(token: &[u8], expected: Expected<'_>, settings: &Settings) -> Result<Claim, Denial> {
+    let keys = signing::keys().ok_or_else(Denial::unavailable)?;
+    let place = Place {
+        kind: expected.kind,
+        prefix: &settings.space.prefix,
+        service: expected.service,
+    };
+    let claims = verify(&keys, &place, token, event::wall(), expected.is_upload)
+        .map_err(|why| Denial::invalid_token(why.as_str()))?;
+    Ok(Claim {
+        user: claims.user.clone(),
+        by: By::Token(Rc::new(Signed {
+            claims,
+            kind: expected.kind,
+            service: expected.service.into(),
+            keys,
+        })),
+    })
+}
+
+/// The password of a header, unless it is known.
+pub fn password(sent: Option<&[u8]>, known: Option<Secret>, buffer: &mut Buffer) -> Result<Secret, Denial> {
+    if let Some(password) = known {
+        return Ok(password);
+    }
+    match credentials::parse(sent, buffer)? {
+        Credentials::Basic { password, .. } => Ok(Secret::new(password.as_bytes())),
+        Credentials::None => Err(Denial::unauthenticated()),
+    }
+}

@@ -1,0 +1,80 @@
+//! What a request wants of the gate: to pass, by a route; or, at the token endpoint, a token.
+//!
+//! Called by `access`, and by `sender`, as what is wanted decides what may prove who asks.
+
+use std::rc::Rc;
+
+use registry_auth::route::{Need, Route};
+use registry_auth::token::{Kind, Proof, TokenRequest};
+use registry_auth::Denial;
+
+use crate::claim::Expected;
+use crate::conf::Settings;
+use crate::context::Context;
+use crate::ffi::request::Request;
+use crate::routing;
+
+/// What is wanted of the gate.
+pub enum Wanted<'r> {
+    /// To let a request of this route pass.
+    Route(Route<'r>),
+    /// To issue a token.
+    Token(Rc<TokenRequest>),
+}
+
+impl Wanted<'_> {
+    /// Whether somebody may get it without saying who they are: what is public, or a token for that. For anything else they are
+    /// asked.
+    pub fn is_for_anybody(&self) -> bool {
+        match self {
+            Self::Route(route) => matches!(route.need, Need::Repository(_)),
+            Self::Token(_) => true,
+        }
+    }
+
+    /// What a token has to be for that is sent with the request; `None` where none is accepted.
+    pub fn expected<'s>(&self, settings: &'s Settings) -> Option<Expected<'s>> {
+        let service = &settings.bearer.as_ref()?.service;
+        let kind = match self {
+            Self::Route(_) => Kind::Access,
+            Self::Token(asked) if matches!(asked.proof, Proof::Refresh(_)) => Kind::Refresh,
+            // No token gets another one.
+            Self::Token(_) => return None,
+        };
+        Some(Expected {
+            kind,
+            service,
+            is_upload: matches!(self, Self::Route(route) if route.is_upload),
+        })
+    }
+
+    /// The value of the header that proves who asks, or what a form says in its place.
+    pub fn sent<'s>(&'s self, request: &'s Request) -> Option<&'s [u8]> {
+        let form = match self {
+            Self::Token(asked) => match &asked.proof {
+                Proof::Basic(header) | Proof::Refresh(header) => Some(&header[..]),
+                Proof::Header => None,
+            },
+            Self::Route(_) => None,
+        };
+        form.or_else(|| request.authorization())
+    }
+}
+
+/// What the request wants; `content_type` is what [`routing::content_type`] gave.
+pub fn wanted<'r>(
+    request: &'r Request,
+    content_type: Option<&'r [u8]>,
+    context: &mut Context,
+    settings: &Settings,
+) -> Result<Wanted<'r>, Denial> {
+    if let (Some(_), Some(asked)) = (&settings.token, &context.token_request) {
+        return Ok(Wanted::Token(Rc::clone(asked)));
+    }
+    let route = routing::route(request, content_type, settings)?;
+    context.repository = route
+        .repository()
+        .and_then(|name| request.keep_own(name.as_bytes()));
+    context.action = route.action();
+    Ok(Wanted::Route(route))
+}
