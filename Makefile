@@ -128,9 +128,13 @@ bench: build prerequisites-bench
 latency kills soak: build prerequisites-bench
 	$(PYTHON) bench/endurance $@ $(ENDURANCE_ARGS)
 
+# With the system's heap, the only one that memcheck knows.
 .PHONY: valgrind
-valgrind: build prerequisites-test
-	TEST_NGINX_VALGRIND=1 TEST_NGINX_MODULE=$(CURDIR)/$(OUT)/$(MODULE) TEST_AUTHCTL=$(CURDIR)/$(OUT)/registry-authctl \
+valgrind: prerequisites-build prerequisites-test $(TREE)
+	$(CARGO) build --release --locked -p ngx-http-registry-auth-module -p registry-authctl \
+		--no-default-features --features export-modules --target-dir $(TARGET)/memcheck
+	TEST_NGINX_VALGRIND=1 TEST_NGINX_MODULE=$(CURDIR)/$(TARGET)/memcheck/$(SO) \
+	TEST_AUTHCTL=$(CURDIR)/$(TARGET)/memcheck/release/registry-authctl \
 	prove -It/lib t/credentials.t t/backends.t t/denials.t t/store.t t/cache.t t/failures.t \
 	t/bearer.t t/token.t t/access_tokens.t t/token_life.t
 

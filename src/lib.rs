@@ -9,6 +9,11 @@
 //! `registry-auth-redis`; [`ffi`] wraps nginx and knows no registry.
 #![deny(unsafe_code)]
 
+/// Jobs and answers cross between two threads in batches: more small blocks of a size at once than glibc keeps at hand.
+#[cfg(feature = "mimalloc")]
+#[global_allocator]
+static HEAP: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 mod access;
 mod cache;
 mod catalog;

@@ -68,7 +68,7 @@ pub struct Denial {
     /// What the client is told: no secret, and nothing the asker may not know.
     pub message: Cow<'static, str>,
     /// What was asked for, where a right to it is missing.
-    wanted: Option<Wanted>,
+    wanted: Option<Box<Wanted>>,
 }
 
 /// What somebody may not do, and why.
@@ -94,11 +94,11 @@ impl Denial {
     pub fn lacks(who: &str, scope: &Scope<'_>, rule: String) -> Self {
         let message = format!("{who} may not {scope}");
         Self {
-            wanted: Some(Wanted {
+            wanted: Some(Box::new(Wanted {
                 repository: scope.repository.to_string(),
                 action: scope.action,
                 rule,
-            }),
+            })),
             ..Self::new(Reason::Denied, message)
         }
     }
@@ -284,7 +284,7 @@ impl Denial {
         out.extend_from_slice(b"\",\"detail\":{");
         if let Some(Wanted {
             repository, action, ..
-        }) = &self.wanted
+        }) = self.wanted.as_deref()
         {
             out.extend_from_slice(br#""repository":""#);
             write_json_text(repository, out);
