@@ -9,11 +9,14 @@
 //! in order, so that one is found without reading the others. Invariant: [`RecordRef::decode`] checks that the lengths add up; items
 //! are checked as they are read, and a damaged one is an error, never skipped, as it might have been a denial. Nothing here can panic.
 
+mod bytes;
+mod grants;
 mod read;
 mod tokens;
 mod write;
 
-pub use read::{Addresses, GrantRef, Grants, Groups, PeerRef, Peers, RecordRef};
+pub use grants::{GrantRef, Grants};
+pub use read::{Addresses, Groups, PeerRef, Peers, RecordRef};
 pub use tokens::{Scopes, State, TokenRef, Tokens};
 pub use write::encode;
 

@@ -2,8 +2,9 @@
 //!
 //! Called by the nginx module and `policy`. Invariants as in `read`: no read past the end, no panic, damage is an error.
 
-use super::read::{next, slice, take, text};
-use super::{Grants, InvalidRecord};
+use super::bytes::{next, slice, take, text};
+use super::grants::Grants;
+use super::InvalidRecord;
 use crate::access_token::{StoredToken, TokenDigest};
 use crate::scope::Action;
 use sha2::{Digest as _, Sha256};

@@ -1,0 +1,42 @@
+//! The pieces that an encoded record is read by. Each takes what it reads off the front, or says that it is not there.
+
+use super::InvalidRecord;
+
+/// The next item of a section; after a damaged one the section is at its end.
+#[inline]
+pub(super) fn next<'a, T>(
+    section: &mut &'a [u8],
+    read: impl FnOnce(&mut &'a [u8]) -> Option<T>,
+) -> Option<Result<T, InvalidRecord>> {
+    if section.is_empty() {
+        return None;
+    }
+    let item = read(section).ok_or(InvalidRecord);
+    if item.is_err() {
+        *section = &[];
+    }
+    Some(item)
+}
+
+pub(super) fn text<'a>(rest: &mut &'a [u8]) -> Option<&'a str> {
+    std::str::from_utf8(short(rest)?).ok()
+}
+
+pub(super) fn short<'a>(rest: &mut &'a [u8]) -> Option<&'a [u8]> {
+    let [length] = take(rest)?;
+    slice(rest, length.into())
+}
+
+#[inline]
+pub(super) fn take<const N: usize>(rest: &mut &[u8]) -> Option<[u8; N]> {
+    let (taken, after) = rest.split_first_chunk::<N>()?;
+    *rest = after;
+    Some(*taken)
+}
+
+#[inline]
+pub(super) fn slice<'a>(rest: &mut &'a [u8], length: usize) -> Option<&'a [u8]> {
+    let (taken, after) = rest.split_at_checked(length)?;
+    *rest = after;
+    Some(taken)
+}
