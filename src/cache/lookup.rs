@@ -157,10 +157,10 @@ impl Worker {
 impl Worker {
     /// A record as it is kept, without the stored password, and what credentials are bound to.
     fn sealed(&self, record: &[u8]) -> Result<(Vec<u8>, Tag), InvalidRecord> {
-        let view = RecordRef::decode(record)?;
         let (mut sealed, mut credentials) = (Vec::with_capacity(record.len()), Vec::new());
-        view.seal(&mut sealed)?;
-        view.write_credentials(&mut credentials);
+        RecordRef::decode(record)?.seal(&mut sealed)?;
+        // Of the sealed one, in which the digest of the password stands.
+        RecordRef::decode(&sealed)?.write_credentials(&mut credentials);
         Ok((sealed, self.keys.tag(&credentials)))
     }
 }
