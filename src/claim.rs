@@ -3,7 +3,7 @@
 use std::rc::Rc;
 
 use registry_auth::codec::State;
-use registry_auth::token::{Claims, Keys, Kind, UPLOAD_GRACE};
+use registry_auth::token::{Claims, Keys, Kind, Refused};
 use registry_auth::{Denial, TokenDigest, UserNameBuf};
 
 /// A claim that is not yet verified.
@@ -75,15 +75,6 @@ impl Claim {
         }
     }
 
-    /// Whether a token, if it is one that is claimed by, may be used here and now (in seconds since 1970).
-    pub fn check(&self, expected: Option<Expected<'_>>, now: u64) -> Result<(), Denial> {
-        match (self.token(), expected) {
-            (None, _) => Ok(()),
-            (Some(signed), Some(expected)) => signed.check(expected, now),
-            (Some(_), None) => Err(Denial::bad_credentials()),
-        }
-    }
-
     /// The refusal of who does not prove it: in the words of what was tried.
     pub fn refuted(&self) -> Denial {
         match &self.by {
@@ -94,16 +85,12 @@ impl Claim {
 }
 
 impl Signed {
-    /// A token was verified once, and may come again: elsewhere, or later.
-    fn check(&self, expected: Expected<'_>, now: u64) -> Result<(), Denial> {
+    /// A token was verified once, and may come again: elsewhere, or later (in seconds since 1970).
+    pub fn check(&self, expected: Expected<'_>, now: u64) -> Result<(), Refused> {
         if self.kind != expected.kind || *self.service != *expected.service {
-            return Err(Denial::invalid_token("the token is not valid"));
+            return Err(Refused::Invalid);
         }
-        let grace = if expected.is_upload { UPLOAD_GRACE } else { 0 };
-        match now < self.claims.expires.saturating_add(grace) {
-            true => Ok(()),
-            false => Err(Denial::invalid_token("the token has expired")),
-        }
+        self.claims.check_end(now, expected.is_upload)
     }
 
     /// Whether the account of its user is in the state in which it was issued.

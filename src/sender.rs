@@ -109,10 +109,13 @@ pub fn who(
 /// Whether a claim that was made before may be made here: all but those by tokens may.
 #[inline]
 fn check(claim: &Claim, wanted: &Wanted<'_>, settings: &Settings) -> Result<(), Denial> {
-    match claim.token() {
-        None => Ok(()),
-        Some(_) => claim.check(wanted.expected(settings), event::wall()),
-    }
+    let Some(signed) = claim.token() else {
+        return Ok(());
+    };
+    let expected = wanted.expected(settings).ok_or_else(Denial::bad_credentials)?;
+    signed
+        .check(expected, event::wall())
+        .map_err(|why| Denial::invalid_token(why.as_str()))
 }
 
 /// The claim that a token makes.

@@ -228,10 +228,6 @@ pub fn verify(
     if body.nbf > now.saturating_add(SKEW) || body.exp > now.saturating_add(place.kind.longest() + SKEW) {
         return Err(Refused::Invalid);
     }
-    let grace = if is_upload { UPLOAD_GRACE } else { 0 };
-    if body.exp.saturating_add(grace) <= now {
-        return Err(Refused::Expired);
-    }
     let user = match &*body.sub {
         "" => None,
         name => Some(
@@ -240,17 +236,28 @@ pub fn verify(
                 .to_owned(),
         ),
     };
-    Ok(Claims {
+    let claims = Claims {
         user,
         access: Access::from_entries(&body.access).ok_or(Refused::Invalid)?,
         access_token: body.tok,
         expires: body.exp,
         account: body.acc,
         key,
-    })
+    };
+    claims.check_end(now, is_upload)?;
+    Ok(claims)
 }
 
 impl Claims {
+    /// Whether its time (in seconds since 1970) is not over; that of an upload under way is over later.
+    pub fn check_end(&self, now: u64, is_upload: bool) -> Result<(), Refused> {
+        let grace = if is_upload { UPLOAD_GRACE } else { 0 };
+        match now < self.expires.saturating_add(grace) {
+            true => Ok(()),
+            false => Err(Refused::Expired),
+        }
+    }
+
     /// Whether the account is in the state in which the token was issued.
     pub fn is_of(&self, keys: &Keys, prefix: &str, state: State) -> bool {
         let user = self.user.as_ref().map(UserNameBuf::as_name);
