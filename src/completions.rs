@@ -47,6 +47,8 @@ thread_local! {
 /// Starts the worker's store.
 pub fn start(options: StoreOptions) -> Result<(), String> {
     let (bell, ringer) = Doorbell::open(answers).map_err(|error| error.to_string())?;
+    let ringer = Arc::new(ringer);
+    let helpers_ringer = Arc::clone(&ringer);
     let subject = options.subject();
     let wait = u64::try_from(options.timeout.as_millis())
         .unwrap_or(u64::MAX)
@@ -60,6 +62,7 @@ pub fn start(options: StoreOptions) -> Result<(), String> {
         last_use: options.token_use,
         prefixes: options.prefixes,
         wake: Box::new(move || ringer.ring()),
+        begin: Box::new(move |bell| helpers_ringer.set_thread_apart(bell)),
     })
     .map_err(|error| error.to_string())?;
     let worker = Worker {

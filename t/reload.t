@@ -37,6 +37,16 @@ sub end_request {
     return (Harness::Client::receive($socket, Harness::Valgrind::timeout(5), 'GET'))[0];
 }
 
+# Which files that exist no more the workers' threads still have open. Threads
+# may have tables of open files of their own.
+sub deleted {
+    my %seen;
+    for my $worker (nginx_server()->workers) {
+        $seen{$_} = 1 for grep { m{/logs/.* \(deleted\)$} } map { readlink // '' } glob "/proc/$worker/task/*/fd/*";
+    }
+    return join ' ', sort keys %seen;
+}
+
 defaults(
     http_config  => zone_http('zone=auth:1m'),
     config       => zone_config(),
@@ -254,3 +264,31 @@ always('the old password', '401', sub { everywhere('alice:secret') });
 equal(everywhere('alice:correct horse'), '200', 'the new one');
 --- error_log
 exited on signal 9
+
+=== a port that is given up is closed, also where an old worker has a request to end
+--- http_config eval
+Harness::Zone::zone_http('zone=auth:1m') . '    server { listen 127.0.0.1:$TEST_NGINX_EXTRA_PORT; return 204; }'
+--- after
+in_each_worker('alice:secret');
+my $given_up = Harness::expand('$TEST_NGINX_EXTRA_PORT');
+my $listens = sub { IO::Socket::INET->new(PeerAddr => '127.0.0.1', PeerPort => $given_up) ? 'yes' : 'no' };
+equal($listens->(), 'yes', 'before');
+my @old = nginx_server()->workers;
+my $held = main::begin_request();
+Time::HiRes::sleep(0.1);    # until it is read
+nginx_server()->write_configuration(nginx_server()->{running} =~ s/listen 127.0.0.1:$given_up/listen 127.0.0.1:@{[ $given_up + 2 ]}/r);
+nginx_server()->reload;
+soon('after', 'no', $listens, 5);
+equal(main::end_request($held, 'alice:secret')->{status}, '200', 'the request that the old worker held');
+renewed(@old);
+
+=== logs that were moved away are let go when nginx opens them anew, by all threads
+--- after
+in_each_worker('alice:secret');
+my @logs = map { nginx_server()->{folder} . "/logs/$_.log" } 'access', 'error';
+unlink @logs or die;
+equal(main::deleted() =~ tr/ //dr, join('', map {"$_(deleted)"} @logs), 'before: both are open');
+equal(asked('alice:secret'), '200 HIT', 'it is written to');
+kill 'USR1', nginx_server()->{pid};
+soon('after', '', sub { main::deleted() }, 5);
+equal(asked('alice:secret'), '200 HIT', 'and it goes on');

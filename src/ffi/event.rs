@@ -5,14 +5,14 @@ use core::mem::MaybeUninit;
 use core::ptr::NonNull;
 use std::fs::File;
 use std::io::{self, Read, Write};
-use std::os::fd::{AsRawFd, FromRawFd, IntoRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, IntoRawFd, OwnedFd};
 
 use nginx_sys::{
     ngx_close_connection, ngx_connection_t, ngx_cycle, ngx_event_t, ngx_get_connection,
     ngx_handle_read_event, ngx_int_t, NGX_OK,
 };
 
-use super::{bytes, guard::guard, shim};
+use super::{bytes, files, guard::guard, shim};
 
 /// The event loop's clock, in milliseconds: monotonic, the same in all workers, and as of the round that is under way.
 pub fn now() -> u64 {
@@ -51,6 +51,12 @@ impl Ringer {
     /// Wakes the event loop. It cannot fail in a way that matters: a full counter means that the bell rings already.
     pub fn ring(&self) {
         let _ = (&self.0).write_all(&1_u64.to_ne_bytes());
+    }
+
+    /// Parts this thread, which has not opened anything yet, from the files that nginx has open, but for what rings the bell and for
+    /// `other`: see [`files::set_apart`].
+    pub fn set_thread_apart(&self, other: BorrowedFd<'_>) {
+        files::set_apart([self.0.as_fd(), other]);
     }
 }
 

@@ -9,6 +9,7 @@ pub mod bytes;
 pub mod conf;
 pub mod content;
 pub mod event;
+mod files;
 pub mod filter;
 pub mod guard;
 pub mod log;

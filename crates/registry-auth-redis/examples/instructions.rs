@@ -33,6 +33,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         wake: Box::new(move || {
             let _ = bell.try_send(());
         }),
+        begin: Box::new(|_| ()),
     })?;
     let space = Arc::new(Space {
         prefix: "P".into(),

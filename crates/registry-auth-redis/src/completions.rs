@@ -7,12 +7,11 @@
 use crate::job::{Changed, Completion, Event, Job, Outcome};
 use crate::log::LogLine;
 use crate::recent::{Key, Recent};
-use crate::runtime::Work;
 use crate::schema::PUBLIC;
 use crate::waiting::{Answer, Waiting};
 use crate::Secret;
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use tokio::sync::mpsc::WeakUnboundedSender;
+use tokio::sync::mpsc::UnboundedSender;
 
 /// Log lines kept for a worker that does not drain them; more are dropped.
 const LOG_LINES: usize = 256;
@@ -36,8 +35,8 @@ pub(crate) struct Completions {
     spare: Mutex<Vec<Job>>,
     /// Apart from `queue`, so that a worker woken by the write does not find the queue locked by its waker.
     wake: Mutex<Option<Wake>>,
-    /// Jobs to be asked again go back to the helper.
-    again: WeakUnboundedSender<Work>,
+    /// Jobs to be asked again go back to the helper. Used on the store's threads only.
+    again: UnboundedSender<Vec<Waiting>>,
     tracking: bool,
 }
 
@@ -57,7 +56,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Completions {
-    pub(crate) fn new(wake: Wake, tracking: bool, again: WeakUnboundedSender<Work>) -> Self {
+    pub(crate) fn new(wake: Wake, tracking: bool, again: UnboundedSender<Vec<Waiting>>) -> Self {
         Self {
             queue: Mutex::default(),
             log: Mutex::default(),
@@ -109,11 +108,9 @@ impl Completions {
                 stale.push(job);
             }
         }
-        if stale.is_empty() {
-            return;
-        }
-        if let Some(again) = self.again.upgrade() {
-            drop(again.send(Work::Again(stale)));
+        if !stale.is_empty() {
+            // What nobody takes any more is dropped, and so answered.
+            drop(self.again.send(stale));
         }
     }
 
@@ -280,15 +277,9 @@ fn take<T>(from: &mut Vec<T>, out: &mut Vec<T>) {
 impl Completions {
     /// One that wakes nobody, and the helper's end of its channel.
     pub(crate) fn alone(tracking: bool) -> (Self, tests::Helper) {
-        let (work, receiver) = tokio::sync::mpsc::unbounded_channel();
-        let completions = Self::new(Box::new(|| ()), tracking, work.downgrade());
-        (
-            completions,
-            tests::Helper {
-                _work: work,
-                receiver,
-            },
-        )
+        let (again, receiver) = tokio::sync::mpsc::unbounded_channel();
+        let completions = Self::new(Box::new(|| ()), tracking, again);
+        (completions, tests::Helper { receiver })
     }
 }
 

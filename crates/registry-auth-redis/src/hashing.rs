@@ -24,7 +24,7 @@ pub(crate) struct Pool<W> {
 }
 
 impl<W: Work> Pool<W> {
-    /// Starts the threads; they inherit the caller's signal mask. They are never joined: a hash cannot be interrupted.
+    /// Starts the threads; they inherit the caller's signal mask and open files. They are never joined: a hash cannot be interrupted.
     pub(crate) fn start(hashing: Hashing, log: &Log) -> io::Result<Self> {
         let (queue, work) = bounded(hashing.queue);
         let stopped = Arc::new(AtomicBool::new(false));
@@ -51,6 +51,7 @@ impl<W: Work> Pool<W> {
 }
 
 fn compute<W: Work>(queue: &Receiver<W>, stopped: &AtomicBool, log: &Log) {
+    log.tell_panics();
     for work in queue {
         if stopped.load(Ordering::Relaxed) {
             continue;

@@ -3,7 +3,7 @@
 //! nginx's worker hands [`Job`]s to a [`Store`] and later drains [`Event`]s; only a `u64` ticket crosses
 //! between the two, never a pointer of nginx. The command-line tool uses [`admin`] on the same schema and records.
 //!
-//! Reading order: [`job`] (what crosses) → `runtime` (the thread) → `connection` → `tracking` → `lookup` → `record` →
+//! Reading order: [`job`] (what crosses) → `inbox` → `runtime` (the thread) → `connection` → `tracking` → `lookup` → `record` →
 //! `settle` → `verify` → `completions` (the queue back).
 //!
 //! # What the store's Redis user must be allowed
@@ -32,6 +32,7 @@ mod dummy;
 mod familiar;
 mod flight;
 mod hashing;
+mod inbox;
 mod last_use;
 mod lookup;
 mod recent;
@@ -49,5 +50,5 @@ pub use admin::{Admin, AdminError};
 pub use endpoint::{Endpoint, InvalidEndpoint};
 pub use job::{By, Changed, Completion, Event, Job, Outcome, Space};
 pub use log::{Level, LogLine};
-pub use runtime::{Hashing, Options, StartError, Store};
+pub use runtime::{Begin, Hashing, Options, StartError, Store};
 pub use secret::Secret;

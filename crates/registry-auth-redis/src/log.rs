@@ -3,14 +3,21 @@
 //! Invariant: no line holds a password or a hash, and no flood of bad records can fill the memory or the log.
 
 use crate::completions::Completions;
+use std::cell::OnceCell;
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::panic;
+use std::sync::{Arc, Mutex, Once, PoisonError};
 use std::time::{Duration, Instant};
 
 /// How often the same subject (a key, an error code) may appear.
 const SILENCE: Duration = Duration::from_secs(60);
 /// Distinct subjects remembered; beyond that new ones are silent until old ones expire.
 const SUBJECTS: usize = 256;
+
+thread_local! {
+    /// Where a panic of this thread is told.
+    static PANICS: OnceCell<Log> = const { OnceCell::new() };
+}
 
 /// nginx's log levels that the store uses.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -63,6 +70,28 @@ impl Log {
         }
     }
 
+    /// Has panics of this thread written here: where they happened, and not what they say, which may be a part of what was worked on.
+    /// Those of other threads are told as before.
+    pub(crate) fn tell_panics(&self) {
+        static HOOK: Once = Once::new();
+        HOOK.call_once(|| {
+            let others = panic::take_hook();
+            panic::set_hook(Box::new(move |info| {
+                let told = PANICS.try_with(|log| match (log.get(), info.location()) {
+                    (Some(log), Some(place)) => {
+                        log.write(Level::Error, &format!("the helper panicked at {place}"));
+                        true
+                    }
+                    _ => false,
+                });
+                if !told.unwrap_or(false) {
+                    others(info);
+                }
+            }));
+        });
+        PANICS.with(|log| drop(log.set(self.clone())));
+    }
+
     fn may_speak(&self, subject: &str) -> bool {
         let mut spoken = self.spoken.lock().unwrap_or_else(PoisonError::into_inner);
         if spoken.get(subject).is_some_and(|at| at.elapsed() < SILENCE) {
@@ -112,6 +141,26 @@ mod tests {
         log.write_once("P:user:a", Level::Error, "bad a");
         log.write_once("P:user:b", Level::Error, "bad\r\nb");
         assert_eq!(lines(&completions), ["bad a", "bad\\r\\nb"]);
+    }
+
+    #[test]
+    fn a_panic_is_told_by_its_place_without_its_words() {
+        let completions = Arc::new(Completions::alone(false).0);
+        let log = Log::new(Arc::clone(&completions));
+        let panicked = std::thread::spawn(move || {
+            log.tell_panics();
+            panic!("a secret");
+        });
+        assert!(panicked.join().is_err());
+        let lines = lines(&completions);
+        let [line] = &lines[..] else {
+            panic!("{lines:?}");
+        };
+        assert!(
+            line.starts_with("the helper panicked at ") && line.contains("log.rs:"),
+            "{line}"
+        );
+        assert!(!line.contains("secret"), "{line}");
     }
 
     #[test]

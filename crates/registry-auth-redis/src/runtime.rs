@@ -1,13 +1,16 @@
 //! The store as nginx's worker holds it: one helper thread, a channel of jobs to it, a queue of completions back.
 //!
-//! Started in `init_process` of a worker, stopped in `exit_process`. Invariants: no method blocks (but `stop`, for
-//! less than 100 ms); every job is answered once, whatever fails; the helper never runs with a signal unblocked.
+//! Started in `init_process` of a worker, stopped in `exit_process`. Invariants: no method blocks (but `start`, until the helper
+//! runs, and `stop`, for less than 100 ms); every job is answered once, whatever fails; the helper never runs with a signal
+//! unblocked; all other threads of the store are started by the helper, and share its signal mask and its open files; nothing wakes
+//! the helper's runtime from outside of them.
 
 use crate::completions::{Completions, Wake};
 use crate::connection::Keeper;
 use crate::dummy::Dummies;
 use crate::familiar::Familiars;
 use crate::hashing::Pool;
+use crate::inbox::{inbox, Door, Exit, Inbox};
 use crate::job::{Event, Job};
 use crate::last_use::LastUses;
 use crate::log::{Level, Log, LogLine};
@@ -20,14 +23,16 @@ use crate::{Endpoint, InvalidEndpoint};
 use nix::sys::signal::{SigSet, SigmaskHow};
 use std::fmt;
 use std::io;
+use std::os::fd::BorrowedFd;
 use std::panic::{catch_unwind, AssertUnwindSafe};
+use std::sync::mpsc::{sync_channel, RecvError};
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 use tokio::runtime::Runtime;
-use tokio::sync::mpsc::{unbounded_channel, UnboundedReceiver, UnboundedSender};
+use tokio::sync::mpsc::{unbounded_channel, UnboundedReceiver};
 
-/// Batches taken from the channel at once; they go into one pipeline.
+/// Lists of jobs that are asked again, taken at once.
 const BATCHES: usize = 1024;
 /// Threads for name resolution (`getaddrinfo` blocks, for seconds when the resolver is down).
 const RESOLVERS: usize = 8;
@@ -51,7 +56,13 @@ pub struct Options {
     /// Called, from any thread, when [`Store::drain`] or [`Store::drain_log`] has something after having had
     /// nothing. Must not block or panic. Never called again once [`Store::stop`] has returned.
     pub wake: Box<dyn Fn() + Send + Sync>,
+    /// Called on the helper thread before it does anything else: what it changes of its thread, as the table of open files, holds for
+    /// all threads of the store. The descriptor that it is given has to stay open, and what `wake` needs.
+    pub begin: Begin,
 }
+
+/// See [`Options::begin`].
+pub type Begin = Box<dyn FnOnce(BorrowedFd<'_>) + Send>;
 
 /// The pool for slow password hashes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -92,17 +103,9 @@ impl fmt::Display for StartError {
 
 impl std::error::Error for StartError {}
 
-/// What is sent to the helper.
-pub(crate) enum Work {
-    /// New jobs.
-    Ask(Arrivals),
-    /// Jobs whose answers were overtaken by a change.
-    Again(Vec<Waiting>),
-}
-
 /// The handle of the helper thread. One thread uses it; dropping it stops the helper.
 pub struct Store {
-    work: Option<UnboundedSender<Work>>,
+    inbox: Inbox,
     completions: Arc<Completions>,
     helper: Option<JoinHandle<()>>,
 }
@@ -110,7 +113,7 @@ pub struct Store {
 impl fmt::Debug for Store {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Store")
-            .field("running", &self.work.is_some())
+            .field("running", &self.helper.is_some())
             .finish_non_exhaustive()
     }
 }
@@ -122,85 +125,59 @@ impl Store {
     /// [`StartError`] when the endpoint makes no sense or the system gives no thread.
     pub fn start(options: Options) -> Result<Self, StartError> {
         options.endpoint.check().map_err(StartError::Endpoint)?;
-        let (work, receiver) = unbounded_channel();
-        // The helper lives until its work's last sender is gone, and `completions` outlives that.
-        let completions = Completions::new(options.wake as Wake, options.tracking, work.downgrade());
-        let completions = Arc::new(completions);
-        let tracking = Tracking::new(Arc::clone(&completions), &options.prefixes);
-        let tracking = options.tracking.then_some(tracking).map(Arc::new);
-        let log = Log::new(Arc::clone(&completions));
-        // Threads inherit the mask of their creator: nginx's signals must reach nginx's thread only. The threads that
-        // tokio starts later inherit it from the helper.
+        let (inbox, exit) = inbox().map_err(StartError::Os)?;
+        let (again, overtaken) = unbounded_channel();
+        let completions = Completions::new(options.wake as Wake, options.tracking, again);
+        let mut store = Self {
+            inbox,
+            completions: Arc::new(completions),
+            helper: None,
+        };
+        let parts = Parts {
+            endpoint: options.endpoint,
+            timeout: options.timeout,
+            connect_timeout: options.connect_timeout,
+            hashing: options.hashing,
+            prefixes: options.prefixes,
+            tracking: options.tracking,
+            last_use: options.last_use,
+            completions: Arc::clone(&store.completions),
+            exit,
+            overtaken,
+        };
+        let begin = options.begin;
+        // Threads inherit the mask of their creator: nginx's signals must reach nginx's thread only.
         let unblocked = SigSet::all()
             .thread_swap_mask(SigmaskHow::SIG_SETMASK)
             .map_err(os)?;
-        let helper = Pool::start(options.hashing, &log).and_then(|pool| {
-            let runtime = tokio::runtime::Builder::new_current_thread()
-                .enable_io()
-                .enable_time()
-                .max_blocking_threads(RESOLVERS)
-                .thread_name("auth-resolver")
-                .build()?;
-            let (keeper, link) = Keeper::new(
-                options.endpoint,
-                options.connect_timeout,
-                options.timeout,
-                tracking,
-                log.clone(),
-            );
-            let verifier = Verifier {
-                dummies: Dummies::default(),
-                log: log.clone(),
-                completions: Arc::clone(&completions),
-            };
-            let familiars = Familiars::new().ok_or_else(|| io::Error::other("no random numbers"))?;
-            let familiars = Arc::new(familiars);
-            let last_uses = options
-                .last_use
-                .then(|| LastUses::new(link.clone(), options.timeout, log.clone()));
-            let passwords = Passwords {
-                verifier: Arc::new(verifier),
-                pool,
-                underway: Arc::default(),
-                familiars: Arc::clone(&familiars),
-                last_uses,
-            };
-            let context = Context {
-                link,
-                timeout: options.timeout,
-                passwords,
-                completions: Arc::clone(&completions),
-                log,
-                resolver: Arc::default(),
-                underway: Arc::default(),
-                shared: SharedCache::default(),
-                familiars,
-            };
-            thread::Builder::new()
-                .name("registry-auth".to_owned())
-                .spawn(move || help(runtime, keeper, receiver, Arc::new(context)))
-        });
+        let (ready, is_ready) = sync_channel(1);
+        let helper = thread::Builder::new()
+            .name("registry-auth".to_owned())
+            .spawn(move || {
+                begin(parts.exit.bell());
+                match parts.assemble() {
+                    Ok((runtime, helper)) => {
+                        drop(ready.send(Ok(())));
+                        helper.run(runtime);
+                    }
+                    Err(error) => drop(ready.send(Err(error))),
+                }
+            });
         let restored = unblocked.thread_set_mask();
-        let mut store = Self {
-            work: Some(work),
-            completions,
-            helper: None,
-        };
         store.helper = Some(helper.map_err(StartError::Os)?);
         restored.map_err(os)?;
+        match is_ready.recv() {
+            Ok(started) => started.map_err(StartError::Os)?,
+            Err(RecvError) => return Err(StartError::Os(io::Error::other("it panicked"))),
+        }
         Ok(store)
     }
 
-    /// Hands jobs over; they are asked in one pipeline, together with others that wait by then. Costs one send. When
-    /// the helper is gone they are answered `Unavailable` at once.
+    /// Hands jobs over; they are asked in one pipeline, together with others that wait by then. Costs a system call, unless the helper
+    /// has others to take yet. When the helper is gone they are answered `Unavailable` at once.
     pub fn submit(&self, jobs: Vec<Job>) {
-        if jobs.is_empty() {
-            return;
-        }
-        // Dropped, which is what both a failed send and no sender come to, it answers them.
-        let jobs = Arrivals::new(jobs, &self.completions);
-        if let Some(sender) = &self.work {
-            drop(sender.send(Work::Ask(jobs)));
+        if !jobs.is_empty() {
+            self.inbox.leave(Arrivals::new(jobs, &self.completions));
         }
     }
 
@@ -226,9 +203,9 @@ impl Store {
     /// Jobs under way are answered `Unavailable`; nobody is woken for them.
     pub fn stop(&mut self) {
         self.completions.close();
-        self.work.take();
+        self.inbox.close();
         if let Some(helper) = self.helper.take() {
-            // An error is the payload of a panic, and `help` catches those.
+            // An error is the payload of a panic, and `run` catches those.
             drop(helper.join());
         }
     }
@@ -240,48 +217,134 @@ impl Drop for Store {
     }
 }
 
+/// What the helper is made of, on its own thread.
+struct Parts {
+    endpoint: Endpoint,
+    timeout: Duration,
+    connect_timeout: Duration,
+    hashing: Hashing,
+    prefixes: Vec<Box<str>>,
+    tracking: bool,
+    last_use: bool,
+    completions: Arc<Completions>,
+    exit: Exit,
+    overtaken: UnboundedReceiver<Vec<Waiting>>,
+}
+
+impl Parts {
+    fn assemble(self) -> io::Result<(Runtime, Helper)> {
+        let completions = self.completions;
+        let log = Log::new(Arc::clone(&completions));
+        log.tell_panics();
+        let pool = Pool::start(self.hashing, &log)?;
+        let resolvers = log.clone();
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_io()
+            .enable_time()
+            .max_blocking_threads(RESOLVERS)
+            .thread_name("auth-resolver")
+            .on_thread_start(move || resolvers.tell_panics())
+            .build()?;
+        let tracking = Tracking::new(Arc::clone(&completions), &self.prefixes);
+        let (keeper, link) = Keeper::new(
+            self.endpoint,
+            self.connect_timeout,
+            self.timeout,
+            self.tracking.then_some(tracking).map(Arc::new),
+            log.clone(),
+        );
+        let verifier = Verifier {
+            dummies: Dummies::default(),
+            log: log.clone(),
+            completions: Arc::clone(&completions),
+        };
+        let familiars = Familiars::new().ok_or_else(|| io::Error::other("no random numbers"))?;
+        let familiars = Arc::new(familiars);
+        let last_uses = self
+            .last_use
+            .then(|| LastUses::new(link.clone(), self.timeout, log.clone()));
+        let passwords = Passwords {
+            verifier: Arc::new(verifier),
+            pool,
+            underway: Arc::default(),
+            familiars: Arc::clone(&familiars),
+            last_uses,
+        };
+        let context = Context {
+            link,
+            timeout: self.timeout,
+            passwords,
+            completions,
+            log,
+            resolver: Arc::default(),
+            underway: Arc::default(),
+            shared: SharedCache::default(),
+            familiars,
+        };
+        let door = {
+            let _in_runtime = runtime.enter();
+            self.exit.open()?
+        };
+        runtime.spawn(keeper.run());
+        let helper = Helper {
+            door,
+            overtaken: self.overtaken,
+            context: Arc::new(context),
+        };
+        Ok((runtime, helper))
+    }
+}
+
 fn os(error: nix::Error) -> StartError {
     StartError::Os(error.into())
 }
 
-/// The helper thread's whole life.
-fn help(runtime: Runtime, keeper: Keeper, mut work: UnboundedReceiver<Work>, context: Arc<Context>) {
-    runtime.spawn(keeper.run());
-    loop {
-        // Lookups are tasks, and tokio catches their panics; this is for the loop itself.
-        let served = catch_unwind(AssertUnwindSafe(|| runtime.block_on(serve(&mut work, &context))));
-        if served.is_ok() {
-            break;
-        }
-        context
-            .log
-            .write(Level::Error, "the helper thread panicked and goes on");
-    }
-    context.passwords.pool.stop();
-    runtime.shutdown_background();
+/// What the helper thread works with.
+struct Helper {
+    door: Door,
+    /// Jobs whose answers were overtaken by a change.
+    overtaken: UnboundedReceiver<Vec<Waiting>>,
+    context: Arc<Context>,
 }
 
-/// Turns what waits in the channel into lookups until the store is stopped. Lookups overlap: the next pipeline is sent
-/// while the answers of the last are on their way.
-async fn serve(work: &mut UnboundedReceiver<Work>, context: &Arc<Context>) {
-    let mut waiting = Vec::new();
-    for batch in 1.. {
-        if work.recv_many(&mut waiting, BATCHES).await == 0 {
-            return;
-        }
-        let mut asked = Vec::new();
-        for work in waiting.drain(..) {
-            match work {
-                Work::Ask(jobs) => asked.extend(jobs.filter_map(|job| context.board(job, batch))),
-                Work::Again(jobs) => {
-                    let jobs = jobs.into_iter();
-                    asked.extend(jobs.filter_map(|job| context.board(job, batch)));
-                }
+impl Helper {
+    /// The helper thread's whole life.
+    fn run(mut self, runtime: Runtime) {
+        loop {
+            // Lookups are tasks, and tokio catches their panics; this is for the loop itself.
+            let served = catch_unwind(AssertUnwindSafe(|| runtime.block_on(self.serve())));
+            if served.is_ok() {
+                break;
             }
+            let log = &self.context.log;
+            log.write(Level::Error, "the helper thread panicked and goes on");
         }
-        if !asked.is_empty() {
-            // Boxed: tokio moves a task several times before it runs.
-            tokio::spawn(Box::pin(lookup::run(Arc::clone(context), asked)));
+        self.context.passwords.pool.stop();
+        // Before the runtime, which watches it.
+        drop(self);
+        runtime.shutdown_background();
+    }
+
+    /// Turns what comes into lookups until the store is stopped. Lookups overlap: the next pipeline is sent while the answers of the
+    /// last are on their way.
+    async fn serve(&mut self) {
+        let (mut arrived, mut overtaken) = (Vec::new(), Vec::new());
+        for batch in 1.. {
+            tokio::select! {
+                is_open = self.door.take(&mut arrived) => {
+                    if !is_open {
+                        return;
+                    }
+                }
+                _ = self.overtaken.recv_many(&mut overtaken, BATCHES) => {}
+            }
+            let jobs = overtaken.drain(..).flatten();
+            let jobs = jobs.chain(arrived.drain(..).flatten());
+            let asked: Vec<_> = jobs.filter_map(|job| self.context.board(job, batch)).collect();
+            if !asked.is_empty() {
+                // Boxed: tokio moves a task several times before it runs.
+                tokio::spawn(Box::pin(lookup::run(Arc::clone(&self.context), asked)));
+            }
         }
     }
 }

@@ -2,22 +2,20 @@
 
 use super::{Completions, Mark, CHANGES};
 use crate::job::{By, Changed, Event, Job, Outcome, Space};
-use crate::runtime::Work;
 use crate::waiting::{Answer, Arrivals, Basis, Waiting};
 use crate::Secret;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::Arc;
-use tokio::sync::mpsc::{unbounded_channel, UnboundedReceiver, UnboundedSender};
+use tokio::sync::mpsc::{unbounded_channel, UnboundedReceiver};
 
 pub(crate) struct Helper {
-    pub(super) _work: UnboundedSender<Work>,
-    pub(super) receiver: UnboundedReceiver<Work>,
+    pub(super) receiver: UnboundedReceiver<Vec<Waiting>>,
 }
 
 impl Helper {
     fn again(&mut self) -> Vec<Waiting> {
         let mut all = Vec::new();
-        while let Ok(Work::Again(jobs)) = self.receiver.try_recv() {
+        while let Ok(jobs) = self.receiver.try_recv() {
             all.extend(jobs);
         }
         all
@@ -27,11 +25,11 @@ impl Helper {
 fn counted() -> (Arc<AtomicUsize>, Arc<Completions>) {
     let wakes = Arc::new(AtomicUsize::new(0));
     let seen = Arc::clone(&wakes);
-    let (work, _) = unbounded_channel();
+    let (again, _) = unbounded_channel();
     let wake = Box::new(move || {
         seen.fetch_add(1, Ordering::SeqCst);
     });
-    (wakes, Arc::new(Completions::new(wake, true, work.downgrade())))
+    (wakes, Arc::new(Completions::new(wake, true, again)))
 }
 
 fn tracked() -> (Arc<Completions>, Helper) {

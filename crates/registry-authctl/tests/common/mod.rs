@@ -162,6 +162,7 @@ impl Redis {
             wake: Box::new(move || {
                 let _ = woken.send(());
             }),
+            begin: Box::new(|_| ()),
         })
         .unwrap();
         let space = Arc::new(Space {
