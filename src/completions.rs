@@ -98,7 +98,7 @@ pub fn ask(request: &mut Request, space: &Arc<Space>, claim: &Claim, password: S
         worker.batch.push(Job {
             ticket: parking.ticket(),
             space: Arc::clone(space),
-            user: claim.user.as_ref().map(UserNameBuf::to_shared),
+            user: claim.user.clone(),
             password,
             by: match &claim.by {
                 By::Password => Proof::Password,

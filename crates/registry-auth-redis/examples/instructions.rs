@@ -8,6 +8,7 @@
 //! Run it with two numbers of lookups: the difference is free of start-up. Users are alice, and u0, u1... if a fourth
 //! argument says how many.
 
+use registry_auth::UserName;
 use registry_auth_redis::{By, Endpoint, Event, Hashing, Job, Options, Outcome, Secret, Space, Store};
 use std::error::Error;
 use std::sync::mpsc::sync_channel;
@@ -44,13 +45,15 @@ fn main() -> Result<(), Box<dyn Error>> {
         if asked == answered {
             let until = lookups.min(asked + batch);
             let user = |ticket: u64| match users {
-                0 => Box::from("alice"),
-                users => format!("u{}", ticket % users).into_boxed_str(),
+                0 => "alice".to_owned(),
+                users => format!("u{}", ticket % users),
             };
             let job = |ticket| Job {
                 ticket,
                 space: Arc::clone(&space),
-                user: Some(user(ticket).into()),
+                user: UserName::parse(user(ticket).as_bytes())
+                    .ok()
+                    .map(|name| name.to_owned()),
                 password: Secret::new(b"secret"),
                 by: By::Password,
             };

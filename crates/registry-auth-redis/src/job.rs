@@ -5,7 +5,7 @@
 //! empty it on the others. What a completion tells is never older than a change that stands before it in the queue.
 
 use crate::Secret;
-use registry_auth::TokenDigest;
+use registry_auth::{TokenDigest, UserNameBuf};
 use std::fmt;
 use std::sync::Arc;
 
@@ -36,7 +36,7 @@ pub struct Job {
     /// Whose keys are asked.
     pub space: Arc<Space>,
     /// The user who claims to be there; `None` when only the defaults are wanted (anonymous).
-    pub user: Option<Arc<str>>,
+    pub user: Option<UserNameBuf>,
     /// The password to verify; not looked at when `user` is `None`. Comes back in the [`Completion`].
     pub password: Secret,
     /// By what the user is to be verified.

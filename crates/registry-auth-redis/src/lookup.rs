@@ -50,7 +50,7 @@ impl Context {
         let subject = job.subject.clone();
         // The prefix is nearly always the same: not worth hashing.
         let flight = self.underway.board(subject.name(), job, same)?;
-        let familiar = subject.user.as_deref().and_then(|user| {
+        let familiar = subject.user().and_then(|user| {
             let key = (&*subject.space.prefix, user);
             self.familiars.find(flight.hash(), key)
         });
@@ -127,7 +127,7 @@ pub(crate) fn users_without_password(part: &[Asked]) -> impl Iterator<Item = &st
 }
 
 fn users_of<'a>(asked: impl Iterator<Item = &'a Asked>) -> impl Iterator<Item = &'a str> {
-    asked.filter_map(|asked| asked.subject.user.as_deref())
+    asked.filter_map(|asked| asked.subject.user())
 }
 
 /// For each space: `LRANGE P:backends`, `HGETALL P:group:public`, `HMGET P:passwords` of its users but those who had a password of

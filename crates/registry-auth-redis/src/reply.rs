@@ -106,7 +106,7 @@ pub(crate) fn read(context: &Context, asked: Vec<Asked>, replies: &mut impl Iter
     };
     let mut passwords = passwords.map(Vec::into_iter);
     let answer = |asked: Asked| {
-        let Some(user) = asked.subject.user.as_deref() else {
+        let Some(user) = asked.subject.user() else {
             return User {
                 asked,
                 own_password: true,

@@ -8,6 +8,7 @@ use crate::completions::{Completions, Mark};
 use crate::job::{By, Job, Outcome, Space};
 use crate::verify::Proof;
 use crate::Secret;
+use registry_auth::UserNameBuf;
 use std::sync::Arc;
 
 /// How often an answer may be overtaken by a change before the job is given up: each time costs a round trip, so that
@@ -19,17 +20,22 @@ const TRIES: u8 = 10;
 pub(crate) struct Subject {
     pub(crate) space: Arc<Space>,
     /// `None`: only the defaults are wanted.
-    pub(crate) user: Option<Arc<str>>,
+    pub(crate) user: Option<UserNameBuf>,
 }
 
 impl Subject {
     pub(crate) fn key(&self) -> (&str, Option<&str>) {
-        (&self.space.prefix, self.user.as_deref())
+        (&self.space.prefix, self.user())
+    }
+
+    /// The user's name.
+    pub(crate) fn user(&self) -> Option<&str> {
+        self.user.as_ref().map(UserNameBuf::as_str)
     }
 
     /// The user's name; empty where none was asked for.
     pub(crate) fn name(&self) -> &str {
-        self.user.as_deref().unwrap_or_default()
+        self.user().unwrap_or_default()
     }
 }
 

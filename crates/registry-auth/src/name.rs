@@ -5,7 +5,8 @@
 
 use std::borrow::Cow;
 use std::fmt;
-use std::sync::Arc;
+
+use smol_str::SmolStr;
 
 /// Longest legal repository name in bytes (distribution's `RepositoryNameTotalLengthMax`).
 pub const MAX_REPOSITORY_NAME: usize = 255;
@@ -112,9 +113,9 @@ impl<'a> UserName<'a> {
     }
 }
 
-/// An owned [`UserName`], cheap to clone.
+/// An owned [`UserName`], cheap to clone. Most names (up to 23 bytes) stand in it rather than somewhere else in memory.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct UserNameBuf(Arc<str>);
+pub struct UserNameBuf(SmolStr);
 
 impl UserNameBuf {
     /// The name, without parsing it anew.
@@ -122,9 +123,9 @@ impl UserNameBuf {
         UserName(&self.0)
     }
 
-    /// The name, shared.
-    pub fn to_shared(&self) -> Arc<str> {
-        Arc::clone(&self.0)
+    /// The same, as text.
+    pub fn as_str(&self) -> &str {
+        &self.0
     }
 }
 

@@ -4,6 +4,7 @@ use super::{Completions, Mark, CHANGES};
 use crate::job::{By, Changed, Event, Job, Outcome, Space};
 use crate::waiting::{Answer, Arrivals, Basis, Waiting};
 use crate::Secret;
+use registry_auth::UserName;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::Arc;
 use tokio::sync::mpsc::{unbounded_channel, UnboundedReceiver};
@@ -45,7 +46,7 @@ fn job(ticket: u64, user: Option<&str>) -> Job {
     Job {
         ticket,
         space,
-        user: user.map(Into::into),
+        user: user.map(|user| UserName::parse(user.as_bytes()).unwrap().to_owned()),
         password: Secret::new(b""),
         by: By::Password,
     }

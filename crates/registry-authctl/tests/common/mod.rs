@@ -2,7 +2,7 @@
 #![allow(dead_code)] // each test binary uses its own part
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing)] // a panic is how a test fails
 
-use registry_auth::TokenDigest;
+use registry_auth::{TokenDigest, UserName};
 use registry_auth_redis::{By, Endpoint, Event, Hashing, Job, Options, Outcome, Secret, Space, Store};
 use std::hash::{BuildHasher, RandomState};
 use std::io::Write;
@@ -174,7 +174,7 @@ impl Redis {
         store.submit(vec![Job {
             ticket: 1,
             space,
-            user: Some(user.into()),
+            user: Some(UserName::parse(user.as_bytes()).unwrap().to_owned()),
             password,
             by,
         }]);
