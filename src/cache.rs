@@ -10,6 +10,7 @@ use std::sync::Arc;
 
 use registry_auth::{Denial, UserName};
 use registry_auth_cache::counters::COUNTERS;
+use registry_auth_cache::memo::Recalled;
 use registry_auth_cache::{Cache, Fact, Failures, Keys, Memo, Process, Tag, GENERATION};
 use registry_auth_redis::{Changed, Outcome, Space};
 
@@ -43,35 +44,13 @@ struct Worker {
     options: Options,
     /// A copy of the zone's keys, to hash before locking.
     keys: Keys,
-    /// Headers by their tag, and who the zone said each comes from.
-    memo: Memo<Credential, Rc<Identity>>,
+    /// Who the zone said each header comes from.
+    memo: Memo<Identity>,
     me: Process,
     /// Stands for the Redis that is asked and the prefixes that are watched.
     subject: u64,
     /// Whether facts can be trusted now.
     trusted: bool,
-}
-
-/// A header that was read. Decoding one costs as much as all the rest of a cached request.
-struct Credential {
-    space: Arc<Space>,
-    claim: Claim,
-    /// Of the user's entry in the zone.
-    key: Vec<u8>,
-    hash: u64,
-}
-
-impl Credential {
-    fn is_of(&self, space: &Arc<Space>, claim: &Claim) -> bool {
-        Arc::ptr_eq(&self.space, space) && self.claim.is(claim)
-    }
-
-    fn fact(&self) -> Fact<'_> {
-        Fact {
-            key: &self.key,
-            hash: self.hash,
-        }
-    }
 }
 
 thread_local! {
@@ -94,9 +73,9 @@ pub enum Answer {
 
 /// What this worker makes of a header before it asks the zone.
 pub enum Header {
-    /// It was never read.
+    /// It is to be read.
     Unread(Tag),
-    /// It makes this claim.
+    /// It makes this claim, as was found out before: reading one costs as much as all the rest of a cached request.
     Claims(Tag, Claim),
     /// The zone said of it not long ago who asks, and that still holds.
     Known(Rc<Identity>),
@@ -163,12 +142,12 @@ pub fn header(space: &Arc<Space>, header: &[u8]) -> Option<Header> {
             true => worker.options.zone.peek(GENERATION),
             false => None,
         };
-        let known = worker.memo.recall(tag, event::now(), generation);
-        let known = known.filter(|(credential, _)| Arc::ptr_eq(&credential.space, space));
-        Some(match known {
-            None => Header::Unread(tag),
-            Some((_, Some(identity))) => Header::Known(Rc::clone(identity)),
-            Some((credential, None)) => Header::Claims(tag, credential.claim.clone()),
+        Some(match worker.memo.recall(tag, event::now(), generation) {
+            Recalled::Holds(identity) if identity.is_of(space) => Header::Known(Rc::clone(identity)),
+            Recalled::Past(identity) if identity.is_of(space) => {
+                Header::Claims(tag, identity.claim().clone())
+            }
+            Recalled::Holds(_) | Recalled::Past(_) | Recalled::Nothing => Header::Unread(tag),
         })
     })
 }
@@ -180,25 +159,6 @@ pub fn tag(space: &Space, header: &[u8]) -> Option<Tag> {
             .as_ref()
             .map(|worker| worker.keys.salted_tag(&space.salt, header))
     })
-}
-
-/// Remembers what a header claims.
-pub fn remember(tag: Tag, space: &Arc<Space>, claim: &Claim) {
-    WORKER.with_borrow_mut(|worker| {
-        if let Some(worker) = worker {
-            let mut key = Vec::new();
-            if let Some(user) = &claim.user {
-                write_key(&mut key, Kind::User, &space.prefix, user.as_name().as_str());
-            }
-            let credential = Credential {
-                space: Arc::clone(space),
-                claim: claim.clone(),
-                hash: worker.keys.hash(&key),
-                key,
-            };
-            worker.memo.remember(tag, credential);
-        }
-    });
 }
 
 /// Adds to the zone's counters.

@@ -22,7 +22,7 @@ use crate::ffi::event::{self, Deferred, Doorbell};
 use crate::ffi::log;
 use crate::ffi::parking::{resume, Parking};
 use crate::ffi::request::Request;
-use crate::identity::{Identity, Records, Unfit};
+use crate::identity::{Identity, Own, Records, Unfit};
 
 /// Milliseconds that a waiting request's own timer allows beyond the lookup's limit. The helper ends each lookup within its own
 /// limits; the timer is for what must not happen, a helper that died, and keeps a shutting down worker alive. A login
@@ -209,10 +209,13 @@ fn answered(space: &Arc<Space>, claim: Claim, outcome: Outcome) -> Answered {
                 verified: true,
                 ..
             },
-        ) => (user, groups.iter().cloned().collect(), public, defaults),
-        (None, Outcome::Anonymous { public, defaults }) => {
-            (Arc::default(), SmallVec::new(), public, defaults)
-        }
+        ) => (
+            Own::from(user),
+            groups.iter().cloned().collect(),
+            public,
+            defaults,
+        ),
+        (None, Outcome::Anonymous { public, defaults }) => (Own::NONE, SmallVec::new(), public, defaults),
         (_, Outcome::Known { .. } | Outcome::Unknown | Outcome::Anonymous { .. }) => {
             return Answered::Denied(Box::new(claim.refuted()))
         }

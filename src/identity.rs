@@ -5,9 +5,11 @@
 
 use std::sync::Arc;
 
+use arrayvec::ArrayVec;
 use registry_auth::codec::{RecordRef, Scopes, State, TokenRef};
 use registry_auth::token::Kind;
 use registry_auth::{Denial, InvalidRecord, Limits, Subject, UserName, UserNameBuf};
+use registry_auth_cache::memo::{Said, Stamp};
 use registry_auth_redis::Space;
 use smallvec::SmallVec;
 
@@ -15,23 +17,70 @@ use crate::claim::{By, Claim};
 
 /// Groups whose records are looked at without an allocation.
 const FEW: usize = 4;
+/// Bytes of a record that is kept where the rest is: enough for some grants and a backend, and such that an [`Identity`] is of a size
+/// that heaps have.
+const NEAR: usize = 192;
 /// Seconds before its end from which on the owner of an access token is warned.
 const WARNING: u64 = 7 * 86_400;
 
-/// What is known of the sender of a request.
+/// What is known of the sender of a request. In the order in which a request that finds it remembered reads it: one user of many is in
+/// no cache of the processor's, and what lies together is fetched together.
+#[repr(C)]
 pub struct Identity {
+    /// How long the worker may go by it.
+    stamp: Stamp,
     /// Whose accounts were asked.
     space: Arc<Space>,
     /// Who it is, and by what that was proven.
     claim: Claim,
-    /// The user's encoded record; nothing for the anonymous.
-    record: Arc<[u8]>,
-    /// The encoded records of those groups that grant or deny something, in the user's order, `public` last.
-    groups: Box<[Arc<[u8]>]>,
-    /// The encoded record whose backends are to be used; `None` where nobody names any.
-    backends: Option<Arc<[u8]>>,
     /// The access token that was sent, or for which the token was issued that was sent.
     access_token: Option<Box<AccessToken>>,
+    /// The encoded records of those groups that grant or deny something, in the user's order, `public` last.
+    groups: Box<[Arc<[u8]>]>,
+    backends: Backends,
+    /// The user's encoded record; nothing for the anonymous.
+    record: Own,
+}
+
+/// Whose backends are to be used.
+enum Backends {
+    /// The user's own.
+    Own,
+    /// Those of this encoded record; `None` where nobody names any.
+    Of(Option<Arc<[u8]>>),
+}
+
+/// A user's encoded record.
+pub enum Own {
+    /// A small one, in place.
+    Near(ArrayVec<u8, NEAR>),
+    /// Any other.
+    Far(Arc<[u8]>),
+}
+
+impl Own {
+    /// The anonymous have none.
+    pub const NONE: Self = Self::Near(ArrayVec::new_const());
+
+    /// The record.
+    pub fn as_bytes(&self) -> &[u8] {
+        match self {
+            Self::Near(record) => record,
+            Self::Far(record) => record,
+        }
+    }
+}
+
+impl From<&[u8]> for Own {
+    fn from(record: &[u8]) -> Self {
+        ArrayVec::try_from(record).map_or_else(|_| Self::Far(record.into()), Self::Near)
+    }
+}
+
+impl From<Arc<[u8]>> for Own {
+    fn from(record: Arc<[u8]>) -> Self {
+        ArrayVec::try_from(&*record).map_or_else(|_| Self::Far(record), Self::Near)
+    }
 }
 
 /// What the record says of an access token.
@@ -45,8 +94,8 @@ struct AccessToken {
 
 /// What an [`Identity`] is made of.
 pub struct Records {
-    /// The user's; empty for the anonymous.
-    pub own: Arc<[u8]>,
+    /// The user's.
+    pub own: Own,
     /// Those of the groups, in the user's order, `public` last.
     pub groups: SmallVec<[Arc<[u8]>; FEW]>,
 }
@@ -67,6 +116,12 @@ impl From<InvalidRecord> for Unfit {
     }
 }
 
+impl Said for Identity {
+    fn stamp(&self) -> &Stamp {
+        &self.stamp
+    }
+}
+
 impl Identity {
     /// Puts together what was found out about a user, or about the anonymous, at this time (seconds since 1970). Backends are the
     /// user's own, else those of the first group that has any, else the `defaults`, which are asked for only then.
@@ -80,9 +135,9 @@ impl Identity {
         let Records { own, groups } = records;
         let (mut backends, mut access_token) = (None, None);
         if claim.user.is_some() {
-            let view = RecordRef::decode(&own)?;
+            let view = RecordRef::decode(own.as_bytes())?;
             if view.has_peers() {
-                backends = Some(Arc::clone(&own));
+                backends = Some(Backends::Own);
             }
             access_token = proven(&claim, &view, &space.prefix, now)?;
         }
@@ -90,26 +145,34 @@ impl Identity {
         for group in groups {
             let view = RecordRef::decode(&group)?;
             if backends.is_none() && view.has_peers() {
-                backends = Some(Arc::clone(&group));
+                backends = Some(Backends::Of(Some(Arc::clone(&group))));
             }
             if view.has_grants() {
                 telling.push(group);
             }
         }
-        if backends.is_none() {
-            let defaults = defaults().ok_or(Unfit::Defaults)?;
-            if RecordRef::decode(&defaults)?.has_peers() {
-                backends = Some(defaults);
+        let backends = match backends {
+            Some(backends) => backends,
+            None => {
+                let defaults = defaults().ok_or(Unfit::Defaults)?;
+                let are_any = RecordRef::decode(&defaults)?.has_peers();
+                Backends::Of(are_any.then_some(defaults))
             }
-        }
+        };
         Ok(Self {
+            stamp: Stamp::default(),
             space: Arc::clone(space),
             claim,
-            record: own,
+            access_token,
             groups: telling.into(),
             backends,
-            access_token,
+            record: own,
         })
+    }
+
+    /// The same, to be remembered.
+    pub fn stamped(self, stamp: Stamp) -> Self {
+        Self { stamp, ..self }
     }
 
     /// The verified user; `None` is the anonymous.
@@ -124,7 +187,12 @@ impl Identity {
 
     /// Whether this was found out about that claim, in this space.
     pub fn is(&self, claim: &Claim, space: &Arc<Space>) -> bool {
-        self.claim.is(claim) && Arc::ptr_eq(&self.space, space)
+        self.claim.is(claim) && self.is_of(space)
+    }
+
+    /// Whether it was found out in this space.
+    pub fn is_of(&self, space: &Arc<Space>) -> bool {
+        Arc::ptr_eq(&self.space, space)
     }
 
     /// Has `f` decide about the sender.
@@ -145,7 +213,7 @@ impl Identity {
     /// The sender's own record.
     pub fn record(&self) -> Result<RecordRef<'_>, InvalidRecord> {
         match self.claim.user {
-            Some(_) => RecordRef::decode(&self.record),
+            Some(_) => RecordRef::decode(self.record.as_bytes()),
             None => Ok(RecordRef::EMPTY),
         }
     }
@@ -198,23 +266,35 @@ impl Identity {
     }
 
     /// The encoded record whose backends are to be used; `None` where nobody names any.
-    pub fn backends(&self) -> Option<&Arc<[u8]>> {
-        self.backends.as_ref()
+    pub fn backends(&self) -> Option<&[u8]> {
+        match &self.backends {
+            Backends::Own => Some(self.record.as_bytes()),
+            Backends::Of(record) => record.as_deref(),
+        }
     }
 
     /// The bytes that it takes, about.
     pub fn size(&self) -> usize {
-        let shared: usize = self
+        let backends = match &self.backends {
+            Backends::Of(record) => record.as_ref(),
+            Backends::Own => None,
+        };
+        let far = match &self.record {
+            Own::Far(record) => Some(record),
+            Own::Near(_) => None,
+        };
+        let elsewhere: usize = self
             .groups
             .iter()
-            .chain(&self.backends)
+            .chain(backends)
+            .chain(far)
             .map(|record| 16 + record.len())
             .sum();
         let token = self
             .access_token
             .as_ref()
             .map_or(0, |token| 64 + token.scopes.len());
-        size_of::<Self>() + 64 + self.record.len() + shared + token
+        size_of::<Self>() + 64 + elsewhere + token
     }
 }
 

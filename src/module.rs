@@ -21,7 +21,7 @@ use crate::ffi::conf::{complete, create, merge, of_cycle, Conf};
 use crate::ffi::guard::guard;
 use crate::ffi::request::Request;
 use crate::ffi::{filter, log, peer, shim, variable, Slot};
-use crate::upstream::{Upstream, UserBackends};
+use crate::upstream::{BackendNames, Upstream, UserBackends};
 use crate::{completions, directives, response, signing, variables};
 
 macro_rules! kept_by_this_module {
@@ -37,6 +37,13 @@ macro_rules! kept_by_this_module {
 }
 
 kept_by_this_module!(Main, Upstream, Location, Context);
+
+// SAFETY: a record in an identity, which all clones share and which is never changed once it is made; it has no interior mutability.
+unsafe impl peer::Names for BackendNames {
+    fn bytes(&self) -> &[u8] {
+        self.record()
+    }
+}
 
 static ACCESS_CONTEXT: ngx_http_module_t = ngx_http_module_t {
     preconfiguration: Some(preconfiguration),

@@ -100,9 +100,6 @@ pub fn who(
             }
         },
     };
-    if let Some(tag) = tag {
-        cache::remember(tag, &settings.space, &claim);
-    }
     Ok(Sender::Claims(Who { claim, password, tag }))
 }
 

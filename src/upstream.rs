@@ -6,7 +6,7 @@
 
 use core::marker::PhantomData;
 use std::cell::Cell;
-use std::sync::Arc;
+use std::rc::Rc;
 
 use registry_auth::backend::AllowList;
 use registry_auth::codec::{PeerRef, RecordRef};
@@ -72,14 +72,30 @@ impl Turns {
     }
 }
 
+/// The record in which the names of a request's backends stand.
+#[derive(Clone)]
+pub struct BackendNames(Rc<Identity>);
+
+impl BackendNames {
+    /// The encoded record; empty where nobody names a backend.
+    pub fn record(&self) -> &[u8] {
+        self.0.backends().unwrap_or_default()
+    }
+}
+
 /// The balancer.
 pub struct UserBackends;
 
 impl Balancer for UserBackends {
     type Upstream = Upstream;
     type Context = Context;
+    type Names = BackendNames;
 
-    fn select(request: &mut Request, upstream: &Upstream, candidates: &mut Candidates) -> Selection {
+    fn select(
+        request: &mut Request,
+        upstream: &Upstream,
+        candidates: &mut Candidates<BackendNames>,
+    ) -> Selection {
         let chosen = request.existing_context::<Context, _>(|request, context| {
             of_context(request, context, upstream, candidates)
         });
@@ -113,10 +129,10 @@ fn of_context(
     request: &Request,
     context: &mut Context,
     upstream: &Upstream,
-    candidates: &mut Candidates,
+    candidates: &mut Candidates<BackendNames>,
 ) -> Selection {
     let found = match &context.identity {
-        Some(identity) => gather(request, identity, upstream, candidates),
+        Some(identity) => gather(request, &BackendNames(Rc::clone(identity)), upstream, candidates),
         None => Ok(Found::None),
     };
     match found {
@@ -165,15 +181,15 @@ enum Found {
 
 fn gather(
     request: &Request,
-    identity: &Identity,
+    names: &BackendNames,
     upstream: &Upstream,
-    candidates: &mut Candidates,
+    candidates: &mut Candidates<BackendNames>,
 ) -> Result<Found, InvalidRecord> {
-    let Some(record) = identity.backends() else {
+    let Some(record) = names.0.backends() else {
         return Ok(Found::None);
     };
     for peer in RecordRef::decode(record)?.peers() {
-        add(request, record, &peer?, upstream, candidates)?;
+        add(request, names, &peer?, upstream, candidates)?;
     }
     Ok(match candidates.count() {
         0 => Found::Refused,
@@ -184,10 +200,10 @@ fn gather(
 /// Adds a backend's addresses, as far as they are permitted.
 fn add(
     request: &Request,
-    record: &Arc<[u8]>,
+    names: &BackendNames,
     peer: &PeerRef<'_>,
     upstream: &Upstream,
-    candidates: &mut Candidates,
+    candidates: &mut Candidates<BackendNames>,
 ) -> Result<(), InvalidRecord> {
     let shown = || String::from_utf8_lossy(peer.name);
     let mut resolved = false;
@@ -202,7 +218,7 @@ fn add(
                     shown()
                 ),
             );
-        } else if candidates.push(request, record, peer.name, address).is_none() {
+        } else if candidates.push(request, names, peer.name, address).is_none() {
             request.log(
                 Level::Error,
                 format_args!("registry_auth: backend \"{}\": out of memory", shown()),

@@ -4,8 +4,8 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use registry_auth::codec::RecordRef;
-use registry_auth::{InvalidRecord, UserNameBuf};
-use registry_auth_cache::memo::Said;
+use registry_auth::InvalidRecord;
+use registry_auth_cache::memo::Stamp;
 use registry_auth_cache::{Cache, Found, Keys, Known, Moment, Put, Tag};
 use registry_auth_redis::schema::PUBLIC;
 use registry_auth_redis::{Outcome, Space};
@@ -16,7 +16,7 @@ use super::{open, Age, Answer, Miss, Worker};
 use crate::claim::{By, Claim};
 use crate::ffi::event;
 use crate::ffi::shm::Locked;
-use crate::identity::{Identity, Records, Unfit};
+use crate::identity::{Identity, Own, Records, Unfit};
 
 impl Worker {
     /// What the zone knows of who makes a claim with a credential. `None` where it is not to be asked.
@@ -29,21 +29,11 @@ impl Worker {
                 bearable: self.options.stale,
             },
         };
-        // Hashed before the lock, if not before that.
+        // Hashed before the lock.
         let mut key = Vec::new();
-        // A header that two spaces get is remembered of one of them only.
-        let known_as = || {
-            self.memo
-                .credential(tag)
-                .filter(|known| known.is_of(space, claim))
-        };
-        let is_remembered = known_as().is_some();
-        let name = claim.user.as_ref().map(|user| match known_as() {
-            Some(known) => known.fact(),
-            None => {
-                write_key(&mut key, Kind::User, &space.prefix, user.as_name().as_str());
-                entry(&self.keys, &key)
-            }
+        let name = claim.user.as_ref().map(|user| {
+            write_key(&mut key, Kind::User, &space.prefix, user.as_str());
+            entry(&self.keys, &key)
         });
         let mut zone = self.options.zone.lock();
         let mut cache = open(&mut zone)?;
@@ -85,16 +75,12 @@ impl Worker {
             let left = end.saturating_sub(event::wall()).saturating_mul(1000);
             expires = expires.min(now.saturating_add(left));
         }
-        let identity = Rc::new(identity);
-        if age == Age::Fresh && is_remembered {
-            let said = Said {
-                what: Rc::clone(&identity),
-                size: identity.size(),
-                generation,
-                expires,
-            };
-            self.memo.keep(tag, now, said);
+        if age == Age::Stale {
+            return Some(Answer::Known(Rc::new(identity)));
         }
+        let stamp = Stamp::new(tag, now, generation, expires, identity.size());
+        let identity = Rc::new(identity.stamped(stamp));
+        self.memo.keep(Rc::clone(&identity));
         Some(Answer::Known(identity))
     }
 
@@ -113,7 +99,7 @@ impl Worker {
             return;
         };
         let mut user_key = Vec::new();
-        let user_entry = claim.user.as_ref().map(UserNameBuf::as_name).map(|user| {
+        let user_entry = claim.user.as_ref().map(|user| {
             write_key(&mut user_key, Kind::User, &space.prefix, user.as_str());
             entry(&self.keys, &user_key)
         });
@@ -175,23 +161,23 @@ fn known(
     moment: Moment,
 ) -> Result<(Identity, u64), Unfit> {
     let mut expires = u64::MAX;
-    let mut copy = |cache: &Cache<'_, Locked>, known: Known| -> Arc<[u8]> {
-        expires = expires.min(known.expires);
-        Arc::from(cache.record(known))
-    };
-    let own: Arc<[u8]> = match record {
-        Some(record) => copy(cache, record),
-        None => Arc::default(),
+    let own = match record {
+        Some(record) => {
+            expires = record.expires;
+            Own::from(cache.record(record))
+        }
+        None => Own::NONE,
     };
     let mut key = Vec::new();
-    let mut fact = |kind, name: &str| {
+    let mut fact = |kind, name: &str| -> Option<Arc<[u8]>> {
         write_key(&mut key, kind, &space.prefix, name);
         let found = cache.fact(entry(keys, &key), moment)?;
-        Some(copy(cache, found))
+        expires = expires.min(found.expires);
+        Some(cache.record(found).into())
     };
     let mut groups = SmallVec::new();
     if claim.user.is_some() {
-        for name in RecordRef::decode(&own)?.groups() {
+        for name in RecordRef::decode(own.as_bytes())?.groups() {
             groups.push(fact(Kind::Group, name?).ok_or(Unfit::Record)?);
         }
     }

@@ -6,7 +6,6 @@ use core::marker::PhantomData;
 use core::mem::MaybeUninit;
 use core::ptr::{self, NonNull};
 use std::net::SocketAddr;
-use std::sync::Arc;
 
 use nginx_sys::{
     ngx_array_push, ngx_conf_t, ngx_http_request_t, ngx_http_upstream_init_peer_pt,
@@ -29,9 +28,15 @@ pub trait Balancer: 'static {
     type Upstream: Slot;
     /// The state of a request, which there is when candidates are named. It owns them.
     type Context: Slot;
+    /// In what the names of candidates stand.
+    type Names: Names;
 
     /// Which peers a request may be sent to: added to `candidates`, or told by the answer.
-    fn select(request: &mut Request, upstream: &Self::Upstream, candidates: &mut Candidates) -> Selection;
+    fn select(
+        request: &mut Request,
+        upstream: &Self::Upstream,
+        candidates: &mut Candidates<Self::Names>,
+    ) -> Selection;
 
     /// The request is about to be sent to this peer.
     fn chosen(request: &mut Request, name: Kept);
@@ -40,6 +45,16 @@ pub trait Balancer: 'static {
     fn own_servers(upstream: &mut Self::Upstream) -> &mut OwnServers;
     /// The same, to look at.
     fn own_servers_of(upstream: &Self::Upstream) -> &OwnServers;
+}
+
+/// Bytes in which the names of peers stand.
+///
+/// # Safety
+/// A value and its clones must give the same bytes each time, at the same place, for as long as one of them lives, and nothing may
+/// write to them.
+pub unsafe trait Names: Clone + 'static {
+    /// The bytes.
+    fn bytes(&self) -> &[u8];
 }
 
 /// What [`Balancer::select`] may answer.
@@ -191,18 +206,18 @@ fn no_peers(
 }
 
 /// The peers of one request, which its state owns.
-struct Data<B> {
+struct Data<B: Balancer> {
     request: *mut ngx_http_request_t,
-    candidates: Candidates,
+    candidates: Candidates<B::Names>,
     first: usize,
     tried: usize,
     balancer: PhantomData<B>,
 }
 
 /// The peers that a balancer may choose from.
-pub struct Candidates {
+pub struct Candidates<N> {
     /// Where their names stand.
-    names: Option<Arc<[u8]>>,
+    names: Option<N>,
     targets: SmallVec<[Target; 1]>,
 }
 
@@ -254,18 +269,12 @@ impl Address {
     }
 }
 
-impl Candidates {
+impl<N: Names> Candidates<N> {
     /// Adds an address and what it is called, which stands somewhere in `names`. `None` when memory is out, or it stands elsewhere
     /// than the others' names.
-    pub fn push(
-        &mut self,
-        request: &Request,
-        names: &Arc<[u8]>,
-        name: &[u8],
-        address: SocketAddr,
-    ) -> Option<()> {
-        let names = self.names.get_or_insert_with(|| Arc::clone(names));
-        let (all, part) = (names.as_ptr_range(), name.as_ptr_range());
+    pub fn push(&mut self, request: &Request, names: &N, name: &[u8], address: SocketAddr) -> Option<()> {
+        let names = self.names.get_or_insert_with(|| names.clone());
+        let (all, part) = (names.bytes().as_ptr_range(), name.as_ptr_range());
         if part.start < all.start || part.end > all.end {
             return None;
         }

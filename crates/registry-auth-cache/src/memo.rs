@@ -1,8 +1,12 @@
-//! What one worker remembers, in its own memory, of credentials that it has seen: what each says, and for a while what the block
-//! said of it.
+//! What one worker remembers, in its own memory, of credentials that it has seen: for a while, what the block said of each.
 //!
 //! Beside the block, not in it: no lock and no copy. Only a credential's keyed tag is kept, never the credential. What the block
 //! said holds while its generation ([`crate::Cache::generation`]) does, and for [`LOOK`] at most. Bounded in number and size.
+//!
+//! With many users each request finds its own out of the processor's caches, so that what counts is how many places are looked at, and
+//! whether one leads to the next: here a set, and what was said.
+
+use std::rc::Rc;
 
 use crate::subjects::Tag;
 
@@ -16,40 +20,60 @@ pub const MOST: usize = 16 << 20;
 /// What is larger than this is not kept at all.
 pub const LARGEST: usize = 64 << 10;
 
-/// What a worker remembers: of a credential `C`, and of what the block said, `S`.
-pub struct Memo<C, S> {
-    sets: Vec<Set<C, S>>,
-    /// The sizes of all that the block said.
+/// What a worker remembers: of credentials, what the block said, `S`.
+pub struct Memo<S> {
+    sets: Vec<Set<S>>,
+    /// The sizes of all that is kept.
     size: usize,
     turn: usize,
 }
 
 /// Halves of tags, together in one line of the processor's cache with what they lead to.
 #[repr(align(64))]
-struct Set<C, S> {
+struct Set<S> {
     tags: [u64; WAYS],
-    entries: [Option<Box<Entry<C, S>>>; WAYS],
+    said: [Option<Rc<S>>; WAYS],
 }
 
-struct Entry<C, S> {
+/// Something that the block said.
+pub trait Said {
+    /// Of which credential, and how long it holds.
+    fn stamp(&self) -> &Stamp;
+}
+
+/// Of which credential something was said, and how long it holds. The default one never does.
+#[derive(Clone, Copy, Default)]
+pub struct Stamp {
     tag: Tag,
-    credential: C,
-    said: Option<Said<S>>,
+    generation: u64,
+    expires: u64,
+    size: usize,
 }
 
-/// What the block said.
-pub struct Said<S> {
-    /// What.
-    pub what: S,
-    /// Its size in bytes, about.
-    pub size: usize,
-    /// The block's generation at that time.
-    pub generation: u64,
-    /// When it expires, in milliseconds.
-    pub expires: u64,
+impl Stamp {
+    /// Of what the block said of a credential at this time (milliseconds) in that generation; `expires` is when it expires (the
+    /// same clock), `size` how many bytes it takes, about.
+    pub fn new(tag: Tag, now: u64, generation: u64, expires: u64, size: usize) -> Self {
+        Self {
+            tag,
+            generation,
+            expires: expires.min(now.saturating_add(LOOK)),
+            size,
+        }
+    }
 }
 
-impl<C, S> Default for Memo<C, S> {
+/// What is remembered of a credential.
+pub enum Recalled<'m, S> {
+    /// Nothing.
+    Nothing,
+    /// This was said of it, and it may be otherwise now.
+    Past(&'m Rc<S>),
+    /// This was said of it, and holds.
+    Holds(&'m Rc<S>),
+}
+
+impl<S> Default for Memo<S> {
     fn default() -> Self {
         Self {
             sets: Vec::new(),
@@ -59,44 +83,47 @@ impl<C, S> Default for Memo<C, S> {
     }
 }
 
-impl<C, S> Default for Set<C, S> {
+impl<S> Default for Set<S> {
     fn default() -> Self {
         Self {
             tags: [0; WAYS],
-            entries: [const { None }; WAYS],
+            said: [const { None }; WAYS],
         }
     }
 }
 
-impl<C, S> Memo<C, S> {
-    /// The credential of this tag, and what the block said of it, if that still holds at this time with that generation (which is
-    /// asked for only then).
+impl<S: Said> Memo<S> {
+    /// What was said of the credential of this tag, and whether it holds at this time with that generation (which is asked for only
+    /// then).
     #[inline]
-    pub fn recall(
-        &self,
-        tag: Tag,
-        now: u64,
-        generation: impl FnOnce() -> Option<u64>,
-    ) -> Option<(&C, Option<&S>)> {
-        let entry = self.entry(tag)?;
-        let said = entry.said.as_ref().filter(|said| now < said.expires);
-        let said = said.filter(|said| generation() == Some(said.generation));
-        Some((&entry.credential, said.map(|said| &said.what)))
+    pub fn recall(&self, tag: Tag, now: u64, generation: impl FnOnce() -> Option<u64>) -> Recalled<'_, S> {
+        let Some(said) = self.find(tag) else {
+            return Recalled::Nothing;
+        };
+        let stamp = said.stamp();
+        match now < stamp.expires && generation() == Some(stamp.generation) {
+            true => Recalled::Holds(said),
+            false => Recalled::Past(said),
+        }
     }
 
-    /// The credential of this tag.
-    pub fn credential(&self, tag: Tag) -> Option<&C> {
-        self.entry(tag).map(|entry| &entry.credential)
-    }
-
-    fn entry(&self, tag: Tag) -> Option<&Entry<C, S>> {
+    #[inline]
+    fn find(&self, tag: Tag) -> Option<&Rc<S>> {
         let set = self.sets.get(set(tag))?;
         let way = set.tags.iter().position(|half| *half == tag.half())?;
-        set.entries.get(way)?.as_deref().filter(|entry| entry.tag == tag)
+        set.said.get(way)?.as_ref().filter(|said| said.stamp().tag == tag)
     }
 
-    /// Remembers a credential, in place of the one of the same tag, or of another one if there is no room.
-    pub fn remember(&mut self, tag: Tag, credential: C) {
+    /// Keeps what the block said of a credential, in place of what it said of the same, or of another one if there is no room; where
+    /// it would be too much in all, everything else is forgotten first.
+    pub fn keep(&mut self, said: Rc<S>) {
+        let Stamp { tag, size, .. } = *said.stamp();
+        if size > LARGEST {
+            return;
+        }
+        if self.size + size > MOST {
+            self.clear();
+        }
         if self.sets.is_empty() {
             self.sets.resize_with(SETS, Set::default);
         }
@@ -105,40 +132,14 @@ impl<C, S> Memo<C, S> {
             return;
         };
         let same = set.tags.iter().position(|half| *half == tag.half());
-        let free = || set.entries.iter().position(Option::is_none);
+        let free = || set.said.iter().position(Option::is_none);
         let way = same.or_else(free).unwrap_or(self.turn % WAYS);
-        let (Some(half), Some(place)) = (set.tags.get_mut(way), set.entries.get_mut(way)) else {
+        let (Some(half), Some(place)) = (set.tags.get_mut(way), set.said.get_mut(way)) else {
             return;
         };
         *half = tag.half();
-        let entry = Entry {
-            tag,
-            credential,
-            said: None,
-        };
-        let earlier = place.replace(Box::new(entry)).and_then(|earlier| earlier.said);
-        self.size -= earlier.map_or(0, |said| said.size);
-    }
-
-    /// Keeps what the block said at this time of a credential that is remembered; where that would be too much in all, everything
-    /// is forgotten first, the credential included.
-    pub fn keep(&mut self, tag: Tag, now: u64, mut said: Said<S>) {
-        if said.size > LARGEST {
-            return;
-        }
-        if self.size + said.size > MOST {
-            self.clear();
-        }
-        let Some(set) = self.sets.get_mut(set(tag)) else {
-            return;
-        };
-        let Some(entry) = set.entries.iter_mut().flatten().find(|entry| entry.tag == tag) else {
-            return;
-        };
-        said.expires = said.expires.min(now.saturating_add(LOOK));
-        self.size += said.size;
-        let earlier = entry.said.replace(said);
-        self.size -= earlier.map_or(0, |said| said.size);
+        self.size += size;
+        self.size -= place.replace(said).map_or(0, |earlier| earlier.stamp().size);
     }
 
     /// Forgets all.
@@ -154,113 +155,113 @@ fn set(tag: Tag) -> usize {
 
 #[cfg(test)]
 mod tests {
-    use super::{Memo, Said, LARGEST, LOOK, MOST, SETS, WAYS};
+    use super::{Memo, Recalled, Said, Stamp, LARGEST, LOOK, MOST, SETS, WAYS};
     use crate::subjects::Tag;
+    use std::rc::Rc;
 
-    type Names = Memo<String, &'static str>;
+    struct Record {
+        stamp: Stamp,
+        text: &'static str,
+    }
 
-    fn said(generation: u64, expires: u64) -> Said<&'static str> {
-        Said {
-            what: "record",
-            size: 100,
-            generation,
-            expires,
+    impl Said for Record {
+        fn stamp(&self) -> &Stamp {
+            &self.stamp
         }
     }
 
-    fn recalled(memo: &Names, tag: u128, now: u64, generation: u64) -> (Option<&str>, Option<&str>) {
+    /// At this time, in generation 7.
+    fn said(tag: u128, now: u64, expires: u64, text: &'static str) -> Rc<Record> {
+        let stamp = Stamp::new(Tag(tag), now, 7, expires, 100);
+        Rc::new(Record { stamp, text })
+    }
+
+    fn recalled(memo: &Memo<Record>, tag: u128, now: u64, generation: u64) -> &'static str {
         match memo.recall(Tag(tag), now, || Some(generation)) {
-            Some((credential, said)) => (Some(credential), said.copied()),
-            None => (None, None),
+            Recalled::Nothing => "nothing",
+            Recalled::Past(_) => "past",
+            Recalled::Holds(said) => said.text,
         }
     }
 
     #[test]
     fn what_was_said_holds_in_its_time_and_generation() {
-        let mut memo = Names::default();
-        assert_eq!(recalled(&memo, 1, 0, 7), (None, None));
-        memo.remember(Tag(1), "alice".to_owned());
-        assert_eq!(recalled(&memo, 1, 0, 7), (Some("alice"), None));
-        memo.keep(Tag(1), 0, said(7, 500));
-        assert_eq!(recalled(&memo, 1, 499, 7), (Some("alice"), Some("record")));
-        assert_eq!(recalled(&memo, 1, 500, 7), (Some("alice"), None));
-        assert_eq!(recalled(&memo, 1, 499, 8), (Some("alice"), None));
-        assert!(memo.recall(Tag(1), 499, || None).unwrap().1.is_none());
+        let mut memo = Memo::default();
+        assert_eq!(recalled(&memo, 1, 0, 7), "nothing");
+        memo.keep(said(1, 0, 500, "alice"));
+        assert_eq!(recalled(&memo, 1, 499, 7), "alice");
+        assert_eq!(recalled(&memo, 1, 500, 7), "past");
+        assert_eq!(recalled(&memo, 1, 499, 8), "past");
+        assert!(matches!(memo.recall(Tag(1), 499, || None), Recalled::Past(_)));
         // However long it is good for, the block is asked now and then.
-        memo.keep(Tag(1), 500, said(7, u64::MAX));
-        assert_eq!(recalled(&memo, 1, 499 + LOOK, 7), (Some("alice"), Some("record")));
-        assert_eq!(recalled(&memo, 1, 500 + LOOK, 7), (Some("alice"), None));
+        memo.keep(said(1, 500, u64::MAX, "alice"));
+        assert_eq!(recalled(&memo, 1, 499 + LOOK, 7), "alice");
+        assert_eq!(recalled(&memo, 1, 500 + LOOK, 7), "past");
+        let never = Rc::new(Record {
+            stamp: Stamp::default(),
+            text: "never",
+        });
+        memo.keep(never);
+        assert_eq!(recalled(&memo, 0, 0, 0), "past");
     }
 
     #[test]
     fn tags_that_share_a_half_are_told_apart() {
-        let mut memo = Names::default();
-        memo.remember(Tag(1), "alice".to_owned());
-        memo.keep(Tag(1), 0, said(7, 500));
+        let mut memo = Memo::default();
+        memo.keep(said(1, 0, 500, "alice"));
         let other = 1 | 1 << 64;
-        assert_eq!(recalled(&memo, other, 0, 7), (None, None));
-        memo.keep(Tag(other), 0, said(7, 500));
-        assert_eq!(recalled(&memo, other, 0, 7), (None, None));
-        memo.remember(Tag(other), "bob".to_owned());
-        assert_eq!(recalled(&memo, other, 0, 7), (Some("bob"), None));
-        assert_eq!(recalled(&memo, 1, 0, 7), (None, None));
+        assert_eq!(recalled(&memo, other, 0, 7), "nothing");
+        memo.keep(said(other, 0, 500, "bob"));
+        assert_eq!(recalled(&memo, other, 0, 7), "bob");
+        assert_eq!(recalled(&memo, 1, 0, 7), "nothing");
         // The tag that an empty place seems to have.
-        assert_eq!(recalled(&memo, 0, 0, 7), (None, None));
+        assert_eq!(recalled(&memo, 0, 0, 7), "nothing");
     }
 
     #[test]
-    fn a_credential_read_anew_is_said_nothing_of() {
-        let mut memo = Names::default();
-        memo.remember(Tag(1), "alice".to_owned());
-        memo.keep(Tag(1), 0, said(7, 500));
-        memo.remember(Tag(1), "bob".to_owned());
-        assert_eq!(recalled(&memo, 1, 0, 7), (Some("bob"), None));
-        assert_eq!(memo.size, 0);
+    fn what_is_said_anew_is_in_place_of_what_was_said() {
+        let mut memo = Memo::default();
+        memo.keep(said(1, 0, 500, "alice"));
+        memo.keep(said(1, 0, 500, "bob"));
+        assert_eq!(recalled(&memo, 1, 0, 7), "bob");
+        assert_eq!(memo.size, 100);
     }
 
     #[test]
     fn a_full_set_takes_one_more_for_another() {
-        let mut memo = Names::default();
+        let mut memo = Memo::default();
         let tags: Vec<u128> = (0..=WAYS).map(|n| 5 + (n * SETS) as u128).collect();
         for tag in &tags {
-            memo.remember(Tag(*tag), tag.to_string());
-            memo.keep(Tag(*tag), 0, said(7, 500));
-            assert_eq!(recalled(&memo, *tag, 0, 7).1, Some("record"));
+            memo.keep(said(*tag, 0, 500, "record"));
+            assert_eq!(recalled(&memo, *tag, 0, 7), "record");
         }
-        let there = tags.iter().filter(|tag| memo.credential(Tag(**tag)).is_some());
+        let there = tags.iter().filter(|tag| recalled(&memo, **tag, 0, 7) == "record");
         assert_eq!(there.count(), WAYS);
         assert_eq!(memo.size, 100 * WAYS);
     }
 
     #[test]
     fn the_size_is_that_of_all_that_was_said_and_never_more_than_the_most() {
-        let mut memo = Names::default();
+        let sized = |tag: u128, size: usize| {
+            let stamp = Stamp::new(Tag(tag), 0, 7, 500, size);
+            Rc::new(Record {
+                stamp,
+                text: "record",
+            })
+        };
+        let mut memo = Memo::default();
         for n in 0..3 * (MOST / LARGEST) as u128 {
-            memo.remember(Tag(n), n.to_string());
-            memo.keep(
-                Tag(n),
-                0,
-                Said {
-                    size: LARGEST,
-                    ..said(7, 500)
-                },
-            );
-            let sizes = memo.sets.iter().flat_map(|set| set.entries.iter().flatten());
-            let sum: usize = sizes.flat_map(|entry| &entry.said).map(|said| said.size).sum();
+            memo.keep(sized(n, LARGEST));
+            let kept = memo.sets.iter().flat_map(|set| set.said.iter().flatten());
+            let sum: usize = kept.map(|said| said.stamp.size).sum();
             assert_eq!(memo.size, sum);
-            assert!(sum <= MOST);
+            assert!((1..=MOST).contains(&sum));
+            assert_eq!(recalled(&memo, n, 0, 7), "record");
         }
-        memo.remember(Tag(1), "large".to_owned());
-        memo.keep(
-            Tag(1),
-            0,
-            Said {
-                size: LARGEST + 1,
-                ..said(7, 500)
-            },
-        );
-        assert_eq!(recalled(&memo, 1, 0, 7), (Some("large"), None));
+        let before = memo.size;
+        memo.keep(sized(1 << 20, LARGEST + 1));
+        assert_eq!((memo.size, recalled(&memo, 1 << 20, 0, 7)), (before, "nothing"));
         memo.clear();
-        assert_eq!((memo.size, recalled(&memo, 1, 0, 7)), (0, (None, None)));
+        assert_eq!((memo.size, recalled(&memo, 1, 0, 7)), (0, "nothing"));
     }
 }

@@ -37,7 +37,7 @@ const HALF: usize = 8;
 const NOT_PASSWORDS: u64 = u64::MAX;
 
 /// Stands for a credential; see [`crate::Keys::tag`]. Packed, since it is kept in memory that nginx aligns to 8.
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
 #[repr(C, packed(8))]
 pub struct Tag(pub(crate) u128);
 
