@@ -16,6 +16,7 @@ use registry_auth_redis::{Changed, Outcome, Space};
 
 use crate::claim::Claim;
 use crate::ffi::event;
+use crate::ffi::prefetch::prefetch;
 use crate::ffi::request::Request;
 use crate::ffi::shm::{Locked, Zone};
 use crate::identity::Identity;
@@ -74,9 +75,9 @@ pub enum Answer {
 /// What this worker makes of a header before it asks the zone.
 pub enum Header {
     /// It is to be read.
-    Unread(Tag),
+    Unread,
     /// It makes this claim, as was found out before: reading one costs as much as all the rest of a cached request.
-    Claims(Tag, Claim),
+    Claims(Claim),
     /// The zone said of it not long ago who asks, and that still holds.
     Known(Rc<Identity>),
 }
@@ -132,11 +133,23 @@ pub fn is_trusted() -> bool {
     WORKER.with_borrow(|worker| worker.as_ref().is_some_and(|worker| worker.trusted))
 }
 
-/// What is known of a header (an empty one: of none) in this space without asking the zone; `None` where there is no zone.
-pub fn header(space: &Arc<Space>, header: &[u8]) -> Option<Header> {
+/// What stands for a header (an empty one: for none) in this space; `None` where there is no zone. What is known of it is on its way
+/// from memory then, where it arrives while the request's route is parsed.
+pub fn expect(space: &Space, header: &[u8]) -> Option<Tag> {
     WORKER.with_borrow(|worker| {
         let worker = worker.as_ref()?;
         let tag = worker.keys.salted_tag(&space.salt, header);
+        if let Some(identity) = worker.memo.hint(tag) {
+            prefetch(identity);
+        }
+        Some(tag)
+    })
+}
+
+/// What is known of the header that a tag stands for without asking the zone; `None` where there is no zone.
+pub fn header(space: &Arc<Space>, tag: Tag) -> Option<Header> {
+    WORKER.with_borrow(|worker| {
+        let worker = worker.as_ref()?;
         // What was said goes with the loss of Redis, which changes the generation; no worker goes by anything while it is lost.
         let generation = || match worker.trusted {
             true => worker.options.zone.peek(GENERATION),
@@ -144,10 +157,8 @@ pub fn header(space: &Arc<Space>, header: &[u8]) -> Option<Header> {
         };
         Some(match worker.memo.recall(tag, event::now(), generation) {
             Recalled::Holds(identity) if identity.is_of(space) => Header::Known(Rc::clone(identity)),
-            Recalled::Past(identity) if identity.is_of(space) => {
-                Header::Claims(tag, identity.claim().clone())
-            }
-            Recalled::Holds(_) | Recalled::Past(_) | Recalled::Nothing => Header::Unread(tag),
+            Recalled::Past(identity) if identity.is_of(space) => Header::Claims(identity.claim().clone()),
+            Recalled::Holds(_) | Recalled::Past(_) | Recalled::Nothing => Header::Unread,
         })
     })
 }

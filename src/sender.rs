@@ -47,36 +47,39 @@ impl Who {
     };
 }
 
-/// Who asks: as the worker remembers their header, or as the header says.
+/// Who asks: as the worker remembers their header, or as the header says. `tag` is what [`cache::expect`] gave for the header.
 pub fn who(
     request: &Request,
     settings: &Settings,
     wanted: &Wanted<'_>,
+    tag: Option<Tag>,
     buffer: &mut Buffer,
 ) -> Result<Sender, Denial> {
-    let sent = wanted.sent(request);
+    let (sent, tag) = match wanted.form() {
+        Some(form) => (Some(form), cache::expect(&settings.space, form)),
+        None => (request.authorization(), tag),
+    };
     let header = match sent {
         // Is not the same as none, of which this is the tag.
         Some(b"") => return Err(Denial::bad_credentials()),
         None if !wanted.is_for_anybody() => return Err(Denial::unauthenticated()),
         sent => sent.unwrap_or_default(),
     };
-    let tag = match cache::header(&settings.space, header) {
+    match tag.and_then(|tag| cache::header(&settings.space, tag)) {
         Some(Header::Known(identity)) => {
             check(identity.claim(), wanted, settings)?;
             return Ok(Sender::Known(identity));
         }
-        Some(Header::Claims(tag, claim)) => {
+        Some(Header::Claims(claim)) => {
             check(&claim, wanted, settings)?;
             return Ok(Sender::Claims(Who {
                 claim,
                 password: None,
-                tag: Some(tag),
+                tag,
             }));
         }
-        Some(Header::Unread(tag)) => Some(tag),
-        None => None,
-    };
+        Some(Header::Unread) | None => (),
+    }
     let (claim, password) = match (credentials::bearer(header), wanted.expected(settings)) {
         (Some(token), Some(expected)) => (by_token(token, expected, settings)?, None),
         _ => match credentials::parse(sent, buffer)? {

@@ -48,16 +48,20 @@ impl Wanted<'_> {
         })
     }
 
-    /// The value of the header that proves who asks, or what a form says in its place.
-    pub fn sent<'s>(&'s self, request: &'s Request) -> Option<&'s [u8]> {
-        let form = match self {
+    /// What a form says in place of a header.
+    pub fn form(&self) -> Option<&[u8]> {
+        match self {
             Self::Token(asked) => match &asked.proof {
-                Proof::Basic(header) | Proof::Refresh(header) => Some(&header[..]),
+                Proof::Basic(header) | Proof::Refresh(header) => Some(header),
                 Proof::Header => None,
             },
             Self::Route(_) => None,
-        };
-        form.or_else(|| request.authorization())
+        }
+    }
+
+    /// The value of the header that proves who asks, or what a form says in its place.
+    pub fn sent<'s>(&'s self, request: &'s Request) -> Option<&'s [u8]> {
+        self.form().or_else(|| request.authorization())
     }
 }
 

@@ -16,6 +16,7 @@ pub mod log;
 pub mod parking;
 pub mod peer;
 pub mod pool;
+pub mod prefetch;
 pub mod request;
 pub mod shm;
 pub mod subrequest;

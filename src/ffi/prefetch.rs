@@ -1,0 +1,17 @@
+//! The processor's caches: fetching what will be looked at while something else is done.
+
+/// Bytes that are fetched at once.
+const LINE: usize = 64;
+
+/// Has the processor fetch a value that is likely to be needed soon. On processors other than x86-64 nothing is done.
+#[inline]
+pub fn prefetch<T>(value: &T) {
+    #[cfg(target_arch = "x86_64")]
+    for line in (0..size_of::<T>()).step_by(LINE) {
+        use core::arch::x86_64::{_mm_prefetch, _MM_HINT_T0};
+        // SAFETY: an address in the value. It is a hint: nothing is read by it that the program could see.
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(core::ptr::from_ref(value).cast::<i8>().add(line)) };
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = (value, LINE);
+}
