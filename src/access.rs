@@ -203,13 +203,14 @@ fn first(
             None => return Ok(Step::ReadBody),
         }
     }
-    let tag = cache::expect(&settings.space, request.authorization().unwrap_or_default());
+    // Who asks comes from memory while the route is parsed.
+    let remembered = cache::header(&settings.space, request.authorization().unwrap_or_default());
     let content_type = routing::content_type(request);
     let wanted = wanted(request, content_type.as_deref(), context, settings)?;
     let who = match &wanted {
         // Who they are does not matter for what is open to everybody, nor whether that can be read.
         Wanted::Route(route) if matches!(route.need, Need::Nothing) => Who::NOBODY,
-        _ => match who(request, settings, &wanted, tag, buffer)? {
+        _ => match who(request, settings, &wanted, remembered, buffer)? {
             Sender::Known(identity) => {
                 context.cache = "HIT";
                 context.identity = Some(identity);

@@ -76,8 +76,9 @@ pub enum Answer {
 pub enum Header {
     /// It is to be read.
     Unread,
-    /// It makes this claim, as was found out before: reading one costs as much as all the rest of a cached request.
-    Claims(Claim),
+    /// This is who the zone said that it comes from, and may say so no more. What it claims is the same: reading a header costs as much
+    /// as all the rest of a cached request.
+    Past(Rc<Identity>),
     /// The zone said of it not long ago who asks, and that still holds.
     Known(Rc<Identity>),
 }
@@ -133,33 +134,26 @@ pub fn is_trusted() -> bool {
     WORKER.with_borrow(|worker| worker.as_ref().is_some_and(|worker| worker.trusted))
 }
 
-/// What stands for a header (an empty one: for none) in this space; `None` where there is no zone. What is known of it is on its way
-/// from memory then, where it arrives while the request's route is parsed.
-pub fn expect(space: &Space, header: &[u8]) -> Option<Tag> {
+/// What is known of a header (an empty one: of none) in this space without asking the zone; `None` where there is no zone. To be called
+/// some time before it is looked at: who asks is on the way from memory then.
+pub fn header(space: &Arc<Space>, header: &[u8]) -> Option<(Tag, Header)> {
     WORKER.with_borrow(|worker| {
         let worker = worker.as_ref()?;
         let tag = worker.keys.salted_tag(&space.salt, header);
-        if let Some(identity) = worker.memo.hint(tag) {
-            prefetch(identity);
-        }
-        Some(tag)
-    })
-}
-
-/// What is known of the header that a tag stands for without asking the zone; `None` where there is no zone.
-pub fn header(space: &Arc<Space>, tag: Tag) -> Option<Header> {
-    WORKER.with_borrow(|worker| {
-        let worker = worker.as_ref()?;
         // What was said goes with the loss of Redis, which changes the generation; no worker goes by anything while it is lost.
         let generation = || match worker.trusted {
             true => worker.options.zone.peek(GENERATION),
             false => None,
         };
-        Some(match worker.memo.recall(tag, event::now(), generation) {
-            Recalled::Holds(identity) if identity.is_of(space) => Header::Known(Rc::clone(identity)),
-            Recalled::Past(identity) if identity.is_of(space) => Header::Claims(identity.claim().clone()),
+        let header = match worker.memo.recall(tag, event::now(), generation) {
+            Recalled::Holds(identity) if identity.is_of(space) => {
+                prefetch(&**identity);
+                Header::Known(Rc::clone(identity))
+            }
+            Recalled::Past(identity) if identity.is_of(space) => Header::Past(Rc::clone(identity)),
             Recalled::Holds(_) | Recalled::Past(_) | Recalled::Nothing => Header::Unread,
-        })
+        };
+        Some((tag, header))
     })
 }
 

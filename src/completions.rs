@@ -209,12 +209,7 @@ fn answered(space: &Arc<Space>, claim: Claim, outcome: Outcome) -> Answered {
                 verified: true,
                 ..
             },
-        ) => (
-            Own::from(user),
-            groups.iter().cloned().collect(),
-            public,
-            defaults,
-        ),
+        ) => (Own::Far(user), groups.iter().cloned().collect(), public, defaults),
         (None, Outcome::Anonymous { public, defaults }) => (Own::NONE, SmallVec::new(), public, defaults),
         (_, Outcome::Known { .. } | Outcome::Unknown | Outcome::Anonymous { .. }) => {
             return Answered::Denied(Box::new(claim.refuted()))

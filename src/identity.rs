@@ -54,7 +54,7 @@ enum Backends {
 pub enum Own {
     /// A small one, in place.
     Near(ArrayVec<u8, NEAR>),
-    /// Any other.
+    /// A large one, or one that is shared already and not to be remembered.
     Far(Arc<[u8]>),
 }
 
@@ -74,12 +74,6 @@ impl Own {
 impl From<&[u8]> for Own {
     fn from(record: &[u8]) -> Self {
         ArrayVec::try_from(record).map_or_else(|_| Self::Far(record.into()), Self::Near)
-    }
-}
-
-impl From<Arc<[u8]>> for Own {
-    fn from(record: Arc<[u8]>) -> Self {
-        ArrayVec::try_from(&*record).map_or_else(|_| Self::Far(record), Self::Near)
     }
 }
 
@@ -198,16 +192,22 @@ impl Identity {
     /// Has `f` decide about the sender.
     pub fn with_subject<T>(&self, f: impl FnOnce(&Subject<'_>) -> T) -> Result<T, InvalidRecord> {
         let record = self.record()?;
-        let mut groups = SmallVec::<[RecordRef<'_>; FEW]>::new();
+        let with_groups = |groups: &[RecordRef<'_>]| {
+            f(&Subject {
+                user: self.user(),
+                record,
+                groups,
+                limits: self.limits(),
+            })
+        };
+        if self.groups.is_empty() {
+            return Ok(with_groups(&[]));
+        }
+        let mut groups = SmallVec::<[RecordRef<'_>; FEW]>::with_capacity(self.groups.len());
         for group in &self.groups {
             groups.push(RecordRef::decode(group)?);
         }
-        Ok(f(&Subject {
-            user: self.user(),
-            record,
-            groups: &groups,
-            limits: self.limits(),
-        }))
+        Ok(with_groups(&groups))
     }
 
     /// The sender's own record.

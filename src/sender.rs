@@ -47,17 +47,17 @@ impl Who {
     };
 }
 
-/// Who asks: as the worker remembers their header, or as the header says. `tag` is what [`cache::expect`] gave for the header.
+/// Who asks: as the worker remembers their header, or as the header says. `remembered` is what [`cache::header`] gave for the header.
 pub fn who(
     request: &Request,
     settings: &Settings,
     wanted: &Wanted<'_>,
-    tag: Option<Tag>,
+    remembered: Option<(Tag, Header)>,
     buffer: &mut Buffer,
 ) -> Result<Sender, Denial> {
-    let (sent, tag) = match wanted.form() {
-        Some(form) => (Some(form), cache::expect(&settings.space, form)),
-        None => (request.authorization(), tag),
+    let (sent, remembered) = match wanted.form() {
+        Some(form) => (Some(form), cache::header(&settings.space, form)),
+        None => (request.authorization(), remembered),
     };
     let header = match sent {
         // Is not the same as none, of which this is the tag.
@@ -65,21 +65,22 @@ pub fn who(
         None if !wanted.is_for_anybody() => return Err(Denial::unauthenticated()),
         sent => sent.unwrap_or_default(),
     };
-    match tag.and_then(|tag| cache::header(&settings.space, tag)) {
-        Some(Header::Known(identity)) => {
+    let tag = match remembered {
+        Some((_, Header::Known(identity))) => {
             check(identity.claim(), wanted, settings)?;
             return Ok(Sender::Known(identity));
         }
-        Some(Header::Claims(claim)) => {
-            check(&claim, wanted, settings)?;
+        Some((tag, Header::Past(identity))) => {
+            check(identity.claim(), wanted, settings)?;
             return Ok(Sender::Claims(Who {
-                claim,
+                claim: identity.claim().clone(),
                 password: None,
-                tag,
+                tag: Some(tag),
             }));
         }
-        Some(Header::Unread) | None => (),
-    }
+        Some((tag, Header::Unread)) => Some(tag),
+        None => None,
+    };
     let (claim, password) = match (credentials::bearer(header), wanted.expected(settings)) {
         (Some(token), Some(expected)) => (by_token(token, expected, settings)?, None),
         _ => match credentials::parse(sent, buffer)? {

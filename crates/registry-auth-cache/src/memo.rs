@@ -107,22 +107,11 @@ impl<S: Said> Memo<S> {
         }
     }
 
-    /// What [`Memo::recall`] will look at: to be fetched, and nothing else, as it may be about another credential.
-    #[inline]
-    pub fn hint(&self, tag: Tag) -> Option<&S> {
-        self.place(tag).map(Rc::as_ref)
-    }
-
     #[inline]
     fn find(&self, tag: Tag) -> Option<&Rc<S>> {
-        self.place(tag).filter(|said| said.stamp().tag == tag)
-    }
-
-    #[inline]
-    fn place(&self, tag: Tag) -> Option<&Rc<S>> {
         let set = self.sets.get(set(tag))?;
         let way = set.tags.iter().position(|half| *half == tag.half())?;
-        set.said.get(way)?.as_ref()
+        set.said.get(way)?.as_ref().filter(|said| said.stamp().tag == tag)
     }
 
     /// Keeps what the block said of a credential, in place of what it said of the same, or of another one if there is no room; where
