@@ -11,7 +11,7 @@ use std::sync::Arc;
 use registry_auth::{Denial, UserName};
 use registry_auth_cache::counters::COUNTERS;
 use registry_auth_cache::memo::Recalled;
-use registry_auth_cache::{Cache, Fact, Failures, Keys, Memo, Process, Tag, GENERATION};
+use registry_auth_cache::{Cache, Copies, Fact, Failures, Keys, Memo, Process, Tag, GENERATION};
 use registry_auth_redis::{Changed, Outcome, Space};
 
 use crate::claim::Claim;
@@ -47,6 +47,8 @@ struct Worker {
     keys: Keys,
     /// Who the zone said each header comes from.
     memo: Memo<Identity>,
+    /// Records of groups and defaults, which several of them refer to.
+    copies: Copies,
     me: Process,
     /// Stands for the Redis that is asked and the prefixes that are watched.
     subject: u64,
@@ -111,6 +113,7 @@ pub fn start(options: Options, subject: u64) {
         options,
         keys,
         memo: Memo::default(),
+        copies: Copies::default(),
         me: process::me(),
         subject,
         trusted: false,
@@ -318,6 +321,7 @@ impl Worker {
     fn adopt(&mut self, cache: &mut Cache<'_, Locked>) {
         self.keys = cache.keys();
         self.memo.clear();
+        self.copies = Copies::default();
         if cache.is_about(NOTHING) {
             cache.be_about(self.subject);
         }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use registry_auth::codec::RecordRef;
 use registry_auth::InvalidRecord;
 use registry_auth_cache::memo::Stamp;
-use registry_auth_cache::{Cache, Found, Keys, Known, Moment, Put, Tag};
+use registry_auth_cache::{Cache, Copies, Found, Keys, Known, Moment, Put, Tag};
 use registry_auth_redis::schema::PUBLIC;
 use registry_auth_redis::{Outcome, Space};
 use smallvec::SmallVec;
@@ -64,7 +64,14 @@ impl Worker {
             Some(Found::Nothing | Found::Unverified) => return Some(Answer::Miss(miss)),
         };
         let generation = cache.generation();
-        let known = known(&self.keys, &mut cache, space, claim, record, moment);
+        let known = known(
+            (&self.keys, &mut self.copies),
+            &mut cache,
+            space,
+            claim,
+            record,
+            moment,
+        );
         drop(zone);
         let (identity, mut expires) = match known {
             Ok(known) => known,
@@ -153,7 +160,7 @@ impl Worker {
 
 /// What the zone knows of a verified user with this record, or of the anonymous, and until when. What it lacks is a miss.
 fn known(
-    keys: &Keys,
+    (keys, copies): (&Keys, &mut Copies),
     cache: &mut Cache<'_, Locked>,
     space: &Arc<Space>,
     claim: &Claim,
@@ -171,9 +178,10 @@ fn known(
     let mut key = Vec::new();
     let mut fact = |kind, name: &str| -> Option<Arc<[u8]>> {
         write_key(&mut key, kind, &space.prefix, name);
-        let found = cache.fact(entry(keys, &key), moment)?;
+        let entry = entry(keys, &key);
+        let found = cache.fact(entry, moment)?;
         expires = expires.min(found.expires);
-        Some(cache.record(found).into())
+        Some(copies.of(entry.hash, cache.record(found)))
     };
     let mut groups = SmallVec::new();
     if claim.user.is_some() {

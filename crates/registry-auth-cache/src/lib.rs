@@ -9,6 +9,7 @@
 //! keeps outside of the block).
 #![forbid(unsafe_code)]
 
+pub mod copies;
 pub mod counters;
 pub mod failures;
 pub mod guards;
@@ -26,6 +27,7 @@ mod table;
 mod tests;
 
 pub use cache::{Cache, Keys, GENERATION};
+pub use copies::Copies;
 pub use failures::Failures;
 pub use guards::Process;
 pub use memo::Memo;
