@@ -4,7 +4,6 @@
 //! loop are handed over together, at its end: one send, and one pipeline to Redis, for all of them.
 
 use std::cell::RefCell;
-use std::rc::Rc;
 use std::sync::Arc;
 
 use registry_auth::UserNameBuf;
@@ -22,7 +21,7 @@ use crate::ffi::event::{self, Deferred, Doorbell};
 use crate::ffi::log;
 use crate::ffi::parking::{resume, Parking};
 use crate::ffi::request::Request;
-use crate::identity::{Identity, Own, Records, Unfit};
+use crate::identity::{Identity, Records, Unfit};
 
 /// Milliseconds that a waiting request's own timer allows beyond the lookup's limit. The helper ends each lookup within its own
 /// limits; the timer is for what must not happen, a helper that died, and keeps a shutting down worker alive. A login
@@ -102,7 +101,7 @@ pub fn ask(request: &mut Request, space: &Arc<Space>, claim: &Claim, password: S
             password,
             by: match &claim.by {
                 By::Password => Proof::Password,
-                By::AccessToken(digest) => Proof::AccessToken(**digest),
+                By::AccessToken(digest) => Proof::AccessToken(digest.clone()),
                 By::Token(_) => Proof::Vouched,
             },
         });
@@ -209,8 +208,10 @@ fn answered(space: &Arc<Space>, claim: Claim, outcome: Outcome) -> Answered {
                 verified: true,
                 ..
             },
-        ) => (Own::Far(user), groups.iter().cloned().collect(), public, defaults),
-        (None, Outcome::Anonymous { public, defaults }) => (Own::NONE, SmallVec::new(), public, defaults),
+        ) => (user, groups.iter().cloned().collect(), public, defaults),
+        (None, Outcome::Anonymous { public, defaults }) => {
+            (Arc::default(), SmallVec::new(), public, defaults)
+        }
         (_, Outcome::Known { .. } | Outcome::Unknown | Outcome::Anonymous { .. }) => {
             return Answered::Denied(Box::new(claim.refuted()))
         }
@@ -220,7 +221,7 @@ fn answered(space: &Arc<Space>, claim: Claim, outcome: Outcome) -> Answered {
     };
     groups.push(public);
     match Identity::new(space, claim, Records { own, groups }, event::wall(), || defaults) {
-        Ok(identity) => Answered::Known(Rc::new(identity)),
+        Ok(identity) => Answered::Known(identity),
         Err(Unfit::Denied(denial)) => Answered::Denied(Box::new(denial)),
         Err(Unfit::Record | Unfit::Defaults) => Answered::BadRecord,
     }

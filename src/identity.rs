@@ -3,6 +3,7 @@
 //! Invariant: it is made only of a claim that was verified: [`Identity::new`] looks at what the record says of tokens, its callers at
 //! the rest. Never changed once made.
 
+use std::rc::Rc;
 use std::sync::Arc;
 
 use arrayvec::ArrayVec;
@@ -61,13 +62,20 @@ pub enum Own {
 impl Own {
     /// The anonymous have none.
     pub const NONE: Self = Self::Near(ArrayVec::new_const());
+}
 
-    /// The record.
-    pub fn as_bytes(&self) -> &[u8] {
+impl AsRef<[u8]> for Own {
+    fn as_ref(&self) -> &[u8] {
         match self {
             Self::Near(record) => record,
             Self::Far(record) => record,
         }
+    }
+}
+
+impl From<Arc<[u8]>> for Own {
+    fn from(record: Arc<[u8]>) -> Self {
+        Self::Far(record)
     }
 }
 
@@ -87,9 +95,9 @@ struct AccessToken {
 }
 
 /// What an [`Identity`] is made of.
-pub struct Records {
+pub struct Records<O> {
     /// The user's.
-    pub own: Own,
+    pub own: O,
     /// Those of the groups, in the user's order, `public` last.
     pub groups: SmallVec<[Arc<[u8]>; FEW]>,
 }
@@ -119,17 +127,17 @@ impl Said for Identity {
 impl Identity {
     /// Puts together what was found out about a user, or about the anonymous, at this time (seconds since 1970). Backends are the
     /// user's own, else those of the first group that has any, else the `defaults`, which are asked for only then.
-    pub fn new(
+    pub fn new<O: AsRef<[u8]> + Into<Own>>(
         space: &Arc<Space>,
         claim: Claim,
-        records: Records,
+        records: Records<O>,
         now: u64,
         defaults: impl FnOnce() -> Option<Arc<[u8]>>,
-    ) -> Result<Self, Unfit> {
+    ) -> Result<Rc<Self>, Unfit> {
         let Records { own, groups } = records;
         let (mut backends, mut access_token) = (None, None);
         if claim.user.is_some() {
-            let view = RecordRef::decode(own.as_bytes())?;
+            let view = RecordRef::decode(own.as_ref())?;
             if view.has_peers() {
                 backends = Some(Backends::Own);
             }
@@ -153,20 +161,22 @@ impl Identity {
                 Backends::Of(are_any.then_some(defaults))
             }
         };
-        Ok(Self {
+        Ok(Rc::new(Self {
             stamp: Stamp::default(),
             space: Arc::clone(space),
             claim,
             access_token,
             groups: telling.into(),
             backends,
-            record: own,
-        })
+            record: own.into(),
+        }))
     }
 
-    /// The same, to be remembered.
-    pub fn stamped(self, stamp: Stamp) -> Self {
-        Self { stamp, ..self }
+    /// Says how long a worker may go by it, unless others refer to it already.
+    pub fn set_stamp(self: &mut Rc<Self>, stamp: Stamp) {
+        if let Some(identity) = Rc::get_mut(self) {
+            identity.stamp = stamp;
+        }
     }
 
     /// The verified user; `None` is the anonymous.
@@ -213,7 +223,7 @@ impl Identity {
     /// The sender's own record.
     pub fn record(&self) -> Result<RecordRef<'_>, InvalidRecord> {
         match self.claim.user {
-            Some(_) => RecordRef::decode(self.record.as_bytes()),
+            Some(_) => RecordRef::decode(self.record.as_ref()),
             None => Ok(RecordRef::EMPTY),
         }
     }
@@ -268,7 +278,7 @@ impl Identity {
     /// The encoded record whose backends are to be used; `None` where nobody names any.
     pub fn backends(&self) -> Option<&[u8]> {
         match &self.backends {
-            Backends::Own => Some(self.record.as_bytes()),
+            Backends::Own => Some(self.record.as_ref()),
             Backends::Of(record) => record.as_deref(),
         }
     }

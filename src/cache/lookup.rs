@@ -73,7 +73,7 @@ impl Worker {
             moment,
         );
         drop(zone);
-        let (identity, mut expires) = match known {
+        let (mut identity, mut expires) = match known {
             Ok(known) => known,
             Err(Unfit::Denied(denial)) => return Some(Answer::Denied(denial)),
             Err(Unfit::Record | Unfit::Defaults) => return Some(Answer::Miss(miss)),
@@ -82,12 +82,11 @@ impl Worker {
             let left = end.saturating_sub(event::wall()).saturating_mul(1000);
             expires = expires.min(now.saturating_add(left));
         }
-        if age == Age::Stale {
-            return Some(Answer::Known(Rc::new(identity)));
+        if age == Age::Fresh {
+            let size = identity.size();
+            identity.set_stamp(Stamp::new(tag, now, generation, expires, size));
+            self.memo.keep(Rc::clone(&identity));
         }
-        let stamp = Stamp::new(tag, now, generation, expires, identity.size());
-        let identity = Rc::new(identity.stamped(stamp));
-        self.memo.keep(Rc::clone(&identity));
         Some(Answer::Known(identity))
     }
 
@@ -166,7 +165,7 @@ fn known(
     claim: &Claim,
     record: Option<Known>,
     moment: Moment,
-) -> Result<(Identity, u64), Unfit> {
+) -> Result<(Rc<Identity>, u64), Unfit> {
     let mut expires = u64::MAX;
     let own = match record {
         Some(record) => {
@@ -185,7 +184,7 @@ fn known(
     };
     let mut groups = SmallVec::new();
     if claim.user.is_some() {
-        for name in RecordRef::decode(own.as_bytes())?.groups() {
+        for name in RecordRef::decode(own.as_ref())?.groups() {
             groups.push(fact(Kind::Group, name?).ok_or(Unfit::Record)?);
         }
     }

@@ -44,12 +44,13 @@ pub struct Job {
 }
 
 /// What proves who somebody is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum By {
     /// The job's password.
     Password,
-    /// An access token of the user, which stands in their record: nothing has to be hashed for it.
-    AccessToken(TokenDigest),
+    /// An access token of the user, which stands in their record: nothing has to be hashed for it. Boxed, as it is rare,
+    /// and jobs are moved often.
+    AccessToken(Box<TokenDigest>),
     /// Somebody else has verified the user: only whether the account is there, and not locked, is to be found out.
     Vouched,
 }

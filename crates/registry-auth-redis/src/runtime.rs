@@ -338,9 +338,14 @@ impl Helper {
                 }
                 _ = self.overtaken.recv_many(&mut overtaken, BATCHES) => {}
             }
-            let jobs = overtaken.drain(..).flatten();
-            let jobs = jobs.chain(arrived.drain(..).flatten());
-            let asked: Vec<_> = jobs.filter_map(|job| self.context.board(job, batch)).collect();
+            let mut asked = Vec::new();
+            let board = |job| self.context.board(job, batch);
+            for jobs in overtaken.drain(..) {
+                asked.extend(jobs.into_iter().filter_map(board));
+            }
+            for jobs in arrived.drain(..) {
+                asked.extend(jobs.filter_map(board));
+            }
             if !asked.is_empty() {
                 // Boxed: tokio moves a task several times before it runs.
                 tokio::spawn(Box::pin(lookup::run(Arc::clone(&self.context), asked)));

@@ -120,7 +120,7 @@ impl Check {
     /// Whether what is to prove who somebody is does so, where that stands in the record; `None` for a password. Nothing is hashed, for
     /// an unknown user either: what has 190 random bits is not guessed, whatever time tells. An access token that proves it goes to
     /// `used`.
-    fn is_proven(&self, by: By, used: impl FnOnce(TokenRef<'_>)) -> Option<bool> {
+    fn is_proven(&self, by: &By, used: impl FnOnce(TokenRef<'_>)) -> Option<bool> {
         let digest = match by {
             By::Password => return None,
             By::AccessToken(digest) => Some(digest),
@@ -136,7 +136,7 @@ impl Check {
         let Some(digest) = digest else {
             return Some(true);
         };
-        let token = record.token(digest).ok().flatten();
+        let token = record.token(**digest).ok().flatten();
         Some(token.map(used).is_some())
     }
 
@@ -318,7 +318,7 @@ impl Passwords {
 
     /// As [`Check::is_proven`], of a job. That a token was used is told to who wants to know.
     fn is_proven(&self, check: &Check, waiting: &Waiting) -> Option<bool> {
-        check.is_proven(waiting.by, |token| {
+        check.is_proven(&waiting.by, |token| {
             if let Some(last_uses) = &self.last_uses {
                 let prefix = &waiting.space.prefix;
                 last_uses.used(prefix, waiting.subject.name(), token.id, token.expires);

@@ -7,6 +7,7 @@ mod common;
 use common::{options, tracked, verified, Gate, Server, SHA1_SECRET};
 use registry_auth::{AccessToken, TokenDigest};
 use registry_auth_redis::{By, Options, Outcome};
+use std::borrow::Borrow;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 const DAY: u64 = 86_400;
@@ -40,9 +41,9 @@ fn token(redis: &Server, user: &str, id: &str, seed: u8, expires: u64) -> TokenD
     digest
 }
 
-fn ask(gate: &mut Gate, user: &str, by: By) -> Outcome {
+fn ask(gate: &mut Gate, user: &str, by: impl Borrow<By>) -> Outcome {
     let mut job = gate.job(Some(user), "");
-    job.by = by;
+    job.by = by.borrow().clone();
     let ticket = job.ticket;
     gate.store.submit(vec![job]);
     gate.wait(ticket)
@@ -88,19 +89,19 @@ fn calls(redis: &Server, command: &str) -> u64 {
 #[test]
 fn the_first_use_of_a_day_is_written_and_no_other() {
     let redis = Server::start();
-    let first = By::AccessToken(token(&redis, "alice", "a1", 1, u64::MAX));
-    let second = By::AccessToken(token(&redis, "alice", "a2", 2, u64::MAX));
-    let other = By::AccessToken(token(&redis, "bob", "a1", 3, u64::MAX));
+    let first = By::AccessToken(Box::new(token(&redis, "alice", "a1", 1, u64::MAX)));
+    let second = By::AccessToken(Box::new(token(&redis, "alice", "a2", 2, u64::MAX)));
+    let other = By::AccessToken(Box::new(token(&redis, "bob", "a1", 3, u64::MAX)));
     for options in [options(&redis.url()), tracked(&redis.url())] {
         redis.run("DEL P:token-use");
         let before = calls(&redis, "hset");
         let mut gate = noted(options);
         for _ in 0..20 {
-            assert!(verified(&ask(&mut gate, "alice", first)));
+            assert!(verified(&ask(&mut gate, "alice", &first)));
         }
         assert!((today() - DAY..=today()).contains(&written(&redis, "alice:a1")));
-        assert!(verified(&ask(&mut gate, "alice", second)));
-        assert!(verified(&ask(&mut gate, "bob", other)));
+        assert!(verified(&ask(&mut gate, "alice", &second)));
+        assert!(verified(&ask(&mut gate, "bob", &other)));
         written(&redis, "alice:a2");
         written(&redis, "bob:a1");
         assert_eq!(calls(&redis, "hset"), before + 3);
@@ -120,15 +121,34 @@ fn what_is_no_use_is_not_written() {
     assert!(verified(&gate.ask("alice", "secret")));
     ask(&mut gate, "alice", By::Vouched);
     // Whether it has expired is the caller's to see.
-    ask(&mut gate, "alice", By::AccessToken(expired));
-    assert!(!verified(&ask(&mut gate, "alice", By::AccessToken(locked))));
-    assert!(!verified(&ask(&mut gate, "locked", By::AccessToken(locked))));
-    assert_eq!(ask(&mut gate, "bob", By::AccessToken(good)), Outcome::Unknown);
+    ask(&mut gate, "alice", By::AccessToken(Box::new(expired)));
+    assert!(!verified(&ask(
+        &mut gate,
+        "alice",
+        By::AccessToken(Box::new(locked))
+    )));
+    assert!(!verified(&ask(
+        &mut gate,
+        "locked",
+        By::AccessToken(Box::new(locked))
+    )));
+    assert_eq!(
+        ask(&mut gate, "bob", By::AccessToken(Box::new(good))),
+        Outcome::Unknown
+    );
     // Nor is anything where it is off.
     let mut silent = Gate::new(&redis.url());
-    assert!(verified(&ask(&mut silent, "alice", By::AccessToken(good))));
+    assert!(verified(&ask(
+        &mut silent,
+        "alice",
+        By::AccessToken(Box::new(good))
+    )));
     // Sent last, it is written last.
-    assert!(verified(&ask(&mut gate, "alice", By::AccessToken(good))));
+    assert!(verified(&ask(
+        &mut gate,
+        "alice",
+        By::AccessToken(Box::new(good))
+    )));
     written(&redis, "alice:good");
     assert_eq!(calls(&redis, "hset"), before + 1);
 }
@@ -146,7 +166,11 @@ fn a_refusal_is_said_once_and_not_tried_again_on_this_connection() {
     let url = format!("redis://gate:pw@127.0.0.1:{}", redis.port);
     let mut gate = noted(tracked(&url));
     for digest in good.iter().chain(&good) {
-        assert!(verified(&ask(&mut gate, "alice", By::AccessToken(*digest))));
+        assert!(verified(&ask(
+            &mut gate,
+            "alice",
+            By::AccessToken(Box::new(*digest))
+        )));
     }
     let log = gate.logged("NOPERM");
     assert!(
@@ -154,11 +178,19 @@ fn a_refusal_is_said_once_and_not_tried_again_on_this_connection() {
         "{log}"
     );
     for digest in &good {
-        assert!(verified(&ask(&mut gate, "alice", By::AccessToken(*digest))));
+        assert!(verified(&ask(
+            &mut gate,
+            "alice",
+            By::AccessToken(Box::new(*digest))
+        )));
     }
     // The right is given, and taken from nothing else.
     redis.run("ACL SETUSER gate +hset %W~P:token-use");
-    assert!(verified(&ask(&mut gate, "alice", By::AccessToken(good[0]))));
+    assert!(verified(&ask(
+        &mut gate,
+        "alice",
+        By::AccessToken(Box::new(good[0]))
+    )));
     std::thread::sleep(Duration::from_millis(100));
     assert_eq!(get(&redis, "alice:a1"), None, "tried again on this connection");
     let user = redis::Client::open(url.as_str()).unwrap();
@@ -170,7 +202,11 @@ fn a_refusal_is_said_once_and_not_tried_again_on_this_connection() {
     // The next connection is another matter.
     redis.run("CLIENT KILL USER gate");
     gate.ask_until("alice", "", common::is_known);
-    assert!(verified(&ask(&mut gate, "alice", By::AccessToken(good[0]))));
+    assert!(verified(&ask(
+        &mut gate,
+        "alice",
+        By::AccessToken(Box::new(good[0]))
+    )));
     written(&redis, "alice:a1");
     gate.collect();
     let lines = gate.log.iter().filter(|line| line.message.contains("last use"));
@@ -180,14 +216,14 @@ fn a_refusal_is_said_once_and_not_tried_again_on_this_connection() {
 #[test]
 fn a_replica_and_a_key_of_another_type_refuse_it_too() {
     let redis = Server::start();
-    let good = By::AccessToken(token(&redis, "alice", "a", 1, u64::MAX));
+    let good = By::AccessToken(Box::new(token(&redis, "alice", "a", 1, u64::MAX)));
     redis.run("SET P:token-use x");
     let mut gate = noted(options(&redis.url()));
-    assert!(verified(&ask(&mut gate, "alice", good)));
+    assert!(verified(&ask(&mut gate, "alice", &good)));
     gate.logged("WRONGTYPE");
     redis.run("DEL P:token-use");
     redis.run_args(&["REPLICAOF", "127.0.0.1", "1"]);
     let mut gate = noted(options(&redis.url()));
-    assert!(verified(&ask(&mut gate, "alice", good)));
+    assert!(verified(&ask(&mut gate, "alice", &good)));
     gate.logged("READONLY");
 }

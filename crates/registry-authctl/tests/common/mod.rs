@@ -169,7 +169,8 @@ impl Redis {
             prefix: "P".into(),
             salt: Box::default(),
         });
-        let by = TokenDigest::of(password.as_bytes()).map_or(By::Password, By::AccessToken);
+        let by = TokenDigest::of(password.as_bytes())
+            .map_or(By::Password, |digest| By::AccessToken(Box::new(digest)));
         let password = Secret::new(password.as_bytes());
         store.submit(vec![Job {
             ticket: 1,
