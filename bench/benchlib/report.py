@@ -40,7 +40,7 @@ class Report:
                 say(f"instructions: {gateway.scenario.title}")
                 self._count(gateway.scenario)
         if TIME in self.parts:
-            count, seconds = (3, 1) if self.quick else (5, 1)
+            count, seconds = (3, 1) if self.quick else (9, 1)
             self.timings = rounds.measure(self.setting, self.gateways, count, seconds, say)
             self._note_noise()
         if "neighbour" in self.parts and self.setting.has_module():

@@ -88,7 +88,7 @@ impl Default for Hashing {
 pub enum StartError {
     /// User and password of the endpoint do not go together.
     Endpoint(InvalidEndpoint),
-    /// No thread, no event queue, or no signal mask to be had.
+    /// No thread, no descriptor, no event queue, or no signal mask to be had.
     Os(std::io::Error),
 }
 
