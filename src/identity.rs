@@ -18,8 +18,7 @@ use crate::claim::{By, Claim};
 
 /// Groups whose records are looked at without an allocation.
 const FEW: usize = 4;
-/// Bytes of a record that is kept where the rest is: enough for some grants and a backend, and such that an [`Identity`] is of a size
-/// that heaps have.
+/// Bytes of a record that is kept where the rest is: enough for some grants and a backend.
 const NEAR: usize = 192;
 /// Seconds before its end from which on the owner of an access token is warned.
 const WARNING: u64 = 7 * 86_400;

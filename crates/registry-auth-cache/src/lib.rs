@@ -5,8 +5,8 @@
 //! that it is damaged (a process died half-way) is told by a flag around every change, and then it is emptied.
 //!
 //! Reading order: [`memory`] (the block), `layout` (what lies where), `table` (buckets and the LRU list), [`subjects`] and
-//! [`failures`] (what is kept), [`counters`], [`Cache`] (the whole); [`memo`] (what a worker
-//! keeps outside of the block).
+//! [`failures`] (what is kept), [`counters`], [`Cache`] (the whole); [`memo`] and [`copies`] (what a
+//! worker keeps outside of the block).
 #![forbid(unsafe_code)]
 
 pub mod copies;
