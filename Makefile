@@ -136,7 +136,7 @@ valgrind: prerequisites-build prerequisites-test $(TREE)
 	TEST_NGINX_VALGRIND=1 TEST_NGINX_MODULE=$(CURDIR)/$(TARGET)/memcheck/$(SO) \
 	TEST_AUTHCTL=$(CURDIR)/$(TARGET)/memcheck/release/registry-authctl \
 	prove -It/lib t/credentials.t t/backends.t t/denials.t t/store.t t/cache.t t/failures.t \
-	t/bearer.t t/token.t t/access_tokens.t t/token_life.t
+	t/bearer.t t/token.t t/access_tokens.t t/token_life.t t/debug.t
 
 FUZZ_SECONDS ?= 600
 .PHONY: fuzz

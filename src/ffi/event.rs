@@ -1,7 +1,7 @@
 //! nginx's event loop: a doorbell that another thread may ring, and work put off to the end of the loop's round or for a while.
 
 use core::ffi::c_void;
-use core::mem::MaybeUninit;
+use core::mem::{offset_of, MaybeUninit};
 use core::ptr::NonNull;
 use std::fs::File;
 use std::io::{self, Read, Write};
@@ -9,7 +9,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, IntoRawFd, OwnedFd};
 
 use nginx_sys::{
     ngx_close_connection, ngx_connection_t, ngx_cycle, ngx_event_t, ngx_get_connection,
-    ngx_handle_read_event, ngx_int_t, NGX_OK,
+    ngx_handle_read_event, ngx_int_t, ngx_socket_t, NGX_OK,
 };
 
 use super::{bytes, files, guard::guard, shim};
@@ -132,11 +132,34 @@ unsafe extern "C" fn rung(event: *mut ngx_event_t) {
     });
 }
 
+/// What the data of an event without a connection begins with. nginx's debug log takes the data of every event that has a timer for a
+/// connection, and prints its descriptor (`ngx_event_ident()` in its ngx_event.h): none, here.
+#[repr(C)]
+pub(super) struct NoConnection {
+    _before: [usize; 3],
+    fd: ngx_socket_t,
+}
+
+const _: () = assert!(offset_of!(NoConnection, fd) == offset_of!(ngx_connection_t, fd));
+
+impl NoConnection {
+    pub(super) const HEAD: Self = Self {
+        _before: [0; 3],
+        fd: -1,
+    };
+}
+
 /// Work to be done once, after the events at hand and before the loop sleeps again.
 pub struct Deferred {
     event: Box<ngx_event_t>,
     /// What `event.data` points to.
-    _handler: Box<fn()>,
+    _data: Box<DeferredData>,
+}
+
+#[repr(C)]
+struct DeferredData {
+    head: NoConnection,
+    handler: fn(),
 }
 
 impl Deferred {
@@ -144,15 +167,15 @@ impl Deferred {
     pub fn new(handler: fn()) -> Deferred {
         // SAFETY: all-zero is a valid ngx_event_t, as nginx's own ngx_pcalloc() of it.
         let mut event = Box::new(unsafe { MaybeUninit::<ngx_event_t>::zeroed().assume_init() });
-        let mut handler = Box::new(handler);
+        let mut data = Box::new(DeferredData {
+            head: NoConnection::HEAD,
+            handler,
+        });
         event.handler = Some(run_deferred);
-        event.data = (&raw mut *handler).cast::<c_void>();
+        event.data = (&raw mut *data).cast::<c_void>();
         // SAFETY: ngx_cycle is the worker's, and its log outlives it.
         event.log = unsafe { (*ngx_cycle).log };
-        Deferred {
-            event,
-            _handler: handler,
-        }
+        Deferred { event, _data: data }
     }
 
     /// Has the work done in this round; asking twice does it once.
@@ -184,5 +207,7 @@ impl Drop for Deferred {
 
 unsafe extern "C" fn run_deferred(event: *mut ngx_event_t) {
     // SAFETY: only `Deferred::new` sets this handler, with its own data.
-    guard((), || unsafe { (*(*event).data.cast::<fn()>())() });
+    guard((), || unsafe {
+        ((*(*event).data.cast::<DeferredData>()).handler)()
+    });
 }

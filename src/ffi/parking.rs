@@ -15,6 +15,7 @@ use nginx_sys::{
 };
 
 use super::blocks::Block;
+use super::event::NoConnection;
 use super::request::Request;
 use super::{guard::guard, shim};
 
@@ -22,7 +23,10 @@ use super::{guard::guard, shim};
 /// state, which nginx drops with the request.
 pub struct Parking(NonNull<Place>);
 
+#[repr(C)]
 struct Place {
+    /// First, as the place is its timer's data.
+    head: NoConnection,
     event: ngx_event_t,
     request: *mut ngx_http_request_t,
     cleanup: *mut ngx_http_cleanup_t,
@@ -88,6 +92,7 @@ impl Parking {
             return None;
         }
         let place = Block::new(Place {
+            head: NoConnection::HEAD,
             // SAFETY: all-zero is a valid ngx_event_t.
             event: unsafe { MaybeUninit::zeroed().assume_init() },
             request: r,
