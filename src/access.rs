@@ -7,6 +7,7 @@
 use std::cell::RefCell;
 use std::marker::PhantomData;
 use std::rc::Rc;
+use std::sync::Arc;
 
 use registry_auth::credentials::Buffer;
 use registry_auth::policy::{self, MountDecision, Permit};
@@ -15,12 +16,12 @@ use registry_auth::Denial;
 use registry_auth_cache::Tag;
 use registry_auth_redis::Secret;
 
-use crate::cache::{self, Age};
+use crate::cache::{self, Age, Miss};
 use crate::catalog::{self, Filtering, Next};
 use crate::claim::{By, Claim};
 use crate::completions;
 use crate::conf::{Location, Settings};
-use crate::context::{Answered, Context, Stage};
+use crate::context::{Answered, Asked, Context, Stage, Waiting};
 use crate::counters;
 use crate::ffi::event;
 use crate::ffi::request::Request;
@@ -53,6 +54,8 @@ enum Step {
         is_catalog: bool,
     },
     Ask {
+        claim: Claim,
+        miss: Option<Miss>,
         password: Secret,
     },
     ReadBody,
@@ -77,6 +80,9 @@ pub fn handle(request: &mut Request) -> Access {
 }
 
 fn pass(request: &mut Request, context: &mut Context, settings: &Settings) -> Access {
+    if context.enter(request.visit()).is_err() {
+        return Access::Refused(500);
+    }
     let outcome = match std::mem::take(&mut context.stage) {
         waiting @ Stage::Waiting(_) => {
             context.stage = waiting;
@@ -86,8 +92,6 @@ fn pass(request: &mut Request, context: &mut Context, settings: &Settings) -> Ac
         Stage::Answered(answered) => Some(answered),
         Stage::Idle => None,
     };
-    context.denial = None;
-    context.is_catalog = false;
     let step = match outcome {
         Some(answer) => answered(request, context, settings, answer),
         None => BUFFER.with_borrow_mut(|buffer| {
@@ -124,11 +128,19 @@ fn pass(request: &mut Request, context: &mut Context, settings: &Settings) -> Ac
             counters::count(context.result, context.cache);
             Access::Granted
         }
-        Ok(Step::Ask { password }) => {
-            let claim = context.claimed.as_ref();
-            match claim.and_then(|claim| completions::ask(request, &settings.space, claim, password)) {
+        Ok(Step::Ask {
+            claim,
+            miss,
+            password,
+        }) => {
+            let space = &settings.space;
+            match completions::ask(request, space, &claim, password) {
                 Some(parking) => {
-                    context.stage = Stage::Waiting(parking);
+                    let space = Arc::clone(space);
+                    context.stage = Stage::Waiting(Box::new(Waiting {
+                        asked: Asked { space, claim, miss },
+                        _parking: parking,
+                    }));
                     Access::Waiting
                 }
                 None => refused(request, context, settings, Denial::unavailable()),
@@ -146,7 +158,7 @@ fn refused(request: &mut Request, context: &mut Context, settings: &Settings, de
 /// Tells whose access token is near its end, once. `None` when memory is out.
 fn warn(request: &mut Request, context: &mut Context) -> Option<()> {
     let Some(identity) = context
-        .identity
+        .found
         .as_ref()
         .filter(|identity| identity.access_token().is_some())
     else {
@@ -167,7 +179,7 @@ fn filter(
     settings: &Settings,
     filtering: Box<Filtering>,
 ) -> Access {
-    let next = match &context.identity {
+    let next = match &context.found {
         Some(identity) => filtering.resume(request, identity, &settings.rules),
         None => Err(Denial::unavailable()),
     };
@@ -213,24 +225,27 @@ fn first(
         _ => match who(request, settings, &wanted, remembered, buffer)? {
             Sender::Known(identity) => {
                 context.cache = "HIT";
-                context.identity = Some(identity);
+                context.found = Some(identity);
                 return decide(context, &wanted, settings);
             }
             Sender::Claims(who) => who,
         },
     };
     if context
-        .identity
+        .found
         .as_ref()
         .is_some_and(|identity| identity.is(&who.claim, &settings.space))
     {
         return decide(context, &wanted, settings);
     }
-    context.identity = None;
-    if let Some(identity) = cached(context, settings, &who.claim, who.tag, Age::Fresh)? {
-        context.identity = Some(identity);
-        return decide(context, &wanted, settings);
-    }
+    context.found = None;
+    let miss = match cached(context, settings, &who.claim, who.tag, Age::Fresh)? {
+        Cached::Known(identity) => {
+            context.found = Some(identity);
+            return decide(context, &wanted, settings);
+        }
+        Cached::Missed(miss) => miss,
+    };
     let guesser = match who.claim.by {
         By::Password | By::AccessToken(_) => who.claim.user.as_ref(),
         // That was signed.
@@ -243,7 +258,7 @@ fn first(
                 true => None,
                 false => stale(context, settings, &who.claim, who.tag)?,
             };
-            context.identity = Some(identity.ok_or_else(|| Denial::too_many_failures(seconds))?);
+            context.found = Some(identity.ok_or_else(|| Denial::too_many_failures(seconds))?);
             return decide(context, &wanted, settings);
         }
     }
@@ -251,8 +266,18 @@ fn first(
         (Some(_), By::Password) => password(wanted.sent(request), who.password, buffer)?,
         _ => Secret::default(),
     };
-    context.claimed = Some(who.claim);
-    Ok(Step::Ask { password })
+    Ok(Step::Ask {
+        claim: who.claim,
+        miss,
+        password,
+    })
+}
+
+/// What the zone knows of who asks.
+enum Cached {
+    Known(Rc<Identity>),
+    /// Nothing that may be used; what the store answers is to be put with this.
+    Missed(Option<Miss>),
 }
 
 /// What the zone knows of who asks.
@@ -262,15 +287,15 @@ fn cached(
     claim: &Claim,
     tag: Option<Tag>,
     age: Age,
-) -> Result<Option<Rc<Identity>>, Denial> {
+) -> Result<Cached, Denial> {
     let space = &settings.space;
     // Without a header only what concerns everybody is asked for, which no credential is bound to.
     let Some(tag) = tag.or_else(|| cache::tag(space, b"")) else {
         context.cache = "BYPASS";
-        return Ok(None);
+        return Ok(Cached::Missed(None));
     };
     let known = match (cache::find(space, claim, tag, age), age) {
-        (cache::Answer::Known(identity), _) => Some(identity),
+        (cache::Answer::Known(identity), _) => Cached::Known(identity),
         (cache::Answer::Wrong, Age::Fresh) => {
             context.cache = "HIT";
             return Err(claim.refuted());
@@ -279,17 +304,16 @@ fn cached(
             context.cache = "HIT";
             return Err(denial);
         }
-        (cache::Answer::Miss(miss), Age::Fresh) => {
-            context.miss = Some(miss);
-            None
-        }
+        (cache::Answer::Miss(miss), Age::Fresh) => Cached::Missed(Some(miss)),
         // Nobody is turned away for good while Redis cannot be asked.
-        (cache::Answer::Wrong | cache::Answer::Miss(_), Age::Stale) | (cache::Answer::None, _) => None,
+        (cache::Answer::Wrong | cache::Answer::Miss(_), Age::Stale) | (cache::Answer::None, _) => {
+            Cached::Missed(None)
+        }
     };
     context.cache = match (&known, age) {
-        (Some(_), Age::Fresh) => "HIT",
-        (Some(_), Age::Stale) => "STALE",
-        (None, _) => "MISS",
+        (Cached::Known(_), Age::Fresh) => "HIT",
+        (Cached::Known(_), Age::Stale) => "STALE",
+        (Cached::Missed(_), _) => "MISS",
     };
     Ok(known)
 }
@@ -308,13 +332,12 @@ fn answered(
         Answered::Denied(denial) => return Err(*denial),
         Answered::Busy => return Err(Denial::hashing_busy()),
         Answered::BadRecord => return Err(Denial::bad_record()),
-        Answered::Unavailable => {
-            let claim = context.claimed.take().unwrap_or(Claim::ANONYMOUS);
+        Answered::Unavailable(claim) => {
             let tag = cache::tag(&settings.space, wanted.sent(request).unwrap_or_default());
             stale(context, settings, &claim, tag)?.ok_or_else(Denial::unavailable)?
         }
     };
-    context.identity = Some(identity);
+    context.found = Some(identity);
     decide(context, &wanted, settings)
 }
 
@@ -328,11 +351,14 @@ fn stale(
     if !cache::is_stale_allowed() {
         return Ok(None);
     }
-    cached(context, settings, claim, tag, Age::Stale)
+    Ok(match cached(context, settings, claim, tag, Age::Stale)? {
+        Cached::Known(identity) => Some(identity),
+        Cached::Missed(_) => None,
+    })
 }
 
 fn decide(context: &mut Context, wanted: &Wanted<'_>, settings: &Settings) -> Result<Step, Denial> {
-    let identity = context.identity.as_ref().ok_or_else(Denial::unavailable)?;
+    let identity = context.found.as_ref().ok_or_else(Denial::unavailable)?;
     let route = match wanted {
         Wanted::Route(route) => route,
         Wanted::Token(asked) => {

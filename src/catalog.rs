@@ -49,7 +49,11 @@ pub struct Filtered;
 
 impl Content for Filtered {
     fn answer(request: &mut Request) -> Result<Answer, u16> {
-        let made = request.existing_context::<Context, _>(|_, context| context.answer.take());
+        let made =
+            request.existing_context::<Context, _>(|request, context| match context.is_about(request) {
+                true => context.answer.take(),
+                false => None,
+            });
         made.flatten().map(|answer| *answer).ok_or(500)
     }
 }
@@ -126,6 +130,11 @@ impl Filtering {
             headers,
             body: self.catalog.to_json(),
         }
+    }
+
+    /// Whether this request is the page that is awaited; not so one that nginx makes beside it.
+    pub fn is_page(&self, request: &Request) -> bool {
+        self.page.is(request)
     }
 
     /// Sees a page's status and headers.

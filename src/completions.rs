@@ -15,7 +15,7 @@ use smallvec::SmallVec;
 use crate::cache;
 use crate::claim::{By, Claim};
 use crate::conf::{Location, StoreOptions};
-use crate::context::{Answered, Context, Stage};
+use crate::context::{Answered, Asked, Context, Stage};
 use crate::counters;
 use crate::ffi::event::{self, Deferred, Doorbell};
 use crate::ffi::log;
@@ -165,33 +165,37 @@ fn answers() {
     });
 }
 
-/// Puts an answer where the access handler will find it, and where the next requests will.
+/// Puts an answer where the access handler will find it, and where the next requests will. Only where what was asked is still the
+/// question: at a location of other accounts the handler begins anew.
 fn note(request: &mut Request, outcome: Outcome, cacheable: bool) {
     let settings = request
         .location::<Location>()
         .and_then(|location| location.settings.as_ref());
     request.existing_context::<Context, _>(|request, context| {
-        let Some(settings) = settings else {
-            context.stage = Stage::Answered(Answered::Unavailable);
+        let asked = match std::mem::take(&mut context.stage) {
+            Stage::Waiting(waiting) => waiting.asked,
+            other => {
+                context.stage = other;
+                return;
+            }
+        };
+        let Some(settings) = settings.filter(|settings| Arc::ptr_eq(&settings.space, &asked.space)) else {
             return;
         };
-        let Some(claim) = context.claimed.clone() else {
-            context.stage = Stage::Answered(Answered::Unavailable);
-            return;
-        };
-        if let Some(miss) = context.miss.take() {
+        let Asked { space, claim, miss } = asked;
+        if let Some(miss) = miss {
             if cacheable {
-                cache::put(&settings.space, &claim, &miss, &outcome);
+                cache::put(&space, &claim, &miss, &outcome);
             }
             let user = claim.user.as_ref().map(UserNameBuf::as_name);
             let wrong = matches!(outcome, Outcome::Known { verified: false, .. } | Outcome::Unknown);
             // Who has a token that was signed has not guessed it.
             let guessed = wrong && claim.token().is_none();
             if let (Some(user), Some(limit), true) = (user, settings.failures, guessed) {
-                cache::failed(request, &settings.space, user, &miss, limit);
+                cache::failed(request, &space, user, &miss, limit);
             }
         }
-        context.stage = Stage::Answered(answered(&settings.space, claim, outcome));
+        context.stage = Stage::Answered(answered(&space, claim, outcome));
     });
 }
 
@@ -216,7 +220,7 @@ fn answered(space: &Arc<Space>, claim: Claim, outcome: Outcome) -> Answered {
             return Answered::Denied(Box::new(claim.refuted()))
         }
         (_, Outcome::Busy) => return Answered::Busy,
-        (_, Outcome::Unavailable) => return Answered::Unavailable,
+        (_, Outcome::Unavailable) => return Answered::Unavailable(claim),
         (_, Outcome::BadRecord) => return Answered::BadRecord,
     };
     groups.push(public);

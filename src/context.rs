@@ -1,38 +1,41 @@
 //! What is known of one request, from the access phase to the access log.
 //!
-//! It survives internal redirects. Invariant: `identity` holds a user only after that user's password was verified.
+//! nginx's subrequests share it, and it survives internal redirects: what holds for one request structure, or in one location, only
+//! says so ([`Visit`]; the space of an identity). Invariant: `identity` holds a user only after that user's password was verified.
 
 use std::rc::Rc;
+use std::sync::Arc;
 
 use registry_auth::scope::Action;
 use registry_auth::token::TokenRequest;
 use registry_auth::{Access, Denial};
+use registry_auth_redis::Space;
 
 use crate::cache::Miss;
 use crate::catalog::Filtering;
 use crate::claim::Claim;
+use crate::conf::Location;
 use crate::ffi::content::Answer;
 use crate::ffi::parking::Parking;
-use crate::ffi::request::Kept;
+use crate::ffi::request::{Kept, Request};
+use crate::ffi::visit::Visit;
 use crate::identity::Identity;
 
 /// The module's state of one request.
 #[derive(Default)]
 pub struct Context {
+    /// The visit that was last decided on.
+    visit: Option<Visit>,
     /// What the access phase is waiting for or has got.
     pub stage: Stage,
-    /// Who asks, and what the store said of them.
-    pub identity: Option<Rc<Identity>>,
-    /// Who the request claims to come from, once the store has to be asked.
-    pub claimed: Option<Claim>,
+    /// Who asks, and what the store said of them, for `access` alone: what others may know of it says [`Context::identity`].
+    pub found: Option<Rc<Identity>>,
     /// What the token endpoint was asked for.
     pub token_request: Option<Rc<TokenRequest>>,
     /// And what it may grant of that.
     pub granted: Option<Box<Access>>,
     /// Whether the sender was warned of an access token's end.
     pub is_warned: bool,
-    /// Set where the zone was asked and knew nothing: the store's answer is to be put there.
-    pub miss: Option<Miss>,
     /// The repository that was decided on.
     pub repository: Option<Kept>,
     /// The action that was decided on.
@@ -45,10 +48,10 @@ pub struct Context {
     pub is_catalog: bool,
     /// What of it the client may see, once it is made.
     pub answer: Option<Box<Answer>>,
-    /// `$registry_auth_backend`: the backend that was last chosen.
+    /// `$registry_auth_backend`: the backend that was last chosen for the request itself.
     pub backend: Option<Kept>,
-    /// The refusal that is being answered.
-    pub denial: Option<Box<Refusal>>,
+    /// The refusals that are being answered, one for each request structure at most. Rare, hence the allocation.
+    refusals: Vec<Refusal>,
 }
 
 /// Where the access phase stands.
@@ -58,11 +61,29 @@ pub enum Stage {
     #[default]
     Idle,
     /// The store was asked.
-    Waiting(#[allow(dead_code, reason = "held for its drop, which forgets the request")] Parking),
+    Waiting(Box<Waiting>),
     /// The store has answered.
     Answered(Answered),
     /// The registry was asked for its catalogue.
     Filtering(Box<Filtering>),
+}
+
+/// A request that waits for the store's answer.
+pub struct Waiting {
+    /// What was asked.
+    pub asked: Asked,
+    /// Held for its drop, which forgets the request.
+    pub _parking: Parking,
+}
+
+/// What the store was asked. The answer is good for nothing else.
+pub struct Asked {
+    /// Whose accounts.
+    pub space: Arc<Space>,
+    /// Who the request claims to come from.
+    pub claim: Claim,
+    /// Set where the zone was asked and knew nothing: the store's answer is to be put there.
+    pub miss: Option<Miss>,
 }
 
 /// What the store has answered.
@@ -73,14 +94,16 @@ pub enum Answered {
     Denied(Box<Denial>),
     /// The hashing queue is full.
     Busy,
-    /// Redis could not be asked.
-    Unavailable,
+    /// Redis could not be asked about this claim.
+    Unavailable(Claim),
     /// A record that is needed cannot be read.
     BadRecord,
 }
 
 /// A denial, and how far its answer has got.
 pub struct Refusal {
+    /// Whose, and where: the page that nginx makes of it is that of the same visit.
+    pub visit: Visit,
     /// Why, and with what status.
     pub denial: Denial,
     /// Whether it was refused only when a backend was wanted, after the access phase.
@@ -99,22 +122,82 @@ pub enum Body {
     Sent,
 }
 
+/// A request was moved while the registry's catalogue is awaited.
+pub struct StillFiltering;
+
 impl Context {
-    /// Notes a refusal.
-    pub fn refuse(&mut self, denial: Denial, late: bool) {
-        self.result = denial.result();
-        self.denial = Some(Box::new(Refusal {
-            denial,
-            late,
-            body: Body::Pending,
-        }));
+    /// Notes where the request is. At another place than before everything is decided anew; what is known of the sender stays.
+    /// An error where pages of the registry are still to be taken: with them forgotten, they would go out as they come.
+    pub fn enter(&mut self, visit: Visit) -> Result<(), StillFiltering> {
+        if self.visit == Some(visit) {
+            return Ok(());
+        }
+        if matches!(self.stage, Stage::Filtering(_)) {
+            return Err(StillFiltering);
+        }
+        if self.visit.replace(visit).is_none() {
+            return Ok(());
+        }
+        self.stage = Stage::Idle;
+        self.token_request = None;
+        self.granted = None;
+        self.repository = None;
+        self.action = None;
+        self.result = "";
+        self.is_catalog = false;
+        self.answer = None;
+        self.refusals.clear();
+        Ok(())
     }
 
-    /// The verified user; empty where there is none.
-    pub fn user(&self) -> &str {
-        match self.identity.as_ref().and_then(|identity| identity.user()) {
+    /// Whether it was this very request that was decided on, and here.
+    pub fn is_about(&self, request: &Request) -> bool {
+        self.visit == Some(request.visit())
+    }
+
+    /// Who was verified, as far as it concerns the location where a request is: one of other accounts knows nothing of them, be it
+    /// that of a subrequest, which is not asked who it comes from, or one that has not asked yet.
+    pub fn identity(&self, request: &Request) -> Option<&Rc<Identity>> {
+        let identity = self.found.as_ref()?;
+        let settings = request
+            .location::<Location>()
+            .and_then(|location| location.settings.as_ref());
+        settings
+            .is_none_or(|settings| identity.is_of(&settings.space))
+            .then_some(identity)
+    }
+
+    /// The verified user, as far as it concerns this location; empty where there is none.
+    pub fn user(&self, request: &Request) -> &str {
+        match self.identity(request).and_then(|identity| identity.user()) {
             Some(name) => name.as_str(),
             None => "",
         }
+    }
+
+    /// Notes a refusal of a request structure. What is logged of the request is what became of itself, not of one beside it.
+    pub fn refuse(&mut self, request: &Request, denial: Denial, late: bool) {
+        if !request.is_subrequest() {
+            self.result = denial.result();
+        }
+        self.forget_refusal(request);
+        self.refusals.push(Refusal {
+            visit: request.visit(),
+            denial,
+            late,
+            body: Body::Pending,
+        });
+    }
+
+    /// The refusal of this request structure that is being answered.
+    pub fn refusal(&mut self, request: &Request) -> Option<&mut Refusal> {
+        self.refusals
+            .iter_mut()
+            .find(|refusal| refusal.visit.is_by(request))
+    }
+
+    /// Something else is answered.
+    pub fn forget_refusal(&mut self, request: &Request) {
+        self.refusals.retain(|refusal| !refusal.visit.is_by(request));
     }
 }

@@ -23,11 +23,11 @@ pub fn refuse(request: &mut Request, context: &mut Context, settings: &Settings,
             denial.code(),
             if denial.rule().is_some() { ": " } else { "" },
             denial.rule().unwrap_or_default(),
-            context.user()
+            context.user(request)
         ),
     );
     let status = denial.status();
-    context.refuse(denial, false);
+    context.refuse(request, denial, false);
     counters::count(context.result, context.cache);
     status
 }

@@ -5,6 +5,7 @@
 
 use registry_auth::Denial;
 
+use crate::catalog::Filtering;
 use crate::conf::Location;
 use crate::context::{Body, Context, Refusal, Stage};
 use crate::ffi::filter::{Filter, Head, Pieces, Replacement};
@@ -15,13 +16,12 @@ pub struct Answers;
 
 impl Filter for Answers {
     fn header(request: &mut Request) -> Result<Head, ()> {
-        let is_subrequest = request.is_subrequest();
-        let seen = request.answering_context::<Context, _>(|request, context, redirected| {
-            if let (true, Stage::Filtering(filtering)) = (is_subrequest, &mut context.stage) {
+        let seen = request.existing_context::<Context, _>(|request, context| {
+            if let Some(filtering) = page(context, request) {
                 filtering.header(request);
                 return Some(Head::Take);
             }
-            header(request, context, redirected)?;
+            header(request, context)?;
             Some(Head::Send)
         });
         match seen {
@@ -32,35 +32,46 @@ impl Filter for Answers {
     }
 
     fn body(request: &mut Request, pieces: &Pieces) -> Replacement {
-        let is_subrequest = request.is_subrequest();
-        let seen = request.answering_context::<Context, _>(|_, context, _| {
-            if let (true, Stage::Filtering(filtering)) = (is_subrequest, &mut context.stage) {
+        let seen = request.existing_context::<Context, _>(|request, context| {
+            if let Some(filtering) = page(context, request) {
                 filtering.body(pieces);
                 return Replacement::Taken;
             }
-            body(context)
+            body(request, context)
         });
         seen.unwrap_or(Replacement::Keep)
     }
 }
 
+/// What takes this answer, where it is a page of the catalogue.
+fn page<'c>(context: &'c mut Context, request: &Request) -> Option<&'c mut Filtering> {
+    match &mut context.stage {
+        Stage::Filtering(filtering) if filtering.is_page(request) => Some(filtering),
+        _ => None,
+    }
+}
+
 /// Makes the page of a refusal ours. `None` when memory is out.
-fn header(request: &mut Request, context: &mut Context, redirected: bool) -> Option<()> {
+fn header(request: &mut Request, context: &mut Context) -> Option<()> {
     // The registry has refused the first page and gives it now, unfiltered.
-    let is_registrys = context.is_catalog && request.has_upstream();
+    let is_registrys = context.is_catalog && is_registrys_catalog(request);
     let is_leak = is_registrys && request.status() < 300;
     if is_registrys {
         request.drop_answer_headers(b"link");
     }
     if is_leak {
-        context.refuse(Denial::malformed_catalog(), false);
+        context.refuse(request, Denial::malformed_catalog(), false);
     }
-    let Some(refusal) = context.denial.as_mut() else {
+    let visit = request.visit();
+    let Some(refusal) = context.refusal(request) else {
         return Some(());
     };
-    if !is_leak && !is_its_page(request, refusal, redirected) {
+    if !is_leak && !is_its_page(request, refusal) {
+        // Also what takes the place of a page of ours that another filter refuses.
+        context.forget_refusal(request);
         return Some(());
     }
+    refusal.visit = visit;
     let denial = &refusal.denial;
     if request.uri().starts_with(b"/v2") {
         request.add_header("Docker-Distribution-Api-Version", b"registry/2.0")?;
@@ -86,20 +97,31 @@ fn header(request: &mut Request, context: &mut Context, redirected: bool) -> Opt
 ///
 /// A page that `error_page` redirected to is the administrator's, and stays. Not so where a backend was wanted: nginx knows no
 /// status for that but 500, so that no `error_page` can be meant for it.
-fn is_its_page(request: &Request, refusal: &Refusal, redirected: bool) -> bool {
+fn is_its_page(request: &Request, refusal: &Refusal) -> bool {
     if !matches!(refusal.body, Body::Pending) {
         return false;
     }
     match refusal.late {
         true => request.status() == 500,
         false => {
-            !redirected && request.status() == u32::from(refusal.denial.status()) && !request.has_upstream()
+            refusal.visit == request.visit()
+                && request.status() == u32::from(refusal.denial.status())
+                && !request.has_upstream()
         }
     }
 }
 
-fn body(context: &mut Context) -> Replacement {
-    let Some(refusal) = context.denial.as_mut() else {
+/// Whether the catalogue's request itself is answered by a registry. Not so where nginx has moved it to a page of the
+/// administrator's, which has another path; a location that it was moved to with its path would send the catalogue.
+fn is_registrys_catalog(request: &Request) -> bool {
+    const NAME: &[u8] = b"_catalog";
+    let mut parts = request.uri().windows(NAME.len());
+    !request.is_subrequest() && request.has_upstream() && parts.any(|part| part == NAME)
+}
+
+fn body(request: &Request, context: &mut Context) -> Replacement {
+    let visit = request.visit();
+    let Some(refusal) = context.refusal(request).filter(|refusal| refusal.visit == visit) else {
         return Replacement::Keep;
     };
     match std::mem::replace(&mut refusal.body, Body::Sent) {

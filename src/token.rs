@@ -114,7 +114,12 @@ impl Content for Token {
             .location::<Location>()
             .and_then(|location| location.settings.as_ref())
             .ok_or(500_u16)?;
-        let issued = request.existing_context::<Context, _>(|_, context| issue(context, settings));
+        let issued =
+            request.existing_context::<Context, _>(|request, context| match context.is_about(request) {
+                true => issue(context, settings),
+                // A subrequest: what was granted to the request itself was not asked for here.
+                false => None,
+            });
         // Without a sender the request came past the gate.
         let body = issued.flatten().ok_or(403_u16)?;
         Ok(Answer {
@@ -130,7 +135,7 @@ impl Content for Token {
 
 /// Signs what was granted.
 fn issue(context: &Context, settings: &Settings) -> Option<Vec<u8>> {
-    let (identity, asked) = (context.identity.as_ref()?, context.token_request.as_ref()?);
+    let (identity, asked) = (context.found.as_ref()?, context.token_request.as_ref()?);
     let (endpoint, bearer) = (settings.token.as_ref()?, settings.bearer.as_ref()?);
     let keys = signing::keys()?;
     let now = event::wall();

@@ -13,7 +13,7 @@ use registry_auth::codec::{PeerRef, RecordRef};
 use registry_auth::{Denial, InvalidRecord};
 
 use crate::conf::value::invalid;
-use crate::context::Context;
+use crate::context::{Context, Stage};
 use crate::ffi::conf::Conf;
 use crate::ffi::log::Level;
 use crate::ffi::peer::{self, Balancer, Candidates, OwnServers, Selection};
@@ -113,7 +113,11 @@ impl Balancer for UserBackends {
     }
 
     fn chosen(request: &mut Request, name: Kept) {
-        request.existing_context::<Context, _>(|_, context| context.backend = Some(name));
+        request.existing_context::<Context, _>(|request, context| {
+            if !request.is_subrequest() || is_page(context, request) {
+                context.backend = Some(name);
+            }
+        });
     }
 
     fn own_servers(upstream: &mut Upstream) -> &mut OwnServers {
@@ -125,13 +129,18 @@ impl Balancer for UserBackends {
     }
 }
 
+/// Whether a subrequest is a page of the catalogue that the request itself is answered with.
+fn is_page(context: &Context, request: &Request) -> bool {
+    matches!(&context.stage, Stage::Filtering(filtering) if filtering.is_page(request))
+}
+
 fn of_context(
     request: &Request,
     context: &mut Context,
     upstream: &Upstream,
     candidates: &mut Candidates<BackendNames>,
 ) -> Selection {
-    let found = match &context.identity {
+    let found = match context.identity(request) {
         Some(identity) => gather(request, &BackendNames(Rc::clone(identity)), upstream, candidates),
         None => Ok(Found::None),
     };
@@ -139,7 +148,7 @@ fn of_context(
         // All pages of a catalogue are of the same backend.
         Ok(Found::Some) if context.is_catalog => Selection::Candidates { first: 0 },
         Ok(Found::Some) => Selection::Candidates {
-            first: upstream.turns.next(context.user().as_bytes()),
+            first: upstream.turns.next(context.user(request).as_bytes()),
         },
         Ok(Found::None) if upstream.own_servers.exist() => Selection::OwnServers,
         Ok(Found::None) => {
@@ -162,12 +171,12 @@ fn of_context(
 }
 
 fn refuse(request: &Request, context: &mut Context, why: &str) {
-    let user = context.user();
+    let user = context.user(request);
     request.log(
         Level::Error,
         format_args!("registry_auth: no backend for user \"{user}\": {why}"),
     );
-    context.refuse(Denial::no_backend(), true);
+    context.refuse(request, Denial::no_backend(), true);
 }
 
 enum Found {

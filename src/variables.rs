@@ -28,11 +28,13 @@ impl Variables for RegistryAuth {
 fn text<'r>(request: &'r Request, context: &'r Context, name: &str) -> &'r [u8] {
     let kept = |kept: &Option<Kept>| kept.as_ref().map_or(&[][..], |kept| request.kept(kept));
     match name {
-        "registry_auth_user" => context.user().as_bytes(),
+        "registry_auth_user" => context.user(request).as_bytes(),
         "registry_auth_repository" => kept(&context.repository),
         "registry_auth_action" => context.action.map_or("", |action| action.as_str()).as_bytes(),
         "registry_auth_result" => context.result.as_bytes(),
         "registry_auth_cache" => context.cache.as_bytes(),
+        // Of a subrequest's nothing is kept.
+        "registry_auth_backend" if request.is_subrequest() => &[],
         "registry_auth_backend" => kept(&context.backend),
         _ => &[],
     }

@@ -21,6 +21,7 @@ pub mod request;
 pub mod shm;
 pub mod subrequest;
 pub mod variable;
+pub mod visit;
 
 /// `shim.h` as functions; the types are nginx-sys's.
 #[allow(

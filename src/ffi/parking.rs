@@ -17,6 +17,7 @@ use nginx_sys::{
 use super::blocks::Block;
 use super::event::NoConnection;
 use super::request::Request;
+use super::visit::Visit;
 use super::{guard::guard, shim};
 
 /// The place of one waiting request, in a block of its own. Dropping it forgets the request. Its owner must be the request's own
@@ -29,6 +30,8 @@ struct Place {
     head: NoConnection,
     event: ngx_event_t,
     request: *mut ngx_http_request_t,
+    /// Where it waits.
+    visit: Visit,
     cleanup: *mut ngx_http_cleanup_t,
     ticket: u64,
     on_timeout: fn(&mut Request),
@@ -85,6 +88,7 @@ impl Parking {
     /// Has `request` wait at most `timeout` milliseconds; the caller then returns NGX_AGAIN from its phase handler. When time is
     /// up, `on_timeout` notes it and the request goes on. `None` when memory is out.
     pub fn new(request: &mut Request, timeout: u64, on_timeout: fn(&mut Request)) -> Option<Parking> {
+        let visit = request.visit();
         let r = request.as_ptr();
         // SAFETY: the request is valid; the record, which does nothing without a handler, is ours to fill.
         let cleanup = unsafe { ngx_http_cleanup_add(r, 0) };
@@ -96,6 +100,7 @@ impl Parking {
             // SAFETY: all-zero is a valid ngx_event_t.
             event: unsafe { MaybeUninit::zeroed().assume_init() },
             request: r,
+            visit,
             cleanup,
             ticket: 0,
             on_timeout,
@@ -153,7 +158,8 @@ impl Drop for Parking {
 }
 
 /// Lets the request of `ticket` go on, after `fill` has put the answer into its state (which may drop its [`Parking`]). Nothing
-/// happens where it no longer waits.
+/// happens where it no longer waits, nor where nginx has moved it: it does something else there (`post_action` of a client that is
+/// gone), which is not to be disturbed.
 pub fn resume(ticket: u64, fill: impl FnOnce(&mut Request)) {
     let Some(place) = TABLE.with_borrow_mut(|table| table.rows_place(ticket)) else {
         return;
@@ -177,11 +183,12 @@ unsafe fn go_on(place: *mut Place, fill: impl FnOnce(&mut Request)) {
     unsafe {
         let r = (*place).request;
         (*place).leave();
+        let Some(request) = Request::from_raw(r).filter(|request| request.visit() == (*place).visit) else {
+            return;
+        };
         let connection = (*r).connection;
         (*r).read_event_handler = Some(ngx_http_block_reading);
-        if let Some(request) = Request::from_raw(r) {
-            fill(request);
-        }
+        fill(request);
         if let Some(run) = (*r).write_event_handler {
             run(r);
         }

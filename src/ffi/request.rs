@@ -358,18 +358,6 @@ impl Request {
         self.lend::<C, T>(slot, f)
     }
 
-    /// As [`Request::existing_context`], for filters, which also want to know whether an internal redirect has hidden the state:
-    /// then the answer at hand is another location's.
-    pub fn answering_context<C: Slot, T>(
-        &mut self,
-        f: impl FnOnce(&mut Request, &mut C, bool) -> T,
-    ) -> Option<T> {
-        // SAFETY: a valid request; the slot is only compared.
-        let redirected = unsafe { shim::rga_request_ctx(&self.0, C::descriptor()) }.is_null();
-        let slot = self.find::<C>()?;
-        self.lend::<C, T>(slot, |request, context| f(request, context, redirected))
-    }
-
     fn lend<C: Slot, T>(
         &mut self,
         slot: *mut State<C>,

@@ -20,6 +20,11 @@ impl Subrequest {
         // SAFETY: made by `ask` in the pool of the request whose state holds this, and not freed before that.
         unsafe { (*self.0).done() != 0 }
     }
+
+    /// Whether it is this request.
+    pub fn is(&self, request: &Request) -> bool {
+        ptr::eq(self.0, request.as_ref_ptr())
+    }
 }
 
 impl Request {
@@ -42,12 +47,5 @@ impl Request {
             )
         };
         (made == NGX_OK as ngx_int_t && !subrequest.is_null()).then_some(Subrequest(subrequest))
-    }
-
-    /// Whether this is a subrequest.
-    pub fn is_subrequest(&mut self) -> bool {
-        let r = self.as_ptr();
-        // SAFETY: a valid request; `main` is itself or the request that it was made for.
-        unsafe { (*r).main != r }
     }
 }

@@ -1,0 +1,42 @@
+//! Which request structure it is, and in which location for the how manieth time: nginx makes a structure for each subrequest, and
+//! moves one to another location by an internal redirect. All of them share the module's state; what concerns one of them only says
+//! which by a [`Visit`].
+
+use core::ptr::{self, NonNull};
+
+use nginx_sys::ngx_http_request_t;
+
+use super::request::Request;
+
+/// One request structure between two internal redirects. Compared only, and only while the main request lives, in whose pool the
+/// structures lie: none of them is freed before it.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct Visit {
+    request: NonNull<ngx_http_request_t>,
+    /// How often nginx would move it yet: each move takes one, and nothing gives one back.
+    moves_left: u32,
+}
+
+impl Visit {
+    /// Whether it is that of this request structure, be it before a redirect.
+    pub fn is_by(&self, request: &Request) -> bool {
+        ptr::eq(self.request.as_ptr(), request.as_ref_ptr())
+    }
+}
+
+impl Request {
+    /// The visit at hand.
+    pub fn visit(&self) -> Visit {
+        let request = self.as_ref_ptr();
+        Visit {
+            request: NonNull::from(request),
+            moves_left: request.uri_changes(),
+        }
+    }
+
+    /// Whether this is a subrequest.
+    pub fn is_subrequest(&self) -> bool {
+        let request = self.as_ref_ptr();
+        !ptr::eq(request.main, request)
+    }
+}
