@@ -30,7 +30,7 @@ mod lookup;
 const NOTHING: u64 = 0;
 
 /// `registry_auth_cache`.
-#[derive(Clone, Copy)]
+#[derive(Clone)]
 pub struct Options {
     /// Where.
     pub zone: Zone,
@@ -105,7 +105,7 @@ pub enum Age {
 
 /// Starts with the zone of the configuration, whose facts are about `subject`.
 pub fn start(options: Options, subject: u64) {
-    let keys = with_zone(options.zone, |cache| {
+    let keys = with_zone(&options.zone, |cache| {
         cache.be_about(subject);
         cache.keys()
     });
@@ -123,7 +123,7 @@ pub fn start(options: Options, subject: u64) {
 /// Leaves the zone to the other workers.
 pub fn stop() {
     if let Some(worker) = WORKER.take() {
-        with_zone(worker.options.zone, |cache| cache.leave(worker.me));
+        with_zone(&worker.options.zone, |cache| cache.leave(worker.me));
     }
 }
 
@@ -192,7 +192,7 @@ pub struct Census {
 pub fn census() -> Option<Census> {
     WORKER.with_borrow(|worker| {
         let worker = worker.as_ref()?;
-        let mut zone = worker.options.zone.lock();
+        let mut zone = worker.options.zone.lock()?;
         let pages = zone.pages();
         let cache = open(&mut zone)?;
         let (facts, strangers) = cache.counts();
@@ -226,7 +226,7 @@ fn with_failures<T>(
     request: &Request,
     space: &Space,
     user: UserName<'_>,
-    f: impl FnOnce(&mut Cache<'_, Locked>, Fact<'_>) -> T,
+    f: impl FnOnce(&mut Cache<'_, Locked<'_>>, Fact<'_>) -> T,
 ) -> Option<T> {
     with_worker_zone(|keys, cache| {
         let mut key = Vec::new();
@@ -266,7 +266,7 @@ pub fn put(space: &Space, claim: &Claim, miss: &Miss, outcome: &Outcome) {
 pub fn armed() {
     WORKER.with_borrow_mut(|worker| {
         if let Some(worker) = worker {
-            let watched = with_zone(worker.options.zone, |cache| {
+            let watched = with_zone(&worker.options.zone, |cache| {
                 let is_ours = cache.is_about(worker.subject);
                 if is_ours {
                     cache.guard(worker.me, process::is_alive);
@@ -283,7 +283,7 @@ pub fn lost() {
     WORKER.with_borrow_mut(|worker| {
         if let Some(worker) = worker {
             worker.trusted = false;
-            with_zone(worker.options.zone, |cache| {
+            with_zone(&worker.options.zone, |cache| {
                 cache.leave(worker.me);
                 cache.forget_freshness(event::now());
             });
@@ -318,7 +318,7 @@ pub fn changed(changes: &[Changed]) {
 impl Worker {
     /// Goes by the keys of a zone that was set up anew, since somebody died in the middle of a change. It is nobody's yet: the first
     /// worker that notices makes it theirs, and it fills again.
-    fn adopt(&mut self, cache: &mut Cache<'_, Locked>) {
+    fn adopt(&mut self, cache: &mut Cache<'_, Locked<'_>>) {
         self.keys = cache.keys();
         self.memo.clear();
         self.copies = Copies::default();
@@ -328,7 +328,7 @@ impl Worker {
     }
 }
 
-fn open(zone: &mut Locked) -> Option<Cache<'_, Locked>> {
+fn open<'m, 'z>(zone: &'m mut Locked<'z>) -> Option<Cache<'m, Locked<'z>>> {
     Cache::open(zone, || {
         let mut random = [0; 32];
         // Without random numbers there is no secret key, and so no cache.
@@ -336,15 +336,16 @@ fn open(zone: &mut Locked) -> Option<Cache<'_, Locked>> {
     })
 }
 
-fn with_zone<T>(zone: Zone, f: impl FnOnce(&mut Cache<'_, Locked>) -> T) -> Option<T> {
-    let mut zone = zone.lock();
+fn with_zone<T>(zone: &Zone, f: impl FnOnce(&mut Cache<'_, Locked<'_>>) -> T) -> Option<T> {
+    let mut zone = zone.lock()?;
     open(&mut zone).map(|mut cache| f(&mut cache))
 }
 
-fn with_worker_zone<T>(f: impl FnOnce(&Keys, &mut Cache<'_, Locked>) -> T) -> Option<T> {
+fn with_worker_zone<T>(f: impl FnOnce(&Keys, &mut Cache<'_, Locked<'_>>) -> T) -> Option<T> {
     WORKER.with_borrow_mut(|worker| {
         let worker = worker.as_mut()?;
-        let mut zone = worker.options.zone.lock();
+        let zone = worker.options.zone.clone();
+        let mut zone = zone.lock()?;
         let mut cache = open(&mut zone)?;
         if !cache.has_keys(&worker.keys) {
             worker.adopt(&mut cache);

@@ -17,7 +17,7 @@ use crate::claim::{By, Claim};
 use crate::conf::{Location, StoreOptions};
 use crate::context::{Answered, Asked, Context, Stage};
 use crate::counters;
-use crate::ffi::event::{self, Deferred, Doorbell};
+use crate::ffi::event::{self, Deferred, Doorbell, Idle, NginxThread};
 use crate::ffi::log;
 use crate::ffi::parking::{resume, Parking};
 use crate::ffi::request::Request;
@@ -44,8 +44,8 @@ thread_local! {
 }
 
 /// Starts the worker's store.
-pub fn start(options: StoreOptions) -> Result<(), String> {
-    let (bell, ringer) = Doorbell::open(answers).map_err(|error| error.to_string())?;
+pub fn start(thread: NginxThread, options: StoreOptions) -> Result<(), String> {
+    let (bell, ringer) = Doorbell::open(thread, answers).map_err(|error| error.to_string())?;
     let ringer = Arc::new(ringer);
     let helpers_ringer = Arc::clone(&ringer);
     let subject = options.subject();
@@ -61,21 +61,21 @@ pub fn start(options: StoreOptions) -> Result<(), String> {
         last_use: options.token_use,
         prefixes: options.prefixes,
         wake: Box::new(move || ringer.ring()),
-        begin: Box::new(move |bell| helpers_ringer.set_thread_apart(bell)),
+        spawn: Box::new(move |name, bell, work| helpers_ringer.spawn_apart(name, bell, work)),
     })
     .map_err(|error| error.to_string())?;
     let worker = Worker {
         store,
         batch: Vec::new(),
         events: Vec::new(),
-        flush: Deferred::new(hand_over),
+        flush: Deferred::new(thread, hand_over),
         wait,
         _bell: bell,
     };
     WORKER.set(Some(worker));
     if let Some(options) = options.cache {
         cache::start(options, subject);
-        counters::start();
+        counters::start(thread);
     }
     Ok(())
 }
@@ -111,7 +111,7 @@ pub fn ask(request: &mut Request, space: &Arc<Space>, claim: &Claim, password: S
 }
 
 /// The end of the event loop's round: what was asked in it goes to the helper.
-fn hand_over() {
+fn hand_over(_: &mut Idle) {
     WORKER.with_borrow_mut(|worker| {
         if let Some(worker) = worker {
             let next = worker.store.spare();
@@ -122,7 +122,7 @@ fn hand_over() {
 
 /// The doorbell rang: requests go on, and news is heeded, in the order in which Redis told. Each request may ask again, so that
 /// the worker is not borrowed meanwhile.
-fn answers() {
+fn answers(idle: &mut Idle) {
     let mut events = Vec::new();
     let mut lines = Vec::new();
     WORKER.with_borrow_mut(|worker| {
@@ -139,7 +139,11 @@ fn answers() {
             Level::Notice => log::Level::Notice,
             Level::Info => log::Level::Info,
         };
-        log::write(level, format_args!("registry_auth: {}", line.message));
+        log::write(
+            idle.thread(),
+            level,
+            format_args!("registry_auth: {}", line.message),
+        );
     }
     for event in events.drain(..) {
         match event {
@@ -150,7 +154,7 @@ fn answers() {
                 spent,
             }) => {
                 drop(spent);
-                resume(ticket, |request| note(request, outcome, cacheable));
+                resume(idle, ticket, |request| note(request, outcome, cacheable));
             }
             Event::Changed(keys) => cache::changed(&keys),
             Event::Flushed => cache::flushed(),

@@ -87,7 +87,12 @@ impl Main {
 
     /// Whether tokens can be signed, and verified.
     fn has_token_key(&self) -> bool {
-        self.token_keys.is_some() || self.cache.flatten().is_some()
+        self.token_keys.is_some() || self.has_zone()
+    }
+
+    /// Whether there is a zone.
+    fn has_zone(&self) -> bool {
+        matches!(self.cache, Some(Some(_)))
     }
 
     /// The space of these settings, one for all locations that mean the same: what is known of a request in one of them holds in
@@ -124,7 +129,7 @@ impl Complete for Main {
             connect_timeout: Duration::from_millis(self.connect_timeout.unwrap_or(DEFAULT_TIMEOUT)),
             hashing: self.hashing.unwrap_or_default(),
             token_use: self.token_use.unwrap_or(false),
-            cache: self.cache.flatten(),
+            cache: self.cache.clone().flatten(),
             // Locations are merged after this.
             prefixes: Vec::new(),
         });
@@ -149,7 +154,7 @@ pub struct Location {
     pub settings: Option<Settings>,
 }
 
-#[derive(Clone, Copy)]
+#[derive(Clone)]
 enum Gate {
     Off,
     Realm(ComplexValue),
@@ -192,8 +197,10 @@ pub struct TokenEndpoint {
 }
 
 impl Merge for Location {
-    fn merge(&mut self, outer: &Self, conf: &mut Conf<'_>) -> Result<(), String> {
-        self.gate = self.gate.or(outer.gate);
+    type Main = Main;
+
+    fn merge(&mut self, outer: &Self, main: &mut Main, conf: &mut Conf<'_>) -> Result<(), String> {
+        self.gate = self.gate.take().or_else(|| outer.gate.clone());
         self.prefix = self.prefix.take().or_else(|| outer.prefix.clone());
         self.salt = self.salt.take().or_else(|| outer.salt.clone());
         self.own_namespace = self.own_namespace.or(outer.own_namespace);
@@ -202,8 +209,7 @@ impl Merge for Location {
         self.failures = self.failures.or(outer.failures);
         self.bearer = self.bearer.take().or_else(|| outer.bearer.clone());
         let failures = self.failures.flatten();
-        let main = conf.main::<Main>().ok_or("no http{}")?;
-        if self.status && main.cache.flatten().is_none() {
+        if self.status && !main.has_zone() {
             return Err(
                 "\"registry_auth_status\" needs the zone of \"registry_auth_cache\" to count in".to_owned(),
             );
@@ -220,13 +226,13 @@ impl Merge for Location {
                 );
             }
         }
-        self.settings = match self.gate {
+        self.settings = match &self.gate {
             None | Some(Gate::Off) => None,
             // A page of our own is no registry's route.
             Some(Gate::Realm(_)) if self.status => None,
             Some(Gate::Realm(realm)) => {
                 let space = main.space(self.space());
-                if failures.is_some() && main.cache.flatten().is_none() {
+                if failures.is_some() && !main.has_zone() {
                     return Err(
                         "\"registry_auth_failures\" needs the zone of \"registry_auth_cache\" to count in"
                             .to_owned(),
@@ -240,7 +246,7 @@ impl Merge for Location {
                     );
                 }
                 Some(Settings {
-                    realm,
+                    realm: realm.clone(),
                     space,
                     routes: self.routes(),
                     rules: self.rules(),

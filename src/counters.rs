@@ -7,7 +7,7 @@ use std::cell::RefCell;
 use registry_auth_cache::counters::{COUNTERS, EVICTED};
 
 use crate::cache;
-use crate::ffi::event::Deferred;
+use crate::ffi::event::{Deferred, NginxThread};
 
 /// Milliseconds after which what was counted is in the zone.
 const DELAY: usize = 1000;
@@ -37,10 +37,10 @@ thread_local! {
 }
 
 /// Begins to count, where there is a zone.
-pub fn start() {
+pub fn start(thread: NginxThread) {
     WORKER.set(Some(Worker {
         numbers: [0; COUNTERS],
-        later: Deferred::new(add_up),
+        later: Deferred::new(thread, |_| add_up()),
     }));
 }
 

@@ -18,17 +18,20 @@ use crate::access::{self, Access};
 use crate::conf::{Location, Main};
 use crate::context::Context;
 use crate::ffi::conf::{complete, create, merge, of_cycle, Conf};
+use crate::ffi::event::NginxThread;
 use crate::ffi::guard::guard;
 use crate::ffi::request::Request;
-use crate::ffi::{filter, log, peer, shim, variable, Slot};
+use crate::ffi::{body, filter, log, peer, shim, shm, slots, variable, Slot};
 use crate::upstream::{BackendNames, Upstream, UserBackends};
 use crate::{completions, directives, response, signing, variables};
 
 macro_rules! kept_by_this_module {
-    ($($slot:ty),*) => {$(
+    ($($slot:ty: $kind:ident),*) => {$(
         // SAFETY: `ACCESS_CONTEXT` registers the callbacks of ffi::conf for the three configurations; a request's slot is written
         // by ffi::request alone.
         unsafe impl Slot for $slot {
+            type Kind = slots::$kind;
+
             fn descriptor() -> *mut ngx_module_t {
                 &raw mut ngx_http_registry_auth_module
             }
@@ -36,7 +39,7 @@ macro_rules! kept_by_this_module {
     )*};
 }
 
-kept_by_this_module!(Main, Upstream, Location, Context);
+kept_by_this_module!(Main: Http, Upstream: Server, Location: Location, Context: Request);
 
 // SAFETY: a record in an identity, which all clones share and which is never changed once it is made; it has no interior mutability.
 unsafe impl peer::Names for BackendNames {
@@ -73,6 +76,7 @@ pub static mut ngx_http_registry_auth_module: ngx_module_t = ngx_module_t {
     ctx: (&raw const ACCESS_CONTEXT).cast_mut().cast::<c_void>(),
     commands: &raw mut directives::COMMANDS as *mut _,
     type_: NGX_HTTP_MODULE as ngx_uint_t,
+    init_module: Some(init_module),
     init_process: Some(init_process),
     exit_process: Some(exit_process),
     ..ngx_module_t::default()
@@ -194,7 +198,8 @@ unsafe extern "C" fn access_handler(r: *mut ngx_http_request_t) -> ngx_int_t {
             Access::Off => NGX_DECLINED as ngx_int_t,
             Access::Granted => NGX_OK as ngx_int_t,
             Access::Waiting => NGX_AGAIN as ngx_int_t,
-            Access::ReadBody => request.read_body(),
+            // SAFETY: nginx's own pointer, in a phase handler; `request` is not used after this.
+            Access::ReadBody => unsafe { body::read(r) },
             Access::Refused(status) => status as ngx_int_t,
         }
     })
@@ -207,6 +212,14 @@ fn is_worker() -> bool {
     process == NGX_PROCESS_WORKER as ngx_uint_t || process == NGX_PROCESS_SINGLE as ngx_uint_t
 }
 
+/// nginx is about to give up what earlier configurations have.
+unsafe extern "C" fn init_module(cycle: *mut ngx_cycle_t) -> ngx_int_t {
+    guard(NGX_ERROR as ngx_int_t, || {
+        shm::give_up_all_but(cycle);
+        NGX_OK as ngx_int_t
+    })
+}
+
 unsafe extern "C" fn init_process(cycle: *mut ngx_cycle_t) -> ngx_int_t {
     guard(NGX_ERROR as ngx_int_t, || {
         // SAFETY: nginx's own pointer; the configuration outlives the worker.
@@ -215,9 +228,12 @@ unsafe extern "C" fn init_process(cycle: *mut ngx_cycle_t) -> ngx_int_t {
             return NGX_OK as ngx_int_t;
         };
         signing::start(main.map_or(&[], Main::token_keys));
-        if let Err(error) = completions::start(options) {
+        // SAFETY: nginx calls this, in the process that answers requests.
+        let thread = unsafe { NginxThread::new() };
+        if let Err(error) = completions::start(thread, options) {
             // Not an error of the worker's: nginx would start it again for ever. Its requests are refused with 503.
             log::write(
+                thread,
                 log::Level::Error,
                 format_args!("registry_auth: the store could not be started: {error}"),
             );

@@ -116,7 +116,7 @@ impl Content for Token {
             .ok_or(500_u16)?;
         let issued =
             request.existing_context::<Context, _>(|request, context| match context.is_about(request) {
-                true => issue(context, settings),
+                true => issue(request, context, settings),
                 // A subrequest: what was granted to the request itself was not asked for here.
                 false => None,
             });
@@ -134,7 +134,7 @@ impl Content for Token {
 }
 
 /// Signs what was granted.
-fn issue(context: &Context, settings: &Settings) -> Option<Vec<u8>> {
+fn issue(request: &Request, context: &Context, settings: &Settings) -> Option<Vec<u8>> {
     let (identity, asked) = (context.found.as_ref()?, context.token_request.as_ref()?);
     let (endpoint, bearer) = (settings.token.as_ref()?, settings.bearer.as_ref()?);
     let keys = signing::keys()?;
@@ -165,7 +165,7 @@ fn issue(context: &Context, settings: &Settings) -> Option<Vec<u8>> {
         token: &token,
         access_token: &token,
         expires_in: endpoint.ttl,
-        issued_at: event::wall_text(),
+        issued_at: event::wall_text(request.thread()),
         refresh_token,
     };
     serde_json::to_vec(&issued).ok()

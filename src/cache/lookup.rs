@@ -35,7 +35,8 @@ impl Worker {
             write_key(&mut key, Kind::User, &space.prefix, user.as_str());
             entry(&self.keys, &key)
         });
-        let mut zone = self.options.zone.lock();
+        let zone = self.options.zone.clone();
+        let mut zone = zone.lock()?;
         let mut cache = open(&mut zone)?;
         if !cache.has_keys(&self.keys) {
             // The zone was set up anew: it holds nothing, and what comes next is hashed by its keys.
@@ -112,7 +113,9 @@ impl Worker {
 
         let now = event::now();
         let expires = now.saturating_add(self.options.ttl);
-        let mut zone = self.options.zone.lock();
+        let Some(mut zone) = self.options.zone.lock() else {
+            return;
+        };
         let Some(mut cache) = open(&mut zone) else { return };
         let is_ours = cache.has_keys(&self.keys) && cache.is_about(self.subject);
         if !self.trusted || !is_ours || cache.epoch() != miss.epoch {
@@ -160,7 +163,7 @@ impl Worker {
 /// What the zone knows of a verified user with this record, or of the anonymous, and until when. What it lacks is a miss.
 fn known(
     (keys, copies): (&Keys, &mut Copies),
-    cache: &mut Cache<'_, Locked>,
+    cache: &mut Cache<'_, Locked<'_>>,
     space: &Arc<Space>,
     claim: &Claim,
     record: Option<Known>,

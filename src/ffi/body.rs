@@ -13,23 +13,26 @@ use super::guard::guard;
 use super::request::Request;
 use super::shim;
 
-impl Request {
-    /// Reads the body, and runs the phases again from the one at hand when it is there, as ngx_http_mirror_module does. The caller
-    /// returns the result from its phase handler, and holds nothing of the request meanwhile.
-    pub fn read_body(&mut self) -> ngx_int_t {
-        let r = self.as_ptr();
-        // SAFETY: a valid request in a phase handler. Reading adds to the request's count of users, so that it is there until the
-        // count is taken back below, whatever the phases come to.
-        unsafe {
-            let read = ngx_http_read_client_request_body(r, Some(body_is_there));
-            if read >= NGX_HTTP_SPECIAL_RESPONSE as ngx_int_t {
-                return read;
-            }
-            ngx_http_finalize_request(r, NGX_DONE as ngx_int_t);
+/// Reads the body, and runs the phases again from the one at hand when it is there, as ngx_http_mirror_module does. The caller returns
+/// the result from its phase handler.
+///
+/// # Safety
+/// `r` must be a request in a phase handler, of which no [`Request`] is in use any more: the phases may make another one, and may free
+/// the request.
+pub(crate) unsafe fn read(r: *mut ngx_http_request_t) -> ngx_int_t {
+    // SAFETY: as the caller says. Reading adds to the request's count of users, so that it is there until the count is taken back
+    // below, whatever the phases come to.
+    unsafe {
+        let read = ngx_http_read_client_request_body(r, Some(body_is_there));
+        if read >= NGX_HTTP_SPECIAL_RESPONSE as ngx_int_t {
+            return read;
         }
-        NGX_DONE as ngx_int_t
+        ngx_http_finalize_request(r, NGX_DONE as ngx_int_t);
     }
+    NGX_DONE as ngx_int_t
+}
 
+impl Request {
     /// The body that was read; `None` where it was not, does not lie in memory, or is longer than `most`. What comes after the headers'
     /// buffer is full, or later, is in another buffer (nginx heeds no wish for a single one): they are put together.
     pub fn body(&self, most: usize) -> Option<Zeroizing<Vec<u8>>> {

@@ -13,9 +13,9 @@ use nginx_sys::{
     ngx_http_complex_value_t, ngx_int_t, ngx_parse_time, ngx_str_t, NGX_LOG_EMERG, NGX_OK,
 };
 
-use super::pool::Pool;
+use super::pool::{Lent, Pool};
 use super::request::Request;
-use super::{bytes, guard::guard, shim, Slot};
+use super::{bytes, guard::guard, shim, slots, Slot};
 
 /// `NGX_CONF_ERROR` of ngx_conf_file.h.
 const CONF_ERROR: *mut c_char = usize::MAX as *mut c_char;
@@ -125,37 +125,27 @@ impl<'c> Conf<'c> {
             if ngx_http_compile_complex_value(&mut ccv) != NGX_OK as ngx_int_t {
                 return None;
             }
-            Some(ComplexValue(value.assume_init()))
-        }
-    }
-
-    /// What the module keeps once for http{}.
-    pub fn main<T: Slot>(&mut self) -> Option<&mut T> {
-        // SAFETY: the slot was filled by `create::<T>` before any directive is read; nobody else holds it now.
-        unsafe {
-            shim::rga_conf_main_conf(self.0, T::descriptor())
-                .cast::<T>()
-                .as_mut()
+            let pool = self.pool()?;
+            Lent::to(pool, pool.place(value.assume_init())?).map(ComplexValue)
         }
     }
 }
 
-/// A compiled string with variables; it lives as long as the configuration that it was read from.
-#[derive(Clone, Copy)]
-pub struct ComplexValue(ngx_http_complex_value_t);
+/// A compiled string with variables. It has no value once the configuration is gone that it was read from.
+#[derive(Clone)]
+pub struct ComplexValue(Lent<ngx_http_complex_value_t>);
 
 impl ComplexValue {
-    /// The value for one request; `None` when memory is out.
+    /// The value for one request; `None` when memory is out, or the configuration gone.
     pub fn evaluate<'r>(&self, request: &'r mut Request) -> Option<&'r [u8]> {
         let mut text = ngx_str_t {
             len: 0,
             data: ptr::null_mut(),
         };
-        // ngx_http_complex_value() reads its value only, yet takes it as a mutable pointer.
-        let mut value = self.0;
+        let value = self.0.get()?.as_ptr();
         // SAFETY: request, value and result are valid; the result lies in the request's pool or in the configuration's.
         unsafe {
-            if ngx_http_complex_value(request.as_ptr(), &mut value, &mut text) != NGX_OK as ngx_int_t {
+            if ngx_http_complex_value(request.as_ptr(), value, &mut text) != NGX_OK as ngx_int_t {
                 return None;
             }
             Some(bytes::of(text))
@@ -241,33 +231,39 @@ pub unsafe extern "C" fn complete<T: Complete + 'static>(
 }
 
 /// What a location inherits.
-pub trait Merge {
+pub trait Merge: Slot<Kind = slots::Location> {
+    /// What the module keeps once for http{}.
+    type Main: Slot<Kind = slots::Http>;
+
     /// Takes from `outer` what is not set here, and resolves what handlers will see.
-    fn merge(&mut self, outer: &Self, conf: &mut Conf<'_>) -> Result<(), String>;
+    fn merge(&mut self, outer: &Self, main: &mut Self::Main, conf: &mut Conf<'_>) -> Result<(), String>;
 }
 
 /// `merge_loc_conf`.
 ///
 /// # Safety
 /// For nginx alone, with slots made by `create::<T>`.
-pub unsafe extern "C" fn merge<T: Merge + 'static>(
+pub unsafe extern "C" fn merge<T: Merge>(
     cf: *mut ngx_conf_t,
     outer: *mut c_void,
     inner: *mut c_void,
 ) -> *mut c_char {
     guard(CONF_ERROR, || {
-        // SAFETY: nginx's own pointers, valid during the call; outer and inner are two different slots.
-        let (conf, outer, inner) = unsafe {
+        // SAFETY: nginx's own pointers, valid during the call; outer, inner and main are three different slots, to which no reference
+        // is in use: `create` filled them before any directive was read.
+        let (conf, outer, inner, main) = unsafe {
+            let main = shim::rga_conf_main_conf(cf, T::Main::descriptor());
             (
                 Conf::from_raw(cf),
                 outer.cast::<T>().as_ref(),
                 inner.cast::<T>().as_mut(),
+                main.cast::<T::Main>().as_mut(),
             )
         };
-        let (Some(mut conf), Some(outer), Some(inner)) = (conf, outer, inner) else {
+        let (Some(mut conf), Some(outer), Some(inner), Some(main)) = (conf, outer, inner, main) else {
             return CONF_ERROR;
         };
-        match inner.merge(outer, &mut conf) {
+        match inner.merge(outer, main, &mut conf) {
             Ok(()) => ptr::null_mut(),
             Err(message) => {
                 conf.error(&message);
@@ -281,7 +277,7 @@ pub unsafe extern "C" fn merge<T: Merge + 'static>(
 ///
 /// # Safety
 /// `cycle` must be the cycle that nginx handed to a process hook; the result must not outlive it.
-pub unsafe fn of_cycle<'c, T: Slot>(cycle: *mut ngx_cycle_t) -> Option<&'c T> {
+pub unsafe fn of_cycle<'c, T: Slot<Kind = slots::Http>>(cycle: *mut ngx_cycle_t) -> Option<&'c T> {
     // SAFETY: as the caller says; the slot was filled by `create::<T>`.
     unsafe {
         shim::rga_cycle_main_conf(cycle, T::descriptor())

@@ -1,11 +1,14 @@
 //! nginx's event loop: a doorbell that another thread may ring, and work put off to the end of the loop's round or for a while.
 
 use core::ffi::c_void;
+use core::marker::PhantomData;
 use core::mem::{offset_of, MaybeUninit};
 use core::ptr::NonNull;
+use core::sync::atomic::{AtomicI64, AtomicPtr, AtomicUsize, Ordering};
 use std::fs::File;
 use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, IntoRawFd, OwnedFd};
+use std::thread::JoinHandle;
 
 use nginx_sys::{
     ngx_close_connection, ngx_connection_t, ngx_cycle, ngx_event_t, ngx_get_connection,
@@ -16,20 +19,55 @@ use super::{bytes, files, guard::guard, shim};
 
 /// The event loop's clock, in milliseconds: monotonic, the same in all workers, and as of the round that is under way.
 pub fn now() -> u64 {
-    // SAFETY: a number that this thread writes, between rounds.
-    unsafe { nginx_sys::ngx_current_msec as u64 }
+    // SAFETY: a number of nginx's, which is there as long as the program. It is read whole, on whichever thread.
+    let now = unsafe { AtomicUsize::from_ptr(&raw mut nginx_sys::ngx_current_msec) };
+    now.load(Ordering::Relaxed) as u64
 }
 
 /// The time as people count it, in seconds since 1970: as of the round that is under way.
 pub fn wall() -> u64 {
-    // SAFETY: reads what this thread writes, between rounds.
-    u64::try_from(unsafe { shim::rga_time() }).unwrap_or(0)
+    // SAFETY: nginx's own time: it points to one of many slots, which is not written to again for a minute, and so may be read on
+    // whichever thread (ngx_times.c). Both are read whole.
+    let seconds = unsafe {
+        let now = AtomicPtr::from_ptr(&raw mut nginx_sys::ngx_cached_time).load(Ordering::Acquire);
+        AtomicI64::from_ptr(&raw mut (*now).sec).load(Ordering::Relaxed)
+    };
+    u64::try_from(seconds).unwrap_or(0)
 }
 
 /// The same as RFC 3339 has it.
-pub fn wall_text() -> String {
-    // SAFETY: a string of nginx's own, which is not written to until this thread's next round.
+pub fn wall_text(_: NginxThread) -> String {
+    // SAFETY: a string of nginx's own, which this thread writes, between rounds.
     String::from_utf8_lossy(unsafe { bytes::of(shim::rga_iso8601()) }).into_owned()
+}
+
+/// nginx's thread, on which all of its memory may be used. Nobody can send it to another one.
+#[derive(Clone, Copy)]
+pub struct NginxThread(PhantomData<*const ()>);
+
+impl NginxThread {
+    /// # Safety
+    /// To be called by nginx, in the process that is to use it.
+    pub(crate) unsafe fn new() -> Self {
+        Self(PhantomData)
+    }
+}
+
+/// nginx's thread between two callbacks of its event loop, when no request is at hand. What may free requests takes it; and it lives as
+/// long as the callback of the loop.
+pub struct Idle(NginxThread);
+
+impl Idle {
+    /// # Safety
+    /// For a callback that nginx's event loop makes itself, with no other under way.
+    unsafe fn new() -> Self {
+        Self(NginxThread(PhantomData))
+    }
+
+    /// The thread.
+    pub fn thread(&self) -> NginxThread {
+        self.0
+    }
 }
 
 /// An eventfd in nginx's event loop: `handler` runs on nginx's thread after another thread rang.
@@ -39,7 +77,7 @@ pub struct Doorbell {
 }
 
 struct DoorbellState {
-    handler: fn(),
+    handler: fn(&mut Idle),
     /// Our own descriptor of the same eventfd, to empty it by.
     fd: File,
 }
@@ -53,10 +91,18 @@ impl Ringer {
         let _ = (&self.0).write_all(&1_u64.to_ne_bytes());
     }
 
-    /// Parts this thread, which has not opened anything yet, from the files that nginx has open, but for what rings the bell and for
-    /// `other`: see [`files::set_apart`].
-    pub fn set_thread_apart(&self, other: BorrowedFd<'_>) {
-        files::set_apart([self.0.as_fd(), other]);
+    /// Starts a thread which is parted from the files that nginx has open, but for what rings the bell and for `other`: see
+    /// [`files::spawn_apart`].
+    ///
+    /// # Errors
+    /// The system gives no thread.
+    pub fn spawn_apart(
+        &self,
+        name: &str,
+        other: BorrowedFd<'_>,
+        work: impl FnOnce() + Send + 'static,
+    ) -> io::Result<JoinHandle<()>> {
+        files::spawn_apart(name, [self.0.as_fd(), other], work)
     }
 }
 
@@ -65,7 +111,7 @@ impl Doorbell {
     ///
     /// # Errors
     /// No descriptor, no free connection, or the event method refused it.
-    pub fn open(handler: fn()) -> io::Result<(Doorbell, Ringer)> {
+    pub fn open(_: NginxThread, handler: fn(&mut Idle)) -> io::Result<(Doorbell, Ringer)> {
         // SAFETY: eventfd() takes no pointers; its result is checked and owned at once.
         let fd = unsafe {
             let fd = libc::eventfd(0, libc::EFD_NONBLOCK | libc::EFD_CLOEXEC);
@@ -128,7 +174,8 @@ unsafe extern "C" fn rung(event: *mut ngx_event_t) {
         if unsafe { shim::rga_edge_triggered() } == 0 {
             let _ = (&state.fd).read(&mut [0; 8]);
         }
-        (state.handler)();
+        // SAFETY: the event loop calls this, with nothing else under way.
+        (state.handler)(&mut unsafe { Idle::new() });
     });
 }
 
@@ -159,12 +206,12 @@ pub struct Deferred {
 #[repr(C)]
 struct DeferredData {
     head: NoConnection,
-    handler: fn(),
+    handler: fn(&mut Idle),
 }
 
 impl Deferred {
     /// Names the work.
-    pub fn new(handler: fn()) -> Deferred {
+    pub fn new(_: NginxThread, handler: fn(&mut Idle)) -> Deferred {
         // SAFETY: all-zero is a valid ngx_event_t, as nginx's own ngx_pcalloc() of it.
         let mut event = Box::new(unsafe { MaybeUninit::<ngx_event_t>::zeroed().assume_init() });
         let mut data = Box::new(DeferredData {
@@ -206,8 +253,9 @@ impl Drop for Deferred {
 }
 
 unsafe extern "C" fn run_deferred(event: *mut ngx_event_t) {
-    // SAFETY: only `Deferred::new` sets this handler, with its own data.
+    // SAFETY: only `Deferred::new` sets this handler, with its own data; the event loop calls it, with nothing else under way.
     guard((), || unsafe {
-        ((*(*event).data.cast::<DeferredData>()).handler)()
+        let handler = (*(*event).data.cast::<DeferredData>()).handler;
+        handler(&mut Idle::new());
     });
 }

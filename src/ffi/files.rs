@@ -1,10 +1,36 @@
 //! Open files: a table of their own for threads that need none of nginx's.
 
 use std::fs::File;
-use std::os::fd::{AsRawFd, BorrowedFd};
+use std::io;
+use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
+use std::sync::mpsc::sync_channel;
+use std::thread::{Builder, JoinHandle};
 
 /// Standard input, output and error.
 const STANDARD: core::ops::Range<i32> = 0..3;
+
+/// Starts a thread with a table of open files of its own, in which of what is open now only `keep` is, and has it do `work`. Returns
+/// once the table is its own.
+///
+/// # Errors
+/// The system gives no thread.
+pub fn spawn_apart<const N: usize>(
+    name: &str,
+    keep: [BorrowedFd<'_>; N],
+    work: impl FnOnce() + Send + 'static,
+) -> io::Result<JoinHandle<()>> {
+    let keep = keep.map(|file| file.as_raw_fd());
+    let (apart, is_apart) = sync_channel(0);
+    let thread = Builder::new().name(name.to_owned()).spawn(move || {
+        set_apart(keep);
+        // Nobody is waiting for it any more only where nginx's thread has panicked.
+        let _ = apart.send(());
+        work();
+    })?;
+    // An error means that the thread is gone, which who joins it learns.
+    let _ = is_apart.recv();
+    Ok(thread)
+}
 
 /// Gives this thread, and those that it starts from now on, a table of open files of its own. Of nginx's nothing is open in it but
 /// `keep`: a socket that nginx closes, or a log that it opens anew, must not stay open for a thread that does not use it. Standard
@@ -14,9 +40,8 @@ const STANDARD: core::ops::Range<i32> = 0..3;
 /// (`__fget_light()` in its fs/file.c); with a thread alone in its table it does not. For nginx's thread that was half of what a
 /// cached request costs. A kernel that cannot do it (Linux before 5.9) leaves the table shared, which is right as well.
 ///
-/// To be called by a thread that has not opened anything yet.
-pub fn set_apart<const N: usize>(keep: [BorrowedFd<'_>; N]) {
-    let mut keep = keep.map(|file| file.as_raw_fd());
+/// To be called by a thread that has not opened anything yet; what is to be kept must be open meanwhile.
+fn set_apart<const N: usize>(mut keep: [RawFd; N]) {
     keep.sort_unstable();
     // From the top, where the kernel need not even copy what is closed.
     let (mut last, mut flags) = (i32::MAX, libc::CLOSE_RANGE_UNSHARE);

@@ -3,6 +3,7 @@
 use core::ffi::c_char;
 use core::fmt;
 
+use super::event::NginxThread;
 use nginx_sys::{ngx_log_error_core, ngx_log_t, ngx_uint_t};
 
 /// nginx's levels (ngx_log.h).
@@ -28,7 +29,7 @@ impl Level {
 }
 
 /// Writes one line to the worker's own log, outside of any request.
-pub fn write(level: Level, message: fmt::Arguments<'_>) {
+pub fn write(_: NginxThread, level: Level, message: fmt::Arguments<'_>) {
     // SAFETY: ngx_cycle and its log are set before any worker runs and never freed while one does.
     unsafe {
         let cycle = nginx_sys::ngx_cycle;

@@ -44,9 +44,24 @@ use nginx_sys::ngx_module_t;
 /// location{}, or for each request.
 ///
 /// # Safety
-/// `descriptor` must return the module in whose slot of that kind the callbacks of [`conf`], or [`request`], put such a value, and
+/// `descriptor` must return the module in whose slot of the kind `Kind` the callbacks of [`conf`], or [`request`], put such a value, and
 /// nothing else may write to that slot.
 pub unsafe trait Slot: Default + 'static {
+    /// Which of the module's slots.
+    type Kind;
+
     /// The descriptor of the module that keeps it.
     fn descriptor() -> *mut ngx_module_t;
+}
+
+/// The kinds of [`Slot`], so that none is taken for another.
+pub mod slots {
+    /// Once for http{}.
+    pub enum Http {}
+    /// For each server{} or upstream{}.
+    pub enum Server {}
+    /// For each location{}.
+    pub enum Location {}
+    /// For each request.
+    pub enum Request {}
 }

@@ -15,7 +15,7 @@ use nginx_sys::{
 };
 
 use super::blocks::Block;
-use super::event::NoConnection;
+use super::event::{Idle, NoConnection};
 use super::request::Request;
 use super::visit::Visit;
 use super::{guard::guard, shim};
@@ -159,8 +159,8 @@ impl Drop for Parking {
 
 /// Lets the request of `ticket` go on, after `fill` has put the answer into its state (which may drop its [`Parking`]). Nothing
 /// happens where it no longer waits, nor where nginx has moved it: it does something else there (`post_action` of a client that is
-/// gone), which is not to be disturbed.
-pub fn resume(ticket: u64, fill: impl FnOnce(&mut Request)) {
+/// gone), which is not to be disturbed. The request may be freed, or wait anew, by then: hence no other one may be at hand.
+pub fn resume(_: &mut Idle, ticket: u64, fill: impl FnOnce(&mut Request)) {
     let Some(place) = TABLE.with_borrow_mut(|table| table.rows_place(ticket)) else {
         return;
     };

@@ -20,14 +20,14 @@ use super::blocks::{Block, Linked};
 use super::conf::Conf;
 use super::guard::guard;
 use super::request::{Kept, Request};
-use super::{bytes, shim, Slot};
+use super::{bytes, shim, slots, Slot};
 
 /// Names the peers of a request.
 pub trait Balancer: 'static {
     /// What an upstream{} holds; among it, an [`OwnServers`].
-    type Upstream: Slot;
+    type Upstream: Slot<Kind = slots::Server>;
     /// The state of a request, which there is when candidates are named. It owns them.
-    type Context: Slot;
+    type Context: Slot<Kind = slots::Request>;
     /// In what the names of candidates stand.
     type Names: Names;
 

@@ -2,9 +2,11 @@
 //!
 //! ngx 0.5.1's `Pool::allocate` writes before its null check; hence our own.
 
+use core::cell::Cell;
 use core::ffi::c_void;
 use core::marker::PhantomData;
 use core::ptr::{self, NonNull};
+use std::rc::Rc;
 
 use nginx_sys::{ngx_palloc, ngx_pnalloc, ngx_pool_cleanup_add, ngx_pool_t, ngx_str_t};
 
@@ -72,6 +74,60 @@ impl<'p> Pool<'p> {
             (*cleanup.as_ptr()).handler = Some(drop_boxed::<T>);
         }
         Some(boxed)
+    }
+}
+
+/// A pointer to what lives as long as a pool, or less: it leads nowhere once the pool is gone, so that whoever keeps it longer has
+/// nothing. Read on nginx's thread only, which also destroys pools.
+pub(super) struct Lent<T>(Rc<Cell<Option<NonNull<T>>>>);
+
+impl<T> Clone for Lent<T> {
+    fn clone(&self) -> Self {
+        Self(Rc::clone(&self.0))
+    }
+}
+
+impl<T: 'static> Lent<T> {
+    /// One that leads nowhere yet. `None` when memory is out.
+    pub(super) fn nowhere(pool: Pool<'_>) -> Option<Self> {
+        let lent = Self(Rc::default());
+        pool.own(TakeBack(lent.clone()))?;
+        Some(lent)
+    }
+
+    /// One that leads to `place`. `None` when memory is out.
+    ///
+    /// # Safety
+    /// `place` must be valid for as long as the pool, and its owner must not write to it through other pointers while Rust reads it.
+    pub(super) unsafe fn to(pool: Pool<'_>, place: NonNull<T>) -> Option<Self> {
+        let lent = Self::nowhere(pool)?;
+        lent.0.set(Some(place));
+        Some(lent)
+    }
+
+    /// Where it leads now.
+    #[inline]
+    pub(super) fn get(&self) -> Option<NonNull<T>> {
+        self.0.get()
+    }
+
+    /// The place itself, for callbacks that are given one pointer; it is valid as long as the pool.
+    pub(super) fn as_cell(&self) -> *const Cell<Option<NonNull<T>>> {
+        Rc::as_ptr(&self.0)
+    }
+
+    /// Has it lead nowhere from now on.
+    pub(super) fn take_back(&self) {
+        self.0.set(None);
+    }
+}
+
+/// What the pool drops.
+struct TakeBack<T: 'static>(Lent<T>);
+
+impl<T> Drop for TakeBack<T> {
+    fn drop(&mut self) {
+        self.0.take_back();
     }
 }
 

@@ -11,9 +11,15 @@ use nginx_sys::{
 };
 
 use super::blocks::{Block, Blocks, Linked};
+use super::event::NginxThread;
 use super::log::{self, Level};
 use super::pool::Pool;
-use super::{bytes, guard::guard, shim, Slot};
+use super::{bytes, guard::guard, shim, slots, Slot};
+
+/// The module's state of a request.
+pub trait InRequest: Slot<Kind = slots::Request> {}
+
+impl<C: Slot<Kind = slots::Request>> InRequest for C {}
 
 /// One request, borrowed from nginx for the length of a callback.
 #[repr(transparent)]
@@ -57,9 +63,15 @@ impl Request {
         &self.0
     }
 
+    /// nginx's thread: no other one has a request.
+    pub fn thread(&self) -> NginxThread {
+        // SAFETY: a request, which holds pointers, is not sent to other threads; nginx's has made it.
+        unsafe { NginxThread::new() }
+    }
+
     /// The pool that lives as long as the request.
-    pub fn pool<'r>(&self) -> Option<Pool<'r>> {
-        // SAFETY: a request has a pool until it is freed, and no callback outlives that.
+    pub fn pool(&self) -> Option<Pool<'_>> {
+        // SAFETY: a request has a pool until it is freed, which it is not while it is borrowed.
         unsafe { Pool::from_raw(self.0.pool) }
     }
 
@@ -316,7 +328,10 @@ impl Request {
 
     /// Has the module's state of this request own a value, which then stays where it is as long as the request. `None` where there
     /// is no state.
-    pub(super) fn own<C: Slot, T: 'static>(&mut self, block: Block<Linked<T>>) -> Option<NonNull<Linked<T>>> {
+    pub(super) fn own<C: InRequest, T: 'static>(
+        &mut self,
+        block: Block<Linked<T>>,
+    ) -> Option<NonNull<Linked<T>>> {
         let slot = self.find::<C>()?;
         // SAFETY: `find` gives a slot that lives as long as the request's pool.
         Some(unsafe { &(*slot).owned }.add(block))
@@ -332,7 +347,7 @@ impl Request {
     }
 
     /// The location's part of the configuration.
-    pub fn location<'r, T: Slot>(&self) -> Option<&'r T> {
+    pub fn location<'r, T: Slot<Kind = slots::Location>>(&self) -> Option<&'r T> {
         // SAFETY: the slot was filled by `conf::create::<T>` and is not written to after the configuration was read;
         // it outlives the request.
         unsafe {
@@ -344,7 +359,7 @@ impl Request {
 
     /// Lends the module's state of this request to `f`, making it first where there is none. `None` when memory is out, or
     /// within another closure of the same request.
-    pub fn with_context<C: Slot, T>(&mut self, f: impl FnOnce(&mut Request, &mut C) -> T) -> Option<T> {
+    pub fn with_context<C: InRequest, T>(&mut self, f: impl FnOnce(&mut Request, &mut C) -> T) -> Option<T> {
         let slot = match self.find::<C>() {
             Some(slot) => slot,
             None => self.make::<C>()?,
@@ -353,12 +368,15 @@ impl Request {
     }
 
     /// As [`Request::with_context`], but only where there is a state.
-    pub fn existing_context<C: Slot, T>(&mut self, f: impl FnOnce(&mut Request, &mut C) -> T) -> Option<T> {
+    pub fn existing_context<C: InRequest, T>(
+        &mut self,
+        f: impl FnOnce(&mut Request, &mut C) -> T,
+    ) -> Option<T> {
         let slot = self.find::<C>()?;
         self.lend::<C, T>(slot, f)
     }
 
-    fn lend<C: Slot, T>(
+    fn lend<C: InRequest, T>(
         &mut self,
         slot: *mut State<C>,
         f: impl FnOnce(&mut Request, &mut C) -> T,
@@ -376,7 +394,7 @@ impl Request {
 
     /// The state, also after an internal redirect or for a subrequest, where nginx has none in `r->ctx`: as
     /// ngx_http_realip_get_module_ctx() does, by the pool's list of cleanups.
-    fn find<C: Slot>(&mut self) -> Option<*mut State<C>> {
+    fn find<C: InRequest>(&mut self) -> Option<*mut State<C>> {
         // SAFETY: the slot is null or what `make` or this function put there.
         let direct = unsafe { shim::rga_request_ctx(&self.0, C::descriptor()) }.cast::<State<C>>();
         if !direct.is_null() {
@@ -407,7 +425,7 @@ impl Request {
         None
     }
 
-    fn make<C: Slot>(&mut self) -> Option<*mut State<C>> {
+    fn make<C: InRequest>(&mut self) -> Option<*mut State<C>> {
         let state = Block::new(State {
             owner: C::descriptor(),
             taken: Cell::new(false),
@@ -442,7 +460,7 @@ fn entries(part: *mut ngx_list_part_t, mut f: impl FnMut(&mut ngx_table_elt_t)) 
 }
 
 /// Drops the state when the request's pool goes.
-unsafe extern "C" fn drop_slot<C: Slot>(data: *mut c_void) {
+unsafe extern "C" fn drop_slot<C: InRequest>(data: *mut c_void) {
     guard((), || {
         let Some(slot) = NonNull::new(data.cast::<State<C>>()) else {
             return;

@@ -183,13 +183,6 @@ rga_upstream_ssl_sessions(ngx_http_upstream_t *u)
 }
 
 
-time_t
-rga_time(void)
-{
-    return ngx_time();
-}
-
-
 ngx_str_t
 rga_iso8601(void)
 {

@@ -35,8 +35,7 @@ void rga_post_event(ngx_event_t *ev);
 void rga_del_posted(ngx_event_t *ev);
 ngx_uint_t rga_edge_triggered(void);
 
-/* ngx_times.h: the time of the event loop's round, in seconds since 1970, and as RFC 3339 has it. */
-time_t rga_time(void);
+/* ngx_times.h: the time of the event loop's round, as RFC 3339 has it. */
 ngx_str_t rga_iso8601(void);
 
 /* The flags of an upstream whose peers are chosen by a load balancer that honours none of the server parameters. */

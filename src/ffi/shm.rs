@@ -4,17 +4,20 @@
 //! thread may lock. What lies in the zone is another crate's: here it is bytes, addressed from the pool's first page, so that
 //! nobody can write over the pool's own structures.
 
+use core::cell::{Cell, RefCell};
 use core::ffi::c_void;
+use core::marker::PhantomData;
 use core::ptr::{self, NonNull};
 use core::sync::atomic::{AtomicPtr, AtomicU64, Ordering};
 
 use nginx_sys::{
-    ngx_int_t, ngx_shared_memory_add, ngx_shm_zone_t, ngx_shmtx_lock, ngx_shmtx_unlock,
+    ngx_cycle_t, ngx_int_t, ngx_shared_memory_add, ngx_shm_zone_t, ngx_shmtx_lock, ngx_shmtx_unlock,
     ngx_slab_alloc_locked, ngx_slab_free_locked, ngx_slab_init, ngx_slab_pool_t, NGX_OK,
 };
 use registry_auth_cache::Memory;
 
 use super::conf::Conf;
+use super::pool::Lent;
 use super::Slot;
 
 /// Offsets begin here, so that 0 is none.
@@ -22,9 +25,14 @@ const FIRST: usize = 8;
 /// Offsets are 32 bits wide.
 pub const MOST: usize = u32::MAX as usize;
 
-/// A zone of the configuration.
-#[derive(Clone, Copy)]
-pub struct Zone(NonNull<ngx_shm_zone_t>);
+/// A zone of the configuration, which can be used from when nginx has mapped its memory until it unmaps it.
+#[derive(Clone)]
+pub struct Zone(Lent<ngx_slab_pool_t>);
+
+thread_local! {
+    /// The zones of all configurations that this process has read and not given up, with their cycles.
+    static ZONES: RefCell<Vec<(*const ngx_cycle_t, Zone)>> = const { RefCell::new(Vec::new()) };
+}
 
 /// A size as nginx writes it (`10m`), in bytes.
 pub fn size(text: &[u8]) -> Option<usize> {
@@ -43,26 +51,51 @@ pub fn least() -> usize {
     8 * unsafe { nginx_sys::ngx_pagesize }
 }
 
-/// Declares a zone of the module that keeps `T`. `None` where the name is taken with another size, or by another module.
+/// Declares a zone of the module that keeps `T`. `None` where the name is taken: with another size, by another module, or by this one.
 pub fn declare<T: Slot>(conf: &mut Conf<'_>, name: &[u8], size: usize) -> Option<Zone> {
-    let mut name = conf.pool()?.string(name)?;
-    // SAFETY: the name lives as long as the configuration; the zone is null or the configuration's.
+    let pool = conf.pool()?;
+    let mut name = pool.string(name)?;
+    let zone = Zone(Lent::nowhere(pool)?);
+    // SAFETY: the name lives as long as the configuration; the zone is null or the configuration's, and so is what it gets as data.
     unsafe {
-        let zone = ngx_shared_memory_add(conf.as_ptr(), &mut name, size, T::descriptor().cast::<c_void>());
-        let declared = zone.as_mut()?;
+        let declared =
+            ngx_shared_memory_add(conf.as_ptr(), &mut name, size, T::descriptor().cast::<c_void>());
+        let declared = declared.as_mut()?;
+        if !declared.data.is_null() {
+            return None;
+        }
         declared.init = Some(init);
-        declared.data = zone.cast();
-        NonNull::new(zone).map(Zone)
+        declared.data = zone.0.as_cell().cast_mut().cast();
+        let cycle = (*conf.as_ptr()).cycle.cast_const();
+        ZONES.with_borrow_mut(|zones| zones.push((cycle, zone.clone())));
     }
+    Some(zone)
+}
+
+/// Gives up the zones of earlier configurations: nginx, which has mapped those of this cycle, may unmap theirs now. Only where one
+/// process is all there is does anybody use them still; workers have them until they leave.
+pub fn give_up_all_but(cycle: *const ngx_cycle_t) {
+    ZONES.with_borrow_mut(|zones| {
+        zones.retain(|(of, zone)| {
+            let stays = ptr::eq(*of, cycle);
+            if !stays {
+                zone.0.take_back();
+            }
+            stays
+        });
+    });
 }
 
 /// nginx has made the pool, or found an earlier configuration's: what it holds is looked at when it is first opened.
 unsafe extern "C" fn init(zone: *mut ngx_shm_zone_t, _earlier: *mut c_void) -> ngx_int_t {
-    // SAFETY: nginx's own pointer; the zone's memory begins with its pool.
+    // SAFETY: nginx's own pointer; the zone's memory begins with its pool, and its data is what `declare` made, which the configuration
+    // owns.
     unsafe {
         let pool = (*zone).shm.addr.cast::<ngx_slab_pool_t>();
         // A full pool is how the cache learns to evict, not an error.
         (*pool).set_log_nomem(0);
+        let lent = &*(*zone).data.cast::<Cell<Option<NonNull<ngx_slab_pool_t>>>>();
+        lent.set(NonNull::new(pool));
     }
     NGX_OK as ngx_int_t
 }
@@ -70,11 +103,12 @@ unsafe extern "C" fn init(zone: *mut ngx_shm_zone_t, _earlier: *mut c_void) -> n
 impl Zone {
     /// The number at `offset` from the root, without the lock; `None` while there is no root. It is one that stood there, in a block
     /// that may have been set up anew meanwhile.
+    #[inline]
     pub fn peek(&self, offset: usize) -> Option<u64> {
+        let pool = self.0.get()?.as_ptr();
         // SAFETY: as in `lock`. The root is a pointer that is written whole; what it is read as is looked at: 8 aligned bytes of the
         // pool's pages, which stay mapped, and which the processor reads as one number, whoever writes to them.
         unsafe {
-            let pool = (*self.0.as_ptr()).shm.addr.cast::<ngx_slab_pool_t>();
             let root = AtomicPtr::from_ptr((&raw mut (*pool).data).cast::<*mut u8>()).load(Ordering::Acquire);
             if root.is_null() {
                 return None;
@@ -88,23 +122,26 @@ impl Zone {
         }
     }
 
-    /// Waits for the lock.
-    pub fn lock(&self) -> Locked {
-        // SAFETY: the configuration, and with it the zone, outlives the worker that asks; nginx has mapped its memory by then.
-        unsafe {
-            let pool = (*self.0.as_ptr()).shm.addr.cast::<ngx_slab_pool_t>();
-            ngx_shmtx_lock(&mut (*pool).mutex);
-            Locked { pool }
-        }
+    /// Waits for the lock. `None` where the memory is not mapped yet, or no more.
+    #[inline]
+    pub fn lock(&self) -> Option<Locked<'_>> {
+        let pool = self.0.get()?.as_ptr();
+        // SAFETY: `init` has put it there, and it is taken back before the memory goes: which happens in no callback.
+        unsafe { ngx_shmtx_lock(&mut (*pool).mutex) };
+        Some(Locked {
+            pool,
+            zone: PhantomData,
+        })
     }
 }
 
 /// A zone whose lock is held until this is dropped.
-pub struct Locked {
+pub struct Locked<'z> {
     pool: *mut ngx_slab_pool_t,
+    zone: PhantomData<&'z Zone>,
 }
 
-impl Locked {
+impl Locked<'_> {
     /// Bytes of pages that are free, and of all pages.
     pub fn pages(&self) -> (u64, u64) {
         // SAFETY: the pool is locked.
@@ -125,7 +162,7 @@ impl Locked {
     }
 }
 
-impl Memory for Locked {
+impl Memory for Locked<'_> {
     fn bytes(&self) -> &[u8] {
         let (base, length) = self.extent();
         // SAFETY: mapped memory of the zone, behind the mutex; nobody else touches it while the lock is held.
@@ -185,7 +222,7 @@ impl Memory for Locked {
     }
 }
 
-impl Drop for Locked {
+impl Drop for Locked<'_> {
     fn drop(&mut self) {
         // SAFETY: this process holds the lock.
         unsafe { ngx_shmtx_unlock(&mut (*self.pool).mutex) };

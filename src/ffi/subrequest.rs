@@ -3,27 +3,32 @@
 //! As ngx_http_auth_request_module does it: the request waits in the access phase, and its handler runs again once the subrequest is
 //! done. nginx gives a subrequest no access phase of its own, and the same request headers.
 
-use core::ptr;
+use core::ptr::{self, NonNull};
 
 use nginx_sys::{
     ngx_http_request_t, ngx_http_subrequest, ngx_int_t, ngx_uint_t, NGX_HTTP_SUBREQUEST_WAITED, NGX_OK,
 };
 
+use super::pool::Lent;
 use super::request::Request;
 
-/// A subrequest of the request in whose state this is kept; both end with their pool.
-pub struct Subrequest(*mut ngx_http_request_t);
+/// A subrequest, until its request's pool goes, in which it lies.
+pub struct Subrequest(Lent<ngx_http_request_t>);
 
 impl Subrequest {
-    /// Whether it was answered.
+    /// Whether it was answered, or is there no more.
     pub fn is_done(&self) -> bool {
-        // SAFETY: made by `ask` in the pool of the request whose state holds this, and not freed before that.
-        unsafe { (*self.0).done() != 0 }
+        // SAFETY: made by nginx in the pool by which it is lent; nginx writes to it on this thread only.
+        self.0
+            .get()
+            .is_none_or(|place| unsafe { place.as_ref() }.done() != 0)
     }
 
     /// Whether it is this request.
     pub fn is(&self, request: &Request) -> bool {
-        ptr::eq(self.0, request.as_ref_ptr())
+        self.0
+            .get()
+            .is_some_and(|place| ptr::eq(place.as_ptr(), request.as_ref_ptr()))
     }
 }
 
@@ -46,6 +51,10 @@ impl Request {
                 NGX_HTTP_SUBREQUEST_WAITED as ngx_uint_t,
             )
         };
-        (made == NGX_OK as ngx_int_t && !subrequest.is_null()).then_some(Subrequest(subrequest))
+        if made != NGX_OK as ngx_int_t {
+            return None;
+        }
+        // SAFETY: nginx has put the subrequest into the pool of this request.
+        unsafe { Lent::to(self.pool()?, NonNull::new(subrequest)?) }.map(Subrequest)
     }
 }

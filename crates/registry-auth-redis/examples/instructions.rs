@@ -34,7 +34,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         wake: Box::new(move || {
             let _ = bell.try_send(());
         }),
-        begin: Box::new(|_| ()),
+        spawn: registry_auth_redis::own_thread(),
     })?;
     let space = Arc::new(Space {
         prefix: "P".into(),

@@ -1,7 +1,7 @@
 //! The way of jobs from nginx's thread to the helper.
 //!
 //! Invariant: nginx's thread does not touch the helper's runtime, nor the helper what nginx's thread rings by. The two may have
-//! different tables of open files (see `Options::begin`), in which a number stands for different files. Whoever leaves something in an
+//! different tables of open files (see `Options::spawn`), in which a number stands for different files. Whoever leaves something in an
 //! inbox that is closed, or is not emptied, gets it answered.
 
 use crate::waiting::Arrivals;

@@ -50,5 +50,5 @@ pub use admin::{Admin, AdminError};
 pub use endpoint::{Endpoint, InvalidEndpoint};
 pub use job::{By, Changed, Completion, Event, Job, Outcome, Space};
 pub use log::{Level, LogLine};
-pub use runtime::{Begin, Hashing, Options, StartError, Store};
+pub use runtime::{own_thread, Hashing, Options, Spawn, StartError, Store, Work};
 pub use secret::Secret;

@@ -56,13 +56,22 @@ pub struct Options {
     /// Called, from any thread, when [`Store::drain`] or [`Store::drain_log`] has something after having had
     /// nothing. Must not block or panic. Never called again once [`Store::stop`] has returned.
     pub wake: Box<dyn Fn() + Send + Sync>,
-    /// Called on the helper thread before it does anything else: what it changes of its thread, as the table of open files, holds for
-    /// all threads of the store. The descriptor that it is given has to stay open, and what `wake` needs.
-    pub begin: Begin,
+    /// Starts the helper's thread: [`own_thread`], or what changes something of it first, as the table of open files; all threads of
+    /// the store inherit that.
+    pub spawn: Spawn,
 }
 
-/// See [`Options::begin`].
-pub type Begin = Box<dyn FnOnce(BorrowedFd<'_>) + Send>;
+/// What a thread does.
+pub type Work = Box<dyn FnOnce() + Send>;
+
+/// Starts a thread of that name. In it the descriptor has to stay open, and what [`Options::wake`] needs.
+pub type Spawn = Box<dyn FnOnce(&str, BorrowedFd<'_>, Work) -> io::Result<JoinHandle<()>>>;
+
+/// A thread like any other.
+#[must_use]
+pub fn own_thread() -> Spawn {
+    Box::new(|name, _, work| thread::Builder::new().name(name.to_owned()).spawn(work))
+}
 
 /// The pool for slow password hashes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -145,27 +154,29 @@ impl Store {
             exit,
             overtaken,
         };
-        let begin = options.begin;
         // Threads inherit the mask of their creator: nginx's signals must reach nginx's thread only.
         let unblocked = SigSet::all()
             .thread_swap_mask(SigmaskHow::SIG_SETMASK)
             .map_err(os)?;
         let (ready, is_ready) = sync_channel(1);
-        let helper = thread::Builder::new()
-            .name("registry-auth".to_owned())
-            .spawn(move || {
-                begin(parts.exit.bell());
-                match parts.assemble() {
-                    Ok((runtime, helper)) => {
-                        drop(ready.send(Ok(())));
-                        helper.run(runtime);
-                    }
-                    Err(error) => drop(ready.send(Err(error))),
+        // The thread gets its parts when it has begun: until then the descriptor among them is lent.
+        let (hand, handed) = sync_channel::<Parts>(1);
+        let work = move || {
+            let Ok(parts) = handed.recv() else { return };
+            match parts.assemble() {
+                Ok((runtime, helper)) => {
+                    drop(ready.send(Ok(())));
+                    helper.run(runtime);
                 }
-            });
+                Err(error) => drop(ready.send(Err(error))),
+            }
+        };
+        let helper = (options.spawn)("registry-auth", parts.exit.bell(), Box::new(work));
         let restored = unblocked.thread_set_mask();
         store.helper = Some(helper.map_err(StartError::Os)?);
         restored.map_err(os)?;
+        // An error means that the thread is gone, which the next line finds.
+        drop(hand.send(parts));
         match is_ready.recv() {
             Ok(started) => started.map_err(StartError::Os)?,
             Err(RecvError) => return Err(StartError::Os(io::Error::other("it panicked"))),

@@ -186,7 +186,7 @@ pub fn options(url: &str) -> Options {
         tracking: false,
         last_use: false,
         wake: Box::new(|| ()),
-        begin: Box::new(|_| ()),
+        spawn: registry_auth_redis::own_thread(),
     }
 }
 

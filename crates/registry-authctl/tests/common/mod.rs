@@ -162,7 +162,7 @@ impl Redis {
             wake: Box::new(move || {
                 let _ = woken.send(());
             }),
-            begin: Box::new(|_| ()),
+            spawn: registry_auth_redis::own_thread(),
         })
         .unwrap();
         let space = Arc::new(Space {
