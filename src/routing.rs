@@ -42,9 +42,10 @@ fn asked<'a>(request: &'a Request, content_type: Option<&'a [u8]>) -> route::Req
     }
 }
 
-/// All `Content-Type` headers of a request that may start an upload: a backend may read any of several.
+/// All `Content-Type` headers of a request that may start an upload: a backend may read any of several. None where there
+/// is no body, for then they say nothing (`curl -d ''` sends that of a form).
 pub fn content_type(request: &Request) -> Option<Cow<'_, [u8]>> {
-    if request.method() != b"POST" {
+    if request.method() != b"POST" || !request.has_body() {
         return None;
     }
     request

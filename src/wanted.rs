@@ -27,7 +27,7 @@ impl Wanted<'_> {
     /// asked.
     pub fn is_for_anybody(&self) -> bool {
         match self {
-            Self::Route(route) => matches!(route.need, Need::Repository(_)),
+            Self::Route(route) => matches!(route.need, Need::Repository(_) | Need::Existence(_)),
             Self::Token(_) => true,
         }
     }

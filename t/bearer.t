@@ -79,7 +79,7 @@ run_tests($spec . join '', <DATA>);
 __DATA__
 === what is no route or not canonical has no challenge
 --- request eval
-[ "GET /v3/", "GET /v2/alice/../x/tags/list", "GET /v2/Alice/tags/list" ]
+[ "GET /v3/", "GET /v2/alice/../x/tags/list", "PUT /v2/Alice/manifests/v1" ]
 --- more_headers eval
 [ undef, main::bearer(main::signed()), main::bearer('x') ]
 --- error_code eval

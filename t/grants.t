@@ -320,3 +320,23 @@ GET /v1/_ping
 soon('alice', '200 STALE', sub { asked('alice:secret', '/v2/team/app/tags/list') });
 soon('the anonymous', '200 STALE', sub { asked('', '/v2/base/debian/tags/list') });
 soon('who was never seen', '503 MISS', sub { asked('bob:secret', '/v2/base/debian/tags/list') });
+
+=== a robot that may only push asks by HEAD what is there, and pulls nothing
+--- login: alice:secret
+--- redis
+HSET docker-registry:user:alice grant:ci/** push
+--- config eval
+Harness::gate_config('registry_auth_own_namespace off;')
+--- request eval
+[ "HEAD /v2/ci/app/manifests/v1", "HEAD /v2/ci/app/blobs/sha256:" . 'ab' x 32, "PUT /v2/ci/app/manifests/v1", "GET /v2/ci/app/manifests/v1", "GET /v2/ci/app/tags/list", "HEAD /v2/other/app/manifests/v1" ]
+--- error_code eval
+[ 200, 200, 200, 403, 403, 403 ]
+
+=== a denial of a/**/z denies a/z
+--- login: alice:secret
+--- redis
+HSET docker-registry:user:alice grant:team/** * grant:!team/**/secret *
+--- request eval
+[ "GET /v2/team/secret/tags/list", "GET /v2/team/a/secret/tags/list", "GET /v2/team/asecret/tags/list" ]
+--- error_code eval
+[ 403, 403, 200 ]

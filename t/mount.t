@@ -151,13 +151,30 @@ Content-Type: text/plain
 --- error_code_like: ^4(?!01)\d\d$
 --- forwarded: 0
 
-=== row 2: and without a body, which may still come chunked
+=== a form that comes in chunks is refused, even where the first chunk is the last one
 --- request eval
-[ "POST /v2/alice/app/blobs/uploads/", "POST /v2/alice/app/blobs/uploads/\n0\r\n\r\n\n" ]
---- more_headers eval
-[ "Content-Type: application/x-www-form-urlencoded", "Content-Type: application/x-www-form-urlencoded\nTransfer-Encoding: chunked" ]
+"POST /v2/alice/app/blobs/uploads/\n0\r\n\r\n\n"
+--- more_headers
+Content-Type: application/x-www-form-urlencoded
+Transfer-Encoding: chunked
 --- error_code_like: ^4(?!01)\d\d$
 --- forwarded: 0
+
+=== a form without a body (curl -d '') hides nothing: the upload begins, and a mount in the query is judged
+--- request eval
+[ "POST /v2/alice/app/blobs/uploads/", "POST /v2/alice/app/blobs/uploads/?mount=sha256:ab&from=bob/app" ]
+--- more_headers eval
+[ "Content-Type: application/x-www-form-urlencoded\nContent-Length: 0", "Content-Type: multipart/form-data; boundary=a" ]
+--- forwarded eval
+[ "POST /v2/alice/app/blobs/uploads/", "POST /v2/alice/app/blobs/uploads/" ]
+
+=== an upload without the final slash needs the same right, and its mount is judged
+--- request eval
+[ "POST /v2/alice/app/blobs/uploads", "POST /v2/alice/app/blobs/uploads?mount=sha256:ab&from=bob/app", "POST /v2/bob/app/blobs/uploads" ]
+--- error_code eval
+[ 202, 202, 403 ]
+--- forwarded eval
+[ "POST /v2/alice/app/blobs/uploads", "POST /v2/alice/app/blobs/uploads", 0 ]
 
 === other content types of an upload POST pass
 --- request eval

@@ -96,12 +96,32 @@ run_tests($spec . join '', <DATA>);
 __DATA__
 === row 1: a path that is not canonical is 400 NAME_INVALID
 --- request eval
-[ "GET /v2/alice/../bob/x/tags/list", "GET /v2/alice%2fx/tags/list", "GET /v2//alice/x/tags/list", "GET /v2/Alice/x/tags/list" ]
+[ "GET /v2/alice/../bob/x/tags/list", "GET /v2/alice%2fx/tags/list", "GET /v2//alice/x/tags/list", "PUT /v2/Alice/x/manifests/v1" ]
 --- error_code: 400
 --- oci_error: NAME_INVALID
 --- response_headers
 Docker-Distribution-Api-Version: registry/2.0
 !WWW-Authenticate
+
+=== a canonical path with an illegal name or reference is 404 for who has logged in, as registries answer it
+--- request eval
+[ "GET /v2/Alice/x/tags/list", "HEAD /v2/Alice/x/manifests/v1", "GET /v2/alice/x/manifests/.v1", "GET /v2/alice/x/blobs/v1" ]
+--- error_code: 404
+--- forwarded: 0
+
+=== its code names what is unknown
+--- request eval
+[ "GET /v2/Alice/x/tags/list", "GET /v2/alice/x/manifests/.v1", "GET /v2/alice/x/blobs/v1" ]
+--- error_code: 404
+--- oci_error eval
+[ "NAME_UNKNOWN", "MANIFEST_UNKNOWN", "BLOB_UNKNOWN" ]
+
+=== whoever has not logged in is asked to, before that
+--- login:
+--- request eval
+[ "GET /v2/Alice/x/tags/list", "GET /v2/alice/x/manifests/.v1", "GET /v2/alice/x/blobs/v1" ]
+--- error_code: 401
+--- oci_error: UNAUTHORIZED
 
 === row 1: also without credentials
 --- login:

@@ -57,7 +57,9 @@ sub expected {
     my $is_absolute = $row->{line} =~ m{ http://};
     # It sees another path than the table's request in some, which is refused with the other of two codes.
     return qr/^40[04]$/ if $row->{line} =~ m{^\S+ (?:\*|[^?]*//)} && !$is_absolute;
-    return qr/^$1$/ if $row->{answer} =~ /^(4\d\d) / && !$is_absolute;
+    my $is_told_after_login = $row->{answer} =~ /^404 (?:NAME|MANIFEST|BLOB)_UNKNOWN$/;
+    return qr/^404$/ if $is_told_after_login && $user ne 'locked';
+    return qr/^$1$/ if $row->{answer} =~ /^(4\d\d) / && !$is_absolute && !$is_told_after_login;
     return qr/^200$/ if $row->{answer} eq 'none';
     return qr/^401$/ if $user eq 'locked';
     return $user eq 'meek' && ($row->{repository} || $is_absolute) ? qr/^403$/ : qr/^200$/;

@@ -130,17 +130,18 @@ for my $name (sort keys %ATTACKS) {
 }
 
 # Row 6: over the route table, for who may do everything.
-our (@WRONG, @LESS, @RIGHT);
+our (@WRONG, @LESS, @RIGHT, @PULL);
 for my $row (map { @{ $_->[1] } } routes()) {
     next if !$row->{action} || length $row->{repository} > 100;
     push @WRONG, $row;
-    push @{ $row->{action} eq 'pull' ? \@RIGHT : \@LESS }, $row;
+    push @{ $row->{action} =~ /^(?:pull|exists)$/ ? \@RIGHT : \@LESS }, $row;
+    push @PULL, $row if $row->{action} eq 'pull';
 }
 my %SCOPES = (
     'scope of another repository on every route' => [ \@WRONG, 401, sub { 'repository:alice/other:pull,push,delete' } ],
     'of one whose name begins or ends alike'     => [ \@WRONG, 401, sub { map {"repository:$_:pull,push,delete"} "$_[0]/x", "$_[0]x", "x/$_[0]", "library/$_[0]" } ],
     'pull is neither push nor delete'            => [ \@LESS,  401, sub {"repository:$_[0]:pull"} ],
-    'push and delete are not pull'               => [ \@RIGHT, 401, sub {"repository:$_[0]:push,delete"} ],
+    'push and delete are not pull'               => [ \@PULL,  401, sub {"repository:$_[0]:push,delete"} ],
     'catalogue and images are no repository'     => [ \@WRONG, 401, sub { ('registry:catalog:*', 'registry:images:pull,push') } ],
     'and the right one is right'                 => [ \@RIGHT, 200, sub {"repository:$_[0]:pull"} ],
 );

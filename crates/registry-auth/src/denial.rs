@@ -3,6 +3,7 @@
 //! Made by every other module, rendered by the nginx module's `response`. Invariant: each property is one exhaustive
 //! match over [`Reason`], so that a new reason cannot be forgotten anywhere. Messages never hold a secret.
 
+use crate::route::Unknown;
 use crate::scope::{Action, Scope};
 use std::borrow::Cow;
 use std::fmt;
@@ -32,6 +33,8 @@ pub enum Reason {
     MalformedCatalog,
     /// No registry route.
     Unsupported,
+    /// No registry can have what the path names.
+    Unknown(Unknown),
     /// Too many failed logins of this client.
     TooManyFailures {
         /// Seconds until another try makes sense.
@@ -147,6 +150,16 @@ impl Denial {
         Self::new(Reason::NameInvalid, "path or name is not canonical")
     }
 
+    /// No registry can have what the path names.
+    pub fn unknown(what: Unknown) -> Self {
+        let message = match what {
+            Unknown::Name => "no repository has such a name",
+            Unknown::Manifest => "no manifest has such a reference",
+            Unknown::Blob => "no blob has such a digest",
+        };
+        Self::new(Reason::Unknown(what), message)
+    }
+
     /// Not a route of a registry.
     pub fn unsupported() -> Self {
         Self::new(Reason::Unsupported, "not a registry route")
@@ -192,7 +205,7 @@ impl Denial {
                 400
             }
             Reason::MalformedCatalog => 502,
-            Reason::Unsupported => 404,
+            Reason::Unsupported | Reason::Unknown(_) => 404,
             Reason::TooManyFailures { .. } | Reason::HashingBusy => 429,
             Reason::Unavailable | Reason::BadRecord | Reason::NoBackend => 503,
         }
@@ -205,6 +218,9 @@ impl Denial {
             Reason::InvalidToken | Reason::InsufficientScope => "UNAUTHORIZED",
             Reason::Denied => "DENIED",
             Reason::NameInvalid => "NAME_INVALID",
+            Reason::Unknown(Unknown::Name) => "NAME_UNKNOWN",
+            Reason::Unknown(Unknown::Manifest) => "MANIFEST_UNKNOWN",
+            Reason::Unknown(Unknown::Blob) => "BLOB_UNKNOWN",
             Reason::FormBody => "BLOB_UPLOAD_INVALID",
             // Of distribution, beside the specification's codes.
             Reason::PaginationNumber => "PAGINATION_NUMBER_INVALID",
@@ -220,6 +236,7 @@ impl Denial {
         match self.reason {
             Reason::Unauthenticated | Reason::Denied => LogLevel::Info,
             Reason::Unsupported | Reason::NameInvalid | Reason::FormBody => LogLevel::Info,
+            Reason::Unknown(_) => LogLevel::Info,
             Reason::PaginationNumber | Reason::BadTokenRequest => LogLevel::Info,
             // Tokens end, and clients then ask for another.
             Reason::InvalidToken | Reason::InsufficientScope => LogLevel::Info,
@@ -234,7 +251,7 @@ impl Denial {
     pub fn retry_after(&self) -> Option<u32> {
         match self.reason {
             Reason::Unauthenticated | Reason::BadCredentials | Reason::Denied => None,
-            Reason::NameInvalid | Reason::FormBody | Reason::Unsupported => None,
+            Reason::NameInvalid | Reason::FormBody | Reason::Unsupported | Reason::Unknown(_) => None,
             Reason::PaginationNumber | Reason::MalformedCatalog | Reason::BadTokenRequest => None,
             Reason::InvalidToken | Reason::InsufficientScope => None,
             Reason::TooManyFailures { retry_after } => Some(retry_after),
@@ -263,7 +280,7 @@ impl Denial {
             Reason::Unauthenticated | Reason::BadCredentials => "unauthenticated",
             Reason::InvalidToken | Reason::InsufficientScope => "unauthenticated",
             Reason::Denied => "denied",
-            Reason::NameInvalid | Reason::FormBody | Reason::Unsupported => "invalid",
+            Reason::NameInvalid | Reason::FormBody | Reason::Unsupported | Reason::Unknown(_) => "invalid",
             Reason::PaginationNumber | Reason::BadTokenRequest => "invalid",
             Reason::TooManyFailures { .. } | Reason::HashingBusy => "throttled",
             Reason::Unavailable | Reason::BadRecord | Reason::NoBackend => "unavailable",

@@ -1,4 +1,5 @@
-//! Anchored patterns of repository names: `*` is any run within one segment, `**` any run across segments.
+//! Anchored patterns of repository names: `*` is any run within one segment, `**` any run across segments. A segment
+//! that is `**` may also be no segment at all: `a/**/z` matches `a/z`, and `**/z` matches `z`, as in gitignore(5).
 //!
 //! Parsed where a record is made, matched on each request (hence on the bytes in place). Invariant: matching takes at
 //! most pattern × name steps and no allocation; a pattern that can match no legal name does not parse.
@@ -61,34 +62,65 @@ impl fmt::Display for Pattern {
 /// Whether the whole name matches a pattern: `head` is what it has before its first star, `tail` the rest.
 fn matches(head: &[u8], tail: &[u8], name: &[u8]) -> bool {
     name.strip_prefix(head)
-        .is_some_and(|rest| matches_tail(tail, rest))
+        .is_some_and(|rest| matches_tail(head, tail, rest))
 }
 
 /// Whether what a name has after the pattern's head matches the pattern's tail, which begins with a star if it is not empty.
-pub(crate) fn matches_tail(tail: &[u8], rest: &[u8]) -> bool {
+pub(crate) fn matches_tail(head: &[u8], tail: &[u8], rest: &[u8]) -> bool {
     match tail {
         b"" => rest.is_empty(),
         b"**" => true,
         b"*" => memchr::memchr(b'/', rest).is_none(),
-        tail => matches_any(tail, rest),
+        tail => matches_any(Tail::after(head, tail), rest),
     }
 }
 
 /// The general case: all positions of the pattern that a prefix of the name can have reached, byte by byte.
-fn matches_any(pattern: &[u8], name: &[u8]) -> bool {
+fn matches_any(pattern: Tail<'_>, name: &[u8]) -> bool {
     let mut positions = Positions::default();
     positions.reach(0, pattern);
     for &byte in name {
         let mut next = Positions::default();
-        positions.each(|at| match token(pattern, at) {
-            Token::Any => next.reach(at, pattern),
+        positions.each(|at| match token(pattern.bytes, at) {
+            // A star that has matched a byte is no absent segment any more.
+            Token::Any => next.reach_within(at, pattern),
             Token::Within if byte != b'/' => next.reach(at, pattern),
             Token::Byte(literal) if literal == byte => next.reach(at + 1, pattern),
             Token::Within | Token::Byte(_) | Token::End => {}
         });
         positions = next;
     }
-    positions.holds(pattern.len())
+    positions.holds(pattern.bytes.len())
+}
+
+/// A pattern, or what it has from its first star on.
+#[derive(Clone, Copy)]
+struct Tail<'p> {
+    bytes: &'p [u8],
+    /// Whether its first byte is the first of a segment.
+    begins_segment: bool,
+}
+
+impl<'p> Tail<'p> {
+    fn whole(pattern: &'p [u8]) -> Self {
+        Self::after(&[], pattern)
+    }
+
+    fn after(head: &[u8], bytes: &'p [u8]) -> Self {
+        Self {
+            bytes,
+            begins_segment: matches!(head, [] | [.., b'/']),
+        }
+    }
+
+    /// Whether a segment begins at this position that is `**` and has another one behind it: it may be absent.
+    fn is_optional_segment(self, at: usize) -> bool {
+        let begins = match at.checked_sub(1) {
+            None => self.begins_segment,
+            Some(before) => self.bytes.get(before) == Some(&b'/'),
+        };
+        begins && self.bytes.get(at..).is_some_and(|rest| rest.starts_with(b"**/"))
+    }
 }
 
 /// One element of a pattern.
@@ -114,13 +146,21 @@ fn token(pattern: &[u8], at: usize) -> Token {
 struct Positions([u64; 4]);
 
 impl Positions {
-    /// Adds a position, and those behind stars at it, as a star may stand for nothing.
-    fn reach(&mut self, mut at: usize, pattern: &[u8]) {
+    /// Adds a position that is reached from the left, and those behind stars at it, since a star may match nothing.
+    fn reach(&mut self, at: usize, pattern: Tail<'_>) {
+        if pattern.is_optional_segment(at) {
+            self.reach(at + 3, pattern);
+        }
+        self.reach_within(at, pattern);
+    }
+
+    /// As [`Positions::reach`], from within a star at the position.
+    fn reach_within(&mut self, mut at: usize, pattern: Tail<'_>) {
         loop {
             if let Some(word) = self.0.get_mut(at / 64) {
                 *word |= 1 << (at % 64);
             }
-            at += match token(pattern, at) {
+            at += match token(pattern.bytes, at) {
                 Token::Any => 2,
                 Token::Within => 1,
                 Token::Byte(_) | Token::End => return,
@@ -146,6 +186,7 @@ impl Positions {
 /// Whether some legal name matches: walks pattern and grammar of names together, one byte a step. One byte of each
 /// class is enough to try for a star, as the grammar does not tell bytes of a class apart.
 fn is_satisfiable(pattern: &[u8]) -> bool {
+    let pattern = Tail::whole(pattern);
     const SHAPES: [Shape; 5] = [
         Shape::Start,
         Shape::Alnum,
@@ -161,21 +202,24 @@ fn is_satisfiable(pattern: &[u8]) -> bool {
         let mut next = [(); 5].map(|()| Positions::default());
         for (shape, positions) in SHAPES.into_iter().zip(&layer) {
             positions.each(|at| {
-                let (bytes, target): (&[u8], usize) = match token(pattern, at) {
+                let (bytes, target): (&[u8], usize) = match token(pattern.bytes, at) {
                     Token::Any => (b"a.-_/", at),
                     Token::Within => (b"a.-_", at),
-                    Token::Byte(_) => (pattern.get(at..=at).unwrap_or_default(), at + 1),
+                    Token::Byte(_) => (pattern.bytes.get(at..=at).unwrap_or_default(), at + 1),
                     Token::End => (b"", at),
                 };
                 for after in bytes.iter().filter_map(|byte| shape.step(*byte)) {
                     for (_, slot) in SHAPES.iter().zip(&mut next).filter(|(to, _)| **to == after) {
-                        slot.reach(target, pattern);
+                        match token(pattern.bytes, at) {
+                            Token::Any => slot.reach_within(target, pattern),
+                            _ => slot.reach(target, pattern),
+                        }
                     }
                 }
             });
         }
         layer = next;
-        if layer.get(1).is_some_and(|ended| ended.holds(pattern.len())) {
+        if layer.get(1).is_some_and(|ended| ended.holds(pattern.bytes.len())) {
             return true;
         }
     }

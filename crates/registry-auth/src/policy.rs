@@ -111,6 +111,11 @@ pub fn decide<'a>(subject: &Subject<'a>, route: &Route<'_>, rules: &Rules) -> Re
         Need::Images(action) => images(subject, *action)?,
         Need::Catalog => catalog(subject, rules)?,
         Need::Repository(scope) => repository(subject, scope, rules)?,
+        Need::Existence(name) => existence(subject, name, rules)?,
+        Need::Unknown(unknown) => {
+            verified(subject)?;
+            return Err(Denial::unknown(*unknown));
+        }
     };
     let mount = mount(subject, &route.mount, rules)?;
     Ok(Permit {
@@ -231,10 +236,47 @@ fn images<'a>(subject: &Subject<'_>, action: Action) -> Result<Rule<'a>, Denial>
 }
 
 fn repository<'a>(subject: &Subject<'a>, scope: &Scope<'_>, rules: &Rules) -> Result<Rule<'a>, Denial> {
+    let verdict = verdict(subject, &scope.repository, scope.action, rules)?;
+    permitted(subject, scope, verdict)
+}
+
+/// Whoever may push to a repository learns there what it has: clients ask before they send it, and a robot that may only
+/// push could not push otherwise. The refusal is that of a pull, unless it is the token that lacks the right to push.
+fn existence<'a>(
+    subject: &Subject<'a>,
+    name: &RepositoryName<'_>,
+    rules: &Rules,
+) -> Result<Rule<'a>, Denial> {
+    let pull = verdict(subject, name, Action::Pull, rules)?;
+    let (action, verdict) = if pull.allowed {
+        (Action::Pull, pull)
+    } else {
+        let push = verdict(subject, name, Action::Push, rules)?;
+        let is_of_token = push.rule == Rule::OutsideToken && pull.rule != Rule::OutsideToken;
+        match push.allowed || is_of_token {
+            true => (Action::Push, push),
+            false => (Action::Pull, pull),
+        }
+    };
+    let repository = name.clone();
+    permitted(subject, &Scope { repository, action }, verdict)
+}
+
+/// The verdict on what a user who is not locked, or the anonymous, wants to do to a repository.
+fn verdict<'a>(
+    subject: &Subject<'a>,
+    name: &RepositoryName<'_>,
+    action: Action,
+    rules: &Rules,
+) -> Result<Verdict<'a>, Denial> {
     if subject.user.is_some() {
         verified(subject)?;
     }
-    let verdict = judge(subject, &scope.repository, scope.action, rules).map_err(|_| Denial::bad_record())?;
+    judge(subject, name, action, rules).map_err(|_| Denial::bad_record())
+}
+
+/// The rule of a verdict that allows the scope, or the refusal.
+fn permitted<'a>(subject: &Subject<'a>, scope: &Scope<'_>, verdict: Verdict<'a>) -> Result<Rule<'a>, Denial> {
     match (verdict.rule, subject.user) {
         (rule, _) if verdict.allowed => Ok(rule),
         (Rule::OutsideToken, _) => Err(Denial::insufficient_scope(&scope.to_string())),
@@ -266,11 +308,12 @@ fn mount(subject: &Subject<'_>, mount: &Mount<'_>, rules: &Rules) -> Result<Moun
         Mount::From(other) => other,
     };
     let verdict = judge(subject, other, Action::Pull, rules).map_err(|_| Denial::bad_record())?;
-    Ok(if verdict.allowed {
-        MountDecision::Keep
-    } else {
-        MountDecision::Strip
-    })
+    match verdict.rule {
+        _ if verdict.allowed => Ok(MountDecision::Keep),
+        // The owner may mount: a client that gets a token for both repositories need not send the blob.
+        Rule::OutsideToken => Err(Denial::insufficient_scope(&format!("pull {other}"))),
+        _ => Ok(MountDecision::Strip),
+    }
 }
 
 /// Whether the name lies in the namespace of the user. A user name holds no `/`, so what equals it here is the first

@@ -105,6 +105,23 @@ pub enum Need<'a> {
     Images(Action),
     /// A right on a repository.
     Repository(Scope<'a>),
+    /// The right to pull from a repository, or to push to it: whether it has a manifest or a blob. Clients ask so before
+    /// they push either.
+    Existence(RepositoryName<'a>),
+    /// Any verified user, who then learns that there is no such thing: the path is canonical, but no registry can have
+    /// what it names.
+    Unknown(Unknown),
+}
+
+/// What no registry can have, since its name is illegal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unknown {
+    /// A repository.
+    Name,
+    /// A manifest.
+    Manifest,
+    /// A blob.
+    Blob,
 }
 
 /// What becomes of the query parameters `mount` and `from` (end-11).
@@ -145,7 +162,8 @@ impl<'a> Route<'a> {
     pub fn repository(&self) -> Option<&RepositoryName<'a>> {
         match &self.need {
             Need::Repository(scope) => Some(&scope.repository),
-            Need::Nothing | Need::Login | Need::Catalog | Need::Images(_) => None,
+            Need::Existence(repository) => Some(repository),
+            Need::Nothing | Need::Login | Need::Catalog | Need::Images(_) | Need::Unknown(_) => None,
         }
     }
 
@@ -154,13 +172,14 @@ impl<'a> Route<'a> {
         match &self.need {
             Need::Repository(scope) => Some(scope.action),
             Need::Images(action) => Some(*action),
-            Need::Nothing | Need::Login | Need::Catalog => None,
+            Need::Existence(_) => Some(Action::Pull),
+            Need::Nothing | Need::Login | Need::Catalog | Need::Unknown(_) => None,
         }
     }
 }
 
-/// Finds the route of a request, or why it is refused: 400 for a path or name that is not canonical, 404 for what is
-/// on no row of the table or on one that is turned off.
+/// Finds the route of a request, or why it is refused: 400 for a path that is not canonical, and for an illegal name in
+/// a request that would change something; 404 for what is on no row of the table or on one that is turned off.
 pub fn parse<'a>(request: &Request<'a>, options: &Options) -> Result<Route<'a>, Denial> {
     let escape = canonical::compare(request.raw_path, request.decided_path)?;
     let path = request.decided_path;

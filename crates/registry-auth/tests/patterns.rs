@@ -30,7 +30,9 @@ fn stars() {
         ("*", "a/b", false),
         ("**", "a/b/c", true),
         ("**/x", "a/b/x", true),
-        ("**/x", "x", false),
+        ("**/x", "x", true),
+        ("**/x", "ax", false),
+        ("a**/x", "ax", false),
         ("**/x", "a/xx", false),
         ("**x", "x", true),
         ("*/*", "a/b", true),
@@ -39,7 +41,14 @@ fn stars() {
         ("a/*/c", "a/b/c", true),
         ("a/*/c", "a/b/b/c", false),
         ("a/**/c", "a/b/b/c", true),
-        ("a/**/c", "a/c", false),
+        ("a/**/c", "a/c", true),
+        ("a/**/c", "a/xc", false),
+        ("a/**/c", "ac", false),
+        ("a/**/**/c", "a/c", true),
+        ("a*/**/c", "ab/c", true),
+        ("**/a/**/c", "a/c", true),
+        ("**/*", "a", true),
+        ("**/**", "a", true),
         ("a*", "a", true),
         ("a*b*c", "axbxc", true),
         ("a*b*c", "ab/c", false),
@@ -138,15 +147,20 @@ fn grants_parse() {
     }
 }
 
-/// By definition: `*` is any run within a segment, `**` any run.
+/// By definition: `*` is any run within a segment, `**` any run, and a segment `**/` may be absent.
 fn naive(pattern: &[u8], name: &[u8]) -> bool {
+    naive_from(pattern, name, true)
+}
+
+fn naive_from(pattern: &[u8], name: &[u8], begins_segment: bool) -> bool {
     match pattern {
+        [b'*', b'*', b'/', rest @ ..] if begins_segment && naive_from(rest, name, true) => true,
         [] => name.is_empty(),
-        [b'*', b'*', rest @ ..] => (0..=name.len()).any(|at| naive(rest, &name[at..])),
+        [b'*', b'*', rest @ ..] => (0..=name.len()).any(|at| naive_from(rest, &name[at..], false)),
         [b'*', rest @ ..] => {
-            (0..=name.len()).any(|at| !name[..at].contains(&b'/') && naive(rest, &name[at..]))
+            (0..=name.len()).any(|at| !name[..at].contains(&b'/') && naive_from(rest, &name[at..], false))
         }
-        [byte, rest @ ..] => name.first() == Some(byte) && naive(rest, &name[1..]),
+        [byte, rest @ ..] => name.first() == Some(byte) && naive_from(rest, &name[1..], *byte == b'/'),
     }
 }
 
@@ -173,7 +187,7 @@ proptest! {
 
     #[test]
     fn as_the_naive_reference(
-        pattern in "([ab]|[ab]|/[ab]|\\*|\\*\\*|/\\*|\\*/){1,7}",
+        pattern in "([ab]|[ab]|/[ab]|\\*|\\*\\*|/\\*|\\*/|\\*\\*/|/\\*\\*/){1,7}",
         name in "[ab]{1,3}(/[ab]{1,3}){0,3}",
     ) {
         if let Ok(parsed) = Pattern::parse(&pattern) {

@@ -250,6 +250,136 @@ fn a_mount_needs_both_rights() {
     );
 }
 
+/// HEAD of a manifest or a blob needs pull or push: clients ask before they push. A pull is not granted by that.
+#[test]
+fn who_may_push_learns_what_is_there() {
+    let digest = "sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
+    let (manifest, blob) = ("/v2/ci/app/manifests/v1", format!("/v2/ci/app/blobs/{digest}"));
+    let robot = |grants_of: &str| encode(grants(grants_of), None);
+    for (grants_of, head, get) in [
+        ("ci/** push", 200, 403),
+        ("ci/** pull", 200, 200),
+        ("ci/** delete", 403, 403),
+        ("other/** *", 403, 403),
+        ("ci/** *; !ci/app pull", 200, 403),
+        ("ci/** *; !ci/app push", 200, 200),
+        ("ci/** *; !ci/app pull,push", 403, 403),
+    ] {
+        let record = robot(grants_of);
+        let status = |method, target: &str| match request(&user("robot", &record), method, target) {
+            Ok(_) => 200,
+            Err(denial) => denial.status(),
+        };
+        for target in [manifest, &blob] {
+            assert_eq!(status(Method::Head, target), head, "HEAD {grants_of} {target}");
+            assert_eq!(status(Method::Get, target), get, "GET {grants_of} {target}");
+        }
+        assert_eq!(status(Method::Get, "/v2/ci/app/tags/list"), get, "{grants_of}");
+    }
+    // The anonymous, and who is locked.
+    let record = robot("ci/** push");
+    let nobody = Subject {
+        user: None,
+        ..user("x", &record)
+    };
+    let public = [RecordRef::decode(&record).unwrap()];
+    let nobody = Subject {
+        record: RecordRef::EMPTY,
+        groups: &public,
+        ..nobody
+    };
+    assert_eq!(request(&nobody, Method::Head, manifest).unwrap().1, "anonymous");
+    assert_eq!(request(&nobody, Method::Get, manifest).unwrap_err().status(), 401);
+    let locked = encode(grants("** *"), Some("!$2y$05$x"));
+    assert_eq!(
+        request(&user("robot", &locked), Method::Head, manifest),
+        Err(Denial::bad_credentials())
+    );
+}
+
+/// As for a request that changes something: what the token lacks is 401, what the user lacks is 403.
+#[test]
+fn a_token_that_lacks_what_a_head_needs_is_not_enough() {
+    let target = "/v2/ci/app/manifests/v1";
+    for (grants_of, scope, expected) in [
+        ("ci/** push", "repository:ci/app:push", Ok("granted")),
+        ("ci/** push", "repository:ci/app:pull", Err(401)),
+        ("ci/** push", "repository:ci/other:push", Err(401)),
+        ("ci/** pull", "repository:ci/app:push", Err(401)),
+        ("ci/** pull,push", "repository:ci/app:push", Ok("granted")),
+        ("ci/** pull,push", "repository:ci/other:pull", Err(401)),
+        ("ci/** delete", "repository:ci/app:pull,push", Err(403)),
+    ] {
+        let record = encode(grants(grants_of), None);
+        let limited = access(&[scope]);
+        let subject = by_token(user("robot", &record), &limited);
+        let answer = request(&subject, Method::Head, target);
+        let answer = answer.map(|(_, result)| result).map_err(|denial| denial.status());
+        assert_eq!(answer, expected, "{grants_of} {scope}");
+    }
+}
+
+/// A mount that the owner may make, by a token that is not for its source: the client is to get a token that is.
+#[test]
+fn a_mount_outside_the_token_asks_for_another_token() {
+    let record = encode(grants("bob/shared pull"), None);
+    let digest = "sha256:0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef";
+    let target = format!("/v2/alice/app/blobs/uploads/?mount={digest}&from=bob/shared");
+    for (scopes, expected) in [
+        (
+            &["repository:alice/app:pull,push"][..],
+            Err(Reason::InsufficientScope),
+        ),
+        (
+            &["repository:alice/app:pull,push", "repository:bob/shared:push"],
+            Err(Reason::InsufficientScope),
+        ),
+        (
+            &["repository:alice/app:push", "repository:bob/shared:pull"],
+            Ok(MountDecision::Keep),
+        ),
+        (&["repository:bob/shared:pull"], Err(Reason::InsufficientScope)),
+    ] {
+        let limited = access(scopes);
+        let subject = by_token(user("alice", &record), &limited);
+        let answer = request(&subject, Method::Post, &target);
+        assert_eq!(
+            answer.map(|(mount, _)| mount).map_err(|denial| denial.reason),
+            expected,
+            "{scopes:?}"
+        );
+    }
+    // What the owner may not mount either goes on as an upload.
+    let limited = access(&["repository:alice/app:pull,push"]);
+    let subject = by_token(user("alice", &record), &limited);
+    let target = format!("/v2/alice/app/blobs/uploads/?mount={digest}&from=bob/app");
+    let answer = request(&subject, Method::Post, &target);
+    assert_eq!(answer.map(|(mount, _)| mount), Ok(MountDecision::Strip));
+}
+
+/// A canonical path with an illegal name: 404 after the login, since no registry has such a thing.
+#[test]
+fn what_cannot_exist_is_unknown_to_who_has_logged_in() {
+    let record = encode(grants("** *"), None);
+    let nobody = Subject {
+        user: None,
+        ..user("x", &record)
+    };
+    for (target, code) in [
+        ("/v2/Alice/app/manifests/v1", "NAME_UNKNOWN"),
+        ("/v2/alice/app/manifests/.v1", "MANIFEST_UNKNOWN"),
+        ("/v2/alice/app/blobs/v1", "BLOB_UNKNOWN"),
+    ] {
+        let denial = request(&user("alice", &record), Method::Get, target).unwrap_err();
+        assert_eq!((denial.status(), denial.code()), (404, code), "{target}");
+        assert_eq!(
+            request(&nobody, Method::Get, target).unwrap_err().status(),
+            401,
+            "{target}"
+        );
+    }
+}
+
 #[test]
 fn a_locked_account_has_no_right() {
     let record = encode(grants("** *"), Some("!$2y$05$x"));

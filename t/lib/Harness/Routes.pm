@@ -23,7 +23,8 @@ my %STAND_IN = (
     't129' => 't' x 129,
 );
 
-# Sections: [ title, lines ], a line as { line (request line), headers, answer, and what it needs: action, repository }.
+# Sections: [ title, lines ], a line as { line (request line and body), headers, answer, and what it needs: action (or
+# `exists`: pull or push), repository }.
 sub routes {
     my $path = "$Harness::ROOT/crates/registry-auth/tests/routes.txt";
     open my $file, '<', $path or die "$path: $!\n";
@@ -39,10 +40,12 @@ sub routes {
         my ($method, $target, $more, $answer) = $text =~ /^(\S+)\s+(\S+)(.*) -> (.*)$/ or die "$path: $text\n";
         my ($type) = $more =~ /type=(\S+)/;
         push @{ $section[-1][1] }, {
-            line    => "$method $target",
+            # A type says nothing of a body that is not there.
+            line    => "$method $target" . ($type ? "\nx=y" : ''),
             headers => $type ? "Content-Type: $type\n" : '',
             answer  => $answer,
-            $answer =~ /^(pull|push|delete) (\S+)/ ? (action => $1, repository => $2) : (),
+            $answer =~ /^(pull|push|delete|exists) (\S+)/
+                ? (action => $1, repository => $2) : (),
         };
     }
     return @section;

@@ -47,7 +47,7 @@ impl<'a> Grants<'a> {
                 continue;
             }
             if let Some(head) = family.find(head) {
-                if pattern::matches_tail(family.tail, after) {
+                if pattern::matches_tail(head, family.tail, after) {
                     return Ok(Some(family.grant(head, self.deny)));
                 }
             }

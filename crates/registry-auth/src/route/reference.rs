@@ -9,16 +9,25 @@ use crate::name::ByteSet;
 pub(super) enum Reference {
     Tag,
     Digest,
+    /// Neither: no registry has anything by this reference.
+    Illegal,
 }
 
-/// Tells tag from digest; `None` if it is neither.
-pub(super) fn parse(bytes: &[u8]) -> Option<Reference> {
+/// Tells tag from digest.
+pub(super) fn parse(bytes: &[u8]) -> Reference {
     if is_tag(bytes) {
-        Some(Reference::Tag)
-    } else if is_digest(bytes) {
-        Some(Reference::Digest)
+        Reference::Tag
     } else {
-        None
+        parse_digest(bytes)
+    }
+}
+
+/// As [`parse`], where a tag is not allowed.
+pub(super) fn parse_digest(bytes: &[u8]) -> Reference {
+    if is_digest(bytes) {
+        Reference::Digest
+    } else {
+        Reference::Illegal
     }
 }
 

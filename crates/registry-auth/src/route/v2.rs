@@ -6,10 +6,10 @@
 
 use super::canonical::Escape;
 use super::reference::{self, Reference};
-use super::{split_last, Api, Method, Mount, Need, Request, Route};
+use super::{split_last, Api, Method, Mount, Need, Request, Route, Unknown};
 use crate::denial::{Denial, Reason};
 use crate::mount;
-use crate::name::RepositoryName;
+use crate::name::{ByteSet, RepositoryName};
 use crate::scope::{Action, Scope};
 
 /// What the segments after the name stand for.
@@ -35,7 +35,26 @@ pub(super) fn parse<'a>(request: &Request<'a>, rest: &'a [u8], escape: Escape) -
     if escape == Escape::DigestColon && reference != Some(Reference::Digest) {
         return Err(Denial::name_invalid());
     }
+    let unknown = match (RepositoryName::parse(name), reference, kind) {
+        (Err(_), ..) => Some(Unknown::Name),
+        (Ok(_), Some(Reference::Illegal), Kind::Manifest) => Some(Unknown::Manifest),
+        (Ok(_), Some(Reference::Illegal), Kind::Blob) => Some(Unknown::Blob),
+        (Ok(_), Some(Reference::Illegal), _) => return Err(Denial::name_invalid()),
+        (Ok(_), ..) => None,
+    };
+    if let Some(unknown) = unknown {
+        return match request.method {
+            Method::Get | Method::Head if is_plain(rest) => Ok(Route::new(Api::V2, Need::Unknown(unknown))),
+            _ => Err(Denial::name_invalid()),
+        };
+    }
     let repository = RepositoryName::parse(name).map_err(|_| Denial::name_invalid())?;
+    if matches!(
+        (kind, request.method),
+        (Kind::Manifest | Kind::Blob, Method::Head)
+    ) {
+        return Ok(Route::new(Api::V2, Need::Existence(repository)));
+    }
     let action = action(kind, request.method).ok_or_else(Denial::unsupported)?;
     let mount = match kind {
         Kind::NewUpload => new_upload(request)?,
@@ -74,13 +93,13 @@ fn split(path: &[u8]) -> Result<(&[u8], Kind, Option<Reference>), Denial> {
     }
     let (name, word) = split_last(head).unwrap_or((&[], head));
     match word {
-        b"manifests" => match reference::parse(last) {
-            Some(reference) => Ok((name, Kind::Manifest, Some(reference))),
-            None => Err(Denial::name_invalid()),
-        },
-        b"blobs" if last == b"uploads" => Err(Denial::unsupported()),
-        b"blobs" => digest(name, Kind::Blob, last),
-        b"referrers" if !is_in_extension(name) => digest(name, Kind::Referrers, last),
+        b"manifests" => Ok((name, Kind::Manifest, Some(reference::parse(last)))),
+        // The registry redirects it to the path with the slash, or does not know it.
+        b"blobs" if last == b"uploads" => Ok((name, Kind::NewUpload, None)),
+        b"blobs" => Ok((name, Kind::Blob, Some(reference::parse_digest(last)))),
+        b"referrers" if !is_in_extension(name) => {
+            Ok((name, Kind::Referrers, Some(reference::parse_digest(last))))
+        }
         b"tags" if last == b"list" => Ok((name, Kind::Tags, None)),
         b"uploads" => match name.strip_suffix(b"/blobs") {
             Some(name) if reference::is_upload_id(last) => Ok((name, Kind::Upload, None)),
@@ -91,16 +110,13 @@ fn split(path: &[u8]) -> Result<(&[u8], Kind, Option<Reference>), Denial> {
     }
 }
 
-fn digest<'a>(
-    name: &'a [u8],
-    kind: Kind,
-    last: &[u8],
-) -> Result<(&'a [u8], Kind, Option<Reference>), Denial> {
-    if reference::is_digest(last) {
-        Ok((name, kind, Some(Reference::Digest)))
-    } else {
-        Err(Denial::name_invalid())
-    }
+/// Whether a path can be read in one way only, though what it names is illegal: no empty or dot segment, and no byte that
+/// anybody decodes or cuts at.
+fn is_plain(path: &[u8]) -> bool {
+    static PLAIN: ByteSet =
+        ByteSet::new(b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_.-:@");
+    path.split(|byte| *byte == b'/')
+        .all(|segment| !matches!(segment, b"" | b"." | b"..") && segment.iter().all(|byte| PLAIN.has(*byte)))
 }
 
 /// `<name>/_<ext>/…` (OCI distribution-spec, extensions): no legal segment of a name starts with `_`, so the first one
@@ -137,7 +153,8 @@ fn is_in_extension(name: &[u8]) -> bool {
 /// The right that a method needs; `None` where the table has no such row.
 fn action(kind: Kind, method: Method) -> Option<Action> {
     match (kind, method) {
-        (Kind::Manifest | Kind::Blob | Kind::Extension, Method::Get | Method::Head) => Some(Action::Pull),
+        (Kind::Manifest | Kind::Blob, Method::Get) => Some(Action::Pull),
+        (Kind::Extension, Method::Get | Method::Head) => Some(Action::Pull),
         (Kind::Tags | Kind::Referrers, Method::Get) => Some(Action::Pull),
         (Kind::Manifest, Method::Put) => Some(Action::Push),
         (Kind::NewUpload, Method::Post) => Some(Action::Push),
