@@ -12,16 +12,17 @@ use std::sync::Arc;
 use registry_auth::credentials::Buffer;
 use registry_auth::policy::{self, MountDecision, Permit};
 use registry_auth::route::Need;
-use registry_auth::Denial;
-use registry_auth_cache::Tag;
+use registry_auth::{Denial, UserNameBuf};
+use registry_auth_cache::{Failures, Settled, Tag};
 use registry_auth_redis::Secret;
 
+use crate::cache::failures::{self, Login};
 use crate::cache::{self, Age, Miss};
 use crate::catalog::{self, Filtering, Next};
 use crate::claim::{By, Claim};
 use crate::completions;
 use crate::conf::{Location, Settings};
-use crate::context::{Answered, Asked, Context, Stage, Waiting};
+use crate::context::{Answered, Asked, Context, Stage, Unproven, Waiting};
 use crate::counters;
 use crate::ffi::event;
 use crate::ffi::request::Request;
@@ -56,6 +57,7 @@ enum Step {
     Ask {
         claim: Claim,
         miss: Option<Miss>,
+        login: Option<Login>,
         password: Secret,
     },
     ReadBody,
@@ -131,6 +133,7 @@ fn pass(request: &mut Request, context: &mut Context, settings: &Settings) -> Ac
         Ok(Step::Ask {
             claim,
             miss,
+            login,
             password,
         }) => {
             let space = &settings.space;
@@ -138,12 +141,22 @@ fn pass(request: &mut Request, context: &mut Context, settings: &Settings) -> Ac
                 Some(parking) => {
                     let space = Arc::clone(space);
                     context.stage = Stage::Waiting(Box::new(Waiting {
-                        asked: Asked { space, claim, miss },
+                        asked: Asked {
+                            space,
+                            claim,
+                            miss,
+                            login,
+                        },
                         _parking: parking,
                     }));
                     Access::Waiting
                 }
-                None => refused(request, context, settings, Denial::unavailable()),
+                None => {
+                    if let Some(login) = login {
+                        login.settle(Settled::Open);
+                    }
+                    refused(request, context, settings, Denial::unavailable())
+                }
             }
         }
         Ok(Step::ReadBody) => Access::ReadBody,
@@ -224,6 +237,7 @@ fn first(
         Wanted::Route(route) if matches!(route.need, Need::Nothing) => Who::NOBODY,
         _ => match who(request, settings, &wanted, remembered, buffer)? {
             Sender::Known(identity) => {
+                throttle(request, settings, identity.claim())?;
                 context.cache = "HIT";
                 context.found = Some(identity);
                 return decide(context, &wanted, settings);
@@ -231,6 +245,7 @@ fn first(
             Sender::Claims(who) => who,
         },
     };
+    throttle(request, settings, &who.claim)?;
     if context
         .found
         .as_ref()
@@ -239,36 +254,35 @@ fn first(
         return decide(context, &wanted, settings);
     }
     context.found = None;
-    let miss = match cached(context, settings, &who.claim, who.tag, Age::Fresh)? {
-        Cached::Known(identity) => {
+    let limited = limited(settings, &who.claim).zip(who.tag);
+    let miss = match cached(context, settings, &who.claim, who.tag, Age::Fresh) {
+        Ok(Cached::Known(identity)) => {
             context.found = Some(identity);
             return decide(context, &wanted, settings);
         }
-        Cached::Missed(miss) => miss,
-    };
-    let guesser = match who.claim.by {
-        By::Password | By::AccessToken(_) => who.claim.user.as_ref(),
-        // That was signed.
-        By::Token(_) => None,
-    };
-    if let (Some(user), Some(limit)) = (guesser, settings.failures) {
-        if let Some(seconds) = cache::blocked(request, &settings.space, user.as_name(), limit) {
-            // A right password is never locked out, nor while Redis cannot be asked about it.
-            let identity = match cache::is_trusted() {
-                true => None,
-                false => stale(context, settings, &who.claim, who.tag)?,
-            };
-            context.found = Some(identity.ok_or_else(|| Denial::too_many_failures(seconds))?);
-            return decide(context, &wanted, settings);
+        Ok(Cached::Missed(miss)) => miss,
+        Err(denial) => {
+            // Known to be wrong, perhaps by what another client has tried.
+            if let Some(((user, limit), tag)) = limited {
+                failures::failed(request, &settings.space, user, tag, limit);
+            }
+            return Err(denial);
         }
-    }
+    };
     let password = match (&who.claim.user, &who.claim.by) {
         (Some(_), By::Password) => password(wanted.sent(request), who.password, buffer)?,
         _ => Secret::default(),
     };
+    let login = match limited {
+        Some(((user, limit), tag)) => {
+            failures::begin(request, &settings.space, user, tag, limit).map_err(Denial::too_many_failures)?
+        }
+        None => None,
+    };
     Ok(Step::Ask {
         claim: who.claim,
         miss,
+        login,
         password,
     })
 }
@@ -278,6 +292,27 @@ enum Cached {
     Known(Rc<Identity>),
     /// Nothing that may be used; what the store answers is to be put with this.
     Missed(Option<Miss>),
+}
+
+/// Who logs in, and how often they may fail. That counts passwords only: a token is signed, and what has 190 random bits is not guessed.
+#[inline]
+fn limited<'c>(settings: &Settings, claim: &'c Claim) -> Option<(&'c UserNameBuf, Failures)> {
+    match (settings.failures, &claim.by, &claim.user) {
+        (Some(limit), By::Password, Some(user)) => Some((user, limit)),
+        _ => None,
+    }
+}
+
+/// Whoever has failed too often is refused whatever the password, known to be right or not: being let in would tell which it is.
+#[inline]
+fn throttle(request: &Request, settings: &Settings, claim: &Claim) -> Result<(), Denial> {
+    let Some((user, limit)) = limited(settings, claim) else {
+        return Ok(());
+    };
+    match failures::blocked(request, &settings.space, user, limit) {
+        Some(seconds) => Err(Denial::too_many_failures(seconds)),
+        None => Ok(()),
+    }
 }
 
 /// What the zone knows of who asks.
@@ -325,18 +360,26 @@ fn answered(
     settings: &Settings,
     answer: Answered,
 ) -> Result<Step, Denial> {
-    let content_type = routing::content_type(request);
-    let wanted = wanted(request, content_type.as_deref(), context, settings)?;
     let identity = match answer {
         Answered::Known(identity) => identity,
         Answered::Denied(denial) => return Err(*denial),
         Answered::Busy => return Err(Denial::hashing_busy()),
         Answered::BadRecord => return Err(Denial::bad_record()),
-        Answered::Unavailable(claim) => {
-            let tag = cache::tag(&settings.space, wanted.sent(request).unwrap_or_default());
-            stale(context, settings, &claim, tag)?.ok_or_else(Denial::unavailable)?
+        Answered::Unavailable(unproven) => {
+            let Unproven { claim, tag, login } = *unproven;
+            let found = stale(context, settings, &claim, tag);
+            if let Some(login) = login {
+                // Who is let in by what the zone knew last has guessed right: so who is not has guessed.
+                login.settle(match found {
+                    Ok(Some(_)) => Settled::Right,
+                    Ok(None) | Err(_) => Settled::Wrong,
+                });
+            }
+            found?.ok_or_else(Denial::unavailable)?
         }
     };
+    let content_type = routing::content_type(request);
+    let wanted = wanted(request, content_type.as_deref(), context, settings)?;
     context.found = Some(identity);
     decide(context, &wanted, settings)
 }

@@ -1,28 +1,29 @@
 //! The shared zone, seen from a worker: what is known without asking, and what becomes of answers and of news from Redis.
 //!
-//! `lookup` asks the zone and puts into it, by the keys of `key`. Only nginx's thread comes here. Records are copied out before the
-//! lock is released, and a worker goes by its copy while the zone's generation stands. A fact is trusted only while Redis tells
-//! this worker of changes (or can tell nobody, and the time to live is all there is); see `completions` for who calls what.
+//! `lookup` asks the zone and puts into it, by the keys of `key`; `failures` counts failed logins there. Only nginx's thread comes
+//! here. Records are copied out before the lock is released, and a worker goes by its copy while the zone's generation stands. A
+//! fact is trusted only while Redis tells this worker of changes (or can tell nobody, and the time to live is all there is); see
+//! `completions` for who calls what.
 
 use std::cell::RefCell;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use registry_auth::{Denial, UserName};
+use registry_auth::Denial;
 use registry_auth_cache::counters::COUNTERS;
 use registry_auth_cache::memo::Recalled;
-use registry_auth_cache::{Cache, Copies, Fact, Failures, Keys, Memo, Process, Tag, GENERATION};
+use registry_auth_cache::{Cache, Copies, Keys, Memo, Process, Tag, GENERATION};
 use registry_auth_redis::{Changed, Outcome, Space};
 
 use crate::claim::Claim;
 use crate::ffi::event;
 use crate::ffi::prefetch::prefetch;
-use crate::ffi::request::Request;
 use crate::ffi::shm::{Locked, Zone};
 use crate::identity::Identity;
 use crate::process;
 use key::{entry, write_key, Kind};
 
+pub mod failures;
 mod key;
 mod lookup;
 
@@ -94,6 +95,13 @@ pub struct Miss {
     tag: Tag,
 }
 
+impl Miss {
+    /// Stands for the credential.
+    pub fn tag(&self) -> Tag {
+        self.tag
+    }
+}
+
 /// How old an answer may be.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Age {
@@ -130,11 +138,6 @@ pub fn stop() {
 /// Whether old answers are borne while Redis is unreachable.
 pub fn is_stale_allowed() -> bool {
     WORKER.with_borrow(|worker| worker.as_ref().is_some_and(|worker| worker.options.stale > 0))
-}
-
-/// Whether what the zone says is as good as what Redis would say.
-pub fn is_trusted() -> bool {
-    WORKER.with_borrow(|worker| worker.as_ref().is_some_and(|worker| worker.trusted))
 }
 
 /// What is known of a header (an empty one: of none) in this space without asking the zone; `None` where there is no zone. To be called
@@ -203,38 +206,6 @@ pub fn census() -> Option<Census> {
             pages,
             trusted: worker.trusted,
         })
-    })
-}
-
-/// Seconds for which this client has to wait before it may try another password for this user.
-pub fn blocked(request: &Request, space: &Space, user: UserName<'_>, limit: Failures) -> Option<u32> {
-    let left = with_failures(request, space, user, |cache, who| {
-        cache.blocked(who, limit, event::now())
-    })??;
-    Some(u32::try_from(left.div_ceil(1000)).unwrap_or(u32::MAX))
-}
-
-/// Counts a wrong password.
-pub fn failed(request: &Request, space: &Space, user: UserName<'_>, miss: &Miss, limit: Failures) {
-    with_failures(request, space, user, |cache, who| {
-        cache.failed(who, miss.tag, limit, event::now())
-    });
-}
-
-/// The failures of a client for a user.
-fn with_failures<T>(
-    request: &Request,
-    space: &Space,
-    user: UserName<'_>,
-    f: impl FnOnce(&mut Cache<'_, Locked<'_>>, Fact<'_>) -> T,
-) -> Option<T> {
-    with_worker_zone(|keys, cache| {
-        let mut key = Vec::new();
-        write_key(&mut key, Kind::Failures, &space.prefix, user.as_str());
-        // No name has a NUL.
-        key.push(0);
-        key.extend_from_slice(request.client());
-        f(cache, entry(keys, &key))
     })
 }
 

@@ -6,7 +6,7 @@
 use std::cell::RefCell;
 use std::sync::Arc;
 
-use registry_auth::UserNameBuf;
+use registry_auth_cache::Settled;
 use registry_auth_redis::{
     By as Proof, Completion, Event, Job, Level, Options, Outcome, Secret, Space, Store,
 };
@@ -15,7 +15,7 @@ use smallvec::SmallVec;
 use crate::cache;
 use crate::claim::{By, Claim};
 use crate::conf::{Location, StoreOptions};
-use crate::context::{Answered, Asked, Context, Stage};
+use crate::context::{Answered, Asked, Context, Stage, Unproven};
 use crate::counters;
 use crate::ffi::event::{self, Deferred, Doorbell, Idle, NginxThread};
 use crate::ffi::log;
@@ -175,7 +175,7 @@ fn note(request: &mut Request, outcome: Outcome, cacheable: bool) {
     let settings = request
         .location::<Location>()
         .and_then(|location| location.settings.as_ref());
-    request.existing_context::<Context, _>(|request, context| {
+    request.existing_context::<Context, _>(|_, context| {
         let asked = match std::mem::take(&mut context.stage) {
             Stage::Waiting(waiting) => waiting.asked,
             other => {
@@ -183,29 +183,44 @@ fn note(request: &mut Request, outcome: Outcome, cacheable: bool) {
                 return;
             }
         };
-        let Some(settings) = settings.filter(|settings| Arc::ptr_eq(&settings.space, &asked.space)) else {
-            return;
-        };
-        let Asked { space, claim, miss } = asked;
-        if let Some(miss) = miss {
-            if cacheable {
-                cache::put(&space, &claim, &miss, &outcome);
-            }
-            let user = claim.user.as_ref().map(UserNameBuf::as_name);
-            let wrong = matches!(outcome, Outcome::Known { verified: false, .. } | Outcome::Unknown);
-            // Who has a token that was signed has not guessed it.
-            let guessed = wrong && claim.token().is_none();
-            if let (Some(user), Some(limit), true) = (user, settings.failures, guessed) {
-                cache::failed(request, &space, user, &miss, limit);
-            }
+        let Asked {
+            space,
+            claim,
+            miss,
+            mut login,
+        } = asked;
+        let is_here = settings.is_some_and(|settings| Arc::ptr_eq(&settings.space, &space));
+        // It is for what the zone knew last to decide yet.
+        let is_undecided = matches!(outcome, Outcome::Unavailable) && is_here && cache::is_stale_allowed();
+        if let Some(login) = login.take_if(|_| !is_undecided) {
+            login.settle(settled(&outcome));
         }
-        context.stage = Stage::Answered(answered(&space, claim, outcome));
+        if !is_here {
+            return;
+        }
+        if let Some(miss) = miss.as_ref().filter(|_| cacheable) {
+            cache::put(&space, &claim, miss, &outcome);
+        }
+        let tag = miss.map(|miss| miss.tag());
+        let unproven = Unproven { claim, tag, login };
+        context.stage = Stage::Answered(answered(&space, unproven, outcome));
     });
 }
 
+/// What an answer of the store says of a password that was tried.
+fn settled(outcome: &Outcome) -> Settled {
+    match outcome {
+        Outcome::Known { verified: true, .. } => Settled::Right,
+        Outcome::Known { verified: false, .. } | Outcome::Unknown => Settled::Wrong,
+        Outcome::Anonymous { .. } | Outcome::Busy | Outcome::Unavailable | Outcome::BadRecord => {
+            Settled::Open
+        }
+    }
+}
+
 /// What an answer of the store makes of who they claim to be.
-fn answered(space: &Arc<Space>, claim: Claim, outcome: Outcome) -> Answered {
-    let (own, mut groups, public, defaults) = match (&claim.user, outcome) {
+fn answered(space: &Arc<Space>, unproven: Unproven, outcome: Outcome) -> Answered {
+    let (own, mut groups, public, defaults) = match (&unproven.claim.user, outcome) {
         (
             Some(_),
             Outcome::Known {
@@ -221,13 +236,14 @@ fn answered(space: &Arc<Space>, claim: Claim, outcome: Outcome) -> Answered {
             (Arc::default(), SmallVec::new(), public, defaults)
         }
         (_, Outcome::Known { .. } | Outcome::Unknown | Outcome::Anonymous { .. }) => {
-            return Answered::Denied(Box::new(claim.refuted()))
+            return Answered::Denied(Box::new(unproven.claim.refuted()))
         }
         (_, Outcome::Busy) => return Answered::Busy,
-        (_, Outcome::Unavailable) => return Answered::Unavailable(claim),
+        (_, Outcome::Unavailable) => return Answered::Unavailable(Box::new(unproven)),
         (_, Outcome::BadRecord) => return Answered::BadRecord,
     };
     groups.push(public);
+    let claim = unproven.claim;
     match Identity::new(space, claim, Records { own, groups }, event::wall(), || defaults) {
         Ok(identity) => Answered::Known(identity),
         Err(Unfit::Denied(denial)) => Answered::Denied(Box::new(denial)),

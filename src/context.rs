@@ -9,8 +9,10 @@ use std::sync::Arc;
 use registry_auth::scope::Action;
 use registry_auth::token::TokenRequest;
 use registry_auth::{Access, Denial};
+use registry_auth_cache::Tag;
 use registry_auth_redis::Space;
 
+use crate::cache::failures::Login;
 use crate::cache::Miss;
 use crate::catalog::Filtering;
 use crate::claim::Claim;
@@ -84,6 +86,18 @@ pub struct Asked {
     pub claim: Claim,
     /// Set where the zone was asked and knew nothing: the store's answer is to be put there.
     pub miss: Option<Miss>,
+    /// Set where the password counts as tried: what it comes to is to be settled.
+    pub login: Option<Login>,
+}
+
+/// What the store could not be asked.
+pub struct Unproven {
+    /// Who the request claims to come from.
+    pub claim: Claim,
+    /// Stands for what it sent to prove that, where there is a zone.
+    pub tag: Option<Tag>,
+    /// As in [`Asked`], where what the zone knew last may decide yet.
+    pub login: Option<Login>,
 }
 
 /// What the store has answered.
@@ -94,8 +108,8 @@ pub enum Answered {
     Denied(Box<Denial>),
     /// The hashing queue is full.
     Busy,
-    /// Redis could not be asked about this claim.
-    Unavailable(Claim),
+    /// Redis could not be asked.
+    Unavailable(Box<Unproven>),
     /// A record that is needed cannot be read.
     BadRecord,
 }

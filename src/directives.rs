@@ -110,7 +110,7 @@ pub static mut COMMANDS: [ngx_command_t; 19] = [
     location_row!(
         c"registry_auth_failures",
         HTTP | SERVER | LOCATION,
-        NGX_CONF_TAKE12,
+        NGX_CONF_TAKE123,
         read::failures
     ),
     main_row!(c"registry_auth_hashing", NGX_CONF_TAKE12, read::hashing),

@@ -1,10 +1,11 @@
 # interface.md, registry_auth_failures: so many different wrong passwords of a
-# client address for a user in a period, then 429 without asking Redis; nobody
-# else is shut out, and neither is who was let in before.
+# client address for a user in a period, or for all users together, then 429
+# for every password without asking Redis; nobody else is shut out.
 use strict;
 use warnings;
 use lib 't/lib';
 use Harness;
+use Harness::Token;
 use Harness::Zone;
 use POSIX ();
 
@@ -26,6 +27,15 @@ sub from {
     return status($login, '/v2/', headers => "X-Real-IP: $address\n");
 }
 
+# How many of the statuses there are: "401 3, 429 5".
+sub tally {
+    my %count;
+    $count{$_}++ for @_;
+    return join ', ', map {"$_ $count{$_}"} sort keys %count;
+}
+
+our $TOKEN = access_token();
+our $BCRYPT = '$2y$05$bxi8B2zI6sxLgtHkV2uxQOTbz87Fe0uab9wY/mIM4SwFYm67ExcMK';    # correct horse
 our $REALIP = "        set_real_ip_from 127.0.0.1;\n        real_ip_header X-Real-IP;\n";
 
 defaults(
@@ -72,17 +82,138 @@ my %seen = map { $_->{status} => 1 } http_many(32, 'GET /v2/', login => 'alice:s
 equal(join(' ', sort keys %seen), '401', 'all of them');
 equal(main::status('alice:secret'), '200', 'the right one');
 
-=== the right password, once verified, still passes
+=== blocked is blocked: the right password is 429 as well, known to the cache or not
 --- after
 in_each_worker('alice:secret');
 equal(main::wrong('alice', 1 .. 5), '401 401 401 429 429', 'the limit');
-always('who was let in before', '200 HIT', sub { asked('alice:secret') });
+always('what is known is no oracle', '429', sub { main::status('alice:secret') });
+equal(main::wrong('bob', 1 .. 3), '401 401 401', 'bob, who is not in the cache');
+equal(main::status('bob:secret'), '429', 'nor is what is not known');
 equal(main::wrong('alice', 6), '429', 'another wrong one');
+
+=== blocked lets go on what is no password: an access token
+--- redis eval
+use Digest::SHA qw(sha256_hex);
+'HSET docker-registry:user:alice token:ci "sha256=' . sha256_hex($main::TOKEN) . ' expires=' . (time + 86_400) . ' scope=**:*"'
+--- after
+in_each_worker("alice:$main::TOKEN");
+equal(main::wrong('alice', 1 .. 5), '401 401 401 429 429', 'the limit');
+always('the token', '200', sub { main::status("alice:$main::TOKEN") });
+equal(main::status('alice:secret'), '429', 'the password');
+
+=== what another client found out to be wrong counts, too
+--- needs: --with-http_realip_module
+--- config eval
+$main::REALIP . Harness::Zone::zone_config()
+--- http_config eval
+main::limited('2 60s')
+--- after
+equal(join(' ', map { main::from('192.0.2.1', "alice:wrong$_") } 1 .. 2), '401 401', 'one client');
+equal(join(' ', map { main::from('192.0.2.2', "alice:wrong$_") } 1 .. 3), '401 401 429', 'another one, answered by the cache');
+
+=== guesses under way count: of a hundred at once no more are looked at than are borne
+--- http_config eval
+main::limited('10 60s')
+--- redis eval
+"HSET docker-registry:user:dave password $main::BCRYPT\n"
+--- after
+in_each_worker('warm:secret');
+my @answer = http_many(100, 'GET /v2/', login => 'dave:guess%d');
+equal(main::tally(map { $_->{status} } @answer), '401 10, 429 90', 'with a slow hash');
+equal(main::status('dave:correct horse'), '429', 'and the limit is reached');
+@answer = http_many(100, 'GET /v2/', login => 'alice:guess%d');
+equal(main::tally(map { $_->{status} } @answer), '401 10, 429 90', 'with a fast one');
+
+=== what comes while guesses are under way may come again soon
+--- http_config eval
+main::limited('1 60s')
+--- redis eval
+"HSET docker-registry:user:dave password $main::BCRYPT\n"
+--- after
+in_each_worker('warm:secret');
+my %wait = map { header($_, 'Retry-After') => 1 } grep { $_->{status} == 429 } http_many(8, 'GET /v2/', login => 'dave:guess%d');
+equal(scalar(grep { !/^(?:1|59|60)$/ } keys %wait), 0, join ' ', 'Retry-After', sort keys %wait);
+
+=== many logins at once with the right password: none is counted
+--- redis eval
+"HSET docker-registry:user:dave password $main::BCRYPT\n"
+--- after
+in_each_worker('warm:secret');
+for (1 .. 3) {
+    equal(main::tally(map { $_->{status} } http_many(32, 'GET /v2/', login => 'dave:correct horse')), '200 32', 'all at once');
+    redis("HSET docker-registry:user:dave password $main::BCRYPT grant:x/$_ pull");
+}
+equal(main::wrong('dave', 1 .. 4), '401 401 401 429', 'wrong ones');
+
+=== an address has a limit for all users together: ten times the other one by default
+--- needs: --with-http_realip_module
+--- http_config eval
+main::limited('2 60s')
+--- config eval
+$main::REALIP . Harness::Zone::zone_config()
+--- after
+equal(main::tally(map { main::from('192.0.2.1', "nobody$_:wrong") } 1 .. 25), '401 20, 429 5', 'made-up names');
+equal(main::from('192.0.2.1', 'alice:secret'), '429', 'alice, from this address');
+equal(main::from('192.0.2.1', ''), '401', 'nobody in particular');
+
+=== and one that is set: for this address, not for others
+--- needs: --with-http_realip_module
+--- http_config eval
+main::limited('2 60s address=3')
+--- config eval
+$main::REALIP . Harness::Zone::zone_config()
+--- after
+in_each_worker('warm:secret');
+equal(join(' ', map { main::from('192.0.2.1', "nobody$_:wrong") } 1 .. 4), '401 401 401 429', 'three names');
+equal(main::from('192.0.2.1', 'warm:secret'), '429', 'who is known, from there');
+equal(main::from('192.0.2.2', 'warm:secret'), '200', 'from elsewhere');
+equal(main::tally(map { $_->{status} } http_many(50, 'GET /v2/', login => 'none%d:wrong', headers => "X-Real-IP: 192.0.2.3\n")),
+    '401 3, 429 47', 'many at once');
+
+=== IPv6 is counted by 64 bits, IPv4 by address
+--- needs: --with-http_realip_module
+--- config eval
+$main::REALIP . Harness::Zone::zone_config()
+--- after
+equal(join(' ', map { main::from("2001:db8::$_", "alice:wrong$_") } 1 .. 4), '401 401 401 429', 'one network');
+equal(main::from('2001:db8::ffff:1', 'alice:secret'), '429', 'all of it');
+equal(main::from('2001:db8:0:1::1', 'alice:secret'), '200', 'the next one');
+equal(join(' ', map { main::from("::ffff:192.0.2.$_", "bob:wrong$_") } 1 .. 4), '401 401 401 401', 'IPv4 in IPv6');
+equal(main::from('192.0.2.1', 'bob:secret'), '200', 'each has its own count');
+
+=== made-up names do not push out a counter that has reached its limit, nor do made-up access tokens
+--- needs: --with-http_realip_module
+--- http_config eval
+main::limited('3 60s', "zone=auth:$main::SMALLEST")
+--- config eval
+$main::REALIP . Harness::Zone::zone_config()
+--- after
+equal(join(' ', map { main::from('192.0.2.1', "alice:wrong$_") } 1 .. 4), '401 401 401 429', 'the limit');
+main::from("198.51.100.$_", "made-up$_:wrong") for 1 .. 200;
+my $token = Harness::Token::access_token();
+equal(main::tally(map { main::from('192.0.2.1', "made-up$_:$token") } 1 .. 200), '401 200', 'access tokens are not guessed');
+equal(main::from('192.0.2.1', 'alice:secret'), '429', 'still there');
+
+=== while Redis is gone a guess that the cache could have answered counts
+--- http_config eval
+main::limited('3 60s', 'zone=auth:1m stale=60s')
+--- after
+in_each_worker($_) for 'warm:secret', 'alice:secret';
+redis_server()->stop;
+soon('Redis is gone', '200 STALE', sub { asked('warm:secret') }, 10);
+soon('in each worker', '503', sub { everywhere('nobody:secret') }, 10);
+equal(main::wrong('alice', 1 .. 4), '503 503 503 429', 'the limit');
+equal(main::status('alice:secret'), '429', 'no oracle here either');
+equal(main::status('warm:secret'), '200', 'another user');
+redis_server()->start;
+redis('HSET docker-registry:user:alice password {SHA}5en6G6MezRroT3XKqkdPOmY/BfQ=');
+redis('HSET docker-registry:user:warm password {SHA}5en6G6MezRroT3XKqkdPOmY/BfQ=');
+soon('Redis is back', '200', sub { main::status('warm:secret') }, 5);
 
 === the right password itself is never counted
 --- after
 equal(main::wrong('alice', ('secret') x 10), join(' ', ('200') x 10), 'the right one');
-equal(main::wrong('alice', 1 .. 3, 'secret'), '401 401 401 200', 'and then');
+equal(main::wrong('alice', 1 .. 2, 'secret', 3, 'secret'), '401 401 200 401 429', 'and then');
 
 === an unknown user is like any other
 --- login eval
@@ -106,7 +237,7 @@ $main::REALIP . Harness::Zone::zone_config()
 equal(join(' ', map { main::from('192.0.2.1', "alice:wrong$_") } 1 .. 4), '401 401 401 429', 'one address');
 equal(main::from('192.0.2.1', 'alice:secret'), '429', 'nobody verified that one yet');
 equal(main::from($_, 'alice:secret'), '200', "alice from $_") for '192.0.2.2', '2001:db8::1';
-equal(main::from('192.0.2.1', 'alice:secret'), '200', 'verified from elsewhere, known here');
+equal(main::from('192.0.2.1', 'alice:secret'), '429', 'verified from elsewhere: blocked here all the same');
 equal(join(' ', map { main::from('192.0.2.3', "alice:wrong$_") } 1 .. 4), '401 401 401 429', 'a third address');
 
 === what is not a wrong password is not counted
@@ -190,7 +321,7 @@ $main::REALIP . Harness::Zone::zone_config()
 my %seen;
 for my $i (1 .. 400) {
     $seen{ main::from("198.51.100." . $i % 250, "user$i:wrong") }++;
-    $seen{ main::from("2001:db8::$i", "alice:wrong$i") }++;
+    $seen{ main::from("2001:db8:0:$i\::1", "alice:wrong$i") }++;
 }
 equal(join(' ', %seen), '401 800', 'each is told so');
 equal(main::from('192.0.2.2', 'alice:secret'), '200', 'alice');

@@ -1,5 +1,6 @@
 //! The keys of the zone's entries, by which users, groups, defaults and failures are told apart.
 
+use registry_auth::Network;
 use registry_auth_cache::{Fact, Keys};
 
 /// Whose entry it is.
@@ -11,7 +12,7 @@ pub(super) enum Kind {
     Group = b'g' as isize,
     /// Everybody's backends.
     Defaults = b'd' as isize,
-    /// The failed logins of a client for a user.
+    /// The failed logins of a client for a user; of one for all users, where there is no name.
     Failures = b'f' as isize,
 }
 
@@ -22,6 +23,14 @@ pub(super) fn write_key(key: &mut Vec<u8>, kind: Kind, prefix: &str, name: &str)
     key.extend_from_slice(prefix.as_bytes());
     key.push(0);
     key.extend_from_slice(name.as_bytes());
+}
+
+/// Writes the key of the failed logins of a client for a user, or, with an empty name, for all users.
+pub(super) fn write_failures_key(key: &mut Vec<u8>, prefix: &str, user: &str, network: &Network) {
+    write_key(key, Kind::Failures, prefix, user);
+    // No name has a NUL.
+    key.push(0);
+    key.extend_from_slice(network.as_bytes());
 }
 
 /// A key with its hash.

@@ -17,6 +17,8 @@ use crate::ffi::conf::Conf;
 use crate::ffi::content;
 use crate::status::Status;
 
+/// How many times as many wrong passwords as for one user are borne for all users of an address, where nothing is said of that.
+const ADDRESS_TIMES: usize = 10;
 /// `ttl=`, in milliseconds.
 const DEFAULT_TTL: u64 = 60_000;
 
@@ -161,39 +163,47 @@ pub fn cache(conf: &mut Conf<'_>, main: &mut Main) -> Result<(), String> {
     Ok(())
 }
 
-/// `registry_auth_failures number period | off`
+/// `registry_auth_failures number period [address=number] | off`
 pub fn failures(conf: &mut Conf<'_>, location: &mut Location) -> Result<(), String> {
     const NAME: &str = "registry_auth_failures";
     unset(NAME, location.failures.is_some())?;
     let arguments: Vec<&[u8]> = conf.texts().collect();
-    location.failures = Some(match arguments[..] {
-        [b"off"] => None,
-        [number, period] => {
-            let number = within(NAME, number, number, failures::MOST as usize)?;
-            let period = match Conf::milliseconds(period) {
-                Some(period) if (1000..=MAX_TTL).contains(&period) => period,
-                _ => return Err(invalid(NAME, period, "a period from 1s to 1d is expected")),
-            };
-            Some(Failures {
-                number: number as u32,
-                period,
-            })
+    let (number, period, address) = match arguments[..] {
+        [b"off"] => {
+            location.failures = Some(None);
+            return Ok(());
         }
-        [value, ..] => {
-            return Err(invalid(
-                NAME,
-                value,
-                "a number and a period, or \"off\", are expected",
-            ))
+        [number, period] => (number, period, None),
+        [number, period, address] => (number, period, Some(address)),
+        _ => {
+            let value = arguments.first().copied().unwrap_or_default();
+            let why = "a number, a period and perhaps \"address=\", or \"off\", are expected";
+            return Err(invalid(NAME, value, why));
         }
-        [] => {
-            return Err(invalid(
-                NAME,
-                b"",
-                "a number and a period, or \"off\", are expected",
-            ))
+    };
+    let number = within(NAME, number, number, failures::MOST as usize)?;
+    let period = match Conf::milliseconds(period) {
+        Some(period) if (1000..=MAX_TTL).contains(&period) => period,
+        _ => return Err(invalid(NAME, period, "a period from 1s to 1d is expected")),
+    };
+    let address = match address {
+        None => ADDRESS_TIMES * number,
+        Some(argument) => {
+            let why = "a number from that for one user to 10000 is expected after \"address=\"";
+            let refused = || invalid(NAME, argument, why);
+            let address = argument.strip_prefix(b"address=").ok_or_else(refused)?;
+            let address = within(NAME, argument, address, failures::MOST_OF_ADDRESS as usize)?;
+            if address < number {
+                return Err(refused());
+            }
+            address
         }
-    });
+    };
+    location.failures = Some(Some(Failures {
+        number: number as u32,
+        address: address as u32,
+        period,
+    }));
     Ok(())
 }
 

@@ -3,12 +3,14 @@
 use core::cell::{Cell, UnsafeCell};
 use core::ffi::c_void;
 use core::fmt;
+use core::net::IpAddr;
 use core::ptr::{self, NonNull};
 
 use nginx_sys::{
     ngx_buf_t, ngx_chain_t, ngx_http_request_t, ngx_list_part_t, ngx_module_t, ngx_pool_cleanup_add,
     ngx_pool_t, ngx_str_t, ngx_table_elt_t,
 };
+use registry_auth::Network;
 
 use super::blocks::{Block, Blocks, Linked};
 use super::event::NginxThread;
@@ -194,10 +196,26 @@ impl Request {
         self.0.headers_in.content_length_n > 0 || self.0.headers_in.chunked() != 0
     }
 
-    /// The client's address as text, without a port; what realip says, where that is in use.
-    pub fn client(&self) -> &[u8] {
-        // SAFETY: a request has a connection until it is freed.
-        self.text(unsafe { (*self.0.connection).addr_text })
+    /// The network that the client's address stands in; what realip says, where that is in use.
+    pub fn network(&self) -> Network {
+        // SAFETY: a request has a connection, and that an address of its family's size, until it is freed.
+        unsafe {
+            let address = (*self.0.connection).sockaddr;
+            if address.is_null() {
+                return Network::Local;
+            }
+            match libc::c_int::from((*address).sa_family) {
+                libc::AF_INET => {
+                    let address = &*address.cast::<libc::sockaddr_in>();
+                    IpAddr::from(address.sin_addr.s_addr.to_ne_bytes()).into()
+                }
+                libc::AF_INET6 => {
+                    let address = &*address.cast::<libc::sockaddr_in6>();
+                    IpAddr::from(address.sin6_addr.s6_addr).into()
+                }
+                _ => Network::Local,
+            }
+        }
     }
 
     /// Whether an upstream answers, or was about to.

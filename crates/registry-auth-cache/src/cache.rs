@@ -6,7 +6,7 @@ use std::sync::atomic::{compiler_fence, Ordering};
 use siphasher::sip::SipHasher13;
 use siphasher::sip128::{Hasher128, SipHasher24};
 
-use crate::layout::{entry, root, List, MAGIC, SLOT, STRANGERS_SHARE, VERSION};
+use crate::layout::{entry, root, List, FEWEST_SLOTS, MAGIC, SLOT, STRANGERS_SHARE, VERSION};
 use crate::memory::{Memory, Numbers, Write};
 use crate::subjects::Tag;
 use crate::table::Table;
@@ -102,7 +102,11 @@ impl<'m, M: Memory> Cache<'m, M> {
         memory.reset();
         let length = memory.bytes().len();
         let buckets = (length / BYTES_PER_BUCKET).next_power_of_two() / 2;
-        let slots = length / STRANGERS_SHARE / SLOT;
+        let slots = match length / STRANGERS_SHARE / SLOT {
+            // A smaller one is of no use anyway.
+            slots if length >= 4 * FEWEST_SLOTS * SLOT => slots.max(FEWEST_SLOTS),
+            slots => slots,
+        };
         let at = memory.allocate(root::SIZE)?;
         let root = at as usize;
         memory.put(root, &[0; root::SIZE]);
@@ -181,10 +185,10 @@ impl<'m, M: Memory> Cache<'m, M> {
         let facts = List::facts()
             .map(|list| self.table.count(list))
             .fold(0, u32::wrapping_add);
-        let strangers = self
-            .table
-            .count(List::UNKNOWN)
-            .wrapping_add(self.table.count(List::FAILURES));
+        let strangers = [List::UNKNOWN, List::FAILURES, List::BLOCKED]
+            .map(|list| self.table.count(list))
+            .into_iter()
+            .fold(0, u32::wrapping_add);
         (facts, strangers)
     }
 

@@ -5,10 +5,14 @@
 /// Says that a block is one of ours.
 pub const MAGIC: u64 = u64::from_ne_bytes(*b"rga-zone");
 /// The layout's version.
-pub const VERSION: u32 = 4;
+pub const VERSION: u32 = 5;
 
 /// Workers that can stand guard at a time; more of them work, but count for nothing.
 pub const GUARDS: usize = 64;
+
+/// Networks are told apart by so many places where it is noted, to be read without the lock, whether any of them is blocked. A power
+/// of 2. More would take the smallest block's room: nginx's allocator has whole pages for what is larger than half of one.
+pub const PLACES: usize = 64;
 
 /// The root: one a block.
 pub mod root {
@@ -46,8 +50,10 @@ pub mod root {
     pub const COUNTERS: usize = ABOUT + 8;
     /// `u64`: another one after each change that makes any fact old; see `Cache::generation`.
     pub const GENERATION: usize = COUNTERS + 8 * crate::counters::COUNTERS;
+    /// [`super::PLACES`] times `u32`: how many counters of [`super::List::BLOCKED`] are of networks whose hash leads there.
+    pub const PLACES: usize = GENERATION + 8;
     /// The root's size.
-    pub const SIZE: usize = GENERATION + 8;
+    pub const SIZE: usize = PLACES + 4 * super::PLACES;
 }
 
 /// An entry: header, key, value.
@@ -76,12 +82,14 @@ pub mod entry {
 
 /// An entry of a stranger has a slot of this size, set aside when the block was set up. So strangers never push out facts, nor
 /// facts them, however the block's allocator keeps sizes apart.
-pub const SLOT: usize = 312;
+pub const SLOT: usize = 512;
 /// One byte of the block in so many is for strangers.
 pub const STRANGERS_SHARE: usize = 8;
+/// And so many slots in a small block, up to a quarter of it: a client alone has two counters.
+pub const FEWEST_SLOTS: usize = 12;
 
 /// How many lists there are.
-pub const LISTS: usize = 8;
+pub const LISTS: usize = 9;
 /// The largest size whose facts have a list of their own; all larger ones share one.
 const LARGEST: usize = 2048;
 
@@ -93,8 +101,10 @@ pub struct List(usize);
 impl List {
     /// Users who do not exist.
     pub const UNKNOWN: List = List(6);
-    /// Failed logins.
+    /// Failed logins, and those under way, that have not reached their limit.
     pub const FAILURES: List = List(7);
+    /// Failed logins that have: whatever strangers do, these stay. In the order in which they came here.
+    pub const BLOCKED: List = List(8);
 
     /// The list for facts whose entry has this size: up to 128 bytes, 256 and so on.
     pub fn of_facts(size: usize) -> List {

@@ -28,7 +28,7 @@ mod tests;
 
 pub use cache::{Cache, Keys, GENERATION};
 pub use copies::Copies;
-pub use failures::Failures;
+pub use failures::{Attempt, Failures, Guesser, Reserved, Settled};
 pub use guards::Process;
 pub use memo::Memo;
 pub use memory::Memory;

@@ -3,7 +3,7 @@
 //! Used by `subjects` and `failures`, under the dirty flag of `cache`. Every loop is bounded, so that a damaged chain ends.
 
 use crate::counters::EVICTED;
-use crate::layout::{entry, root, List, SLOT};
+use crate::layout::{entry, root, List, PLACES, SLOT};
 use crate::memory::{Memory, Numbers, Write};
 
 /// No chain is longer: the buckets are as many as entries fit, and hashed with a secret key.
@@ -11,6 +11,8 @@ const CHAIN: usize = 4096;
 /// Facts that make room for one, at most: the lock must not be held for long, and one that finds no room (a large one in a block
 /// full of small ones) must not cost many others. What found no room is simply not kept.
 const EVICTIONS: usize = 8;
+/// Counters whose period is over that are taken out at a time: more than come.
+const SWEPT: usize = 2;
 /// An entry is moved to its list's front at most once in this many seconds: a move is a dozen writes to shared memory.
 const TOUCH: u32 = 1;
 
@@ -108,12 +110,68 @@ impl<M: Memory> Table<'_, M> {
         self.memory.put_u64(at.entry + entry::EXPIRES, expires);
     }
 
+    /// Moves a counter of failed logins to those that have reached their limit. They have a quarter of the strangers' slots: beyond
+    /// that, the one that came there first goes, whose period is nearest to its end.
+    pub fn block(&mut self, at: At, now: u64) {
+        if self.list(at) == List::BLOCKED {
+            return;
+        }
+        if self.count(List::BLOCKED) >= (self.slots() / 4).max(1) {
+            match self.last(List::BLOCKED) {
+                0 => {}
+                last => self.remove_at(last),
+            }
+        }
+        self.unlink(at.entry);
+        self.link_first(List::BLOCKED, at.entry, now);
+        self.add_to_place(at.value, 1);
+    }
+
+    /// Takes out the counters that have reached their limit and whose period is over: of those that came there first, a few.
+    pub fn sweep_blocked(&mut self, now: u64) {
+        for _ in 0..SWEPT {
+            if let Some(at) = self.swept(now) {
+                self.remove_at(at);
+            }
+        }
+    }
+
+    /// What [`Table::sweep_blocked`] would take out first.
+    pub fn swept(&self, now: u64) -> Option<usize> {
+        let at = self.last(List::BLOCKED);
+        let expires = self.memory.bytes().get_u64(at + entry::EXPIRES);
+        (at != 0 && expires <= now).then_some(at)
+    }
+
+    /// The list that the entry is in.
+    pub fn list(&self, at: At) -> List {
+        List::of(self.memory.bytes().get_u16(at.entry + entry::LIST))
+    }
+
+    /// Adds to how many counters of a network's place are blocked; the number of the place is at the beginning of their value.
+    fn add_to_place(&mut self, value: usize, more: u32) {
+        let place = self.memory.bytes().get_u32(value) as usize % PLACES;
+        let at = self.root + root::PLACES + 4 * place;
+        let number = self.memory.bytes().get_u32(at);
+        self.memory.put_u32(at, number.wrapping_add(more));
+    }
+
+    fn slots(&self) -> u32 {
+        self.memory.bytes().get_u32(self.root + root::SLOTS_IN_ALL)
+    }
+
     /// Notes that the entry was used.
     pub fn touch(&mut self, at: At, now: u64) {
         if !self.is_touched(at, now) {
             let list = self.unlink(at.entry);
             self.link_first(list, at.entry, now);
         }
+    }
+
+    /// As `touch`, but at any time: so that whoever comes a thousand times in a second pushes out nobody who came then.
+    pub fn bring_first(&mut self, at: At, now: u64) {
+        let list = self.unlink(at.entry);
+        self.link_first(list, at.entry, now);
     }
 
     /// Whether `touch` would change nothing.
@@ -148,7 +206,12 @@ impl<M: Memory> Table<'_, M> {
         if found {
             self.memory.put_u32(link, next);
         }
-        match self.unlink(at).is_of_strangers() {
+        let list = self.unlink(at);
+        if list == List::BLOCKED {
+            let key = self.memory.bytes().get_u16(at + entry::KEY_LENGTH);
+            self.add_to_place(at + entry::SIZE + usize::from(key), u32::MAX);
+        }
+        match list.is_of_strangers() {
             true => {
                 let free = self.memory.bytes().get_u32(self.root + root::SLOTS);
                 self.memory.put_u32(at + entry::NEXT, free);
@@ -186,15 +249,21 @@ impl<M: Memory> Table<'_, M> {
         self.memory.allocate(size).map(|at| at as usize)
     }
 
-    /// A slot for a stranger, evicting one of the same list if need be. Half of the slots are for each of the two lists.
+    /// A slot for a stranger, evicting one of the same list if need be. Half of the slots are for users who do not exist, half for
+    /// counters, of which those that have reached their limit are evicted only where there are no others.
     fn slot(&mut self, list: List, size: usize) -> Option<usize> {
         if size > SLOT {
             return None;
         }
-        if self.count(list) >= self.memory.bytes().get_u32(self.root + root::SLOTS_IN_ALL) / 2 {
-            match self.last(list) {
-                0 => return None,
-                last => self.remove_at(last),
+        let blocked = match list {
+            List::UNKNOWN => 0,
+            _ => self.count(List::BLOCKED),
+        };
+        if self.count(list).wrapping_add(blocked) >= self.slots() / 2 {
+            match (self.last(list), self.last(List::BLOCKED)) {
+                (0, last) if last != 0 && blocked != 0 => self.remove_at(last),
+                (0, _) => return None,
+                (last, _) => self.remove_at(last),
             }
         }
         let bytes = self.memory.bytes();

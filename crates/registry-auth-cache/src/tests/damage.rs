@@ -3,13 +3,14 @@
 use proptest::prelude::*;
 
 use super::slab::Slab;
-use super::{fact, is_verified, keys, put, user_key, SMALL};
-use crate::layout::{root, MAGIC, VERSION};
+use super::{client, fact, is_verified, keys, put, user_key, SMALL};
+use crate::layout::{root, MAGIC, SLOT, VERSION};
 use crate::memory::Write;
-use crate::{Cache, Failures, Memory, Moment, Process};
+use crate::{Attempt, Cache, Failures, Memory, Moment, Process, Reserved, Settled};
 
 const LIMIT: Failures = Failures {
     number: 3,
+    address: 5,
     period: 5_000,
 };
 
@@ -38,9 +39,14 @@ fn use_all(slab: &mut Slab) {
         cache.put_user(fact(&key), &put(&[1; 100], "password"), 70_000);
         cache.put_fact(fact(&user_key(user + 10)), &[2; 700], 1, 0);
         cache.put_unknown(fact(&user_key(user + 20)), keys().unwrap().tag(b"a"), 1, 0);
-        cache.failed(fact(&user_key(user + 30)), tag, LIMIT, 3);
-        cache.failed(fact(&key), tag, LIMIT, 3);
-        let _ = cache.blocked(fact(&key), LIMIT, 4);
+        for name in [user, user + 30] {
+            let who = client(&name.to_string(), &(name % 3).to_string());
+            if let Attempt::Go(reserved) = cache.attempt(&who.guesser(), tag, LIMIT, 3) {
+                cache.settle(&who.guesser(), tag, reserved, Settled::Right, LIMIT, 3);
+            }
+            cache.failed(&who.guesser(), tag, LIMIT, 3);
+            let _ = cache.blocked(&who.guesser(), LIMIT, 4);
+        }
         cache.forget(fact(&key));
     }
     let me = Process { id: 1, began: 1 };
@@ -58,12 +64,8 @@ fn filled() -> Slab {
     for user in 0..60 {
         cache.put_user(fact(&user_key(user)), &put(&[7; 80], "password"), 0);
         cache.put_unknown(fact(&user_key(user + 100)), keys().unwrap().tag(b"a"), 1, 0);
-        cache.failed(
-            fact(&user_key(user + 200)),
-            keys().unwrap().tag(&[user as u8]),
-            LIMIT,
-            3,
-        );
+        let who = client(&(user % 40).to_string(), &(user % 3).to_string());
+        cache.failed(&who.guesser(), keys().unwrap().tag(&[user as u8]), LIMIT, 3);
     }
     slab.strict = false;
     slab
@@ -179,11 +181,20 @@ fn another_version_or_magic_is_emptied() {
 fn count_of_failures_beyond_its_room() {
     let mut slab = Slab::new(SMALL);
     let mut cache = super::open(&mut slab);
-    cache.failed(fact(b"who"), keys().unwrap().tag(b"1"), LIMIT, 0);
-    let at = cache.table.find(fact(b"who").hash, b"who").unwrap().value;
-    slab.put_u32(at, u32::MAX);
-    let before = slab.bytes().to_vec();
+    let who = client("who", "a");
+    cache.failed(&who.guesser(), keys().unwrap().tag(b"1"), LIMIT, 0);
+    let at = cache.table.find(who.guesser().user.hash, &who.user).unwrap();
+    slab.put_u32(at.value + 4, u32::MAX);
+    let behind = at.entry + SLOT..at.entry + 3 * SLOT;
+    let before = slab.bytes()[behind.clone()].to_vec();
     // Not a loop of four thousand million turns, nor a write behind the entry.
-    super::open(&mut slab).failed(fact(b"who"), keys().unwrap().tag(b"2"), LIMIT, 0);
-    assert!(slab.bytes() == before);
+    for password in [b"1", b"2"] {
+        let mut cache = super::open(&mut slab);
+        let reserved = Reserved::default();
+        for settled in [Settled::Open, Settled::Right, Settled::Wrong] {
+            let tag = keys().unwrap().tag(password);
+            cache.settle(&who.guesser(), tag, reserved, settled, LIMIT, 0);
+        }
+    }
+    assert!(slab.bytes()[behind] == before);
 }

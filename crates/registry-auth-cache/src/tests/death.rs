@@ -3,8 +3,8 @@
 use std::panic::{catch_unwind, resume_unwind, AssertUnwindSafe};
 
 use super::slab::Slab;
-use super::{check, fact, is_verified, keys, open, put, user_key, SMALL};
-use crate::{Cache, Failures, Memory, Moment, Process};
+use super::{check, client, fact, is_verified, keys, open, put, user_key, SMALL};
+use crate::{Attempt, Cache, Failures, Memory, Moment, Process, Settled};
 
 /// A block whose process dies at its nth write; what it writes with that one never arrives.
 struct Mortal<'s> {
@@ -57,12 +57,13 @@ fn filled() -> Slab {
     }
     cache.put_fact(fact(b"defaults"), b"backends", 60_000, 0);
     cache.put_unknown(fact(b"nobody"), keys().unwrap().tag(b"a"), 60_000, 0);
-    cache.failed(fact(b"who"), keys().unwrap().tag(b"1"), LIMIT, 0);
+    cache.failed(&client("who", "a").guesser(), keys().unwrap().tag(b"1"), LIMIT, 0);
     slab
 }
 
 const LIMIT: Failures = Failures {
     number: 2,
+    address: 20,
     period: 60_000,
 };
 
@@ -255,9 +256,39 @@ fn guard() {
 fn failed() {
     at_each_write(
         filled,
-        |cache| cache.failed(fact(b"who"), keys().unwrap().tag(b"2"), LIMIT, 2_000),
-        |cache, is_empty| assert!(!is_empty || cache.blocked(fact(b"who"), LIMIT, 2_000).is_none()),
+        |cache| {
+            cache.failed(
+                &client("who", "a").guesser(),
+                keys().unwrap().tag(b"2"),
+                LIMIT,
+                2_000,
+            )
+        },
+        |cache, is_empty| {
+            let blocked = cache.blocked(&client("who", "a").guesser(), LIMIT, 2_000);
+            assert!(!is_empty || blocked.is_none());
+        },
     );
+}
+
+#[test]
+fn attempt_and_what_it_comes_to() {
+    for settled in [Settled::Right, Settled::Open, Settled::Wrong] {
+        at_each_write(
+            filled,
+            |cache| {
+                let (who, tag) = (client("who", "a"), keys().unwrap().tag(b"2"));
+                let Attempt::Go(reserved) = cache.attempt(&who.guesser(), tag, LIMIT, 1_000) else {
+                    panic!("one is borne yet")
+                };
+                cache.settle(&who.guesser(), tag, reserved, settled, LIMIT, 2_000);
+            },
+            |cache, is_empty| {
+                let blocked = cache.blocked(&client("who", "a").guesser(), LIMIT, 2_000);
+                assert!(settled == Settled::Wrong && !is_empty || blocked.is_none());
+            },
+        );
+    }
 }
 
 #[test]

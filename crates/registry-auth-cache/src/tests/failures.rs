@@ -1,13 +1,16 @@
-//! Different wrong passwords are counted, for a client and a user, in a period.
+//! Different wrong passwords are counted, for a client and a user and for a client alone, in a period.
 
 use super::slab::Slab;
-use super::{check, fact, is_verified, keys, open, put, user_key, SMALL};
-use crate::failures::MOST;
+use super::{check, client, fact, is_verified, keys, open, put, user_key, SMALL};
+use crate::failures::{may_be_blocked, MOST, MOST_OF_ADDRESS, SOON};
+use crate::layout::FEWEST_SLOTS;
+use crate::memory::Numbers;
 use crate::subjects::Tag;
-use crate::{Cache, Failures, Memory};
+use crate::{Attempt, Cache, Failures, Memory, Reserved, Settled};
 
 const LIMIT: Failures = Failures {
     number: 3,
+    address: 8,
     period: 10_000,
 };
 
@@ -15,91 +18,287 @@ fn tag(password: u32) -> Tag {
     keys().unwrap().tag(&password.to_le_bytes())
 }
 
-fn fail<M: Memory>(cache: &mut Cache<'_, M>, who: &[u8], passwords: std::ops::Range<u32>, now: u64) {
+fn fail<M: Memory>(
+    cache: &mut Cache<'_, M>,
+    (user, address): (&str, &str),
+    passwords: std::ops::Range<u32>,
+    now: u64,
+) {
     for password in passwords {
-        cache.failed(fact(who), tag(password), LIMIT, now);
+        cache.failed(&client(user, address).guesser(), tag(password), LIMIT, now);
     }
 }
+
+fn blocked<M: Memory>(cache: &mut Cache<'_, M>, (user, address): (&str, &str), now: u64) -> Option<u64> {
+    cache.blocked(&client(user, address).guesser(), LIMIT, now)
+}
+
+fn attempt<M: Memory>(
+    cache: &mut Cache<'_, M>,
+    (user, address): (&str, &str),
+    password: u32,
+    now: u64,
+) -> Attempt {
+    cache.attempt(&client(user, address).guesser(), tag(password), LIMIT, now)
+}
+
+/// What was reserved for a login that may go on.
+fn begun<M: Memory>(cache: &mut Cache<'_, M>, who: (&str, &str), password: u32, now: u64) -> Reserved {
+    match attempt(cache, who, password, now) {
+        Attempt::Go(reserved) => reserved,
+        Attempt::Wait(left) => panic!("{who:?} has to wait for {left}"),
+    }
+}
+
+fn settle<M: Memory>(
+    cache: &mut Cache<'_, M>,
+    (user, address): (&str, &str),
+    (password, reserved): (u32, Reserved),
+    settled: Settled,
+    now: u64,
+) {
+    let who = client(user, address);
+    cache.settle(&who.guesser(), tag(password), reserved, settled, LIMIT, now);
+}
+
+/// As a worker asks, without the lock.
+fn is_noted(slab: &Slab, address: &str) -> bool {
+    let who = client("", address);
+    let peek = |at: usize| Some(slab.bytes().get_u64(slab.root() as usize + at));
+    may_be_blocked(peek, || who.guesser().network)
+}
+
+const ALICE: (&str, &str) = ("alice", "1.2.3.4");
 
 #[test]
 fn limit_is_reached_with_the_last_that_is_borne() {
     let mut slab = Slab::new(SMALL);
     let mut cache = open(&mut slab);
-    fail(&mut cache, b"alice\x001.2.3.4", 0..2, 0);
-    assert_eq!(cache.blocked(fact(b"alice\x001.2.3.4"), LIMIT, 0), None);
-    fail(&mut cache, b"alice\x001.2.3.4", 2..3, 1_000);
-    assert_eq!(
-        cache.blocked(fact(b"alice\x001.2.3.4"), LIMIT, 4_000),
-        Some(6_000)
-    );
-    assert_eq!(cache.blocked(fact(b"alice\x001.2.3.5"), LIMIT, 4_000), None);
-    assert_eq!(cache.blocked(fact(b"bob\x001.2.3.4"), LIMIT, 4_000), None);
+    fail(&mut cache, ALICE, 0..2, 0);
+    assert_eq!(blocked(&mut cache, ALICE, 0), None);
+    fail(&mut cache, ALICE, 2..3, 1_000);
+    assert_eq!(blocked(&mut cache, ALICE, 4_000), Some(6_000));
+    assert_eq!(blocked(&mut cache, ("alice", "1.2.3.5"), 4_000), None);
+    assert_eq!(blocked(&mut cache, ("bob", "1.2.3.4"), 4_000), None);
     check(&mut slab);
 }
 
 #[test]
 fn one_wrong_password_counts_once() {
-    let mut slab = Slab::new(SMALL);
+    let mut slab = Slab::new(1024 * 1024);
     let mut cache = open(&mut slab);
     for now in 0..1_000 {
-        fail(&mut cache, b"who", 7..9, now);
+        fail(&mut cache, ALICE, 7..9, now);
     }
-    assert_eq!(cache.blocked(fact(b"who"), LIMIT, 1_000), None);
+    assert_eq!(blocked(&mut cache, ALICE, 1_000), None);
+    // Nor does it count more than once for the client.
+    fail(&mut cache, ("bob", "1.2.3.4"), 0..3, 1_000);
+    fail(&mut cache, ("carol", "1.2.3.4"), 0..2, 1_000);
+    assert_eq!(blocked(&mut cache, ("dave", "1.2.3.4"), 1_000), None);
+    fail(&mut cache, ("carol", "1.2.3.4"), 2..3, 1_000);
+    assert!(blocked(&mut cache, ("dave", "1.2.3.4"), 1_000).is_some());
+}
+
+#[test]
+fn a_client_has_a_limit_for_all_users_together() {
+    let mut slab = Slab::new(1024 * 1024);
+    let mut cache = open(&mut slab);
+    for user in 0..7 {
+        fail(&mut cache, (&format!("user{user}"), "1.2.3.4"), 0..1, 0);
+    }
+    assert_eq!(blocked(&mut cache, ("alice", "1.2.3.4"), 4_000), None);
+    fail(&mut cache, ("user7", "1.2.3.4"), 0..1, 1_000);
+    // From the first of them on, and for users who were never tried.
+    assert_eq!(blocked(&mut cache, ("alice", "1.2.3.4"), 4_000), Some(6_000));
+    assert_eq!(blocked(&mut cache, ("alice", "1.2.3.5"), 4_000), None);
+    assert_eq!(blocked(&mut cache, ("alice", "1.2.3.4"), 10_000), None);
+    check(&mut slab);
+}
+
+#[test]
+fn what_is_under_way_counts() {
+    let mut slab = Slab::new(SMALL);
+    let mut cache = open(&mut slab);
+    let under_way = [0, 1, 2].map(|password| (password, begun(&mut cache, ALICE, password, 0)));
+    assert_eq!(attempt(&mut cache, ALICE, 3, 1), Attempt::Wait(SOON));
+    // The same password again is no other one; and nobody is blocked, so that who is known already is let in.
+    assert_eq!(begun(&mut cache, ALICE, 1, 1), Reserved::default());
+    assert_eq!(blocked(&mut cache, ALICE, 1), None);
+    // Two turn out wrong, of one nothing was found out: one more may be tried.
+    settle(&mut cache, ALICE, under_way[0], Settled::Wrong, 2);
+    settle(&mut cache, ALICE, under_way[1], Settled::Wrong, 2);
+    settle(&mut cache, ALICE, under_way[2], Settled::Open, 2);
+    assert_eq!(blocked(&mut cache, ALICE, 3), None);
+    let last = (3, begun(&mut cache, ALICE, 3, 3));
+    assert_eq!(attempt(&mut cache, ALICE, 4, 3), Attempt::Wait(SOON));
+    settle(&mut cache, ALICE, last, Settled::Wrong, 4);
+    assert_eq!(attempt(&mut cache, ALICE, 4, 4), Attempt::Wait(9_996));
+    check(&mut slab);
+}
+
+#[test]
+fn what_is_under_way_counts_for_all_users_together() {
+    let mut slab = Slab::new(1024 * 1024);
+    let mut cache = open(&mut slab);
+    let users: Vec<String> = (0..8).map(|user| format!("user{user}")).collect();
+    let under_way: Vec<Reserved> = users
+        .iter()
+        .map(|user| begun(&mut cache, (user, "1.2.3.4"), 0, 0))
+        .collect();
+    assert_eq!(attempt(&mut cache, ALICE, 0, 0), Attempt::Wait(SOON));
+    begun(&mut cache, ("alice", "1.2.3.5"), 0, 0);
+    for (user, reserved) in users.iter().zip(under_way) {
+        settle(&mut cache, (user, "1.2.3.4"), (0, reserved), Settled::Right, 1);
+    }
+    begun(&mut cache, ALICE, 0, 1);
+    check(&mut slab);
+}
+
+#[test]
+fn a_right_password_leaves_nothing_behind() {
+    let mut slab = Slab::new(SMALL);
+    let mut cache = open(&mut slab);
+    for user in 0..1_000 {
+        let (user, now) = (format!("user{user}"), u64::from(user % 3 == 0));
+        let reserved = begun(&mut cache, (&user, "1.2.3.4"), 7, now);
+        assert_eq!(cache.counts().1, 2);
+        settle(&mut cache, (&user, "1.2.3.4"), (7, reserved), Settled::Right, now);
+        assert_eq!(cache.counts().1, 0);
+    }
+    check(&mut slab);
+}
+
+#[test]
+fn a_login_that_nobody_waits_for_counts_until_its_period_is_over() {
+    let mut slab = Slab::new(SMALL);
+    let mut cache = open(&mut slab);
+    for password in 0..3 {
+        begun(&mut cache, ALICE, password, 0);
+    }
+    assert_eq!(attempt(&mut cache, ALICE, 3, 9_999), Attempt::Wait(SOON));
+    // It may be tried again, and is right then.
+    let again = begun(&mut cache, ALICE, 2, 9_999);
+    settle(&mut cache, ALICE, (2, again), Settled::Right, 9_999);
+    begun(&mut cache, ALICE, 3, 9_999);
+    assert_eq!(attempt(&mut cache, ALICE, 4, 9_999), Attempt::Wait(SOON));
+    begun(&mut cache, ALICE, 4, 10_000);
+    check(&mut slab);
+}
+
+#[test]
+fn what_was_reserved_is_given_back_in_its_own_period_only() {
+    let mut slab = Slab::new(SMALL);
+    let mut cache = open(&mut slab);
+    let earlier = begun(&mut cache, ALICE, 1, 0);
+    // The same password, under way in the next period.
+    begun(&mut cache, ALICE, 1, 10_000);
+    begun(&mut cache, ALICE, 2, 10_000);
+    begun(&mut cache, ALICE, 3, 10_000);
+    settle(&mut cache, ALICE, (1, earlier), Settled::Open, 10_001);
+    assert_eq!(attempt(&mut cache, ALICE, 4, 10_001), Attempt::Wait(SOON));
+    // A wrong one of the earlier period counts in this one.
+    let mut cache = open(&mut slab);
+    let earlier = begun(&mut cache, ("bob", "1.2.3.5"), 1, 0);
+    settle(
+        &mut cache,
+        ("bob", "1.2.3.5"),
+        (1, earlier),
+        Settled::Wrong,
+        10_000,
+    );
+    fail(&mut cache, ("bob", "1.2.3.5"), 2..4, 10_000);
+    assert_eq!(blocked(&mut cache, ("bob", "1.2.3.5"), 10_000), Some(10_000));
+    check(&mut slab);
+}
+
+#[test]
+fn who_did_not_reserve_gives_nothing_back() {
+    let mut slab = Slab::new(SMALL);
+    let mut cache = open(&mut slab);
+    for password in 0..3 {
+        begun(&mut cache, ALICE, password, 0);
+    }
+    let second = begun(&mut cache, ALICE, 1, 0);
+    settle(&mut cache, ALICE, (1, second), Settled::Open, 0);
+    assert_eq!(attempt(&mut cache, ALICE, 3, 0), Attempt::Wait(SOON));
+    // But what it finds out holds.
+    settle(&mut cache, ALICE, (1, second), Settled::Right, 0);
+    begun(&mut cache, ALICE, 3, 0);
+    check(&mut slab);
 }
 
 #[test]
 fn period_ends_though_failures_go_on() {
     let mut slab = Slab::new(SMALL);
     let mut cache = open(&mut slab);
-    fail(&mut cache, b"who", 0..50, 0);
-    fail(&mut cache, b"who", 50..60, 9_999);
-    assert_eq!(cache.blocked(fact(b"who"), LIMIT, 9_999), Some(1));
-    assert_eq!(cache.blocked(fact(b"who"), LIMIT, 10_000), None);
-    fail(&mut cache, b"who", 0..2, 10_000);
-    assert_eq!(cache.blocked(fact(b"who"), LIMIT, 10_000), None);
-    fail(&mut cache, b"who", 2..3, 10_001);
-    assert_eq!(cache.blocked(fact(b"who"), LIMIT, 10_001), Some(9_999));
+    fail(&mut cache, ALICE, 0..50, 0);
+    fail(&mut cache, ALICE, 50..60, 9_999);
+    assert_eq!(blocked(&mut cache, ALICE, 9_999), Some(1));
+    assert_eq!(blocked(&mut cache, ALICE, 10_000), None);
+    fail(&mut cache, ALICE, 0..2, 10_000);
+    assert_eq!(blocked(&mut cache, ALICE, 10_000), None);
+    fail(&mut cache, ALICE, 2..3, 10_001);
+    assert_eq!(blocked(&mut cache, ALICE, 10_001), Some(9_999));
     check(&mut slab);
 }
 
 #[test]
-fn limit_may_change_over_a_reload() {
+fn limit_may_change_over_a_reload_and_differ_between_locations() {
     let mut slab = Slab::new(SMALL);
     let mut cache = open(&mut slab);
-    fail(&mut cache, b"who", 0..3, 0);
-    let larger = Failures {
-        number: 5,
-        period: 10_000,
-    };
-    assert_eq!(cache.blocked(fact(b"who"), larger, 1), None);
-    cache.failed(fact(b"who"), tag(3), larger, 1);
-    assert_eq!(cache.blocked(fact(b"who"), larger, 1), None);
-    cache.failed(fact(b"who"), tag(4), larger, 1);
-    assert_eq!(cache.blocked(fact(b"who"), larger, 1), Some(9_999));
+    let who = client("alice", "1.2.3.4");
+    fail(&mut cache, ALICE, 0..3, 0);
+    let larger = Failures { number: 5, ..LIMIT };
+    assert_eq!(cache.blocked(&who.guesser(), larger, 1), None);
+    cache.failed(&who.guesser(), tag(3), larger, 1);
+    assert_eq!(cache.blocked(&who.guesser(), larger, 1), None);
+    cache.failed(&who.guesser(), tag(4), larger, 1);
+    assert_eq!(cache.blocked(&who.guesser(), larger, 1), Some(9_999));
     let smaller = Failures {
         number: 1,
         period: 500,
+        ..LIMIT
     };
-    assert_eq!(cache.blocked(fact(b"who"), smaller, 1), Some(500));
+    assert_eq!(cache.blocked(&who.guesser(), smaller, 1), Some(500));
+    // Who has not reached the limit where it was counted is noted where it is lower.
+    cache.failed(&client("bob", "5.6.7.8").guesser(), tag(0), larger, 1);
+    assert!(!is_noted(&slab, "5.6.7.8"));
+    let mut cache = open(&mut slab);
+    assert_eq!(
+        cache.blocked(&client("bob", "5.6.7.8").guesser(), smaller, 1),
+        Some(500)
+    );
+    assert!(is_noted(&slab, "5.6.7.8"));
+    check(&mut slab);
 }
 
 #[test]
 fn limits_beyond_what_can_be_counted() {
     let mut slab = Slab::new(SMALL);
     let mut cache = open(&mut slab);
+    let who = client("alice", "1.2.3.4");
     let none = Failures {
         number: 0,
+        address: 0,
         period: 10_000,
     };
-    assert_eq!(cache.blocked(fact(b"who"), none, 0), None);
-    fail(&mut cache, b"who", 0..1, 0);
-    assert!(cache.blocked(fact(b"who"), none, 0).is_some());
+    assert_eq!(cache.blocked(&who.guesser(), none, 0), None);
+    fail(&mut cache, ALICE, 0..1, 0);
+    assert!(cache.blocked(&who.guesser(), none, 0).is_some());
     let huge = Failures {
         number: u32::MAX,
+        address: u32::MAX,
         period: u64::MAX,
     };
-    fail(&mut cache, b"who", 1..2 * MOST + 10, 0);
-    assert!(cache.blocked(fact(b"who"), huge, 0).is_some());
+    fail(&mut cache, ALICE, 1..2 * MOST + 10, 0);
+    assert!(cache.blocked(&who.guesser(), huge, 0).is_some());
+    for password in 0..MOST_OF_ADDRESS {
+        let user = format!("user{password}");
+        cache.failed(&client(&user, "5.6.7.8").guesser(), tag(password), huge, 0);
+    }
+    assert!(cache
+        .blocked(&client("bob", "5.6.7.8").guesser(), huge, 0)
+        .is_some());
     check(&mut slab);
 }
 
@@ -107,10 +306,60 @@ fn limits_beyond_what_can_be_counted() {
 fn long_names_are_counted_apart() {
     let mut slab = Slab::new(SMALL);
     let mut cache = open(&mut slab);
-    let [one, other] = ["a", "b"].map(|last| ["x".repeat(500).as_bytes(), last.as_bytes()].concat());
-    fail(&mut cache, &one, 0..3, 0);
-    assert!(cache.blocked(fact(&one), LIMIT, 0).is_some());
-    assert!(cache.blocked(fact(&other), LIMIT, 0).is_none());
+    let [one, other] = ["a", "b"].map(|last| "x".repeat(500) + last);
+    fail(&mut cache, (&one, "a"), 0..3, 0);
+    assert!(blocked(&mut cache, (&one, "a"), 0).is_some());
+    assert!(blocked(&mut cache, (&other, "a"), 0).is_none());
+    check(&mut slab);
+}
+
+#[test]
+fn who_is_blocked_is_seen_without_the_lock() {
+    let mut slab = Slab::new(SMALL);
+    let mut cache = open(&mut slab);
+    fail(&mut cache, ALICE, 0..2, 0);
+    assert!(!is_noted(&slab, "1.2.3.4"));
+    fail(&mut open(&mut slab), ALICE, 2..3, 0);
+    assert!(is_noted(&slab, "1.2.3.4"));
+    // Others are not, but for those who happen to share the place.
+    let noted = (0..640).filter(|other| is_noted(&slab, &format!("10.0.0.{other}")));
+    assert!((1..40).contains(&noted.count()));
+    // Once the period is over, whoever asks takes it out.
+    assert_eq!(blocked(&mut open(&mut slab), ALICE, 9_999), Some(1));
+    assert!(is_noted(&slab, "1.2.3.4"));
+    assert_eq!(blocked(&mut open(&mut slab), ("bob", "5.6.7.8"), 10_000), None);
+    assert!(!is_noted(&slab, "1.2.3.4"));
+    check(&mut slab);
+}
+
+#[test]
+fn made_up_names_push_out_no_counter_that_has_reached_its_limit() {
+    let mut slab = Slab::new(SMALL);
+    let mut cache = open(&mut slab);
+    fail(&mut cache, ALICE, 0..3, 0);
+    for number in 0..5_000u32 {
+        let (user, address) = (format!("nobody{number}"), format!("10.0.{number}"));
+        fail(&mut cache, (&user, &address), 0..1, u64::from(number));
+    }
+    assert_eq!(blocked(&mut cache, ALICE, 5_000), Some(5_000));
+    check(&mut slab);
+}
+
+#[test]
+fn counters_at_their_limit_are_bounded() {
+    let mut slab = Slab::new(SMALL);
+    let mut cache = open(&mut slab);
+    for number in 0..1_000u32 {
+        let address = format!("10.0.{number}");
+        fail(&mut cache, ("alice", &address), 0..3, u64::from(number));
+        assert!(blocked(&mut cache, ("alice", &address), 1_000).is_some());
+        assert!(cache.counts().1 <= FEWEST_SLOTS as u32);
+    }
+    // And those that are not at it have room.
+    fail(&mut cache, ("bob", "1.2.3.4"), 0..2, 1_000);
+    assert_eq!(blocked(&mut cache, ("bob", "1.2.3.4"), 1_000), None);
+    fail(&mut cache, ("bob", "1.2.3.4"), 2..3, 1_000);
+    assert!(blocked(&mut cache, ("bob", "1.2.3.4"), 1_000).is_some());
     check(&mut slab);
 }
 
@@ -121,7 +370,7 @@ fn spray_of_users_and_addresses_is_bounded() {
     for user in 0..20 {
         cache.put_user(fact(&user_key(user)), &put(&[1; 60], "password"), 0);
     }
-    fail(&mut cache, b"who", 0..3, 0);
+    fail(&mut cache, ALICE, 0..3, 0);
     for number in 0..5_000u32 {
         cache.put_unknown(
             fact(format!("nobody{number}").as_bytes()),
@@ -129,15 +378,15 @@ fn spray_of_users_and_addresses_is_bounded() {
             60_000,
             0,
         );
-        assert!(cache.counts().1 <= SMALL as u32 / 8 / 312);
+        assert!(cache.counts().1 <= FEWEST_SLOTS as u32);
     }
     assert!(
-        cache.blocked(fact(b"who"), LIMIT, 0).is_some(),
+        blocked(&mut cache, ALICE, 0).is_some(),
         "unknown users push out no failures"
     );
     for number in 0..5_000u32 {
-        fail(&mut cache, format!("client{number}").as_bytes(), 0..1, 0);
-        assert!(cache.counts().1 <= SMALL as u32 / 8 / 312);
+        fail(&mut cache, ("alice", &format!("client{number}")), 0..1, 0);
+        assert!(cache.counts().1 <= FEWEST_SLOTS as u32);
     }
     assert!((0..20).all(|user| is_verified(&mut cache, &user_key(user), "password", 1)));
     check(&mut slab);
@@ -147,11 +396,11 @@ fn spray_of_users_and_addresses_is_bounded() {
 fn facts_push_out_no_failures() {
     let mut slab = Slab::new(SMALL);
     let mut cache = open(&mut slab);
-    fail(&mut cache, b"who", 0..3, 0);
+    fail(&mut cache, ALICE, 0..3, 0);
     for user in 0..2_000 {
         cache.put_user(fact(&user_key(user)), &put(&[1; 60 + 13], "password"), 0);
     }
-    assert!(cache.blocked(fact(b"who"), LIMIT, 0).is_some());
+    assert!(blocked(&mut cache, ALICE, 0).is_some());
     check(&mut slab);
 }
 
@@ -159,13 +408,15 @@ fn facts_push_out_no_failures() {
 fn who_fails_again_stays_longest() {
     let mut slab = Slab::new(SMALL);
     let mut cache = open(&mut slab);
-    fail(&mut cache, b"who", 0..3, 0);
-    // Half of a small block's slots are for failures: six.
+    let period = |cache: &mut Cache<'_, Slab>, now| blocked(cache, ALICE, now);
+    fail(&mut cache, ALICE, 0..2, 0);
+    // Half of a small block's slots are for failures: six, two for each client here.
     for number in 1..9u32 {
         let now = 1_000 * u64::from(number);
-        fail(&mut cache, format!("client{number}").as_bytes(), 0..1, now);
-        fail(&mut cache, b"who", 0..1, now);
+        fail(&mut cache, ("alice", &format!("client{number}")), 0..1, now);
+        fail(&mut cache, ALICE, 0..1, now);
     }
-    assert!(cache.blocked(fact(b"who"), LIMIT, 8_000).is_some());
+    fail(&mut cache, ALICE, 2..3, 9_000);
+    assert_eq!(period(&mut cache, 9_000), Some(1_000));
     check(&mut slab);
 }

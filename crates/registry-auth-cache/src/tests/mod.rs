@@ -16,9 +16,9 @@ mod slab;
 
 use std::collections::HashSet;
 
-use crate::layout::{entry, root, List, LISTS, SLOT};
+use crate::layout::{entry, root, List, LISTS, PLACES, SLOT};
 use crate::memory::Numbers;
-use crate::{Cache, Fact, Keys, Memory, Moment, Put};
+use crate::{Cache, Fact, Guesser, Keys, Memory, Moment, Put};
 use slab::Slab;
 
 /// A zone as small as nginx makes one.
@@ -42,6 +42,29 @@ fn fact(key: &[u8]) -> Fact<'_> {
 /// The key of a user as the module makes it.
 fn user_key(number: usize) -> Vec<u8> {
     format!("udocker-registry\0user{number:06}").into_bytes()
+}
+
+/// The keys of a client's counters for a user.
+struct Client {
+    user: Vec<u8>,
+    address: Vec<u8>,
+}
+
+fn client(user: &str, address: &str) -> Client {
+    Client {
+        user: format!("fP\0{user}\0{address}").into_bytes(),
+        address: format!("fP\0\0{address}").into_bytes(),
+    }
+}
+
+impl Client {
+    fn guesser(&self) -> Guesser<'_> {
+        Guesser {
+            user: fact(&self.user),
+            address: fact(&self.address),
+            network: keys().unwrap().hash(&self.address),
+        }
+    }
 }
 
 /// A verified credential, expiring at 60 s.
@@ -69,7 +92,8 @@ fn is_verified<M: Memory>(cache: &mut Cache<'_, M>, key: &[u8], password: &str, 
 }
 
 /// Every entry is in one bucket, its own, and in one list, in both directions; counts are right; each slot is an entry or free;
-/// and nothing else is allocated than the facts, the root, the buckets and the slots.
+/// each blocked counter is counted at its network's place; and nothing else is allocated than the facts, the root, the buckets and
+/// the slots.
 fn check(slab: &mut Slab) {
     open(slab);
     let live = slab.live();
@@ -96,6 +120,7 @@ fn check(slab: &mut Slab) {
             at = bytes.get_u32(at + entry::NEXT) as usize;
         }
     }
+    let mut places = [0; PLACES];
     let (mut in_lists, mut facts) = (HashSet::new(), 0);
     for number in 0..LISTS {
         let list = List::of(number as u16);
@@ -107,6 +132,10 @@ fn check(slab: &mut Slab) {
             let size = entry::SIZE
                 + usize::from(bytes.get_u16(at + entry::KEY_LENGTH))
                 + bytes.get_u32(at + entry::VALUE_LENGTH) as usize;
+            if list == List::BLOCKED {
+                let key = usize::from(bytes.get_u16(at + entry::KEY_LENGTH));
+                places[bytes.get_u32(at + entry::SIZE + key) as usize] += 1;
+            }
             match list.is_of_strangers() {
                 true => assert!(size <= SLOT),
                 false => assert_eq!(List::of_facts(size), list),
@@ -120,6 +149,8 @@ fn check(slab: &mut Slab) {
         facts += if list.is_of_strangers() { 0 } else { count as usize };
     }
     assert_eq!(in_buckets, in_lists);
+    let noted = std::array::from_fn(|place| bytes.get_u32(root + root::PLACES + 4 * place));
+    assert_eq!(places, noted);
     let (slots, mut free) = (bytes.get_u32(root + root::SLOTS_IN_ALL) as usize, 0);
     let mut at = bytes.get_u32(root + root::SLOTS) as usize;
     while at != 0 {

@@ -7,12 +7,14 @@ use std::collections::{HashMap, HashSet};
 use proptest::prelude::*;
 
 use super::slab::Slab;
-use super::{check, fact, keys, open, SMALL};
+use super::{check, client, fact, keys, open, Client, SMALL};
+use crate::failures::SOON;
 use crate::subjects::Tag;
-use crate::{Failures, Found, Moment, Process, Put};
+use crate::{Attempt, Failures, Found, Moment, Process, Put, Reserved, Settled};
 
 const LIMIT: Failures = Failures {
     number: 3,
+    address: 7,
     period: 5_000,
 };
 
@@ -53,21 +55,33 @@ enum Op {
         user: u8,
         stale: Option<u16>,
     },
-    Failed {
-        user: u8,
+    Attempt {
+        who: Who,
         password: u8,
     },
-    Blocked(u8),
+    /// One of those under way, whichever.
+    Settle {
+        which: usize,
+        settled: Settled,
+    },
+    Blocked(Who),
     Wait(u16),
 }
 
+/// A user, and the address that a login comes from.
+type Who = (u8, u8);
+
 const USERS: u8 = 24;
+const ADDRESSES: u8 = 3;
 const PASSWORDS: u8 = 7;
 
 fn op() -> impl Strategy<Value = Op> {
     let (user, password) = (0..USERS, 0..PASSWORDS);
     let stale = || proptest::option::weighted(0.4, 0..4000u16);
     let ttl = || 1..6000u16;
+    // Few users, so that limits are reached.
+    let who = || (0..USERS / 4, 0..ADDRESSES);
+    let settled = prop_oneof![4 => Just(Settled::Wrong), 1 => Just(Settled::Right), 1 => Just(Settled::Open)];
     prop_oneof![
         12 => (user.clone(), any::<u16>(), 0..2u8, any::<bool>(), password.clone(), any::<bool>(), ttl()).prop_map(
             |(user, record, stored, from_passwords, password, verified, ttl)| Op::PutUser {
@@ -86,8 +100,9 @@ fn op() -> impl Strategy<Value = Op> {
         16 => (user.clone(), password.clone(), stale())
             .prop_map(|(user, password, stale)| Op::User { user, password, stale }),
         6 => (user.clone(), stale()).prop_map(|(user, stale)| Op::Fact { user, stale }),
-        5 => (user.clone(), password).prop_map(|(user, password)| Op::Failed { user, password }),
-        4 => user.prop_map(Op::Blocked),
+        8 => (who(), password).prop_map(|(who, password)| Op::Attempt { who, password }),
+        7 => (any::<usize>(), settled).prop_map(|(which, settled)| Op::Settle { which, settled }),
+        4 => who().prop_map(Op::Blocked),
         4 => (0..3000u16).prop_map(Op::Wait),
     ]
 }
@@ -116,9 +131,26 @@ struct Reference {
     guards: HashSet<u8>,
     dead: HashSet<u8>,
     /// When which passwords failed.
-    failures: HashMap<u8, Vec<(u64, u8)>>,
-    /// When the period of the failures ends, if nothing was forgotten.
-    periods: HashMap<u8, u64>,
+    failures: HashMap<Who, Vec<(u64, u8)>>,
+    counters: HashMap<Who, Counter>,
+    addresses: HashMap<u8, Total>,
+    under_way: Vec<(Who, u8, Reserved)>,
+}
+
+/// What counts for a client and a user, if nothing was forgotten.
+#[derive(Default)]
+struct Counter {
+    ends: u64,
+    failed: HashSet<u8>,
+    under_way: HashSet<u8>,
+}
+
+/// What counts for a client.
+#[derive(Default)]
+struct Total {
+    ends: u64,
+    failed: u32,
+    all: u32,
 }
 
 impl Reference {
@@ -220,22 +252,118 @@ impl Reference {
         self.floor = self.epoch;
     }
 
-    fn failed(&mut self, user: u8, password: u8) {
-        let log = self.failures.entry(user).or_default();
-        let end = self.periods.entry(user).or_default();
-        if *end <= self.now {
-            *end = self.now + LIMIT.period;
+    /// The counters of a client, which begin anew where they are over.
+    fn open(&mut self, who: Who) -> (&mut Counter, &mut Total) {
+        let ends = self.now + LIMIT.period;
+        let counter = self.counters.entry(who).or_default();
+        if counter.ends <= self.now {
+            *counter = Counter {
+                ends,
+                ..Counter::default()
+            };
         }
-        log.push((self.now, password));
+        let total = self.addresses.entry(who.1).or_default();
+        if total.ends <= self.now {
+            *total = Total {
+                ends,
+                ..Total::default()
+            };
+        }
+        (counter, total)
+    }
+
+    /// Where nothing counts any more, no period is under way.
+    fn close(&mut self, who: Who) {
+        let is_nothing = |counter: &mut Counter| counter.failed.is_empty() && counter.under_way.is_empty();
+        if self.counters.get_mut(&who).is_some_and(is_nothing) {
+            self.counters.remove(&who);
+        }
+        if self.addresses.get(&who.1).is_some_and(|total| total.all == 0) {
+            self.addresses.remove(&who.1);
+        }
+    }
+
+    fn blocked(&self, who: Who) -> Option<u64> {
+        let counter = self
+            .counters
+            .get(&who)
+            .filter(|counter| counter.failed.len() >= LIMIT.number as usize)
+            .map(|counter| counter.ends);
+        let total = self
+            .addresses
+            .get(&who.1)
+            .filter(|total| total.failed >= LIMIT.address)
+            .map(|total| total.ends);
+        let left = |ends: u64| ends.checked_sub(self.now).filter(|left| *left > 0);
+        counter.and_then(left).max(total.and_then(left))
+    }
+
+    /// Whether the login may be tried, and whether it counts from now on.
+    fn attempt(&mut self, who: Who, password: u8) -> Result<bool, u64> {
+        if let Some(left) = self.blocked(who) {
+            return Err(left);
+        }
+        let (counter, total) = self.open(who);
+        if counter.failed.contains(&password) || counter.under_way.contains(&password) {
+            return Ok(false);
+        }
+        let all = counter.failed.len() + counter.under_way.len();
+        if all >= LIMIT.number as usize || total.all >= LIMIT.address {
+            self.close(who);
+            return Err(SOON);
+        }
+        counter.under_way.insert(password);
+        total.all += 1;
+        Ok(true)
+    }
+
+    fn settle(&mut self, who: Who, password: u8, began: (u64, u64), is_ours: bool, settled: Settled) {
+        let (counter, total) = self.open(who);
+        let in_period = (
+            is_ours && began.0 == counter.ends,
+            is_ours && began.1 == total.ends,
+        );
+        match settled {
+            Settled::Wrong => {
+                let was_under_way = counter.under_way.remove(&password);
+                if counter.failed.insert(password) {
+                    total.failed += 1;
+                    total.all = match was_under_way {
+                        true => total.all.max(total.failed),
+                        false => total.all + 1,
+                    };
+                }
+                let now = self.now;
+                self.failures.entry(who).or_default().push((now, password));
+            }
+            Settled::Right | Settled::Open => {
+                let is_open = settled == Settled::Open;
+                if !is_open {
+                    counter.failed.remove(&password);
+                }
+                if (!is_open || in_period.0) && counter.under_way.remove(&password) && in_period.1 {
+                    total.all = total.failed.max(total.all.saturating_sub(1));
+                }
+            }
+        }
+        self.close(who);
     }
 
     /// How many different passwords failed since then.
-    fn failures_since(&self, user: u8, since: u64) -> usize {
-        let log = self.failures.get(&user).into_iter().flatten();
+    fn failures_since(&self, who: Who, since: u64) -> usize {
+        let log = self.failures.get(&who).into_iter().flatten();
         log.filter(|(at, _)| *at >= since)
             .map(|(_, password)| password)
             .collect::<HashSet<_>>()
             .len()
+    }
+
+    /// How often one failed since then, whatever the user.
+    fn failures_of(&self, address: u8, since: u64) -> usize {
+        let logs = self.failures.iter().filter(|((_, other), _)| *other == address);
+        logs.flat_map(|(_, log)| log)
+            .filter(|(at, _)| *at >= since)
+            .count()
     }
 }
 
@@ -244,9 +372,10 @@ fn key(user: u8) -> Vec<u8> {
     format!("uprefix\0{}{user}", "x".repeat(usize::from(user % 5) * 30)).into_bytes()
 }
 
-/// Not the key of a fact.
-fn failure_key(user: u8) -> Vec<u8> {
-    [b"f", key(user).as_slice()].concat()
+/// Some names are long.
+fn client_of((user, address): Who) -> Client {
+    let user = "x".repeat(usize::from(user % 5) * 30) + &user.to_string();
+    client(&user, &format!("10.0.0.{address}"))
 }
 
 /// Which process stands for which guard.
@@ -416,26 +545,55 @@ fn step(slab: &mut Slab, reference: &mut Reference, op: &Op, is_exact: bool) {
                 None => assert!(!is_exact || expected.is_none()),
             }
         }
-        Op::Failed { user, password } => {
-            cache.failed(fact(&failure_key(user)), tag(password), LIMIT, now);
-            reference.failed(user, password);
+        Op::Attempt { who, password } => {
+            let attempt = cache.attempt(&client_of(who).guesser(), tag(password), LIMIT, now);
+            let expected = reference.attempt(who, password);
+            if is_exact {
+                let counts = match attempt {
+                    Attempt::Go(reserved) => Ok(reserved != Reserved::default()),
+                    Attempt::Wait(left) => Err(left),
+                };
+                assert_eq!(counts, expected);
+            }
+            if let Attempt::Go(reserved) = attempt {
+                reference.under_way.push((who, password, reserved));
+            }
             assert_eq!(cache.counts().0, facts, "a stranger pushed out a fact");
         }
-        Op::Blocked(user) => {
-            let blocked = cache.blocked(fact(&failure_key(user)), LIMIT, now);
+        Op::Settle { which, settled } => {
+            if reference.under_way.is_empty() {
+                return;
+            }
+            let which = which % reference.under_way.len();
+            let (who, password, reserved) = reference.under_way.swap_remove(which);
+            cache.settle(
+                &client_of(who).guesser(),
+                tag(password),
+                reserved,
+                settled,
+                LIMIT,
+                now,
+            );
+            let periods = reserved.periods();
+            reference.settle(
+                who,
+                password,
+                periods.unwrap_or_default(),
+                periods.is_some(),
+                settled,
+            );
+            assert_eq!(cache.counts().0, facts, "a stranger pushed out a fact");
+        }
+        Op::Blocked(who) => {
+            let blocked = cache.blocked(&client_of(who).guesser(), LIMIT, now);
             if let Some(left) = blocked {
                 assert!(left > 0 && left <= LIMIT.period);
                 let began = (now + left).saturating_sub(LIMIT.period);
-                assert!(reference.failures_since(user, began) >= LIMIT.number as usize);
+                let by_user = reference.failures_since(who, began) >= LIMIT.number as usize;
+                assert!(by_user || reference.failures_of(who.1, began) >= LIMIT.address as usize);
             }
             if is_exact {
-                let left = reference
-                    .periods
-                    .get(&user)
-                    .map_or(0, |end| end.saturating_sub(now));
-                let since = (now + left).saturating_sub(LIMIT.period);
-                let is_blocked = left > 0 && reference.failures_since(user, since) >= LIMIT.number as usize;
-                assert_eq!(blocked, is_blocked.then_some(left));
+                assert_eq!(blocked, reference.blocked(who));
             }
         }
         Op::Wait(milliseconds) => reference.now += u64::from(milliseconds),

@@ -131,7 +131,7 @@ fn what_fits_nowhere_is_not_kept() {
     // Nor is a key that no header can describe; but what was known of it goes.
     let long = vec![b'x'; 70_000];
     cache.put_fact(fact(&long), b"record", 60_000, 0);
-    cache.put_unknown(fact(&[b'x'; 400]), keys().unwrap().tag(b"a"), 60_000, 0);
+    cache.put_unknown(fact(&[b'x'; 600]), keys().unwrap().tag(b"a"), 60_000, 0);
     assert_eq!(cache.counts().1, 0);
     check(&mut slab);
 }

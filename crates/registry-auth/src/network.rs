@@ -1,0 +1,86 @@
+//! Whom a limit counts together: the network that a client's address stands in.
+//!
+//! Called by the nginx module for failed logins, for the turns of the hashing queue and for its log. An IPv4 address is one client. Of
+//! IPv6 the first 64 bits are: a single machine has the other 64 to choose from (RFC 4291, section 2.5.1), so that a limit for each
+//! address would limit nobody.
+
+use std::net::IpAddr;
+
+/// The network of a client. Equal for clients that are counted together.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Network {
+    /// An IPv4 address.
+    V4([u8; 4]),
+    /// The first 64 bits of an IPv6 address.
+    V6([u8; 8]),
+    /// This machine, by a socket of the file system; or nothing that has an address.
+    #[default]
+    Local,
+}
+
+impl Network {
+    /// Its bytes: no two networks have the same.
+    pub fn as_bytes(&self) -> &[u8] {
+        match self {
+            Self::V4(bytes) => bytes,
+            Self::V6(bytes) => bytes,
+            Self::Local => &[],
+        }
+    }
+}
+
+impl From<IpAddr> for Network {
+    /// An IPv4 address that is written as an IPv6 one (`::ffff:192.0.2.1`, what a socket for both gives) is the IPv4 address.
+    fn from(address: IpAddr) -> Self {
+        match address.to_canonical() {
+            IpAddr::V4(address) => Self::V4(address.octets()),
+            IpAddr::V6(address) => {
+                let [a, b, c, d, e, f, g, h, ..] = address.octets();
+                Self::V6([a, b, c, d, e, f, g, h])
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Network;
+    use std::net::IpAddr;
+
+    fn network(address: &str) -> Network {
+        address.parse::<IpAddr>().unwrap().into()
+    }
+
+    #[test]
+    fn ipv6_counts_by_64_bits_and_ipv4_by_address() {
+        for (one, other, are_same) in [
+            ("192.0.2.1", "192.0.2.1", true),
+            ("192.0.2.1", "192.0.2.2", false),
+            ("2001:db8::1", "2001:db8::2", true),
+            ("2001:db8::1", "2001:db8:0:0:ffff:ffff:ffff:ffff", true),
+            ("2001:db8::1", "2001:db8:0:1::1", false),
+            ("::ffff:192.0.2.1", "192.0.2.1", true),
+            ("::ffff:192.0.2.1", "::ffff:192.0.2.2", false),
+            // Not the mapped form: an address of its own.
+            ("::192.0.2.1", "192.0.2.1", false),
+        ] {
+            assert_eq!(network(one) == network(other), are_same, "{one} {other}");
+        }
+    }
+
+    #[test]
+    fn no_two_networks_have_the_same_bytes() {
+        let networks = [
+            network("192.0.2.1"),
+            network("192.0.2.2"),
+            network("2001:db8::1"),
+            network("c000:201::"),
+            Network::Local,
+        ];
+        for (index, one) in networks.iter().enumerate() {
+            assert!(networks[index + 1..]
+                .iter()
+                .all(|other| other.as_bytes() != one.as_bytes()));
+        }
+    }
+}

@@ -1,0 +1,122 @@
+//! Failed logins: which clients may not log in any more, and logins under way.
+//!
+//! Called by `access` for who comes with a password. A request that finds its sender remembered takes no lock here as long as nobody
+//! of the client's network is blocked.
+
+use std::sync::Arc;
+
+use registry_auth::{Network, UserNameBuf};
+use registry_auth_cache::failures::may_be_blocked;
+use registry_auth_cache::{Attempt, Cache, Failures, Guesser, Keys, Reserved, Settled, Tag};
+use registry_auth_redis::Space;
+
+use super::key::{entry, write_failures_key};
+use super::{with_worker_zone, WORKER};
+use crate::ffi::event;
+use crate::ffi::request::Request;
+use crate::ffi::shm::Locked;
+
+/// A login whose password is being verified: what it comes to is to be told, once.
+#[must_use]
+pub struct Login {
+    whose: Whose,
+    tag: Tag,
+    reserved: Reserved,
+    limit: Failures,
+}
+
+/// A client who logs in as a user.
+struct Whose {
+    space: Arc<Space>,
+    user: UserNameBuf,
+    network: Network,
+}
+
+/// Seconds for which this client has to wait before any password of it for this user is looked at.
+#[inline]
+pub fn blocked(request: &Request, space: &Arc<Space>, user: &UserNameBuf, limit: Failures) -> Option<u32> {
+    let may_be = WORKER.with_borrow(|worker| {
+        let Some(worker) = worker else { return false };
+        let peek = |offset| worker.options.zone.peek(offset);
+        may_be_blocked(peek, || worker.keys.hash(request.network().as_bytes()))
+    });
+    match may_be {
+        false => None,
+        true => look(request, space, user, limit),
+    }
+}
+
+#[cold]
+fn look(request: &Request, space: &Arc<Space>, user: &UserNameBuf, limit: Failures) -> Option<u32> {
+    Whose::of(request, space, user)
+        .with(|cache, who| cache.blocked(who, limit, event::now()))?
+        .map(seconds)
+}
+
+/// Begins a login with the password of this tag; or says for how many seconds this client has to wait. `None` where there is nothing
+/// to count in.
+pub fn begin(
+    request: &Request,
+    space: &Arc<Space>,
+    user: &UserNameBuf,
+    tag: Tag,
+    limit: Failures,
+) -> Result<Option<Login>, u32> {
+    let whose = Whose::of(request, space, user);
+    match whose.with(|cache, who| cache.attempt(who, tag, limit, event::now())) {
+        Some(Attempt::Wait(left)) => Err(seconds(left)),
+        Some(Attempt::Go(reserved)) => Ok(Some(Login {
+            whose,
+            tag,
+            reserved,
+            limit,
+        })),
+        None => Ok(None),
+    }
+}
+
+/// Counts a password of this tag that is known to be wrong.
+pub fn failed(request: &Request, space: &Arc<Space>, user: &UserNameBuf, tag: Tag, limit: Failures) {
+    Whose::of(request, space, user).with(|cache, who| cache.failed(who, tag, limit, event::now()));
+}
+
+impl Login {
+    /// Tells what it came to.
+    pub fn settle(self, settled: Settled) {
+        let Self {
+            whose,
+            tag,
+            reserved,
+            limit,
+        } = self;
+        whose.with(|cache, who| cache.settle(who, tag, reserved, settled, limit, event::now()));
+    }
+}
+
+impl Whose {
+    fn of(request: &Request, space: &Arc<Space>, user: &UserNameBuf) -> Self {
+        Self {
+            space: Arc::clone(space),
+            user: user.clone(),
+            network: request.network(),
+        }
+    }
+
+    fn with<T>(&self, f: impl FnOnce(&mut Cache<'_, Locked<'_>>, &Guesser<'_>) -> T) -> Option<T> {
+        with_worker_zone(|keys: &Keys, cache| {
+            let (mut user, mut address) = (Vec::new(), Vec::new());
+            write_failures_key(&mut user, &self.space.prefix, self.user.as_str(), &self.network);
+            write_failures_key(&mut address, &self.space.prefix, "", &self.network);
+            let who = Guesser {
+                user: entry(keys, &user),
+                address: entry(keys, &address),
+                network: keys.hash(self.network.as_bytes()),
+            };
+            f(cache, &who)
+        })
+    }
+}
+
+fn seconds(milliseconds: u64) -> u32 {
+    u32::try_from(milliseconds.div_ceil(1000)).unwrap_or(u32::MAX)
+}
