@@ -17,7 +17,8 @@ OUT := build
 
 ifdef VENDORED
   # Options of nginx-src's ./configure beyond its own: what the tests and the shipped configuration use.
-  export NGX_CONFIGURE_ARGS ?= --with-http_auth_request_module --with-http_stub_status_module --with-debug
+  export NGX_CONFIGURE_ARGS ?= --with-http_auth_request_module --with-http_stub_status_module --with-debug \
+    --with-http_v3_module --with-http_slice_module --with-http_addition_module --with-http_sub_module
   # A make that calls this one may have exported the tree it builds against.
   unexport NGINX_SOURCE_DIR NGINX_BUILD_DIR
   OUT := build/vendored
