@@ -137,9 +137,12 @@ impl Filtering {
         self.page.is(request)
     }
 
-    /// Sees a page's status and headers.
-    pub fn header(&mut self, page: &Request) {
+    /// Sees a page's status and headers. It `is_ours` unless it comes from a location of other accounts, to which nginx has moved it.
+    pub fn header(&mut self, page: &Request, is_ours: bool) {
         self.status = page.status();
+        if !is_ours {
+            self.bad = Some("it comes from a location of another registry_auth_prefix");
+        }
         self.more = page.answer_headers(b"link").any(has_next);
         if page.answer_headers(b"content-encoding").next().is_some() {
             self.bad = Some("it is encoded, though it was asked not to be");

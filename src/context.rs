@@ -20,7 +20,7 @@ use crate::conf::Location;
 use crate::ffi::content::Answer;
 use crate::ffi::parking::Parking;
 use crate::ffi::request::{Kept, Request};
-use crate::ffi::visit::Visit;
+use crate::ffi::visit::{LastUpstream, Visit};
 use crate::identity::Identity;
 
 /// The module's state of one request.
@@ -118,6 +118,8 @@ pub enum Answered {
 pub struct Refusal {
     /// Whose, and where: the page that nginx makes of it is that of the same visit.
     pub visit: Visit,
+    /// What had been asked by then: an answer of another upstream is none of the refusal's.
+    pub upstream: LastUpstream,
     /// Why, and with what status.
     pub denial: Denial,
     /// Whether it was refused only when a backend was wanted, after the access phase.
@@ -169,6 +171,11 @@ impl Context {
         self.visit == Some(request.visit())
     }
 
+    /// Whether a subrequest is a page of the catalogue that the request itself is answered with.
+    pub fn awaits(&self, request: &Request) -> bool {
+        matches!(&self.stage, Stage::Filtering(filtering) if filtering.is_page(request))
+    }
+
     /// Who was verified, as far as it concerns the location where a request is: one of other accounts knows nothing of them, be it
     /// that of a subrequest, which is not asked who it comes from, or one that has not asked yet.
     pub fn identity(&self, request: &Request) -> Option<&Rc<Identity>> {
@@ -197,6 +204,7 @@ impl Context {
         self.forget_refusal(request);
         self.refusals.push(Refusal {
             visit: request.visit(),
+            upstream: request.last_upstream(),
             denial,
             late,
             body: Body::Pending,

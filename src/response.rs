@@ -17,8 +17,9 @@ pub struct Answers;
 impl Filter for Answers {
     fn header(request: &mut Request) -> Result<Head, ()> {
         let seen = request.existing_context::<Context, _>(|request, context| {
+            let is_ours = context.awaits(request) && context.identity(request).is_some();
             if let Some(filtering) = page(context, request) {
-                filtering.header(request);
+                filtering.header(request, is_ours);
                 return Some(Head::Take);
             }
             header(request, context)?;
@@ -105,8 +106,8 @@ fn is_its_page(request: &Request, refusal: &Refusal) -> bool {
         true => request.status() == 500,
         false => {
             refusal.visit == request.visit()
+                && refusal.upstream == request.last_upstream()
                 && request.status() == u32::from(refusal.denial.status())
-                && !request.has_upstream()
         }
     }
 }
@@ -116,7 +117,7 @@ fn is_its_page(request: &Request, refusal: &Refusal) -> bool {
 fn is_registrys_catalog(request: &Request) -> bool {
     const NAME: &[u8] = b"_catalog";
     let mut parts = request.uri().windows(NAME.len());
-    !request.is_subrequest() && request.has_upstream() && parts.any(|part| part == NAME)
+    !request.is_subrequest() && request.is_of_upstream() && parts.any(|part| part == NAME)
 }
 
 fn body(request: &Request, context: &mut Context) -> Replacement {

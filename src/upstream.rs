@@ -13,7 +13,7 @@ use registry_auth::codec::{PeerRef, RecordRef};
 use registry_auth::{Denial, InvalidRecord};
 
 use crate::conf::value::invalid;
-use crate::context::{Context, Stage};
+use crate::context::Context;
 use crate::ffi::conf::Conf;
 use crate::ffi::log::Level;
 use crate::ffi::peer::{self, Balancer, Candidates, OwnServers, Selection};
@@ -114,7 +114,7 @@ impl Balancer for UserBackends {
 
     fn chosen(request: &mut Request, name: Kept) {
         request.existing_context::<Context, _>(|request, context| {
-            if !request.is_subrequest() || is_page(context, request) {
+            if !request.is_subrequest() || context.awaits(request) {
                 context.backend = Some(name);
             }
         });
@@ -127,11 +127,6 @@ impl Balancer for UserBackends {
     fn own_servers_of(upstream: &Upstream) -> &OwnServers {
         &upstream.own_servers
     }
-}
-
-/// Whether a subrequest is a page of the catalogue that the request itself is answered with.
-fn is_page(context: &Context, request: &Request) -> bool {
-    matches!(&context.stage, Stage::Filtering(filtering) if filtering.is_page(request))
 }
 
 fn of_context(

@@ -271,3 +271,59 @@ HSET other:user:carol password {SHA}5en6G6MezRroT3XKqkdPOmY/BfQ=
 [ 200, 400 ]
 --- response_body_like eval
 [ qr/"token"/, qr/unknown service|"UNSUPPORTED"/ ]
+
+=== a refusal is worded also where a backend was asked before
+--- config eval
+main::zone_config('proxy_intercept_errors on; error_page 404 = @other;') . <<'EOC'
+        location @other { registry_auth "Other"; registry_auth_prefix other; proxy_pass http://registry; }
+EOC
+--- backend
+status: 404
+--- login: alice:secret
+--- request
+GET /v2/alice/x/tags/list
+--- error_code: 401
+--- oci_error: UNAUTHORIZED
+
+=== a page of the administrator's in the place of a catalogue that the registry refuses, whatever its status
+--- config eval
+main::zone_config('proxy_intercept_errors on; error_page 404 = @page;') . <<'EOC'
+        location @page { return 200 "no catalog here\n"; }
+EOC
+--- backend
+status: 404
+--- login: alice:secret
+--- request
+GET /v2/_catalog
+--- response_body
+no catalog here
+
+=== error_page does not lead the registry's refusal of a catalogue to another registry's catalogue
+--- config eval
+main::zone_config('proxy_intercept_errors on; error_page 404 = @fallback;') . <<'EOC'
+        location @fallback { registry_auth "Other"; registry_auth_prefix other; proxy_pass http://127.0.0.1:$TEST_NGINX_BACKEND_B_PORT; }
+EOC
+--- backend
+A => status: 404
+B => body: {"repositories":["alice/theirs"]}
+--- login: alice:secret
+--- request
+GET /v2/_catalog
+--- error_code: 401
+--- response_body_unlike: alice/theirs
+
+=== nor does X-Accel-Redirect to a location of another prefix, which nobody has asked
+--- config eval
+main::zone_config() . <<'EOC'
+        location /inner { registry_auth "Other"; registry_auth_prefix other; proxy_pass http://127.0.0.1:$TEST_NGINX_BACKEND_B_PORT; }
+EOC
+--- backend
+A => header: X-Accel-Redirect: /inner
+B => body: {"repositories":["alice/theirs"]}
+--- login: alice:secret
+--- request
+GET /v2/_catalog
+--- error_code: 502
+--- oci_error: UNKNOWN
+--- error_log
+the registry's catalog: it comes from a location of another registry_auth_prefix

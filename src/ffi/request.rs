@@ -218,11 +218,6 @@ impl Request {
         }
     }
 
-    /// Whether an upstream answers, or was about to.
-    pub fn has_upstream(&self) -> bool {
-        !self.0.upstream.is_null()
-    }
-
     /// The status at hand: of the answer that is being sent.
     pub fn status(&self) -> u32 {
         self.0.headers_out.status as u32

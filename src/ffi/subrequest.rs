@@ -54,6 +54,11 @@ impl Request {
         if made != NGX_OK as ngx_int_t {
             return None;
         }
+        // What is refused is to be seen here: `error_page` would lead the subrequest past the gate to another location's answer.
+        // SAFETY: just made by nginx, and valid.
+        if let Some(subrequest) = unsafe { subrequest.as_mut() } {
+            subrequest.set_error_page(1);
+        }
         // SAFETY: nginx has put the subrequest into the pool of this request.
         unsafe { Lent::to(self.pool()?, NonNull::new(subrequest)?) }.map(Subrequest)
     }

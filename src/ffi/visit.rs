@@ -4,7 +4,7 @@
 
 use core::ptr::{self, NonNull};
 
-use nginx_sys::ngx_http_request_t;
+use nginx_sys::{ngx_http_request_t, ngx_http_upstream_t};
 
 use super::request::Request;
 
@@ -24,6 +24,11 @@ impl Visit {
     }
 }
 
+/// The upstream that a request structure was last given, if it was. It stays with the structure when nginx moves that. Compared only,
+/// while the request lives, in whose pool it lies.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct LastUpstream(*const ngx_http_upstream_t);
+
 impl Request {
     /// The visit at hand.
     pub fn visit(&self) -> Visit {
@@ -32,6 +37,20 @@ impl Request {
             request: NonNull::from(request),
             moves_left: request.uri_changes(),
         }
+    }
+
+    /// The upstream that was last asked, or was about to.
+    pub fn last_upstream(&self) -> LastUpstream {
+        LastUpstream(self.as_ref_ptr().upstream)
+    }
+
+    /// Whether the answer at hand comes from an upstream, or from the cache in front of it; not so a page that nginx makes once it is
+    /// done with one.
+    pub fn is_of_upstream(&self) -> bool {
+        let request = self.as_ref_ptr();
+        // SAFETY: null, or the upstream of a valid request. nginx takes the cleanup away when it finalizes the upstream.
+        let upstream = unsafe { request.upstream.as_ref() };
+        upstream.is_some_and(|upstream| !upstream.cleanup.is_null() || request.cached() != 0)
     }
 
     /// Whether this is a subrequest.
