@@ -80,6 +80,16 @@ pub fn start(thread: NginxThread, options: StoreOptions) -> Result<(), String> {
     Ok(())
 }
 
+/// Opens the zone where its counters are shown and there is no gate: nobody is to be asked then, and so no
+/// store is started.
+pub fn start_counting(thread: NginxThread, options: StoreOptions) {
+    let subject = options.subject();
+    if let Some(cache) = options.cache {
+        cache::start(cache, subject);
+        counters::start(thread);
+    }
+}
+
 /// Stops it; requests that still wait are answered by nobody, for the worker is about to leave.
 pub fn stop() {
     drop(WORKER.take());

@@ -3,6 +3,8 @@
 //! Filled by `conf::read`, one function a directive, whose values `conf::value` parses. Handlers see [`Settings`] only, in which
 //! nothing is left unset.
 
+use std::marker::PhantomData;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,9 +14,13 @@ use registry_auth_redis::{Endpoint, Hashing, Secret, Space};
 use siphasher::sip::SipHasher13;
 
 use crate::cache;
-use crate::ffi::body;
-use crate::ffi::conf::{Complete, ComplexValue, Conf, Merge};
+use crate::ffi::conf::{Complete, ComplexValue, Conf, Merge, Place};
+use crate::ffi::{body, content};
+use crate::status::Status;
+use crate::token::Token;
 
+mod check;
+pub mod neighbours;
 pub mod read;
 pub mod value;
 
@@ -40,6 +46,12 @@ pub struct Main {
     /// Every space of a location where the gate is on, once.
     spaces: Vec<Arc<Space>>,
     resolved: Option<StoreOptions>,
+    /// Whether there is a page with the counters of the zone.
+    has_status: bool,
+    /// Whether it was told that a registry is sent passwords.
+    is_header_told: bool,
+    /// Where tokens are to be had, until that was checked.
+    endpoints: check::Endpoints,
 }
 
 /// How the helper thread is to ask Redis.
@@ -78,6 +90,22 @@ impl Main {
         prefixes.sort_unstable();
         prefixes.dedup();
         Some(StoreOptions { prefixes, ..resolved })
+    }
+
+    /// Whether the gate is on somewhere: without it nobody is asked who they are, and Redis is not asked
+    /// either.
+    pub fn has_gate(&self) -> bool {
+        !self.spaces.is_empty()
+    }
+
+    /// Whether the counters of the zone are shown.
+    pub fn has_status(&self) -> bool {
+        self.has_status
+    }
+
+    /// Warns of what can be told once all locations are known.
+    pub fn check(&mut self, conf: &mut Conf<'_>) {
+        std::mem::take(&mut self.endpoints).check(conf);
     }
 
     /// The secrets of `registry_auth_token_key`; none where there is a random one.
@@ -141,6 +169,10 @@ impl Complete for Main {
 #[derive(Default)]
 pub struct Location {
     gate: Option<Gate>,
+    /// Where the gate is turned on in this very location.
+    gate_place: Option<Place>,
+    /// Whether the gate is on around this location.
+    is_within_gate: bool,
     prefix: Option<Box<str>>,
     salt: Option<Box<[u8]>>,
     own_namespace: Option<bool>,
@@ -148,8 +180,10 @@ pub struct Location {
     v1_images: Option<bool>,
     failures: Option<Option<Failures>>,
     bearer: Option<Option<Bearer>>,
-    token: Option<TokenEndpoint>,
-    status: bool,
+    bearer_said: Option<Rc<BearerSaid>>,
+    page: Option<(Page, Place)>,
+    /// What other modules' directives say here.
+    pub neighbours: neighbours::Neighbours,
     /// What handlers go by; `None` where the gate is off.
     pub settings: Option<Settings>,
 }
@@ -187,6 +221,29 @@ pub struct Bearer {
     pub service: Arc<str>,
 }
 
+/// `registry_auth_bearer` as it was written.
+struct BearerSaid {
+    url: Box<[u8]>,
+    place: Place,
+}
+
+/// What a location is in place of a way to a registry: something that the module answers itself.
+#[derive(Clone, Copy)]
+enum Page {
+    Token(TokenEndpoint),
+    Status,
+}
+
+impl Page {
+    /// The directive that says so.
+    fn directive(&self) -> &'static str {
+        match self {
+            Page::Token(_) => "registry_auth_token",
+            Page::Status => "registry_auth_status",
+        }
+    }
+}
+
 /// `registry_auth_token`.
 #[derive(Clone, Copy)]
 pub struct TokenEndpoint {
@@ -200,6 +257,32 @@ impl Merge for Location {
     type Main = Main;
 
     fn merge(&mut self, outer: &Self, main: &mut Main, conf: &mut Conf<'_>) -> Result<(), String> {
+        let core = conf.location().ok_or("no location")?;
+        self.inherit(outer, core.is_block());
+        self.settings = self.resolve(main).inspect_err(|_| {
+            if let Some((_, place)) = &self.page {
+                conf.go_to(place);
+            }
+        })?;
+        self.is_within_gate = outer.settings.is_some();
+        check::one_thing(self, &core, main, conf)?;
+        match self.page {
+            Some((Page::Token(_), _)) => {
+                content::answer_with(conf, PhantomData::<Token>);
+                body::limit(conf, 2 * MAX_FORM);
+            }
+            Some((Page::Status, _)) => content::answer_with(conf, PhantomData::<Status>),
+            None => {}
+        }
+        main.endpoints.note(self, core);
+        Ok(())
+    }
+}
+
+impl Location {
+    /// Takes from the level above what is not set here. A block is for some requests of its location, and so
+    /// the same thing.
+    fn inherit(&mut self, outer: &Self, is_block: bool) {
         self.gate = self.gate.take().or_else(|| outer.gate.clone());
         self.prefix = self.prefix.take().or_else(|| outer.prefix.clone());
         self.salt = self.salt.take().or_else(|| outer.salt.clone());
@@ -207,75 +290,99 @@ impl Merge for Location {
         self.catalog = self.catalog.or(outer.catalog);
         self.v1_images = self.v1_images.or(outer.v1_images);
         self.failures = self.failures.or(outer.failures);
-        self.bearer = self.bearer.take().or_else(|| outer.bearer.clone());
-        let failures = self.failures.flatten();
-        if self.status && !main.has_zone() {
-            return Err(
-                "\"registry_auth_status\" needs the zone of \"registry_auth_cache\" to count in".to_owned(),
-            );
+        if self.bearer.is_none() {
+            self.bearer.clone_from(&outer.bearer);
+            self.bearer_said.clone_from(&outer.bearer_said);
         }
+        if is_block && self.page.is_none() {
+            self.page.clone_from(&outer.page);
+        }
+        self.neighbours.inherit(&outer.neighbours, is_block);
+    }
+
+    /// What handlers go by.
+    fn resolve(&mut self, main: &mut Main) -> Result<Option<Settings>, String> {
+        let failures = self.failures.flatten();
         let bearer = self.bearer.clone().flatten();
-        if let Some(endpoint) = &mut self.token {
-            endpoint.is_key_kept = main.token_keys.is_some();
-            if !matches!(self.gate, Some(Gate::Realm(_))) {
-                return Err("\"registry_auth_token\" needs \"registry_auth\" to be on".to_owned());
-            }
-            if bearer.is_none() {
+        if let Some((Page::Status, _)) = self.page {
+            if !main.has_zone() {
                 return Err(
-                    "\"registry_auth_token\" needs \"registry_auth_bearer\", for whose service its tokens are".to_owned(),
+                    "\"registry_auth_status\" needs the zone of \"registry_auth_cache\" to count in"
+                        .to_owned(),
                 );
             }
-        }
-        self.settings = match &self.gate {
-            None | Some(Gate::Off) => None,
+            main.has_status = true;
             // A page of our own is no registry's route.
-            Some(Gate::Realm(_)) if self.status => None,
-            Some(Gate::Realm(realm)) => {
-                let space = main.space(self.space());
-                if failures.is_some() && !main.has_zone() {
-                    return Err(
-                        "\"registry_auth_failures\" needs the zone of \"registry_auth_cache\" to count in"
-                            .to_owned(),
-                    );
-                }
-                if bearer.is_some() && !main.has_token_key() {
-                    return Err(
-                        "\"registry_auth_bearer\" needs \"registry_auth_token_key\", or the zone of \"registry_auth_cache\" to keep \
-                         a random key in"
-                            .to_owned(),
-                    );
-                }
-                Some(Settings {
-                    realm: realm.clone(),
-                    space,
-                    routes: self.routes(),
-                    rules: self.rules(),
-                    failures,
-                    bearer,
-                    token: self.token,
-                })
-            }
-        };
-        if self.token.is_some() {
-            body::limit(conf, 2 * MAX_FORM);
+            return Ok(None);
         }
-        Ok(())
-    }
-}
-
-impl Location {
-    /// Whether this is the token endpoint.
-    pub fn has_endpoint(&self) -> bool {
-        self.token.is_some()
+        let token = match &mut self.page {
+            Some((Page::Token(endpoint), _)) => {
+                endpoint.is_key_kept = main.token_keys.is_some();
+                if !matches!(self.gate, Some(Gate::Realm(_))) {
+                    return Err("\"registry_auth_token\" needs \"registry_auth\" to be on".to_owned());
+                }
+                if bearer.is_none() {
+                    return Err(
+                        "\"registry_auth_token\" needs \"registry_auth_bearer\", for whose service its tokens are"
+                            .to_owned(),
+                    );
+                }
+                Some(*endpoint)
+            }
+            _ => None,
+        };
+        let Some(Gate::Realm(realm)) = &self.gate else {
+            return Ok(None);
+        };
+        let space = main.space(self.space());
+        if failures.is_some() && !main.has_zone() {
+            return Err(
+                "\"registry_auth_failures\" needs the zone of \"registry_auth_cache\" to count in".to_owned(),
+            );
+        }
+        if bearer.is_some() && !main.has_token_key() {
+            return Err(
+                "\"registry_auth_bearer\" needs \"registry_auth_token_key\", or the zone of \"registry_auth_cache\" to keep \
+                 a random key in"
+                    .to_owned(),
+            );
+        }
+        Ok(Some(Settings {
+            realm: realm.clone(),
+            space,
+            routes: self.routes(),
+            rules: self.rules(),
+            failures,
+            bearer,
+            token,
+        }))
     }
 
     /// Makes it the token endpoint, whose tokens are good for so many seconds.
-    pub fn set_endpoint(&mut self, ttl: u64) {
-        self.token = Some(TokenEndpoint {
-            ttl,
-            // Known when all directives were read.
-            is_key_kept: false,
-        });
+    pub fn set_endpoint(&mut self, ttl: u64, conf: &Conf<'_>) -> Result<(), String> {
+        self.set_page(
+            Page::Token(TokenEndpoint {
+                ttl,
+                // Known when all directives were read.
+                is_key_kept: false,
+            }),
+            conf,
+        )
+    }
+
+    /// Makes it one thing, if it is none yet.
+    fn set_page(&mut self, page: Page, conf: &Conf<'_>) -> Result<(), String> {
+        let name = page.directive();
+        if let Some((earlier, place)) = &self.page {
+            let earlier = earlier.directive();
+            value::unset(name, earlier == name)?;
+            return Err(format!(
+                "\"{name}\" and \"{earlier}\" ({place}) cannot stand in one location: each of them answers its \
+                 requests"
+            ));
+        }
+        self.page = Some((page, conf.place()));
+        Ok(())
     }
 
     fn space(&self) -> Space {

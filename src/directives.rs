@@ -4,15 +4,16 @@ use core::ffi::c_void;
 use core::ptr;
 
 use nginx_sys::{
-    ngx_command_t, ngx_str_t, ngx_uint_t, NGX_CONF_1MORE, NGX_CONF_ANY, NGX_CONF_NOARGS, NGX_CONF_TAKE1,
+    ngx_command_t, ngx_uint_t, NGX_CONF_1MORE, NGX_CONF_ANY, NGX_CONF_NOARGS, NGX_CONF_TAKE1,
     NGX_CONF_TAKE12, NGX_CONF_TAKE123, NGX_HTTP_LMT_CONF, NGX_HTTP_LOC_CONF, NGX_HTTP_LOC_CONF_OFFSET,
     NGX_HTTP_MAIN_CONF, NGX_HTTP_MAIN_CONF_OFFSET, NGX_HTTP_SRV_CONF, NGX_HTTP_SRV_CONF_OFFSET,
     NGX_HTTP_UPS_CONF,
 };
 
-use crate::conf::{read, Location, Main};
+use crate::conf::{neighbours, read, Location, Main};
 use crate::ffi::bytes::terminated;
 use crate::ffi::conf::{set, Conf, Directive};
+use crate::ffi::observe::END;
 use crate::token;
 use crate::upstream::{self, Upstream};
 
@@ -136,15 +137,9 @@ pub static mut COMMANDS: [ngx_command_t; 19] = [
         NGX_HTTP_SRV_CONF_OFFSET,
         upstream::backends
     ),
-    ngx_command_t {
-        name: ngx_str_t {
-            len: 0,
-            data: ptr::null_mut(),
-        },
-        type_: 0,
-        set: None,
-        conf: 0,
-        offset: 0,
-        post: ptr::null_mut(),
-    },
+    END,
 ];
+
+/// Directives of other modules, which the module sees: rows that `ffi::observe` fills while nginx reads
+/// http{}, on its one thread.
+pub static mut OBSERVED: [ngx_command_t; neighbours::NAMES.len() + 1] = [END; neighbours::NAMES.len() + 1];

@@ -1,10 +1,12 @@
 //! The module as nginx loads it: descriptors, the exports table, phase handlers, and what a worker starts and stops.
 //!
-//! Two descriptors, because one module has one place in nginx's order: the access handler belongs before
-//! `ngx_http_access_module` in the list (handlers of a phase run from the last to the first, so that `allow` and `deny` are asked
-//! before Redis is), the filters belong between `ngx_http_headers_filter_module` and `ngx_http_copy_filter_module`.
+//! Three descriptors, because one module has one place in nginx's order: the access handler belongs before
+//! `ngx_http_access_module` in the list (handlers of a phase run from the last to the first, so that `allow`
+//! and `deny` are asked before Redis is), the filters belong between `ngx_http_headers_filter_module` and
+//! `ngx_http_copy_filter_module`, and what sees other modules' directives belongs before these modules. Where
+//! a configuration uses nothing of ours, nothing is registered.
 
-use core::ffi::c_void;
+use core::ffi::{c_void, CStr};
 use core::marker::PhantomData;
 
 use nginx_sys::{
@@ -15,11 +17,12 @@ use nginx_sys::{
 };
 
 use crate::access::{self, Access};
-use crate::conf::{Location, Main};
+use crate::conf::{neighbours, Location, Main};
 use crate::context::Context;
 use crate::ffi::conf::{complete, create, merge, of_cycle, Conf};
 use crate::ffi::event::NginxThread;
 use crate::ffi::guard::guard;
+use crate::ffi::observe::{self, Observer};
 use crate::ffi::request::Request;
 use crate::ffi::{body, filter, log, peer, shim, shm, slots, variable, Slot};
 use crate::upstream::{BackendNames, Upstream, UserBackends};
@@ -60,8 +63,18 @@ static ACCESS_CONTEXT: ngx_http_module_t = ngx_http_module_t {
 };
 
 static FILTER_CONTEXT: ngx_http_module_t = ngx_http_module_t {
-    preconfiguration: None,
     postconfiguration: Some(filter_postconfiguration),
+    ..NO_CONTEXT
+};
+
+static OBSERVER_CONTEXT: ngx_http_module_t = ngx_http_module_t {
+    preconfiguration: Some(observer_preconfiguration),
+    ..NO_CONTEXT
+};
+
+const NO_CONTEXT: ngx_http_module_t = ngx_http_module_t {
+    preconfiguration: None,
+    postconfiguration: None,
     create_main_conf: None,
     init_main_conf: None,
     create_srv_conf: None,
@@ -90,6 +103,31 @@ pub static mut ngx_http_registry_auth_filter_module: ngx_module_t = ngx_module_t
     ..ngx_module_t::default()
 };
 
+/// What sees the directives of other modules.
+#[no_mangle]
+pub static mut ngx_http_registry_auth_observer_module: ngx_module_t = ngx_module_t {
+    ctx: (&raw const OBSERVER_CONTEXT).cast_mut().cast::<c_void>(),
+    commands: &raw mut directives::OBSERVED as *mut _,
+    type_: NGX_HTTP_MODULE as ngx_uint_t,
+    ..ngx_module_t::default()
+};
+
+/// The observer of what stands beside our directives.
+struct Beside;
+
+impl Observer for Beside {
+    type Target = Location;
+    const NAMES: &'static [&'static CStr] = neighbours::NAMES;
+
+    fn descriptor() -> *mut ngx_module_t {
+        &raw mut ngx_http_registry_auth_observer_module
+    }
+
+    fn see(location: &mut Location, name: &'static str, conf: &Conf<'_>) {
+        location.neighbours.see(name, conf);
+    }
+}
+
 /// The exports table; by hand, because `ngx::ngx_modules!` leaves the order empty.
 #[cfg(feature = "export-modules")]
 mod exports {
@@ -98,7 +136,10 @@ mod exports {
 
     use nginx_sys::ngx_module_t;
 
-    use super::{ngx_http_registry_auth_filter_module, ngx_http_registry_auth_module};
+    use super::{
+        ngx_http_registry_auth_filter_module, ngx_http_registry_auth_module,
+        ngx_http_registry_auth_observer_module,
+    };
 
     /// A table of names that nginx reads.
     #[repr(transparent)]
@@ -108,14 +149,16 @@ mod exports {
     unsafe impl<const N: usize> Sync for Table<N> {}
 
     #[no_mangle]
-    static mut ngx_modules: [*mut ngx_module_t; 3] = [
+    static mut ngx_modules: [*mut ngx_module_t; 4] = [
+        &raw mut ngx_http_registry_auth_observer_module,
         &raw mut ngx_http_registry_auth_module,
         &raw mut ngx_http_registry_auth_filter_module,
         ptr::null_mut(),
     ];
 
     #[no_mangle]
-    static ngx_module_names: Table<3> = Table([
+    static ngx_module_names: Table<4> = Table([
+        c"ngx_http_registry_auth_observer_module".as_ptr(),
         c"ngx_http_registry_auth_module".as_ptr(),
         c"ngx_http_registry_auth_filter_module".as_ptr(),
         ptr::null(),
@@ -123,7 +166,9 @@ mod exports {
 
     /// Each of ours goes before the first module that follows it here.
     #[no_mangle]
-    static ngx_module_order: Table<5> = Table([
+    static ngx_module_order: Table<7> = Table([
+        c"ngx_http_registry_auth_observer_module".as_ptr(),
+        c"ngx_http_static_module".as_ptr(),
         c"ngx_http_registry_auth_module".as_ptr(),
         c"ngx_http_access_module".as_ptr(),
         c"ngx_http_registry_auth_filter_module".as_ptr(),
@@ -148,8 +193,53 @@ unsafe extern "C" fn preconfiguration(cf: *mut ngx_conf_t) -> ngx_int_t {
     })
 }
 
+unsafe extern "C" fn observer_preconfiguration(cf: *mut ngx_conf_t) -> ngx_int_t {
+    guard(NGX_ERROR as ngx_int_t, || {
+        // SAFETY: nginx's own pointer, valid during the call; the rows are read by nginx alone, on this
+        // thread, after it.
+        let (Some(mut conf), rows) = (unsafe { Conf::from_raw(cf) }, unsafe {
+            &mut *(&raw mut directives::OBSERVED)
+        }) else {
+            return NGX_ERROR as ngx_int_t;
+        };
+        observe::fill::<Beside>(&mut conf, rows);
+        NGX_OK as ngx_int_t
+    })
+}
+
+/// What the directives of http{} came to.
+///
+/// # Safety
+/// For a module's postconfiguration, with what nginx handed to it; one at a time.
+unsafe fn main_of<'c>(cf: *mut ngx_conf_t) -> Option<&'c mut Main> {
+    // SAFETY: as the caller says; the slot was filled by `create` before any directive was read.
+    unsafe {
+        shim::rga_conf_main_conf(cf, Main::descriptor())
+            .cast::<Main>()
+            .as_mut()
+    }
+}
+
+/// Whether this configuration has anything to do for the module.
+///
+/// # Safety
+/// As of [`main_of`].
+unsafe fn is_used(cf: *mut ngx_conf_t) -> bool {
+    // SAFETY: as the caller says; the one reference is not used any more when the other one is made.
+    unsafe {
+        main_of(cf).is_some_and(|main| main.has_gate())
+            || Conf::from_raw(cf)
+                .is_some_and(|mut conf| peer::is_attached(&mut conf, PhantomData::<UserBackends>))
+    }
+}
+
 unsafe extern "C" fn postconfiguration(cf: *mut ngx_conf_t) -> ngx_int_t {
     guard(NGX_ERROR as ngx_int_t, || {
+        // SAFETY: nginx's own pointer, valid during the call, and used by nothing else before the warnings
+        // are printed.
+        if !unsafe { is_used(cf) } {
+            return NGX_OK as ngx_int_t;
+        }
         // SAFETY: nginx's own pointers; the phase's handlers are an array of that type.
         unsafe {
             let core = shim::rga_conf_main_conf(cf, &raw const ngx_http_core_module)
@@ -169,8 +259,8 @@ unsafe extern "C" fn postconfiguration(cf: *mut ngx_conf_t) -> ngx_int_t {
             }
             handler.write(Some(access_handler));
         }
-        // SAFETY: nginx's own pointer, valid during the call.
-        let Some(mut conf) = (unsafe { Conf::from_raw(cf) }) else {
+        // SAFETY: nginx's own pointer, valid during the call; what http{} holds is elsewhere.
+        let (Some(main), Some(mut conf)) = (unsafe { main_of(cf) }, unsafe { Conf::from_raw(cf) }) else {
             return NGX_ERROR as ngx_int_t;
         };
         if let Err(upstream) = peer::check(&mut conf, PhantomData::<UserBackends>) {
@@ -179,13 +269,19 @@ unsafe extern "C" fn postconfiguration(cf: *mut ngx_conf_t) -> ngx_int_t {
             ));
             return NGX_ERROR as ngx_int_t;
         }
+        main.check(&mut conf);
         NGX_OK as ngx_int_t
     })
 }
 
-unsafe extern "C" fn filter_postconfiguration(_cf: *mut ngx_conf_t) -> ngx_int_t {
-    filter::install(PhantomData::<response::Answers>);
-    NGX_OK as ngx_int_t
+unsafe extern "C" fn filter_postconfiguration(cf: *mut ngx_conf_t) -> ngx_int_t {
+    guard(NGX_ERROR as ngx_int_t, || {
+        // SAFETY: nginx's own pointer, valid during the call.
+        if unsafe { is_used(cf) } {
+            filter::install(PhantomData::<response::Answers>);
+        }
+        NGX_OK as ngx_int_t
+    })
 }
 
 unsafe extern "C" fn access_handler(r: *mut ngx_http_request_t) -> ngx_int_t {
@@ -224,12 +320,21 @@ unsafe extern "C" fn init_process(cycle: *mut ngx_cycle_t) -> ngx_int_t {
     guard(NGX_ERROR as ngx_int_t, || {
         // SAFETY: nginx's own pointer; the configuration outlives the worker.
         let main = unsafe { of_cycle::<Main>(cycle) };
-        let Some(options) = main.and_then(Main::store_options).filter(|_| is_worker()) else {
+        let (Some(main), true) = (main, is_worker()) else {
             return NGX_OK as ngx_int_t;
         };
-        signing::start(main.map_or(&[], Main::token_keys));
+        let Some(options) = main.store_options() else {
+            return NGX_OK as ngx_int_t;
+        };
         // SAFETY: nginx calls this, in the process that answers requests.
         let thread = unsafe { NginxThread::new() };
+        if !main.has_gate() {
+            if main.has_status() {
+                completions::start_counting(thread, options);
+            }
+            return NGX_OK as ngx_int_t;
+        }
+        signing::start(main.token_keys());
         if let Err(error) = completions::start(thread, options) {
             // Not an error of the worker's: nginx would start it again for ever. Its requests are refused with 503.
             log::write(

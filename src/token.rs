@@ -3,8 +3,6 @@
 //! `access` finds out who asks, by what [`request`] reads, and what [`grant`] allows them; the content handler then signs that.
 //! Nothing that it answers may be kept by anybody between.
 
-use std::marker::PhantomData;
-
 use registry_auth::policy;
 use registry_auth::token::{
     sign, Issue, Kind, Place, Proof, TokenRequest, MAX_ACCESS, MAX_LIFE, MIN_LIFE, REFRESH_LIFE,
@@ -12,11 +10,11 @@ use registry_auth::token::{
 use registry_auth::{Access, Denial};
 use serde::Serialize;
 
-use crate::conf::value::{invalid, unset};
+use crate::conf::value::invalid;
 use crate::conf::{Location, Settings, TokenEndpoint, MAX_FORM};
 use crate::context::Context;
 use crate::ffi::conf::Conf;
-use crate::ffi::content::{self, Answer, Content};
+use crate::ffi::content::{Answer, Content};
 use crate::ffi::event;
 use crate::ffi::request::Request;
 use crate::identity::Identity;
@@ -28,7 +26,6 @@ const DEFAULT_TTL: u64 = 3600;
 /// `registry_auth_token [ttl=1h]`
 pub fn endpoint(conf: &mut Conf<'_>, location: &mut Location) -> Result<(), String> {
     const NAME: &str = "registry_auth_token";
-    unset(NAME, location.has_endpoint())?;
     let mut ttl = DEFAULT_TTL;
     for argument in conf.texts() {
         ttl = match argument.strip_prefix(b"ttl=").and_then(Conf::milliseconds) {
@@ -42,9 +39,7 @@ pub fn endpoint(conf: &mut Conf<'_>, location: &mut Location) -> Result<(), Stri
             }
         };
     }
-    location.set_endpoint(ttl);
-    content::answer_with(conf, PhantomData::<Token>);
-    Ok(())
+    location.set_endpoint(ttl, conf)
 }
 
 /// What the client asks for; `None` while the body is not there that says it.

@@ -43,6 +43,11 @@ pub fn backends(conf: &mut Conf<'_>, upstream: &mut Upstream) -> Result<(), Stri
             .allow
             .add(entry)
             .map_err(|error| invalid(NAME, argument, &error.to_string()))?;
+        if let Some(network) = upstream.allow.rounded() {
+            conf.warn(&format_args!(
+                "\"{NAME}\": \"{entry}\" means {network}: low address bits are meaningless"
+            ));
+        }
     }
     peer::attach(conf, upstream, PhantomData::<UserBackends>).map_err(|error| format!("\"{NAME}\": {error}"))
 }

@@ -44,6 +44,20 @@ my @WRONG = (
     [ 'http', 'registry_auth_redis', 'redis://127.0.0.1:6379/0/1', '' ],
     [ 'http', 'registry_auth_redis', 'redis+unix://', 'redis+unix' ],
     [ 'http', 'registry_auth_redis', 'redis+unix:///tmp/s?db=x', '' ],
+    # Variables, which would be taken as they are written.
+    [ 'http', 'registry_auth_redis', 'redis://$redis_host:6379', 'variables' ],
+    [ 'http', 'registry_auth_redis', 'redis+unix://$redis_socket', 'variables' ],
+    [ 'http', 'registry_auth_redis_user', '$redis_user', 'variables' ],
+    [ 'http', 'registry_auth_redis_user', '"a b"', 'a b' ],
+    [ 'http', 'registry_auth_redis_user', '" gate"', 'blanks' ],
+    [ 'http', 'registry_auth_prefix', '$host', 'variables' ],
+    [ 'server', 'registry_auth_prefix', 'registry-${host}', 'variables' ],
+    [ 'location', 'registry_auth_prefix', '"docker-registry "', 'blanks' ],
+    [ 'http', 'registry_auth_prefix', 'off', '"off"' ],
+    [ 'http', 'registry_auth_prefix', 'On', '"On"' ],
+    [ 'http', 'registry_auth_cache', 'zone=$host:1m' ],
+    [ 'http', 'registry_auth_bearer', 'https://a/token service=$http_host', 'service=$http_host' ],
+    [ 'http', 'registry_auth_bearer', 'https://a/token service=registry.${host}', 'service=registry.${host}' ],
     [ 'http', 'registry_auth_redis', 'redis://127.0.0.1 timeout=soon', 'timeout=soon' ],
     [ 'http', 'registry_auth_redis', 'redis://127.0.0.1 timeout=', 'timeout=' ],
     [ 'http', 'registry_auth_redis', 'redis://127.0.0.1 timeout=0', 'timeout=0' ],
@@ -173,6 +187,9 @@ my @WRONG = (
     [ 'upstream', 'registry_auth_backends', '10.0.0.0/8' ],
     [ 'upstream', 'registry_auth_backends', 'allow=10.0.0.0/8 allow=nowhere', 'allow=nowhere' ],
     [ 'location', 'registry_auth', '""', '' ],
+    [ 'location', 'registry_auth', '"  "' , '"  "' ],
+    # What other directives take for yes and no is no realm.
+    map( { [ 'location', 'registry_auth', $_, qq{"$_"} ] } qw(on On ON Off OFF yes no true false enabled disabled) ),
     [ 'location', 'registry_auth', '"$unknown_variable"', 'unknown_variable' ],
 );
 for my $row (@WRONG) {
@@ -297,7 +314,129 @@ $spec .= refused('a zone of another module', 'http', 'limit_req_zone $uri zone=a
 $spec .= refused('another load balancing method', 'peers', "registry_auth_backends; $_; server 127.0.0.1:1;", 'registry_auth_backends')
     for qw(least_conn ip_hash random), 'hash $uri';
 $spec .= accepted('location', $_) for (
-    'registry_auth off;', 'registry_auth "Registry of $host";', 'registry_auth "say \"hi\"";', 'registry_auth Off;',
+    'registry_auth off;', 'registry_auth "Registry of $host";', 'registry_auth "say \"hi\"";', 'registry_auth One;',
+);
+
+# Of a URL the part that is wrong is named, and no password is shown.
+for (
+    [ 'rediss+x://gate:hunter2@127.0.0.1:6379',     'the scheme' ],
+    [ 'hunter2',                                    'not a URL' ],
+    [ 'hunter2@127.0.0.1',                          'not a URL' ],
+    [ 'gate:hunter2@127.0.0.1:6379',                'the scheme' ],
+    [ 'redis://gate:hunter2@127.0.0.1:99999',       'the port' ],
+    [ 'redis://gate:hunter2@127.0.0.1:0',           'the port' ],
+    [ 'redis://gate:hunter2',                       'the port' ],
+    [ 'redis://gate:hunter2/x@127.0.0.1:6379',      'the port', '%2F' ],
+    [ 'redis://gate:hunter2@',                      'host' ],
+    [ 'redis://gate:hunter2@:6379',                 'host' ],
+    [ 'redis://gate:hunter2@a,b:6379',              'the host' ],
+    [ 'redis://gate:hunter2@[::1',                  'the host' ],
+    [ 'redis://gate:hunter2@$redis:6379',           'variables' ],
+    [ 'redis://gate:hunter2@127.0.0.1/db',          'the database' ],
+    [ 'redis://gate:hunter2@127.0.0.1/0?timeout=1', 'parameter' ],
+    [ 'redis://gate:hunter2@127.0.0.1/0#x',         'parameter' ],
+    [ 'redis://gate:hunter2%ff@127.0.0.1/0',        'the user or the password is not UTF-8' ],
+    [ 'redis://gate@127.0.0.1/0',                   'a Redis user needs a password' ],
+) {
+    my ($url, @said) = @$_;
+    $spec .= spec_block("the part of a URL that is wrong: $url", no_redis => '', must_die => '', config => '',
+        http_config => "    registry_auth_redis \"$url\";\n", error_log => [ '"registry_auth_redis"', @said ], no_error_log => ['hunter2']);
+}
+for (
+    [ 'https://gate:hunter2@a/token', 'a user or a password' ],
+    [ 'https://hunter2@a/token',      'a user or a password' ],
+    [ 'ftp://a/token',                'the scheme' ],
+    [ 'https:///token',               'the host' ],
+    [ 'https://a b/token',            'blanks' ],
+    [ 'https://a,b/token',            'the host' ],
+    [ 'https://[::1/token',           'the host' ],
+    [ 'https://a:99999/token',        'the port' ],
+    [ 'https://$host:99999/token',    'the port' ],
+    [ 'https://a/token#x',            'fragment' ],
+) {
+    my ($url, $said) = @$_;
+    $spec .= spec_block("the part of a token endpoint's URL that is wrong: $url", no_redis => '', must_die => '', config => '',
+        http_config => "    registry_auth_bearer \"$url\";\n", error_log => [ '"registry_auth_bearer"', $said ], no_error_log => ['hunter2']);
+}
+
+# What may be meant gets a warning, with the file and line of the directive; what is meant gets none.
+my $PROXY  = 'proxy_set_header Authorization "";';
+my $BEARER = 'registry_auth_bearer http://localhost/token;';
+my $TOKEN  = 'location = /token { registry_auth_token; }';
+sub warned {
+    my ($title, $text, @said) = @_;
+    my $http = $text =~ s/^http: (.*)\n//m ? $1 : '';
+    return spec_block($title, no_redis => '', config_ok => '',
+        http_config => "    upstream registries { registry_auth_backends; }\n    registry_auth_cache zone=auth:1m;\n    $http\n",
+        config => "        $text\n",
+        @said ? (error_log => [ map { qr/\[warn\] [^\n]*\Q$_\E[^\n]* in \S+nginx\.conf:\d+$/m } @said ]) : (no_error_log => '[warn]'));
+}
+$spec .= warned(@$_) for (
+    [ 'a salt with a variable',                  'registry_auth_salt a$host;',              '"registry_auth_salt" is taken as it is written' ],
+    [ 'a salt that turns nothing off',           'registry_auth_salt off;',                 '"registry_auth_salt" is taken as it is written' ],
+    [ 'a salt',                                  'registry_auth_salt "a$1$";' ],
+    [ 'a prefix with a colon',                   'registry_auth_prefix docker-registry:;',  '"registry_auth_prefix" ends with a colon' ],
+    [ 'a prefix',                                'registry_auth_prefix "{docker-registry}";' ],
+    [ 'a network with more than a network',      "http: upstream u { registry_auth_backends allow=10.1.2.3/8; }\n", '"10.1.2.3/8" means 10.0.0.0/8' ],
+    [ 'networks',                                "http: upstream u { registry_auth_backends allow=10.0.0.0/8 allow=10.1.2.3 allow=[fd00::/8]:1; }\n" ],
+    [ 'passwords in the clear',                  'registry_auth_bearer http://registry.example/token;', 'passwords to http://registry.example/ in the clear' ],
+    [ 'passwords in the clear on this machine',  'registry_auth_bearer http://127.0.0.1:5000/token;' ],
+    # proxy_pass with a URI.
+    [ 'a slash behind the upstream',             "location / { registry_auth R; $PROXY proxy_pass http://registries/; }", '"proxy_pass" with a URI' ],
+    [ 'a path behind the upstream',              "registry_auth R; $PROXY location /v2/ { proxy_pass http://registries/v2/; }", '"proxy_pass" with a URI' ],
+    [ 'the decoded path',                        "registry_auth R; $PROXY location /v2/ { proxy_pass http://registries\$uri; }", '"proxy_pass" with a URI' ],
+    [ 'a socket and a path',                     "registry_auth R; $PROXY location /v2/ { proxy_pass http://unix:/run/s:/v2/; }", '"proxy_pass" with a URI' ],
+    [ 'a path, and the gate in limit_except',    "$PROXY location /v2/ { limit_except GET { registry_auth R; } proxy_pass http://registries/v2/; }", '"proxy_pass" with a URI' ],
+    [ 'no URI',                                  "registry_auth R; $PROXY location /v2/ { proxy_pass http://registries; if (\$arg_a) { proxy_pass http://registries; } }" ],
+    [ 'a socket',                                "registry_auth R; $PROXY location /v2/ { proxy_pass http://unix:/run/s; }" ],
+    [ 'variables that choose the registry',      "registry_auth R; $PROXY location /v2/ { set \$to registries; proxy_pass http://\$to; }" ],
+    [ 'what the client wrote',                   "registry_auth R; $PROXY location /v2/ { proxy_pass http://registries\$request_uri; }" ],
+    [ 'a URI where there is no gate',            "location / { proxy_pass http://registries/; } location /a/ { registry_auth off; proxy_pass http://registries/; }" ],
+    # The password goes on.
+    [ 'no header is taken out',                  'location / { registry_auth R; proxy_pass http://registries; }', '"proxy_pass" sends the password on' ],
+    [ 'a header of its own cancels those around', "$PROXY location / { registry_auth R; proxy_set_header X-A b; proxy_pass http://registries; }", '"proxy_pass" sends the password on' ],
+    [ 'the gate in limit_except',                "location / { limit_except GET { registry_auth R; } proxy_pass http://registries; }", '"proxy_pass" sends the password on' ],
+    [ 'the header is taken out',                 "location / { registry_auth R; proxy_set_header X-A b; proxy_set_header authorization ''; proxy_pass http://registries; }" ],
+    [ 'the header goes on, as is said',          'location / { registry_auth R; proxy_set_header Authorization $http_authorization; proxy_pass http://registries; }' ],
+    [ 'a location that no client reaches',       'registry_auth R; location = /check { internal; proxy_method HEAD; proxy_pass http://127.0.0.1:1/check; proxy_set_header Authorization a; }', '"proxy_pass" with a URI' ],
+    # What answers before the gate.
+    [ 'return before the gate',                  'location /v2/ { registry_auth R; return 200 "x"; }', '"return" answers before "registry_auth"' ],
+    [ 'return where the gate is around',         'registry_auth R; location / { return 404; } location /a { if ($arg_a) { return 204; } }' ],
+    [ 'return for some',                         "location /v2/ { registry_auth R; $PROXY if (\$arg_a) { return 403; } proxy_pass http://registries; }" ],
+    # The token endpoint.
+    [ 'no location has the path',                "registry_auth R; $BEARER location / { return 404; }", '"registry_auth_bearer" sends clients to localhost/token, and no location' ],
+    [ 'another location has the path',           "registry_auth R; $BEARER location = /auth { registry_auth_token; }", '"registry_auth_bearer" sends clients to localhost/token, and no location' ],
+    [ 'a path below that of an exact location',  "registry_auth R; registry_auth_bearer http://localhost/token/; $TOKEN", 'sends clients to localhost/token/, and no location' ],
+    [ 'no path',                                 "registry_auth R; registry_auth_bearer http://localhost; $TOKEN", 'sends clients to localhost, and no location' ],
+    [ 'this server, whatever its name',          "registry_auth R; registry_auth_bearer \$scheme://\$http_host/tokens; $TOKEN", 'sends clients to $http_host/tokens, and no location' ],
+    [ 'another name of this server',             "server_name *.example.com; registry_auth R; registry_auth_bearer https://a.example.com/tokens; $TOKEN", 'sends clients to a.example.com/tokens, and no location' ],
+    [ 'another service',                         "registry_auth R; $BEARER location = /token { registry_auth_bearer http://localhost/token service=other; registry_auth_token; }", 'for another service or prefix' ],
+    [ 'another prefix',                          "registry_auth R; $BEARER location = /token { registry_auth_prefix other; registry_auth_token; }", 'for another service or prefix' ],
+    [ 'an endpoint below /v2/',                  "registry_auth R; registry_auth_bearer http://localhost/v2/token; location = /v2/token { registry_auth_token; }", '"registry_auth_token" takes a path from the registry' ],
+    [ 'the exact location',                      "registry_auth R; $BEARER $TOKEN" ],
+    [ 'a prefix of the path',                    "registry_auth R; registry_auth_bearer http://localhost:5000/token/x?a=b; location /token { registry_auth_token; }" ],
+    [ 'an expression',                           "registry_auth R; $BEARER location ~ ^/tok { registry_auth_token; }" ],
+    [ 'a name, to which a path is redirected',   "registry_auth R; $BEARER location = /token { try_files /none \@token; } location \@token { registry_auth_token; }" ],
+    [ 'in a location of a location',             "registry_auth R; $BEARER location /t { location = /token { registry_auth_token; } }" ],
+    [ 'this server, whatever its name, with it', "registry_auth R; registry_auth_bearer \$scheme://\$http_host/token; $TOKEN" ],
+    [ 'on another server',                       "registry_auth R; registry_auth_bearer https://auth.example.com/token;" ],
+    [ 'at a path that a variable names',         "registry_auth R; registry_auth_bearer https://localhost\$arg_a/token;" ],
+    [ 'in another server of this name',          "http: server { listen 127.0.0.1:1; server_name localhost; registry_auth R; $BEARER $TOKEN }\nregistry_auth R; $BEARER" ],
+);
+# A method that was not decided about opens the gate.
+for (
+    "registry_auth R; $PROXY location / { proxy_method DELETE; proxy_pass http://registries; }",
+    "registry_auth R; $PROXY proxy_method GET; location / { proxy_pass http://registries; }",
+    "$PROXY location / { limit_except GET { registry_auth R; } proxy_method DELETE; proxy_pass http://registries; }",
+    "registry_auth R; $PROXY proxy_method \$arg_method; location / { proxy_pass http://registries; }",
+) {
+    $spec .= spec_block("another method: $_", no_redis => '', must_die => '', http_config => "    upstream registries { registry_auth_backends; }\n",
+        config => "        $_\n", error_log => [ '"proxy_method"', '"registry_auth"', '"proxy_pass"' ]);
+}
+$spec .= warned("a method that changes nothing: $_", $_) for (
+    "registry_auth R; $PROXY proxy_method \$request_method; location / { proxy_pass http://registries; }",
+    "registry_auth R; $PROXY location / { proxy_method GET; registry_auth off; proxy_pass http://registries; }",
+    "registry_auth R; $PROXY proxy_method GET; location / { proxy_method \$request_method; proxy_pass http://registries; }",
 );
 
 defaults(accounts => "alice:secret\nbob:secret\n");

@@ -80,7 +80,8 @@ my $UPSTREAM = "upstream registries { registry_auth_backends; }\nupstream regist
 
 sub example {
     my ($title, $context, $text) = @_;
-    my @section = (no_redis => '', config_ok => '', certificate => '', user_files => installed());
+    # Nothing that is shown as an example may be warned of.
+    my @section = (no_redis => '', config_ok => '', certificate => '', user_files => installed(), no_error_log => '[warn]');
     if ($context eq 'whole') {
         push @section, whole_config => whole($text);
     }
@@ -93,6 +94,8 @@ sub example {
         $log .= "registry_auth_cache zone=example:1m;\n"
             if $context =~ /^(?:server|location)$/ || $text =~ /^\s*registry_auth_bearer\b/m && $text !~ /^\s*registry_auth_(?:cache|token_key)\b/m;
         my $body = here($text);
+        $body = "include \$TEST_NGINX_SERVROOT/html/registry-auth/proxy.conf;\n$body"
+            if $context =~ /^(?:server|location)$/ && $body !~ m{registry-auth/(?:proxy|locations)\.conf} && $body !~ /^proxy_/m;
         $body = "location / {\n$body}\n"                 if $context eq 'location';
         $body = "upstream u { $body }\n"                 if $context eq 'upstream';
         $context = $context =~ /^(?:http|upstream)$/ ? 'http' : 'server';

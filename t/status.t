@@ -11,7 +11,8 @@ sub numbers { return decode_json(http('GET /status?format=json', login => '')->{
 
 # The status location within a server where the gate is on.
 our $CONFIG = zone_config() . <<'EOC';
-        location = /status { registry_auth "Registry"; registry_auth_status; }
+        registry_auth "Registry";
+        location = /status { registry_auth_status; }
 EOC
 
 defaults(

@@ -75,7 +75,7 @@ for (
     [ 'Bearer where the gate is off', '',   $bearer ],
     [ 'each ttl',                    $zone, "$gate $bearer " . join ' ', map {"location = /$_ { registry_auth_token ttl=$_; }"} qw(60s 60 1m 61s 1h 12h 24h 1d 86400s 60000ms) ],
     [ 'addresses',                   $zone, $gate . join ' ', map {"location /" . length($_) . " { registry_auth_bearer $_; }"}
-        'https://a', 'http://[::1]:5000/t', '$scheme://$http_host/token', 'https://$host/token?a=b', '"https://a/ b"', 'off' ],
+        'https://a', 'http://[::1]:5000/t', '$scheme://$http_host/token', 'https://$host/token?a=b', 'off' ],
     [ 'services',                    $zone, $gate . join ' ', map {"location /" . length($_) . " { registry_auth_bearer https://a \"service=$_\"; }"}
         'a', 'registry.example:5000', 'a=b', '{x}/@:;,' ],
 ) {

@@ -1,21 +1,20 @@
 //! The directives: what each one's arguments set. Called by nginx through `directives.rs`.
 
 use std::fs;
-use std::marker::PhantomData;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
+use std::rc::Rc;
 
+use registry_auth::directive::{self, EndpointUrl, InvalidUrl};
 use registry_auth_cache::{failures, Failures};
 use registry_auth_redis::{Endpoint, Hashing, Secret};
 
 use super::value::{
-    cache_time, flag, invalid, plain_text, timeout, unset, within, without_userinfo, zone as zone_of, MAX_TTL,
+    cache_time, flag, invalid, literal, timeout, unset, within, without_userinfo, zone as zone_of, MAX_TTL,
 };
-use super::{Bearer, Gate, Location, Main};
+use super::{Bearer, BearerSaid, Gate, Location, Main, Page};
 use crate::cache;
 use crate::ffi::conf::Conf;
-use crate::ffi::content;
-use crate::status::Status;
 
 /// How many times as many wrong passwords as for one user are borne for all users of an address, where nothing is said of that.
 const ADDRESS_TIMES: usize = 10;
@@ -24,14 +23,22 @@ const DEFAULT_TTL: u64 = 60_000;
 
 /// `registry_auth realm | off`
 pub fn registry_auth(conf: &mut Conf<'_>, location: &mut Location) -> Result<(), String> {
-    unset("registry_auth", location.gate.is_some())?;
+    const NAME: &str = "registry_auth";
+    unset(NAME, location.gate.is_some())?;
     location.gate = Some(match conf.arg() {
         b"off" => Gate::Off,
-        b"" => return Err(invalid("registry_auth", b"", "a realm or \"off\" is expected")),
+        realm if realm.trim_ascii().is_empty() => {
+            return Err(invalid(NAME, realm, "a realm or \"off\" is expected"))
+        }
+        realm if directive::is_switch(realm) => {
+            let why = "a realm, which clients are shown, such as \"Registry\", or \"off\" is expected";
+            return Err(invalid(NAME, realm, why));
+        }
         realm => {
+            location.gate_place = Some(conf.place());
             let value = conf
                 .complex_value()
-                .ok_or_else(|| invalid("registry_auth", realm, "its variables cannot be used"))?;
+                .ok_or_else(|| invalid(NAME, realm, "its variables cannot be used"))?;
             Gate::Realm(value)
         }
     });
@@ -48,14 +55,8 @@ pub fn redis(conf: &mut Conf<'_>, main: &mut Main) -> Result<(), String> {
         } else if let Some(time) = argument.strip_prefix(b"connect_timeout=") {
             main.connect_timeout = Some(timeout(NAME, argument, time)?);
         } else if main.endpoint.is_none() {
-            // The URL may hold a password: the error quotes the one part that cannot.
-            let scheme = argument.split(|byte| *byte == b':').next().unwrap_or_default();
-            let url =
-                std::str::from_utf8(argument).map_err(|_| invalid(NAME, scheme, "the URL is not UTF-8"))?;
-            main.endpoint = Some(
-                Endpoint::parse(url)
-                    .map_err(|error| invalid(NAME, scheme, &format!("the URL is refused: {error}")))?,
-            );
+            main.endpoint =
+                Some(redis_url(argument).map_err(|why| invalid(NAME, shown_url(argument), &why))?);
         } else {
             return Err(invalid(
                 NAME,
@@ -70,10 +71,39 @@ pub fn redis(conf: &mut Conf<'_>, main: &mut Main) -> Result<(), String> {
     Ok(())
 }
 
+/// The endpoint of a URL. What is wrong is said without a word of it, which may be of a password.
+fn redis_url(url: &[u8]) -> Result<Endpoint, String> {
+    let url = std::str::from_utf8(url).map_err(|_| "the URL is not UTF-8".to_owned())?;
+    if directive::has_variable(without_userinfo(url.as_bytes())) {
+        return Err("variables have no meaning here".to_owned());
+    }
+    Endpoint::parse(url).map_err(|error| format!("the URL is refused: {error}"))
+}
+
+/// What of a URL can be shown: its scheme.
+fn shown_url(url: &[u8]) -> &[u8] {
+    let scheme = url.split(|byte| *byte == b':').next().unwrap_or_default();
+    match url
+        .get(scheme.len()..)
+        .is_some_and(|rest| rest.starts_with(b"://"))
+    {
+        true => scheme,
+        false => b"",
+    }
+}
+
 /// `registry_auth_redis_user name`
 pub fn redis_user(conf: &mut Conf<'_>, main: &mut Main) -> Result<(), String> {
     unset("registry_auth_redis_user", main.user.is_some())?;
-    main.user = Some(plain_text("registry_auth_redis_user", conf.arg())?.to_owned());
+    let name = literal("registry_auth_redis_user", conf.arg())?;
+    if name.contains(char::is_whitespace) {
+        return Err(invalid(
+            "registry_auth_redis_user",
+            name.as_bytes(),
+            "no user of Redis has blanks in the name",
+        ));
+    }
+    main.user = Some(name.to_owned());
     Ok(())
 }
 
@@ -99,14 +129,35 @@ pub fn redis_password_file(conf: &mut Conf<'_>, main: &mut Main) -> Result<(), S
 /// `registry_auth_prefix string`
 pub fn prefix(conf: &mut Conf<'_>, location: &mut Location) -> Result<(), String> {
     unset("registry_auth_prefix", location.prefix.is_some())?;
-    location.prefix = Some(plain_text("registry_auth_prefix", conf.arg())?.into());
+    const NAME: &str = "registry_auth_prefix";
+    let prefix = literal(NAME, conf.arg())?;
+    if directive::is_switch(prefix.as_bytes()) {
+        return Err(invalid(
+            NAME,
+            prefix.as_bytes(),
+            "the beginning of the keys' names is expected",
+        ));
+    }
+    if prefix.ends_with(':') {
+        conf.warn(&format_args!(
+            "\"{NAME}\" ends with a colon, and a colon follows it: the keys are named \"{prefix}:user:...\""
+        ));
+    }
+    location.prefix = Some(prefix.into());
     Ok(())
 }
 
 /// `registry_auth_salt string`
 pub fn salt(conf: &mut Conf<'_>, location: &mut Location) -> Result<(), String> {
     unset("registry_auth_salt", location.salt.is_some())?;
-    location.salt = Some(conf.arg().into());
+    let salt = conf.arg();
+    if directive::has_variable(salt) {
+        conf.warn(&"\"registry_auth_salt\" is taken as it is written: variables have no meaning in it");
+    }
+    if directive::is_switch(salt) {
+        conf.warn(&"\"registry_auth_salt\" is taken as it is written: \"\" means that there is none");
+    }
+    location.salt = Some(salt.into());
     Ok(())
 }
 
@@ -238,32 +289,37 @@ pub fn bearer(conf: &mut Conf<'_>, location: &mut Location) -> Result<(), String
         location.bearer = Some(None);
         return Ok(());
     }
-    // With variables it is only known in the end: the client must be able to tell that it is an address.
-    if !realm.starts_with(b"https://") && !realm.starts_with(b"http://") && !realm.starts_with(b"$scheme://")
-    {
-        return Err(invalid(
-            NAME,
-            realm,
-            "the URL of the token endpoint, or \"off\", is expected",
+    let url = EndpointUrl::parse(realm).map_err(|error| {
+        let why = format!("the URL of the token endpoint, or \"off\", is expected, and {error}");
+        // A password that stands in it is no one's to see.
+        let shown = if error == InvalidUrl::UserInfo { b"" } else { realm };
+        invalid(NAME, shown, &why)
+    })?;
+    if url.is_clear_text() {
+        conf.warn(&format_args!(
+            "\"{NAME}\" has clients send their passwords to http://{}/ in the clear",
+            url.host
         ));
     }
     let service = match rest[..] {
         [] => DEFAULT_SERVICE,
         [argument] => match argument.strip_prefix(b"service=").map(std::str::from_utf8) {
             Some(Ok(service)) if is_service(service) => service,
-            _ => {
-                return Err(invalid(
-                    NAME,
-                    argument,
-                    "\"service=\" and printable characters, none of them a quote, are expected",
-                ))
-            }
+            _ => return Err(invalid(
+                NAME,
+                argument,
+                "\"service=\" and printable characters, none of them a quote, and no variables are expected",
+            )),
         },
         [_, argument, ..] => return Err(invalid(NAME, argument, "a URL and \"service=\" are expected")),
     };
     let value = conf
         .complex_value()
         .ok_or_else(|| invalid(NAME, realm, "its variables cannot be used"))?;
+    location.bearer_said = Some(Rc::new(BearerSaid {
+        url: realm.into(),
+        place: conf.place(),
+    }));
     location.bearer = Some(Some(Bearer {
         realm: value,
         service: service.into(),
@@ -274,6 +330,7 @@ pub fn bearer(conf: &mut Conf<'_>, location: &mut Location) -> Result<(), String
 /// Whether this is fit for a service. nginx keeps quotes that stand within an argument, as in `service="registry"`: nobody means them.
 fn is_service(name: &str) -> bool {
     !name.is_empty()
+        && !directive::has_variable(name.as_bytes())
         && name
             .bytes()
             .all(|byte| byte.is_ascii_graphic() && !b"\"'\\".contains(&byte))
@@ -337,8 +394,5 @@ pub fn token_use(conf: &mut Conf<'_>, main: &mut Main) -> Result<(), String> {
 
 /// `registry_auth_status`
 pub fn status(conf: &mut Conf<'_>, location: &mut Location) -> Result<(), String> {
-    unset("registry_auth_status", location.status)?;
-    location.status = true;
-    content::answer_with(conf, PhantomData::<Status>);
-    Ok(())
+    location.set_page(Page::Status, conf)
 }

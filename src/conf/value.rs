@@ -1,5 +1,7 @@
 //! Values of directives, checked: each error names the directive and the value.
 
+use registry_auth::directive::has_variable;
+
 use crate::ffi::conf::Conf;
 use crate::ffi::{shm, Slot};
 
@@ -31,7 +33,11 @@ pub fn zone<T: Slot>(
     let mut parts = named.splitn(2, |byte| *byte == b':');
     let (name, size) = (parts.next().unwrap_or_default(), parts.next().and_then(shm::size));
     let size = match size {
-        Some(size) if !name.is_empty() && (shm::least()..=shm::MOST).contains(&size) => size,
+        Some(size)
+            if !name.is_empty() && !has_variable(name) && (shm::least()..=shm::MOST).contains(&size) =>
+        {
+            size
+        }
         _ => {
             let why = format!(
                 "a name and a size from {} bytes to 4 gigabytes are expected",
@@ -79,16 +85,16 @@ pub fn flag(directive: &str, conf: &Conf<'_>, to: &mut Option<bool>) -> Result<(
     Ok(())
 }
 
-/// A name that goes into Redis keys or commands: not empty, UTF-8, no control characters.
-pub fn plain_text<'c>(directive: &str, value: &'c [u8]) -> Result<&'c str, String> {
-    match std::str::from_utf8(value) {
-        Ok(text) if !text.is_empty() && !text.contains(char::is_control) => Ok(text),
-        _ => Err(invalid(
-            directive,
-            value,
-            "a string without control characters is expected",
-        )),
-    }
+/// A name that goes into Redis keys or commands: not empty, UTF-8, no control characters, no blanks around
+/// it. nginx evaluates no variables in it: whoever writes one means something else.
+pub fn literal<'c>(directive: &str, value: &'c [u8]) -> Result<&'c str, String> {
+    let why = match std::str::from_utf8(value) {
+        _ if has_variable(value) => "variables have no meaning here",
+        Ok(text) if text.trim() != text => "blanks stand around it",
+        Ok(text) if !text.is_empty() && !text.contains(char::is_control) => return Ok(text),
+        _ => "a string without control characters is expected",
+    };
+    Err(invalid(directive, value, why))
 }
 
 /// A number from 1 on; `argument` is what an error quotes.

@@ -10,7 +10,9 @@ use std::path::PathBuf;
 use nginx_sys::{
     ngx_command_t, ngx_conf_full_name, ngx_conf_log_error, ngx_conf_t, ngx_cycle_t,
     ngx_http_compile_complex_value, ngx_http_compile_complex_value_t, ngx_http_complex_value,
-    ngx_http_complex_value_t, ngx_int_t, ngx_parse_time, ngx_str_t, NGX_LOG_EMERG, NGX_OK,
+    ngx_http_complex_value_t, ngx_http_core_loc_conf_t, ngx_http_core_module, ngx_http_core_srv_conf_t,
+    ngx_http_server_name_t, ngx_int_t, ngx_parse_time, ngx_str_t, ngx_uint_t, NGX_LOG_EMERG, NGX_LOG_WARN,
+    NGX_OK,
 };
 
 use super::pool::{Lent, Pool};
@@ -18,10 +20,62 @@ use super::request::Request;
 use super::{bytes, guard::guard, shim, slots, Slot};
 
 /// `NGX_CONF_ERROR` of ngx_conf_file.h.
-const CONF_ERROR: *mut c_char = usize::MAX as *mut c_char;
+pub(super) const CONF_ERROR: *mut c_char = usize::MAX as *mut c_char;
 
 /// The configuration being read.
 pub struct Conf<'c>(&'c mut ngx_conf_t);
+
+/// Where a directive stands: its file and line.
+#[derive(Clone, Default, PartialEq, Eq)]
+pub struct Place {
+    name: Box<[u8]>,
+    line: ngx_uint_t,
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}", String::from_utf8_lossy(&self.name), self.line)
+    }
+}
+
+/// How a location is chosen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(missing_docs)]
+pub enum Kind {
+    Exact,
+    Prefix,
+    Regex,
+    Named,
+    /// An `if` block within one.
+    If,
+    /// A limit_except block within one.
+    LimitExcept,
+    /// What holds where no location is chosen.
+    Server,
+}
+
+/// What nginx's core knows of a location.
+pub struct CoreLocation {
+    /// How it is chosen.
+    pub kind: Kind,
+    /// By which name, path or expression.
+    pub name: Box<[u8]>,
+    /// Whether no client reaches it by itself.
+    pub is_internal: bool,
+    /// Whether another module answers in it.
+    pub is_taken: bool,
+    /// Which server it is of; no two have the same number.
+    pub server: usize,
+    /// The names of that server.
+    pub server_names: Box<[Box<[u8]>]>,
+}
+
+impl CoreLocation {
+    /// Whether it is a block within a location, for some of its requests.
+    pub fn is_block(&self) -> bool {
+        matches!(self.kind, Kind::If | Kind::LimitExcept)
+    }
+}
 
 impl<'c> Conf<'c> {
     /// # Safety
@@ -66,17 +120,113 @@ impl<'c> Conf<'c> {
 
     /// Prints an error with the file and line at hand; the caller then returns an error.
     pub fn error(&mut self, message: &dyn fmt::Display) {
+        self.print(NGX_LOG_EMERG as usize, message);
+    }
+
+    /// Prints a warning with the file and line at hand.
+    pub fn warn(&mut self, message: &dyn fmt::Display) {
+        self.print(NGX_LOG_WARN as usize, message);
+    }
+
+    fn print(&mut self, level: usize, message: &dyn fmt::Display) {
         let line = message.to_string();
         // SAFETY: the format takes a length and as many bytes.
         unsafe {
             ngx_conf_log_error(
-                NGX_LOG_EMERG as usize,
+                level,
                 self.0,
                 0,
                 c"%*s".as_ptr().cast::<c_char>(),
                 line.len(),
                 line.as_ptr(),
             );
+        }
+    }
+
+    /// Where the directive at hand stands.
+    pub fn place(&self) -> Place {
+        // SAFETY: null, or the file that nginx reads; its name lives as long as the configuration.
+        let file = unsafe { self.0.conf_file.as_ref() };
+        Place {
+            // SAFETY: as above.
+            name: file.map_or_else(Box::default, |file| unsafe { bytes::of(file.file.name) }.into()),
+            line: file.map_or(0, |file| file.line),
+        }
+    }
+
+    /// Prints what follows, the error that ends it, with the file and line of an earlier directive. To be
+    /// called after all of them were read.
+    pub fn go_to(&mut self, place: &Place) {
+        let mut name = place.name.to_vec();
+        // nginx prints the name up to its NUL.
+        name.push(0);
+        let Some(name) = self.pool().and_then(|pool| pool.string(&name)) else {
+            return;
+        };
+        // SAFETY: null, or the file whose http{} nginx has read to its end: what it goes on with is the
+        // buffer, not name and line.
+        if let Some(file) = unsafe { self.0.conf_file.as_mut() } {
+            file.file.name = ngx_str_t {
+                len: name.len - 1,
+                data: name.data,
+            };
+            file.line = place.line;
+        }
+    }
+
+    /// Prints a warning with the file and line of an earlier directive.
+    pub fn warn_at(&mut self, place: &Place, message: &dyn fmt::Display) {
+        // SAFETY: null, or the file that nginx reads.
+        let before = unsafe { self.0.conf_file.as_ref() }.map(|file| (file.file.name, file.line));
+        self.go_to(place);
+        self.warn(message);
+        // SAFETY: as above.
+        if let (Some(file), Some((name, line))) = (unsafe { self.0.conf_file.as_mut() }, before) {
+            file.file.name = name;
+            file.line = line;
+        }
+    }
+
+    /// What nginx's core knows of the location at hand.
+    pub fn location(&mut self) -> Option<CoreLocation> {
+        // SAFETY: the core's slots of the location and the server at hand, which it fills for each.
+        unsafe {
+            let location = self.core_location()?;
+            let kind = match () {
+                () if location.lmt_excpt() != 0 => Kind::LimitExcept,
+                () if location.noname() != 0 => Kind::If,
+                () if location.named() != 0 => Kind::Named,
+                () if shim::rga_is_regex(location) != 0 => Kind::Regex,
+                () if location.exact_match() != 0 => Kind::Exact,
+                () if location.name.len == 0 => Kind::Server,
+                () => Kind::Prefix,
+            };
+            let name = bytes::of(location.name).into();
+            let (is_internal, is_taken) = (location.internal == 1, location.handler.is_some());
+            let server = shim::rga_conf_srv_conf(self.0, &raw const ngx_http_core_module)
+                .cast::<ngx_http_core_srv_conf_t>()
+                .as_ref()?;
+            let names = server.server_names.as_slice::<ngx_http_server_name_t>();
+            Some(CoreLocation {
+                kind,
+                name,
+                is_internal,
+                is_taken,
+                server: ptr::from_ref(server).addr(),
+                server_names: names.iter().map(|name| bytes::of(name.name).into()).collect(),
+            })
+        }
+    }
+
+    /// # Safety
+    /// Within a callback about a location.
+    pub(super) unsafe fn core_location(&mut self) -> Option<&mut ngx_http_core_loc_conf_t> {
+        // SAFETY: as the caller says; the core fills the slot for each location, and no other reference to it
+        // is in use.
+        unsafe {
+            shim::rga_conf_loc_conf(self.0, &raw const ngx_http_core_module)
+                .cast::<ngx_http_core_loc_conf_t>()
+                .as_mut()
         }
     }
 

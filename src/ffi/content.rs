@@ -10,7 +10,6 @@ use nginx_sys::{
 use super::conf::Conf;
 use super::guard::guard;
 use super::request::Request;
-use super::shim;
 
 /// What a location answers.
 pub trait Content: 'static {
@@ -28,10 +27,13 @@ pub struct Answer {
     pub body: Vec<u8>,
 }
 
-/// Makes `C` the answer of the location that is being configured.
+/// Makes `C` the answer of the location that is being merged, whatever else would answer there: all its
+/// directives were read, and the modules that answer set no handler where there is one.
 pub fn answer_with<C: Content>(conf: &mut Conf<'_>, _content: PhantomData<C>) {
-    // SAFETY: the configuration of the location at hand, which every directive of a location is read with.
-    unsafe { shim::rga_set_content_handler(conf.as_ptr(), Some(handler::<C>)) };
+    // SAFETY: for the merging of locations, which nginx's core has made.
+    if let Some(location) = unsafe { conf.core_location() } {
+        location.handler = Some(handler::<C>);
+    }
 }
 
 impl Request {

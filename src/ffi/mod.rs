@@ -13,6 +13,7 @@ mod files;
 pub mod filter;
 pub mod guard;
 pub mod log;
+pub mod observe;
 pub mod parking;
 pub mod peer;
 pub mod pool;

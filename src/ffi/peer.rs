@@ -116,6 +116,26 @@ pub fn attach<B: Balancer>(
 /// Refuses upstreams in which another balancer came after `B` and took its place, which nginx only warns of: requests would go
 /// to anybody's storage. For a module's postconfiguration; an error names the upstream.
 pub fn check<B: Balancer>(conf: &mut Conf<'_>, _balancer: PhantomData<B>) -> Result<(), String> {
+    each::<B>(conf, |servers, host| match servers.attached && !servers.set_up {
+        true => Err(String::from_utf8_lossy(host).into_owned()),
+        false => Ok(()),
+    })
+}
+
+/// Whether `B` chooses the peers of an upstream; for a module's postconfiguration.
+pub fn is_attached<B: Balancer>(conf: &mut Conf<'_>, _balancer: PhantomData<B>) -> bool {
+    let first = each::<B>(conf, |servers, _| match servers.attached {
+        true => Err(String::new()),
+        false => Ok(()),
+    });
+    first.is_err()
+}
+
+/// Gives what each upstream holds, and its name, to `f`, until that gives an error.
+fn each<B: Balancer>(
+    conf: &mut Conf<'_>,
+    f: impl Fn(&OwnServers, &[u8]) -> Result<(), String>,
+) -> Result<(), String> {
     // SAFETY: by then nginx has made all upstreams; their array holds pointers of that type.
     unsafe {
         let main = shim::rga_conf_main_conf(conf.as_ptr(), &raw const nginx_sys::ngx_http_upstream_module);
@@ -131,10 +151,7 @@ pub fn check<B: Balancer>(conf: &mut Conf<'_>, _balancer: PhantomData<B>) -> Res
             let Some(ours) = slot.cast::<B::Upstream>().as_ref() else {
                 continue;
             };
-            let servers = B::own_servers_of(ours);
-            if servers.attached && !servers.set_up {
-                return Err(String::from_utf8_lossy(bytes::of((**upstream).host)).into_owned());
-            }
+            f(B::own_servers_of(ours), bytes::of((**upstream).host))?;
         }
     }
     Ok(())

@@ -29,6 +29,31 @@ rga_conf_main_conf(const ngx_conf_t *cf, const ngx_module_t *m)
 }
 
 
+void *
+rga_conf_srv_conf(const ngx_conf_t *cf, const ngx_module_t *m)
+{
+    return ngx_http_conf_get_module_srv_conf(cf, (*m));
+}
+
+
+void *
+rga_conf_loc_conf(const ngx_conf_t *cf, const ngx_module_t *m)
+{
+    return ngx_http_conf_get_module_loc_conf(cf, (*m));
+}
+
+
+void *
+rga_command_conf(const ngx_conf_t *cf, const ngx_command_t *cmd, const ngx_module_t *m)
+{
+    void  **confp;
+
+    confp = *(void ***) ((char *) cf->ctx + cmd->conf);
+
+    return confp ? confp[m->ctx_index] : NULL;
+}
+
+
 ngx_http_upstream_srv_conf_t *
 rga_conf_upstream(const ngx_conf_t *cf)
 {
@@ -50,13 +75,15 @@ rga_cycle_main_conf(const ngx_cycle_t *cycle, const ngx_module_t *m)
 }
 
 
-void
-rga_set_content_handler(ngx_conf_t *cf, ngx_http_handler_pt handler)
+ngx_uint_t
+rga_is_regex(const ngx_http_core_loc_conf_t *clcf)
 {
-    ngx_http_core_loc_conf_t  *clcf;
-
-    clcf = ngx_http_conf_get_module_loc_conf(cf, ngx_http_core_module);
-    clcf->handler = handler;
+#if (NGX_PCRE)
+    return clcf->regex != NULL;
+#else
+    (void) clcf;
+    return 0;
+#endif
 }
 
 

@@ -16,11 +16,15 @@ void *rga_request_ctx(const ngx_http_request_t *r, const ngx_module_t *m);
 void rga_request_set_ctx(ngx_http_request_t *r, void *ctx, const ngx_module_t *m);
 void *rga_request_loc_conf(const ngx_http_request_t *r, const ngx_module_t *m);
 void *rga_conf_main_conf(const ngx_conf_t *cf, const ngx_module_t *m);
+void *rga_conf_srv_conf(const ngx_conf_t *cf, const ngx_module_t *m);
+void *rga_conf_loc_conf(const ngx_conf_t *cf, const ngx_module_t *m);
+/* What ngx_conf_handler() hands to a command of an HTTP module: the module's slot of the context that the command names. */
+void *rga_command_conf(const ngx_conf_t *cf, const ngx_command_t *cmd, const ngx_module_t *m);
 ngx_http_upstream_srv_conf_t *rga_conf_upstream(const ngx_conf_t *cf);
 void *rga_upstream_srv_conf(const ngx_http_upstream_srv_conf_t *us, const ngx_module_t *m);
 void *rga_cycle_main_conf(const ngx_cycle_t *cycle, const ngx_module_t *m);
-/* The handler of the location that is being configured. */
-void rga_set_content_handler(ngx_conf_t *cf, ngx_http_handler_pt handler);
+/* Whether a location is chosen by a regular expression. */
+ngx_uint_t rga_is_regex(const ngx_http_core_loc_conf_t *clcf);
 
 /* client_max_body_size and client_body_buffer_size of the location that is being merged: this at most, and this at least. */
 void rga_limit_request_body(ngx_conf_t *cf, size_t most);

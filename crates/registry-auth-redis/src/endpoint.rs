@@ -39,6 +39,10 @@ pub enum InvalidEndpoint {
     Tls,
     /// No host, or no socket path.
     Address,
+    /// A host that no host has.
+    Host,
+    /// The port is no number from 1 to 65535.
+    Port,
     /// The database is no number from 0 to 2³¹−1.
     Database,
     /// A query parameter other than `db`, or a fragment.
@@ -56,6 +60,14 @@ impl fmt::Display for InvalidEndpoint {
             Self::Scheme => "the scheme is neither redis:// nor redis+unix://",
             Self::Tls => "rediss:// (TLS) is not supported yet",
             Self::Address => "the URL names no host (redis://host) or no socket (redis+unix:///path)",
+            Self::Host => {
+                "the host has characters that no host has (in a user or a password write : @ / ? # as \
+                 %3A %40 %2F %3F %23)"
+            }
+            Self::Port => {
+                "the port is not a number from 1 to 65535 (in a user or a password write : @ / ? # as \
+                 %3A %40 %2F %3F %23)"
+            }
             Self::Database => "the database is not a number",
             Self::Parameter => "the URL has a parameter that is not known here (only ?db=n of redis+unix://)",
             Self::Encoding => "the user or the password is not UTF-8",
@@ -66,6 +78,20 @@ impl fmt::Display for InvalidEndpoint {
 
 impl std::error::Error for InvalidEndpoint {}
 
+impl From<url::ParseError> for InvalidEndpoint {
+    fn from(error: url::ParseError) -> Self {
+        match error {
+            url::ParseError::EmptyHost => Self::Address,
+            url::ParseError::InvalidPort => Self::Port,
+            url::ParseError::IdnaError
+            | url::ParseError::InvalidIpv4Address
+            | url::ParseError::InvalidIpv6Address
+            | url::ParseError::InvalidDomainCharacter => Self::Host,
+            _ => Self::Syntax,
+        }
+    }
+}
+
 impl Endpoint {
     /// Parses `redis://[user:password@]host[:port][/db]` or `redis+unix:///path[?db=n]`. User and password are
     /// percent-decoded.
@@ -74,7 +100,7 @@ impl Endpoint {
     /// [`InvalidEndpoint`]; a user without a password is only refused by [`Endpoint::check`], because the password
     /// may still come from a file.
     pub fn parse(url: &str) -> Result<Self, InvalidEndpoint> {
-        let url = Url::parse(url).map_err(|_| InvalidEndpoint::Syntax)?;
+        let url = Url::parse(url)?;
         if url.fragment().is_some() {
             return Err(InvalidEndpoint::Parameter);
         }
@@ -173,11 +199,18 @@ fn tcp(url: &Url) -> Result<(Address, i64), InvalidEndpoint> {
     if host.is_empty() {
         return Err(InvalidEndpoint::Address);
     }
+    let is_legal = |c: char| c.is_alphanumeric() || matches!(c, '.' | '-' | '_' | ':');
+    if !host.chars().all(is_legal) {
+        return Err(InvalidEndpoint::Host);
+    }
     let db = match url.path().trim_start_matches('/') {
         "" => 0,
         db => database(db)?,
     };
-    let port = url.port().unwrap_or(DEFAULT_PORT);
+    let port = match url.port() {
+        Some(0) => return Err(InvalidEndpoint::Port),
+        port => port.unwrap_or(DEFAULT_PORT),
+    };
     Ok((
         Address::Tcp {
             host: host.into(),
@@ -267,6 +300,15 @@ mod tests {
             ("rediss://h/", InvalidEndpoint::Tls),
             ("redis://", InvalidEndpoint::Address),
             ("redis:///3", InvalidEndpoint::Address),
+            ("redis://:6379", InvalidEndpoint::Address),
+            ("redis://h:99999/0", InvalidEndpoint::Port),
+            ("redis://h:0/0", InvalidEndpoint::Port),
+            ("redis://h:port", InvalidEndpoint::Port),
+            ("redis://gate:se/cret@h", InvalidEndpoint::Port),
+            ("redis://$redis_host:6379", InvalidEndpoint::Host),
+            ("redis://h,i:6379", InvalidEndpoint::Host),
+            ("redis://[::1", InvalidEndpoint::Host),
+            ("redis://[x]:1", InvalidEndpoint::Host),
             ("redis://h/x", InvalidEndpoint::Database),
             ("redis://h/-1", InvalidEndpoint::Database),
             ("redis://h/1/2", InvalidEndpoint::Database),

@@ -135,6 +135,15 @@ impl AllowList {
         Ok(())
     }
 
+    /// The network that was added last, where it was written with bits behind its prefix, which mean nothing.
+    pub fn rounded(&self) -> Option<IpNet> {
+        self.0
+            .last()
+            .map(|(net, _)| *net)
+            .filter(|net| net.trunc() != *net)
+            .map(|net| net.trunc())
+    }
+
     /// Whether nothing was added.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()

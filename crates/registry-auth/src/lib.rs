@@ -13,6 +13,7 @@ pub mod challenge;
 pub mod codec;
 pub mod credentials;
 pub mod denial;
+pub mod directive;
 pub mod grant;
 pub mod mount;
 pub mod name;

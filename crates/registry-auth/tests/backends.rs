@@ -150,3 +150,24 @@ fn entries_that_do_not_parse() {
         assert!(AllowList::default().add(bad).is_err(), "{bad}");
     }
 }
+
+#[test]
+fn a_network_with_bits_behind_its_prefix_is_told() {
+    for (entry, network) in [
+        ("10.0.0.0/8", None),
+        ("10.1.2.3", None),
+        ("10.1.2.3:5000", None),
+        ("fd00::/8", None),
+        ("10.1.2.3/8", Some("10.0.0.0/8")),
+        ("10.1.2.3/8:5000", Some("10.0.0.0/8")),
+        ("[fd00::1/8]:5000", Some("fd00::/8")),
+    ] {
+        let mut list = AllowList::default();
+        list.add(entry).unwrap();
+        assert_eq!(
+            list.rounded().map(|net| net.to_string()).as_deref(),
+            network,
+            "{entry}"
+        );
+    }
+}

@@ -1,0 +1,323 @@
+//! What values of nginx directives say, as far as that can be told without nginx.
+//!
+//! Called by the module while it reads the configuration: which values can only be a mistake, and which lead
+//! requests to another place than their author believes. No error repeats a part of a URL in which a password
+//! may stand.
+
+use std::fmt;
+use std::net::Ipv6Addr;
+
+/// Whether a text, in which nginx evaluates no variables, has one: `$name` or `${name}`.
+pub fn has_variable(text: &[u8]) -> bool {
+    text.windows(2)
+        .any(|pair| matches!(pair, [b'$', next] if next.is_ascii_alphabetic() || matches!(next, b'_' | b'{')))
+}
+
+/// Whether a text is what other directives take to turn something on or off, and so is hardly meant as a
+/// name.
+pub fn is_switch(text: &[u8]) -> bool {
+    const SWITCHES: [&str; 10] = [
+        "on", "off", "yes", "no", "true", "false", "enable", "enabled", "disable", "disabled",
+    ];
+    SWITCHES
+        .iter()
+        .any(|word| text.eq_ignore_ascii_case(word.as_bytes()))
+}
+
+/// Whether `proxy_pass` with this value replaces the path of a request by a URI of its own, instead of
+/// sending it on as the client wrote it. `$request_uri` is what the client wrote; a variable that may hold a
+/// URI is not judged.
+pub fn replaces_path(url: &[u8]) -> bool {
+    let target = match url.windows(3).position(|window| window == b"://") {
+        Some(at) => url.get(at + 3..).unwrap_or_default(),
+        None => url,
+    };
+    if contains(target, b"$uri") || contains(target, b"${uri}") || contains(target, b"$document_uri") {
+        return true;
+    }
+    match target.strip_prefix(b"unix:") {
+        // The path of a socket ends at a colon.
+        Some(socket) => socket
+            .splitn(2, |byte| *byte == b':')
+            .nth(1)
+            .is_some_and(|uri| !uri.is_empty()),
+        None => target.iter().any(|byte| matches!(byte, b'/' | b'?')),
+    }
+}
+
+fn contains(text: &[u8], part: &[u8]) -> bool {
+    text.windows(part.len()).any(|window| window == part)
+}
+
+/// The URL of a token endpoint, as `registry_auth_bearer` names it: variables may stand in it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct EndpointUrl<'a> {
+    /// `http`, `https` or `$scheme`.
+    pub scheme: &'a str,
+    /// The host, without a port; with the brackets of an IPv6 address.
+    pub host: &'a str,
+    /// The path, which begins with a slash where it is not empty.
+    pub path: &'a str,
+}
+
+/// Why a text is no such URL: the part that is wrong.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum InvalidUrl {
+    /// It begins with none of `https://`, `http://` and `$scheme://`.
+    Scheme,
+    /// A user or a password in front of the host: all clients would be sent it.
+    UserInfo,
+    /// No host, or none that can be one.
+    Host,
+    /// A port that is no number from 1 to 65535.
+    Port,
+    /// A fragment, which no client sends.
+    Fragment,
+    /// Blanks, quotes or characters that are not ASCII.
+    Characters,
+}
+
+impl fmt::Display for InvalidUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Scheme => "the scheme is none of https://, http:// and $scheme://",
+            Self::UserInfo => {
+                "a user or a password stands in front of the host, and all clients would be sent it"
+            }
+            Self::Host => "the host is missing, or has characters that no host has",
+            Self::Port => "the port is not a number from 1 to 65535",
+            Self::Fragment => "it has a fragment (#), which no client sends",
+            Self::Characters => "it has blanks, quotes or characters that are not ASCII",
+        })
+    }
+}
+
+impl std::error::Error for InvalidUrl {}
+
+impl<'a> EndpointUrl<'a> {
+    /// Parses `https://host[:port][/path][?query]`. A host and a port with variables are taken as they are.
+    ///
+    /// # Errors
+    /// [`InvalidUrl`].
+    pub fn parse(text: &'a [u8]) -> Result<Self, InvalidUrl> {
+        let (scheme, rest) = ["https", "http", "$scheme"]
+            .into_iter()
+            .find_map(|scheme| {
+                Some((
+                    scheme,
+                    text.strip_prefix(scheme.as_bytes())?.strip_prefix(b"://")?,
+                ))
+            })
+            .ok_or(InvalidUrl::Scheme)?;
+        let is_plain = |byte: &u8| byte.is_ascii_graphic() && !matches!(byte, b'"' | b'\'' | b'\\');
+        let rest = match std::str::from_utf8(rest) {
+            Ok(rest) if rest.bytes().all(|byte| is_plain(&byte)) => rest,
+            _ => return Err(InvalidUrl::Characters),
+        };
+        let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
+        let (authority, rest) = rest.split_at(end);
+        if authority.contains('@') {
+            return Err(InvalidUrl::UserInfo);
+        }
+        if rest.contains('#') {
+            return Err(InvalidUrl::Fragment);
+        }
+        let path = rest.split('?').next().unwrap_or_default();
+        Ok(Self {
+            scheme,
+            host: host(authority)?,
+            path,
+        })
+    }
+
+    /// Whether the host is by definition the one at which this server was reached.
+    pub fn is_own_host(&self) -> bool {
+        matches!(
+            self.host,
+            "$host" | "$http_host" | "$server_name" | "${host}" | "${http_host}" | "${server_name}"
+        )
+    }
+
+    /// Whether passwords go over the network to it in the clear.
+    pub fn is_clear_text(&self) -> bool {
+        let is_loopback = self.host == "localhost" || self.host == "[::1]" || self.host.starts_with("127.");
+        self.scheme == "http" && !is_loopback
+    }
+}
+
+/// The host of `host[:port]`.
+fn host(authority: &str) -> Result<&str, InvalidUrl> {
+    if let Some(rest) = authority.strip_prefix('[') {
+        let (address, after) = rest.split_once(']').ok_or(InvalidUrl::Host)?;
+        if address.parse::<Ipv6Addr>().is_err() {
+            return Err(InvalidUrl::Host);
+        }
+        match after.strip_prefix(':') {
+            None if after.is_empty() => {}
+            Some(text) if is_port(text) => {}
+            Some(_) => return Err(InvalidUrl::Port),
+            None => return Err(InvalidUrl::Host),
+        }
+        return Ok(authority.get(..address.len() + 2).unwrap_or_default());
+    }
+    let (host, port) = match authority.split_once(':') {
+        Some((host, port)) => (host, Some(port)),
+        None => (authority, None),
+    };
+    let is_host = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b'_');
+    if host.is_empty() || !host.contains('$') && !host.bytes().all(is_host) {
+        return Err(InvalidUrl::Host);
+    }
+    match port {
+        Some(port) if !port.contains('$') && !is_port(port) => Err(InvalidUrl::Port),
+        _ => Ok(host),
+    }
+}
+
+fn is_port(text: &str) -> bool {
+    text.bytes().all(|byte| byte.is_ascii_digit()) && text.parse::<u16>().is_ok_and(|port| port > 0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{has_variable, is_switch, replaces_path, EndpointUrl, InvalidUrl};
+    use proptest::prelude::*;
+
+    #[test]
+    fn a_variable_is_a_dollar_and_a_name() {
+        for text in ["$host", "a$host", "${host}", "$_x", "a-$1-$b"] {
+            assert!(has_variable(text.as_bytes()), "{text}");
+        }
+        for text in ["", "$", "a$", "$1", "$ host", "pepper", "{tag}"] {
+            assert!(!has_variable(text.as_bytes()), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_switch_is_no_name() {
+        for text in ["on", "ON", "Off", "yes", "TRUE", "disabled"] {
+            assert!(is_switch(text.as_bytes()), "{text}");
+        }
+        for text in ["", "Registry", "one", "offline", "onyx"] {
+            assert!(!is_switch(text.as_bytes()), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_uri_part_replaces_the_path() {
+        for url in [
+            "http://registries/",
+            "https://registries/v2/",
+            "http://10.0.0.1:5000/x",
+            "http://[::1]:5000/",
+            "http://a?x=1",
+            "http://unix:/run/s.sock:/",
+            "http://unix:/run/s.sock:/v2/",
+            "http://$backend/",
+            "http://registries$uri",
+            "http://registries${uri}",
+            "http://registries$document_uri",
+            "http://$backend/$1",
+        ] {
+            assert!(replaces_path(url.as_bytes()), "{url}");
+        }
+        for url in [
+            "http://registries",
+            "https://10.0.0.1:5000",
+            "http://[::1]:5000",
+            "http://unix:/run/s.sock",
+            "http://unix:/run/s.sock:",
+            "http://$backend",
+            "$target",
+            "http://registries$request_uri",
+        ] {
+            assert!(!replaces_path(url.as_bytes()), "{url}");
+        }
+    }
+
+    #[test]
+    fn the_parts_of_an_endpoint() {
+        for (url, host, path) in [
+            ("https://a", "a", ""),
+            ("https://a/token", "a", "/token"),
+            ("http://[::1]:5000/t", "[::1]", "/t"),
+            ("$scheme://$http_host/token", "$http_host", "/token"),
+            ("https://$host:$server_port/token?a=b", "$host", "/token"),
+            (
+                "https://registry.example.com:5000/token",
+                "registry.example.com",
+                "/token",
+            ),
+            ("https://a_b-c.example?x=/y", "a_b-c.example", ""),
+        ] {
+            let parsed = EndpointUrl::parse(url.as_bytes()).map(|parsed| (parsed.host, parsed.path));
+            assert_eq!(parsed, Ok((host, path)), "{url}");
+        }
+    }
+
+    #[test]
+    fn the_part_that_is_wrong_is_named() {
+        for (url, error) in [
+            ("", InvalidUrl::Scheme),
+            ("off", InvalidUrl::Scheme),
+            ("ftp://a/token", InvalidUrl::Scheme),
+            ("/token", InvalidUrl::Scheme),
+            ("https:/a", InvalidUrl::Scheme),
+            ("https://u@a/token", InvalidUrl::UserInfo),
+            ("https://u:p@a/token", InvalidUrl::UserInfo),
+            ("https://", InvalidUrl::Host),
+            ("https:///token", InvalidUrl::Host),
+            ("https://:443/token", InvalidUrl::Host),
+            ("https://a,b/token", InvalidUrl::Host),
+            ("https://[::1/token", InvalidUrl::Host),
+            ("https://[x]/token", InvalidUrl::Host),
+            ("https://[::1]x/token", InvalidUrl::Host),
+            ("https://a:99999/token", InvalidUrl::Port),
+            ("https://a:0/token", InvalidUrl::Port),
+            ("https://a:/token", InvalidUrl::Port),
+            ("https://a:http/token", InvalidUrl::Port),
+            ("https://[::1]:x/token", InvalidUrl::Port),
+            ("https://a/token#x", InvalidUrl::Fragment),
+            ("https://a/to ken", InvalidUrl::Characters),
+            ("https://a/\"token\"", InvalidUrl::Characters),
+            ("https://é/token", InvalidUrl::Characters),
+        ] {
+            assert_eq!(EndpointUrl::parse(url.as_bytes()), Err(error), "{url}");
+        }
+    }
+
+    #[test]
+    fn clear_text_is_all_but_tls_and_the_loopback() {
+        let clear = |url: &str| EndpointUrl::parse(url.as_bytes()).unwrap().is_clear_text();
+        assert!(clear("http://registry.example.com/token") && clear("http://10.0.0.1/token"));
+        for url in [
+            "https://a/token",
+            "$scheme://a/token",
+            "http://localhost/token",
+            "http://127.0.0.1:5000/token",
+            "http://[::1]/token",
+        ] {
+            assert!(!clear(url), "{url}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn an_endpoint_that_is_taken_consists_of_its_parts(
+            url in "(https?|[$]scheme)://[-a-z0-9.:@$/?#\\[\\] ]{0,20}",
+        ) {
+            if let Ok(parsed) = EndpointUrl::parse(url.as_bytes()) {
+                let start = format!("{}://{}", parsed.scheme, parsed.host);
+                prop_assert!(url.starts_with(&start), "{url}");
+                prop_assert!(url.contains(parsed.path) && !url.contains(['#', ' ']), "{url}");
+                prop_assert!(!parsed.host.contains('@') && !parsed.host.is_empty());
+            }
+        }
+
+        #[test]
+        fn nothing_panics(bytes in proptest::collection::vec(any::<u8>(), 0..40)) {
+            let _ = (has_variable(&bytes), is_switch(&bytes), replaces_path(&bytes));
+            let _ = EndpointUrl::parse(&bytes);
+        }
+    }
+}

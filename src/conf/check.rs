@@ -1,0 +1,255 @@
+//! What does not fit together in a location, told by `nginx -t`: one location is one thing, and what a
+//! registry is sent is what was decided about.
+//!
+//! Called while locations are merged, when all directives were read; what takes all locations to judge, the
+//! addresses of token endpoints, is judged by [`Endpoints::check`] after that. An error refuses what opens
+//! the gate; a warning tells of what may be meant.
+
+use std::sync::Arc;
+
+use registry_auth::directive::EndpointUrl;
+
+use super::{Location, Main, Page};
+use crate::ffi::conf::{Conf, CoreLocation, Kind, Place};
+
+/// Refuses a location that is two things at once.
+pub fn one_thing(
+    location: &Location,
+    core: &CoreLocation,
+    main: &mut Main,
+    conf: &mut Conf<'_>,
+) -> Result<(), String> {
+    let Some((kind, place)) = &location.page else {
+        return gate(location, core, main, conf);
+    };
+    let page = kind.directive();
+    let others = &location.neighbours;
+    let returns = others.returns.as_ref().filter(|_| core.kind != Kind::If);
+    if let Some(other) = others.answers.as_ref().or(returns) {
+        conf.go_to(&other.place);
+        return Err(format!(
+            "\"{}\" and \"{page}\" ({place}) cannot stand in one location: each of them answers its requests",
+            other.name
+        ));
+    }
+    if core.is_taken {
+        conf.go_to(place);
+        return Err(format!(
+            "\"{page}\" cannot stand in one location with another directive that answers its requests"
+        ));
+    }
+    if let (Page::Status, Some(gate)) = (kind, &location.gate_place) {
+        conf.go_to(gate);
+        return Err(format!(
+            "\"registry_auth\" and \"{page}\" ({place}) cannot stand in one location: the page asks nobody \
+             for a password; say by \"allow\" and \"deny\" who may see it"
+        ));
+    }
+    if core.name.starts_with(b"/v2/") || core.name.starts_with(b"/v1/") {
+        conf.warn_at(
+            place,
+            &format_args!(
+                "\"{page}\" takes a path from the registry's API: choose one outside of /v1/ and /v2/"
+            ),
+        );
+    }
+    Ok(())
+}
+
+/// Looks at what a gated location forwards.
+fn gate(
+    location: &Location,
+    core: &CoreLocation,
+    main: &mut Main,
+    conf: &mut Conf<'_>,
+) -> Result<(), String> {
+    if location.settings.is_none() {
+        return Ok(());
+    }
+    let others = &location.neighbours;
+    if let (Some(returns), Some(_), true) = (
+        &others.returns,
+        &location.gate_place,
+        matches!(core.kind, Kind::Exact | Kind::Prefix | Kind::Regex | Kind::Named),
+    ) {
+        conf.warn_at(
+            &returns.place,
+            &"\"return\" answers before \"registry_auth\" of this location asks for a password",
+        );
+    }
+    let Some((proxy, replaces_path)) = &others.proxy else {
+        return Ok(());
+    };
+    if let (Some(Some(method)), false) = (&others.method, core.is_internal) {
+        conf.go_to(&method.place);
+        return Err(format!(
+            "\"proxy_method\" gives the registry behind \"proxy_pass\" ({}) another method than the one \
+             that \"registry_auth\" decides about",
+            proxy.place
+        ));
+    }
+    // Told once for a location, not again for each block in it.
+    if core.is_block() && location.is_within_gate {
+        return Ok(());
+    }
+    if *replaces_path {
+        conf.warn_at(
+            &proxy.place,
+            &"\"proxy_pass\" with a URI sends another path on than the one that \"registry_auth\" decides \
+              about: leave out the URI, with its slash",
+        );
+    }
+    let is_header_sent = others.sets_authorization != Some(true) && !core.is_internal;
+    if is_header_sent && !std::mem::replace(&mut main.is_header_told, true) {
+        conf.warn_at(
+            &proxy.place,
+            &"\"proxy_pass\" sends the password on to the registry: \
+              'proxy_set_header Authorization \"\";' keeps it here",
+        );
+    }
+    Ok(())
+}
+
+/// The token endpoints of a configuration, and where clients are sent to for tokens.
+#[derive(Default)]
+pub struct Endpoints {
+    endpoints: Vec<Endpoint>,
+    realms: Vec<Realm>,
+}
+
+/// A location with `registry_auth_token`.
+struct Endpoint {
+    kind: Kind,
+    name: Box<[u8]>,
+    server: usize,
+    server_names: Box<[Box<[u8]>]>,
+    service: Arc<str>,
+    prefix: Box<str>,
+}
+
+/// A `registry_auth_bearer` that is in use in some server.
+#[derive(PartialEq, Eq)]
+struct Realm {
+    place: Place,
+    /// Where the endpoint is said to be: on which host, and with which path.
+    host: Box<str>,
+    path: Box<str>,
+    is_own_host: bool,
+    server: usize,
+    service: Arc<str>,
+    prefix: Box<str>,
+}
+
+impl Endpoints {
+    /// Takes note of a gated location that accepts tokens.
+    pub fn note(&mut self, location: &Location, core: CoreLocation) {
+        let (Some(settings), Some(said)) = (&location.settings, &location.bearer_said) else {
+            return;
+        };
+        let Some(bearer) = &settings.bearer else {
+            return;
+        };
+        if settings.token.is_some() {
+            if !core.is_block() {
+                self.endpoints.push(Endpoint {
+                    kind: core.kind,
+                    name: core.name,
+                    server: core.server,
+                    server_names: core.server_names,
+                    service: Arc::clone(&bearer.service),
+                    prefix: settings.space.prefix.clone(),
+                });
+            }
+            return;
+        }
+        let Ok(url) = EndpointUrl::parse(&said.url) else {
+            return;
+        };
+        let is_this_server = || core.server_names.iter().any(|name| is_named(name, url.host));
+        if url.path.contains('$') || !url.is_own_host() && !is_this_server() {
+            return;
+        }
+        let realm = Realm {
+            place: said.place.clone(),
+            host: url.host.into(),
+            path: url.path.into(),
+            is_own_host: url.is_own_host(),
+            server: core.server,
+            service: Arc::clone(&bearer.service),
+            prefix: settings.space.prefix.clone(),
+        };
+        if !self.realms.contains(&realm) {
+            self.realms.push(realm);
+        }
+    }
+
+    /// Warns of addresses on a server of this configuration at which no token is to be had, or none that is
+    /// good where clients were sent away.
+    pub fn check(&self, conf: &mut Conf<'_>) {
+        for realm in &self.realms {
+            let here: Vec<&Endpoint> = self
+                .endpoints
+                .iter()
+                .filter(|endpoint| endpoint.is_for(realm))
+                .collect();
+            let is_good =
+                |endpoint: &&Endpoint| endpoint.service == realm.service && endpoint.prefix == realm.prefix;
+            if here.iter().any(is_good) {
+                continue;
+            }
+            let Realm {
+                host, path, service, ..
+            } = realm;
+            let why = match here.is_empty() {
+                true => format!(
+                    "\"registry_auth_bearer\" sends clients to {host}{path}, and no location with \
+                     \"registry_auth_token\" has this path"
+                ),
+                false => format!(
+                    "\"registry_auth_bearer\" sends clients to {host}{path}, whose tokens are for \
+                     another service or prefix than \"{service}\" and \"{}\" here",
+                    realm.prefix
+                ),
+            };
+            conf.warn_at(&realm.place, &why);
+        }
+    }
+}
+
+impl Endpoint {
+    /// Whether it may be the one at that address.
+    fn is_for(&self, realm: &Realm) -> bool {
+        let is_there = self.server == realm.server
+            || !realm.is_own_host && self.server_names.iter().any(|name| is_named(name, &realm.host));
+        let path = match &*realm.path {
+            "" => b"/",
+            path => path.as_bytes(),
+        };
+        let is_path = match self.kind {
+            Kind::Exact => *self.name == *path,
+            Kind::Prefix => path.starts_with(&self.name),
+            // Which paths an expression, or a redirect to a name, leads here is not known.
+            Kind::Regex | Kind::Named => true,
+            Kind::If | Kind::LimitExcept | Kind::Server => false,
+        };
+        is_there && is_path
+    }
+}
+
+/// Whether a server of this name is meant by a host; `*.example.com` and `.example.com` are names, too.
+fn is_named(name: &[u8], host: &str) -> bool {
+    let host = host.as_bytes();
+    match name.strip_prefix(b"*").unwrap_or(name) {
+        b"" => false,
+        suffix if suffix.starts_with(b".") => {
+            host.len() >= suffix.len()
+                && host
+                    .get(host.len() - suffix.len()..)
+                    .is_some_and(|end| end.eq_ignore_ascii_case(suffix))
+                || name
+                    .strip_prefix(b".")
+                    .is_some_and(|name| name.eq_ignore_ascii_case(host))
+        }
+        name => name.eq_ignore_ascii_case(host),
+    }
+}
