@@ -10,6 +10,7 @@ use crate::recent::{Key, Recent};
 use crate::schema::PUBLIC;
 use crate::waiting::{Answer, Waiting};
 use crate::Secret;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use tokio::sync::mpsc::UnboundedSender;
 
@@ -38,6 +39,7 @@ pub(crate) struct Completions {
     /// Jobs to be asked again go back to the helper. Used on the store's threads only.
     again: UnboundedSender<Vec<Waiting>>,
     tracking: bool,
+    closed: AtomicBool,
 }
 
 #[derive(Default)]
@@ -64,6 +66,7 @@ impl Completions {
             wake: Mutex::new(Some(wake)),
             again,
             tracking,
+            closed: AtomicBool::new(false),
         }
     }
 
@@ -222,9 +225,15 @@ impl Completions {
         std::mem::take(&mut *lock(&self.spare))
     }
 
-    /// Nothing wakes the worker any more.
+    /// Nothing wakes the worker any more, and what is under way is not worth any more work.
     pub(crate) fn close(&self) {
+        self.closed.store(true, Ordering::Relaxed);
         lock(&self.wake).take();
+    }
+
+    /// Whether the store is being stopped: whoever works through many jobs asks between one and the next, as the worker waits.
+    pub(crate) fn is_closed(&self) -> bool {
+        self.closed.load(Ordering::Relaxed)
     }
 }
 

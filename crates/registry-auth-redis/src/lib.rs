@@ -26,6 +26,7 @@ pub mod log;
 pub mod schema;
 pub mod secret;
 
+mod bounded;
 mod completions;
 mod connection;
 mod dummy;

@@ -236,6 +236,10 @@ fn answer(context: &Arc<Context>, part: Part, mark: Mark, deadline: Instant, ans
     }
     let mut settling = Settling::new(context, mark, &part.records);
     for user in part.users {
+        if context.completions.is_closed() {
+            // Dropped, and so answered.
+            return;
+        }
         if matches!(&user.entry, Entry::Known(record) if settle::lacks_names(context, record)) {
             let alone = Part {
                 space: part.space.clone(),

@@ -106,13 +106,18 @@ pub(crate) fn read(context: &Context, asked: Vec<Asked>, replies: &mut impl Iter
     };
     let mut passwords = passwords.map(Vec::into_iter);
     let answer = |asked: Asked| {
+        let without = |asked, entry| User {
+            asked,
+            own_password: true,
+            entry,
+            replies: None,
+        };
+        // Nobody waits for what is not read yet.
+        if context.completions.is_closed() {
+            return without(asked, Entry::Unavailable);
+        }
         let Some(user) = asked.subject.user() else {
-            return User {
-                asked,
-                own_password: true,
-                entry: Entry::Anonymous,
-                replies: None,
-            };
+            return without(asked, Entry::Anonymous);
         };
         let was_asked = !asked.has_password();
         let item = match &mut passwords {
@@ -123,11 +128,8 @@ pub(crate) fn read(context: &Context, asked: Vec<Asked>, replies: &mut impl Iter
         let reply = next();
         let mut replies = None;
         if let Ok(item) = &item {
-            if let Some(familiar) = asked
-                .familiar
-                .as_ref()
-                .filter(|familiar| familiar.is(&reply, item))
-            {
+            let seen = context.familiars.replies(&reply, item);
+            if let Some(familiar) = asked.familiar.as_ref().filter(|familiar| familiar.is(seen)) {
                 return User {
                     own_password: familiar.own,
                     entry: Entry::Familiar(Arc::clone(familiar)),
@@ -135,7 +137,7 @@ pub(crate) fn read(context: &Context, asked: Vec<Asked>, replies: &mut impl Iter
                     replies: None,
                 };
             }
-            replies = Replies::of(&reply, item);
+            replies = Some(seen);
         }
         let (mut entry, own_password) = merge(context, keys, user, reply, item.and_then(record::password));
         if !was_asked && !own_password {

@@ -1,8 +1,9 @@
 //! Records that many users share, everybody's backends and those of groups: nearly always what they were before.
 //!
 //! Used by `reply` and `settle`. Invariant: what is remembered is only used for an identical reply, and only where no
-//! name has to be resolved, so that it can never be out of date.
+//! name has to be resolved, so that it can never be out of date. Bounded in bytes.
 
+use crate::bounded::{allocated, Bounded, Item};
 use crate::job::Outcome;
 use crate::log::Level;
 use crate::lookup::Context;
@@ -10,7 +11,6 @@ use crate::record::{self, Unreadable};
 use crate::reply::log_refused;
 use crate::schema::Keys;
 use crate::settle;
-use hashbrown::HashTable;
 use redis::Value;
 use registry_auth::codec::RecordRef;
 use registry_auth::Record;
@@ -18,8 +18,8 @@ use std::collections::hash_map::RandomState;
 use std::hash::BuildHasher;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-/// Records remembered; one more forgets all.
-const RECORDS: usize = 4096;
+/// Bytes of all that is remembered. A reply takes about four times as much as what is encoded of it.
+pub(crate) const MOST: usize = 4 << 20;
 
 /// Whose it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -70,10 +70,18 @@ impl Shared {
 }
 
 /// The last reply of each shared key that needed no names, and its encoding.
-#[derive(Default)]
 pub(crate) struct SharedCache {
-    places: Mutex<HashTable<Place>>,
+    places: Mutex<Bounded<Place>>,
     hasher: RandomState,
+}
+
+impl Default for SharedCache {
+    fn default() -> Self {
+        Self {
+            places: Mutex::new(Bounded::new(MOST)),
+            hasher: RandomState::new(),
+        }
+    }
 }
 
 struct Place {
@@ -95,26 +103,47 @@ impl Place {
     }
 }
 
+impl Item for Place {
+    fn hash(&self) -> u64 {
+        self.hash
+    }
+
+    fn elsewhere(&self) -> usize {
+        let group = self.group.as_ref().map_or(0, |group| allocated(group.len()));
+        let encoded = 2 * size_of::<usize>() + self.encoded.len();
+        allocated(self.prefix.len()) + group + elsewhere(&self.reply) + allocated(encoded)
+    }
+}
+
+/// Bytes of a reply, but for its own place.
+fn elsewhere(value: &Value) -> usize {
+    match value {
+        Value::BulkString(bytes) => allocated(bytes.capacity()),
+        Value::SimpleString(text) => allocated(text.capacity()),
+        Value::Array(items) => {
+            let places = allocated(items.capacity() * size_of::<Value>());
+            places + items.iter().map(elsewhere).sum::<usize>()
+        }
+        Value::Map(items) => {
+            let places = allocated(items.capacity() * size_of::<(Value, Value)>());
+            let both = |(name, value): &(Value, Value)| elsewhere(name) + elsewhere(value);
+            places + items.iter().map(both).sum::<usize>()
+        }
+        _ => 0,
+    }
+}
+
 impl SharedCache {
     fn find(&self, prefix: &str, whose: Whose<'_>, reply: &Value) -> Option<Arc<[u8]>> {
         let hash = self.hasher.hash_one((prefix, whose));
-        let places = self.lock();
+        let mut places = self.lock();
         let place = places.find(hash, |place| place.is(prefix, whose))?;
         (place.reply == *reply).then(|| Arc::clone(&place.encoded))
     }
 
     fn put(&self, prefix: &str, whose: Whose<'_>, reply: Value, encoded: Arc<[u8]>) {
-        let hash = self.hasher.hash_one((prefix, whose));
-        let mut places = self.lock();
-        if let Some(place) = places.find_mut(hash, |place| place.is(prefix, whose)) {
-            (place.reply, place.encoded) = (reply, encoded);
-            return;
-        }
-        if places.len() >= RECORDS {
-            places.clear();
-        }
         let place = Place {
-            hash,
+            hash: self.hasher.hash_one((prefix, whose)),
             prefix: prefix.into(),
             group: match whose {
                 Whose::Everybody => None,
@@ -123,10 +152,10 @@ impl SharedCache {
             reply,
             encoded,
         };
-        places.insert_unique(hash, place, |place| place.hash);
+        self.lock().put(place, |place| place.is(prefix, whose));
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashTable<Place>> {
+    fn lock(&self) -> MutexGuard<'_, Bounded<Place>> {
         self.places.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -162,4 +191,50 @@ fn bad(context: &Context, prefix: &str, whose: Whose<'_>, why: &str) -> Shared {
         .log
         .write_once(&key, Level::Error, &format!("record {key} cannot be read: {why}"));
     Shared::Failed(Outcome::BadRecord)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{SharedCache, Whose, MOST};
+    use redis::Value;
+    use std::sync::Arc;
+
+    fn group(fields: usize) -> Value {
+        let text = |text: String| Value::BulkString(text.into_bytes());
+        let field = |n| {
+            (
+                text(format!("grant:team/project{n}/**")),
+                text("pull,push".to_owned()),
+            )
+        };
+        Value::Map((0..fields).map(field).collect())
+    }
+
+    #[test]
+    fn they_are_bounded_in_bytes() {
+        for fields in [1, 10, 1000] {
+            let shared = SharedCache::default();
+            for number in 0..40_000 / fields {
+                let (name, reply) = (format!("group{number}"), group(fields));
+                let encoded: Arc<[u8]> = vec![0; 30 * fields].into();
+                shared.put("P", Whose::Group(&name), reply.clone(), encoded);
+                assert!(shared.find("P", Whose::Group(&name), &reply).is_some());
+            }
+            let places = shared.lock();
+            assert!(
+                (MOST / 5..=MOST).contains(&places.bytes()),
+                "{fields}: {}",
+                places.bytes()
+            );
+        }
+    }
+
+    #[test]
+    fn an_identical_reply_of_the_same_key_only() {
+        let shared = SharedCache::default();
+        shared.put("P", Whose::Group("team"), group(2), Arc::default());
+        let has = |prefix: &str, whose, reply: &Value| shared.find(prefix, whose, reply).is_some();
+        assert!(has("P", Whose::Group("team"), &group(2)) && !has("P", Whose::Group("team"), &group(3)));
+        assert!(!has("Q", Whose::Group("team"), &group(2)) && !has("P", Whose::Everybody, &group(2)));
+    }
 }

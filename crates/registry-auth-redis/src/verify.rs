@@ -210,6 +210,11 @@ impl Hash {
         }
     }
 
+    /// Bytes of its text.
+    pub(crate) fn len(&self) -> usize {
+        self.text().1.map_or(0, str::len)
+    }
+
     fn text(&self) -> (bool, Option<&str>) {
         match self {
             Self::Stored { stored, .. } => (true, Some(stored)),
