@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use arrayvec::ArrayVec;
 use registry_auth::codec::{RecordRef, Scopes, State, TokenRef};
-use registry_auth::token::Kind;
+use registry_auth::token::{bound_to, Kind};
 use registry_auth::{Denial, InvalidRecord, Limits, Subject, UserName, UserNameBuf};
 use registry_auth_cache::memo::{Said, Stamp};
 use registry_auth_redis::Space;
@@ -307,15 +307,6 @@ impl Identity {
     }
 }
 
-/// What a token is bound to: the password; but a refresh token that an access token has got, to that, which a new password does not
-/// end. What it is exchanged for is short-lived, and ends with the password.
-fn bound_to(kind: Kind, record: &RecordRef<'_>, token: Option<&TokenRef<'_>>) -> State {
-    match (kind, token) {
-        (Kind::Refresh, Some(token)) => token.state(),
-        _ => record.state(),
-    }
-}
-
 /// Whether the live record bears out what was claimed; the access token that stands behind it, if one does.
 fn proven(
     claim: &Claim,
@@ -346,7 +337,10 @@ fn proven(
                 }
             };
             if !signed.is_of(prefix, bound_to(signed.kind, record, token.as_ref())) {
-                return Err(void("the password has changed since the token was issued"));
+                return Err(void(match token {
+                    None => "the password has changed since the token was issued",
+                    Some(_) => "the password or the access token has changed since the token was issued",
+                }));
             }
             if token.is_some_and(|token| token.expires <= now) {
                 return Err(void("the access token behind the token has expired"));

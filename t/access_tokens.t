@@ -217,6 +217,23 @@ equal(challenge_error(with_token($first)), 'invalid_token', 'the challenge');
 equal(everywhere_with($_, '/v2/alice/a/tags/list'), 200, 'another') for $second, $own;
 equal(everywhere("alice:$_"), 200, 'another') for $OTHER, 'secret';
 
+=== another secret under the same id: what was issued for the earlier one ends, in every worker
+--- redis eval
+main::stored_token('alice', 'one', $main::TOKEN, 999_999, 'alice/**:pull')
+--- after
+in_each_worker("alice:$TOKEN");
+my $token = token("alice:$TOKEN", 'repository:alice/a:pull');
+equal(everywhere_with($token, '/v2/alice/a/tags/list'), 200, 'at first');
+redis(stored_token('alice', 'one', $OTHER, 999_999, 'alice/**:pull') =~ s/\n//r);
+soon('the earlier secret', 401, sub { everywhere("alice:$TOKEN") }, 0.1);
+soon('what was issued for it', 401, sub { everywhere_with($token, '/v2/alice/a/tags/list') }, 0.1);
+always('and stays so', 401, sub { everywhere_with($token) });
+equal(json(with_token($token))->{errors}[0]{message}, 'the password or the access token has changed since the token was issued', 'why');
+equal(everywhere_with(token("alice:$OTHER", 'repository:alice/a:pull'), '/v2/alice/a/tags/list'), 200, 'for the new one');
+redis('HDEL docker-registry:user:alice token:one');
+redis(stored_token('alice', 'one', $TOKEN, 999_999, 'alice/**:pull') =~ s/\n//r);
+soon('it is what it was', 200, sub { everywhere_with($token, '/v2/alice/a/tags/list') });
+
 === narrowed scopes, another user's lock: at once, too
 --- redis eval
 main::stored_token('alice', 'one', $main::TOKEN, 999_999, 'alice/**:*')
@@ -265,7 +282,7 @@ main::stored_token('alice', 'old', $main::TOKEN, -1, '**:*')
 --- login eval
 [ ("alice:$main::TOKEN") x 3, ("") x 2 ]
 --- more_headers eval
-[ (undef) x 3, (main::bearer(main::signed(tok => 'old'))) x 2 ]
+[ (undef) x 3, (main::bearer(main::signed(tok => 'old', secret => $main::TOKEN))) x 2 ]
 --- request eval
 [ "GET /v2/", "GET /v2/", "GET /token", "GET /v2/", "GET /v2/" ]
 --- error_code: 401

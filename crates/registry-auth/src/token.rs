@@ -1,7 +1,7 @@
 //! Tokens of the token endpoint: JSON web tokens (RFC 7519) that say who, for what, and until when.
 //!
 //! Issued and verified by the nginx module; clock and keys are its own. A token is no more than its owner's live record allows: it is
-//! bound to the stored password ([`Claims::is_of`]), and `policy` asks the record each time. Invariants: HS256 only, whatever a header
+//! bound to the secrets that stand there ([`bound_to`]), and `policy` asks the record each time. Invariants: HS256 only, whatever a header
 //! says (the provider below knows nothing else); no header but our own is even parsed; time, issuer and audience are checked in one
 //! place, [`verify`].
 
@@ -10,7 +10,7 @@ mod request;
 
 pub use request::{Proof, TokenRequest};
 
-use crate::codec::State;
+use crate::codec::{RecordRef, State, TokenRef};
 use crate::name::{UserName, UserNameBuf};
 use crate::resource::{Access, Entry};
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -267,6 +267,17 @@ impl Claims {
             .get(self.key)
             .and_then(|key| account(key, prefix, user, state));
         tag.is_some_and(|tag| tag.as_bytes().ct_eq(self.account.as_bytes()).into())
+    }
+}
+
+/// What a token of this kind is bound to in its owner's record, where it is issued for an access token in that as well: the password,
+/// and the access token's secret, so that one of the same id with another secret does not bear it out. A refresh token that an access
+/// token has got is bound to that only, and a new password does not end it: what it is exchanged for ends with both.
+pub fn bound_to(kind: Kind, record: &RecordRef<'_>, token: Option<&TokenRef<'_>>) -> State {
+    match (kind, token) {
+        (_, None) => record.state(),
+        (Kind::Access, Some(token)) => record.state().and(token.state()),
+        (Kind::Refresh, Some(token)) => token.state(),
     }
 }
 

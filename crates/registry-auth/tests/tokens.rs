@@ -6,11 +6,12 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use base64::Engine;
 use hmac::{Hmac, KeyInit, Mac};
 use proptest::prelude::*;
+use registry_auth::access_token::StoredToken;
 use registry_auth::codec::{encode, Record, RecordRef, State};
 use registry_auth::resource::{scope_of, Resource};
 use registry_auth::route::{self, Method, Options, Request};
 use registry_auth::token::{
-    sign, verify, Issue, Keys, Kind, Place, Refused, MAX_ACCESS, MAX_LIFE, MAX_TOKEN, REFRESH_LIFE,
+    bound_to, sign, verify, Issue, Keys, Kind, Place, Refused, MAX_ACCESS, MAX_LIFE, MAX_TOKEN, REFRESH_LIFE,
     UPLOAD_GRACE,
 };
 use registry_auth::token::{Proof, TokenRequest};
@@ -124,6 +125,80 @@ fn what_is_signed_is_read() {
         None,
         "the forger of these tests can sign"
     );
+}
+
+/// What a token of this kind of alice's is bound to, whose password and whose access tokens (id, secret) are these; of `ci`, if it is
+/// issued for that.
+fn bound(kind: Kind, password: &str, tokens: &[(&str, u8)], id: Option<&str>) -> State {
+    let stored = |(id, secret): &(&str, u8)| {
+        let value = format!(
+            "sha256={} expires=1 scope=a:pull",
+            format!("{secret:02x}").repeat(32)
+        );
+        StoredToken::parse(&format!("token:{id}"), &value).unwrap()
+    };
+    let record = Record {
+        password: Some(password.to_owned()),
+        tokens: tokens.iter().map(stored).collect(),
+        ..Record::default()
+    };
+    let mut bytes = Vec::new();
+    encode(&record, &mut bytes).unwrap();
+    let record = RecordRef::decode(&bytes).unwrap();
+    let token = id.map(|id| record.token_named(id).unwrap().unwrap());
+    bound_to(kind, &record, token.as_ref())
+}
+
+/// What is issued for an access token ends with its secret, though one of the same id is there again, and with the password; a refresh
+/// token with the secret only.
+#[test]
+fn a_token_ends_with_the_secrets_that_it_was_got_with() {
+    let keys = keys(&[SECRET]);
+    let issued = |kind, id| {
+        let place = Place { kind, ..PLACE };
+        let access = access();
+        let issue = Issue {
+            user: Some(UserName::parse(b"alice").unwrap()),
+            state: bound(kind, "{SHA}x", &[("ci", 1), ("other", 2)], id),
+            access_token: id,
+            access: &access,
+            now: NOW,
+            expires: NOW + 3600,
+        };
+        let token = sign(&keys, &place, &issue).unwrap();
+        verify(&keys, &place, token.as_bytes(), NOW, false).unwrap_or_else(|why| panic!("{why}"))
+    };
+    for (kind, id, ends_with_password, ends_with_secret) in [
+        (Kind::Access, None, true, false),
+        (Kind::Access, Some("ci"), true, true),
+        (Kind::Refresh, None, true, false),
+        (Kind::Refresh, Some("ci"), false, true),
+    ] {
+        let claims = issued(kind, id);
+        let goes_on =
+            |password, tokens: &[(&str, u8)]| claims.is_of(&keys, "P", bound(kind, password, tokens, id));
+        let case = format!("{kind:?} {id:?}");
+        assert!(goes_on("{SHA}x", &[("ci", 1), ("other", 2)]), "{case}");
+        assert!(
+            goes_on("{SHA}x", &[("ci", 1), ("third", 3)]),
+            "{case}: another token changes nothing"
+        );
+        assert_eq!(
+            goes_on("{SHA}y", &[("ci", 1)]),
+            !ends_with_password,
+            "{case}: another password"
+        );
+        assert_eq!(
+            goes_on("{SHA}x", &[("ci", 3)]),
+            !ends_with_secret,
+            "{case}: another secret"
+        );
+        assert_eq!(
+            goes_on("{SHA}x", &[("ci", 2)]),
+            !ends_with_secret,
+            "{case}: the other token's secret"
+        );
+    }
 }
 
 /// The tag of the account tells nothing of the stored password to who has the token.

@@ -142,14 +142,17 @@ sub access {
     ];
 }
 
-# What stands in a token for the state of an account.
+# What stands in a token for the state of an account, and of the access token that it was issued for.
 sub account_tag {
-    my ($prefix, $user, $stored, $key) = @_;
-    return encode_base64url(substr hmac_sha256("account\0$prefix\0$user\0" . substr(sha256($stored), 0, 16), $key), 0, 16);
+    my ($prefix, $user, $stored, $key, $secret) = @_;
+    my $state = substr sha256($stored), 0, 16;
+    $state = substr sha256($state . substr sha256(sha256($secret)), 0, 16), 0, 16 if defined $secret;
+    return encode_base64url(substr hmac_sha256("account\0$prefix\0$user\0$state", $key), 0, 16);
 }
 
 # Claims of a good token of alice's, whose password is `secret`, for these scopes.
-# Arguments: scope, user, stored (password), prefix, service, kind, key; and any claim by its name, undef for none.
+# Arguments: scope, user, stored (password), secret (an access token, whose id is `tok`), prefix, service, kind, key; and any claim by
+# its name, undef for none.
 sub claims {
     my (%arg) = @_;
     my $user   = delete $arg{user}    // 'alice';
@@ -158,6 +161,7 @@ sub claims {
     my $stored = delete $arg{stored}  // (length $user ? $SECRET : '');
     my $key    = delete $arg{key}     // $KEY;
     my $scope  = delete $arg{scope}   // [];
+    my $secret = delete $arg{secret};
     my %claim  = (
         iss    => "registry-auth/$kind/$prefix",
         aud    => delete $arg{service} // 'registry',
@@ -165,7 +169,7 @@ sub claims {
         exp    => time + 600,
         nbf    => time,
         access => access(ref $scope ? @$scope : $scope),
-        acc    => account_tag($prefix, $user, $stored, $key),
+        acc    => account_tag($prefix, $user, $stored, $key, $secret),
         %arg,
     );
     return { map { $_ => $claim{$_} } grep { defined $claim{$_} } keys %claim };

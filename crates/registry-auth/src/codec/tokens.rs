@@ -23,6 +23,16 @@ impl State {
         let digest: [u8; 32] = Sha256::digest(stored).into();
         Self(digest.first_chunk().copied().unwrap_or_default())
     }
+
+    /// Of both: another one as soon as one of them is another one.
+    pub fn and(self, other: Self) -> Self {
+        let digest: [u8; 32] = Sha256::new()
+            .chain_update(self.0)
+            .chain_update(other.0)
+            .finalize()
+            .into();
+        Self(digest.first_chunk().copied().unwrap_or_default())
+    }
 }
 
 /// The access tokens of a record.
