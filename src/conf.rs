@@ -50,6 +50,8 @@ pub struct Main {
     has_status: bool,
     /// Whether it was told that a registry is sent passwords.
     is_header_told: bool,
+    /// Whether variables choose where a gated request goes, and perhaps with which path.
+    has_variable_target: bool,
     /// Where tokens are to be had, until that was checked.
     endpoints: check::Endpoints,
 }
@@ -101,6 +103,11 @@ impl Main {
     /// Whether the counters of the zone are shown.
     pub fn has_status(&self) -> bool {
         self.has_status
+    }
+
+    /// Whether variables choose where a gated request goes, and perhaps with which path.
+    pub fn has_variable_target(&self) -> bool {
+        self.has_variable_target
     }
 
     /// Warns of what can be told once all locations are known.

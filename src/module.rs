@@ -26,7 +26,7 @@ use crate::ffi::observe::{self, Observer};
 use crate::ffi::request::Request;
 use crate::ffi::{body, filter, log, peer, shim, shm, slots, variable, Slot};
 use crate::upstream::{BackendNames, Upstream, UserBackends};
-use crate::{completions, directives, response, signing, variables};
+use crate::{completions, directives, response, signing, upstream, variables};
 
 macro_rules! kept_by_this_module {
     ($($slot:ty: $kind:ident),*) => {$(
@@ -335,6 +335,7 @@ unsafe extern "C" fn init_process(cycle: *mut ngx_cycle_t) -> ngx_int_t {
             return NGX_OK as ngx_int_t;
         }
         signing::start(main.token_keys());
+        upstream::watch(main.has_variable_target());
         if let Err(error) = completions::start(thread, options) {
             // Not an error of the worker's: nginx would start it again for ever. Its requests are refused with 503.
             log::write(

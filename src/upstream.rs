@@ -7,12 +7,14 @@
 use core::marker::PhantomData;
 use std::cell::Cell;
 use std::rc::Rc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use registry_auth::backend::AllowList;
 use registry_auth::codec::{PeerRef, RecordRef};
 use registry_auth::{Denial, InvalidRecord};
 
 use crate::conf::value::invalid;
+use crate::conf::Location;
 use crate::context::Context;
 use crate::ffi::conf::Conf;
 use crate::ffi::log::Level;
@@ -50,6 +52,38 @@ pub fn backends(conf: &mut Conf<'_>, upstream: &mut Upstream) -> Result<(), Stri
         }
     }
     peer::attach(conf, upstream, PhantomData::<UserBackends>).map_err(|error| format!("\"{NAME}\": {error}"))
+}
+
+/// Whether the target of each request is looked at: once it was told that one is not the client's, no more. A
+/// plain load in the way of each request, unlike a thread's own variable.
+static WATCHED: AtomicBool = AtomicBool::new(false);
+
+/// Starts a worker: whether variables may put another path in the place of the client's.
+pub fn watch(may_differ: bool) {
+    WATCHED.store(may_differ, Ordering::Relaxed);
+}
+
+/// Tells once that another path goes to the backend than the one that was decided about. nginx has made the
+/// request to it, and a proxy_pass with variables has shown what they come to.
+fn tell_of_path(request: &Request) {
+    let is_gated = request
+        .location::<Location>()
+        .is_some_and(|location| location.settings.is_some());
+    // Of a path that was rewritten, what goes on is what was decided about, escaped anew.
+    let differs = match (request.target(), request.forwarded()) {
+        (Some(target), Some(forwarded)) => target != forwarded,
+        _ => false,
+    };
+    if is_gated && differs {
+        WATCHED.store(false, Ordering::Relaxed);
+        request.log(
+            Level::Warn,
+            format_args!(
+                "registry_auth: the variables of \"proxy_pass\" have a URI, and another path goes on than the one \
+                 that was decided about"
+            ),
+        );
+    }
 }
 
 /// How many users take turns independently of each other.
@@ -101,6 +135,9 @@ impl Balancer for UserBackends {
         upstream: &Upstream,
         candidates: &mut Candidates<BackendNames>,
     ) -> Selection {
+        if WATCHED.load(Ordering::Relaxed) {
+            tell_of_path(request);
+        }
         let chosen = request.existing_context::<Context, _>(|request, context| {
             of_context(request, context, upstream, candidates)
         });

@@ -247,3 +247,32 @@ for my $worker (nginx_server()->workers) {
     my @thread = glob "/proc/$worker/task/*";
     die "worker $worker has one thread" if @thread == 1;
 }
+
+=== a path that variables put in the place of the client's is told once a worker
+--- config
+        set $to registry;
+        if ($arg_other) { set $to registry/v2/bob/x/tags/list; }
+        location / { registry_auth "R"; proxy_set_header Authorization ""; proxy_pass http://$to; }
+--- restart
+--- login: alice:secret
+--- request eval
+[ "GET /v2/alice/x/tags/list?other=1", "GET /v2/alice/x/tags/list?other=1" ]
+--- forwarded: GET /v2/bob/x/tags/list
+--- error_log
+the variables of "proxy_pass" have a URI
+--- after
+my $count = () = nginx_server()->new_errors =~ /have a URI/g;
+die "$count times" if $count != 1;
+
+=== variables that choose the registry only are not told of
+--- config
+        set $to registry;
+        location / { registry_auth "R"; proxy_set_header Authorization ""; proxy_pass http://$to; }
+--- restart
+--- login: alice:secret
+--- request eval
+[ "GET /v2/alice/x/tags/list?n=1", "GET /v2/alice/x%2fy", "POST /v2/alice/x/blobs/uploads/?mount=sha256:" . "a" x 64 . "&from=bob/x" ]
+--- error_code eval
+[ 200, 400, 200 ]
+--- no_error_log
+have a URI

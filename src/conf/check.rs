@@ -80,6 +80,7 @@ fn gate(
     let Some((proxy, replaces_path)) = &others.proxy else {
         return Ok(());
     };
+    main.has_variable_target |= others.may_replace_path;
     if let (Some(Some(method)), false) = (&others.method, core.is_internal) {
         conf.go_to(&method.place);
         return Err(format!(

@@ -53,6 +53,8 @@ pub struct Neighbours {
     pub returns: Option<Seen>,
     /// `proxy_pass`, and whether it puts another path in the place of the client's.
     pub proxy: Option<(Seen, bool)>,
+    /// Whether variables of a `proxy_pass` may do that.
+    pub may_replace_path: bool,
     /// `proxy_method`, where it may be another method than the client's.
     pub method: Option<Option<Seen>>,
     /// Whether one of the `proxy_set_header` is about the header Authorization; `None` where there are none.
@@ -74,6 +76,7 @@ impl Neighbours {
             "autoindex" | "random_index" | "dav_methods" if value == b"off" => {}
             _ => {
                 if name == "proxy_pass" {
+                    self.may_replace_path = directive::may_replace_path(value);
                     self.proxy = Some((seen.clone(), directive::replaces_path(value)));
                 }
                 self.answers = self.answers.take().or(Some(seen));
@@ -88,6 +91,7 @@ impl Neighbours {
         self.sets_authorization = self.sets_authorization.or(outer.sets_authorization);
         if is_block && self.proxy.is_none() {
             self.proxy.clone_from(&outer.proxy);
+            self.may_replace_path = outer.may_replace_path;
         }
     }
 }

@@ -98,6 +98,13 @@ impl Request {
         (self.0.valid_unparsed_uri() != 0).then(|| self.text(self.0.unparsed_uri))
     }
 
+    /// The target that goes to the backend, where a proxy module has made the request to it.
+    pub fn forwarded(&self) -> Option<&[u8]> {
+        // SAFETY: null or the request's own structure.
+        let upstream = unsafe { self.0.upstream.as_ref() }?;
+        Some(self.text(upstream.uri)).filter(|target| !target.is_empty())
+    }
+
     /// nginx's query, without its question mark.
     pub fn args(&self) -> &[u8] {
         self.text(self.0.args)

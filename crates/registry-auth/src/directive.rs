@@ -24,6 +24,15 @@ pub fn is_switch(text: &[u8]) -> bool {
         .any(|word| text.eq_ignore_ascii_case(word.as_bytes()))
 }
 
+/// Whether `proxy_pass` with this value may replace the path of a request by what a variable comes to.
+pub fn may_replace_path(url: &[u8]) -> bool {
+    let is_harmless = |at: usize| {
+        url.get(at..)
+            .is_some_and(|rest| rest == b"$request_uri" || rest == b"${request_uri}")
+    };
+    has_variable(url) && !url.iter().position(|byte| *byte == b'$').is_some_and(is_harmless)
+}
+
 /// Whether `proxy_pass` with this value replaces the path of a request by a URI of its own, instead of
 /// sending it on as the client wrote it. `$request_uri` is what the client wrote; a variable that may hold a
 /// URI is not judged.
@@ -180,7 +189,7 @@ fn is_port(text: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::{has_variable, is_switch, replaces_path, EndpointUrl, InvalidUrl};
+    use super::{has_variable, is_switch, may_replace_path, replaces_path, EndpointUrl, InvalidUrl};
     use proptest::prelude::*;
 
     #[test]
@@ -232,6 +241,20 @@ mod tests {
             "http://registries$request_uri",
         ] {
             assert!(!replaces_path(url.as_bytes()), "{url}");
+        }
+    }
+
+    #[test]
+    fn a_variable_may_hold_a_uri() {
+        for url in ["$target", "http://$backend", "http://a$b$request_uri"] {
+            assert!(may_replace_path(url.as_bytes()), "{url}");
+        }
+        for url in [
+            "http://registries",
+            "http://registries/",
+            "http://registries$request_uri",
+        ] {
+            assert!(!may_replace_path(url.as_bytes()), "{url}");
         }
     }
 
