@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use registry_auth::backend::AllowList;
 use registry_auth::codec::{PeerRef, RecordRef};
-use registry_auth::{Denial, InvalidRecord};
+use registry_auth::{rendezvous, route, Denial, InvalidRecord};
 
 use crate::conf::value::invalid;
 use crate::conf::Location;
@@ -184,6 +184,12 @@ fn of_context(
     match found {
         // All pages of a catalogue are of the same backend.
         Ok(Found::Some) if context.is_catalog => Selection::Candidates { first: 0 },
+        // So is a push of V1, most of whose requests name no repository.
+        Ok(Found::Some) if candidates.count() > 1 && route::is_v1(request.uri()) => {
+            let user = context.user().as_bytes();
+            candidates.order_by(|name, address| rendezvous::weight(user, name, address));
+            Selection::Candidates { first: 0 }
+        }
         Ok(Found::Some) => Selection::Candidates {
             first: upstream.turns.next(context.user(request).as_bytes()),
         },

@@ -553,3 +553,73 @@ HSET docker-registry:user:alice backends "127.0.0.1:$TEST_NGINX_BACKEND_B_PORT 1
 --- request eval
 [ ("GET /v2/", "GET /v1/users/") x 2 ]
 --- backend_received_by: B C B C
+
+=== V1: all requests of a user go to one backend of the default list, whatever its order
+--- accounts eval
+CORE::join '', map {"u$_:secret\n"} 1 .. 16
+--- login: u1:secret
+--- redis
+RPUSH docker-registry:backends 127.0.0.1:$TEST_NGINX_BACKEND_PORT 127.0.0.1:$TEST_NGINX_BACKEND_B_PORT 127.0.0.1:$TEST_NGINX_BACKEND_C_PORT 127.0.0.1:$TEST_NGINX_BACKEND_D_PORT
+--- request
+GET /v1/users/
+--- after
+my %chosen;
+my $push = sub {
+    my ($user) = @_;
+    my %by;
+    for my $request ("PUT /v1/repositories/$user/app/\n[]", "GET /v1/images/0123abcd/json", "PUT /v1/images/0123abcd/json\n{}",
+        "PUT /v1/images/0123abcd/layer\nx", "PUT /v1/repositories/$user/app/tags/latest\n\"x\"", "PUT /v1/repositories/$user/app/images\n[]") {
+        my $answer = http($request, login => "$user:secret");
+        my ($letter) = $answer->{body} =~ /^backend: (\w)/ or die "$request: $answer->{status}";
+        $by{$letter}++;
+    }
+    return CORE::join ' ', sort keys %by;
+};
+my @users = map {"u$_"} 1 .. 16;
+$chosen{$_} = $push->($_) for @users;
+die "$_: $chosen{$_}" for grep { length $chosen{$_} != 1 } @users;
+my %all = map { $_ => 1 } values %chosen;
+die 'all went to one: ' . (values %chosen)[0] if keys %all < 2;
+my @port = qw($TEST_NGINX_BACKEND_PORT $TEST_NGINX_BACKEND_B_PORT $TEST_NGINX_BACKEND_C_PORT $TEST_NGINX_BACKEND_D_PORT);
+redis('DEL docker-registry:backends');
+redis('RPUSH docker-registry:backends ' . CORE::join ' ', map {"127.0.0.1:$_"} reverse @port);
+for my $user (@users) {
+    my $now = $push->($user);
+    die "$user: $now, before $chosen{$user}" if $now ne $chosen{$user};
+}
+
+=== V1: also where the user has several backends; V2 goes round
+--- redis
+HSET docker-registry:user:alice backends "127.0.0.1:$TEST_NGINX_BACKEND_PORT 127.0.0.1:$TEST_NGINX_BACKEND_B_PORT 127.0.0.1:$TEST_NGINX_BACKEND_C_PORT"
+--- request
+GET /v1/users/
+--- after
+my %by;
+$by{v1}{ http("GET /v1/users/", login => "alice:secret")->{body} =~ /^backend: (\w)/ ? $1 : '-' }++ for 1 .. 9;
+$by{v2}{ http("GET /v2/", login => "alice:secret")->{body} =~ /^backend: (\w)/ ? $1 : '-' }++ for 1 .. 9;
+die CORE::join ' ', %{ $by{v1} } if keys %{ $by{v1} } != 1 || $by{v1}{'-'};
+die CORE::join ' ', %{ $by{v2} } if keys %{ $by{v2} } != 3;
+
+=== V1: a backend that is down passes its users to the next one
+--- redis
+RPUSH docker-registry:backends 127.0.0.1:$TEST_NGINX_DEAD_PORT 127.0.0.1:$TEST_NGINX_BACKEND_B_PORT 127.0.0.1:$TEST_NGINX_BACKEND_C_PORT
+--- request
+GET /v1/users/
+--- after
+my %by;
+for my $user (qw(alice bob carol dave erin frank)) {
+    my @at = map { http("PUT /v1/images/0123abcd/json\n{}", login => "$user:secret")->{body} =~ /^backend: (\w)/ ? $1 : '-' } 1 .. 4;
+    my %at = map { $_ => 1 } @at;
+    die "$user: @at" if keys %at != 1 || $at{'-'};
+}
+
+=== V1: pings of nobody stay at one backend, too
+--- redis
+RPUSH docker-registry:backends 127.0.0.1:$TEST_NGINX_BACKEND_PORT 127.0.0.1:$TEST_NGINX_BACKEND_B_PORT 127.0.0.1:$TEST_NGINX_BACKEND_C_PORT
+--- login:
+--- request
+GET /v1/_ping
+--- after
+my %by;
+$by{ http("GET /v1/_ping")->{body} =~ /^backend: (\w)/ ? $1 : '-' }++ for 1 .. 9;
+die CORE::join ' ', %by if keys %by != 1 || $by{'-'};

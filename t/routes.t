@@ -32,10 +32,10 @@ my @ROUTES = (
     [ 'no route: another API',                   '/v3/',                                          {} ],
     [ 'no route: outside of any API',            '/metrics',                                      {} ],
     [ 'no route: the root',                      '/',                                             {} ],
-    [ 'V1: ping is open',                        '/v1/_ping',                                     { GET => 'none' } ],
-    [ 'V1: ping of the root is open',            '/_ping',                                        { GET => 'none' } ],
-    [ 'V1: users is the login check',            '/v1/users',                                     { GET => 'login' } ],
-    [ 'V1: users/ too, sign-up is refused',      '/v1/users/',                                    { GET => 'login' } ],
+    [ 'V1: ping is open',                        '/v1/_ping',                                     { GET => 'none', HEAD => 'none' } ],
+    [ 'V1: ping of the root is open',            '/_ping',                                        { GET => 'none', HEAD => 'none' } ],
+    [ 'V1: users is the login check',            '/v1/users',                                     { GET => 'login', POST => 'never' } ],
+    [ 'V1: users/ too; sign-up is always 401',   '/v1/users/',                                    { GET => 'login', POST => 'never' } ],
     [ 'V1: a repository',                        '/v1/repositories/<n>/',                         { PUT => 'own', DELETE => 'own' } ],
     [ 'V1: its images',                          '/v1/repositories/<n>/images',                   { GET => 'own', PUT => 'own', DELETE => 'own' } ],
     [ 'V1: its tags',                            '/v1/repositories/<n>/tags',                     { GET => 'own', DELETE => 'own' } ],
@@ -58,6 +58,7 @@ my %STATUS = (
     login   => [ 200, 200, 401 ],
     catalog => [ 403, 403, 401 ],
     none    => [ 200, 200, 200 ],
+    never   => [ 401, 401, 401 ],
     refused => [ 404, 404, 404 ],
 );
 

@@ -51,7 +51,10 @@ fuzz_target!(|data: &[u8]| {
         _ => panic!("one escape at most"),
     }
     if let Some(name) = route.repository() {
-        assert!(RepositoryName::parse(name.as_str().as_bytes()).is_ok());
+        match route.api {
+            Api::V1 => assert!(RepositoryName::from_v1(name.as_bytes()).is_ok()),
+            _ => assert!(RepositoryName::parse(name.as_bytes()).is_ok()),
+        }
         let prefix = if route.api == Api::V1 {
             "/v1/repositories/"
         } else {

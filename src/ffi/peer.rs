@@ -1,6 +1,7 @@
 //! A load balancer for `upstream {}`: peers that a trait names for each request, tried in turn; the block's own `server` lines
 //! where it names none.
 
+use core::cmp::Reverse;
 use core::ffi::c_void;
 use core::marker::PhantomData;
 use core::mem::MaybeUninit;
@@ -311,6 +312,16 @@ impl<N: Names> Candidates<N> {
             shown,
         });
         Some(())
+    }
+
+    /// Has them tried in the order of a weight, the highest first, which is given a name and the text of the address.
+    pub fn order_by(&mut self, weight: impl Fn(&[u8], &[u8]) -> u64) {
+        self.targets.sort_by_key(|target| {
+            // SAFETY: `push` has checked that the name stands in `names`, which lives as long as this, and the other text
+            // is the same or in the request's pool.
+            let (name, shown) = unsafe { (bytes::of(target.name), bytes::of(target.shown)) };
+            Reverse(weight(name, shown))
+        });
     }
 
     /// How many were added.

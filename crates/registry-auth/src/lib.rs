@@ -21,6 +21,8 @@ pub mod network;
 pub mod password;
 pub mod pattern;
 pub mod policy;
+pub mod redirect;
+pub mod rendezvous;
 pub mod resource;
 pub mod route;
 pub mod scope;

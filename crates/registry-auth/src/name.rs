@@ -1,7 +1,8 @@
 //! Names of repositories and users, parsed once at the border.
 //!
 //! Called by `route`, `mount`, `credentials` and the tool. Invariant: a [`RepositoryName`] matches distribution's name
-//! grammar and is at most 255 bytes, so two names are the same repository exactly if their bytes are equal.
+//! grammar or, out of a V1 path, that of docker-registry, and is at most 255 bytes, so two names are the same repository
+//! exactly if their bytes are equal.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -26,8 +27,9 @@ impl fmt::Display for InvalidName {
 
 impl std::error::Error for InvalidName {}
 
-/// A repository name such as `alice/app`: `/`-separated segments of `[a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*`. Kept as bytes: a decision
-/// needs no text, and to look at a name once more for that costs as much as to parse it.
+/// A repository name such as `alice/app`: `/`-separated segments of `[a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*`; out of a V1 path,
+/// of `[a-z0-9._-]+`. Kept as bytes: a decision needs no text, and to look at a name once more for that costs as much as to
+/// parse it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct RepositoryName<'a>(Cow<'a, [u8]>);
 
@@ -38,13 +40,19 @@ impl<'a> RepositoryName<'a> {
         is_legal.then_some(Self(Cow::Borrowed(bytes))).ok_or(InvalidName)
     }
 
-    /// Parses a name as it stands in a V1 path, where one segment means `library/<segment>`.
+    /// Parses a name as it stands in a V1 path, where one segment means `library/<segment>`. Segments are what docker took
+    /// for one before there was V2, as `_app` or `a..b`; neither `.` nor `..`, which paths are normalised by.
     pub fn from_v1(bytes: &'a [u8]) -> Result<Self, InvalidName> {
-        let name = Self::parse(bytes)?;
-        if bytes.contains(&b'/') {
-            return Ok(name);
+        const LIBRARY: &[u8] = b"library/";
+        let is_long = bytes.contains(&b'/');
+        let length = bytes.len() + if is_long { 0 } else { LIBRARY.len() };
+        if length > MAX_REPOSITORY_NAME || !bytes.split(|byte| *byte == b'/').all(is_v1_segment) {
+            return Err(InvalidName);
         }
-        Self::parse_owned(format!("library/{}", name.as_str()))
+        Ok(Self(match is_long {
+            true => Cow::Borrowed(bytes),
+            false => Cow::Owned([LIBRARY, bytes].concat()),
+        }))
     }
 
     /// Parses a name that had to be decoded first.
@@ -180,6 +188,12 @@ fn is_repository_name(bytes: &[u8]) -> bool {
         }
     }
     shape == Shape::Alnum
+}
+
+/// Whether the bytes are a segment of a V1 name.
+fn is_v1_segment(segment: &[u8]) -> bool {
+    static LEGAL: ByteSet = ByteSet::new(b"abcdefghijklmnopqrstuvwxyz0123456789._-");
+    !matches!(segment, b"" | b"." | b"..") && segment.iter().all(|byte| LEGAL.has(*byte))
 }
 
 /// Whether the byte is one of `[a-z0-9]`.

@@ -191,7 +191,7 @@ pub fn parse<'a>(request: &Request<'a>, options: &Options) -> Result<Route<'a>, 
     }
     if path == b"/_ping" || path == b"/v1/_ping" {
         return match request.method {
-            Method::Get => Ok(Route::new(Api::Ping, Need::Nothing)),
+            Method::Get | Method::Head => Ok(Route::new(Api::Ping, Need::Nothing)),
             _ => Err(Denial::unsupported()),
         };
     }
@@ -199,6 +199,12 @@ pub fn parse<'a>(request: &Request<'a>, options: &Options) -> Result<Route<'a>, 
         Some(rest) => v1::parse(request.method, rest, options),
         None => Err(Denial::unsupported()),
     }
+}
+
+/// Whether a path is one of the V1 API, its pings included, whatever route it is on, if on any. What it answers is read by
+/// V1 clients, which know no tokens, and which send their password wherever an answer points.
+pub fn is_v1(path: &[u8]) -> bool {
+    path.starts_with(b"/v1/") || path == b"/_ping"
 }
 
 /// The bytes around the last `/`; `None` if there is none.

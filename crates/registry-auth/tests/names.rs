@@ -28,6 +28,11 @@ fn a_v1_name_of_one_segment_is_in_library() {
         ("ubuntu", "library/ubuntu"),
         ("alice/app", "alice/app"),
         ("library/x", "library/x"),
+        ("_app", "library/_app"),
+        ("alice/_app", "alice/_app"),
+        ("alice/app_", "alice/app_"),
+        ("alice/a..b", "alice/a..b"),
+        ("-a/.b/...", "-a/.b/..."),
     ] {
         assert_eq!(RepositoryName::from_v1(v1.as_bytes()).unwrap().as_str(), name);
     }
@@ -38,7 +43,12 @@ fn a_v1_name_of_one_segment_is_in_library() {
             .len(),
         255
     );
-    for bad in [&"a".repeat(248)[..], "", "/", "/a", "a/", "A"] {
+    let bad = [
+        "", "/", "/a", "a/", "a//b", "A", ".", "..", "a/.", "a/..", "./a", "../a", "a/../b", "a:b", "a%2fb",
+        "a b", "a\0", "é",
+    ];
+    let long = ["a".repeat(248), format!("a/{}", "b".repeat(254))];
+    for bad in bad.into_iter().chain(long.iter().map(String::as_str)) {
         assert_eq!(RepositoryName::from_v1(bad.as_bytes()), Err(InvalidName), "{bad}");
     }
 }

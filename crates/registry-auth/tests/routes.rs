@@ -3,7 +3,7 @@
 
 use proptest::prelude::*;
 use regex::bytes::Regex;
-use registry_auth::route::{self, Method, Mount, Need, Options, Request, Route};
+use registry_auth::route::{self, Api, Method, Mount, Need, Options, Request, Route};
 use registry_auth::{Denial, RepositoryName};
 use std::collections::BTreeMap;
 use std::sync::LazyLock;
@@ -282,7 +282,12 @@ proptest! {
             let request = Request::from_target(method, path, path, None);
             if let Ok(route) = route::parse(&request, &ALL_ON) {
                 if let Some(name) = route.repository() {
-                    prop_assert!(RepositoryName::parse(name.as_str().as_bytes()).is_ok());
+                    let name = name.as_bytes();
+                    let is_legal = match route.api {
+                        Api::V1 => RepositoryName::from_v1(name).is_ok(),
+                        Api::V2 | Api::Ping => RepositoryName::parse(name).is_ok(),
+                    };
+                    prop_assert!(is_legal);
                 }
             }
         }

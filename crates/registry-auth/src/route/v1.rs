@@ -1,7 +1,9 @@
 //! The routes of docker-archive/docker-registry's API, below `/v1/`.
 //!
-//! That registry reads `/v1/repositories/<path>/<word>` with patterns that overlap. Invariant: a name that holds one of
-//! the words, and a tag that is one, are refused, so that there is one way only to read a path.
+//! That registry reads `/v1/repositories/<path>/<word>` with patterns that overlap: `<name>/tags/<word>` is a tag, or
+//! `<word>` of a repository `<name>/tags`. Invariant: a name that holds a segment `tags`, and a tag that is one of the
+//! words, are refused, so that there is one way only to read a path. Other words are legal segments of a name: each
+//! pattern is anchored at the path's end, where the word stands.
 
 use super::reference;
 use super::{Api, Method, Need, Options, Route};
@@ -11,9 +13,14 @@ use crate::scope::{Action, Scope};
 
 /// Finds the route of a path without its `/v1/`.
 pub(super) fn parse<'a>(method: Method, rest: &'a [u8], options: &Options) -> Result<Route<'a>, Denial> {
-    match rest {
-        b"users" | b"users/" if method == Method::Get => return Ok(Route::new(Api::V1, Need::Login)),
-        _ => {}
+    if let b"users" | b"users/" = rest {
+        return match method {
+            Method::Get => Ok(Route::new(Api::V1, Need::Login)),
+            // A login of docker's begins with signing up, without credentials, and goes on only after a 401. Nobody
+            // signs up here, whatever is sent.
+            Method::Post => Err(Denial::unauthenticated()),
+            _ => Err(Denial::unsupported()),
+        };
     }
     if let Some(rest) = rest.strip_prefix(b"repositories/") {
         return repository(method, rest);
@@ -43,61 +50,66 @@ fn image<'a>(method: Method, rest: &[u8]) -> Result<Route<'a>, Denial> {
 /// `/v1/repositories/<name>/<tail>`
 fn repository<'a>(method: Method, rest: &'a [u8]) -> Result<Route<'a>, Denial> {
     let (name, tail) = split_name(rest).ok_or_else(Denial::unsupported)?;
-    let repository = RepositoryName::from_v1(name).map_err(|_| Denial::name_invalid())?;
-    if tail == b"auth" {
-        return match method {
-            Method::Put => Ok(Route::new(Api::V1, Need::Login)),
-            _ => Err(Denial::unsupported()),
-        };
+    if name.split(|byte| *byte == b'/').any(|segment| segment == b"tags") {
+        return Err(Denial::name_invalid());
     }
-    let action = action(method, tail)?;
+    let repository = RepositoryName::from_v1(name).map_err(|_| Denial::name_invalid())?;
+    let action = match (method, tail) {
+        (Method::Put, Tail::Word(b"auth")) => return Ok(Route::new(Api::V1, Need::Login)),
+        (Method::Get, Tail::Word(b"images" | b"tags" | b"json" | b"properties")) => Action::Pull,
+        (Method::Put, Tail::Nothing | Tail::Word(b"images" | b"properties")) => Action::Push,
+        (Method::Delete, Tail::Nothing | Tail::Word(b"images" | b"tags")) => Action::Delete,
+        (Method::Get, Tail::Tag(tag) | Tail::JsonOfTag(tag)) => check_tag(tag).map(|()| Action::Pull)?,
+        (Method::Put, Tail::Tag(tag)) => check_tag(tag).map(|()| Action::Push)?,
+        (Method::Delete, Tail::Tag(tag)) => check_tag(tag).map(|()| Action::Delete)?,
+        _ => return Err(Denial::unsupported()),
+    };
     Ok(Route::new(
         Api::V1,
         Need::Repository(Scope { repository, action }),
     ))
 }
 
-/// Splits before the first segment that is a word of the API, or at the final `/`.
-fn split_name(path: &[u8]) -> Option<(&[u8], &[u8])> {
-    for slash in memchr::memchr_iter(b'/', path) {
-        let (name, tail) = (path.get(..slash)?, path.get(slash + 1..)?);
-        let segment = tail.split(|byte| *byte == b'/').next()?;
-        if segment.is_empty() || is_word(segment) {
-            // A name may not begin with a word either: `/v1/repositories/tags/json` reads in two ways.
-            let first = name.split(|byte| *byte == b'/').next()?;
-            return (!is_word(first)).then_some((name, tail));
-        }
+/// What follows the name of a repository.
+#[derive(Clone, Copy)]
+enum Tail<'a> {
+    /// A `/`.
+    Nothing,
+    /// One of the API's words.
+    Word(&'a [u8]),
+    /// `/tags/<tag>`
+    Tag(&'a [u8]),
+    /// `/tags/<tag>/json`
+    JsonOfTag(&'a [u8]),
+}
+
+/// Splits a path into name and tail, from the right.
+fn split_name(path: &[u8]) -> Option<(&[u8], Tail<'_>)> {
+    let (before, last) = super::split_last(path)?;
+    match last {
+        b"" => Some((before, Tail::Nothing)),
+        // The `json` of a repository `<name>/tags/<tag>` reads the same, and is no repository.
+        b"json" => match split_tag(before) {
+            Some((name, tag)) => Some((name, Tail::JsonOfTag(tag))),
+            None => Some((before, Tail::Word(last))),
+        },
+        word if is_word(word) => Some((before, Tail::Word(word))),
+        _ => split_tag(path).map(|(name, tag)| (name, Tail::Tag(tag))),
     }
-    None
+}
+
+/// The name and the tag of `<name>/tags/<tag>`.
+fn split_tag(path: &[u8]) -> Option<(&[u8], &[u8])> {
+    let (before, tag) = super::split_last(path)?;
+    Some((before.strip_suffix(b"/tags")?, tag))
 }
 
 fn is_word(segment: &[u8]) -> bool {
     matches!(segment, b"images" | b"tags" | b"json" | b"properties" | b"auth")
 }
 
-/// The right that a method needs on what follows the name.
-fn action(method: Method, tail: &[u8]) -> Result<Action, Denial> {
-    let tag = tail.strip_prefix(b"tags/");
-    match (method, tail) {
-        (Method::Get, b"images" | b"tags" | b"json" | b"properties") => return Ok(Action::Pull),
-        (Method::Put, b"" | b"images" | b"properties") => return Ok(Action::Push),
-        (Method::Delete, b"" | b"images" | b"tags") => return Ok(Action::Delete),
-        _ => {}
-    }
-    match (method, tag) {
-        (Method::Get, Some(tag)) => {
-            check_tag(tag.strip_suffix(b"/json").unwrap_or(tag)).map(|()| Action::Pull)
-        }
-        (Method::Put, Some(tag)) => check_tag(tag).map(|()| Action::Push),
-        (Method::Delete, Some(tag)) => check_tag(tag).map(|()| Action::Delete),
-        _ => Err(Denial::unsupported()),
-    }
-}
-
 fn check_tag(tag: &[u8]) -> Result<(), Denial> {
-    if tag.contains(&b'/') {
-        Err(Denial::unsupported())
-    } else if reference::is_tag(tag) && !is_word(tag) {
+    if reference::is_tag(tag) && !is_word(tag) {
         Ok(())
     } else {
         Err(Denial::name_invalid())

@@ -1,0 +1,122 @@
+//! Where a `Location` leads: hostile ones, and what a client's own parser makes of those that are let through.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing)]
+
+use proptest::prelude::*;
+use registry_auth::redirect::path_here;
+use url::Url;
+
+const HOST: &str = "registry.example:5000";
+
+fn here(location: &str) -> Option<&str> {
+    path_here(location.as_bytes(), HOST.as_bytes()).map(|path| std::str::from_utf8(path).unwrap())
+}
+
+#[test]
+fn what_leads_to_this_server_is_a_path() {
+    for (location, path) in [
+        ("/v1/users/", "/v1/users/"),
+        ("/", "/"),
+        ("/v1/search?q=a//b", "/v1/search?q=a//b"),
+        ("http://registry.example:5000/v1/users/", "/v1/users/"),
+        (
+            "https://registry.example:5000/v1/users/?a=b#c",
+            "/v1/users/?a=b#c",
+        ),
+        ("HTTPS://Registry.Example:5000/v1/", "/v1/"),
+        ("https://registry.example:5000/a//b", "/a//b"),
+    ] {
+        assert_eq!(here(location), Some(path), "{location}");
+    }
+}
+
+#[test]
+fn whatever_else_leads_away() {
+    for location in [
+        "",
+        "http://other.example/v1/",
+        "https://other.example:5000/v1/",
+        "//other.example/v1/",
+        "//registry.example:5000/v1/",
+        "///other.example/v1/",
+        "/\\other.example/v1/",
+        "\\\\other.example/v1/",
+        "/\t/other.example/",
+        "/ /other.example/",
+        " //other.example/",
+        "\t//other.example/",
+        "https:other.example/v1/",
+        "https:/other.example/v1/",
+        "https:///other.example/v1/",
+        "https:\\\\other.example/",
+        "ftp://registry.example:5000/",
+        "javascript://registry.example:5000/%0aalert(1)",
+        "data:text/html,x",
+        "//",
+        "registry.example:5000/v1/",
+        "other.example:5000/v1/",
+        "v1/users",
+        "../v1/users",
+        "?a=b",
+        "#a",
+        "https://registry.example/v1/",
+        "https://registry.example:50000/v1/",
+        "https://registry.example:5000@other.example/v1/",
+        "https://user:password@registry.example:5000/v1/",
+        "https://registry.example:5000.other.example/v1/",
+        "https://registry.example:5000:80/v1/",
+        "https://registry.example:5000\\@other.example/v1/",
+        "https://registry.example:5000",
+        "https://registry.example:5000?x",
+        "https://registry.example:5000#x",
+        "https://registry.example:5000//other.example/",
+        "https://registry.example:5000/\u{e9}",
+        "https://registry.example:5000/a\u{0}b",
+        "https://registry.example:5000/a\r\nb",
+        "https://xregistry.example:5000/",
+        "https://",
+        "http:/",
+    ] {
+        assert_eq!(here(location), None, "{location:?}");
+    }
+}
+
+/// Without a `Host`, there is nothing to compare with: a path alone stays.
+#[test]
+fn a_client_without_a_host() {
+    assert_eq!(path_here(b"https:///v1/", b""), None);
+    assert_eq!(path_here(b"/v1/", b""), Some(&b"/v1/"[..]));
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, cases: 8192, ..ProptestConfig::default() })]
+
+    /// The parser of browsers, which reads more into a URL than Go's, ends at this server, too.
+    #[test]
+    fn a_client_stays_at_this_server(
+        parts in prop::collection::vec(
+            prop_oneof![
+                8 => prop::sample::select(vec![
+                    "http:", "https:", "/", "//", "\\", HOST, "REGISTRY.example:5000", "registry.example", "other.example",
+                    "@", ":", ":80", "a", "v1", "..", ".", "?", "#", "%2f", " ", "\t", "\n", "é", ";", "javascript:",
+                ]).prop_map(str::to_owned),
+                1 => "[ -~]{0,3}",
+            ],
+            0..8,
+        ),
+        host in prop::sample::select(vec![HOST, "", "registry.example"]),
+    ) {
+        let location = parts.concat();
+        let Some(path) = path_here(location.as_bytes(), host.as_bytes()) else { return Ok(()) };
+        let path = std::str::from_utf8(path).unwrap();
+        let own = if host.is_empty() { HOST } else { host };
+        let base = Url::parse(&format!("https://{own}/v1/repositories/a/b/images")).unwrap();
+        for led in [location.as_str(), path] {
+            let led = base.join(led).unwrap();
+            prop_assert_eq!(led.host_str(), base.host_str(), "{:?}", &location);
+            prop_assert!(led.port() == base.port(), "{:?}", &location);
+            prop_assert!(led.username().is_empty() && led.password().is_none(), "{:?}", &location);
+        }
+        let on = base.join(path).unwrap();
+        prop_assert_eq!(on.scheme(), "https", "{:?}", location);
+    }
+}
