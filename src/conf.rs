@@ -184,7 +184,8 @@ pub struct Location {
     salt: Option<Box<[u8]>>,
     own_namespace: Option<bool>,
     catalog: Option<bool>,
-    v1_images: Option<bool>,
+    v1_images: Option<V1Images>,
+    v1_endpoint: Option<ComplexValue>,
     failures: Option<Option<Failures>>,
     bearer: Option<Option<Bearer>>,
     bearer_said: Option<Rc<BearerSaid>>,
@@ -193,6 +194,17 @@ pub struct Location {
     pub neighbours: neighbours::Neighbours,
     /// What handlers go by; `None` where the gate is off.
     pub settings: Option<Settings>,
+}
+
+/// `registry_auth_v1_images`.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum V1Images {
+    /// For every verified user.
+    On,
+    /// On no route.
+    Off,
+    /// To be read by everybody.
+    Public,
 }
 
 #[derive(Clone)]
@@ -211,6 +223,8 @@ pub struct Settings {
     pub routes: route::Options,
     /// What a user may do without a grant.
     pub rules: policy::Rules,
+    /// Where V1 clients reach this server; `None` where that is what they say themselves (`Host`).
+    pub v1_endpoint: Option<ComplexValue>,
     /// How many wrong passwords a client may try for a user.
     pub failures: Option<Failures>,
     /// Where tokens are to be had that are good here; `None` where Basic is all.
@@ -296,6 +310,7 @@ impl Location {
         self.own_namespace = self.own_namespace.or(outer.own_namespace);
         self.catalog = self.catalog.or(outer.catalog);
         self.v1_images = self.v1_images.or(outer.v1_images);
+        self.v1_endpoint = self.v1_endpoint.take().or_else(|| outer.v1_endpoint.clone());
         self.failures = self.failures.or(outer.failures);
         if self.bearer.is_none() {
             self.bearer.clone_from(&outer.bearer);
@@ -359,6 +374,7 @@ impl Location {
             space,
             routes: self.routes(),
             rules: self.rules(),
+            v1_endpoint: self.v1_endpoint.clone(),
             failures,
             bearer,
             token,
@@ -399,9 +415,13 @@ impl Location {
         }
     }
 
+    fn v1_images(&self) -> V1Images {
+        self.v1_images.unwrap_or(V1Images::On)
+    }
+
     fn routes(&self) -> route::Options {
         route::Options {
-            v1_images: self.v1_images.unwrap_or(true),
+            v1_images: self.v1_images() != V1Images::Off,
         }
     }
 
@@ -409,6 +429,7 @@ impl Location {
         policy::Rules {
             own_namespace: self.own_namespace.unwrap_or(true),
             catalog: self.catalog.unwrap_or(true),
+            public_images: self.v1_images() == V1Images::Public,
         }
     }
 }

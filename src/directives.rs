@@ -63,7 +63,7 @@ macro_rules! location_row {
 }
 
 /// The table that nginx reads; nginx writes to none of it.
-pub static mut COMMANDS: [ngx_command_t; 19] = [
+pub static mut COMMANDS: [ngx_command_t; 20] = [
     location_row!(
         c"registry_auth",
         HTTP | SERVER | LOCATION | LIMIT_EXCEPT,
@@ -106,6 +106,12 @@ pub static mut COMMANDS: [ngx_command_t; 19] = [
         HTTP | SERVER | LOCATION,
         NGX_CONF_TAKE1,
         read::v1_images
+    ),
+    location_row!(
+        c"registry_auth_v1_endpoint",
+        HTTP | SERVER | LOCATION,
+        NGX_CONF_TAKE1,
+        read::v1_endpoint
     ),
     main_row!(c"registry_auth_cache", NGX_CONF_TAKE123, read::cache),
     location_row!(

@@ -38,5 +38,6 @@ mod signing;
 mod status;
 mod token;
 mod upstream;
+mod v1;
 mod variables;
 mod wanted;

@@ -2,7 +2,7 @@
 
 use registry_auth::denial::LogLevel;
 use registry_auth::resource::scope_of;
-use registry_auth::{challenge, Denial};
+use registry_auth::{challenge, route, Denial};
 
 use crate::conf::{Bearer, Settings};
 use crate::context::Context;
@@ -32,12 +32,13 @@ pub fn refuse(request: &mut Request, context: &mut Context, settings: &Settings,
     status
 }
 
-/// Sets the one challenge: where tokens are to be had, or that a password will do. `None` when memory is out.
+/// Sets the one challenge: where tokens are to be had, or that a password will do: V1 clients know no tokens. `None` when
+/// memory is out.
 fn challenge(request: &mut Request, settings: &Settings, denial: &Denial) -> Option<()> {
     let mut value = Vec::new();
     match &settings.bearer {
         // The token endpoint itself wants a password.
-        Some(bearer) if settings.token.is_none() => {
+        Some(bearer) if settings.token.is_none() && !route::is_v1(request.uri()) => {
             bearer_challenge(request, settings, bearer, denial, &mut value)?
         }
         _ => challenge::basic(settings.realm.evaluate(request)?, &mut value),
@@ -54,8 +55,8 @@ fn bearer_challenge(
 ) -> Option<()> {
     let scope = {
         let content_type = routing::content_type(request);
-        let route = routing::route(request, content_type.as_deref(), settings);
-        route.map_or_else(|_| String::new(), |route| scope_of(&route))
+        let wanted = routing::route(request, content_type.as_deref(), settings);
+        wanted.map_or_else(|_| String::new(), |route| scope_of(&route))
     };
     let realm = bearer.realm.evaluate(request)?;
     challenge::bearer(

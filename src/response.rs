@@ -10,19 +10,25 @@ use crate::conf::Location;
 use crate::context::{Body, Context, Refusal, Stage};
 use crate::ffi::filter::{Filter, Head, Pieces, Replacement};
 use crate::ffi::request::Request;
+use crate::v1;
 
 /// The filters.
 pub struct Answers;
 
 impl Filter for Answers {
     fn header(request: &mut Request) -> Result<Head, ()> {
+        let foreign = v1::keep_here(request)?;
+        if foreign.is_some() {
+            // There is none where another module has let the request in.
+            request.with_context::<Context, _>(|_, _| ()).ok_or(())?;
+        }
         let seen = request.existing_context::<Context, _>(|request, context| {
             let is_ours = context.awaits(request) && context.identity(request).is_some();
             if let Some(filtering) = page(context, request) {
                 filtering.header(request, is_ours);
                 return Some(Head::Take);
             }
-            header(request, context)?;
+            header(request, context, foreign)?;
             Some(Head::Send)
         });
         match seen {
@@ -52,16 +58,22 @@ fn page<'c>(context: &'c mut Context, request: &Request) -> Option<&'c mut Filte
     }
 }
 
-/// Makes the page of a refusal ours. `None` when memory is out.
-fn header(request: &mut Request, context: &mut Context) -> Option<()> {
+/// Makes the page of a refusal ours, and what a registry must not send. `None` when memory is out.
+fn header(request: &mut Request, context: &mut Context, foreign: Option<Denial>) -> Option<()> {
     // The registry has refused the first page and gives it now, unfiltered.
     let is_registrys = context.is_catalog && is_registrys_catalog(request);
-    let is_leak = is_registrys && request.status() < 300;
+    let leak = match is_registrys && request.status() < 300 {
+        true => Some(Denial::malformed_catalog()),
+        false => foreign,
+    };
+    let is_leak = leak.is_some();
     if is_registrys {
         request.drop_answer_headers(b"link");
     }
-    if is_leak {
-        context.refuse(request, Denial::malformed_catalog(), false);
+    if let Some(denial) = leak {
+        // The registry's headers are about what it has sent.
+        request.drop_all_answer_headers();
+        context.refuse(request, denial, false);
     }
     let visit = request.visit();
     let Some(refusal) = context.refusal(request) else {

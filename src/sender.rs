@@ -62,7 +62,7 @@ pub fn who(
     let header = match sent {
         // Is not the same as none, of which this is the tag.
         Some(b"") => return Err(Denial::bad_credentials()),
-        None if !wanted.is_for_anybody() => return Err(Denial::unauthenticated()),
+        None if !wanted.is_for_anybody(settings) => return Err(Denial::unauthenticated()),
         sent => sent.unwrap_or_default(),
     };
     let tag = match remembered {
@@ -84,7 +84,7 @@ pub fn who(
     let (claim, password) = match (credentials::bearer(header), wanted.expected(settings)) {
         (Some(token), Some(expected)) => (by_token(token, expected, settings)?, None),
         _ => match credentials::parse(sent, buffer)? {
-            Credentials::None if !wanted.is_for_anybody() => return Err(Denial::unauthenticated()),
+            Credentials::None if !wanted.is_for_anybody(settings) => return Err(Denial::unauthenticated()),
             Credentials::None => (Claim::ANONYMOUS, None),
             Credentials::Basic { user, password } => {
                 let user = Some(user.to_owned());

@@ -186,7 +186,7 @@ fn of_context(
         Ok(Found::Some) if context.is_catalog => Selection::Candidates { first: 0 },
         // So is a push of V1, most of whose requests name no repository.
         Ok(Found::Some) if candidates.count() > 1 && route::is_v1(request.uri()) => {
-            let user = context.user().as_bytes();
+            let user = context.user(request).as_bytes();
             candidates.order_by(|name, address| rendezvous::weight(user, name, address));
             Selection::Candidates { first: 0 }
         }

@@ -25,9 +25,13 @@ pub enum Wanted<'r> {
 impl Wanted<'_> {
     /// Whether somebody may get it without saying who they are: what is public, or a token for that. For anything else they are
     /// asked.
-    pub fn is_for_anybody(&self) -> bool {
+    pub fn is_for_anybody(&self, settings: &Settings) -> bool {
         match self {
-            Self::Route(route) => matches!(route.need, Need::Repository(_) | Need::Existence(_)),
+            Self::Route(route) => match route.need {
+                Need::Repository(_) | Need::Existence(_) => true,
+                Need::Images(_) => settings.rules.public_images,
+                Need::Nothing | Need::Login | Need::Catalog | Need::Unknown(_) => false,
+            },
             Self::Token(_) => true,
         }
     }

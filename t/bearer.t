@@ -38,14 +38,17 @@ my @CHALLENGES = (
 my $spec = '';
 for my $row (@CHALLENGES) {
     my ($title, $request, $scope) = @$row;
-    my $challenge = $BEARER . ($scope ? qq{,scope="$scope"} : '');
-    my $why = $scope ? 'insufficient_scope' : '';
+    # V1 clients know no tokens: they are always asked for a password.
+    my $is_v1 = $title =~ /^V1/;
+    my $challenge = $is_v1 ? 'Basic realm="Registry"' : $BEARER . ($scope ? qq{,scope="$scope"} : '');
+    my $error = sub { $is_v1 ? '' : qq{,error="$_[0]"} };
+    my $invalid = $error->('invalid_token');
     $spec .= spec_block(
         "exactly one challenge, with the scope of the request: $title",
         request          => [ ($request) x 4 ],
         more_headers     => [ undef, map { bearer($_) } 'x.y.z', signed(exp => time - 100 * 86_400), signed(user => 'root') ],
         error_code       => 401,
-        response_headers => [ "WWW-Authenticate: $challenge", ("WWW-Authenticate: $challenge,error=\"invalid_token\"") x 3 ],
+        response_headers => [ "WWW-Authenticate: $challenge", ("WWW-Authenticate: $challenge$invalid") x 3 ],
         forwarded        => 0,
     );
     $spec .= spec_block(
@@ -54,9 +57,9 @@ for my $row (@CHALLENGES) {
         redis            => "HSET docker-registry:user:alice grant:** *\n",
         more_headers     => bearer(signed(scope => 'repository:alice/other:pull,push,delete')),
         error_code       => 401,
-        response_headers => "WWW-Authenticate: $challenge,error=\"$why\"\n",
+        response_headers => 'WWW-Authenticate: ' . $challenge . $error->('insufficient_scope') . "\n",
         forwarded        => 0,
-    ) if $why;
+    ) if $scope;
     $spec .= spec_block(
         "a token with the scope of the challenge, and Basic beside it: $title",
         request      => [ ($request) x 2 ],

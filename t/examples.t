@@ -32,7 +32,7 @@ sub here {
     $text =~ s{redis://127\.0\.0\.1:6379/0(?: timeout=\S+ connect_timeout=\S+(?=;))?}{redis://127.0.0.1:\$TEST_NGINX_REDIS_PORT/0 timeout=2s}g;
     $text =~ s{^worker_processes auto;}{worker_processes 1;}mg;
     my $listen = $plain ? '127.0.0.1:$TEST_NGINX_SERVER_PORT' : '127.0.0.1:$TEST_NGINX_TLS_PORT ssl';
-    $text =~ s{listen (?:\[::\]:)?443 ssl( http2)?;}{listen $listen;}g;
+    $text =~ s{listen (?:\[::\]:)?(?:443|5443) ssl( http2)?;}{listen $listen;}g;
     return $text;
 }
 
@@ -110,7 +110,7 @@ my @readme = blocks_of("$ROOT/README.md");
 die "README.md has no nginx code block\n" if !@readme;
 $spec .= example("README.md, line $_->[0]", context_of($_->[1]), $_->[1]) for @readme;
 
-my %CONTEXT = ('nginx.conf' => 'whole', 'registry.conf' => 'http', 'registry-bearer.conf' => 'http');
+my %CONTEXT = ('nginx.conf' => 'whole', 'registry.conf' => 'http', 'registry-bearer.conf' => 'http', 'registry-v1.conf' => 'http');
 for my $file (glob "$ROOT/nginx/*.conf") {
     my ($name) = $file =~ m{([^/]+)$};
     $spec .= example("nginx/$name", $CONTEXT{$name} || 'server', Harness::slurp($file));
@@ -127,6 +127,10 @@ add_block_preprocessor(sub {
     if (defined $block->bearer) {
         $text =~ s{^(\s*include \S+/)registry\.conf;}{$1registry-bearer.conf;}m or die "nginx.conf includes no registry.conf\n";
         $text =~ s{^(\s*)# (registry_auth_token_key )}{$1$2}m             or die "nginx.conf has no token key\n";
+    }
+    if (defined $block->v1) {
+        $text =~ s{^\s*include \S+/registry\.conf;}{}m           or die "nginx.conf includes no registry.conf\n";
+        $text =~ s{^(\s*)# (include \S+/registry-v1\.conf;)}{$1$2}m or die "nginx.conf has no registry-v1.conf\n";
     }
     $block->set_value(user_files   => installed(1));
     $block->set_value(whole_config => whole($text, 1));
@@ -270,3 +274,48 @@ Content-Type: application/x-www-form-urlencoded
 [ 400, 413 ]
 --- oci_error eval
 [ "UNSUPPORTED", "SIZE_INVALID" ]
+
+=== registry-v1.conf: /v2/ is 404 without the header of V2, so that docker goes on with V1
+--- v1
+--- login eval
+[ "", "", "alice:secret", "alice:wrong", "", "", "alice:secret" ]
+--- request eval
+[ "GET /v2/", "GET /v2", "GET /v2/", "GET /v2/", "HEAD /v2/", "GET /v2/alice/app/tags/list", "PUT /v2/alice/app/manifests/v1\n{}" ]
+--- error_code: 404
+--- response_headers
+!Docker-Distribution-Api-Version
+!WWW-Authenticate
+--- forwarded: 0
+
+=== registry-v1.conf: the login of docker
+--- v1
+--- redis
+RPUSH docker-registry:backends 127.0.0.1:$TEST_NGINX_BACKEND_B_PORT
+--- login eval
+[ "", "", "alice:secret", "alice:wrong", "mallory:secret" ]
+--- request eval
+[ "GET /v1/_ping", "POST /v1/users/\n{\"username\":\"alice\"}", ("GET /v1/users/") x 3 ]
+--- error_code eval
+[ 200, 401, 200, 401, 401 ]
+--- response_headers eval
+[ undef, "WWW-Authenticate: Basic realm=\"Registry\"", undef, ("WWW-Authenticate: Basic realm=\"Registry\"") x 2 ]
+--- backend_received_by: B B
+--- backend_not_received
+Authorization
+
+=== registry-v1.conf: a push, a foreign one, and a backend that names another host
+--- v1
+--- redis
+HSET docker-registry:user:alice backends 127.0.0.1:$TEST_NGINX_BACKEND_B_PORT
+--- backend
+header: X-Docker-Endpoints: evil.example
+tags$ => status: 302
+tags$ => header: Location: http://evil.example/
+--- login: alice:secret
+--- request eval
+[ "PUT /v1/repositories/alice/app/\n[]", "PUT /v1/repositories/bob/app/\n[]", "GET /v1/images/0123abcd/json", "GET /v1/repositories/alice/app/tags", "GET /metrics" ]
+--- error_code eval
+[ 200, 403, 200, 502, 404 ]
+--- response_headers eval
+[ "X-Docker-Endpoints: localhost", undef, undef, "!Location", undef ]
+--- backend_received_by: B B B

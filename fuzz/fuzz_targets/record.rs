@@ -24,7 +24,7 @@ fuzz_target!(|data: &[u8]| {
         limits: Limits::default(),
     };
     for action in Action::ALL {
-        let _ = judge(&subject, &name, action, &Rules { own_namespace: true, catalog: true });
+        let _ = judge(&subject, &name, action, &Rules { own_namespace: true, catalog: true, public_images: false });
     }
     if let Ok(record) = view.to_record() {
         let mut bytes = Vec::new();

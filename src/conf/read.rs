@@ -12,7 +12,7 @@ use registry_auth_redis::{Endpoint, Hashing, Secret};
 use super::value::{
     cache_time, flag, invalid, literal, timeout, unset, within, without_userinfo, zone as zone_of, MAX_TTL,
 };
-use super::{Bearer, BearerSaid, Gate, Location, Main, Page};
+use super::{Bearer, BearerSaid, Gate, Location, Main, Page, V1Images};
 use crate::cache;
 use crate::ffi::conf::Conf;
 
@@ -179,9 +179,45 @@ pub fn catalog(conf: &mut Conf<'_>, location: &mut Location) -> Result<(), Strin
     Ok(())
 }
 
-/// `registry_auth_v1_images on | off`
+/// `registry_auth_v1_images on | off | public`
 pub fn v1_images(conf: &mut Conf<'_>, location: &mut Location) -> Result<(), String> {
-    flag("registry_auth_v1_images", conf, &mut location.v1_images)
+    const NAME: &str = "registry_auth_v1_images";
+    unset(NAME, location.v1_images.is_some())?;
+    let argument = conf.arg();
+    location.v1_images = Some(match argument {
+        b"on" => V1Images::On,
+        b"off" => V1Images::Off,
+        b"public" => V1Images::Public,
+        _ => {
+            return Err(invalid(
+                NAME,
+                argument,
+                "\"on\", \"off\" or \"public\" is expected",
+            ))
+        }
+    });
+    Ok(())
+}
+
+/// `registry_auth_v1_endpoint host[:port]`
+pub fn v1_endpoint(conf: &mut Conf<'_>, location: &mut Location) -> Result<(), String> {
+    const NAME: &str = "registry_auth_v1_endpoint";
+    unset(NAME, location.v1_endpoint.is_some())?;
+    let argument = conf.arg();
+    let is_host =
+        |byte: &u8| byte.is_ascii_graphic() && !matches!(byte, b'/' | b',' | b'@' | b'?' | b'#' | b'\\');
+    if argument.is_empty() || !argument.iter().all(is_host) {
+        return Err(invalid(
+            NAME,
+            argument,
+            "a host, with its port where it has one, is expected",
+        ));
+    }
+    let value = conf
+        .complex_value()
+        .ok_or_else(|| invalid(NAME, argument, "its variables cannot be used"))?;
+    location.v1_endpoint = Some(value);
+    Ok(())
 }
 
 /// `registry_auth_cache zone=name:size [ttl=60s] [stale=0s] | off`

@@ -188,6 +188,11 @@ impl Request {
         });
     }
 
+    /// Takes back all response headers but those that nginx makes of the answer itself.
+    pub fn drop_all_answer_headers(&mut self) {
+        entries(&mut self.0.headers_out.headers.part, |header| header.hash = 0);
+    }
+
     /// Puts another value in the place of each request header of that name (in lower case). nginx forwards them from there.
     pub fn replace_headers(&mut self, name: &[u8], value: &'static str) {
         entries(&mut self.0.headers_in.headers.part, |header| {

@@ -19,6 +19,7 @@ const OPTIONS: Options = Options { v1_images: true };
 const RULES: Rules = Rules {
     own_namespace: true,
     catalog: true,
+    public_images: false,
 };
 
 #[inline(never)]

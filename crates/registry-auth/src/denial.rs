@@ -31,6 +31,8 @@ pub enum Reason {
     PaginationNumber,
     /// The registry's own catalogue cannot be read, and so not be filtered.
     MalformedCatalog,
+    /// The registry redirects to another host, where it must not.
+    ForeignRedirect,
     /// No registry route.
     Unsupported,
     /// No registry can have what the path names.
@@ -195,6 +197,11 @@ impl Denial {
         Self::new(Reason::MalformedCatalog, "the registry's catalog cannot be read")
     }
 
+    /// The registry leads its clients away.
+    pub fn foreign_redirect() -> Self {
+        Self::new(Reason::ForeignRedirect, "the registry redirects to another host")
+    }
+
     /// The HTTP status.
     pub fn status(&self) -> u16 {
         match self.reason {
@@ -204,7 +211,7 @@ impl Denial {
             Reason::NameInvalid | Reason::FormBody | Reason::PaginationNumber | Reason::BadTokenRequest => {
                 400
             }
-            Reason::MalformedCatalog => 502,
+            Reason::MalformedCatalog | Reason::ForeignRedirect => 502,
             Reason::Unsupported | Reason::Unknown(_) => 404,
             Reason::TooManyFailures { .. } | Reason::HashingBusy => 429,
             Reason::Unavailable | Reason::BadRecord | Reason::NoBackend => 503,
@@ -224,7 +231,7 @@ impl Denial {
             Reason::FormBody => "BLOB_UPLOAD_INVALID",
             // Of distribution, beside the specification's codes.
             Reason::PaginationNumber => "PAGINATION_NUMBER_INVALID",
-            Reason::MalformedCatalog => "UNKNOWN",
+            Reason::MalformedCatalog | Reason::ForeignRedirect => "UNKNOWN",
             Reason::Unsupported | Reason::BadTokenRequest => "UNSUPPORTED",
             Reason::TooManyFailures { .. } | Reason::HashingBusy => "TOOMANYREQUESTS",
             Reason::Unavailable | Reason::BadRecord | Reason::NoBackend => "UNAVAILABLE",
@@ -240,7 +247,7 @@ impl Denial {
             Reason::PaginationNumber | Reason::BadTokenRequest => LogLevel::Info,
             // Tokens end, and clients then ask for another.
             Reason::InvalidToken | Reason::InsufficientScope => LogLevel::Info,
-            Reason::MalformedCatalog => LogLevel::Error,
+            Reason::MalformedCatalog | Reason::ForeignRedirect => LogLevel::Error,
             Reason::BadCredentials => LogLevel::Notice,
             Reason::TooManyFailures { .. } | Reason::HashingBusy => LogLevel::Warn,
             Reason::Unavailable | Reason::BadRecord | Reason::NoBackend => LogLevel::Error,
@@ -253,7 +260,7 @@ impl Denial {
             Reason::Unauthenticated | Reason::BadCredentials | Reason::Denied => None,
             Reason::NameInvalid | Reason::FormBody | Reason::Unsupported | Reason::Unknown(_) => None,
             Reason::PaginationNumber | Reason::MalformedCatalog | Reason::BadTokenRequest => None,
-            Reason::InvalidToken | Reason::InsufficientScope => None,
+            Reason::InvalidToken | Reason::InsufficientScope | Reason::ForeignRedirect => None,
             Reason::TooManyFailures { retry_after } => Some(retry_after),
             Reason::HashingBusy | Reason::Unavailable => Some(1),
             Reason::BadRecord | Reason::NoBackend => Some(10),
@@ -284,7 +291,7 @@ impl Denial {
             Reason::PaginationNumber | Reason::BadTokenRequest => "invalid",
             Reason::TooManyFailures { .. } | Reason::HashingBusy => "throttled",
             Reason::Unavailable | Reason::BadRecord | Reason::NoBackend => "unavailable",
-            Reason::MalformedCatalog => "unavailable",
+            Reason::MalformedCatalog | Reason::ForeignRedirect => "unavailable",
         }
     }
 

@@ -18,6 +18,8 @@ pub struct Rules {
     pub own_namespace: bool,
     /// Whether `/v2/_catalog` is served: its answer must then be filtered.
     pub catalog: bool,
+    /// Whether V1's images can be read without a login (`registry_auth_v1_images public`).
+    pub public_images: bool,
 }
 
 /// Whose record a grant stands in.
@@ -108,7 +110,7 @@ pub fn decide<'a>(subject: &Subject<'a>, route: &Route<'_>, rules: &Rules) -> Re
     let rule = match &route.need {
         Need::Nothing => Rule::Open,
         Need::Login => verified(subject)?,
-        Need::Images(action) => images(subject, *action)?,
+        Need::Images(action) => images(subject, *action, rules)?,
         Need::Catalog => catalog(subject, rules)?,
         Need::Repository(scope) => repository(subject, scope, rules)?,
         Need::Existence(name) => existence(subject, name, rules)?,
@@ -146,7 +148,7 @@ pub fn grant(subject: &Subject<'_>, wanted: &[Resource<'_>], rules: &Rules) -> R
             Resource::Catalog => access.catalog |= catalog(&subject, rules).is_ok(),
             Resource::Images(actions) => {
                 for action in actions.iter() {
-                    if images(&subject, action).is_ok() {
+                    if images(&subject, action, rules).is_ok() {
                         access.add_images(action);
                     }
                 }
@@ -220,8 +222,11 @@ fn catalog<'a>(subject: &Subject<'_>, rules: &Rules) -> Result<Rule<'a>, Denial>
 }
 
 /// Images of V1 belong to no repository: only what is good for all repositories is good for them.
-fn images<'a>(subject: &Subject<'_>, action: Action) -> Result<Rule<'a>, Denial> {
-    let rule = verified(subject)?;
+fn images<'a>(subject: &Subject<'_>, action: Action, rules: &Rules) -> Result<Rule<'a>, Denial> {
+    let rule = match subject.user {
+        None if rules.public_images && action == Action::Pull => Rule::Open,
+        _ => verified(subject)?,
+    };
     let Limits { access_token, token } = subject.limits;
     if let Some(scopes) = access_token {
         if !scopes.cover_all(action).map_err(|_| Denial::bad_record())? {

@@ -49,6 +49,14 @@ fn the_table_of_answers() {
             LogLevel::Info,
         ),
         (
+            Denial::foreign_redirect(),
+            502,
+            "UNKNOWN",
+            None,
+            "unavailable",
+            LogLevel::Error,
+        ),
+        (
             Denial::unsupported(),
             404,
             "UNSUPPORTED",

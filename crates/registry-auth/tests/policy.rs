@@ -95,6 +95,7 @@ impl Block {
         let rules = Rules {
             own_namespace: self.own,
             catalog: true,
+            public_images: false,
         };
         let verdict = policy::judge(&subject, &repository, action, &rules).unwrap();
         let rule = match verdict.rule {
@@ -140,6 +141,7 @@ fn each_line_of_the_table_holds() {
 const RULES: Rules = Rules {
     own_namespace: true,
     catalog: true,
+    public_images: false,
 };
 
 /// What becomes of a request: the permit's mount and result, or the status of the denial and its message.
@@ -164,6 +166,38 @@ fn user<'a>(name: &'a str, record: &'a [u8]) -> Subject<'a> {
 }
 
 const GRANTED: Result<(MountDecision, &str), Denial> = Ok((MountDecision::Keep, "granted"));
+
+/// `registry_auth_v1_images public`: to read images takes no login; to write them does, and what a token may not it may not.
+#[test]
+fn public_images_are_open_for_reading() {
+    let record = encode(vec![], None);
+    let image = b"/v1/images/0123abcd/layer";
+    let decide = |subject: &Subject<'_>, method: Method, public_images: bool| {
+        let rules = Rules {
+            public_images,
+            ..RULES
+        };
+        let request = Request::from_target(method, image, image, None);
+        let route = route::parse(&request, &Options { v1_images: true }).unwrap();
+        policy::decide(subject, &route, &rules).map_or_else(
+            |denial| denial.status().to_string(),
+            |permit| permit.result().into(),
+        )
+    };
+    assert_eq!(decide(&Subject::ANONYMOUS, Method::Get, false), "401");
+    assert_eq!(decide(&Subject::ANONYMOUS, Method::Get, true), "anonymous");
+    assert_eq!(decide(&Subject::ANONYMOUS, Method::Head, true), "anonymous");
+    assert_eq!(decide(&Subject::ANONYMOUS, Method::Put, true), "401");
+    let alice = user("alice", &record);
+    assert_eq!(decide(&alice, Method::Get, true), "granted");
+    assert_eq!(decide(&alice, Method::Put, true), "granted");
+    let nothing = Access::default();
+    let limits = Limits {
+        access_token: None,
+        token: Some(&nothing),
+    };
+    assert_eq!(decide(&Subject { limits, ..alice }, Method::Get, true), "401");
+}
 
 #[test]
 fn a_catalog_that_is_not_served_is_denied_to_the_verified() {

@@ -32,6 +32,7 @@ where
     let rules = Rules {
         own_namespace: args.own_namespace == Switch::On,
         catalog: true,
+        public_images: false,
     };
     let access = connect().await?.access(user).await;
     let (explanation, backends) = match &access {

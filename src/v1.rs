@@ -1,0 +1,72 @@
+//! What the answer of a V1 registry must not do: lead its clients away from this server.
+//!
+//! docker sends all further requests of a pull or push, each with the user's password, to the host that `X-Docker-Endpoints` names,
+//! and believes that header wherever a redirect has led it. A backend may be anybody's. Called by `response` for every answer, hence
+//! also where another module has let the request in.
+
+use registry_auth::{redirect, route, Denial};
+
+use crate::conf::Location;
+use crate::ffi::log::Level;
+use crate::ffi::request::Request;
+
+/// Keeps the clients of a V1 registry here. A denial where its answer must not go out; an error when memory is out.
+pub fn keep_here(request: &mut Request) -> Result<Option<Denial>, ()> {
+    if !route::is_v1(request.uri()) || request.is_subrequest() || !request.is_of_upstream() {
+        return Ok(None);
+    }
+    let settings = request
+        .location::<Location>()
+        .and_then(|location| location.settings.as_ref());
+    let Some(settings) = settings else {
+        return Ok(None);
+    };
+    let here = match &settings.v1_endpoint {
+        Some(endpoint) => endpoint.evaluate(request).map(<[u8]>::to_vec).ok_or(())?,
+        None => request.headers(b"host").next().unwrap_or_default().to_vec(),
+    };
+    name_endpoints(request, &here)?;
+    keep_redirect(request, &here)
+}
+
+/// Has `X-Docker-Endpoints` name this server, where there is one: docker pushes to none that has none.
+fn name_endpoints(request: &mut Request, here: &[u8]) -> Result<(), ()> {
+    const NAME: &str = "X-Docker-Endpoints";
+    let name = NAME.to_ascii_lowercase();
+    let is_named = request.answer_headers(name.as_bytes()).next().is_some();
+    request.drop_answer_headers(name.as_bytes());
+    match is_named && !here.is_empty() {
+        true => request.add_header(NAME, here).ok_or(()),
+        false => Ok(()),
+    }
+}
+
+/// Lets a redirect to this server go on, as a path; one to another is refused.
+fn keep_redirect(request: &mut Request, here: &[u8]) -> Result<Option<Denial>, ()> {
+    // Layers may lie at a storage service. Clients send it no password, and believe no endpoints of it.
+    let is_image = request.uri().starts_with(b"/v1/images/") && matches!(request.method(), b"GET" | b"HEAD");
+    if !(300..400).contains(&request.status()) || is_image {
+        return Ok(None);
+    }
+    let mut paths = Vec::new();
+    for location in request.answer_headers(b"location") {
+        match redirect::path_here(location, here) {
+            Some(path) => paths.push(path.to_vec()),
+            None => {
+                request.log(
+                    Level::Error,
+                    format_args!(
+                        "registry_auth: the registry redirects a V1 request to another host: {:?}",
+                        String::from_utf8_lossy(location)
+                    ),
+                );
+                return Ok(Some(Denial::foreign_redirect()));
+            }
+        }
+    }
+    if let Some(path) = paths.first() {
+        request.drop_answer_headers(b"location");
+        request.add_header("Location", path).ok_or(())?;
+    }
+    Ok(None)
+}
