@@ -4,6 +4,7 @@
 //! asked again. `wake` is called when a queue goes from empty to non-empty, not otherwise; after
 //! [`Completions::close`] has returned `wake` is never called again (its file descriptor may be closed by then).
 
+use crate::bounded::allocated;
 use crate::job::{Changed, Completion, Event, Job, Outcome};
 use crate::log::LogLine;
 use crate::recent::{Key, Recent};
@@ -16,8 +17,10 @@ use tokio::sync::mpsc::UnboundedSender;
 
 /// Log lines kept for a worker that does not drain them; more are dropped.
 const LOG_LINES: usize = 256;
-/// Changes kept for a worker that does not drain them; beyond that it is told that everything has changed.
-const CHANGES: usize = 1 << 16;
+/// Bytes of changes kept for a worker that does not drain them; beyond that it is told that everything has changed.
+const CHANGES: usize = 2 << 20;
+/// Jobs for which an empty list keeps room; a longer one, of a burst, is freed.
+const SPARE: usize = 4096;
 
 /// Called from the helper and the hashing threads; must be quick and must not block.
 pub(crate) type Wake = Box<dyn Fn() + Send + Sync>;
@@ -45,7 +48,7 @@ pub(crate) struct Completions {
 #[derive(Default)]
 struct Queue {
     events: Vec<Event>,
-    /// Changed keys in `events`.
+    /// Bytes of the changed keys in `events`.
     changes: usize,
     recent: Recent,
     /// The connection that was last armed and is not lost; 0 for none.
@@ -217,7 +220,9 @@ impl Completions {
 
     /// Keeps the memory of a list that is done with; one is enough.
     pub(crate) fn give_back(&self, jobs: Vec<Job>) {
-        *lock(&self.spare) = jobs;
+        if jobs.capacity() <= SPARE {
+            *lock(&self.spare) = jobs;
+        }
     }
 
     /// An empty list, perhaps one that was given back.
@@ -256,7 +261,9 @@ impl Queue {
     }
 
     fn push_changed(&mut self, mut changed: Vec<Changed>) {
-        self.changes = self.changes.saturating_add(changed.len());
+        // A list that grows has up to twice the room that it needs.
+        let bytes = |changed: &Changed| 2 * size_of::<Changed>() + allocated(changed.name().len());
+        self.changes = self.changes.saturating_add(changed.iter().map(bytes).sum());
         if self.changes > CHANGES {
             return self.push_flushed();
         }

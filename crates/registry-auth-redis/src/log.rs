@@ -4,13 +4,17 @@
 
 use crate::completions::Completions;
 use std::cell::OnceCell;
+use std::collections::hash_map::RandomState;
 use std::collections::HashMap;
+use std::hash::BuildHasher;
 use std::panic;
 use std::sync::{Arc, Mutex, Once, PoisonError};
 use std::time::{Duration, Instant};
 
 /// How often the same subject (a key, an error code) may appear.
 const SILENCE: Duration = Duration::from_secs(60);
+/// Characters of a line: as many as nginx writes of one, about.
+const LINE: usize = 1900;
 /// Distinct subjects remembered; beyond that new ones are silent until old ones expire.
 const SUBJECTS: usize = 256;
 
@@ -45,7 +49,9 @@ pub struct LogLine {
 #[derive(Clone)]
 pub(crate) struct Log {
     completions: Arc<Completions>,
-    spoken: Arc<Mutex<HashMap<String, Instant>>>,
+    /// By their hashes: two of one hash share their silence.
+    spoken: Arc<Mutex<HashMap<u64, Instant>>>,
+    hasher: RandomState,
 }
 
 impl Log {
@@ -53,6 +59,7 @@ impl Log {
         Self {
             completions,
             spoken: Arc::default(),
+            hasher: RandomState::new(),
         }
     }
 
@@ -93,8 +100,9 @@ impl Log {
     }
 
     fn may_speak(&self, subject: &str) -> bool {
+        let subject = self.hasher.hash_one(subject);
         let mut spoken = self.spoken.lock().unwrap_or_else(PoisonError::into_inner);
-        if spoken.get(subject).is_some_and(|at| at.elapsed() < SILENCE) {
+        if spoken.get(&subject).is_some_and(|at| at.elapsed() < SILENCE) {
             return false;
         }
         if spoken.len() >= SUBJECTS {
@@ -103,14 +111,15 @@ impl Log {
         if spoken.len() >= SUBJECTS {
             return false;
         }
-        spoken.insert(subject.to_owned(), Instant::now());
+        spoken.insert(subject, Instant::now());
         true
     }
 }
 
-/// Key names come from clients and error texts from a server: neither may break or forge a line.
+/// Key names come from clients and error texts from a server: neither may break or forge a line, nor fill the memory.
 fn printable(text: &str) -> String {
     text.chars()
+        .take(LINE)
         .flat_map(|c| {
             if c.is_control() {
                 c.escape_default().collect::<Vec<_>>()
@@ -123,7 +132,7 @@ fn printable(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::{Level, Log, SUBJECTS};
+    use super::{Level, Log, LINE, SUBJECTS};
     use crate::completions::Completions;
     use std::sync::Arc;
 
@@ -141,6 +150,14 @@ mod tests {
         log.write_once("P:user:a", Level::Error, "bad a");
         log.write_once("P:user:b", Level::Error, "bad\r\nb");
         assert_eq!(lines(&completions), ["bad a", "bad\\r\\nb"]);
+    }
+
+    #[test]
+    fn a_long_line_is_cut() {
+        let completions = Arc::new(Completions::alone(false).0);
+        let log = Log::new(Arc::clone(&completions));
+        log.write(Level::Error, &"x".repeat(100_000));
+        assert_eq!(lines(&completions), ["x".repeat(LINE)]);
     }
 
     #[test]

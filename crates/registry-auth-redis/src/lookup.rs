@@ -20,7 +20,13 @@ use redis::{Cmd, Pipeline, Value};
 use std::cmp::Ordering;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::sync::Semaphore;
 use tokio::time::{self, Instant};
+
+/// Users asked for in one pipeline, and in all pipelines at a time; the others wait for their turn. What Redis answers about them takes
+/// many times the room of a record while it is read.
+pub(crate) const TOGETHER: usize = 128;
+pub(crate) const AT_A_TIME: usize = 512;
 
 /// What every lookup needs; lives as long as the helper.
 pub(crate) struct Context {
@@ -35,6 +41,8 @@ pub(crate) struct Context {
     pub(crate) underway: Arc<Flights<Waiting>>,
     pub(crate) shared: SharedCache,
     pub(crate) familiars: Arc<Familiars>,
+    /// [`AT_A_TIME`]
+    pub(crate) turns: Semaphore,
 }
 
 impl Context {
@@ -62,9 +70,13 @@ impl Context {
     }
 }
 
-/// Answers a whole batch.
+/// Answers a whole batch, of [`TOGETHER`] at most.
 pub(crate) async fn run(context: Arc<Context>, mut asked: Vec<Asked>) {
     let deadline = Instant::now() + context.timeout;
+    let count = u32::try_from(asked.len()).unwrap_or(u32::MAX);
+    let Ok(Ok(_turn)) = time::timeout_at(deadline, context.turns.acquire_many(count)).await else {
+        return;
+    };
     // Equal spaces become neighbours: `parts` relies on it.
     asked.sort_unstable_by(space_order);
     let pipeline = questions(&asked);

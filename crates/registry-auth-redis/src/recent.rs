@@ -21,6 +21,14 @@ pub(crate) enum Key<'a> {
 }
 
 impl Changed {
+    /// The name in it that has memory of its own.
+    pub(crate) fn name(&self) -> &str {
+        match self {
+            Self::User { name, .. } | Self::Group { name, .. } => name,
+            Self::Passwords { .. } | Self::Backends { .. } => "",
+        }
+    }
+
     fn key(&self) -> Key<'_> {
         match self {
             Self::User { prefix, name } => Key::User(prefix, name),

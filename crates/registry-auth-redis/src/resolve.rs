@@ -4,6 +4,7 @@
 //! the user. A name that was known a moment ago never makes a request wait: its old addresses serve while it is asked
 //! anew.
 
+use crate::bounded::allocated;
 use registry_auth::backend::{Backend, Host};
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -19,13 +20,17 @@ const STALE: Duration = Duration::from_secs(300);
 const FAILED: Duration = Duration::from_secs(2);
 /// Limit of a refresh that no request waits for.
 const REFRESH: Duration = Duration::from_secs(10);
-/// Names remembered. They come from administrators, so this is only a limit on accidents.
-const NAMES: usize = 4096;
+/// Bytes of names and addresses remembered. They come from administrators, so this is only a limit on accidents.
+const MOST: usize = 1 << 20;
+/// Addresses of a name: more than a record holds.
+const ADDRESSES: usize = u8::MAX as usize;
+
+/// By `host:port` as stored.
+type Names = HashMap<Box<str>, Entry>;
 
 #[derive(Default)]
 pub(crate) struct Resolver {
-    /// By `host:port` as stored.
-    names: Mutex<HashMap<Box<str>, Entry>>,
+    names: Mutex<Names>,
 }
 
 struct Entry {
@@ -36,8 +41,14 @@ struct Entry {
     usable: Instant,
 }
 
+/// What a name takes, with its place in a table that is half full.
+fn bytes(name: &str, addresses: &[SocketAddr]) -> usize {
+    let place = 2 * (size_of::<(Box<str>, Entry)>() + 1);
+    place + allocated(name.len()) + allocated(size_of_val(addresses))
+}
+
 impl Resolver {
-    fn names(&self) -> MutexGuard<'_, HashMap<Box<str>, Entry>> {
+    fn names(&self) -> MutexGuard<'_, Names> {
         self.names.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -92,12 +103,24 @@ impl Resolver {
         // The order is the system's preference and is kept.
         let mut seen = std::collections::HashSet::new();
         found.retain(|address| seen.insert(*address));
+        found.truncate(ADDRESSES);
+        found.shrink_to_fit();
         let now = Instant::now();
         let mut names = self.names();
-        if names.len() >= NAMES {
+        let more = bytes(peer, &found);
+        // Names are asked for seldom: nothing keeps the sum.
+        let has_room = |names: &Names| {
+            names
+                .iter()
+                .map(|(name, entry)| bytes(name, &entry.addresses))
+                .sum::<usize>()
+                + more
+                <= MOST
+        };
+        if !has_room(&names) {
             names.retain(|_, entry| entry.usable > now);
         }
-        if names.len() >= NAMES {
+        if !has_room(&names) {
             names.clear();
         }
         let entry = names.entry(peer.into()).or_insert_with(|| Entry {
@@ -122,7 +145,7 @@ impl Resolver {
 
 #[cfg(test)]
 mod tests {
-    use super::{Resolver, FAILED, FRESH, STALE};
+    use super::{bytes, Resolver, ADDRESSES, FAILED, FRESH, MOST, STALE};
     use std::sync::Arc;
     use std::time::Duration;
     use tokio::time::{self, Instant};
@@ -171,5 +194,29 @@ mod tests {
         assert_eq!(resolver.known("nowhere.invalid:80"), Some(Vec::new()));
         time::advance(FAILED).await;
         assert_eq!(resolver.known("nowhere.invalid:80"), None);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn names_are_bounded_in_bytes() {
+        let resolver = Arc::new(Resolver::default());
+        let many = |n: u16| {
+            (0..n)
+                .map(|port| ([192, 0, 2, 1], port).into())
+                .collect::<Vec<_>>()
+        };
+        for (count, addresses) in [(6_000, 1), (300, 1_000)] {
+            let mut most = 0;
+            for number in 0..count {
+                let name = format!("registry{number}.example:80");
+                resolver.remember(&name, many(addresses));
+                assert!(resolver.known(&name).unwrap().len() <= ADDRESSES);
+                if number % 20 == 0 {
+                    let names = resolver.names();
+                    let all = names.iter().map(|(name, entry)| bytes(name, &entry.addresses));
+                    most = most.max(all.sum::<usize>());
+                }
+            }
+            assert!((MOST / 2..=MOST).contains(&most), "{addresses}: {most}");
+        }
     }
 }

@@ -31,6 +31,7 @@ use std::thread::{self, JoinHandle};
 use std::time::Duration;
 use tokio::runtime::Runtime;
 use tokio::sync::mpsc::{unbounded_channel, UnboundedReceiver};
+use tokio::sync::Semaphore;
 
 /// Lists of jobs that are asked again, taken at once.
 const BATCHES: usize = 1024;
@@ -291,6 +292,7 @@ impl Parts {
             underway: Arc::default(),
             shared: SharedCache::default(),
             familiars,
+            turns: Semaphore::new(lookup::AT_A_TIME),
         };
         let door = {
             let _in_runtime = runtime.enter();
@@ -357,9 +359,11 @@ impl Helper {
             for jobs in arrived.drain(..) {
                 asked.extend(jobs.filter_map(board));
             }
-            if !asked.is_empty() {
+            while !asked.is_empty() {
+                let rest = asked.split_off(asked.len().min(lookup::TOGETHER));
                 // Boxed: tokio moves a task several times before it runs.
                 tokio::spawn(Box::pin(lookup::run(Arc::clone(&self.context), asked)));
+                asked = rest;
             }
         }
     }

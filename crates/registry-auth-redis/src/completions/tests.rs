@@ -226,8 +226,10 @@ fn a_job_is_not_asked_for_ever() {
 fn a_worker_that_does_not_drain_costs_no_memory() {
     let (completions, _helper) = tracked();
     completions.armed(1, true);
-    for _ in 0..CHANGES / 1024 {
-        completions.changed(1, vec![alice().remove(0); 1024]);
+    let one = 2 * size_of::<Changed>() + 16;
+    let most = CHANGES / one;
+    for _ in 0..most {
+        completions.changed(1, alice());
     }
     completions.changed(1, alice());
     completions.changed(1, alice());
@@ -235,8 +237,24 @@ fn a_worker_that_does_not_drain_costs_no_memory() {
     completions.changed(1, alice());
     assert_eq!(
         drained(&completions),
-        format!("armed-true changed{CHANGES} flushed 1! flushed")
+        format!("armed-true changed{most} flushed 1! flushed")
     );
     completions.changed(1, alice());
     assert_eq!(drained(&completions), "changed1");
+    // Names count by their length.
+    let long = |n: usize| Changed::User {
+        prefix: "P".into(),
+        name: format!("{n:0255}").into(),
+    };
+    completions.changed(1, (0..CHANGES / 255).map(long).collect());
+    assert_eq!(drained(&completions), "flushed");
+}
+
+#[test]
+fn a_list_of_a_burst_is_not_kept() {
+    let (completions, _helper) = tracked();
+    completions.give_back(Vec::with_capacity(100));
+    assert!(completions.spare().capacity() >= 100);
+    completions.give_back(Vec::with_capacity(100_000));
+    assert_eq!(completions.spare().capacity(), 0);
 }
