@@ -129,6 +129,11 @@ bench: build prerequisites-bench
 latency kills soak: build prerequisites-bench
 	$(PYTHON) bench/endurance $@ $(ENDURANCE_ARGS)
 
+# What a worker takes in memory after 10,000 and 100,000 users; and that it is no more than it may.
+.PHONY: memory
+memory: build prerequisites-bench
+	$(PYTHON) bench/memory $(MEMORY_ARGS)
+
 # With the system's heap, the only one that memcheck knows.
 .PHONY: valgrind
 valgrind: prerequisites-build prerequisites-test $(TREE)

@@ -5,6 +5,7 @@ use std::rc::Rc;
 use registry_auth::codec::State;
 use registry_auth::token::{Claims, Keys, Kind, Refused};
 use registry_auth::{Denial, TokenDigest, UserNameBuf};
+use registry_auth_cache::memo::allocated;
 
 /// A claim that is not yet verified.
 #[derive(Clone)]
@@ -65,6 +66,25 @@ impl Claim {
             _ => false,
         };
         by && self.user == other.user
+    }
+
+    /// The bytes that it takes elsewhere than in its own place.
+    pub fn size(&self) -> usize {
+        // Short names stand in their place.
+        let user = self.user.as_ref().map_or(0, |user| match user.as_str().len() {
+            0..=23 => 0,
+            length => allocated(length + 2 * size_of::<usize>()),
+        });
+        let by = match &self.by {
+            By::Password => 0,
+            By::AccessToken(_) => allocated(size_of::<TokenDigest>()),
+            By::Token(signed) => {
+                allocated(size_of::<Signed>() + 2 * size_of::<usize>())
+                    + allocated(signed.service.len())
+                    + signed.claims.size()
+            }
+        };
+        user + by
     }
 
     /// The token that it is made by.

@@ -27,6 +27,8 @@ use crate::identity::{Identity, Records, Unfit};
 /// limits; the timer is for what must not happen, a helper that died, and keeps a shutting down worker alive. A login
 /// may have to wait for the passwords in front of it in the hashing queue, hence so long.
 const GRACE: u64 = 60_000;
+/// Events for which an empty list keeps room.
+const ROOM: usize = 4096;
 
 struct Worker {
     store: Store,
@@ -172,11 +174,14 @@ fn answers(idle: &mut Idle) {
             Event::Armed { .. } => cache::armed(),
         }
     }
-    WORKER.with_borrow_mut(|worker| {
-        if let Some(worker) = worker {
-            worker.events = events;
-        }
-    });
+    // The list of a burst is not kept.
+    if events.capacity() <= ROOM {
+        WORKER.with_borrow_mut(|worker| {
+            if let Some(worker) = worker {
+                worker.events = events;
+            }
+        });
+    }
 }
 
 /// Puts an answer where the access handler will find it, and where the next requests will. Only where what was asked is still the

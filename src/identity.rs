@@ -10,7 +10,7 @@ use arrayvec::ArrayVec;
 use registry_auth::codec::{RecordRef, Scopes, State, TokenRef};
 use registry_auth::token::{bound_to, Kind};
 use registry_auth::{Denial, InvalidRecord, Limits, Subject, UserName, UserNameBuf};
-use registry_auth_cache::memo::{Said, Stamp};
+use registry_auth_cache::memo::{allocated, Said, Stamp};
 use registry_auth_redis::Space;
 use smallvec::SmallVec;
 
@@ -282,28 +282,19 @@ impl Identity {
         }
     }
 
-    /// The bytes that it takes, about.
+    /// The bytes that it takes, but for the records of groups and defaults, which it shares with others.
     pub fn size(&self) -> usize {
-        let backends = match &self.backends {
-            Backends::Of(record) => record.as_ref(),
-            Backends::Own => None,
-        };
+        /// What counts an `Rc`'s owners, or an `Arc`'s.
+        const COUNTS: usize = 2 * size_of::<usize>();
         let far = match &self.record {
-            Own::Far(record) => Some(record),
-            Own::Near(_) => None,
+            Own::Far(record) => allocated(COUNTS + record.len()),
+            Own::Near(_) => 0,
         };
-        let elsewhere: usize = self
-            .groups
-            .iter()
-            .chain(backends)
-            .chain(far)
-            .map(|record| 16 + record.len())
-            .sum();
-        let token = self
-            .access_token
-            .as_ref()
-            .map_or(0, |token| 64 + token.scopes.len());
-        size_of::<Self>() + 64 + elsewhere + token
+        let access_token = self.access_token.as_ref().map_or(0, |token| {
+            allocated(size_of::<AccessToken>()) + allocated(token.id.len()) + allocated(token.scopes.len())
+        });
+        let groups = allocated(size_of_val(&*self.groups));
+        allocated(COUNTS + size_of::<Self>()) + self.claim.size() + groups + far + access_token
     }
 }
 

@@ -74,7 +74,11 @@ impl Worker {
             moment,
         );
         drop(zone);
-        let (mut identity, mut expires) = match known {
+        let KnownIdentity {
+            mut identity,
+            mut expires,
+            unshared,
+        } = match known {
             Ok(known) => known,
             Err(Unfit::Denied(denial)) => return Some(Answer::Denied(denial)),
             Err(Unfit::Record | Unfit::Defaults) => return Some(Answer::Miss(miss)),
@@ -84,7 +88,7 @@ impl Worker {
             expires = expires.min(now.saturating_add(left));
         }
         if age == Age::Fresh {
-            let size = identity.size();
+            let size = identity.size() + unshared;
             identity.set_stamp(Stamp::new(tag, now, generation, expires, size));
             self.memo.keep(Rc::clone(&identity));
         }
@@ -160,7 +164,16 @@ impl Worker {
     }
 }
 
-/// What the zone knows of a verified user with this record, or of the anonymous, and until when. What it lacks is a miss.
+/// What the zone knows of somebody.
+struct KnownIdentity {
+    identity: Rc<Identity>,
+    /// Until when, in milliseconds.
+    expires: u64,
+    /// The bytes of the copies in it that nobody else has.
+    unshared: usize,
+}
+
+/// What the zone knows of a verified user with this record, or of the anonymous. What it lacks is a miss.
 fn known(
     (keys, copies): (&Keys, &mut Copies),
     cache: &mut Cache<'_, Locked<'_>>,
@@ -168,8 +181,8 @@ fn known(
     claim: &Claim,
     record: Option<Known>,
     moment: Moment,
-) -> Result<(Rc<Identity>, u64), Unfit> {
-    let mut expires = u64::MAX;
+) -> Result<KnownIdentity, Unfit> {
+    let (mut expires, mut unshared) = (u64::MAX, 0);
     let own = match record {
         Some(record) => {
             expires = record.expires;
@@ -183,7 +196,9 @@ fn known(
         let entry = entry(keys, &key);
         let found = cache.fact(entry, moment)?;
         expires = expires.min(found.expires);
-        Some(copies.of(entry.hash, cache.record(found)))
+        let copy = copies.of(entry.hash, cache.record(found));
+        unshared += copy.own;
+        Some(copy.record)
     };
     let mut groups = SmallVec::new();
     if claim.user.is_some() {
@@ -197,7 +212,11 @@ fn known(
     let identity = Identity::new(space, claim.clone(), records, event::wall(), || {
         fact(Kind::Defaults, "")
     })?;
-    Ok((identity, expires))
+    Ok(KnownIdentity {
+        identity,
+        expires,
+        unshared,
+    })
 }
 
 /// The keys and records of what concerns others as well: groups, `public`, defaults. `None` where a name cannot be read.

@@ -99,6 +99,12 @@ impl Access {
         names.map(|name| name + AROUND).sum::<usize>() + others * (AROUND + "catalog".len())
     }
 
+    /// The bytes of memory that it takes elsewhere than in its own place, about.
+    pub fn room(&self) -> usize {
+        let names = self.repositories.iter().map(|(name, _)| name.len() + 16);
+        self.repositories.capacity() * size_of::<(Box<str>, Actions)>() + names.sum::<usize>()
+    }
+
     /// Whether the action on V1's images is in it.
     pub fn covers_images(&self, action: Action) -> bool {
         self.images.is_some_and(|actions| actions.contains(action))

@@ -249,6 +249,12 @@ pub fn verify(
 }
 
 impl Claims {
+    /// The bytes that they take elsewhere than in their own place, about.
+    pub fn size(&self) -> usize {
+        let texts = self.account.len() + self.access_token.as_ref().map_or(0, |id| id.len());
+        self.access.room() + texts + 3 * 16
+    }
+
     /// Whether its time (in seconds since 1970) is not over; that of an upload under way is over later.
     pub fn check_end(&self, now: u64, is_upload: bool) -> Result<(), Refused> {
         let grace = if is_upload { UPLOAD_GRACE } else { 0 };

@@ -256,6 +256,37 @@ fn a_token_holds_nothing_of_the_password() {
 }
 
 #[test]
+fn what_a_token_takes_in_memory_grows_with_what_it_is_good_for() {
+    let size = |count: usize| {
+        let mut access = Access::default();
+        for number in 0..count {
+            access.add(
+                &RepositoryName::parse(format!("team/app{number}").as_bytes()).unwrap(),
+                Action::Pull,
+            );
+        }
+        let issue = Issue {
+            user: Some(UserName::parse(b"alice").unwrap()),
+            state: state("{SHA}x"),
+            access_token: Some("ci"),
+            access: &access,
+            now: NOW,
+            expires: NOW + 3600,
+        };
+        let token = sign(&keys(&[SECRET]), &PLACE, &issue).unwrap();
+        let claims = verify(&keys(&[SECRET]), &PLACE, token.as_bytes(), NOW, false);
+        claims.unwrap_or_else(|why| panic!("{why}")).size()
+    };
+    assert!((10..300).contains(&size(0)), "{}", size(0));
+    let names = 50 * "team/app10".len();
+    assert!(
+        (names..10 * names).contains(&(size(50) - size(0))),
+        "{}",
+        size(50)
+    );
+}
+
+#[test]
 fn the_first_key_signs_and_all_verify() {
     let token = signed();
     let rotated = keys(&[b"the new secret of many characters", SECRET]);

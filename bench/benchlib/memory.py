@@ -1,0 +1,179 @@
+"""What a worker takes in memory after so many users have asked: `bench/memory`.
+
+Each user asks a few times, over connections that go through all of them in turn, so that no cache is spared. Counted is what is the
+worker's own (RssAnon and RssFile of /proc); the zone, which the workers share, is shown beside it.
+"""
+
+import os
+import socket
+import types
+from dataclasses import dataclass
+
+from . import gateway, people
+from .stage import StageError, free_port, wait_port
+
+PREFIX = "P"
+CONNECTIONS = 32
+ROUNDS = 3  # from Redis, from the zone or Redis, and once more
+
+CONFIGURATION = """\
+load_module {module};
+{user}worker_processes 1;
+pid {root}/nginx.pid;
+error_log {root}/error.log notice;
+daemon off;
+events {{ worker_connections 1024; }}
+http {{
+    access_log off;
+    keepalive_timeout 1h;
+    keepalive_requests 1000000000;
+    client_body_temp_path {root}/body;
+    proxy_temp_path {root}/proxy;
+    fastcgi_temp_path {root}/fastcgi;
+    scgi_temp_path {root}/scgi;
+    uwsgi_temp_path {root}/uwsgi;
+    registry_auth_redis redis://127.0.0.1:{redis}/0 timeout=5s;
+    registry_auth_prefix {prefix};
+    registry_auth_cache zone=memory:64m ttl=1h;
+    upstream registry {{
+        registry_auth_backends;
+        server 127.0.0.1:{backend};
+        keepalive 64;
+    }}
+    server {{
+        listen 127.0.0.1:{port};
+        proxy_http_version 1.1;
+        proxy_set_header Connection "";
+        proxy_set_header Authorization "";
+        location /v2/ {{
+            registry_auth registry;
+            proxy_pass http://registry;
+        }}
+    }}
+}}
+"""
+
+
+@dataclass(frozen=True)
+class Kind:
+    """Users of one size, and the most MB that a worker may take after so many of them."""
+
+    name: str
+    grants: int
+    groups: int
+    group_grants: int
+    aims: dict
+
+
+# A large group is a megabyte with a hundred users' own copies of it.
+KINDS = [
+    Kind("small: a grant, a group", 1, 1, 1, {10_000: 40, 100_000: 60}),
+    Kind("large: 100 grants, 3 groups of 50", 100, 3, 50, {10_000: 40, 100_000: 60}),
+]
+GROUPS = 200
+
+
+class Redis:
+    """A redis-server with users of one kind."""
+
+    def __init__(self, stage, kind, users, backend, name):
+        self.port = free_port()
+        argv = ["redis-server", "--bind", "127.0.0.1", "--port", str(self.port), "--save", "", "--appendonly", "no"]
+        self.process = stage.start(argv + ["--dir", stage.root], {stage.load_cpu}, f"{name}.log")
+        wait_port(self.port, self.process)
+        with socket.create_connection(("127.0.0.1", self.port)) as connection:
+            reader = connection.makefile("rb")
+            for start in range(0, GROUPS + users, 500):
+                numbers = range(start, min(start + 500, GROUPS + users))
+                connection.sendall(b"".join(_words(_seed(kind, number, backend)) for number in numbers))
+                for _ in numbers:
+                    if not reader.readline().startswith(b":"):
+                        raise StageError("Redis refuses a record")
+
+
+def _seed(kind, number, backend):
+    if number < GROUPS:
+        grants = [word for n in range(kind.group_grants) for word in (f"grant:group{number}/project{n}/**", "pull")]
+        return ["HSET", f"{PREFIX}:group:group{number}", *grants]
+    user = people.user(number - GROUPS)
+    grants = [word for n in range(kind.grants) for word in (f"grant:team{n}/{user}/*", "pull,push")]
+    groups = " ".join(f"group{(number + n) % GROUPS}" for n in range(kind.groups))
+    stored = people.sha(people.password_of(user))
+    return ["HSET", f"{PREFIX}:user:{user}", "password", stored, "groups", groups, "backends", f"127.0.0.1:{backend}", *grants]
+
+
+def _words(words):
+    return f"*{len(words)}\r\n".encode() + b"".join(f"${len(word)}\r\n{word}\r\n".encode() for word in words)
+
+
+def run(stage, nginx, module, sizes):
+    """A row for each kind and number of users; whether all aims are met."""
+    backend = gateway.start_backend(types.SimpleNamespace(stage=stage, nginx=nginx))
+    print(f"{'users':36}{'number':>9}{'MB at first':>13}{'MB own':>9}{'of heap':>9}{'with zone':>11}{'aim':>6}")
+    met = True
+    for kind in KINDS:
+        for users in sizes:
+            first, own, heap, everything = _measure(stage, nginx, module, kind, users, backend)
+            aim = kind.aims.get(users)
+            met &= aim is None or own <= aim
+            print(f"{kind.name:36}{users:>9,}{first:>13.1f}{own:>9.1f}{heap:>9.1f}{everything:>11.1f}{aim or '':>6}", flush=True)
+    return met
+
+
+def _measure(stage, nginx, module, kind, users, backend):
+    name = f"memory-{kind.grants}-{users}"
+    redis = Redis(stage, kind, users, backend, f"{name}-redis")
+    port, root = free_port(), stage.path(name)
+    user = "user root;\n" if os.geteuid() == 0 else ""
+    text = CONFIGURATION.format(module=module, user=user, root=root, redis=redis.port, prefix=PREFIX, backend=backend, port=port)
+    path = stage.write(f"{name}/nginx.conf", text)
+    server = stage.start([nginx, "-c", path], {stage.nginx_cpu}, f"{name}/out.log")
+    try:
+        wait_port(port, server)
+        with open(f"/proc/{server.pid}/task/{server.pid}/children", encoding="ascii") as file:
+            worker = int(file.read().split()[0])
+        _ask(port, 1)
+        first, _, _ = _resident(worker)
+        most = (0, 0, 0)
+        for _ in range(ROUNDS):
+            _ask(port, users)
+            most = max(most, _resident(worker))
+    finally:
+        stage.stop(server)
+        stage.stop(redis.process)
+    return first, *most
+
+
+def _ask(port, users):
+    """Every user asks once; each is let in."""
+    connections = [socket.create_connection(("127.0.0.1", port)) for _ in range(CONNECTIONS)]
+    readers = [connection.makefile("rb") for connection in connections]
+    for start in range(0, users, CONNECTIONS):
+        names = [people.user(number) for number in range(start, min(start + CONNECTIONS, users))]
+        for name, connection in zip(names, connections):
+            line = f"GET /v2/{name}/app/manifests/latest HTTP/1.1\r\nHost: localhost\r\nAuthorization: {people.authorization(name)}\r\n\r\n"
+            connection.sendall(line.encode())
+        for name, reader in zip(names, readers):
+            status = reader.readline()
+            length = 0
+            while (line := reader.readline()) not in (b"\r\n", b""):
+                if line.lower().startswith(b"content-length:"):
+                    length = int(line.split(b":")[1])
+            reader.read(length)
+            if b" 200 " not in status:
+                raise StageError(f"{name}: {status.decode().strip()}")
+    for reader, connection in zip(readers, connections):
+        reader.close()
+        connection.close()
+
+
+def _resident(pid):
+    """MB of a process: its own, of that its heap and stacks, and all with what it shares."""
+    sizes = {}
+    with open(f"/proc/{pid}/status", encoding="ascii") as file:
+        for line in file:
+            name, _, value = line.partition(":")
+            if name in ("RssAnon", "RssFile", "RssShmem"):
+                sizes[name] = int(value.split()[0]) / 1024
+    own = sizes["RssAnon"] + sizes["RssFile"]
+    return own, sizes["RssAnon"], own + sizes["RssShmem"]
