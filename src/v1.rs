@@ -1,8 +1,8 @@
 //! What the answer of a V1 registry must not do: lead its clients away from this server.
 //!
-//! docker sends all further requests of a pull or push, each with the user's password, to the host that `X-Docker-Endpoints` names,
-//! and believes that header wherever a redirect has led it. A backend may be anybody's. Called by `response` for every answer, hence
-//! also where another module has let the request in.
+//! docker sends all further requests of a pull or push, each with the user's password, to the host that
+//! `X-Docker-Endpoints` names, and believes that header wherever a redirect has led it. A backend may be
+//! anybody's. Called by `response` for every answer, hence also where another module has let the request in.
 
 use registry_auth::{redirect, route, Denial};
 
@@ -10,7 +10,8 @@ use crate::conf::Location;
 use crate::ffi::log::Level;
 use crate::ffi::request::Request;
 
-/// Keeps the clients of a V1 registry here. A denial where its answer must not go out; an error when memory is out.
+/// Keeps the clients of a V1 registry here. A denial where its answer must not go out; an error when memory
+/// is out.
 pub fn keep_here(request: &mut Request) -> Result<Option<Denial>, ()> {
     if !route::is_v1(request.uri()) || request.is_subrequest() || !request.is_of_upstream() {
         return Ok(None);

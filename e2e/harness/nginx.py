@@ -19,20 +19,24 @@ INSTALLED = "/etc/nginx/registry-auth/"
 # Debian has it where only root's PATH leads.
 BINARY = shutil.which("nginx", path=f"{os.environ.get('PATH', '')}:/usr/local/sbin:/usr/sbin") or "nginx"
 SERVERS = ("registry.conf", "registry-bearer.conf")
-FILES = ("nginx.conf", *SERVERS, "locations.conf", "proxy.conf", "errors.conf")
+V1_SERVER = "registry-v1.conf"
+FILES = ("nginx.conf", *SERVERS, V1_SERVER, "locations.conf", "proxy.conf", "errors.conf")
 
 
 @dataclass(frozen=True)
 class Variant:
     """What is not as shipped. `bearer`: with registry-bearer.conf, whose tokens live for `ttl`; `token_key`: signed with the
-    key of a file. `cache`: whether there is one. `timeout` is that of lookups, `main` holds lines for the main level."""
+    key of a file. `cache`: whether there is one. `v1`: with registry-v1.conf beside it. `timeout` is that of lookups;
+    `main` and `http` hold lines for these levels."""
 
     bearer: bool = False
     token_key: bool = False
     ttl: str = "1h"
     cache: bool = True
+    v1: bool = False
     timeout: str = "500ms"
     main: tuple = ()
+    http: tuple = ()
 
 
 def _replace(text, old, new):
@@ -51,7 +55,9 @@ def _main_file(text, directory, module, redis_url, variant):
     text = _replace(text, "redis://127.0.0.1:6379/0 timeout=500ms", f"{redis_url} timeout={variant.timeout}")
     scratch = [f"{kind}_temp_path {directory}/temp;"
                for kind in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")]
-    text = _replace(text, "http {", "\n".join(["http {", *scratch]))
+    text = _replace(text, "http {", "\n".join(["http {", *scratch, *variant.http]))
+    if variant.v1:
+        text = _replace(text, f"# include {directory}/{V1_SERVER};", f"include {directory}/{V1_SERVER};")
     if variant.bearer:
         text = _replace(text, f"include {directory}/registry.conf;", f"include {directory}/registry-bearer.conf;")
     if variant.token_key:
@@ -61,10 +67,10 @@ def _main_file(text, directory, module, redis_url, variant):
     return text
 
 
-def render(directory, module, redis_url, listen, variant):
+def render(directory, module, redis_url, listen, v1_port, variant):
     """Writes the shipped files into `directory` with this stack's paths and ports; returns the path of nginx.conf.
 
-    `listen` holds the listen lines."""
+    `listen` holds the listen lines but for V1's."""
     for name in FILES:
         text = (SHIPPED / name).read_text(encoding="ascii")
         text = text.replace(INSTALLED, f"{directory}/")
@@ -72,6 +78,8 @@ def render(directory, module, redis_url, listen, variant):
             text = _main_file(text, directory, module, redis_url, variant)
         if name in SERVERS:
             text = _replace(text, "listen 443 ssl;", " ".join(listen))
+        if name == V1_SERVER:
+            text = _replace(text, "listen 5443 ssl;", f"listen 127.0.0.1:{v1_port} ssl;")
         if name == "registry-bearer.conf":
             text = _replace(text, "registry_auth_token ttl=1h;", f"registry_auth_token ttl={variant.ttl};")
         (directory / name).write_text(text, encoding="ascii")
@@ -87,7 +95,8 @@ def make_token_key(directory):
 
 class Nginx:
     """nginx with the module `module` (a Path) in front of the accounts in `redis_url`; `directory` holds certificate
-    and key. `port` is the TLS port and, with `plain`, `plain_port` one without TLS (for load)."""
+    and key. `port` is the TLS port, `v1_port` the V1 server's and, with `plain`, `plain_port` one without TLS (for
+    load)."""
 
     def __init__(self, directory, module, redis_url, variant, port=None, only=False, plain=False,
                  stopped=lambda: False):
@@ -97,10 +106,11 @@ class Nginx:
         for candidate in ports.candidates(port, only):
             self.port = candidate
             self.plain_port = ports.free() if plain else None
+            self.v1_port = ports.free()
             listen = [f"listen 127.0.0.1:{self.port} ssl;"]
             if plain:
                 listen.append(f"listen 127.0.0.1:{self.plain_port};")
-            self.configuration = render(directory, module, redis_url, listen, variant)
+            self.configuration = render(directory, module, redis_url, listen, self.v1_port, variant)
             if not ports.is_free(candidate):
                 continue
             try:

@@ -43,10 +43,13 @@ def digest(data):
 
 
 class Wire:
-    """Speaks to the nginx of `stack` as `user` (None: without credentials), with TLS unless `plain`."""
+    """Speaks to the nginx of `stack` as `user` (None: without credentials), with TLS unless `plain`.
 
-    def __init__(self, stack, user=None, plain=False, password=None):
+    `port`: another one of its TLS ports."""
+
+    def __init__(self, stack, user=None, plain=False, password=None, port=None):
         self._stack = stack
+        self._port = port
         self._plain = plain
         self._credentials = basic(user, password or stack.passwords[user]) if user else {}
 
@@ -55,7 +58,7 @@ class Wire:
         if self._plain:
             return http.client.HTTPConnection("127.0.0.1", nginx.plain_port, timeout=seconds)
         trust = ssl.create_default_context(cafile=self._stack.certificates / "ca.crt")
-        return http.client.HTTPSConnection("localhost", nginx.port, timeout=seconds, context=trust)
+        return http.client.HTTPSConnection("localhost", self._port or nginx.port, timeout=seconds, context=trust)
 
     def send(self, connection, method, target, body=None, headers=()):
         """Sends one request on `connection` and reads its answer."""

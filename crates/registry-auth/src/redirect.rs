@@ -1,12 +1,12 @@
 //! Where a backend's `Location` leads its client: to this server, or away from it.
 //!
-//! Called by the nginx module for answers of V1 registries, whose clients may send their password wherever they were led.
-//! Invariant: what is not surely a path of this server leads away. So a client that reads more into a URL than this does
-//! is led nowhere else.
+//! Called by the nginx module for answers of V1 registries, whose clients may send their password wherever
+//! they were led. Invariant: what is not surely a path of this server leads away. So a client that reads more
+//! into a URL than this does is led nowhere else.
 
-/// The path that a `Location` means at this server, which clients know as `host` (a name or an address, with its port
-/// unless that is the scheme's own); `None` if it leads away, or cannot be told. A redirect should go on as this path: so
-/// it changes neither the host nor the scheme.
+/// The path that a `Location` means at this server, which clients know as `host` (a name or an address, with
+/// its port unless that is the scheme's own); `None` if it leads away, or cannot be told. A redirect should
+/// go on as this path: so it changes neither the host nor the scheme.
 pub fn path_here<'l>(location: &'l [u8], host: &[u8]) -> Option<&'l [u8]> {
     // Blanks and control characters are dropped by some clients, and `\` is a `/` to some.
     if !location

@@ -1,4 +1,5 @@
-//! Where a `Location` leads: hostile ones, and what a client's own parser makes of those that are let through.
+//! Where a `Location` leads: hostile ones, and what a client's own parser makes of those that are let
+//! through.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing)]
 
 use proptest::prelude::*;

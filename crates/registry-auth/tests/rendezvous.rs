@@ -49,7 +49,8 @@ fn parts_do_not_run_into_each_other() {
     assert_ne!(weight(b"", b"a", b""), weight(b"a", b"", b""));
 }
 
-/// 10,000 keys over five backends: each has about a fifth, and as the second choice a fifth of the others' as well.
+/// 10,000 keys over five backends: each has about a fifth, and as the second choice a fifth of the others' as
+/// well.
 #[test]
 fn keys_are_spread_evenly() {
     let backends = backends(5);

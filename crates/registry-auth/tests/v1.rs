@@ -1,6 +1,7 @@
-//! V1 paths, whose patterns overlap in docker-archive/docker-registry: what the gate authorises is what that registry
-//! reads, in whichever order it tries its patterns. Not among them is its `PUT /v1/repositories/<path>`, which takes any path at all:
-//! it comes after all others, as Werkzeug tries the longer pattern first.
+//! V1 paths, whose patterns overlap in docker-archive/docker-registry: what the gate authorises is what that
+//! registry reads, in whichever order it tries its patterns. Not among them is its `PUT
+//! /v1/repositories/<path>`, which takes any path at all: it comes after all others, as Werkzeug tries the
+//! longer pattern first.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing)]
 
 use proptest::prelude::*;
@@ -61,8 +62,8 @@ proptest! {
         let readings = readings(&path);
         prop_assert!(readings.iter().any(|name| name == ours), "{} {:?}", path, readings);
         for other in readings.iter().filter(|name| *name != ours) {
-            // `<name>/tags/<tag>/json` also reads as the json of a repository `<name>/tags/<tag>`, which no request
-            // could have made: that name holds a word.
+            // `<name>/tags/<tag>/json` also reads as the json of a repository `<name>/tags/<tag>`, which no
+            // request could have made: that name holds a word.
             prop_assert!(path.ends_with("/json") && method == Method::Get, "{} {}", path, other);
             let made = format!("/v1/repositories/{other}/");
             let push = Request::from_target(Method::Put, made.as_bytes(), made.as_bytes(), None);
