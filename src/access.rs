@@ -13,11 +13,11 @@ use registry_auth::credentials::Buffer;
 use registry_auth::policy::{self, MountDecision, Permit};
 use registry_auth::route::Need;
 use registry_auth::{Denial, UserNameBuf};
-use registry_auth_cache::{Failures, Settled, Tag};
+use registry_auth_cache::{Failures, Settled};
 use registry_auth_redis::Secret;
 
-use crate::cache::failures::{self, Login};
-use crate::cache::{self, Age, Miss};
+use crate::cache::failures;
+use crate::cache::{self, Age, Miss, Tags};
 use crate::catalog::{self, Filtering, Next};
 use crate::claim::{By, Claim};
 use crate::completions;
@@ -55,9 +55,7 @@ enum Step {
         is_catalog: bool,
     },
     Ask {
-        claim: Claim,
-        miss: Option<Miss>,
-        login: Option<Login>,
+        asked: Asked,
         password: Secret,
     },
     ReadBody,
@@ -130,35 +128,21 @@ fn pass(request: &mut Request, context: &mut Context, settings: &Settings) -> Ac
             counters::count(context.result, context.cache);
             Access::Granted
         }
-        Ok(Step::Ask {
-            claim,
-            miss,
-            login,
-            password,
-        }) => {
-            let space = &settings.space;
-            match completions::ask(request, space, &claim, password) {
-                Some(parking) => {
-                    let space = Arc::clone(space);
-                    context.stage = Stage::Waiting(Box::new(Waiting {
-                        asked: Asked {
-                            space,
-                            claim,
-                            miss,
-                            login,
-                        },
-                        _parking: parking,
-                    }));
-                    Access::Waiting
-                }
-                None => {
-                    if let Some(login) = login {
-                        login.settle(Settled::Open);
-                    }
-                    refused(request, context, settings, Denial::unavailable())
-                }
+        Ok(Step::Ask { asked, password }) => match completions::ask(request, &asked, password) {
+            Some(parking) => {
+                context.stage = Stage::Waiting(Box::new(Waiting {
+                    asked,
+                    _parking: parking,
+                }));
+                Access::Waiting
             }
-        }
+            None => {
+                if let Some(login) = asked.login {
+                    login.settle(Settled::Open);
+                }
+                refused(request, context, settings, Denial::unavailable())
+            }
+        },
         Ok(Step::ReadBody) => Access::ReadBody,
         Err(denial) => refused(request, context, settings, denial),
     }
@@ -254,8 +238,8 @@ fn first(
         return decide(context, &wanted, settings);
     }
     context.found = None;
-    let limited = limited(settings, &who.claim).zip(who.tag);
-    let miss = match cached(context, settings, &who.claim, who.tag, Age::Fresh) {
+    let limited = limited(settings, &who.claim).zip(who.tags);
+    let miss = match cached(context, settings, &who.claim, who.tags, Age::Fresh) {
         Ok(Cached::Known(identity)) => {
             context.found = Some(identity);
             return decide(context, &wanted, settings);
@@ -263,8 +247,8 @@ fn first(
         Ok(Cached::Missed(miss)) => miss,
         Err(denial) => {
             // Known to be wrong, perhaps by what another client has tried.
-            if let Some(((user, limit), tag)) = limited {
-                failures::failed(request, &settings.space, user, tag, limit);
+            if let Some(((user, limit), tags)) = limited {
+                failures::failed(request, &settings.space, user, tags.credential, limit);
             }
             return Err(denial);
         }
@@ -274,15 +258,19 @@ fn first(
         _ => Secret::default(),
     };
     let login = match limited {
-        Some(((user, limit), tag)) => {
-            failures::begin(request, &settings.space, user, tag, limit).map_err(Denial::too_many_failures)?
+        Some(((user, limit), tags)) => {
+            failures::begin(request, &settings.space, user, tags.credential, limit)
+                .map_err(Denial::too_many_failures)?
         }
         None => None,
     };
     Ok(Step::Ask {
-        claim: who.claim,
-        miss,
-        login,
+        asked: Asked {
+            space: Arc::clone(&settings.space),
+            claim: who.claim,
+            miss,
+            login,
+        },
         password,
     })
 }
@@ -320,16 +308,16 @@ fn cached(
     context: &mut Context,
     settings: &Settings,
     claim: &Claim,
-    tag: Option<Tag>,
+    tags: Option<Tags>,
     age: Age,
 ) -> Result<Cached, Denial> {
     let space = &settings.space;
     // Without a header only what concerns everybody is asked for, which no credential is bound to.
-    let Some(tag) = tag.or_else(|| cache::tag(space, b"")) else {
+    let Some(tags) = tags.or_else(|| cache::tag(space, b"").map(Tags::from)) else {
         context.cache = "BYPASS";
         return Ok(Cached::Missed(None));
     };
-    let known = match (cache::find(space, claim, tag, age), age) {
+    let known = match (cache::find(space, claim, tags, age), age) {
         (cache::Answer::Known(identity), _) => Cached::Known(identity),
         (cache::Answer::Wrong, Age::Fresh) => {
             context.cache = "HIT";
@@ -366,8 +354,8 @@ fn answered(
         Answered::Busy => return Err(Denial::hashing_busy()),
         Answered::BadRecord => return Err(Denial::bad_record()),
         Answered::Unavailable(unproven) => {
-            let Unproven { claim, tag, login } = *unproven;
-            let found = stale(context, settings, &claim, tag);
+            let Unproven { claim, tags, login } = *unproven;
+            let found = stale(context, settings, &claim, tags);
             if let Some(login) = login {
                 // Who is let in by what the zone knew last has guessed right: so who is not has guessed.
                 login.settle(match found {
@@ -389,12 +377,12 @@ fn stale(
     context: &mut Context,
     settings: &Settings,
     claim: &Claim,
-    tag: Option<Tag>,
+    tags: Option<Tags>,
 ) -> Result<Option<Rc<Identity>>, Denial> {
     if !cache::is_stale_allowed() {
         return Ok(None);
     }
-    Ok(match cached(context, settings, claim, tag, Age::Stale)? {
+    Ok(match cached(context, settings, claim, tags, Age::Stale)? {
         Cached::Known(identity) => Some(identity),
         Cached::Missed(_) => None,
     })

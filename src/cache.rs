@@ -9,6 +9,7 @@ use std::cell::RefCell;
 use std::rc::Rc;
 use std::sync::Arc;
 
+use registry_auth::codec::State;
 use registry_auth::Denial;
 use registry_auth_cache::counters::COUNTERS;
 use registry_auth_cache::memo::Recalled;
@@ -91,14 +92,38 @@ pub enum Header {
 pub struct Miss {
     /// The zone's epoch: an answer asked for in an earlier one is not put. A zone that was set up anew since is of another one.
     epoch: u64,
-    /// Stands for the credential.
-    tag: Tag,
+    tags: Tags,
+    /// The stored password for which this one was found to be right before.
+    verified: Option<State>,
 }
 
 impl Miss {
-    /// Stands for the credential.
-    pub fn tag(&self) -> Tag {
-        self.tag
+    /// Stand for what was sent.
+    pub fn tags(&self) -> Tags {
+        self.tags
+    }
+
+    /// What stands for the stored password for which this one was found to be right before.
+    pub fn verified(&self) -> Option<State> {
+        self.verified
+    }
+}
+
+/// What stands for what was sent.
+#[derive(Clone, Copy)]
+pub struct Tags {
+    /// For the header, or what a form has in its place: a worker knows it by that, without reading it.
+    pub header: Tag,
+    /// For the user and the password in it, however they were spelled; or for the header, where there is none.
+    pub credential: Tag,
+}
+
+impl From<Tag> for Tags {
+    fn from(tag: Tag) -> Self {
+        Self {
+            header: tag,
+            credential: tag,
+        }
     }
 }
 
@@ -172,6 +197,15 @@ pub fn tag(space: &Space, header: &[u8]) -> Option<Tag> {
     })
 }
 
+/// What stands for a user's password in this space; `None` where there is no zone.
+pub fn password_tag(space: &Space, user: &str, password: &[u8]) -> Option<Tag> {
+    WORKER.with_borrow(|worker| {
+        worker
+            .as_ref()
+            .map(|worker| worker.keys.password_tag(&space.salt, user, password))
+    })
+}
+
 /// Adds to the zone's counters.
 pub fn count(more: &[u64; COUNTERS]) {
     with_worker_zone(|_, cache| cache.count(more));
@@ -210,11 +244,11 @@ pub fn census() -> Option<Census> {
 }
 
 /// What the zone knows of who makes a claim with a credential.
-pub fn find(space: &Arc<Space>, claim: &Claim, tag: Tag, age: Age) -> Answer {
+pub fn find(space: &Arc<Space>, claim: &Claim, tags: Tags, age: Age) -> Answer {
     WORKER.with_borrow_mut(|worker| {
         let answer = worker
             .as_mut()
-            .and_then(|worker| worker.find(space, claim, tag, age));
+            .and_then(|worker| worker.find(space, claim, tags, age));
         answer.unwrap_or(Answer::None)
     })
 }
@@ -273,7 +307,11 @@ pub fn changed(changes: &[Changed]) {
         let mut key = Vec::new();
         for change in changes {
             match change {
-                Changed::User { prefix, name } => write_key(&mut key, Kind::User, prefix, name),
+                Changed::User { prefix, name } => {
+                    write_key(&mut key, Kind::User, prefix, name);
+                    cache.forget_user(entry(keys, &key));
+                    continue;
+                }
                 Changed::Group { prefix, name } => write_key(&mut key, Kind::Group, prefix, name),
                 Changed::Backends { prefix } => write_key(&mut key, Kind::Defaults, prefix, ""),
                 Changed::Passwords { .. } => {

@@ -12,8 +12,8 @@ use registry_auth_redis::{
 };
 use smallvec::SmallVec;
 
-use crate::cache;
-use crate::claim::{By, Claim};
+use crate::cache::{self, Miss};
+use crate::claim::By;
 use crate::conf::{Location, StoreOptions};
 use crate::context::{Answered, Asked, Context, Stage, Unproven};
 use crate::counters;
@@ -100,7 +100,10 @@ pub fn stop() {
 }
 
 /// Asks the store about who makes a claim, with the password that it takes to prove it. `None` where there is no store, or no memory.
-pub fn ask(request: &mut Request, space: &Arc<Space>, claim: &Claim, password: Secret) -> Option<Parking> {
+pub fn ask(request: &mut Request, asked: &Asked, password: Secret) -> Option<Parking> {
+    let Asked {
+        space, claim, miss, ..
+    } = asked;
     WORKER.with_borrow_mut(|worker| {
         let worker = worker.as_mut()?;
         let parking = Parking::new(request, worker.wait, |request| {
@@ -116,6 +119,8 @@ pub fn ask(request: &mut Request, space: &Arc<Space>, claim: &Claim, password: S
                 By::AccessToken(digest) => Proof::AccessToken(digest.clone()),
                 By::Token(_) => Proof::Vouched,
             },
+            from: request.network(),
+            verified: miss.as_ref().and_then(Miss::verified),
         });
         worker.flush.post();
         Some(parking)
@@ -216,8 +221,8 @@ fn note(request: &mut Request, outcome: Outcome, cacheable: bool) {
         if let Some(miss) = miss.as_ref().filter(|_| cacheable) {
             cache::put(&space, &claim, miss, &outcome);
         }
-        let tag = miss.map(|miss| miss.tag());
-        let unproven = Unproven { claim, tag, login };
+        let tags = miss.map(|miss| miss.tags());
+        let unproven = Unproven { claim, tags, login };
         context.stage = Stage::Answered(answered(&space, unproven, outcome));
     });
 }

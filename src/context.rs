@@ -9,11 +9,10 @@ use std::sync::Arc;
 use registry_auth::scope::Action;
 use registry_auth::token::TokenRequest;
 use registry_auth::{Access, Denial};
-use registry_auth_cache::Tag;
 use registry_auth_redis::Space;
 
 use crate::cache::failures::Login;
-use crate::cache::Miss;
+use crate::cache::{Miss, Tags};
 use crate::catalog::Filtering;
 use crate::claim::Claim;
 use crate::conf::Location;
@@ -94,8 +93,8 @@ pub struct Asked {
 pub struct Unproven {
     /// Who the request claims to come from.
     pub claim: Claim,
-    /// Stands for what it sent to prove that, where there is a zone.
-    pub tag: Option<Tag>,
+    /// Stand for what it sent to prove that, where there is a zone.
+    pub tags: Option<Tags>,
     /// As in [`Asked`], where what the zone knew last may decide yet.
     pub login: Option<Login>,
 }

@@ -11,6 +11,7 @@ use registry_auth::codec::{RecordRef, Scopes, State, TokenRef};
 use registry_auth::token::{bound_to, Kind};
 use registry_auth::{Denial, InvalidRecord, Limits, Subject, UserName, UserNameBuf};
 use registry_auth_cache::memo::{allocated, Said, Stamp};
+use registry_auth_cache::Tag;
 use registry_auth_redis::Space;
 use smallvec::SmallVec;
 
@@ -40,6 +41,8 @@ pub struct Identity {
     backends: Backends,
     /// The user's encoded record; nothing for the anonymous.
     record: Own,
+    /// What the zone knows the credential by.
+    credential: Tag,
 }
 
 /// Whose backends are to be used.
@@ -168,14 +171,21 @@ impl Identity {
             groups: telling.into(),
             backends,
             record: own.into(),
+            credential: Tag::default(),
         }))
     }
 
-    /// Says how long a worker may go by it, unless others refer to it already.
-    pub fn set_stamp(self: &mut Rc<Self>, stamp: Stamp) {
+    /// Says how long a worker may go by it, and what the zone knows its credential by, unless others refer to it already.
+    pub fn set_stamp(self: &mut Rc<Self>, stamp: Stamp, credential: Tag) {
         if let Some(identity) = Rc::get_mut(self) {
             identity.stamp = stamp;
+            identity.credential = credential;
         }
+    }
+
+    /// What the zone knows its credential by.
+    pub fn credential(&self) -> Tag {
+        self.credential
     }
 
     /// The verified user; `None` is the anonymous.

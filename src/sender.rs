@@ -11,7 +11,7 @@ use registry_auth::{Denial, TokenDigest};
 use registry_auth_cache::Tag;
 use registry_auth_redis::Secret;
 
-use crate::cache::{self, Header};
+use crate::cache::{self, Header, Tags};
 use crate::claim::{By, Claim, Expected, Signed};
 use crate::conf::Settings;
 use crate::ffi::event;
@@ -34,8 +34,8 @@ pub struct Who {
     pub claim: Claim,
     /// What they say to prove it, where it had to be decoded to learn the name.
     pub password: Option<Secret>,
-    /// Stands for their header, where there is a zone.
-    pub tag: Option<Tag>,
+    /// Stand for what they sent, where there is a zone.
+    pub tags: Option<Tags>,
 }
 
 impl Who {
@@ -43,7 +43,7 @@ impl Who {
     pub const NOBODY: Self = Self {
         claim: Claim::ANONYMOUS,
         password: None,
-        tag: None,
+        tags: None,
     };
 }
 
@@ -75,18 +75,26 @@ pub fn who(
             return Ok(Sender::Claims(Who {
                 claim: identity.claim().clone(),
                 password: None,
-                tag: Some(tag),
+                tags: Some(Tags {
+                    header: tag,
+                    credential: identity.credential(),
+                }),
             }));
         }
         Some((tag, Header::Unread)) => Some(tag),
         None => None,
     };
+    let mut tags = tag.map(Tags::from);
     let (claim, password) = match (credentials::bearer(header), wanted.expected(settings)) {
         (Some(token), Some(expected)) => (by_token(token, expected, settings)?, None),
         _ => match credentials::parse(sent, buffer)? {
             Credentials::None if !wanted.is_for_anybody(settings) => return Err(Denial::unauthenticated()),
             Credentials::None => (Claim::ANONYMOUS, None),
             Credentials::Basic { user, password } => {
+                if let Some(tags) = &mut tags {
+                    let tag = cache::password_tag(&settings.space, user.as_str(), password.as_bytes());
+                    tags.credential = tag.unwrap_or(tags.header);
+                }
                 let user = Some(user.to_owned());
                 match TokenDigest::of(password.as_bytes()) {
                     Some(digest) => (
@@ -104,7 +112,11 @@ pub fn who(
             }
         },
     };
-    Ok(Sender::Claims(Who { claim, password, tag }))
+    Ok(Sender::Claims(Who {
+        claim,
+        password,
+        tags,
+    }))
 }
 
 /// Whether a claim that was made before may be made here: all but those by tokens may.

@@ -12,7 +12,7 @@ use registry_auth_redis::{Outcome, Space};
 use smallvec::SmallVec;
 
 use super::key::{entry, write_key, Kind};
-use super::{open, Age, Answer, Miss, Worker};
+use super::{open, Age, Answer, Miss, Tags, Worker};
 use crate::claim::{By, Claim};
 use crate::ffi::event;
 use crate::ffi::shm::Locked;
@@ -20,7 +20,8 @@ use crate::identity::{Identity, Own, Records, Unfit};
 
 impl Worker {
     /// What the zone knows of who makes a claim with a credential. `None` where it is not to be asked.
-    pub(super) fn find(&mut self, space: &Arc<Space>, claim: &Claim, tag: Tag, age: Age) -> Option<Answer> {
+    pub(super) fn find(&mut self, space: &Arc<Space>, claim: &Claim, tags: Tags, age: Age) -> Option<Answer> {
+        let tag = tags.credential;
         let now = event::now();
         let moment = match age {
             Age::Fresh => Moment::Fresh(now),
@@ -47,12 +48,20 @@ impl Worker {
             // A reload has given the zone to workers of another configuration.
             return None;
         }
-        let miss = Miss {
-            epoch: cache.epoch(),
-            tag,
+        let epoch = cache.epoch();
+        let missed = |cache: &Cache<'_, Locked<'_>>| {
+            let was_right = name
+                .filter(|_| matches!(claim.by, By::Password))
+                .and_then(|name| cache.was_right(name, tag));
+            let record = was_right.and_then(|known| RecordRef::decode(cache.record(known)).ok());
+            Miss {
+                epoch,
+                tags,
+                verified: record.map(|record| record.state()),
+            }
         };
         if age == Age::Fresh && !self.trusted {
-            return Some(Answer::Miss(miss));
+            return Some(Answer::Miss(missed(&cache)));
         }
         let found = name.map(|name| match claim.by {
             By::Password | By::AccessToken(_) => cache.user(name, tag, moment),
@@ -62,7 +71,7 @@ impl Worker {
             None => None,
             Some(Found::Verified(record)) => Some(record),
             Some(Found::Wrong) => return Some(Answer::Wrong),
-            Some(Found::Nothing | Found::Unverified) => return Some(Answer::Miss(miss)),
+            Some(Found::Nothing | Found::Unverified) => return Some(Answer::Miss(missed(&cache))),
         };
         let generation = cache.generation();
         let known = known(
@@ -73,6 +82,11 @@ impl Worker {
             record,
             moment,
         );
+        let miss = match known {
+            // What is missing is somebody else's.
+            Err(Unfit::Record | Unfit::Defaults) => Some(missed(&cache)),
+            _ => None,
+        };
         drop(zone);
         let KnownIdentity {
             mut identity,
@@ -81,7 +95,7 @@ impl Worker {
         } = match known {
             Ok(known) => known,
             Err(Unfit::Denied(denial)) => return Some(Answer::Denied(denial)),
-            Err(Unfit::Record | Unfit::Defaults) => return Some(Answer::Miss(miss)),
+            Err(Unfit::Record | Unfit::Defaults) => return miss.map(Answer::Miss),
         };
         if let Some(end) = identity.expires() {
             let left = end.saturating_sub(event::wall()).saturating_mul(1000);
@@ -89,7 +103,7 @@ impl Worker {
         }
         if age == Age::Fresh {
             let size = identity.size() + unshared;
-            identity.set_stamp(Stamp::new(tag, now, generation, expires, size));
+            identity.set_stamp(Stamp::new(tags.header, now, generation, expires, size), tag);
             self.memo.keep(Rc::clone(&identity));
         }
         Some(Answer::Known(identity))
@@ -142,13 +156,13 @@ impl Worker {
                     record,
                     binding: *binding,
                     from_passwords: *from_passwords,
-                    tag: miss.tag,
+                    tag: miss.tags.credential,
                     verified: claim.token().is_none().then_some(*verified),
                     expires,
                 };
                 cache.put_user(name, &put, now);
             }
-            _ => cache.put_unknown(name, miss.tag, expires, now),
+            _ => cache.put_unknown(name, miss.tags.credential, expires, now),
         }
     }
 }

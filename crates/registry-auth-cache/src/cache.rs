@@ -68,6 +68,21 @@ impl Keys {
         Tag(hasher.finish128().as_u128())
     }
 
+    /// What stands for a user's password that was sent under a salt, however it was spelled: never the tag of a header, in which no NUL
+    /// can be, nor of another user's.
+    pub fn password_tag(&self, salt: &[u8], user: &str, password: &[u8]) -> Tag {
+        let [_, secret] = self.halves();
+        let mut hasher = SipHasher24::new_with_key(secret);
+        hasher.write(user.as_bytes());
+        // No name has one.
+        hasher.write(&[0]);
+        hasher.write(password);
+        hasher.write(salt);
+        hasher.write(&(password.len() as u64).to_le_bytes());
+        hasher.write(&(salt.len() as u64).to_le_bytes());
+        Tag(hasher.finish128().as_u128())
+    }
+
     #[inline]
     fn halves(&self) -> [&[u8; 16]; 2] {
         match (self.0.first_chunk(), self.0.last_chunk()) {

@@ -161,6 +161,19 @@ impl<M: Memory> Cache<'_, M> {
         })
     }
 
+    /// The record with which a credential of a user was found to be right, however old that is: it still is, as long as what is stored
+    /// for the user is the same.
+    pub fn was_right(&self, user: Fact<'_>, tag: Tag) -> Option<Known> {
+        let at = self.table.find(user.hash, user.key)?;
+        let length = at.length.checked_sub(USER)?;
+        let right = self.table.value(at).get(RIGHT_TAGS..WRONG_TAGS)?;
+        is_any(tag, right, WHOLE).then(|| Known {
+            at: at.value + USER,
+            length,
+            expires: self.table.expires(at),
+        })
+    }
+
     /// The record of a group, or of the defaults.
     #[inline]
     pub fn fact(&mut self, fact: Fact<'_>, moment: Moment) -> Option<Known> {
@@ -242,6 +255,21 @@ impl<M: Memory> Cache<'_, M> {
             table.memory.put_u64(value + PASSWORDS_EPOCH, passwords_epoch);
             table.memory.put(value + PLAIN, record);
         });
+    }
+
+    /// A user changed: what was known of them is of no use any more, but for which credentials were right.
+    pub fn forget_user(&mut self, user: Fact<'_>) {
+        let Some(at) = self.table.find(user.hash, user.key) else {
+            return self.forget(user);
+        };
+        let right = self.table.value(at).get(RIGHT_TAGS..WRONG_TAGS);
+        if right.is_none_or(|tags| tags.iter().all(|byte| *byte == 0)) {
+            return self.forget(user);
+        }
+        // Also where it is old already: somebody may have a copy.
+        self.table.raise(root::GENERATION);
+        // Of no epoch: neither fresh nor stale.
+        self.table.memory.put_u64(at.value + EPOCH, 0);
     }
 
     /// It changed: what was known of it is of no use any more.

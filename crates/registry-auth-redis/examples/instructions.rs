@@ -8,7 +8,7 @@
 //! Run it with two numbers of lookups: the difference is free of start-up. Users are alice, and u0, u1... if a fourth
 //! argument says how many.
 
-use registry_auth::UserName;
+use registry_auth::{Network, UserName};
 use registry_auth_redis::{By, Endpoint, Event, Hashing, Job, Options, Outcome, Secret, Space, Store};
 use std::error::Error;
 use std::sync::mpsc::sync_channel;
@@ -56,6 +56,8 @@ fn main() -> Result<(), Box<dyn Error>> {
                     .map(|name| name.to_owned()),
                 password: Secret::new(b"secret"),
                 by: By::Password,
+                verified: None,
+                from: Network::Local,
             };
             store.submit((asked..until).map(job).collect());
             asked = until;

@@ -200,6 +200,8 @@ mod tests {
                 user: None,
                 password: Secret::default(),
                 by: By::Password,
+                verified: None,
+                from: registry_auth::Network::Local,
             };
             self.inbox.leave(Arrivals::new(vec![job], &self.completions));
         }

@@ -5,7 +5,8 @@
 //! empty it on the others. What a completion tells is never older than a change that stands before it in the queue.
 
 use crate::Secret;
-use registry_auth::{TokenDigest, UserNameBuf};
+use registry_auth::codec::State;
+use registry_auth::{Network, TokenDigest, UserNameBuf};
 use std::fmt;
 use std::sync::Arc;
 
@@ -41,6 +42,11 @@ pub struct Job {
     pub password: Secret,
     /// By what the user is to be verified.
     pub by: By,
+    /// Where it came from: networks take turns where passwords have to wait to be hashed.
+    pub from: Network,
+    /// What stands for the stored password for which this very password was found to be right before: as long as that is stored
+    /// for the user, it is not hashed again.
+    pub verified: Option<State>,
 }
 
 /// What proves who somebody is.

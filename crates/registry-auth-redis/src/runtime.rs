@@ -79,7 +79,7 @@ pub fn own_thread() -> Spawn {
 pub struct Hashing {
     /// Threads; 0 is taken as 1.
     pub threads: usize,
-    /// Passwords that may wait for a thread; one more is answered [`crate::Outcome::Busy`].
+    /// Passwords that may wait for a thread, a quarter of them from one network; one more is answered [`crate::Outcome::Busy`].
     pub queue: usize,
 }
 

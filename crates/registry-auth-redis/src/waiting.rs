@@ -8,7 +8,8 @@ use crate::completions::{Completions, Mark};
 use crate::job::{By, Job, Outcome, Space};
 use crate::verify::Proof;
 use crate::Secret;
-use registry_auth::UserNameBuf;
+use registry_auth::codec::State;
+use registry_auth::{Network, UserNameBuf};
 use std::sync::Arc;
 
 /// How often an answer may be overtaken by a change before the job is given up: each time costs a round trip, so that
@@ -47,6 +48,8 @@ pub(crate) struct Waiting {
     pub(crate) subject: Subject,
     pub(crate) password: Secret,
     pub(crate) by: By,
+    pub(crate) from: Network,
+    pub(crate) verified: Option<State>,
     /// What an earlier try found out about the password.
     pub(crate) proof: Option<Proof>,
     /// The batch in which it was last asked for.
@@ -68,6 +71,8 @@ impl Waiting {
             subject,
             password: job.password,
             by: job.by,
+            from: job.from,
+            verified: job.verified,
             proof: None,
             batch: 0,
             tries: 0,

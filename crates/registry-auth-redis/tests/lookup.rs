@@ -5,6 +5,8 @@ mod common;
 use common::{
     defaults_record, groups_of, is_known, options, space, user_record, verified, Gate, Server, SHA1_SECRET,
 };
+use registry_auth::codec::State;
+use registry_auth::Network;
 use registry_auth_redis::{Event, Hashing, Job, Outcome, Secret};
 use std::time::{Duration, Instant};
 
@@ -585,6 +587,68 @@ fn a_full_queue_is_busy_and_fast_forms_go_on() {
     );
     // The queue is free again.
     assert!(verified(&gate.ask("alice", "secret")));
+}
+
+/// A flood delays its sender: another network's login has its own turn, and its own places in the queue.
+#[test]
+fn a_flood_of_one_network_leaves_room_for_others() {
+    let redis = Server::start();
+    redis.run_args(&["HSET", "P:user:slow", "password", BCRYPT10]);
+    let mut options = options(&redis.url());
+    options.hashing = Hashing { threads: 1, queue: 8 };
+    let mut gate = Gate::with(options);
+    let flood: Vec<Job> = (0..40)
+        .map(|n| gate.job(Some(&format!("nobody{n}")), "wrong"))
+        .collect();
+    let tickets: Vec<u64> = flood.iter().map(|job| job.ticket).collect();
+    gate.store.submit(flood);
+    let others: Vec<Job> = (1..=3)
+        .map(|n| Job {
+            from: Network::V4([192, 0, 2, n]),
+            ..gate.job(Some("slow"), &format!("wrong{n}"))
+        })
+        .collect();
+    let theirs: Vec<u64> = others.iter().map(|job| job.ticket).collect();
+    gate.store.submit(others);
+    for ticket in theirs {
+        let outcome = gate.wait(ticket);
+        assert!(is_known(&outcome), "{outcome:?}");
+    }
+    let outcomes: Vec<Outcome> = tickets.into_iter().map(|ticket| gate.wait(ticket)).collect();
+    let is_busy = |outcome: &&Outcome| **outcome == Outcome::Busy;
+    // One is computed, two wait; a third one perhaps, where the first was done soon.
+    assert!(outcomes.iter().filter(is_busy).count() >= 36, "{outcomes:?}");
+}
+
+/// What was found to be right is not hashed again as long as the stored password is the same: told so, a wrong one is right.
+#[test]
+fn what_was_verified_is_not_hashed_again() {
+    let redis = Server::start();
+    redis.run_args(&["HSET", "P:user:alice", "password", BCRYPT10]);
+    redis.run_args(&["HSET", "P:passwords", "bob", BCRYPT10]);
+    redis.run_args(&["HSET", "P:user:carol", "password", &format!("!{BCRYPT10}")]);
+    let mut gate = Gate::new(&redis.url());
+    let mut ask = |user: &str, verified: Option<State>| {
+        let job = Job {
+            verified,
+            ..gate.job(Some(user), "not the password")
+        };
+        let ticket = job.ticket;
+        gate.store.submit(vec![job]);
+        gate.wait(ticket)
+    };
+    let (same, other) = (State::of(BCRYPT10.as_bytes()), State::of(b"$2y$10$another"));
+    assert!(verified(&ask("alice", Some(same))));
+    assert!(verified(&ask("bob", Some(same))));
+    for (user, state) in [
+        ("alice", None),
+        ("alice", Some(other)),
+        ("bob", Some(other)),
+        ("carol", Some(same)),
+    ] {
+        assert!(!verified(&ask(user, state)), "{user}");
+    }
+    assert_eq!(ask("mallory", Some(same)), Outcome::Unknown);
 }
 
 /// Row 24, and interface.md's 'unknown forms fail closed and are logged once': a hash beyond the limits is refused

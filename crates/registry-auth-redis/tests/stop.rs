@@ -191,6 +191,8 @@ fn more_jobs_are_under_way_than_it_can_answer_in_that_time() {
                 ),
                 password: Secret::new(format!("{ticket}").as_bytes()),
                 by: By::Password,
+                from: registry_auth::Network::Local,
+                verified: None,
             });
             gate.store.submit(jobs.collect());
         }

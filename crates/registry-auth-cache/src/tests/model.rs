@@ -40,6 +40,10 @@ enum Op {
         ttl: u16,
     },
     Forget(u8),
+    WasRight {
+        user: u8,
+        password: u8,
+    },
     ForgetPasswords,
     ForgetAll,
     ForgetFreshness,
@@ -91,6 +95,7 @@ fn op() -> impl Strategy<Value = Op> {
         4 => (user.clone(), any::<u16>(), ttl()).prop_map(|(user, record, ttl)| Op::PutFact { user, record, ttl }),
         4 => (user.clone(), password.clone(), ttl()).prop_map(|(user, password, ttl)| Op::PutUnknown { user, password, ttl }),
         3 => user.clone().prop_map(Op::Forget),
+        6 => (user.clone(), password.clone()).prop_map(|(user, password)| Op::WasRight { user, password }),
         1 => Just(Op::ForgetPasswords),
         1 => Just(Op::ForgetAll),
         1 => Just(Op::ForgetFreshness),
@@ -471,8 +476,23 @@ fn step(slab: &mut Slab, reference: &mut Reference, op: &Op, is_exact: bool) {
             assert!(pushed_out <= u32::from(was_fact), "a stranger pushed out a fact");
         }
         Op::Forget(user) => {
-            cache.forget(fact(&key(user)));
-            reference.entries.remove(&user);
+            cache.forget_user(fact(&key(user)));
+            match reference.entries.get_mut(&user) {
+                // Of no epoch; what was right is known.
+                Some(entry) if entry.is_user && !entry.right.is_empty() => entry.epoch = 0,
+                _ => drop(reference.entries.remove(&user)),
+            }
+        }
+        Op::WasRight { user, password } => {
+            let entry = reference.entries.get(&user).filter(|entry| entry.is_user);
+            let expected = entry.filter(|entry| entry.right.contains(&password));
+            match cache.was_right(fact(&key(user)), tag(password)) {
+                Some(known) => assert_eq!(
+                    Some(cache.record(known)),
+                    expected.and_then(|entry| entry.record.as_deref())
+                ),
+                None => assert!(!is_exact || expected.is_none()),
+            }
         }
         Op::ForgetPasswords => {
             cache.forget_passwords();

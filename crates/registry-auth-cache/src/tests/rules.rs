@@ -4,7 +4,7 @@ use super::slab::Slab;
 use super::{check, fact, fresh, is_verified, keys, open, put, user_key, SMALL};
 use crate::layout::root;
 use crate::memory::Write;
-use crate::{Cache, Fact, Found, Keys, Memory, Put};
+use crate::{Cache, Fact, Found, Keys, Memory, Moment, Put};
 
 #[test]
 fn openings_of_one_block_share() {
@@ -293,4 +293,115 @@ fn who_is_vouched_for_needs_no_credential_and_leaves_none() {
         cache.vouched(fact(&key), other, fresh(1)),
         Found::Unverified
     ));
+}
+
+#[test]
+fn what_was_right_is_known_after_its_time_and_after_changes_as_long_as_the_password_is_the_same() {
+    type Change = fn(&mut Cache<'_, Slab>);
+    let changes: [(&str, Change); 4] = [
+        ("the record changed", |cache| {
+            cache.forget_user(fact(&user_key(1)))
+        }),
+        ("some password changed", |cache| cache.forget_passwords()),
+        ("everything may have changed", |cache| cache.forget_all()),
+        ("changes may have been missed", |cache| cache.forget_freshness(1)),
+    ];
+    let tag = |password: &str| keys().unwrap().tag(password.as_bytes());
+    let from_passwords = |password| Put {
+        from_passwords: true,
+        ..put(b"record", password)
+    };
+    for (name, change) in changes {
+        let mut slab = Slab::new(SMALL);
+        let mut cache = open(&mut slab);
+        cache.put_user(fact(&user_key(1)), &from_passwords("a"), 0);
+        let wrong = Put {
+            verified: Some(false),
+            ..from_passwords("b")
+        };
+        cache.put_user(fact(&user_key(1)), &wrong, 0);
+        change(&mut cache);
+        assert!(!is_verified(&mut cache, &user_key(1), "a", 1), "{name}");
+        let known = cache.was_right(fact(&user_key(1)), tag("a"));
+        assert_eq!(
+            known.map(|known| cache.record(known)),
+            Some(&b"record"[..]),
+            "{name}"
+        );
+        for other in ["b", "c"] {
+            assert!(
+                cache.was_right(fact(&user_key(1)), tag(other)).is_none(),
+                "{name}"
+            );
+        }
+        assert!(cache.was_right(fact(&user_key(2)), tag("a")).is_none());
+        check(&mut slab);
+    }
+    // Another stored password ends it, as does the user's end.
+    let mut slab = Slab::new(SMALL);
+    let mut cache = open(&mut slab);
+    cache.put_user(fact(&user_key(1)), &put(b"record", "a"), 0);
+    cache.forget_user(fact(&user_key(1)));
+    let another = Put {
+        binding: keys().unwrap().tag(b"another"),
+        ..put(b"record", "b")
+    };
+    cache.put_user(fact(&user_key(1)), &another, 0);
+    assert!(cache.was_right(fact(&user_key(1)), tag("a")).is_none());
+    assert!(cache.was_right(fact(&user_key(1)), tag("b")).is_some());
+    cache.forget_user(fact(&user_key(1)));
+    cache.put_unknown(fact(&user_key(1)), tag("c"), 60_000, 0);
+    assert!(cache.was_right(fact(&user_key(1)), tag("b")).is_none());
+    check(&mut slab);
+}
+
+#[test]
+fn a_users_change_makes_the_record_old_and_stale_as_well() {
+    let mut slab = Slab::new(SMALL);
+    let mut cache = open(&mut slab);
+    let tag = keys().unwrap().tag(b"a");
+    cache.put_user(fact(&user_key(1)), &put(b"record", "a"), 0);
+    let before = cache.generation();
+    cache.forget_user(fact(&user_key(1)));
+    assert_ne!(cache.generation(), before);
+    let stale = Moment::Stale {
+        now: 1,
+        bearable: u64::MAX,
+    };
+    for moment in [fresh(1), stale] {
+        assert!(matches!(
+            cache.user(fact(&user_key(1)), tag, moment),
+            Found::Nothing
+        ));
+    }
+    // A user of whom nothing was right leaves nothing.
+    let wrong = Put {
+        verified: Some(false),
+        ..put(b"record", "a")
+    };
+    cache.put_user(fact(&user_key(2)), &wrong, 0);
+    cache.forget_user(fact(&user_key(2)));
+    assert_eq!(cache.counts(), (1, 0));
+    check(&mut slab);
+}
+
+#[test]
+fn a_password_has_one_tag_for_each_user_and_salt() {
+    let keys = keys().unwrap();
+    let mut tags: Vec<u128> = vec![keys.tag(b"alicesecret").0, keys.tag(b"alice\0secret").0];
+    for (salt, user, password) in [
+        ("", "alice", "secret"),
+        ("", "alices", "ecret"),
+        ("", "alice", "secrets"),
+        ("s", "alice", "secret"),
+        ("t", "alice", "secret"),
+        ("ts", "alice", "secre"),
+        ("", "bob", "secret"),
+    ] {
+        tags.push(keys.password_tag(salt.as_bytes(), user, password.as_bytes()).0);
+    }
+    let count = tags.len();
+    tags.sort_unstable();
+    tags.dedup();
+    assert_eq!(tags.len(), count);
 }

@@ -4,7 +4,7 @@ use super::{Completions, Mark, CHANGES};
 use crate::job::{By, Changed, Event, Job, Outcome, Space};
 use crate::waiting::{Answer, Arrivals, Basis, Waiting};
 use crate::Secret;
-use registry_auth::UserName;
+use registry_auth::{Network, UserName};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::Arc;
 use tokio::sync::mpsc::{unbounded_channel, UnboundedReceiver};
@@ -49,6 +49,8 @@ fn job(ticket: u64, user: Option<&str>) -> Job {
         user: user.map(|user| UserName::parse(user.as_bytes()).unwrap().to_owned()),
         password: Secret::new(b""),
         by: By::Password,
+        verified: None,
+        from: Network::Local,
     }
 }
 

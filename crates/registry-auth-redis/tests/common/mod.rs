@@ -7,7 +7,7 @@
 
 use nix::sys::signal::{kill, Signal};
 use nix::unistd::Pid;
-use registry_auth::{codec, Record, RecordRef, UserName};
+use registry_auth::{codec, Network, Record, RecordRef, UserName};
 use registry_auth_redis::{
     By, Completion, Endpoint, Event, Hashing, Job, LogLine, Options, Outcome, Secret, Space, Store,
 };
@@ -235,6 +235,8 @@ impl Gate {
             user: user.map(|user| UserName::parse(user.as_bytes()).unwrap().to_owned()),
             password: Secret::new(password.as_bytes()),
             by: By::Password,
+            verified: None,
+            from: Network::Local,
         }
     }
 

@@ -8,6 +8,7 @@ use super::InvalidRecord;
 use crate::access_token::{StoredToken, TokenDigest};
 use crate::scope::Action;
 use sha2::{Digest as _, Sha256};
+use std::fmt;
 
 /// What stands for an account's stored password: tokens that were issued under another one are void. Of no password, too.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -18,7 +19,7 @@ pub(super) const STATE: usize = 16;
 
 impl State {
     /// Of a stored password, without the `!` of a locked account: an account that is unlocked is what it was.
-    pub(super) fn of(stored: &[u8]) -> Self {
+    pub fn of(stored: &[u8]) -> Self {
         let stored = stored.strip_prefix(b"!").unwrap_or(stored);
         let digest: [u8; 32] = Sha256::digest(stored).into();
         Self(digest.first_chunk().copied().unwrap_or_default())
@@ -32,6 +33,13 @@ impl State {
             .finalize()
             .into();
         Self(digest.first_chunk().copied().unwrap_or_default())
+    }
+}
+
+impl fmt::Debug for State {
+    /// It is a digest of what an attacker would like to test guesses by.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("State(..)")
     }
 }
 

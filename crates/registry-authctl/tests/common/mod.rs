@@ -178,6 +178,8 @@ impl Redis {
             user: Some(UserName::parse(user.as_bytes()).unwrap().to_owned()),
             password,
             by,
+            from: registry_auth::Network::Local,
+            verified: None,
         }]);
         let mut done = Vec::new();
         while done.is_empty() {
