@@ -99,6 +99,7 @@ lint: prerequisites-build $(TREE)
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --locked --workspace --all-targets -- -D warnings
 	e2e/cargo-deny.sh check --hide-inclusion-graph licenses bans sources
+	misuse/check
 
 .PHONY: unit
 unit: prerequisites-test

@@ -68,15 +68,12 @@ thread_local! {
 
 /// The access handler.
 pub fn handle(request: &mut Request) -> Access {
-    let Some(settings) = request
-        .location::<Location>()
-        .and_then(|location| location.settings.as_ref())
-    else {
-        return Access::Off;
-    };
-    request
-        .with_context::<Context, _>(|request, context| pass(request, context, settings))
-        .unwrap_or(Access::Refused(500))
+    let passed = request.with_location::<Location, _>(|request, location| {
+        let settings = location.settings.as_ref()?;
+        let passed = request.with_context::<Context, _>(|request, context| pass(request, context, settings));
+        Some(passed.unwrap_or(Access::Refused(500)))
+    });
+    passed.flatten().unwrap_or(Access::Off)
 }
 
 fn pass(request: &mut Request, context: &mut Context, settings: &Settings) -> Access {

@@ -192,10 +192,10 @@ fn answers(idle: &mut Idle) {
 /// Puts an answer where the access handler will find it, and where the next requests will. Only where what was asked is still the
 /// question: at a location of other accounts the handler begins anew.
 fn note(request: &mut Request, outcome: Outcome, cacheable: bool) {
-    let settings = request
-        .location::<Location>()
-        .and_then(|location| location.settings.as_ref());
-    request.existing_context::<Context, _>(|_, context| {
+    request.existing_context::<Context, _>(|request, context| {
+        let settings = request
+            .location::<Location>()
+            .and_then(|location| location.settings.as_ref());
         let asked = match std::mem::take(&mut context.stage) {
             Stage::Waiting(waiting) => waiting.asked,
             other => {

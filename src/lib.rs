@@ -27,6 +27,11 @@ mod directives;
 #[allow(unsafe_code)]
 mod ffi;
 mod identity;
+/// What must not compile: a file of misuse/snippets/, for misuse/check.
+#[cfg(misuse)]
+mod misuse {
+    include!(env!("MISUSE"));
+}
 #[allow(unsafe_code)]
 mod module;
 mod process;

@@ -197,8 +197,8 @@ unsafe extern "C" fn observer_preconfiguration(cf: *mut ngx_conf_t) -> ngx_int_t
     guard(NGX_ERROR as ngx_int_t, || {
         // SAFETY: nginx's own pointer, valid during the call; the rows are read by nginx alone, on this
         // thread, after it.
-        let (Some(mut conf), rows) = (unsafe { Conf::from_raw(cf) }, unsafe {
-            &mut *(&raw mut directives::OBSERVED)
+        let (Some(mut conf), Some(rows)) = (unsafe { Conf::from_raw(cf) }, unsafe {
+            (&raw mut directives::OBSERVED).as_mut()
         }) else {
             return NGX_ERROR as ngx_int_t;
         };

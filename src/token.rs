@@ -105,16 +105,14 @@ pub struct Token;
 
 impl Content for Token {
     fn answer(request: &mut Request) -> Result<Answer, u16> {
-        let settings = request
-            .location::<Location>()
-            .and_then(|location| location.settings.as_ref())
-            .ok_or(500_u16)?;
-        let issued =
-            request.existing_context::<Context, _>(|request, context| match context.is_about(request) {
-                true => issue(request, context, settings),
+        let issued = request.existing_context::<Context, _>(|request, context| {
+            let location = request.location::<Location>()?;
+            match context.is_about(request) {
+                true => issue(request, context, location.settings.as_ref()?),
                 // A subrequest: what was granted to the request itself was not asked for here.
                 false => None,
-            });
+            }
+        });
         // Without a sender the request came past the gate.
         let body = issued.flatten().ok_or(403_u16)?;
         Ok(Answer {

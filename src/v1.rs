@@ -16,15 +16,14 @@ pub fn keep_here(request: &mut Request) -> Result<Option<Denial>, ()> {
     if !route::is_v1(request.uri()) || request.is_subrequest() || !request.is_of_upstream() {
         return Ok(None);
     }
-    let settings = request
+    let endpoint = request
         .location::<Location>()
-        .and_then(|location| location.settings.as_ref());
-    let Some(settings) = settings else {
-        return Ok(None);
-    };
-    let here = match &settings.v1_endpoint {
-        Some(endpoint) => endpoint.evaluate(request).map(<[u8]>::to_vec).ok_or(())?,
-        None => request.headers(b"host").next().unwrap_or_default().to_vec(),
+        .and_then(|location| location.settings.as_ref())
+        .map(|settings| settings.v1_endpoint.clone());
+    let here = match endpoint {
+        None => return Ok(None),
+        Some(Some(endpoint)) => endpoint.evaluate(request).map(<[u8]>::to_vec).ok_or(())?,
+        Some(None) => request.headers(b"host").next().unwrap_or_default().to_vec(),
     };
     name_endpoints(request, &here)?;
     keep_redirect(request, &here)

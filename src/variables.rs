@@ -26,7 +26,10 @@ impl Variables for RegistryAuth {
 }
 
 fn text<'r>(request: &'r Request, context: &'r Context, name: &str) -> &'r [u8] {
-    let kept = |kept: &Option<Kept>| kept.as_ref().map_or(&[][..], |kept| request.kept(kept));
+    let kept = |kept: &Option<Kept>| {
+        kept.as_ref()
+            .map_or(&[][..], |kept| request.kept::<Context>(kept))
+    };
     match name {
         "registry_auth_user" => context.user(request).as_bytes(),
         "registry_auth_repository" => kept(&context.repository),

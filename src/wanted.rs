@@ -82,7 +82,7 @@ pub fn wanted<'r>(
     let route = routing::route(request, content_type, settings)?;
     context.repository = route
         .repository()
-        .and_then(|name| request.keep_own(name.as_bytes()));
+        .and_then(|name| request.keep_own::<Context>(name.as_bytes()));
     context.action = route.action();
     Ok(Wanted::Route(route))
 }

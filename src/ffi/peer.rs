@@ -431,8 +431,9 @@ unsafe extern "C" fn get<B: Balancer>(pc: *mut ngx_peer_connection_t, data: *mut
         // it what the name stands in.
         unsafe {
             if let Some(request) = Request::from_raw(data.request) {
-                let name = request.keep_owned(target.name);
-                B::chosen(request, name);
+                if let Some(name) = request.keep_owned::<B::Context>(target.name) {
+                    B::chosen(request, name);
+                }
             }
         }
         NGX_OK as ngx_int_t

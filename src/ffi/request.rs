@@ -8,7 +8,7 @@ use core::ptr::{self, NonNull};
 
 use nginx_sys::{
     ngx_buf_t, ngx_chain_t, ngx_http_request_t, ngx_list_part_t, ngx_module_t, ngx_pool_cleanup_add,
-    ngx_pool_t, ngx_str_t, ngx_table_elt_t,
+    ngx_str_t, ngx_table_elt_t,
 };
 use registry_auth::Network;
 
@@ -32,6 +32,8 @@ pub struct Request(ngx_http_request_t);
 struct State<C> {
     /// The descriptor of the module it belongs to: what tells it from other modules' cleanup data.
     owner: *mut ngx_module_t,
+    /// The number of this state: no other one of this process has had it, or will.
+    serial: u64,
     /// Whether a closure holds the value now.
     taken: Cell<bool>,
     /// What else the request owns.
@@ -39,12 +41,21 @@ struct State<C> {
     value: UnsafeCell<C>,
 }
 
-/// Bytes in a request's pool or state, or of its path, to be kept in that request's own state; see [`Request::keep`].
+/// Bytes in a request's pool or state, or of its path; see [`Request::keep_own`]. Whoever has them longer than that state, which is
+/// known by its number, or asks another request, reads nothing.
 #[derive(Clone, Copy)]
 pub struct Kept {
-    pool: *const ngx_pool_t,
+    state: u64,
     text: ngx_str_t,
 }
+
+/// The number of the state that is made next. A worker that makes a million a second has numbers for half a million years.
+struct Serial(Cell<u64>);
+
+// SAFETY: only nginx's thread has requests, and so uses it.
+unsafe impl Sync for Serial {}
+
+static NEXT: Serial = Serial(Cell::new(1));
 
 impl Request {
     /// # Safety
@@ -315,40 +326,35 @@ impl Request {
         unsafe { log::write_at((*self.0.connection).log, level, message) }
     }
 
-    /// Copies `bytes` to where they live as long as the request: cheaper than a box, and never freed one by one. `None` when
-    /// memory is out.
-    pub fn keep(&self, bytes: &[u8]) -> Option<Kept> {
-        let text = self.pool()?.string(bytes)?;
-        Some(Kept {
-            pool: self.0.pool,
-            text,
-        })
-    }
-
-    /// As [`Request::keep`], without a copy where the bytes are a part of the path that the client sent: that lies where it is until
-    /// the request is freed, also after a redirect to another one.
-    pub fn keep_own(&self, bytes: &[u8]) -> Option<Kept> {
+    /// Keeps bytes as long as the module's state of this request: cheaper than a box, and never freed one by one. Those that are a part
+    /// of the path that the client sent are not copied: that lies where it is until the request is freed, also after a redirect to
+    /// another one. `None` when memory is out, or there is no state.
+    pub fn keep_own<C: InRequest>(&self, bytes: &[u8]) -> Option<Kept> {
         let path = self.uri().as_ptr_range();
         let part = bytes.as_ptr_range();
-        if path.start > part.start || part.end > path.end {
-            return self.keep(bytes);
-        }
-        Some(Kept {
-            pool: self.0.pool,
-            text: ngx_str_t {
+        let text = match path.start <= part.start && part.end <= path.end {
+            true => ngx_str_t {
                 len: bytes.len(),
                 data: bytes.as_ptr().cast_mut(),
             },
-        })
+            false => self.pool()?.string(bytes)?,
+        };
+        // SAFETY: in the pool that drops the state, or where the path is.
+        unsafe { self.keep_owned::<C>(text) }
     }
 
     /// # Safety
-    /// `text` must lie in something that the state of this request owns (see [`Request::own`]).
-    pub(super) unsafe fn keep_owned(&self, text: ngx_str_t) -> Kept {
-        Kept {
-            pool: self.0.pool,
-            text,
-        }
+    /// `text` must live as long as the state of this request: in its pool, where its path does, or in something that the state owns (see
+    /// [`Request::own`]).
+    pub(super) unsafe fn keep_owned<C: InRequest>(&self, text: ngx_str_t) -> Option<Kept> {
+        let state = self.serial::<C>()?;
+        Some(Kept { state, text })
+    }
+
+    /// The number of the module's state of this request, where nginx has it at hand.
+    fn serial<C: InRequest>(&self) -> Option<u64> {
+        // SAFETY: null, or what `make` or `find` put there, which lives as long as the request's pool.
+        unsafe { self.slot::<C>().as_ref() }.map(|state| state.serial)
     }
 
     /// Has the module's state of this request own a value, which then stays where it is as long as the request. `None` where there
@@ -363,23 +369,35 @@ impl Request {
     }
 
     /// The bytes that this request kept; nothing for another one's.
-    pub fn kept(&self, kept: &Kept) -> &[u8] {
-        match ptr::eq(kept.pool, self.0.pool) {
-            // SAFETY: they lie in this very pool, in what its request owns or where its path does, and live as long as the request.
-            true => unsafe { bytes::of(kept.text) },
-            false => &[],
+    pub fn kept<C: InRequest>(&self, kept: &Kept) -> &[u8] {
+        match self.serial::<C>() {
+            // SAFETY: the state in which they are kept is there, and with it they.
+            Some(state) if state == kept.state => unsafe { bytes::of(kept.text) },
+            _ => &[],
         }
     }
 
-    /// The location's part of the configuration.
-    pub fn location<'r, T: Slot<Kind = slots::Location>>(&self) -> Option<&'r T> {
-        // SAFETY: the slot was filled by `conf::create::<T>` and is not written to after the configuration was read;
-        // it outlives the request.
+    /// The location's part of the configuration, while nothing is done to the request.
+    #[inline]
+    pub fn location<L: Slot<Kind = slots::Location>>(&self) -> Option<&L> {
+        // SAFETY: nginx has as many slots as modules, and the module's was filled by `conf::create::<L>` and is not written to after
+        // the configuration was read; it outlives the request.
         unsafe {
-            shim::rga_request_loc_conf(&self.0, T::descriptor())
-                .cast::<T>()
-                .as_ref()
+            let slots = self.0.loc_conf;
+            (*slots.add((*L::descriptor()).ctx_index)).cast::<L>().as_ref()
         }
+    }
+
+    /// Lends the location's part of the configuration to `f`, beside the request. `None` where there is none.
+    #[inline]
+    pub fn with_location<L: Slot<Kind = slots::Location>, T>(
+        &mut self,
+        f: impl FnOnce(&mut Request, &L) -> T,
+    ) -> Option<T> {
+        let location: *const L = self.location::<L>()?;
+        // SAFETY: as in `location`. It is not the request's, which may be moved to another location meanwhile; nor can the request be
+        // freed, and the configuration with it, while `f` has it.
+        Some(f(self, unsafe { &*location }))
     }
 
     /// Lends the module's state of this request to `f`, making it first where there is none. `None` when memory is out, or
@@ -417,11 +435,23 @@ impl Request {
         Some(result)
     }
 
+    /// What nginx has in this request's slot: null, or what `make` or `find` put there.
+    #[inline]
+    fn slot<C: InRequest>(&self) -> *mut State<C> {
+        // SAFETY: nginx has as many slots as modules for each request.
+        unsafe { (*self.0.ctx.add((*C::descriptor()).ctx_index)).cast() }
+    }
+
+    /// Puts a state into that slot.
+    fn set_slot<C: InRequest>(&mut self, state: *mut State<C>) {
+        // SAFETY: as in `slot`.
+        unsafe { *self.0.ctx.add((*C::descriptor()).ctx_index) = state.cast() };
+    }
+
     /// The state, also after an internal redirect or for a subrequest, where nginx has none in `r->ctx`: as
     /// ngx_http_realip_get_module_ctx() does, by the pool's list of cleanups.
     fn find<C: InRequest>(&mut self) -> Option<*mut State<C>> {
-        // SAFETY: the slot is null or what `make` or this function put there.
-        let direct = unsafe { shim::rga_request_ctx(&self.0, C::descriptor()) }.cast::<State<C>>();
+        let direct = self.slot::<C>();
         if !direct.is_null() {
             return Some(direct);
         }
@@ -440,7 +470,7 @@ impl Request {
                 {
                     let slot = record.data.cast::<State<C>>();
                     if ptr::eq((*slot).owner, C::descriptor()) {
-                        shim::rga_request_set_ctx(&mut self.0, slot.cast(), C::descriptor());
+                        self.set_slot(slot);
                         return Some(slot);
                     }
                 }
@@ -453,6 +483,7 @@ impl Request {
     fn make<C: InRequest>(&mut self) -> Option<*mut State<C>> {
         let state = Block::new(State {
             owner: C::descriptor(),
+            serial: NEXT.0.replace(NEXT.0.get() + 1),
             taken: Cell::new(false),
             owned: Blocks::default(),
             value: UnsafeCell::new(C::default()),
@@ -464,7 +495,7 @@ impl Request {
             let slot = state.into_raw().as_ptr();
             cleanup.data = slot.cast();
             cleanup.handler = Some(drop_slot::<C>);
-            shim::rga_request_set_ctx(&mut self.0, slot.cast(), C::descriptor());
+            self.set_slot(slot);
             Some(slot)
         }
     }

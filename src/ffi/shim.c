@@ -2,27 +2,6 @@
 
 
 void *
-rga_request_ctx(const ngx_http_request_t *r, const ngx_module_t *m)
-{
-    return ngx_http_get_module_ctx(r, (*m));
-}
-
-
-void
-rga_request_set_ctx(ngx_http_request_t *r, void *ctx, const ngx_module_t *m)
-{
-    ngx_http_set_ctx(r, ctx, (*m));
-}
-
-
-void *
-rga_request_loc_conf(const ngx_http_request_t *r, const ngx_module_t *m)
-{
-    return ngx_http_get_module_loc_conf(r, (*m));
-}
-
-
-void *
 rga_conf_main_conf(const ngx_conf_t *cf, const ngx_module_t *m)
 {
     return ngx_http_conf_get_module_main_conf(cf, (*m));

@@ -12,9 +12,6 @@
 #include <ngx_http.h>
 
 /* ngx_http_config.h, ngx_http_core_module.h */
-void *rga_request_ctx(const ngx_http_request_t *r, const ngx_module_t *m);
-void rga_request_set_ctx(ngx_http_request_t *r, void *ctx, const ngx_module_t *m);
-void *rga_request_loc_conf(const ngx_http_request_t *r, const ngx_module_t *m);
 void *rga_conf_main_conf(const ngx_conf_t *cf, const ngx_module_t *m);
 void *rga_conf_srv_conf(const ngx_conf_t *cf, const ngx_module_t *m);
 void *rga_conf_loc_conf(const ngx_conf_t *cf, const ngx_module_t *m);
