@@ -151,6 +151,64 @@ fuzz: prerequisites-build
 	cd fuzz && for target in route credentials password record token; do \
 		RUSTC_BOOTSTRAP=1 $(CARGO) fuzz run $$target -- -max_total_time=$(FUZZ_SECONDS) || exit 1; done
 
+# --- AddressSanitizer, and Miri --------------------------------------------------------------------------------------
+
+# nginx-src's nginx and the module, both instrumented; nginx gives each allocation of a pool memory of its own, so that the end of one is
+# not the beginning of another. With the system's heap, which is the sanitizer's. A report ends the worker, which fails the test.
+ASAN := $(CURDIR)/build/asan
+ASAN_TREE := $(ASAN)/tree
+ASAN_TARGET := $(CURDIR)/target/asan
+ASAN_HOST = $(shell rustc -vV | sed -n 's/^host: //p')
+ASAN_CFLAGS := -O1 -g -fno-omit-frame-pointer -fsanitize=address
+ASAN_RUST = RUSTC_BOOTSTRAP=1 RUSTFLAGS="-Zsanitizer=address -Cforce-frame-pointers=yes" \
+	CFLAGS_$(subst -,_,$(ASAN_HOST))="$(ASAN_CFLAGS)"
+# A process that ends by a report, not by leaks: nginx frees nothing when it ends.
+ASAN_RUN := ASAN_OPTIONS=log_path=$(ASAN)/report:abort_on_error=1:disable_coredump=1:detect_leaks=0
+ASAN_TESTS ?= t/
+STORM_SECONDS ?= 120
+
+$(ASAN)/nginx:
+	rm -rf $(ASAN_TREE) && mkdir -p $(ASAN)
+	cp -r "$$($(CARGO) metadata --locked --format-version 1 --features vendored | \
+		$(PYTHON) -c 'import json, os, sys; print(*(os.path.dirname(p["manifest_path"]) for p in json.load(sys.stdin)["packages"] if p["name"] == "nginx-src"))')/nginx" $(ASAN_TREE)
+	chmod -R u+w $(ASAN_TREE)
+	cd $(ASAN_TREE) && auto/configure --with-compat --with-debug --with-threads --with-http_ssl_module --with-http_v2_module --with-http_v3_module \
+		--with-http_auth_request_module --with-http_stub_status_module --with-http_slice_module --with-http_realip_module \
+		--with-http_addition_module --with-http_sub_module --with-http_dav_module \
+		--with-cc-opt='$(ASAN_CFLAGS) -DNGX_DEBUG_PALLOC=1' --with-ld-opt=-fsanitize=address >configure.log 2>&1 || { tail -20 configure.log; exit 1; }
+	$(MAKE) -C $(ASAN_TREE) -j$(JOBS) >$(ASAN)/make.log 2>&1 || { tail -20 $(ASAN)/make.log; exit 1; }
+	install -m 755 $(ASAN_TREE)/objs/nginx $@
+
+# A client of HTTP/2 and one of HTTP/3, which no package of Debian has.
+$(ASAN)/python: bench/stormlib/requirements.txt
+	mkdir -p $(ASAN)
+	$(PYTHON) -m venv $@
+	$@/bin/pip install --quiet --requirement $< || { rm -rf $@; exit 1; }
+	touch $@
+
+.PHONY: asan
+asan: build prerequisites-test prerequisites-bench $(ASAN)/nginx $(ASAN)/python
+	rm -f $(ASAN)/report.*
+	$(ASAN_RUST) $(CARGO) test --locked -p registry-auth -p registry-auth-cache --lib --target $(ASAN_HOST) --target-dir $(ASAN_TARGET)
+	env $(ASAN_RUST) NGINX_SOURCE_DIR=$(ASAN_TREE) NGINX_BUILD_DIR=$(ASAN_TREE)/objs CARGO_PROFILE_RELEASE_LTO=off \
+		CARGO_PROFILE_RELEASE_CODEGEN_UNITS=16 CARGO_PROFILE_RELEASE_OPT_LEVEL=1 CARGO_PROFILE_RELEASE_DEBUG=1 \
+		CARGO_PROFILE_RELEASE_DEBUG_ASSERTIONS=true CARGO_PROFILE_RELEASE_OVERFLOW_CHECKS=true \
+		$(CARGO) build --release --locked -p ngx-http-registry-auth-module --no-default-features --features export-modules \
+		--target $(ASAN_HOST) --target-dir $(ASAN_TARGET)
+	install -m 644 $(ASAN_TARGET)/$(ASAN_HOST)/$(SO) $(ASAN)/$(MODULE)
+	$(ASAN)/python/bin/python bench/storm --seconds $(STORM_SECONDS) --nginx $(ASAN)/nginx --module $(ASAN)/$(MODULE)
+	$(ASAN_RUN) TEST_NGINX_BINARY=$(ASAN)/nginx TEST_NGINX_MODULE=$(ASAN)/$(MODULE) TEST_AUTHCTL=$(CURDIR)/$(OUT)/registry-authctl \
+		prove -j$(JOBS) -It/lib $(ASAN_TESTS)
+	@! ls $(ASAN)/report.* 2>/dev/null
+
+# The crates without any unsafe code of their own, interpreted: what they use of others' is looked at, too. Miri is a component of
+# nightly toolchains only.
+MIRI ?= $(CARGO) +nightly miri
+.PHONY: miri
+miri:
+	@$(MIRI) --version >/dev/null 2>&1 || { echo 'make miri: "$(MIRI)" cannot be run: "rustup toolchain install nightly --component miri,rust-src"' >&2; exit 1; }
+	MIRIFLAGS=-Zmiri-disable-isolation PROPTEST_CASES=8 $(MIRI) test --locked -p registry-auth -p registry-auth-cache --lib --target-dir $(TARGET)/miri
+
 .PHONY: clean
 clean:
 	rm -rf build target
