@@ -231,7 +231,7 @@ fn note(request: &mut Request, outcome: Outcome, cacheable: bool) {
 fn settled(outcome: &Outcome) -> Settled {
     match outcome {
         Outcome::Known { verified: true, .. } => Settled::Right,
-        Outcome::Known { verified: false, .. } | Outcome::Unknown => Settled::Wrong,
+        Outcome::Known { verified: false, .. } | Outcome::Unknown | Outcome::NoToken => Settled::Wrong,
         Outcome::Anonymous { .. } | Outcome::Busy | Outcome::Unavailable | Outcome::BadRecord => {
             Settled::Open
         }
@@ -255,7 +255,7 @@ fn answered(space: &Arc<Space>, unproven: Unproven, outcome: Outcome) -> Answere
         (None, Outcome::Anonymous { public, defaults }) => {
             (Arc::default(), SmallVec::new(), public, defaults)
         }
-        (_, Outcome::Known { .. } | Outcome::Unknown | Outcome::Anonymous { .. }) => {
+        (_, Outcome::Known { .. } | Outcome::Unknown | Outcome::NoToken | Outcome::Anonymous { .. }) => {
             return Answered::Denied(Box::new(unproven.claim.refuted()))
         }
         (_, Outcome::Busy) => return Answered::Busy,

@@ -333,6 +333,14 @@ equal(join(' ', map { asked($_) =~ s/ .*//r } @wrong), '401 401 401 401', 'wrong
 equal(join(' ', map { asked("robot:wrong$_") =~ s/ .*//r } 1 .. 4), '401 401 401 429', 'wrong passwords');
 equal(asked("robot:$TOKEN") =~ s/ .*//r, 200, 'the right one goes on');
 
+=== a wrong one tells nothing of the record: neither that there is one, nor that it cannot be read; it is asked for again each time
+--- redis eval
+main::stored_token('dora', 'one', $main::TOKEN, 999_999, '**:*') . "HSET docker-registry:user:dora grant:x fly\nSET docker-registry:user:carol x\n"
+--- after
+my $wrong = access_token();
+equal(asked("$_:$wrong"), '401 MISS', $_) for ('dora', 'robot', 'carol', 'nobody') x 2;
+equal(asked("dora:$TOKEN") =~ s/ .*//r, 503, 'the right one');
+
 === a token that cannot be read makes the record unreadable: it might have said less
 --- redis eval
 main::stored_token('alice', 'one', $main::TOKEN, 999_999, '**:*') . 'HSET docker-registry:user:alice token:two "sha256=00 expires=1 scope=**:*"'

@@ -118,6 +118,8 @@ impl Worker {
                 Err(InvalidRecord) => return,
             },
             Outcome::Unknown | Outcome::Anonymous { .. } => None,
+            // It is not known whether there is such a user: so none is remembered, nor, for whoever has a record, that it was wrong.
+            Outcome::NoToken => return,
             Outcome::Busy | Outcome::Unavailable | Outcome::BadRecord => return,
         };
         let Some(shared) = shared(&space.prefix, outcome) else {

@@ -104,6 +104,13 @@ impl<T> Flight<T> {
         self.hash
     }
 
+    /// Whether something holds of everybody who waits for it by now.
+    pub(crate) fn all(&self, is: impl Fn(&T) -> bool) -> bool {
+        let table = self.flights.lock();
+        let group = table.groups.find(self.hash, |group| group.number == self.number);
+        group.is_some_and(|group| is(&group.first) && group.joined.iter().all(is))
+    }
+
     /// Everybody who waits for it; from here on nobody joins.
     pub(crate) fn land(mut self) -> impl Iterator<Item = T> {
         let group = self.flights.take(self.hash, self.number);

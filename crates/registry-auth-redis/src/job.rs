@@ -146,6 +146,9 @@ pub enum Outcome {
     },
     /// No such user, found out at the cost of a wrong password.
     Unknown,
+    /// The access token is none of this user's, if there is such a user: which is not told, nor in how long it takes, as nothing but the
+    /// user's access tokens was looked at.
+    NoToken,
     /// No user was asked for.
     Anonymous {
         /// `P:group:public`; empty where there is none.

@@ -8,6 +8,7 @@ use crate::completions::{Completions, Mark};
 use crate::connection::{describe, Link};
 use crate::familiar::Familiars;
 use crate::flight::Flights;
+use crate::job::By;
 use crate::log::{Level, Log};
 use crate::reply::{self, Asked, Entry, Part, User};
 use crate::resolve::Resolver;
@@ -56,6 +57,7 @@ impl Context {
         let same =
             |a: &Waiting, b: &Waiting| (shared || a.batch == b.batch) && a.subject.key() == b.subject.key();
         let subject = job.subject.clone();
+        let by_token = matches!(job.by, By::AccessToken(_));
         // The prefix is nearly always the same: not worth hashing.
         let flight = self.underway.board(subject.name(), job, same)?;
         let familiar = subject.user().and_then(|user| {
@@ -66,6 +68,7 @@ impl Context {
             subject,
             flight,
             familiar,
+            by_token,
         })
     }
 }

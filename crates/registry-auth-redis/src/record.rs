@@ -8,7 +8,7 @@ use crate::schema::field;
 use redis::{ServerError, Value};
 use registry_auth::backend::Backend;
 use registry_auth::grant::Grant;
-use registry_auth::{Peer, Record, StoredToken, UserName};
+use registry_auth::{Peer, Record, StoredToken, TokenDigest, UserName};
 
 /// Why a reply is no record.
 #[derive(Debug, Clone)]
@@ -92,6 +92,29 @@ fn read_field(record: &mut Record, name: &[u8], value: Value) -> Result<(), Unre
         );
     }
     Ok(())
+}
+
+/// Whether an access token is in the reply to `HGETALL P:user:<name>`: nothing else is read of it. What cannot be read is not in it.
+pub(crate) fn has_token(reply: &Value, digest: &TokenDigest) -> bool {
+    let is = |(name, value): (&Value, &Value)| {
+        let (Value::BulkString(name), Value::BulkString(value)) = (name, value) else {
+            return false;
+        };
+        if !name.starts_with(field::TOKEN.as_bytes()) {
+            return false;
+        }
+        let (Ok(name), Ok(value)) = (std::str::from_utf8(name), std::str::from_utf8(value)) else {
+            return false;
+        };
+        StoredToken::parse(name, value).is_ok_and(|token| token.digest == *digest)
+    };
+    match reply {
+        Value::Array(items) => items
+            .chunks_exact(2)
+            .any(|pair| matches!(pair, [name, value] if is((name, value)))),
+        Value::Map(items) => items.iter().any(|(name, value)| is((name, value))),
+        _ => false,
+    }
 }
 
 fn group(name: &str) -> Result<String, Unreadable> {

@@ -4,7 +4,7 @@
 
 use crate::familiar::{Familiar, Replies};
 use crate::flight::Flight;
-use crate::job::Space;
+use crate::job::{By, Space};
 use crate::log::Level;
 use crate::lookup::{users_without_password, Context};
 use crate::record::{self, Unreadable};
@@ -23,12 +23,14 @@ pub(crate) struct Asked {
     pub(crate) flight: Flight<Waiting>,
     /// What is remembered of the user.
     pub(crate) familiar: Option<Arc<Familiar>>,
+    /// Whether an access token was sent: the same is asked for whoever the user is then.
+    pub(crate) by_token: bool,
 }
 
 impl Asked {
     /// Whether the user had a password of their own the last time: `P:passwords` is not asked then, in the hope that it is so still.
     pub(crate) fn has_password(&self) -> bool {
-        self.familiar.as_ref().is_some_and(|familiar| familiar.own)
+        !self.by_token && self.familiar.as_ref().is_some_and(|familiar| familiar.own)
     }
 }
 
@@ -86,6 +88,8 @@ pub(crate) enum Entry {
     Nobody,
     /// `P:passwords` has to be asked after all.
     Again,
+    /// Everybody who waits has sent an access token, and none is this user's; what was looked at, to look again for who joins.
+    NoToken(Value),
     Bad,
     Unavailable,
 }
@@ -126,6 +130,13 @@ pub(crate) fn read(context: &Context, asked: Vec<Asked>, replies: &mut impl Iter
             Err(why) => Err(why.clone()),
         };
         let reply = next();
+        // Who has guessed an access token learns nothing by the rest of a record: whether there is one, how much is in it and in its
+        // groups, whether it can be read.
+        let is_wrong = |waiting: &Waiting| is_wrong_token(&waiting.by, &reply);
+        let is_refused = matches!(&reply, Value::ServerError(error) if error.code() != "WRONGTYPE");
+        if !is_refused && asked.flight.all(is_wrong) {
+            return without(asked, Entry::NoToken(reply));
+        }
         let mut replies = None;
         if let Ok(item) = &item {
             let seen = context.familiars.replies(&reply, item);
@@ -161,6 +172,11 @@ pub(crate) fn read(context: &Context, asked: Vec<Asked>, replies: &mut impl Iter
         }),
         users,
     }
+}
+
+/// Whether it is an access token that is not in this reply.
+pub(crate) fn is_wrong_token(by: &By, reply: &Value) -> bool {
+    matches!(by, By::AccessToken(digest) if !record::has_token(reply, digest))
 }
 
 impl User {

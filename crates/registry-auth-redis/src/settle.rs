@@ -4,13 +4,15 @@
 
 use crate::completions::Mark;
 use crate::familiar::{Familiar, Replies};
+use crate::flight::Flight;
 use crate::job::Outcome;
 use crate::log::Level;
 use crate::lookup::Context;
-use crate::reply::{self, Asked, Entry, Records, User};
+use crate::reply::{self, is_wrong_token, Asked, Entry, Records, User};
 use crate::shared::Shared;
 use crate::verify::{Check, Common};
-use crate::waiting::{Answer, Basis, GroupNames, Subject};
+use crate::waiting::{Answer, Basis, GroupNames, Subject, Waiting};
+use redis::Value;
 use registry_auth::backend::Backend;
 use registry_auth::{codec, Record};
 use std::sync::Arc;
@@ -94,6 +96,7 @@ impl<'a> Settling<'a> {
                 self.context.familiars.forget(flight.hash(), key);
                 return self.context.completions.retry(flight.land());
             }
+            Entry::NoToken(reply) => return self.no_token(flight, &reply, answers),
             Entry::Anonymous => Err(self.anonymous()),
             // 401 in any case: what is unreadable does not matter.
             Entry::Nobody => Ok(Check::nobody(verifier, &subject, self.mark)),
@@ -127,6 +130,23 @@ impl<'a> Settling<'a> {
             outcome: outcome.clone(),
             basis: basis.clone(),
         }));
+    }
+
+    /// Answers who has sent access tokens that are not in this reply; who has joined them with something else asks again.
+    fn no_token(&self, flight: Flight<Waiting>, reply: &Value, answers: &mut Vec<Answer>) {
+        let (wrong, others): (Vec<_>, Vec<_>) = flight
+            .land()
+            .partition(|waiting| is_wrong_token(&waiting.by, reply));
+        answers.extend(wrong.into_iter().map(|waiting| Answer {
+            waiting,
+            outcome: Outcome::NoToken,
+            basis: Some(Basis {
+                mark: self.mark,
+                passwords: false,
+                groups: Arc::default(),
+            }),
+        }));
+        self.context.completions.retry(others.into_iter());
     }
 
     fn anonymous(&mut self) -> Outcome {

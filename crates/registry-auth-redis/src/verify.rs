@@ -157,6 +157,14 @@ impl Check {
         }
     }
 
+    /// What a job comes to for which nothing had to be hashed.
+    fn proven(&self, by: &By, proven: bool) -> Outcome {
+        match by {
+            By::AccessToken(_) if !proven => Outcome::NoToken,
+            _ => self.found(proven),
+        }
+    }
+
     fn found(&self, verified: bool) -> Outcome {
         match &self.known {
             Some((user, common)) => Outcome::Known {
@@ -310,7 +318,8 @@ impl Passwords {
         let mut last = None;
         for waiting in jobs {
             if let Some(proven) = self.is_proven(&check, &waiting) {
-                answers.push(check.based(waiting, check.found(proven)));
+                let outcome = check.proven(&waiting.by, proven);
+                answers.push(check.based(waiting, outcome));
                 continue;
             }
             // A client asks many times at once: only the first of equal passwords is hashed.
@@ -362,7 +371,8 @@ impl Passwords {
 
     fn slow(&self, check: &Arc<Check>, waiting: Waiting, answers: &mut Vec<Answer>) {
         if let Some(proven) = self.is_proven(check, &waiting) {
-            answers.push(check.based(waiting, check.found(proven)));
+            let outcome = check.proven(&waiting.by, proven);
+            answers.push(check.based(waiting, outcome));
             return;
         }
         let proof = waiting.proof.as_ref();

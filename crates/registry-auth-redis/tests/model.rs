@@ -414,6 +414,7 @@ fn seen(user: usize, outcome: &Outcome) -> Option<Vec<Seen>> {
         Outcome::Unknown => (Record::default(), true),
         Outcome::Busy | Outcome::Unavailable => return None,
         Outcome::BadRecord => panic!("no record is bad"),
+        Outcome::NoToken => panic!("nobody sends an access token"),
         Outcome::Anonymous { .. } => panic!("no job is without a user"),
     };
     let mut seen = vec![one(user, "groups", record.groups.first().cloned())];
