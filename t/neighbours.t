@@ -31,9 +31,10 @@ __DATA__
 Harness::Neighbours::holes();
 Harness::Neighbours::run('HTTP/1.1, asked', \&Harness::Neighbours::http1);
 
-=== HTTP/1.1 and HTTP/2, with a cache
+=== HTTP/1.1, HTTP/2 and HTTP/3, with a cache
 --- certificate
 --- zone: zone=auth:1m ttl=300s
 --- after
 Harness::Neighbours::run('HTTP/1.1, cached', \&Harness::Neighbours::http1);
 Harness::Neighbours::run('HTTP/2', \&Harness::Neighbours::http2);
+Harness::Neighbours::run('HTTP/3', \&Harness::Neighbours::http3);
