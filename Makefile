@@ -126,6 +126,11 @@ e2e: build prerequisites-e2e
 
 # --- slow ones, by themselves ----------------------------------------------------------------------------------------
 
+# Against real V1 registries of 2014, in a system that is made first: minutes, and the network.
+.PHONY: e2e-v1
+e2e-v1: build prerequisites-e2e-v1
+	cd e2e && $(PYTHON) -m v1.registry && $(PYTHON) -m unittest -v v1.test_real_registry
+
 .PHONY: bench
 bench: build prerequisites-bench
 	$(PYTHON) bench/run $(BENCH_ARGS)

@@ -1,6 +1,6 @@
 #!/bin/bash
 # Installs the Debian packages that a group of make's targets needs; those that are there already cost nothing.
-# Called by the Makefile: e2e/prerequisites.sh build|run|test|e2e|bench ...
+# Called by the Makefile: e2e/prerequisites.sh build|run|test|e2e|e2e-v1|bench ...
 # Installing starts no service: the demo and the tests start their own nginx, Redis and dockerd.
 set -euo pipefail
 
@@ -22,10 +22,13 @@ packages() {
 	e2e)
 		packages run
 		echo buildah docker.io containerd runc wrk ;;
+	e2e-v1)
+		packages run
+		echo debootstrap ;;
 	bench)
 		echo nginx redis-server openssl python3 wrk nghttp2-client valgrind strace apache2-utils docker-registry curl ;;
 	*)
-		echo "prerequisites.sh: no group '$1' (build, run, test, e2e, bench)" >&2
+		echo "prerequisites.sh: no group '$1' (build, run, test, e2e, e2e-v1, bench)" >&2
 		exit 2 ;;
 	esac
 }
