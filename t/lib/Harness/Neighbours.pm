@@ -80,6 +80,16 @@ sub no_token { return (token => '', hole => { same($_[0] // $NOT_ITS_OWN, @TOKEN
 my @ROW = (
     { name => 'plain' },
     {
+        # Early, as one request a minute is let through.
+        name => 'limit_req_refuses', http => 'limit_req_zone $server_name zone=refuses:1m rate=1r/m;', gate => 'limit_req zone=refuses;',
+        prime => [ 'ping' ],
+        change => sub {
+            my ($case, $e) = @_;
+            @$e{qw(status body user result backend repository action)} = (503, $case =~ /head/ ? [] : [$PAGE], ('-') x 5);
+        },
+        next => { status => 503, body => [$PAGE] },
+    },
+    {
         name => 'auth_request_return', needs => '--with-http_auth_request_module',
         gate => 'auth_request /check;', server => 'location = /check { internal; return 204; }',
     },
@@ -328,7 +338,7 @@ my @ROW = (
         expect => { granted => { request => 'GET /v2/alice/accel/tags/list', body => [ 'backend: B', 'X-Seen: alice:' ], log => 'alice granted A alice/accel pull' } },
     },
     {
-        name => 'proxy_cache_hit', gate => 'proxy_cache c; proxy_cache_key "$host $registry_auth_user $request_uri $args"; proxy_cache_valid 200 1m;', no_token(),
+        name => 'proxy_cache_hit', gate => 'proxy_cache c; proxy_cache_key "$host $registry_auth_user $request_uri $args"; proxy_cache_valid 200 1h;', no_token(),
         prime => [qw(granted head catalog ping)],
         expect => { same({ backend => '-' }, qw(granted head catalog ping)) },
     },
@@ -354,15 +364,6 @@ my @ROW = (
     },
     {
         name => 'limit_req_delays', http => 'limit_req_zone $server_name zone=delays:1m rate=200r/s;', gate => 'limit_req zone=delays burst=1000;',
-    },
-    {
-        name => 'limit_req_refuses', http => 'limit_req_zone $server_name zone=refuses:1m rate=1r/m;', gate => 'limit_req zone=refuses;',
-        prime => [ 'ping' ],
-        change => sub {
-            my ($case, $e) = @_;
-            @$e{qw(status body user result backend repository action)} = (503, $case =~ /head/ ? [] : [$PAGE], ('-') x 5);
-        },
-        next => { status => 503, body => [$PAGE] },
     },
     {
         # Let in by another, the request goes where its user's go, or everybody's; to the block's own servers with a wrong password.
