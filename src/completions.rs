@@ -22,6 +22,7 @@ use crate::ffi::log;
 use crate::ffi::parking::{resume, Parking};
 use crate::ffi::request::Request;
 use crate::identity::{Identity, Records, Unfit};
+use crate::lines;
 
 /// Milliseconds that a waiting request's own timer allows beyond the lookup's limit. The helper ends each lookup within its own
 /// limits; the timer is for what must not happen, a helper that died, and keeps a shutting down worker alive. A login
@@ -75,6 +76,7 @@ pub fn start(thread: NginxThread, options: StoreOptions) -> Result<(), String> {
         _bell: bell,
     };
     WORKER.set(Some(worker));
+    lines::start(thread);
     if let Some(options) = options.cache {
         cache::start(options, subject);
         counters::start(thread);
@@ -95,6 +97,7 @@ pub fn start_counting(thread: NginxThread, options: StoreOptions) {
 /// Stops it; requests that still wait are answered by nobody, for the worker is about to leave.
 pub fn stop() {
     drop(WORKER.take());
+    lines::stop();
     counters::stop();
     cache::stop();
 }

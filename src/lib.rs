@@ -27,6 +27,7 @@ mod directives;
 #[allow(unsafe_code)]
 mod ffi;
 mod identity;
+mod lines;
 /// What must not compile: a file of misuse/snippets/, for misuse/check.
 #[cfg(misuse)]
 mod misuse {

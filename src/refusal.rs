@@ -9,6 +9,7 @@ use crate::context::Context;
 use crate::counters;
 use crate::ffi::log::Level;
 use crate::ffi::request::Request;
+use crate::lines;
 use crate::routing;
 
 /// Refuses a request; what nginx is to be told: the status.
@@ -16,7 +17,8 @@ pub fn refuse(request: &mut Request, context: &mut Context, settings: &Settings,
     if denial.challenges() && challenge(request, settings, &denial).is_none() {
         return 500;
     }
-    request.log(
+    lines::write(
+        request,
         level(denial.log_level()),
         format_args!(
             "registry_auth: {denial} ({}){}{}, user: \"{}\"",

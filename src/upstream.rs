@@ -21,6 +21,7 @@ use crate::ffi::log::Level;
 use crate::ffi::peer::{self, Balancer, Candidates, OwnServers, Selection};
 use crate::ffi::request::{Kept, Request};
 use crate::identity::Identity;
+use crate::lines;
 
 /// What an upstream{} with `registry_auth_backends` holds.
 #[derive(Default)]
@@ -215,7 +216,8 @@ fn of_context(
 
 fn refuse(request: &Request, context: &mut Context, why: &str) {
     let user = context.user(request);
-    request.log(
+    lines::write(
+        request,
         Level::Error,
         format_args!("registry_auth: no backend for user \"{user}\": {why}"),
     );

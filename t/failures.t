@@ -343,3 +343,21 @@ registry_auth_cache
 main::limited('3 60s', 'off')
 --- error_log
 registry_auth_failures
+
+=== a flood of refusals: ten lines a second of an address, then how many more
+--- http_config eval
+main::limited('1 60s')
+--- after
+equal(main::status('alice:wrong1'), '401', 'the limit');
+my $began = Time::HiRes::time();
+http_many(150, 'GET /v2/', login => 'alice:wrong2') for 1 .. 2;
+my ($lines, $more) = (0, 0);
+soon('each is told, or counted', 300, sub {
+    ($lines, $more) = (0, 0);
+    for my $line (grep {/too many failed logins/} split /\n/, nginx_server()->new_errors) {
+        $line =~ /: (\d+) times more in a second, client: 127\.0\.0\.1/ ? ($more += $1) : $lines++;
+    }
+    return $lines + $more;
+}, 5);
+my $seconds = Time::HiRes::time() - $began + 1;
+equal($lines >= 10 && $lines <= 10 * $seconds ? 1 : 0, 1, "ten lines a second: $lines");

@@ -61,6 +61,15 @@ pub(super) unsafe fn write_to(log: *mut ngx_log_t, level: ngx_uint_t, message: f
     }
 }
 
+/// Whether `log` wants lines of this level.
+///
+/// # Safety
+/// As of [`write_to`].
+pub(super) unsafe fn takes(log: *const ngx_log_t, level: Level) -> bool {
+    // SAFETY: the caller vouches for the log.
+    unsafe { log.as_ref() }.is_some_and(|log| log.log_level >= level.number())
+}
+
 /// A [`Level`] on a request's log; see [`super::request::Request::log`].
 pub(super) unsafe fn write_at(log: *mut ngx_log_t, level: Level, message: fmt::Arguments<'_>) {
     // SAFETY: the caller vouches for the log.

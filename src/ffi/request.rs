@@ -320,6 +320,12 @@ impl Request {
         Some(chain.as_ptr())
     }
 
+    /// Whether the error log takes lines of this level about the request.
+    pub fn logs(&self, level: Level) -> bool {
+        // SAFETY: a request has a connection, and that a log, until it is freed.
+        unsafe { log::takes((*self.0.connection).log, level) }
+    }
+
     /// Writes a line to the error log, with the request that it is about.
     pub fn log(&self, level: Level, message: fmt::Arguments<'_>) {
         // SAFETY: a request has a connection, and that a log, until it is freed.

@@ -23,6 +23,7 @@ pub mod pattern;
 pub mod policy;
 pub mod redirect;
 pub mod rendezvous;
+pub mod repeats;
 pub mod resource;
 pub mod route;
 pub mod scope;

@@ -4,7 +4,8 @@
 //! IPv6 the first 64 bits are: a single machine has the other 64 to choose from (RFC 4291, section 2.5.1), so that a limit for each
 //! address would limit nobody.
 
-use std::net::IpAddr;
+use std::fmt;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 /// The network of a client. Equal for clients that are counted together.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -25,6 +26,20 @@ impl Network {
             Self::V4(bytes) => bytes,
             Self::V6(bytes) => bytes,
             Self::Local => &[],
+        }
+    }
+}
+
+impl fmt::Display for Network {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match *self {
+            Self::V4(bytes) => Ipv4Addr::from(bytes).fmt(f),
+            Self::V6(bytes) => write!(
+                f,
+                "{}/64",
+                Ipv6Addr::from(u128::from(u64::from_be_bytes(bytes)) << 64)
+            ),
+            Self::Local => f.write_str("unix:"),
         }
     }
 }
@@ -65,6 +80,17 @@ mod tests {
             ("::192.0.2.1", "192.0.2.1", false),
         ] {
             assert_eq!(network(one) == network(other), are_same, "{one} {other}");
+        }
+    }
+
+    #[test]
+    fn it_is_written_as_people_write_it() {
+        for (address, text) in [
+            ("192.0.2.1", "192.0.2.1"),
+            ("::ffff:192.0.2.1", "192.0.2.1"),
+            ("2001:db8::1", "2001:db8::/64"),
+        ] {
+            assert_eq!(network(address).to_string(), text);
         }
     }
 

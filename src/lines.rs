@@ -1,0 +1,75 @@
+//! Lines of the error log that a client could have written without end: its refusals. Ten a second of the same, then how many.
+//!
+//! Called by `refusal`; the rule is [`Repeats`]'s. Each worker counts by itself.
+
+use std::cell::RefCell;
+use std::fmt;
+
+use registry_auth::repeats::{Repeats, Summary, SECOND};
+
+use crate::ffi::event::{self, Deferred, NginxThread};
+use crate::ffi::log::{self, Level};
+use crate::ffi::request::Request;
+
+struct Worker {
+    repeats: Repeats<Level>,
+    later: Deferred,
+    thread: NginxThread,
+}
+
+thread_local! {
+    static WORKER: RefCell<Option<Worker>> = const { RefCell::new(None) };
+}
+
+/// Begins to count.
+pub fn start(thread: NginxThread) {
+    WORKER.set(Some(Worker {
+        repeats: Repeats::default(),
+        later: Deferred::new(thread, |_| sum_up(event::now())),
+        thread,
+    }));
+}
+
+/// Says what has not been said.
+pub fn stop() {
+    sum_up(u64::MAX);
+    WORKER.set(None);
+}
+
+/// Writes a line about a request, unless the same client has had it written too often.
+pub fn write(request: &Request, level: Level, message: fmt::Arguments<'_>) {
+    if !request.logs(level) {
+        return;
+    }
+    let line = message.to_string();
+    let may_write = WORKER.with_borrow_mut(|worker| {
+        let Some(worker) = worker else { return true };
+        worker.later.post_in(SECOND as usize);
+        worker
+            .repeats
+            .may_write(event::now(), request.network(), &line, level)
+    });
+    if may_write {
+        request.log(level, format_args!("{line}"));
+    }
+}
+
+/// Says how often each line was not written whose second is over.
+fn sum_up(now: u64) {
+    WORKER.with_borrow_mut(|worker| {
+        let Some(worker) = worker else { return };
+        for Summary {
+            client,
+            line,
+            level,
+            times,
+        } in worker.repeats.ended(now)
+        {
+            let times = format_args!("{line}: {times} times more in a second, client: {client}");
+            log::write(worker.thread, level, times);
+        }
+        if !worker.repeats.is_empty() {
+            worker.later.post_in(SECOND as usize);
+        }
+    });
+}
