@@ -40,7 +40,8 @@ http {{
     uwsgi_temp_path {root}/uwsgi;
     registry_auth_redis redis://127.0.0.1:{redis}/0 timeout=2s connect_timeout=1s;
     registry_auth_prefix {prefix};
-    registry_auth_cache zone=endurance:{zone} ttl=1h;
+    registry_auth_cache zone=endurance:{zone} ttl={ttl};
+    {directives}
     upstream registry {{
         registry_auth_backends;
         server 127.0.0.1:{backend};
@@ -134,7 +135,7 @@ class Redis:
 class Gate:
     """The running whole."""
 
-    def __init__(self, stage, nginx, module, zone="16m"):
+    def __init__(self, stage, nginx, module, zone="16m", ttl="1h", directives=""):
         self.stage = stage
         setting = types.SimpleNamespace(stage=stage, nginx=nginx)
         self.backend = gateway.start_backend(setting)
@@ -144,7 +145,7 @@ class Gate:
         self._argv = [nginx, "-c", stage.path("gate/nginx.conf")]
         text = CONFIGURATION.format(
             module=module, user="user root;\n" if os.geteuid() == 0 else "", workers=WORKERS, root=stage.path("gate"), redis=self.redis.port,
-            prefix=PREFIX, zone=zone, backend=self.backend, port=self.port,
+            prefix=PREFIX, zone=zone, ttl=ttl, directives=directives, backend=self.backend, port=self.port,
         )
         gateway.test(nginx, stage.write("gate/nginx.conf", text))
         cpus = {stage.nginx_cpu, stage.load_cpu}
