@@ -27,7 +27,7 @@ use crate::counters;
 use crate::ffi::event;
 use crate::ffi::request::Request;
 use crate::identity::Identity;
-use crate::refusal::refuse;
+use crate::refusal::{challenge, refuse};
 use crate::routing;
 use crate::sender::{password, who, Sender, Who};
 use crate::token;
@@ -183,14 +183,17 @@ fn filter(
             Access::Waiting
         }
         Ok(Next::Answer(answer)) => {
+            if answer.status == 401 && challenge(request, settings, &Denial::unauthenticated()).is_none() {
+                return refused(request, context, settings, Denial::unavailable());
+            }
             counters::count(context.result, context.cache);
             context.answer = Some(Box::new(answer));
             request.answer_with(PhantomData::<catalog::Filtered>);
             Access::Granted
         }
-        Ok(Next::PassOn) => {
+        Ok(Next::Status(status)) => {
             counters::count(context.result, context.cache);
-            Access::Granted
+            Access::Refused(status)
         }
         Err(denial) => refused(request, context, settings, denial),
     }

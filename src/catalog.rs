@@ -19,6 +19,9 @@ use crate::ffi::subrequest::Subrequest;
 use crate::identity::Identity;
 use crate::routing;
 
+/// Bytes of a registry's refusal at most, to be passed on.
+const REFUSAL_BYTES: usize = 64 << 10;
+
 /// A catalogue in the making.
 pub struct Filtering {
     catalog: Catalog,
@@ -29,6 +32,12 @@ pub struct Filtering {
     status: u32,
     /// Whether it links to another.
     more: bool,
+    /// What it says in place of a first page.
+    refusal: Option<Answer>,
+    /// Whether it is a page of nginx's own, as where the registry cannot be reached.
+    is_nginxs: bool,
+    /// Why it went to no registry.
+    refused: Option<Denial>,
     /// Why it cannot be read.
     bad: Option<&'static str>,
 }
@@ -39,9 +48,8 @@ pub enum Next {
     Wait(Box<Filtering>),
     /// To answer.
     Answer(Answer),
-    /// To let the request itself go to the registry, which has refused the first page: the client is to see why. It must not be
-    /// given a catalogue that comes all the same.
-    PassOn,
+    /// To have nginx answer with this status, and the page that is configured for it.
+    Status(u16),
 }
 
 /// The answer that was made, sent in the content phase: other modules of the access phase may still refuse the request.
@@ -64,15 +72,18 @@ pub fn start(request: &mut Request) -> Result<Box<Filtering>, Denial> {
         return Err(Denial::unsupported());
     }
     let catalog = Catalog::new(routing::query(request))?;
-    // What comes is to be read here.
-    request.replace_headers(b"accept-encoding", "identity");
-    let page = request.ask(&catalog.args()).ok_or_else(Denial::unavailable)?;
+    let page = request
+        .ask(catalog.args().as_bytes())
+        .ok_or_else(Denial::unavailable)?;
     Ok(Box::new(Filtering {
         catalog,
         page,
         is_first: true,
         status: 0,
         more: false,
+        refusal: None,
+        is_nginxs: false,
+        refused: None,
         bad: None,
     }))
 }
@@ -88,15 +99,18 @@ impl Filtering {
         if !self.page.is_done() {
             return Ok(Next::Wait(self));
         }
-        match (self.status, self.bad) {
-            (200, None) => {}
-            (200, Some(why)) => return Err(malformed(request, why)),
-            _ if self.is_first => {
-                request
-                    .set_args(self.catalog.args().as_bytes())
-                    .ok_or_else(Denial::unavailable)?;
-                return Ok(Next::PassOn);
+        if let Some(denial) = self.refused.take() {
+            return Err(denial);
+        }
+        if let Some(why) = self.bad {
+            return Err(malformed(request, why));
+        }
+        match (self.status, self.refusal.take()) {
+            (200, _) => {}
+            (status, _) if self.is_first && self.is_nginxs => {
+                return Ok(Next::Status(u16::try_from(status).unwrap_or(502)))
             }
+            (_, Some(refusal)) if self.is_first => return Ok(Next::Answer(refusal)),
             _ => return Err(malformed(request, "a page after the first was refused")),
         }
         let more = mem::take(&mut self.more);
@@ -113,7 +127,7 @@ impl Filtering {
             Ok(Progress::Done) => Ok(Next::Answer(self.answer())),
             Ok(Progress::Ask) => {
                 self.page = request
-                    .ask(&self.catalog.args())
+                    .ask(self.catalog.args().as_bytes())
                     .ok_or_else(Denial::unavailable)?;
                 (self.is_first, self.status) = (false, 0);
                 Ok(Next::Wait(self))
@@ -123,10 +137,11 @@ impl Filtering {
     }
 
     fn answer(&self) -> Answer {
-        let mut headers = vec![("Docker-Distribution-Api-Version", b"registry/2.0".to_vec())];
+        let mut headers = vec![version()];
         headers.extend(self.catalog.link().map(|link| ("Link", link.into_bytes())));
         Answer {
-            content_type: "application/json",
+            status: 200,
+            content_type: "application/json".into(),
             headers,
             body: self.catalog.to_json(),
         }
@@ -137,32 +152,73 @@ impl Filtering {
         self.page.is(request)
     }
 
-    /// Sees a page's status and headers. It `is_ours` unless it comes from a location of other accounts, to which nginx has moved it.
-    pub fn header(&mut self, page: &Request, is_ours: bool) {
+    /// Sees a page's status and headers, and why it was refused before it went to a registry. It `is_ours` unless it comes from a
+    /// location of other accounts, to which nginx has moved it.
+    pub fn header(&mut self, page: &Request, is_ours: bool, refused: Option<Denial>) {
+        self.refused = refused;
         self.status = page.status();
-        if !is_ours {
-            self.bad = Some("it comes from a location of another registry_auth_prefix");
-        }
-        self.more = page.answer_headers(b"link").any(has_next);
-        if page.answer_headers(b"content-encoding").next().is_some() {
-            self.bad = Some("it is encoded, though it was asked not to be");
+        match self.status {
+            _ if !is_ours => self.bad = Some("it comes from a location of another registry_auth_prefix"),
+            200 => {
+                self.more = page.answer_headers(b"link").any(has_next);
+                if page.answer_headers(b"content-encoding").next().is_some() {
+                    self.bad = Some("it is encoded, though it was asked not to be");
+                }
+            }
+            400..=599 if page.is_nginxs_page() => self.is_nginxs = true,
+            400..=599 => self.refusal = Some(refusal(page)),
+            // Neither a part of it, nor another address where all of it is shown.
+            _ => self.bad = Some("its status is neither 200 nor an error's"),
         }
     }
 
-    /// Takes a part of a page.
-    pub fn body(&mut self, pieces: &Pieces) {
-        if self.status != 200 || self.bad.is_some() {
-            return;
+    /// Takes a part of a page. Whether the rest is of any use.
+    pub fn body(&mut self, pieces: &Pieces) -> bool {
+        if self.bad.is_some() {
+            return false;
+        }
+        if self.is_nginxs {
+            return true;
         }
         let mut bad = None;
-        let read = pieces.each(|piece| {
-            self.catalog
+        let read = pieces.each(|piece| match &mut self.refusal {
+            Some(refusal) if refusal.body.len() + piece.len() > REFUSAL_BYTES => {
+                bad = Some("its refusal is too long");
+                Err(())
+            }
+            Some(refusal) => {
+                refusal.body.extend_from_slice(piece);
+                Ok(())
+            }
+            None => self
+                .catalog
                 .feed(piece)
-                .map_err(|error: Malformed| bad = Some(error.why()))
+                .map_err(|error: Malformed| bad = Some(error.why())),
         });
         if read.is_err() {
             self.bad = Some(bad.unwrap_or("it is not in memory"));
         }
+        self.bad.is_none()
+    }
+}
+
+fn version() -> (&'static str, Vec<u8>) {
+    ("Docker-Distribution-Api-Version", b"registry/2.0".to_vec())
+}
+
+/// What a registry answers that refuses: of its headers those that say how to read it, and when to come again.
+fn refusal(page: &Request) -> Answer {
+    let mut headers = vec![version()];
+    headers.extend(
+        page.answer_headers(b"retry-after")
+            .map(|after| ("Retry-After", after.to_vec())),
+    );
+    let content_type = String::from_utf8_lossy(page.answer_type()).into_owned();
+    Answer {
+        status: u16::try_from(page.status()).unwrap_or(502),
+        content_type: content_type.into(),
+        headers,
+        body: Vec::new(),
     }
 }
 

@@ -217,6 +217,15 @@ impl Context {
             .find(|refusal| refusal.visit.is_by(request))
     }
 
+    /// Takes that refusal, which is to be answered by another.
+    pub fn take_refusal(&mut self, request: &Request) -> Option<Denial> {
+        let at = self
+            .refusals
+            .iter()
+            .position(|refusal| refusal.visit.is_by(request))?;
+        Some(self.refusals.swap_remove(at).denial)
+    }
+
     /// Something else is answered.
     pub fn forget_refusal(&mut self, request: &Request) {
         self.refusals.retain(|refusal| !refusal.visit.is_by(request));

@@ -36,7 +36,7 @@ pub fn refuse(request: &mut Request, context: &mut Context, settings: &Settings,
 
 /// Sets the one challenge: where tokens are to be had, or that a password will do: V1 clients know no tokens. `None` when
 /// memory is out.
-fn challenge(request: &mut Request, settings: &Settings, denial: &Denial) -> Option<()> {
+pub fn challenge(request: &mut Request, settings: &Settings, denial: &Denial) -> Option<()> {
     let mut value = Vec::new();
     match &settings.bearer {
         // The token endpoint itself wants a password.

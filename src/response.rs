@@ -10,6 +10,7 @@ use crate::conf::Location;
 use crate::context::{Body, Context, Refusal, Stage};
 use crate::ffi::filter::{Filter, Head, Pieces, Replacement};
 use crate::ffi::request::Request;
+use crate::refusal::challenge;
 use crate::v1;
 
 /// The filters.
@@ -23,10 +24,17 @@ impl Filter for Answers {
             request.with_context::<Context, _>(|_, _| ()).ok_or(())?;
         }
         let seen = request.existing_context::<Context, _>(|request, context| {
-            let is_ours = context.awaits(request) && context.identity(request).is_some();
-            if let Some(filtering) = page(context, request) {
-                filtering.header(request, is_ours);
+            if page(context, request).is_some() {
+                let is_ours = context.awaits(request) && context.identity(request).is_some();
+                // Refused before it went to the registry, as where there is no backend.
+                let refused = context.take_refusal(request);
+                if let Some(filtering) = page(context, request) {
+                    filtering.header(request, is_ours, refused);
+                }
                 return Some(Head::Take);
+            }
+            if !request.is_subrequest() && request.upstream_challenges() {
+                challenge_instead(request)?;
             }
             header(request, context, foreign)?;
             Some(Head::Send)
@@ -41,8 +49,10 @@ impl Filter for Answers {
     fn body(request: &mut Request, pieces: &Pieces) -> Replacement {
         let seen = request.existing_context::<Context, _>(|request, context| {
             if let Some(filtering) = page(context, request) {
-                filtering.body(pieces);
-                return Replacement::Taken;
+                return match filtering.body(pieces) {
+                    true => Replacement::Taken,
+                    false => Replacement::Enough,
+                };
             }
             body(request, context)
         });
@@ -58,9 +68,23 @@ fn page<'c>(context: &'c mut Context, request: &Request) -> Option<&'c mut Filte
     }
 }
 
+/// Takes back the challenge of a backend, which may be anybody's: clients send their password to where a challenge leads them. A 401
+/// has ours in its place. `None` when memory is out.
+fn challenge_instead(request: &mut Request) -> Option<()> {
+    request.drop_challenges();
+    if request.status() != 401 {
+        return Some(());
+    }
+    let challenged = request.with_location::<Location, _>(|request, location| match &location.settings {
+        Some(settings) => challenge(request, settings, &Denial::unauthenticated()),
+        None => Some(()),
+    });
+    challenged.unwrap_or(Some(()))
+}
+
 /// Makes the page of a refusal ours, and what a registry must not send. `None` when memory is out.
 fn header(request: &mut Request, context: &mut Context, foreign: Option<Denial>) -> Option<()> {
-    // The registry has refused the first page and gives it now, unfiltered.
+    // The catalogue comes past the gate, as through `try_files` and a location without one.
     let is_registrys = context.is_catalog && is_registrys_catalog(request);
     let leak = match is_registrys && request.status() < 300 {
         true => Some(Denial::malformed_catalog()),

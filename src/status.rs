@@ -31,7 +31,8 @@ impl Content for Status {
             Some(_) => return Err(400),
         };
         Ok(Answer {
-            content_type,
+            status: 200,
+            content_type: content_type.into(),
             headers: Vec::new(),
             body: body.map_err(|_| 500_u16)?.into_bytes(),
         })

@@ -116,7 +116,8 @@ impl Content for Token {
         // Without a sender the request came past the gate.
         let body = issued.flatten().ok_or(403_u16)?;
         Ok(Answer {
-            content_type: "application/json",
+            status: 200,
+            content_type: "application/json".into(),
             headers: vec![
                 ("Cache-Control", b"no-store".to_vec()),
                 ("Pragma", b"no-cache".to_vec()),

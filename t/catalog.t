@@ -214,6 +214,166 @@ GET /v2/_catalog
 --- error_code: 404
 --- response_body: no such thing
 
+=== it is asked once: what it answers to a second request can be no catalogue, and holds nobody up
+--- http_config
+    upstream registry { server 127.0.0.1:$TEST_NGINX_EXTRA_PORT; keepalive 1; }
+    map $connection_requests $first { 1 1; default 0; }
+    server {
+        listen 127.0.0.1:$TEST_NGINX_EXTRA_PORT;
+        location = /v2/_catalog {
+            if ($first) { return 404 "not yet"; }
+            root $TEST_NGINX_HTML_DIR;
+        }
+        location / { return 200 asked; }
+    }
+--- user_files eval
+">>> v2/_catalog\n" . main::names(map { "bob/secret$_" } 1 .. 20_000)
+--- login: alice:secret
+--- pipelined_requests eval
+[ "GET /v2/_catalog", "GET /v2/alice/app/tags/list", "GET /v2/_catalog" ]
+--- error_code eval
+[ 404, 200, 200 ]
+--- response_body_unlike: bob
+
+=== past the gate, through a location without one: 502, and the connection goes on however much the registry sends
+--- http_config
+    upstream registry { server 127.0.0.1:$TEST_NGINX_EXTRA_PORT; }
+    server {
+        listen 127.0.0.1:$TEST_NGINX_EXTRA_PORT;
+        location / { return 200 asked; }
+        location = /v2/_catalog { root $TEST_NGINX_HTML_DIR; }
+    }
+--- config
+    location / {
+        registry_auth "Registry";
+        try_files /none @open;
+    }
+    location @open { proxy_pass http://registry; }
+--- user_files eval
+">>> v2/_catalog\n" . main::names(map { "bob/secret$_" } 1 .. 50_000)
+--- login: alice:secret
+--- pipelined_requests eval
+[ "GET /v2/_catalog", "GET /v2/alice/app/tags/list", "GET /v2/_catalog" ]
+--- error_code eval
+[ 502, 200, 502 ]
+--- response_body_unlike: bob
+
+=== the same where answers are not buffered
+--- http_config
+    upstream registry { server 127.0.0.1:$TEST_NGINX_EXTRA_PORT; }
+    server {
+        listen 127.0.0.1:$TEST_NGINX_EXTRA_PORT;
+        location / { return 200 asked; }
+        location = /v2/_catalog { root $TEST_NGINX_HTML_DIR; }
+    }
+--- config
+    proxy_buffering off;
+    location / {
+        registry_auth "Registry";
+        try_files /none @open;
+    }
+    location @open { proxy_pass http://registry; }
+--- user_files eval
+">>> v2/_catalog\n" . main::names(map { "bob/secret$_" } 1 .. 50_000)
+--- login: alice:secret
+--- pipelined_requests eval
+[ "GET /v2/_catalog", "GET /v2/alice/app/tags/list", "GET /v2/_catalog" ]
+--- error_code eval
+[ 502, 200, 502 ]
+--- response_body_unlike: bob
+
+=== the registry's own refusal has its type, its status and its Retry-After, and no other header of it
+--- http_config eval
+Harness::gate_http()
+--- backend
+status: 503
+header: Content-Type: application/json; charset=utf-8
+header: Retry-After: 7
+header: ETag: "all"
+header: Link: </v2/_catalog?last=bob/secret>; rel="next"
+header: Set-Cookie: a=b
+body: {"errors":[]}
+--- login: alice:secret
+--- request
+GET /v2/_catalog
+--- error_code: 503
+--- response_headers
+Content-Type: application/json; charset=utf-8
+Retry-After: 7
+Docker-Distribution-Api-Version: registry/2.0
+Content-Length: 13
+!ETag
+!Link
+!Set-Cookie
+--- response_body chomp
+{"errors":[]}
+--- forwarded: GET /v2/_catalog?n=1000
+
+=== a refusal that is too long is not passed on: 502
+--- http_config eval
+Harness::gate_http()
+--- backend eval
+"status: 404\nbody: " . 'x' x 100_000
+--- login: alice:secret
+--- request
+GET /v2/_catalog
+--- error_code: 502
+--- oci_error: UNKNOWN
+
+=== the registry sends its readers elsewhere: 502, and nobody is sent there
+--- http_config eval
+Harness::gate_http()
+--- backend
+status: 307
+header: Location: http://elsewhere.example/v2/_catalog
+--- login: alice:secret
+--- request
+GET /v2/_catalog
+--- error_code: 502
+--- oci_error: UNKNOWN
+--- response_headers
+!Location
+
+=== the registry wants credentials that the gate does not have: 401, with the gate's challenge
+--- http_config eval
+Harness::gate_http()
+--- backend
+status: 401
+header: WWW-Authenticate: Bearer realm="http://elsewhere.example/token"
+--- login: alice:secret
+--- request
+GET /v2/_catalog
+--- error_code: 401
+--- response_headers
+WWW-Authenticate: Basic realm="Registry"
+
+=== conditions and ranges are about another catalogue than the registry's: they do not go on, and nothing of it comes back
+--- http_config eval
+Harness::gate_http()
+--- backend
+header: ETag: "all"
+header: Last-Modified: Mon, 01 Jan 2024 00:00:00 GMT
+header: Accept-Ranges: bytes
+body: {"repositories":["alice/x","b"]}
+--- login: alice:secret
+--- more_headers eval
+[ map {"$_\nX-Other: goes on"} 'If-None-Match: *', 'If-None-Match: "all"', 'If-Modified-Since: Mon, 01 Jan 2024 00:00:00 GMT', 'If-Match: "x"', 'If-Unmodified-Since: Mon, 01 Jan 2001 00:00:00 GMT',
+  'Range: bytes=0-9', "If-Range: \"all\"\nRange: bytes=0-9", "if-none-match: *\nRANGE: bytes=1-1" ]
+--- request eval
+[ ("GET /v2/_catalog") x 8 ]
+--- error_code: 200
+--- response_body
+{"repositories":["alice/x"]}
+--- response_headers
+!ETag
+!Last-Modified
+!Accept-Ranges
+!Content-Range
+--- backend_received_like
+X-Other: goes on
+--- backend_not_received eval
+[ qr/^(?:if-|range:)/mi ]
+
 === a later page that is refused: 502
 --- http_config eval
 main::registry('if ($arg_last) { return 500 oops; }', '' => [ main::names('alice/app'), 1 ])
@@ -242,6 +402,18 @@ GET /v2/_catalog
 --- request
 GET /v2/_catalog
 --- error_code: 502
+
+=== no backend: the page that is configured for nginx's own 502
+--- http_config
+    upstream registry { server 127.0.0.1:$TEST_NGINX_DEAD_PORT; }
+--- config eval
+Harness::gate_config('error_page 502 @down;') . 'location @down { return 502 "down for once"; }'
+--- login: alice:secret
+--- request
+GET /v2/_catalog
+--- error_code: 502
+--- response_body chomp
+down for once
 
 === all pages are of the same backend
 --- http_config eval

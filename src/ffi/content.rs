@@ -1,12 +1,14 @@
 //! Content handlers: a location that the module answers itself.
 
 use core::marker::PhantomData;
+use std::borrow::Cow;
 
 use nginx_sys::{
     ngx_http_discard_request_body, ngx_http_output_filter, ngx_http_request_t, ngx_http_send_header,
     ngx_int_t, NGX_ERROR, NGX_HTTP_INTERNAL_SERVER_ERROR, NGX_OK,
 };
 
+use super::bytes;
 use super::conf::Conf;
 use super::guard::guard;
 use super::request::Request;
@@ -19,8 +21,10 @@ pub trait Content: 'static {
 
 /// An answer of our own.
 pub struct Answer {
+    /// Its status.
+    pub status: u16,
     /// Its type.
-    pub content_type: &'static str,
+    pub content_type: Cow<'static, str>,
     /// Headers besides that.
     pub headers: Vec<(&'static str, Vec<u8>)>,
     /// Its body.
@@ -63,7 +67,17 @@ unsafe extern "C" fn handler<C: Content>(r: *mut ngx_http_request_t) -> ngx_int_
 }
 
 fn send(request: &mut Request, answer: &Answer) -> ngx_int_t {
-    request.become_answer(200, answer.content_type, answer.body.len());
+    let content_type = match &answer.content_type {
+        Cow::Borrowed(text) => Some(bytes::fixed(text)),
+        Cow::Owned(text) => request.pool().and_then(|pool| pool.string(text.as_bytes())),
+    };
+    let Some(content_type) = content_type else {
+        return NGX_HTTP_INTERNAL_SERVER_ERROR as ngx_int_t;
+    };
+    request.become_answer(answer.status.into(), content_type, answer.body.len());
+    // What a client knows of an earlier answer is about nothing that has a validator here.
+    // SAFETY: a valid request, whose flags nobody else refers to.
+    unsafe { (*request.as_ptr()).set_disable_not_modified(1) };
     for (name, value) in &answer.headers {
         if request.add_header(name, value).is_none() {
             return NGX_HTTP_INTERNAL_SERVER_ERROR as ngx_int_t;

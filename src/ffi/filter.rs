@@ -81,6 +81,8 @@ pub enum Replacement {
     Drop,
     /// Nothing goes out, of a subrequest.
     Taken,
+    /// Nothing goes out, of a subrequest, and what is still to come of its body is not wanted.
+    Enough,
 }
 
 /// The rest of the chain. nginx sets it up before it forks.
@@ -141,10 +143,23 @@ unsafe extern "C" fn body<F: Filter>(r: *mut ngx_http_request_t, chain: *mut ngx
         let pieces = Pieces(chain);
         match F::body(request, &pieces) {
             Replacement::Keep => Ok(Some(chain)),
-            Replacement::With(body) => request.last_body(&body).map(Some).ok_or(()),
-            Replacement::Drop => Ok(Some(core::ptr::null_mut())),
+            // An upstream waits for the buffers that it sent.
+            Replacement::With(body) => {
+                pieces.take();
+                request.end_upstream();
+                request.last_body(&body).map(Some).ok_or(())
+            }
+            Replacement::Drop => {
+                pieces.take();
+                Ok(Some(core::ptr::null_mut()))
+            }
             Replacement::Taken => {
                 pieces.take();
+                Ok(None)
+            }
+            Replacement::Enough => {
+                pieces.take();
+                request.end_upstream();
                 Ok(None)
             }
         }

@@ -189,6 +189,16 @@ impl Request {
         self.values(&raw const self.0.headers_out.headers.part, name)
     }
 
+    /// The type of the answer, with its charset where that is part of it.
+    pub fn answer_type(&self) -> &[u8] {
+        self.text(self.0.headers_out.content_type)
+    }
+
+    /// Whether the answer is a page that nginx has made for a status, or that is configured for it.
+    pub fn is_nginxs_page(&self) -> bool {
+        self.0.err_status != 0
+    }
+
     /// Takes back all response headers of that name (in lower case).
     pub fn drop_answer_headers(&mut self, name: &[u8]) {
         entries(&mut self.0.headers_out.headers.part, |header| {
@@ -202,16 +212,6 @@ impl Request {
     /// Takes back all response headers but those that nginx makes of the answer itself.
     pub fn drop_all_answer_headers(&mut self) {
         entries(&mut self.0.headers_out.headers.part, |header| header.hash = 0);
-    }
-
-    /// Puts another value in the place of each request header of that name (in lower case). nginx forwards them from there.
-    pub fn replace_headers(&mut self, name: &[u8], value: &'static str) {
-        entries(&mut self.0.headers_in.headers.part, |header| {
-            // SAFETY: the strings of a request's headers live as long as it does.
-            if unsafe { bytes::of(header.key) }.eq_ignore_ascii_case(name) {
-                header.value = bytes::fixed(value);
-            }
-        });
     }
 
     /// Whether the client sends a body, too.
@@ -241,6 +241,34 @@ impl Request {
         }
     }
 
+    /// Whether an upstream's answer has a challenge.
+    pub fn upstream_challenges(&self) -> bool {
+        // SAFETY: null, or this request's upstream, which lies in its pool.
+        unsafe { self.0.upstream.as_ref() }
+            .is_some_and(|upstream| !upstream.headers_in.www_authenticate.is_null())
+    }
+
+    /// Ends the reading of what an upstream still sends: nothing of it is wanted any more. For body filters; nginx then closes the
+    /// connection to the upstream, and the answer is complete.
+    pub(super) fn end_upstream(&mut self) {
+        // SAFETY: null, or this request's upstream, which lies in its pool, as its pipe does; nginx looks at both once the filters
+        // have returned.
+        unsafe {
+            let Some(upstream) = self.0.upstream.as_mut() else {
+                return;
+            };
+            // What ends an answer that is not buffered.
+            upstream.length = 0;
+            let is_stored = upstream.cacheable() != 0 || upstream.store() != 0;
+            match upstream.pipe.as_mut() {
+                // Half an answer is not to be kept for others.
+                Some(pipe) if is_stored => pipe.set_upstream_error(1),
+                Some(pipe) => pipe.set_upstream_done(1),
+                None => {}
+            }
+        }
+    }
+
     /// The status at hand: of the answer that is being sent.
     pub fn status(&self) -> u32 {
         self.0.headers_out.status as u32
@@ -265,28 +293,30 @@ impl Request {
 
     /// Sets the one challenge, linked where nginx's `satisfy any` looks for it. `None` when memory is out.
     pub fn set_challenge(&mut self, value: &[u8]) -> Option<()> {
-        // SAFETY: null or an entry of this request's response headers: an earlier pass's, or another module's, which one
-        // challenge replaces.
-        if let Some(earlier) = unsafe { self.0.headers_out.www_authenticate.as_mut() } {
-            earlier.hash = 0;
-        }
+        self.drop_challenges();
         let header = self.push_header("WWW-Authenticate", value)?;
         self.0.headers_out.www_authenticate = header;
         Some(())
     }
 
+    /// Takes back all challenges that the answer has.
+    pub fn drop_challenges(&mut self) {
+        self.drop_answer_headers(b"www-authenticate");
+        self.0.headers_out.www_authenticate = ptr::null_mut();
+    }
+
     /// Makes the answer at hand one of `status` with a body of `length` bytes of JSON.
     pub fn become_json(&mut self, status: u32, length: usize) {
-        self.become_answer(status, "application/json", length);
+        self.become_answer(status, bytes::fixed("application/json"), length);
         self.0.err_status = status as usize;
     }
 
     /// Makes the answer at hand one of `status` with a body of so many bytes of that type.
-    pub(super) fn become_answer(&mut self, status: u32, content_type: &'static str, length: usize) {
+    pub(super) fn become_answer(&mut self, status: u32, content_type: ngx_str_t, length: usize) {
         let out = &mut self.0.headers_out;
         out.status = status as usize;
         out.status_line = bytes::fixed("");
-        out.content_type = bytes::fixed(content_type);
+        out.content_type = content_type;
         out.content_type_len = out.content_type.len;
         out.content_type_lowcase = ptr::null_mut();
         out.charset = bytes::fixed("");

@@ -1,14 +1,16 @@
 //! Subrequests: a request of ours for the same path, answered by the same location, whose answer the filters take.
 //!
 //! As ngx_http_auth_request_module does it: the request waits in the access phase, and its handler runs again once the subrequest is
-//! done. nginx gives a subrequest no access phase of its own, and the same request headers.
+//! done. nginx gives a subrequest no access phase of its own. It has the request's headers, but for those about its answer.
 
 use core::ptr::{self, NonNull};
 
 use nginx_sys::{
-    ngx_http_request_t, ngx_http_subrequest, ngx_int_t, ngx_uint_t, NGX_HTTP_SUBREQUEST_WAITED, NGX_OK,
+    ngx_hash_key, ngx_http_request_t, ngx_http_subrequest, ngx_int_t, ngx_list_create, ngx_list_push,
+    ngx_list_t, ngx_table_elt_t, ngx_uint_t, NGX_HTTP_SUBREQUEST_WAITED, NGX_OK,
 };
 
+use super::bytes;
 use super::pool::Lent;
 use super::request::Request;
 
@@ -33,12 +35,14 @@ impl Subrequest {
 }
 
 impl Request {
-    /// Asks for this request's own path with another query. The access handler must say that it waits; it runs again when the
-    /// subrequest is done. `None` when memory is out.
-    pub fn ask(&mut self, args: &str) -> Option<Subrequest> {
+    /// Asks for this request's own path with another query, for all of it and as it is: conditions, ranges and encodings are what
+    /// the client wants of the answer that it gets. The access handler must say that it waits; it runs again when the subrequest is
+    /// done. `None` when memory is out.
+    pub fn ask(&mut self, args: &[u8]) -> Option<Subrequest> {
         let pool = self.pool()?;
-        let mut args = pool.string(args.as_bytes())?;
+        let mut args = pool.string(args)?;
         let mut uri = pool.string(self.uri())?;
+        let headers = plain_headers(self.as_ref_ptr())?;
         let mut subrequest = ptr::null_mut();
         // SAFETY: a valid main request in its access phase; nginx copies the strings' pointers, which lie in the pool.
         let made = unsafe {
@@ -54,12 +58,81 @@ impl Request {
         if made != NGX_OK as ngx_int_t {
             return None;
         }
-        // What is refused is to be seen here: `error_page` would lead the subrequest past the gate to another location's answer.
-        // SAFETY: just made by nginx, and valid.
-        if let Some(subrequest) = unsafe { subrequest.as_mut() } {
-            subrequest.set_error_page(1);
+        let mut place = NonNull::new(subrequest)?;
+        // SAFETY: nginx has made the subrequest just now, in the pool of this request, and runs it once this callback is over; the
+        // list was made for it.
+        unsafe {
+            // What is refused is to be seen here: `error_page` would lead the subrequest past the gate to another location's answer.
+            place.as_mut().set_error_page(1);
+            set_headers(place.as_mut(), headers);
+            Lent::to(self.pool()?, place).map(Subrequest)
         }
-        // SAFETY: nginx has put the subrequest into the pool of this request.
-        unsafe { Lent::to(self.pool()?, NonNull::new(subrequest)?) }.map(Subrequest)
     }
+}
+
+/// What is about the answer that a client gets, in lower case: beside these all that begin with `if-`.
+const ABOUT_THE_ANSWER: [&[u8]; 2] = [b"range", b"accept-encoding"];
+const ACCEPT_ENCODING: &str = "accept-encoding";
+
+fn is_about_the_answer(name: &[u8]) -> bool {
+    ABOUT_THE_ANSWER
+        .iter()
+        .any(|about| name.eq_ignore_ascii_case(about))
+        || name
+            .get(..3)
+            .is_some_and(|start| start.eq_ignore_ascii_case(b"if-"))
+}
+
+/// The headers of a request, copied, without what is about the answer. `None` when memory is out.
+fn plain_headers(request: &ngx_http_request_t) -> Option<*mut ngx_list_t> {
+    let shared = &raw const request.headers_in.headers.part;
+    // SAFETY: the parts of an ngx_list_t of ngx_table_elt_t, each of which holds `nelts` entries; the new list is made with room for
+    // all of them in its first part, and for one more. Entries are copied, with pointers to strings that live as long as the pool.
+    unsafe {
+        let (mut count, mut part) = (1, shared);
+        while let Some(list) = part.as_ref() {
+            count += list.nelts;
+            part = list.next;
+        }
+        let own = ngx_list_create(request.pool, count, size_of::<ngx_table_elt_t>());
+        if own.is_null() {
+            return None;
+        }
+        part = shared;
+        while let Some(list) = part.as_ref() {
+            for at in 0..list.nelts {
+                let header = &*list.elts.cast::<ngx_table_elt_t>().add(at);
+                if !is_about_the_answer(bytes::of(header.key)) {
+                    *ngx_list_push(own).cast::<ngx_table_elt_t>().as_mut()? = *header;
+                }
+            }
+            part = list.next;
+        }
+        let header = ngx_list_push(own).cast::<ngx_table_elt_t>().as_mut()?;
+        // All-zero is a valid entry; `next` exists since nginx 1.23.0.
+        *header = core::mem::zeroed();
+        header.key = bytes::fixed("Accept-Encoding");
+        header.value = bytes::fixed("identity");
+        header.lowcase_key = bytes::fixed(ACCEPT_ENCODING).data;
+        header.hash = ngx_hash_key(header.lowcase_key, ACCEPT_ENCODING.len());
+        Some(own)
+    }
+}
+
+/// Gives a subrequest headers of its own.
+///
+/// # Safety
+/// `own` must be a list of headers of one part, in the subrequest's pool.
+unsafe fn set_headers(subrequest: &mut ngx_http_request_t, own: *mut ngx_list_t) {
+    let headers = &mut subrequest.headers_in;
+    // SAFETY: as the caller says.
+    headers.headers = unsafe { *own };
+    // What is pushed goes to the list's last part, which for a copy of the list is its own first one.
+    headers.headers.last = &raw mut headers.headers.part;
+    headers.if_modified_since = ptr::null_mut();
+    headers.if_unmodified_since = ptr::null_mut();
+    headers.if_match = ptr::null_mut();
+    headers.if_none_match = ptr::null_mut();
+    headers.if_range = ptr::null_mut();
+    headers.range = ptr::null_mut();
 }
