@@ -18,7 +18,7 @@ use registry_auth_redis::Secret;
 
 use crate::cache::failures;
 use crate::cache::{self, Age, Miss, Tags};
-use crate::catalog::{self, Filtering, Next};
+use crate::catalog::{self, Filtering, Kind, Next};
 use crate::claim::{By, Claim};
 use crate::completions;
 use crate::conf::{Location, Settings};
@@ -52,7 +52,7 @@ enum Step {
     Permit {
         result: &'static str,
         strip: bool,
-        is_catalog: bool,
+        listing: Option<Kind>,
     },
     Ask {
         asked: Asked,
@@ -100,12 +100,12 @@ fn pass(request: &mut Request, context: &mut Context, settings: &Settings) -> Ac
     match step {
         Ok(Step::Permit {
             result,
-            is_catalog: true,
+            listing: Some(kind),
             ..
         }) => {
             context.result = result;
             context.is_catalog = true;
-            match catalog::start(request) {
+            match catalog::start(request, kind, settings) {
                 Ok(filtering) if warn(request, context).is_some() => {
                     context.stage = Stage::Filtering(filtering);
                     Access::Waiting
@@ -174,7 +174,7 @@ fn filter(
     filtering: Box<Filtering>,
 ) -> Access {
     let next = match &context.found {
-        Some(identity) => filtering.resume(request, identity, &settings.rules),
+        Some(identity) => filtering.resume(request, identity, settings),
         None => Err(Denial::unavailable()),
     };
     match next {
@@ -398,7 +398,7 @@ fn decide(context: &mut Context, wanted: &Wanted<'_>, settings: &Settings) -> Re
             return Ok(Step::Permit {
                 result,
                 strip: false,
-                is_catalog: false,
+                listing: None,
             });
         }
     };
@@ -407,7 +407,11 @@ fn decide(context: &mut Context, wanted: &Wanted<'_>, settings: &Settings) -> Re
         Ok(Step::Permit {
             result: permit.result(),
             strip: permit.mount() == MountDecision::Strip,
-            is_catalog: matches!(route.need, Need::Catalog),
+            listing: match route.need {
+                Need::Catalog => Some(Kind::Catalog),
+                Need::Search => Some(Kind::Search),
+                _ => None,
+            },
         })
     });
     decision.unwrap_or_else(|_| Err(Denial::bad_record()))

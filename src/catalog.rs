@@ -1,30 +1,62 @@
-//! The catalogue, `GET /v2/_catalog`: the registry is asked by subrequests, and the client gets what they say of the repositories
-//! that it may pull.
+//! The catalogue, `GET /v2/_catalog`, and V1's search, `GET /v1/search`: the registry is asked by subrequests, and the client gets what
+//! they say of the repositories that it may pull.
 //!
-//! `access` starts it before it grants the request, and goes on with it whenever a page has come; the filters take the pages.
-//! Invariant: what a registry says of its catalogue gets to a client through `registry_auth::catalog` only, or not at all.
+//! `access` starts it before it grants the request, and goes on with it whenever something has come; the filters take the pages.
+//! Invariants: what a registry lists gets to a client through `registry_auth::catalog` and `registry_auth::search` only, or not at
+//! all; whatever it sends, it is read a slice at a time, between which the worker serves others.
 
+use std::borrow::Cow;
+use std::cell::Cell;
 use std::mem;
+use std::time::{Duration, Instant};
 
-use registry_auth::catalog::{has_next, Catalog, Malformed, Progress};
-use registry_auth::policy::{judge, Rules};
-use registry_auth::{Action, Denial};
+use registry_auth::catalog::{has_next, Catalog, Progress};
+use registry_auth::cursor::NONCE;
+use registry_auth::listing::{Malformed, Reading};
+use registry_auth::name::RepositoryName;
+use registry_auth::policy::judge;
+use registry_auth::search::Search;
+use registry_auth::{Action, Denial, Reason};
 
-use crate::context::Context;
+use crate::conf::Settings;
+use crate::context::{Context, Stage};
 use crate::ffi::content::{Answer, Content};
 use crate::ffi::filter::Pieces;
 use crate::ffi::log::Level;
+use crate::ffi::parking::Parking;
 use crate::ffi::request::Request;
 use crate::ffi::subrequest::Subrequest;
 use crate::identity::Identity;
 use crate::routing;
+use crate::signing;
 
 /// Bytes of a registry's refusal at most, to be passed on.
 const REFUSAL_BYTES: usize = 64 << 10;
+/// How long a worker reads what registries sent, at a time; shared by all requests that are read in slices.
+const SLICE: Duration = Duration::from_micros(1_000);
+/// At least, so that each comes forward.
+const LEAST_SLICE: Duration = Duration::from_micros(50);
+/// Milliseconds from a slice to the next.
+const PAUSE: u64 = 1;
 
-/// A catalogue in the making.
+/// What lists repositories.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// The catalogue.
+    Catalog,
+    /// V1's search.
+    Search,
+}
+
+/// A list in the making.
+enum List {
+    Catalog(Catalog),
+    Search(Search),
+}
+
+/// A list in the making, and the registry's page for it.
 pub struct Filtering {
-    catalog: Catalog,
+    list: List,
     /// The registry's page that is awaited.
     page: Subrequest,
     is_first: bool,
@@ -40,6 +72,134 @@ pub struct Filtering {
     refused: Option<Denial>,
     /// Why it cannot be read.
     bad: Option<&'static str>,
+    /// Whether the request goes on with what has come, once this callback is over.
+    is_woken: bool,
+    /// Held while others are served.
+    pause: Option<Pause>,
+}
+
+/// Time for others, between two slices.
+struct Pause {
+    _parking: Parking,
+    _turn: Turn,
+}
+
+thread_local! {
+    /// Requests that are read in slices.
+    static TURNS: Cell<u32> = const { Cell::new(0) };
+}
+
+/// One that counts.
+struct Turn;
+
+impl Turn {
+    fn new() -> Self {
+        TURNS.set(TURNS.get().saturating_add(1));
+        Self
+    }
+}
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        TURNS.set(TURNS.get().saturating_sub(1));
+    }
+}
+
+impl Pause {
+    /// `None` when memory is out.
+    fn new(request: &mut Request) -> Option<Self> {
+        let parking = Parking::new(request, PAUSE, |request| {
+            request.existing_context::<Context, _>(|_, context| {
+                if let Stage::Filtering(filtering) = &mut context.stage {
+                    filtering.pause = None;
+                }
+            });
+        })?;
+        Some(Self {
+            _parking: parking,
+            _turn: Turn::new(),
+        })
+    }
+}
+
+impl List {
+    /// The query for the registry's next page.
+    fn args<'a>(&'a self, request: &'a Request) -> Cow<'a, [u8]> {
+        match self {
+            Self::Catalog(catalog) => Cow::Owned(catalog.args().into_bytes()),
+            Self::Search(_) => Cow::Borrowed(routing::query(request)),
+        }
+    }
+
+    fn feed(&mut self, piece: &[u8]) -> Result<(), Malformed> {
+        match self {
+            Self::Catalog(catalog) => catalog.feed(piece),
+            Self::Search(search) => search.feed(piece),
+        }
+    }
+
+    fn complete(&mut self) {
+        match self {
+            Self::Catalog(catalog) => catalog.complete(),
+            Self::Search(search) => search.complete(),
+        }
+    }
+
+    fn read(
+        &mut self,
+        may_know: impl FnMut(&RepositoryName<'_>) -> bool,
+        go_on: impl FnMut() -> bool,
+    ) -> Result<Reading, Malformed> {
+        match self {
+            Self::Catalog(catalog) => catalog.read(may_know, go_on),
+            Self::Search(search) => search.read(may_know, go_on),
+        }
+    }
+
+    /// The page is read to its end.
+    fn end(&mut self, more: bool) -> Result<Progress, Malformed> {
+        match self {
+            Self::Catalog(catalog) => catalog.end(more),
+            Self::Search(_) => Ok(Progress::Done),
+        }
+    }
+
+    fn answer(&self) -> Answer {
+        let (headers, body) = match self {
+            Self::Catalog(catalog) => {
+                let mut headers = vec![version()];
+                headers.extend(catalog.link(seal).map(|link| ("Link", link.into_bytes())));
+                (headers, catalog.to_json())
+            }
+            Self::Search(search) => (Vec::new(), search.to_json()),
+        };
+        Answer {
+            status: 200,
+            content_type: "application/json".into(),
+            headers,
+            body,
+        }
+    }
+
+    /// What a client is told where a registry's list cannot be read, and the log, why.
+    fn malformed(&self, request: &Request, why: &str) -> Denial {
+        let (what, denial) = match self {
+            Self::Catalog(_) => ("catalog", Denial::malformed_catalog()),
+            Self::Search(_) => ("search results", Denial::malformed_search()),
+        };
+        request.log(
+            Level::Error,
+            format_args!("registry_auth: the registry's {what}: {why}"),
+        );
+        denial
+    }
+}
+
+/// A cursor that does not show where it is.
+fn seal(name: &str) -> Option<String> {
+    let mut nonce = [0; NONCE];
+    getrandom::fill(&mut nonce).ok()?;
+    signing::cursor_keys()?.seal(name, nonce)
 }
 
 /// What is to be done next.
@@ -67,16 +227,21 @@ impl Content for Filtered {
 }
 
 /// Asks for the first page of what a client wants.
-pub fn start(request: &mut Request) -> Result<Box<Filtering>, Denial> {
+pub fn start(request: &mut Request, kind: Kind, settings: &Settings) -> Result<Box<Filtering>, Denial> {
     if request.has_body() {
         return Err(Denial::unsupported());
     }
-    let catalog = Catalog::new(routing::query(request))?;
-    let page = request
-        .ask(catalog.args().as_bytes())
-        .ok_or_else(Denial::unavailable)?;
+    let list = match kind {
+        Kind::Catalog => List::Catalog(Catalog::new(routing::query(request), |sealed| {
+            signing::cursor_keys()?.open(sealed)
+        })?),
+        Kind::Search if settings.v1_search => List::Search(Search::default()),
+        Kind::Search => return Err(Denial::new(Reason::Denied, "the search is not available")),
+    };
+    let args = list.args(request).into_owned();
+    let page = request.ask(&args).ok_or_else(Denial::unavailable)?;
     Ok(Box::new(Filtering {
-        catalog,
+        list,
         page,
         is_first: true,
         status: 0,
@@ -85,25 +250,49 @@ pub fn start(request: &mut Request) -> Result<Box<Filtering>, Denial> {
         is_nginxs: false,
         refused: None,
         bad: None,
+        is_woken: false,
+        pause: None,
     }))
 }
 
 impl Filtering {
-    /// Goes on, if the page has come.
+    /// Goes on with what has come of the page, and after it.
     pub fn resume(
         mut self: Box<Self>,
         request: &mut Request,
         identity: &Identity,
-        rules: &Rules,
+        settings: &Settings,
     ) -> Result<Next, Denial> {
-        if !self.page.is_done() {
+        self.is_woken = false;
+        // It goes on when that is over.
+        if self.pause.is_some() {
+            return Ok(Next::Wait(self));
+        }
+        let is_done = self.page.is_done();
+        if (self.status, self.bad) == (200, None) && self.refused.is_none() {
+            if is_done {
+                self.list.complete();
+            }
+            match self.read(identity, settings) {
+                Ok(Reading::Paused) => {
+                    self.pause = Pause::new(request);
+                    return match self.pause {
+                        None if is_done => Err(Denial::unavailable()),
+                        _ => Ok(Next::Wait(self)),
+                    };
+                }
+                Ok(Reading::Dry | Reading::End) => {}
+                Err(error) => self.bad = Some(error.why()),
+            }
+        }
+        if !is_done {
             return Ok(Next::Wait(self));
         }
         if let Some(denial) = self.refused.take() {
             return Err(denial);
         }
         if let Some(why) = self.bad {
-            return Err(malformed(request, why));
+            return Err(self.list.malformed(request, why));
         }
         match (self.status, self.refusal.take()) {
             (200, _) => {}
@@ -111,40 +300,42 @@ impl Filtering {
                 return Ok(Next::Status(u16::try_from(status).unwrap_or(502)))
             }
             (_, Some(refusal)) if self.is_first => return Ok(Next::Answer(refusal)),
-            _ => return Err(malformed(request, "a page after the first was refused")),
+            _ => {
+                let why = "a page after the first was refused";
+                return Err(self.list.malformed(request, why));
+            }
         }
-        let more = mem::take(&mut self.more);
-        let progress = identity
-            .with_subject(|subject| {
-                // A record that turns out to be damaged shows nothing.
-                self.catalog.end(more, |name| {
-                    judge(&subject.beside_token(), name, Action::Pull, rules)
-                        .is_ok_and(|verdict| verdict.allowed)
-                })
-            })
-            .map_err(|_| Denial::bad_record())?;
-        match progress {
-            Ok(Progress::Done) => Ok(Next::Answer(self.answer())),
+        match self.list.end(mem::take(&mut self.more)) {
+            Ok(Progress::Done) => Ok(Next::Answer(self.list.answer())),
             Ok(Progress::Ask) => {
-                self.page = request
-                    .ask(self.catalog.args().as_bytes())
-                    .ok_or_else(Denial::unavailable)?;
+                let args = self.list.args(request).into_owned();
+                self.page = request.ask(&args).ok_or_else(Denial::unavailable)?;
                 (self.is_first, self.status) = (false, 0);
                 Ok(Next::Wait(self))
             }
-            Err(error) => Err(malformed(request, error.why())),
+            Err(error) => Err(self.list.malformed(request, error.why())),
         }
     }
 
-    fn answer(&self) -> Answer {
-        let mut headers = vec![version()];
-        headers.extend(self.catalog.link().map(|link| ("Link", link.into_bytes())));
-        Answer {
-            status: 200,
-            content_type: "application/json".into(),
-            headers,
-            body: self.catalog.to_json(),
-        }
+    /// Reads for a slice of time. A name that is asked about may take long: a user's grants are as many as they are.
+    fn read(&mut self, identity: &Identity, settings: &Settings) -> Result<Reading, Malformed> {
+        let slice = (SLICE / TURNS.get().saturating_add(1)).max(LEAST_SLICE);
+        let start = Instant::now();
+        let list = &mut self.list;
+        let read = identity.with_subject(|subject| {
+            let subject = subject.beside_token();
+            list.read(
+                // A record that turns out to be damaged shows nothing.
+                |name| {
+                    judge(&subject, name, Action::Pull, &settings.rules).is_ok_and(|verdict| verdict.allowed)
+                },
+                || start.elapsed() < slice,
+            )
+        });
+        read.unwrap_or_else(|_| {
+            self.refused = Some(Denial::bad_record());
+            Ok(Reading::Dry)
+        })
     }
 
     /// Whether this request is the page that is awaited; not so one that nginx makes beside it.
@@ -172,16 +363,16 @@ impl Filtering {
         }
     }
 
-    /// Takes a part of a page. Whether the rest is of any use.
-    pub fn body(&mut self, pieces: &Pieces) -> bool {
-        if self.bad.is_some() {
+    /// Takes a part of a page, to be read when the request goes on. Whether the rest is of any use.
+    pub fn body(&mut self, page: &mut Request, pieces: &Pieces) -> bool {
+        if self.bad.is_some() || self.refused.is_some() {
             return false;
         }
         if self.is_nginxs {
             return true;
         }
         let mut bad = None;
-        let read = pieces.each(|piece| match &mut self.refusal {
+        let taken = pieces.each(|piece| match &mut self.refusal {
             Some(refusal) if refusal.body.len() + piece.len() > REFUSAL_BYTES => {
                 bad = Some("its refusal is too long");
                 Err(())
@@ -190,13 +381,13 @@ impl Filtering {
                 refusal.body.extend_from_slice(piece);
                 Ok(())
             }
-            None => self
-                .catalog
-                .feed(piece)
-                .map_err(|error: Malformed| bad = Some(error.why())),
+            None => self.list.feed(piece).map_err(|error| bad = Some(error.why())),
         });
-        if read.is_err() {
+        if taken.is_err() {
             self.bad = Some(bad.unwrap_or("it is not in memory"));
+        } else if !mem::replace(&mut self.is_woken, true) && page.wake_main().is_none() {
+            // It goes on when the page is there.
+            self.is_woken = false;
         }
         self.bad.is_none()
     }
@@ -220,12 +411,4 @@ fn refusal(page: &Request) -> Answer {
         headers,
         body: Vec::new(),
     }
-}
-
-fn malformed(request: &Request, why: &str) -> Denial {
-    request.log(
-        Level::Error,
-        format_args!("registry_auth: the registry's catalog: {why}"),
-    );
-    Denial::malformed_catalog()
 }

@@ -43,6 +43,8 @@ pub struct Main {
     cache: Option<Option<cache::Options>>,
     token_keys: Option<Vec<Secret>>,
     token_use: Option<bool>,
+    /// Random, for what has to be kept from clients where there is neither a key nor a zone; a reload makes another.
+    cursor_secret: [u8; 32],
     /// Every space of a location where the gate is on, once.
     spaces: Vec<Arc<Space>>,
     resolved: Option<StoreOptions>,
@@ -120,6 +122,11 @@ impl Main {
         self.token_keys.as_deref().unwrap_or_default()
     }
 
+    /// The secret that the catalogue's cursors are sealed with where there is no other.
+    pub fn cursor_secret(&self) -> &[u8; 32] {
+        &self.cursor_secret
+    }
+
     /// Whether tokens can be signed, and verified.
     fn has_token_key(&self) -> bool {
         self.token_keys.is_some() || self.has_zone()
@@ -158,6 +165,7 @@ impl Complete for Main {
                 .map_err(|error| format!("\"registry_auth_redis_password_file\": {error}"))?;
         }
         endpoint.check().map_err(|error| refused(&error))?;
+        getrandom::fill(&mut self.cursor_secret).map_err(|error| format!("no random bytes: {error}"))?;
         self.resolved = Some(StoreOptions {
             endpoint,
             timeout: Duration::from_millis(self.timeout.unwrap_or(DEFAULT_TIMEOUT)),
@@ -186,6 +194,7 @@ pub struct Location {
     catalog: Option<bool>,
     v1_images: Option<V1Images>,
     v1_endpoint: Option<ComplexValue>,
+    v1_search: Option<bool>,
     failures: Option<Option<Failures>>,
     bearer: Option<Option<Bearer>>,
     bearer_said: Option<Rc<BearerSaid>>,
@@ -225,6 +234,8 @@ pub struct Settings {
     pub rules: policy::Rules,
     /// Where V1 clients reach this server; `None` where that is what they say themselves (`Host`).
     pub v1_endpoint: Option<ComplexValue>,
+    /// Whether V1's search is served: its answer is then filtered.
+    pub v1_search: bool,
     /// How many wrong passwords a client may try for a user.
     pub failures: Option<Failures>,
     /// Where tokens are to be had that are good here; `None` where Basic is all.
@@ -311,6 +322,7 @@ impl Location {
         self.catalog = self.catalog.or(outer.catalog);
         self.v1_images = self.v1_images.or(outer.v1_images);
         self.v1_endpoint = self.v1_endpoint.take().or_else(|| outer.v1_endpoint.clone());
+        self.v1_search = self.v1_search.or(outer.v1_search);
         self.failures = self.failures.or(outer.failures);
         if self.bearer.is_none() {
             self.bearer.clone_from(&outer.bearer);
@@ -374,6 +386,7 @@ impl Location {
             space,
             routes: self.routes(),
             rules: self.rules(),
+            v1_search: self.v1_search.unwrap_or(true),
             v1_endpoint: self.v1_endpoint.clone(),
             failures,
             bearer,

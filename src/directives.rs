@@ -63,7 +63,7 @@ macro_rules! location_row {
 }
 
 /// The table that nginx reads; nginx writes to none of it.
-pub static mut COMMANDS: [ngx_command_t; 20] = [
+pub static mut COMMANDS: [ngx_command_t; 21] = [
     location_row!(
         c"registry_auth",
         HTTP | SERVER | LOCATION | LIMIT_EXCEPT,
@@ -112,6 +112,12 @@ pub static mut COMMANDS: [ngx_command_t; 20] = [
         HTTP | SERVER | LOCATION,
         NGX_CONF_TAKE1,
         read::v1_endpoint
+    ),
+    location_row!(
+        c"registry_auth_v1_search",
+        HTTP | SERVER | LOCATION,
+        NGX_CONF_TAKE1,
+        read::v1_search
     ),
     main_row!(c"registry_auth_cache", NGX_CONF_TAKE123, read::cache),
     location_row!(

@@ -334,7 +334,7 @@ unsafe extern "C" fn init_process(cycle: *mut ngx_cycle_t) -> ngx_int_t {
             }
             return NGX_OK as ngx_int_t;
         }
-        signing::start(main.token_keys());
+        signing::start(main.token_keys(), main.cursor_secret());
         upstream::watch(main.has_variable_target());
         if let Err(error) = completions::start(thread, options) {
             // Not an error of the worker's: nginx would start it again for ever. Its requests are refused with 503.

@@ -49,7 +49,7 @@ impl Filter for Answers {
     fn body(request: &mut Request, pieces: &Pieces) -> Replacement {
         let seen = request.existing_context::<Context, _>(|request, context| {
             if let Some(filtering) = page(context, request) {
-                return match filtering.body(pieces) {
+                return match filtering.body(request, pieces) {
                     true => Replacement::Taken,
                     false => Replacement::Enough,
                 };
@@ -152,8 +152,9 @@ fn is_its_page(request: &Request, refusal: &Refusal) -> bool {
 /// administrator's, which has another path; a location that it was moved to with its path would send the catalogue.
 fn is_registrys_catalog(request: &Request) -> bool {
     const NAME: &[u8] = b"_catalog";
-    let mut parts = request.uri().windows(NAME.len());
-    !request.is_subrequest() && request.is_of_upstream() && parts.any(|part| part == NAME)
+    let path = request.uri();
+    let is_list = path.ends_with(b"/search") || path.windows(NAME.len()).any(|part| part == NAME);
+    !request.is_subrequest() && request.is_of_upstream() && is_list
 }
 
 fn body(request: &Request, context: &mut Context) -> Replacement {

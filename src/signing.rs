@@ -1,8 +1,9 @@
 //! The keys that tokens are signed with: those of a file, or a random one that the workers share in the zone.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
+use registry_auth::cursor::CursorKeys;
 use registry_auth::token::Keys;
 use registry_auth_redis::Secret;
 
@@ -18,12 +19,29 @@ enum Worker {
 
 thread_local! {
     static WORKER: RefCell<Worker> = const { RefCell::new(Worker::Zone(None)) };
+    /// For the catalogue's cursors, where no zone has a secret for them.
+    static CURSORS: RefCell<Option<Rc<CursorKeys>>> = const { RefCell::new(None) };
+    /// Whether they are of the file's keys.
+    static HAS_KEYS: Cell<bool> = const { Cell::new(false) };
 }
 
-/// Starts with the secrets of the configuration, or with the zone's where there are none.
-pub fn start(secrets: &[Secret]) {
+/// Starts with the secrets of the configuration, or with the zone's where there are none. Without a zone, cursors are sealed with the
+/// `random` secret of the configuration.
+pub fn start(secrets: &[Secret], random: &[u8; 32]) {
+    let kept = CursorKeys::derived(secrets.iter().map(Secret::expose));
+    CURSORS.set(kept.or_else(|| CursorKeys::derived([&random[..]])).map(Rc::new));
+    HAS_KEYS.set(!secrets.is_empty());
     let kept = Keys::new(secrets.iter().map(Secret::expose));
     WORKER.set(kept.map_or(Worker::Zone(None), |keys| Worker::Kept(Rc::new(keys))));
+}
+
+/// The keys of the catalogue's cursors: those of the file, of which several machines read each other's; else the zone's, which outlive
+/// a reload. `None` where there are none to be had.
+pub fn cursor_keys() -> Option<Rc<CursorKeys>> {
+    if let (false, Some(secret)) = (HAS_KEYS.get(), cache::token_secret()) {
+        return CursorKeys::derived([&secret[..]]).map(Rc::new);
+    }
+    CURSORS.with_borrow(Option::clone)
 }
 
 /// The keys; `None` where there are none to be had.

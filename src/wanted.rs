@@ -30,7 +30,7 @@ impl Wanted<'_> {
             Self::Route(route) => match route.need {
                 Need::Repository(_) | Need::Existence(_) => true,
                 Need::Images(_) => settings.rules.public_images,
-                Need::Nothing | Need::Login | Need::Catalog | Need::Unknown(_) => false,
+                Need::Nothing | Need::Login | Need::Catalog | Need::Search | Need::Unknown(_) => false,
             },
             Self::Token(_) => true,
         }

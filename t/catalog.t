@@ -5,6 +5,7 @@ use strict;
 use warnings;
 use lib 't/lib';
 use Harness;
+use Test::More;
 
 # A registry whose pages are these, by the `last` that they are asked for with:
 # status, body, and whether it links to another page.
@@ -38,6 +39,21 @@ EOC
 }
 
 sub names { return '{"repositories":[' . join(',', map {"\"$_\""} @_) . ']}' }
+
+# A registry without an end.
+sub endless {
+    return <<'EOC';
+    upstream registry { server 127.0.0.1:$TEST_NGINX_EXTRA_PORT; keepalive 1; }
+    server {
+        listen 127.0.0.1:$TEST_NGINX_EXTRA_PORT;
+        location = /v2/_catalog {
+            default_type application/json;
+            add_header Link '</v2/_catalog?last=x>; rel="next"';
+            return 200 '{"repositories":["secret/$request_id"]}';
+        }
+    }
+EOC
+}
 
 our $three = registry(
     '',
@@ -414,6 +430,97 @@ GET /v2/_catalog
 --- error_code: 502
 --- response_body chomp
 down for once
+
+=== a page of more than a mebibyte: 502 at once, however much is still to come
+--- http_config
+    upstream registry { server 127.0.0.1:$TEST_NGINX_EXTRA_PORT; }
+    server {
+        listen 127.0.0.1:$TEST_NGINX_EXTRA_PORT;
+        location = /v2/_catalog { root $TEST_NGINX_HTML_DIR; limit_rate_after 1200k; limit_rate 100k; }
+    }
+--- user_files eval
+">>> v2/_catalog\n" . main::names(map { "bob/secret$_" } 1 .. 200_000)
+--- login: alice:secret
+--- timeout: 4
+--- pipelined_requests eval
+[ "GET /v2/_catalog", "GET /v2/_catalog" ]
+--- error_code: 502
+--- response_body_unlike: bob
+--- error_log
+registry_auth: the registry's catalog: a page is too long
+
+=== the same unbuffered
+--- http_config
+    upstream registry { server 127.0.0.1:$TEST_NGINX_EXTRA_PORT; }
+    server {
+        listen 127.0.0.1:$TEST_NGINX_EXTRA_PORT;
+        location = /v2/_catalog { root $TEST_NGINX_HTML_DIR; limit_rate_after 1200k; limit_rate 100k; }
+    }
+--- config eval
+Harness::gate_config('proxy_buffering off;')
+--- user_files eval
+">>> v2/_catalog\n" . main::names(map { "bob/secret$_" } 1 .. 200_000)
+--- login: alice:secret
+--- timeout: 4
+--- pipelined_requests eval
+[ "GET /v2/_catalog", "GET /v2/_catalog" ]
+--- error_code: 502
+--- error_log
+a page is too long
+
+=== a page of names without number is read in slices, and rightly
+--- http_config
+    upstream registry { server 127.0.0.1:$TEST_NGINX_EXTRA_PORT; }
+    server {
+        listen 127.0.0.1:$TEST_NGINX_EXTRA_PORT;
+        location = /v2/_catalog { root $TEST_NGINX_HTML_DIR; }
+    }
+--- user_files eval
+">>> v2/_catalog\n" . main::names('alice/first', (map {"x$_"} 1 .. 100_000), 'alice/last')
+--- redis eval
+'HSET docker-registry:user:alice ' . join ' ', map {"grant:**/y$_/** pull"} 1 .. 50
+--- login: alice:secret
+--- timeout: 20
+--- pipelined_requests eval
+[ "GET /v2/_catalog", "GET /v2/_catalog?n=1" ]
+--- response_body eval
+[ qq({"repositories":["alice/first","alice/last"]}\n), qq({"repositories":["alice/first"]}\n) ]
+
+=== the registry is asked 50 times at most; a link goes on, without the name that it goes on after
+--- http_config eval
+main::endless()
+--- login: nobody:secret
+--- request
+GET /v2/_catalog?n=1
+--- response_body
+{"repositories":[]}
+--- response_headers_like
+Link: </v2/_catalog\?last=%7E[A-Za-z0-9_-]{100,300}&n=1>; rel="next"
+--- after
+my $asked = sub { scalar(() = nginx_server()->since('access') =~ m{GET /v2/_catalog\?n=1000}g) };
+main::is($asked->(), 50, 'so often');
+my $first = http('GET /v2/_catalog?n=1', login => 'nobody:secret');
+my ($link) = $first->{head} =~ /last=([^&]+)/;
+my $next = http("GET /v2/_catalog?n=1&last=$link", login => 'nobody:secret');
+main::is($next->{status}, 200, 'it goes on');
+main::is($asked->(), 150, 'and as often');
+main::like(nginx_server()->since('access'), qr{n=1000&last=secret/[0-9a-f]{32} HTTP.*n=1000&last=secret/[0-9a-f]{32} HTTP}s, 'after a name');
+(my $other = $link) =~ s/(?<=%7E)(.)/$1 eq 'A' ? 'B' : 'A'/e;
+main::is(http("GET /v2/_catalog?last=$_", login => 'nobody:secret')->{status}, 400, 'made up') for $other, '~', '~AAAA';
+
+=== the link holds in every worker, over a reload, and with a key of one's own at other machines
+--- http_config eval
+"registry_auth_cache zone=links:1m;" . main::endless()
+--- workers: 2
+--- login: nobody:secret
+--- request
+GET /v2/_catalog?n=1
+--- response_headers_like
+Link: </v2/_catalog\?last=%7E.*
+--- after
+my ($link) = http('GET /v2/_catalog?n=1', login => 'nobody:secret')->{head} =~ /last=([^&]+)/;
+nginx_server()->reload;
+main::is(http("GET /v2/_catalog?n=1&last=$link", login => 'nobody:secret')->{status}, 200, "$_") for 1 .. 4;
 
 === all pages are of the same backend
 --- http_config eval

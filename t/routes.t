@@ -44,7 +44,7 @@ my @ROUTES = (
     [ "V1: a tag's json",                        '/v1/repositories/<n>/tags/latest/json',         { GET => 'own' } ],
     [ 'V1: its properties',                      '/v1/repositories/<n>/properties',               { GET => 'own', PUT => 'own' } ],
     [ 'V1: auth is a login check',               '/v1/repositories/<n>/auth',                     { PUT => 'login' } ],
-    [ 'V1: the search is off',                   '/v1/search?q=a',                                {} ],
+    [ 'V1: search, 403 where it is off',         '/v1/search?q=a',                                { GET => 'catalog' } ],
     [ 'V1: no route: private images',            "/v1/private_images/abc/layer",                  {} ],
     ( map { [ "V1: an image's $_ is any verified user's", "/v1/images/0123abc/$_", { GET => 'login', PUT => 'login' } ] }
         qw(layer json checksum) ),
@@ -92,7 +92,7 @@ for my $route (@ROUTES) {
 
 defaults(
     http_config => gate_http(),
-    config      => gate_config('registry_auth_catalog off;'),
+    config      => gate_config('registry_auth_catalog off; registry_auth_v1_search off;'),
     accounts    => "alice:secret\nbob:secret\n",
 );
 run_tests($spec . join '', <DATA>);

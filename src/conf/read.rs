@@ -168,13 +168,21 @@ pub fn own_namespace(conf: &mut Conf<'_>, location: &mut Location) -> Result<(),
 
 /// `registry_auth_catalog filter | off`
 pub fn catalog(conf: &mut Conf<'_>, location: &mut Location) -> Result<(), String> {
-    const NAME: &str = "registry_auth_catalog";
-    unset(NAME, location.catalog.is_some())?;
-    let argument = conf.texts().next().unwrap_or_default();
-    location.catalog = Some(match argument {
+    filter("registry_auth_catalog", conf, &mut location.catalog)
+}
+
+/// `registry_auth_v1_search filter | off`
+pub fn v1_search(conf: &mut Conf<'_>, location: &mut Location) -> Result<(), String> {
+    filter("registry_auth_v1_search", conf, &mut location.v1_search)
+}
+
+/// `filter` or `off`.
+fn filter(name: &str, conf: &Conf<'_>, to: &mut Option<bool>) -> Result<(), String> {
+    unset(name, to.is_some())?;
+    *to = Some(match conf.arg() {
         b"filter" => true,
         b"off" => false,
-        _ => return Err(invalid(NAME, argument, "\"filter\" or \"off\" is expected")),
+        argument => return Err(invalid(name, argument, "\"filter\" or \"off\" is expected")),
     });
     Ok(())
 }

@@ -6,8 +6,8 @@
 use core::ptr::{self, NonNull};
 
 use nginx_sys::{
-    ngx_hash_key, ngx_http_request_t, ngx_http_subrequest, ngx_int_t, ngx_list_create, ngx_list_push,
-    ngx_list_t, ngx_table_elt_t, ngx_uint_t, NGX_HTTP_SUBREQUEST_WAITED, NGX_OK,
+    ngx_hash_key, ngx_http_post_request, ngx_http_request_t, ngx_http_subrequest, ngx_int_t, ngx_list_create,
+    ngx_list_push, ngx_list_t, ngx_table_elt_t, ngx_uint_t, NGX_HTTP_SUBREQUEST_WAITED, NGX_OK,
 };
 
 use super::bytes;
@@ -67,6 +67,16 @@ impl Request {
             set_headers(place.as_mut(), headers);
             Lent::to(self.pool()?, place).map(Subrequest)
         }
+    }
+}
+
+impl Request {
+    /// Has the access handler of the request that this subrequest is for run again, once this callback is over. `None` when memory is
+    /// out.
+    pub fn wake_main(&mut self) -> Option<()> {
+        // SAFETY: a valid request, whose main request lives at least as long; nginx runs what is posted after its event handlers.
+        let posted = unsafe { ngx_http_post_request((*self.as_ptr()).main, ptr::null_mut()) };
+        (posted == NGX_OK as ngx_int_t).then_some(())
     }
 }
 

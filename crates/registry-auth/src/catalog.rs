@@ -1,24 +1,25 @@
 //! The catalogue, `GET /v2/_catalog`: which page a client wants, what the registry is asked for it, and what is left of its answers.
 //!
 //! Used by the nginx module. The registry is asked page after page, until the client's page is full of names that the client may
-//! know, or there are no more. Invariants: no name gets out that was not asked about, neither in the body nor in a link; every page
-//! goes further than the one before, so that it comes to an end. Source: distribution's registry/handlers/catalog.go and its
+//! know, or there are no more, or the registry has been asked often enough. Invariants: no name gets out that was not asked about,
+//! neither in the body nor, but for a sealed one, in a link; every page goes further than the one before. Source: distribution's registry/handlers/catalog.go and its
 //! specification, "Listing Repositories" and "Pagination".
 
+use crate::cursor::is_sealed;
 use crate::denial::{Denial, Reason};
+use crate::listing::{Listing, Malformed, Reading, Shape};
 use crate::name::RepositoryName;
 use percent_encoding::{percent_decode, utf8_percent_encode, AsciiSet, NON_ALPHANUMERIC};
-use serde::Deserialize;
 use std::fmt::Write as _;
 
 /// Names in a page at most, the client's and the registry's.
 pub const PAGE: usize = 1_000;
-/// Bytes of a registry's page at most: it may know no pages, and name all it has at once.
-pub const PAGE_BYTES: usize = 16 << 20;
-/// Pages asked for to fill one of a client's.
-const PAGES: usize = 1_000;
+/// Requests to the registry, at most, for one of a client's: it is told where to go on.
+pub const REQUESTS: usize = 50;
 /// Bytes of `last` at most.
 const CURSOR: usize = 1_024;
+/// The same, sealed.
+const SEALED: usize = 2 * CURSOR;
 
 /// What stays as it is in a query's value: what a repository's name is made of.
 const KEPT: &AsciiSet = &NON_ALPHANUMERIC
@@ -27,26 +28,7 @@ const KEPT: &AsciiSet = &NON_ALPHANUMERIC
     .remove(b'-')
     .remove(b'_');
 
-/// A registry's answer is no page of a catalogue, or there is no end to them.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Malformed(&'static str);
-
-impl Malformed {
-    /// What is wrong with it.
-    pub fn why(&self) -> &'static str {
-        self.0
-    }
-}
-
-/// What a registry answers.
-#[derive(Deserialize)]
-struct Page {
-    /// `null` where Go had no list to show.
-    repositories: Option<Vec<String>>,
-}
-
 /// A client's page in the making.
-#[derive(Debug)]
 pub struct Catalog {
     /// Names wanted, 1 to [`PAGE`].
     wanted: usize,
@@ -54,9 +36,13 @@ pub struct Catalog {
     names: Vec<String>,
     /// Where the registry's next page begins, if it is not the first.
     cursor: Option<String>,
-    /// Of the registry's page that is being read.
-    body: Vec<u8>,
-    pages: usize,
+    /// The registry's page that is being read.
+    page: Listing,
+    /// The last name of it so far.
+    last: Option<String>,
+    requests: usize,
+    /// Whether the client has to ask again for what comes after the cursor.
+    is_unfinished: bool,
 }
 
 /// What is to be done after a page.
@@ -69,11 +55,11 @@ pub enum Progress {
 }
 
 impl Catalog {
-    /// Reads the client's query (without its `?`): `n` and `last`; others are of no meaning.
+    /// Reads the client's query (without its `?`): `n` and `last`; others are of no meaning. `open` reads a `last` that was sealed.
     ///
     /// # Errors
     /// A [`Denial`] (400) where `n` is no number above 0, or one of them is there twice, or is no text.
-    pub fn new(args: &[u8]) -> Result<Self, Denial> {
+    pub fn new(args: &[u8], open: impl FnOnce(&str) -> Option<String>) -> Result<Self, Denial> {
         let invalid = || Denial::new(Reason::PaginationNumber, "n or last of the catalog is not valid");
         let (mut wanted, mut cursor) = (None, None);
         for parameter in args.split(|byte| *byte == b'&') {
@@ -85,7 +71,7 @@ impl Catalog {
             };
             let value = percent_decode(parts.next().unwrap_or_default());
             let value = value.decode_utf8().map_err(|_| invalid())?.into_owned();
-            if value.len() > CURSOR || slot.replace(value).is_some() {
+            if value.len() > SEALED || slot.replace(value).is_some() {
                 return Err(invalid());
             }
         }
@@ -101,12 +87,19 @@ impl Catalog {
             },
             Some(_) => return Err(invalid()),
         };
+        let cursor = match cursor {
+            Some(sealed) if is_sealed(&sealed) => Some(open(&sealed).ok_or_else(invalid)?),
+            Some(long) if long.len() > CURSOR => return Err(invalid()),
+            cursor => cursor.filter(|last| !last.is_empty()),
+        };
         Ok(Self {
             wanted,
             names: Vec::new(),
-            cursor: cursor.filter(|last| !last.is_empty()),
-            body: Vec::new(),
-            pages: 0,
+            cursor,
+            page: Listing::new(Shape::Names),
+            last: None,
+            requests: 0,
+            is_unfinished: false,
         })
     }
 
@@ -120,53 +113,67 @@ impl Catalog {
         args
     }
 
-    /// Takes a piece of the registry's page.
+    /// Takes a piece of the registry's page, to be read later.
     ///
     /// # Errors
     /// [`Malformed`] where it gets too long.
     pub fn feed(&mut self, piece: &[u8]) -> Result<(), Malformed> {
-        if self.body.len() + piece.len() > PAGE_BYTES {
-            return Err(Malformed("a page is too long"));
-        }
-        self.body.extend_from_slice(piece);
-        Ok(())
+        self.page.feed(piece)
     }
 
-    /// The registry's page is complete, `more` if it linked to another one. Names that no repository may have are left out: nobody
+    /// The registry's page has come to its end.
+    pub fn complete(&mut self) {
+        self.page.complete();
+    }
+
+    /// Reads what has come of the registry's page, as long as `go_on` says so. Names that no repository may have are left out: nobody
     /// could be asked about them.
     ///
     /// # Errors
-    /// [`Malformed`] where it is no page of a catalogue, or does not go further than the one before.
-    pub fn end(
+    /// [`Malformed`] where it is no page of a catalogue.
+    pub fn read(
         &mut self,
-        more: bool,
         mut may_know: impl FnMut(&RepositoryName<'_>) -> bool,
-    ) -> Result<Progress, Malformed> {
-        let body = std::mem::take(&mut self.body);
-        let page: Page =
-            serde_json::from_slice(&body).map_err(|_| Malformed("it is no list of repositories in JSON"))?;
-        let page = page.repositories.unwrap_or_default();
-        let last = page.last().cloned();
-        for name in page {
-            if RepositoryName::parse(name.as_bytes()).is_ok_and(|name| may_know(&name)) {
-                self.names.push(name);
-            }
-            if self.names.len() > self.wanted {
-                return Ok(Progress::Done);
-            }
+        go_on: impl FnMut() -> bool,
+    ) -> Result<Reading, Malformed> {
+        let (names, last, wanted) = (&mut self.names, &mut self.last, self.wanted);
+        self.page.read(
+            |entry| {
+                let last = last.get_or_insert_default();
+                last.clear();
+                last.push_str(entry.name);
+                let name = RepositoryName::parse(entry.name.as_bytes());
+                if names.len() <= wanted && name.is_ok_and(|name| may_know(&name)) {
+                    names.push(entry.name.to_owned());
+                }
+            },
+            go_on,
+        )
+    }
+
+    /// The registry's page is read to its end; `more` if it linked to another one.
+    ///
+    /// # Errors
+    /// [`Malformed`] where it does not go further than the one before.
+    pub fn end(&mut self, more: bool) -> Result<Progress, Malformed> {
+        self.requests += 1;
+        self.page = Listing::new(Shape::Names);
+        let last = self.last.take();
+        if self.names.len() > self.wanted {
+            return Ok(Progress::Done);
         }
         let Some(last) = last.filter(|_| more) else {
             return Ok(Progress::Done);
         };
-        self.pages += 1;
-        if self.pages >= PAGES {
-            return Err(Malformed("there is no end to it"));
-        }
         if last.len() > CURSOR || self.cursor.as_ref() == Some(&last) {
             return Err(Malformed("a page does not go further than the one before"));
         }
         self.cursor = Some(last);
-        Ok(Progress::Ask)
+        self.is_unfinished = self.requests >= REQUESTS;
+        Ok(match self.is_unfinished {
+            true => Progress::Done,
+            false => Progress::Ask,
+        })
     }
 
     /// The client's page.
@@ -179,13 +186,20 @@ impl Catalog {
         json
     }
 
-    /// The value of `Link`, where there is more that the client may know.
-    pub fn link(&self) -> Option<String> {
-        let last = self
-            .names
-            .get(self.wanted)
-            .and(self.names.get(self.wanted.checked_sub(1)?))?;
-        let last = utf8_percent_encode(last, KEPT);
+    /// The value of `Link`, where there is more that the client may know, or there may be. It goes on after a name that was shown; where
+    /// it cannot, after one that `seal` keeps from the client.
+    pub fn link(&self, seal: impl FnOnce(&str) -> Option<String>) -> Option<String> {
+        let last = match self.names.get(self.wanted) {
+            Some(_) => self.names.get(self.wanted.checked_sub(1)?)?.clone(),
+            None => {
+                let cursor = self.cursor.as_ref().filter(|_| self.is_unfinished)?;
+                match self.names.last() == Some(cursor) {
+                    true => cursor.clone(),
+                    false => seal(cursor)?,
+                }
+            }
+        };
+        let last = utf8_percent_encode(&last, KEPT);
         Some(format!(
             "</v2/_catalog?last={last}&n={}>; rel=\"next\"",
             self.wanted

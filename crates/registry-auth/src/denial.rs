@@ -29,7 +29,7 @@ pub enum Reason {
     FormBody,
     /// `n` or `last` of the catalogue is not valid.
     PaginationNumber,
-    /// The registry's own catalogue cannot be read, and so not be filtered.
+    /// The registry's own catalogue, or its search results, cannot be read, and so not be filtered.
     MalformedCatalog,
     /// The registry redirects to another host, where it must not.
     ForeignRedirect,
@@ -200,6 +200,14 @@ impl Denial {
     /// The registry leads its clients away.
     pub fn foreign_redirect() -> Self {
         Self::new(Reason::ForeignRedirect, "the registry redirects to another host")
+    }
+
+    /// The registry's own search results cannot be read.
+    pub fn malformed_search() -> Self {
+        Self::new(
+            Reason::MalformedCatalog,
+            "the registry's search results cannot be read",
+        )
     }
 
     /// The HTTP status.

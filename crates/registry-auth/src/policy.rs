@@ -112,6 +112,7 @@ pub fn decide<'a>(subject: &Subject<'a>, route: &Route<'_>, rules: &Rules) -> Re
         Need::Login => verified(subject)?,
         Need::Images(action) => images(subject, *action, rules)?,
         Need::Catalog => catalog(subject, rules)?,
+        Need::Search => listing(subject)?,
         Need::Repository(scope) => repository(subject, scope, rules)?,
         Need::Existence(name) => existence(subject, name, rules)?,
         Need::Unknown(unknown) => {
@@ -212,8 +213,16 @@ fn verified<'a>(subject: &Subject<'_>) -> Result<Rule<'a>, Denial> {
 }
 
 fn catalog<'a>(subject: &Subject<'_>, rules: &Rules) -> Result<Rule<'a>, Denial> {
+    verified(subject)?;
+    match rules.catalog {
+        true => listing(subject),
+        false => Err(Denial::new(Reason::Denied, "the catalog is not available")),
+    }
+}
+
+/// What lists repositories of all names, but shows those only that may be pulled.
+fn listing<'a>(subject: &Subject<'_>) -> Result<Rule<'a>, Denial> {
     match verified(subject)? {
-        _ if !rules.catalog => Err(Denial::new(Reason::Denied, "the catalog is not available")),
         _ if subject.limits.token.is_some_and(|access| !access.catalog) => {
             Err(Denial::insufficient_scope("the catalog"))
         }

@@ -167,7 +167,7 @@ pub fn scope_of(route: &Route<'_>) -> String {
     let mut scope = String::new();
     let written = match &route.need {
         Need::Nothing | Need::Login | Need::Unknown(_) => Ok(()),
-        Need::Catalog => write!(scope, "registry:catalog:*"),
+        Need::Catalog | Need::Search => write!(scope, "registry:catalog:*"),
         Need::Images(action) => write!(scope, "registry:images:{action}"),
         Need::Existence(repository) => write!(scope, "repository:{repository}:pull"),
         Need::Repository(needed) => {

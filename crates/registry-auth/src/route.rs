@@ -101,6 +101,8 @@ pub enum Need<'a> {
     Login,
     /// Any verified user; the answer is to be filtered.
     Catalog,
+    /// V1's search: any verified user; the answer is to be filtered.
+    Search,
     /// Any verified user: V1 images belong to no repository.
     Images(Action),
     /// A right on a repository.
@@ -163,7 +165,12 @@ impl<'a> Route<'a> {
         match &self.need {
             Need::Repository(scope) => Some(&scope.repository),
             Need::Existence(repository) => Some(repository),
-            Need::Nothing | Need::Login | Need::Catalog | Need::Images(_) | Need::Unknown(_) => None,
+            Need::Nothing
+            | Need::Login
+            | Need::Catalog
+            | Need::Search
+            | Need::Images(_)
+            | Need::Unknown(_) => None,
         }
     }
 
@@ -173,7 +180,7 @@ impl<'a> Route<'a> {
             Need::Repository(scope) => Some(scope.action),
             Need::Images(action) => Some(*action),
             Need::Existence(_) => Some(Action::Pull),
-            Need::Nothing | Need::Login | Need::Catalog | Need::Unknown(_) => None,
+            Need::Nothing | Need::Login | Need::Catalog | Need::Search | Need::Unknown(_) => None,
         }
     }
 }

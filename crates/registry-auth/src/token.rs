@@ -63,7 +63,7 @@ impl Keys {
 
     /// One key, derived from a secret that serves something else, too.
     pub fn derived(secret: &[u8; 32]) -> Option<Self> {
-        let derived = hs256::mac(secret, &[b"registry_auth_token_key"])?;
+        let derived = derived(secret, b"registry_auth_token_key")?;
         Self::new([&derived[..]])
     }
 }
@@ -301,4 +301,9 @@ fn account(key: &Key, prefix: &str, user: &str, state: State) -> Option<Box<str>
     let mac = hs256::mac(key.signing.as_bytes(), &parts)?;
     let half: &[u8; 16] = mac.first_chunk()?;
     Some(URL_SAFE_NO_PAD.encode(half).into())
+}
+
+/// A key for one purpose, out of a secret that serves others, too.
+pub(crate) fn derived(secret: &[u8], purpose: &[u8]) -> Option<[u8; 32]> {
+    hs256::mac(secret, &[purpose])
 }

@@ -2,8 +2,30 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing)] // a panic is how a test fails
 
 use proptest::prelude::*;
-use registry_auth::catalog::{has_next, Catalog, Progress, PAGE, PAGE_BYTES};
+use registry_auth::catalog::{has_next, Catalog, Progress, PAGE, REQUESTS};
+use registry_auth::cursor::{CursorKeys, NONCE};
+use registry_auth::listing::{Malformed, Reading, PAGE_BYTES};
 use registry_auth::Reason;
+
+fn keys() -> CursorKeys {
+    CursorKeys::derived([&[7; 32][..]]).unwrap()
+}
+
+fn catalog(args: &[u8]) -> Catalog {
+    Catalog::new(args, |sealed| keys().open(sealed)).unwrap()
+}
+
+fn link(catalog: &Catalog) -> Option<String> {
+    catalog.link(|name| keys().seal(name, [1; NONCE]))
+}
+
+/// The registry's page has come, and is read in one go.
+fn end(catalog: &mut Catalog, more: bool, may_know: impl Fn(&str) -> bool) -> Result<Progress, Malformed> {
+    catalog.complete();
+    let read = catalog.read(|name| may_know(name.as_str()), || true)?;
+    assert_eq!(read, Reading::End);
+    catalog.end(more)
+}
 
 /// A registry that makes pages as distribution does, `limit` names at most.
 struct Registry {
@@ -37,23 +59,28 @@ fn ask(
     args: &str,
     may_know: impl Fn(&str) -> bool,
 ) -> (Vec<String>, Option<String>) {
-    let mut catalog = Catalog::new(args.as_bytes()).unwrap();
+    let mut catalog = catalog(args.as_bytes());
+    let before = registry.asked;
     loop {
         let (body, more) = registry.page(&catalog.args());
         for piece in body.chunks(7) {
             catalog.feed(piece).unwrap();
+            // In between, as it comes.
+            let read = catalog.read(|name| may_know(name.as_str()), || true);
+            assert_eq!(read, Ok(Reading::Dry));
         }
-        if catalog.end(more, |name| may_know(name.as_str())).unwrap() == Progress::Done {
+        if end(&mut catalog, more, &may_know).unwrap() == Progress::Done {
             break;
         }
     }
+    assert!(registry.asked - before <= REQUESTS);
     let json: serde_json::Value = serde_json::from_slice(&catalog.to_json()).unwrap();
     let names = json["repositories"].as_array().unwrap();
     let names = names
         .iter()
         .map(|name| name.as_str().unwrap().to_owned())
         .collect();
-    let next = catalog.link().map(|link| {
+    let next = link(&catalog).map(|link| {
         let args = link.strip_prefix("</v2/_catalog?").unwrap();
         args.strip_suffix(">; rel=\"next\"").unwrap().to_owned()
     });
@@ -67,9 +94,10 @@ fn walk(registry: &mut Registry, n: usize, may_know: impl Fn(&str) -> bool + Cop
         let (names, next) = ask(registry, &args, may_know);
         assert!(names.len() <= n);
         assert!(
-            next.is_none() || names.len() == n,
-            "a short page ends a client's paging"
+            next.is_none() || names.len() == n || registry.asked % REQUESTS == 0,
+            "a page is short only where the registry was asked often"
         );
+        registry.asked = 0;
         all.extend(names);
         match next {
             Some(next) => args = next,
@@ -101,7 +129,7 @@ fn a_page_is_filled_over_the_registrys_pages() {
 
 #[test]
 fn n_and_last_are_read_and_bounded() {
-    let args = |query: &str| Catalog::new(query.as_bytes()).map(|catalog| catalog.args());
+    let args = |query: &str| Catalog::new(query.as_bytes(), |_| None).map(|catalog| catalog.args());
     for query in [
         "",
         "n=5",
@@ -156,12 +184,58 @@ fn what_is_no_page_is_malformed() {
         "{\"repositories\":[\"\\x\"]}",
         "{\"repositories\":[\"a\"],\"repositories\":[\"b\"]}",
     ] {
-        let mut catalog = Catalog::new(b"").unwrap();
+        let mut catalog = catalog(b"");
         catalog.feed(body.as_bytes()).unwrap();
-        assert!(catalog.end(false, |_| true).is_err(), "{body}");
+        assert!(end(&mut catalog, false, |_| true).is_err(), "{body}");
     }
-    let mut catalog = Catalog::new(b"").unwrap();
-    assert!(catalog.feed(&vec![b' '; PAGE_BYTES + 1]).is_err());
+    let deep = format!("{{\"x\":{}", "[".repeat(100));
+    let mut catalog = catalog(b"");
+    catalog.feed(deep.as_bytes()).unwrap();
+    assert!(catalog.read(|_| true, || true).is_err());
+}
+
+/// Whatever is read of it meanwhile, and whatever it is made of.
+#[test]
+fn a_page_of_more_than_a_mebibyte_is_refused() {
+    let mut catalog = catalog(b"");
+    let mut size = 0;
+    let piece = [b' '; 8_192];
+    while catalog.feed(&piece).is_ok() {
+        size += piece.len();
+        assert_eq!(catalog.read(|_| true, || true), Ok(Reading::Dry));
+    }
+    assert_eq!(size, PAGE_BYTES);
+}
+
+/// What a registry sends is read in steps that the caller ends: a name at a time, or some bytes.
+#[test]
+fn reading_pauses_where_the_caller_wants() {
+    let mut catalog = catalog(b"");
+    let names: Vec<String> = (0..100).map(|number| format!("r{number:03}")).collect();
+    let body = serde_json::json!({ "x": "y".repeat(100_000), "repositories": names }).to_string();
+    catalog.feed(body.as_bytes()).unwrap();
+    let (mut pauses, mut asked) = (0, Vec::new());
+    loop {
+        let before = asked.len();
+        let read = catalog.read(
+            |name| {
+                asked.push(name.to_string());
+                true
+            },
+            || false,
+        );
+        assert!(asked.len() - before <= 1, "one name, and it pauses");
+        match read.unwrap() {
+            Reading::Paused => pauses += 1,
+            other => {
+                assert_eq!(other, Reading::Dry);
+                break;
+            }
+        }
+    }
+    assert_eq!(asked, names);
+    assert!(pauses > 100 + 100_000 / 4_096, "{pauses}");
+    assert_eq!(end(&mut catalog, false, |_| true), Ok(Progress::Done));
 }
 
 #[test]
@@ -176,9 +250,9 @@ fn other_members_white_space_and_escapes_are_read() {
         // No repository may be called so, and nobody could be asked about it.
         ("{\"repositories\":[\"Upper\",\"../x\",\"ok\",\"\"]}", "ok"),
     ] {
-        let mut catalog = Catalog::new(b"").unwrap();
+        let mut catalog = catalog(b"");
         catalog.feed(body.as_bytes()).unwrap();
-        assert_eq!(catalog.end(false, |_| true), Ok(Progress::Done), "{body}");
+        assert_eq!(end(&mut catalog, false, |_| true), Ok(Progress::Done), "{body}");
         let json: serde_json::Value = serde_json::from_slice(&catalog.to_json()).unwrap();
         let names: Vec<&str> = json["repositories"]
             .as_array()
@@ -193,27 +267,91 @@ fn other_members_white_space_and_escapes_are_read() {
 /// A registry that repeats itself, or never ends, does not keep anybody busy for ever.
 #[test]
 fn it_comes_to_an_end() {
-    let mut catalog = Catalog::new(b"").unwrap();
     let page = |catalog: &mut Catalog, name: &str, more: bool| {
-        catalog
-            .feed(format!("{{\"repositories\":[\"{name}\"]}}").as_bytes())
-            .unwrap();
-        catalog.end(more, |_| false)
+        let body = format!("{{\"repositories\":[\"{name}\"]}}");
+        catalog.feed(body.as_bytes()).unwrap();
+        end(catalog, more, |_| false)
     };
-    assert_eq!(page(&mut catalog, "a", true), Ok(Progress::Ask));
-    assert!(page(&mut catalog, "a", true).is_err());
-    let mut catalog = Catalog::new(b"").unwrap();
-    let asked = (0..10_000)
-        .take_while(|number| page(&mut catalog, &number.to_string(), true).is_ok())
-        .count();
-    assert_eq!(asked, 999);
-    let mut catalog = Catalog::new(b"").unwrap();
-    catalog.feed(b"{\"repositories\":[]}").unwrap();
+    let mut repeated = catalog(b"");
+    assert_eq!(page(&mut repeated, "a", true), Ok(Progress::Ask));
+    assert!(page(&mut repeated, "a", true).is_err());
+    let mut empty = catalog(b"");
+    empty.feed(b"{\"repositories\":[]}").unwrap();
     assert_eq!(
-        catalog.end(true, |_| true),
+        end(&mut empty, true, |_| true),
         Ok(Progress::Done),
         "an empty page is the last"
     );
+    let mut endless = catalog(b"n=3");
+    for number in 1..REQUESTS {
+        assert_eq!(
+            page(&mut endless, &format!("secret/{number}"), true),
+            Ok(Progress::Ask)
+        );
+    }
+    assert_eq!(page(&mut endless, "secret/last", true), Ok(Progress::Done));
+}
+
+/// The client is told where to go on, but not after which name.
+#[test]
+fn a_link_does_not_name_what_is_hidden() {
+    let unfinished = |may_know: fn(&str) -> bool| {
+        let mut catalog = catalog(b"n=300");
+        for number in 0..REQUESTS {
+            let body = format!("{{\"repositories\":[\"secret/{number:03}\"]}}");
+            catalog.feed(body.as_bytes()).unwrap();
+            end(&mut catalog, true, may_know).unwrap();
+        }
+        let link = link(&catalog).unwrap();
+        let args = link.strip_prefix("</v2/_catalog?").unwrap();
+        args.strip_suffix(">; rel=\"next\"").unwrap().to_owned()
+    };
+    let args = unfinished(|_| false);
+    assert!(!args.contains("secret") && args.ends_with("&n=300"), "{args}");
+    assert_eq!(catalog(args.as_bytes()).args(), "n=1000&last=secret/049");
+    let others = Catalog::new(args.as_bytes(), |sealed| {
+        CursorKeys::derived([&[8; 32][..]]).unwrap().open(sealed)
+    });
+    assert_eq!(
+        others.err().map(|denial| denial.reason),
+        Some(Reason::PaginationNumber)
+    );
+    // What was shown may be named.
+    assert_eq!(unfinished(|_| true), "last=secret/049&n=300");
+    assert!(unfinished(|name| name != "secret/049").starts_with("last=%7E"));
+}
+
+#[test]
+fn cursors_open_as_they_were_sealed() {
+    let old = [8; 32];
+    let both = CursorKeys::derived([&[7; 32][..], &old]).unwrap();
+    let sealed = |name: &str| keys().seal(name, [3; NONCE]).unwrap();
+    for name in ["a", "a/b", &"x".repeat(1_024)] {
+        assert_eq!(both.open(&sealed(name)).as_deref(), Some(name));
+        let before = CursorKeys::derived([&old[..]]).unwrap().seal(name, [3; NONCE]);
+        assert_eq!(both.open(&before.unwrap()).as_deref(), Some(name), "an older key");
+        assert_eq!(
+            keys().open(&both.seal(name, [4; NONCE]).unwrap()).as_deref(),
+            Some(name)
+        );
+    }
+    assert_eq!(
+        sealed("a").len(),
+        sealed("a/much/longer/name").len(),
+        "lengths show in steps"
+    );
+    assert_ne!(sealed("a"), keys().seal("a", [4; NONCE]).unwrap());
+    assert!(CursorKeys::derived([]).is_none());
+    let mut changed = sealed("a").into_bytes();
+    for at in 0..changed.len() {
+        let byte = changed[at];
+        changed[at] = if byte == b'A' { b'B' } else { b'A' };
+        assert_eq!(keys().open(std::str::from_utf8(&changed).unwrap()), None, "{at}");
+        changed[at] = byte;
+    }
+    for other in ["", "~", "~AAAA", "a/b", "~~", "~\u{e4}"] {
+        assert_eq!(keys().open(other), None, "{other}");
+    }
 }
 
 #[test]
@@ -251,12 +389,40 @@ proptest! {
         prop_assert_eq!(walk(&mut registry, n, may_know), expected);
     }
 
+    /// However a page is cut, paused and spelled, it is read as serde reads it.
+    #[test]
+    fn a_page_is_what_serde_says(
+        names in prop::collection::vec("[a-z]{1,9}|\\PC{0,4}", 0..20), before in "\\PC{0,9}", size in 1usize..30, pause in any::<u64>(),
+    ) {
+        let pretty = serde_json::to_string_pretty(&serde_json::json!({ "a": { "b": [before, 1.5, null, true] }, "repositories": names, "z": -1 }));
+        let mut read = Vec::new();
+        let mut catalog = catalog(b"");
+        let mut turn = pause;
+        let mut drain = |catalog: &mut Catalog| loop {
+            let state = catalog.read(|name| { read.push(name.to_string()); true }, || { turn = turn.rotate_left(1); turn & 1 == 1 });
+            match state.unwrap() {
+                Reading::Paused => turn = turn.wrapping_add(1),
+                other => break other,
+            }
+        };
+        for piece in pretty.unwrap().as_bytes().chunks(size) {
+            catalog.feed(piece).unwrap();
+            prop_assert_eq!(drain(&mut catalog), Reading::Dry);
+        }
+        catalog.complete();
+        prop_assert_eq!(drain(&mut catalog), Reading::End);
+        let legal = |name: &String| registry_auth::RepositoryName::parse(name.as_bytes()).is_ok();
+        prop_assert_eq!(read, names.into_iter().filter(legal).collect::<Vec<_>>());
+    }
+
     #[test]
     fn no_bytes_do_harm(args in prop::collection::vec(any::<u8>(), 0..40), body in prop::collection::vec(any::<u8>(), 0..80)) {
-        if let Ok(mut catalog) = Catalog::new(&args) {
+        if let Ok(mut catalog) = Catalog::new(&args, |sealed| keys().open(sealed)) {
             catalog.feed(&body).unwrap();
-            let _ = catalog.end(true, |_| true);
-            let _ = (catalog.to_json(), catalog.link(), has_next(&body));
+            catalog.complete();
+            let _ = catalog.read(|_| true, || true);
+            let _ = catalog.end(true);
+            let _ = (catalog.to_json(), link(&catalog), has_next(&body));
         }
     }
 }

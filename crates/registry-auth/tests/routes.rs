@@ -50,6 +50,7 @@ fn describe(result: Result<Route<'_>, Denial>) -> String {
         Need::Nothing => "none".into(),
         Need::Login => "login".into(),
         Need::Catalog => "catalog".into(),
+        Need::Search => "search".into(),
         Need::Images(action) => format!("images {action}"),
         Need::Repository(scope) => format!("{} {}", scope.action, scope.repository),
         Need::Existence(repository) => format!("exists {repository}"),

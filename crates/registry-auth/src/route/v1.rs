@@ -13,6 +13,12 @@ use crate::scope::{Action, Scope};
 
 /// Finds the route of a path without its `/v1/`.
 pub(super) fn parse<'a>(method: Method, rest: &'a [u8], options: &Options) -> Result<Route<'a>, Denial> {
+    if rest == b"search" {
+        return match method {
+            Method::Get => Ok(Route::new(Api::V1, Need::Search)),
+            _ => Err(Denial::unsupported()),
+        };
+    }
     if let b"users" | b"users/" = rest {
         return match method {
             Method::Get => Ok(Route::new(Api::V1, Need::Login)),

@@ -1,0 +1,315 @@
+//! A registry's list of repositories in JSON, read piece by piece as it comes: that of the catalogue, and that of V1's search.
+//!
+//! Used by `catalog` and `search`. What is read is done in small steps, between which the caller may go about something else: a list
+//! is somebody else's, and as long as they like. Invariants: what is not a list of the expected form is an error; memory is bounded by
+//! [`PAGE_BYTES`].
+
+use actson::feeder::JsonFeeder;
+use actson::options::JsonParserOptionsBuilder;
+use actson::{JsonEvent, JsonParser};
+
+/// Bytes of a registry's page at most.
+pub const PAGE_BYTES: usize = 1 << 20;
+/// Bytes that are read between two looks at whether to go on.
+const STEP: usize = 2_048;
+/// Nesting of what is skipped.
+const DEPTH: usize = 32;
+
+/// A registry's answer is not what it should be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Malformed(pub(crate) &'static str);
+
+impl Malformed {
+    /// What is wrong with it.
+    pub fn why(&self) -> &'static str {
+        self.0
+    }
+}
+
+/// How far a list has been read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reading {
+    /// All that has come is read.
+    Dry,
+    /// There is more to read, and the caller wanted to pause.
+    Paused,
+    /// The list is read to its end.
+    End,
+}
+
+/// What a list is made of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Shape {
+    /// `{"repositories": ["name", …]}`
+    Names,
+    /// `{"query": "…", "results": [{"name": "…", "description": "…"}, …]}`
+    Results,
+}
+
+impl Shape {
+    fn key(self) -> &'static str {
+        match self {
+            Self::Names => "repositories",
+            Self::Results => "results",
+        }
+    }
+
+    fn malformed(self) -> Malformed {
+        Malformed(match self {
+            Self::Names => "it is no list of repositories in JSON",
+            Self::Results => "it is no list of results in JSON",
+        })
+    }
+}
+
+/// One entry of a list.
+pub(crate) struct Entry<'a> {
+    pub(crate) name: &'a str,
+    pub(crate) description: Option<&'a str>,
+}
+
+/// What was expected next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    Start,
+    /// A member of the outermost object.
+    Member,
+    /// The list itself.
+    List,
+    /// An entry.
+    Entry,
+    /// A member of an entry.
+    EntryMember,
+    /// The value of one of the members that are known.
+    Value(Known),
+    /// The rest of a value that is of no interest, so deep, and where it goes on after that.
+    Skip(usize, Outside),
+    After,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Known {
+    Query,
+    Name,
+    Description,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Outside {
+    Object,
+    Entry,
+}
+
+impl Outside {
+    fn state(self) -> State {
+        match self {
+            Self::Object => State::Member,
+            Self::Entry => State::EntryMember,
+        }
+    }
+}
+
+/// What has come and is not read yet.
+#[derive(Default)]
+struct Backlog {
+    bytes: Vec<u8>,
+    at: usize,
+    /// How many bytes may be read before the next look.
+    allowed: usize,
+    is_complete: bool,
+}
+
+impl Backlog {
+    /// Allows another step; false where nothing is left.
+    fn allow(&mut self) -> bool {
+        if !self.has_input() {
+            self.bytes.clear();
+            self.at = 0;
+            return false;
+        }
+        self.allowed = STEP;
+        true
+    }
+}
+
+impl JsonFeeder for Backlog {
+    fn has_input(&self) -> bool {
+        self.at < self.bytes.len()
+    }
+
+    fn is_done(&self) -> bool {
+        self.is_complete && !self.has_input()
+    }
+
+    fn next_input(&mut self) -> Option<u8> {
+        self.allowed = self.allowed.checked_sub(1)?;
+        let byte = self.bytes.get(self.at)?;
+        self.at += 1;
+        Some(*byte)
+    }
+}
+
+/// A list that is being read.
+pub(crate) struct Listing {
+    shape: Shape,
+    parser: JsonParser<Backlog>,
+    state: State,
+    /// Whether the list has come.
+    has_list: bool,
+    /// Of the entry that is being read.
+    name: Option<String>,
+    description: Option<String>,
+    /// What was searched for.
+    query: Option<String>,
+    /// Bytes that came.
+    size: usize,
+}
+
+impl Listing {
+    pub(crate) fn new(shape: Shape) -> Self {
+        let options = JsonParserOptionsBuilder::default().with_max_depth(DEPTH).build();
+        Self {
+            shape,
+            parser: JsonParser::new_with_options(Backlog::default(), options),
+            state: State::Start,
+            has_list: false,
+            name: None,
+            description: None,
+            query: None,
+            size: 0,
+        }
+    }
+
+    /// Takes a piece, to be read later: copying is all that is done with it.
+    pub(crate) fn feed(&mut self, piece: &[u8]) -> Result<(), Malformed> {
+        self.size += piece.len();
+        if self.size > PAGE_BYTES {
+            return Err(Malformed("a page is too long"));
+        }
+        self.parser.feeder.bytes.extend_from_slice(piece);
+        Ok(())
+    }
+
+    /// All of it has come.
+    pub(crate) fn complete(&mut self) {
+        self.parser.feeder.is_complete = true;
+    }
+
+    /// What was searched for, as the registry says.
+    pub(crate) fn query(&self) -> Option<&str> {
+        self.query.as_deref()
+    }
+
+    /// Reads what has come. Each entry goes to `visit`; after each, and now and then, `go_on` is asked.
+    pub(crate) fn read(
+        &mut self,
+        mut visit: impl FnMut(Entry<'_>),
+        mut go_on: impl FnMut() -> bool,
+    ) -> Result<Reading, Malformed> {
+        let malformed = self.shape.malformed();
+        loop {
+            match self.parser.next_event().map_err(|_| malformed)? {
+                Some(JsonEvent::NeedMoreInput) if !self.parser.feeder.allow() => return Ok(Reading::Dry),
+                Some(JsonEvent::NeedMoreInput) => {
+                    if !go_on() {
+                        return Ok(Reading::Paused);
+                    }
+                }
+                Some(event) => {
+                    if self.step(event, &mut visit).ok_or(malformed)? && !go_on() {
+                        return Ok(Reading::Paused);
+                    }
+                }
+                None if self.state == State::After => return Ok(Reading::End),
+                None => return Err(malformed),
+            }
+        }
+    }
+
+    /// Goes on by one event: whether that was an entry's end. `None` where it was not to be expected.
+    fn step(&mut self, event: JsonEvent, visit: &mut impl FnMut(Entry<'_>)) -> Option<bool> {
+        let mut is_entry = false;
+        self.state = match (self.state, event) {
+            (State::Start, JsonEvent::StartObject) => State::Member,
+            (State::Member, JsonEvent::FieldName) => match self.text()? {
+                name if name == self.shape.key() => State::List,
+                "query" if self.shape == Shape::Results => State::Value(Known::Query),
+                _ => State::Skip(0, Outside::Object),
+            },
+            (State::Member, JsonEvent::EndObject) => State::After,
+            (State::List, JsonEvent::StartArray | JsonEvent::ValueNull) => {
+                // Two lists are two answers.
+                if std::mem::replace(&mut self.has_list, true) {
+                    return None;
+                }
+                match event {
+                    JsonEvent::StartArray => State::Entry,
+                    // Go has no list to show.
+                    _ => State::Member,
+                }
+            }
+            (State::Entry, JsonEvent::EndArray) => State::Member,
+            (State::Entry, JsonEvent::ValueString) if self.shape == Shape::Names => {
+                is_entry = true;
+                visit(Entry {
+                    name: self.text()?,
+                    description: None,
+                });
+                State::Entry
+            }
+            (State::Entry, JsonEvent::StartObject) if self.shape == Shape::Results => {
+                (self.name, self.description) = (None, None);
+                State::EntryMember
+            }
+            (State::EntryMember, JsonEvent::FieldName) => match self.text()? {
+                "name" => State::Value(Known::Name),
+                "description" => State::Value(Known::Description),
+                _ => State::Skip(0, Outside::Entry),
+            },
+            (State::EntryMember, JsonEvent::EndObject) => {
+                is_entry = true;
+                visit(Entry {
+                    name: self.name.as_deref()?,
+                    description: self.description.as_deref(),
+                });
+                State::Entry
+            }
+            (State::Value(known), JsonEvent::ValueString) => {
+                let text = self.text()?.to_owned();
+                let (slot, outside) = match known {
+                    Known::Query => (&mut self.query, Outside::Object),
+                    Known::Name => (&mut self.name, Outside::Entry),
+                    Known::Description => (&mut self.description, Outside::Entry),
+                };
+                if slot.replace(text).is_some() {
+                    return None;
+                }
+                outside.state()
+            }
+            (State::Value(Known::Query), JsonEvent::ValueNull) => State::Member,
+            (State::Value(Known::Description), JsonEvent::ValueNull) => State::EntryMember,
+            (State::Skip(depth, outside), event) => skip(depth, outside, event)?,
+            _ => return None,
+        };
+        Some(is_entry)
+    }
+
+    fn text(&self) -> Option<&str> {
+        self.parser.current_str().ok()
+    }
+}
+
+/// Goes on with what is of no interest.
+fn skip(depth: usize, outside: Outside, event: JsonEvent) -> Option<State> {
+    let depth = match event {
+        JsonEvent::StartObject | JsonEvent::StartArray => depth + 1,
+        JsonEvent::EndObject | JsonEvent::EndArray => depth.checked_sub(1)?,
+        _ => depth,
+    };
+    Some(match (depth, event) {
+        // A name is followed by its value.
+        (0, JsonEvent::FieldName) => return None,
+        (0, _) => outside.state(),
+        (depth, _) => State::Skip(depth, outside),
+    })
+}
