@@ -24,7 +24,12 @@ sub both {
     $token //= $TOKEN;
     my ($path) = $line =~ m{^\w+ (\S+)};
     my $challenge = header(http($line), 'WWW-Authenticate');
-    my @scope = $challenge =~ /scope="([^"]*)"/ ? split / /, $1 : ();
+    # V1's challenge is Basic and names no scope: its clients know no tokens.
+    my @scope
+        = $challenge =~ /scope="([^"]*)"/            ? split / /, $1
+        : $path =~ m{^/v1/repositories/(\S+)/$}      ? "repository:$1:pull,push"
+        : $path =~ m{^/v1/images/}                   ? 'registry:images:pull,push'
+        :                                              ();
     my $basic = http($line, login => "$user:$token");
     my $answer = ask("$user:$token", @scope);
     my $exchanged = $answer->{status} == 200 ? with_token(json($answer)->{token}, $line)->{status} : "($answer->{status})";

@@ -132,7 +132,7 @@ for my $name (sort keys %ATTACKS) {
 # Row 6: over the route table, for who may do everything.
 our (@WRONG, @LESS, @RIGHT, @PULL);
 for my $row (map { @{ $_->[1] } } routes()) {
-    next if !$row->{action} || length $row->{repository} > 100;
+    next if !$row->{action} || !$row->{has_token} || length $row->{repository} > 100;
     push @WRONG, $row;
     push @{ $row->{action} =~ /^(?:pull|exists)$/ ? \@RIGHT : \@LESS }, $row;
     push @PULL, $row if $row->{action} eq 'pull';
@@ -153,7 +153,9 @@ for my $name (sort keys %SCOPES) {
         request      => [ map { $_->{line} } @$rows ],
         more_headers => [ map { $_->{headers} . bearer(signed(scope => [ $scope->($_->{repository}) ])) } @$rows ],
         error_code   => $status,
-        $status == 401 ? (forwarded => 0, raw_response_headers_like => 'error="insufficient_scope"') : (),
+        $status == 401
+        ? (forwarded => 0, raw_response_headers_like => [ map { $_->{is_v1} ? 'WWW-Authenticate: Basic ' : 'error="insufficient_scope"' } @$rows ])
+        : (),
     );
 }
 

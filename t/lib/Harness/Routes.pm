@@ -9,6 +9,8 @@ use Exporter qw(import);
 
 our @EXPORT = qw(routes);
 
+# A segment of a repository's name in the grammar of OCI.
+my $SEGMENT = qr/[a-z0-9]+(?:(?:[._]|__|-+)[a-z0-9]+)*/;
 my $HEX = '0123456789abcdef' x 4;
 my %STAND_IN = (
     'd'    => "sha256:$HEX",
@@ -39,13 +41,19 @@ sub routes {
         $text =~ s/\{([^}]+)\}/$STAND_IN{$1} \/\/ die "$path: {$1}\n"/ge;
         my ($method, $target, $more, $answer) = $text =~ /^(\S+)\s+(\S+)(.*) -> (.*)$/ or die "$path: $text\n";
         my ($type) = $more =~ /type=(\S+)/;
+        my ($action, $repository) = $answer =~ /^(pull|push|delete|exists) (\S+)/;
+        my ($images) = $answer =~ /^images (\S+)/;
         push @{ $section[-1][1] }, {
             # A type says nothing of a body that is not there.
             line    => "$method $target" . ($type ? "\nx=y" : ''),
             headers => $type ? "Content-Type: $type\n" : '',
             answer  => $answer,
-            $answer =~ /^(pull|push|delete|exists) (\S+)/
-                ? (action => $1, repository => $2) : (),
+            # V1's challenge is Basic and names no scope: its clients know no tokens.
+            is_v1 => $target =~ m{^/v1/} ? 1 : 0,
+            # No token can be issued for a name that V1 has and OCI has not.
+            has_token => !$action || $repository =~ m{^$SEGMENT(?:/$SEGMENT)*$} ? 1 : 0,
+            $action ? (action => $action, repository => $repository, scope => "repository:$repository:pull,push,delete") : (),
+            $images ? (scope => "registry:images:$images") : (),
         };
     }
     return @section;
