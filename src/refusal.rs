@@ -2,7 +2,7 @@
 
 use registry_auth::denial::LogLevel;
 use registry_auth::resource::scope_of;
-use registry_auth::{challenge, route, Denial};
+use registry_auth::{challenge, directive, route, Denial};
 
 use crate::conf::{Bearer, Settings};
 use crate::context::Context;
@@ -61,6 +61,17 @@ fn bearer_challenge(
         wanted.map_or_else(|_| String::new(), |route| scope_of(&route))
     };
     let realm = bearer.realm.evaluate(request)?;
+    // Variables may come to anything: no client is sent where no scheme is known.
+    if !directive::is_url(realm) {
+        let realm = String::from_utf8_lossy(realm).into_owned();
+        request.log(
+            Level::Error,
+            format_args!(
+                "registry_auth: the variables of \"registry_auth_bearer\" come to no URL: {realm:?}"
+            ),
+        );
+        return None;
+    }
     challenge::bearer(
         realm,
         bearer.service.as_bytes(),

@@ -79,7 +79,9 @@ pub fn grant(
         .with_subject(|subject| policy::grant(subject, &asked.resources(), &settings.rules))
         .map_err(|_| Denial::bad_record())??;
     if granted.size() > MAX_ACCESS {
-        return Err(Denial::bad_token_request("too many scopes"));
+        return Err(Denial::bad_token_request(
+            "what the scopes grant takes more than 5000 bytes",
+        ));
     }
     let result = if identity.user().is_some() {
         "granted"

@@ -5,11 +5,12 @@ use strict;
 use warnings;
 use lib 't/lib';
 use Harness;
+use Harness::Zone;
 
 use File::Temp ();
 use FindBin ();
 
-my $ROOT = "$FindBin::Bin/..";
+our $ROOT = "$FindBin::Bin/..";
 # Made with mode 600, as `umask 077` does it.
 my $TOKEN_KEY = File::Temp->new;
 print {$TOKEN_KEY} '0123456789abcdef' x 4, "\n";
@@ -32,7 +33,9 @@ sub here {
     $text =~ s{redis://127\.0\.0\.1:6379/0(?: timeout=\S+ connect_timeout=\S+(?=;))?}{redis://127.0.0.1:\$TEST_NGINX_REDIS_PORT/0 timeout=2s}g;
     $text =~ s{^worker_processes auto;}{worker_processes 1;}mg;
     my $listen = $plain ? '127.0.0.1:$TEST_NGINX_SERVER_PORT' : '127.0.0.1:$TEST_NGINX_TLS_PORT ssl';
-    $text =~ s{listen (?:\[::\]:)?(?:443|5443) ssl( http2)?;}{listen $listen;}g;
+    $text =~ s{^\s*listen \[::\]:(?:80|443|5443)(?: ssl)?;\n}{}mg;
+    $text =~ s{listen (?:443|5443) ssl;}{listen $listen;}g;
+    $text =~ s{listen 80;}{listen 127.0.0.1:\$TEST_NGINX_SERVER_PORT;}g;
     return $text;
 }
 
@@ -94,6 +97,7 @@ sub example {
         $log .= "registry_auth_cache zone=example:1m;\n"
             if $context =~ /^(?:server|location)$/ || $text =~ /^\s*registry_auth_bearer\b/m && $text !~ /^\s*registry_auth_(?:cache|token_key)\b/m;
         my $body = here($text);
+        $log .= "include \$TEST_NGINX_SERVROOT/html/registry-auth/direct.conf;\n" if $body !~ m{/direct\.conf;|\$registry_host \{};
         $body = "include \$TEST_NGINX_SERVROOT/html/registry-auth/proxy.conf;\n$body"
             if $context =~ /^(?:server|location)$/ && $body !~ m{registry-auth/(?:proxy|locations)\.conf} && $body !~ /^proxy_/m;
         $body = "location / {\n$body}\n"                 if $context eq 'location';
@@ -105,12 +109,18 @@ sub example {
     return spec_block("$title loads", @section);
 }
 
+# behind-balancer.conf lists each balancer twice, also in its comments.
+my $balancer = Harness::slurp("$ROOT/nginx/behind-balancer.conf");
+my $in_geo   = join ' ', $balancer =~ m{^\s*(?:# )?([0-9a-f.:]+/\d+) +balancer;}mg;
+my $in_realip = join ' ', $balancer =~ m{^(?:# )?set_real_ip_from (\S+);}mg;
+die "behind-balancer.conf has two lists: $in_geo, and $in_realip\n" if $in_geo ne $in_realip || !$in_geo;
+
 my $spec = '';
 my @readme = blocks_of("$ROOT/README.md");
 die "README.md has no nginx code block\n" if !@readme;
 $spec .= example("README.md, line $_->[0]", context_of($_->[1]), $_->[1]) for @readme;
 
-my %CONTEXT = ('nginx.conf' => 'whole', 'registry.conf' => 'http', 'registry-bearer.conf' => 'http', 'registry-v1.conf' => 'http');
+my %CONTEXT = ('nginx.conf' => 'whole', 'direct.conf' => 'http', 'behind-balancer.conf' => 'http', 'registry.conf' => 'http', 'registry-bearer.conf' => 'http', 'registry-v1.conf' => 'http');
 for my $file (glob "$ROOT/nginx/*.conf") {
     my ($name) = $file =~ m{([^/]+)$};
     $spec .= example("nginx/$name", $CONTEXT{$name} || 'server', Harness::slurp($file));
@@ -132,7 +142,18 @@ add_block_preprocessor(sub {
         $text =~ s{^\s*include \S+/registry\.conf;}{}m           or die "nginx.conf includes no registry.conf\n";
         $text =~ s{^(\s*)# (include \S+/registry-v1\.conf;)}{$1$2}m or die "nginx.conf has no registry-v1.conf\n";
     }
-    $block->set_value(user_files   => installed(1));
+    if (defined $block->balancer) {
+        $text =~ s{^(\s*include \S+/)direct\.conf;}{$1behind-balancer.conf;}m or die "nginx.conf includes no direct.conf\n";
+    }
+    my $files = installed(1);
+    if (($block->balancer // '') eq 'elsewhere') {
+        # The test's client is no balancer then.
+        $files =~ s{^\s*127\.0\.0\.1/32 +balancer;\n}{}m && $files =~ s{^set_real_ip_from 127\.0\.0\.1/32;\n}{}m
+            or die "behind-balancer.conf does not list 127.0.0.1\n";
+        # Its text alone tells the runner that nginx has to be restarted.
+        $text = "# another list of balancers\n$text";
+    }
+    $block->set_value(user_files   => $files);
     $block->set_value(whole_config => whole($text, 1));
 });
 run_tests($spec . join '', <DATA>);
@@ -274,6 +295,90 @@ Content-Type: application/x-www-form-urlencoded
 [ 400, 413 ]
 --- oci_error eval
 [ "UNSUPPORTED", "SIZE_INVALID" ]
+
+=== behind-balancer.conf: registries and clients are told what a listed balancer says, and logs its client
+--- balancer
+--- bearer
+--- redis
+HSET docker-registry:user:alice backends 127.0.0.1:$TEST_NGINX_BACKEND_B_PORT
+--- more_headers
+X-Forwarded-Proto: https
+X-Forwarded-Host: registry.example.com:8443
+X-Forwarded-For: 192.0.2.7
+--- login eval
+[ "", "alice:secret" ]
+--- request eval
+[ "GET /v2/", "POST /v2/alice/app/blobs/uploads/" ]
+--- error_code eval
+[ 401, 200 ]
+--- response_headers eval
+[ 'WWW-Authenticate: Bearer realm="https://registry.example.com:8443/token",service="registry"', undef ]
+--- backend_received_like eval
+qr{^Host: registry\.example\.com:8443\r\nX-Forwarded-Proto: https\r\nX-Forwarded-Host: registry\.example\.com:8443\r\nX-Forwarded-For: 192.0.2.7, 192.0.2.7\r\nX-Real-IP: 192.0.2.7\r$}m
+--- access_log
+192.0.2.7 "alice"
+
+=== behind-balancer.conf: nobody else is believed
+--- balancer: elsewhere
+--- bearer
+--- redis
+HSET docker-registry:user:alice backends 127.0.0.1:$TEST_NGINX_BACKEND_B_PORT
+--- more_headers
+X-Forwarded-Proto: https
+X-Forwarded-Host: evil.example
+X-Forwarded-For: 192.0.2.7
+--- login eval
+[ "", "alice:secret" ]
+--- request eval
+[ "GET /v2/", "POST /v2/alice/app/blobs/uploads/" ]
+--- error_code eval
+[ 401, 200 ]
+--- response_headers eval
+[ 'WWW-Authenticate: Bearer realm="http://localhost/token",service="registry"', undef ]
+--- backend_received_like eval
+qr{^Host: localhost\r\nX-Forwarded-Proto: http\r\nX-Forwarded-Host: localhost\r\nX-Forwarded-For: 192.0.2.7, 127.0.0.1\r\nX-Real-IP: 127.0.0.1\r$}m
+--- backend_not_received
+evil.example
+
+=== behind-balancer.conf: of a listed balancer nothing is taken that is no scheme or host
+--- balancer
+--- bearer
+--- more_headers eval
+[ "X-Forwarded-Proto: ftp\nX-Forwarded-Host: a, b", "X-Forwarded-Proto: https, http\nX-Forwarded-Host: a/b", "X-Forwarded-Proto: HTTPS\nX-Forwarded-Host: a\"b", "X-Forwarded-Host: [::1]:5000" ]
+--- request eval
+[ ("GET /v2/") x 4 ]
+--- error_code: 401
+--- response_headers eval
+[ map {"WWW-Authenticate: Bearer realm=\"$_/token\",service=\"registry\""} ("http://localhost") x 2, "https://localhost", "http://[::1]:5000" ]
+
+=== behind-balancer.conf: V1 clients are led to the balancer
+--- balancer
+--- v1
+--- redis
+HSET docker-registry:user:alice backends 127.0.0.1:$TEST_NGINX_BACKEND_B_PORT
+--- backend
+header: X-Docker-Endpoints: evil.example
+--- more_headers
+X-Forwarded-Proto: https
+X-Forwarded-Host: registry.example.com
+--- login: alice:secret
+--- request
+GET /v1/repositories/alice/app/images
+--- response_headers
+X-Docker-Endpoints: registry.example.com
+
+=== each shipped server listens on IPv6 as it does on IPv4
+--- after
+my $root = $main::ROOT;
+for my $file (grep { Harness::slurp($_) =~ /^\s*listen /m } glob "$root/nginx/*.conf") {
+    my $text = Harness::slurp($file);
+    my @four = $text =~ /^ *listen (\d+.*;)$/mg;
+    my @six  = $text =~ /^ *listen \[::\]:(\d+.*;)$/mg;
+    equal("@six", "@four", $file);
+}
+--- request
+GET /v2/
+--- error_code: 401
 
 === registry-v1.conf: /v2/ is 404 without the header of V2, so that docker goes on with V1
 --- v1

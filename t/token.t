@@ -188,22 +188,24 @@ equal(main::granted(ask('alice:secret', 'registry:catalog:*', 'registry:images:p
 --- after
 equal(main::granted(ask('alice:secret', 'repository:alice/a:*', 'registry:catalog:*')), '', 'nothing');
 
-=== too many scopes are refused, not cut off
+=== more than 64 scopes are refused, not cut off, and the limit is named
 --- login: alice:secret
 --- request eval
 [ map { 'GET /token?' . main::query(scope => [ map {"repository:alice/a$_:pull"} 1 .. $_ ]) } 64, 65 ]
 --- error_code eval
 [ 200, 400 ]
+--- oci_error eval
+[ undef, "UNSUPPORTED ^more than 64 scopes\$" ]
 
 === service: another is 400, none is borne; account: who they take themselves for; what is there twice is refused
 --- login: alice:secret
 --- request eval
-[ map {"GET /token$_"} '', '?', '?service=', '?service=registry', '?account=alice', '?account=', '?client_id=docker&x=1&x=2',
-  '?service=other', '?service=Registry', '?service=registry&service=registry', '?account=bob', '?account=alice&account=bob', '?offline_token=true&offline_token=false' ]
+[ map {"GET /token$_"} '', '?', '?service=', '?service=registry', '?service=ReGistry', '?account=alice', '?account=', '?client_id=docker&x=1&x=2',
+  '?service=other', '?service=registry&service=registry', '?account=bob', '?account=alice&account=bob', '?offline_token=true&offline_token=false' ]
 --- error_code eval
-[ (200) x 7, (400) x 6 ]
+[ (200) x 8, (400) x 5 ]
 --- oci_error eval
-[ (undef) x 7, ("UNSUPPORTED unknown service") x 2, "UNSUPPORTED twice", "UNSUPPORTED account is not the user", ("UNSUPPORTED twice") x 2 ]
+[ (undef) x 8, "UNSUPPORTED unknown service", "UNSUPPORTED twice", "UNSUPPORTED account is not the user", ("UNSUPPORTED twice") x 2 ]
 --- response_headers: Cache-Control: no-store
 
 === offline_token: a refresh token for a user, none for the anonymous
@@ -380,7 +382,7 @@ for my $user ("j\xc3\xbcrgen", 'x"y\\z') {
 --- error_code eval
 [ 200, 400 ]
 --- oci_error eval
-[ undef, "UNSUPPORTED too many scopes" ]
+[ undef, "UNSUPPORTED what the scopes grant takes more than 5000 bytes" ]
 --- response_headers: Cache-Control: no-store
 
 === POST over HTTP/2

@@ -75,9 +75,9 @@ for (
     [ 'Bearer where the gate is off', '',   $bearer ],
     [ 'each ttl',                    $zone, "$gate $bearer " . join ' ', map {"location = /$_ { registry_auth_token ttl=$_; }"} qw(60s 60 1m 61s 1h 12h 24h 1d 86400s 60000ms) ],
     [ 'addresses',                   $zone, $gate . join ' ', map {"location /" . length($_) . " { registry_auth_bearer $_; }"}
-        'https://a', 'http://[::1]:5000/t', '$scheme://$http_host/token', 'https://$host/token?a=b', 'off' ],
+        'https://a', 'http://[::1]:5000/t', '$scheme://$http_host/token', 'https://$host/token?a=b', '${scheme}://$host:5/t', '$arg_a/token', '$arg_url', 'off' ],
     [ 'services',                    $zone, $gate . join ' ', map {"location /" . length($_) . " { registry_auth_bearer https://a \"service=$_\"; }"}
-        'a', 'registry.example:5000', 'a=b', '{x}/@:;,' ],
+        'a', 'registry.example:5000', 'a=b', '{x}/@:;,', 'Our Registry' ],
 ) {
     my ($title, $http, $server) = @$_;
     $spec .= spec_block("accepted: $title", no_redis => '', config_ok => '', http_config => "$http\n", config => "        $server\n");
@@ -113,13 +113,31 @@ Harness::Zone::zone_http('zone=auth:1m') . "    registry_auth_bearer https://out
 --- config
         registry_auth "Registry";
         location / { proxy_pass http://registry; }
-        location /v1/ { registry_auth_bearer http://inner/token; proxy_pass http://registry; }
-        location = /v1/users { registry_auth_bearer off; proxy_pass http://registry; }
+        location = /v2 { registry_auth_bearer http://inner/token; proxy_pass http://registry; }
+        location = /v2/_catalog { registry_auth_bearer off; proxy_pass http://registry; }
 --- request eval
-[ "GET /v2/", "GET /v1/users/", "GET /v1/users" ]
+[ "GET /v2/", "GET /v2", "GET /v2/_catalog" ]
 --- error_code: 401
 --- response_headers eval
 [ map {"WWW-Authenticate: $_"} 'Bearer realm="https://outer/token",service="outer"', 'Bearer realm="http://inner/token",service="registry"', 'Basic realm="Registry"' ]
+
+=== any variable may begin the URL, which is checked when it is used: without a scheme nobody is sent anywhere
+--- http_config eval
+Harness::Zone::zone_http('zone=auth:1m')
+--- config
+        registry_auth "Registry";
+        registry_auth_bearer $arg_url/token;
+        location / { proxy_pass http://registry; }
+--- request eval
+[ "GET /v2/?url=https://a.example:5000", "GET /v2/?url=HTTP://b", "GET /v2/?url=ftp://b", "GET /v2/?url=//b", "GET /v2/" ]
+--- error_code eval
+[ 401, 401, 500, 500, 500 ]
+--- response_headers eval
+[ (map {"WWW-Authenticate: Bearer realm=\"$_/token\",service=\"registry\""} 'https://a.example:5000', 'HTTP://b'), ('!WWW-Authenticate') x 3 ]
+--- error_log
+the variables of "registry_auth_bearer" come to no URL: "ftp://b/token"
+come to no URL: "/token"
+--- forwarded: 0
 
 === registry_auth_token is not inherited: a location inside has a gate
 --- http_config eval

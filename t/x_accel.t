@@ -6,7 +6,7 @@ use lib 't/lib';
 use Harness;
 
 defaults(
-    http_config => gate_http(),
+    http_config => "    include \$TEST_NGINX_ROOT/nginx/direct.conf;\n" . gate_http(),
     config      => <<'EOC',
         registry_auth "Registry";
         include $TEST_NGINX_ROOT/nginx/proxy.conf;

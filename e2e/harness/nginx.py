@@ -20,7 +20,7 @@ INSTALLED = "/etc/nginx/registry-auth/"
 BINARY = shutil.which("nginx", path=f"{os.environ.get('PATH', '')}:/usr/local/sbin:/usr/sbin") or "nginx"
 SERVERS = ("registry.conf", "registry-bearer.conf")
 V1_SERVER = "registry-v1.conf"
-FILES = ("nginx.conf", *SERVERS, V1_SERVER, "locations.conf", "proxy.conf", "errors.conf")
+FILES = tuple(sorted(path.name for path in SHIPPED.glob("*.conf")))
 
 
 @dataclass(frozen=True)
@@ -78,8 +78,10 @@ def render(directory, module, redis_url, listen, v1_port, variant):
             text = _main_file(text, directory, module, redis_url, variant)
         if name in SERVERS:
             text = _replace(text, "listen 443 ssl;", " ".join(listen))
+            text = _replace(text, "listen [::]:443 ssl;", "")
         if name == V1_SERVER:
             text = _replace(text, "listen 5443 ssl;", f"listen 127.0.0.1:{v1_port} ssl;")
+            text = _replace(text, "listen [::]:5443 ssl;", "")
         if name == "registry-bearer.conf":
             text = _replace(text, "registry_auth_token ttl=1h;", f"registry_auth_token ttl={variant.ttl};")
         (directory / name).write_text(text, encoding="ascii")

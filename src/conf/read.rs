@@ -352,7 +352,8 @@ pub fn bearer(conf: &mut Conf<'_>, location: &mut Location) -> Result<(), String
             _ => return Err(invalid(
                 NAME,
                 argument,
-                "\"service=\" and printable characters, none of them a quote, and no variables are expected",
+                "\"service=\" and printable characters, none of them a quote, with no blanks around them, and no \
+                 variables are expected",
             )),
         },
         [_, argument, ..] => return Err(invalid(NAME, argument, "a URL and \"service=\" are expected")),
@@ -374,10 +375,11 @@ pub fn bearer(conf: &mut Conf<'_>, location: &mut Location) -> Result<(), String
 /// Whether this is fit for a service. nginx keeps quotes that stand within an argument, as in `service="registry"`: nobody means them.
 fn is_service(name: &str) -> bool {
     !name.is_empty()
+        && name.trim_ascii() == name
         && !directive::has_variable(name.as_bytes())
         && name
             .bytes()
-            .all(|byte| byte.is_ascii_graphic() && !b"\"'\\".contains(&byte))
+            .all(|byte| matches!(byte, b' '..=b'~') && !b"\"'\\".contains(&byte))
 }
 
 /// Most lines of a file of keys: each one that is kept for old tokens costs a signature more.

@@ -61,9 +61,9 @@ fn contains(text: &[u8], part: &[u8]) -> bool {
 /// The URL of a token endpoint, as `registry_auth_bearer` names it: variables may stand in it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct EndpointUrl<'a> {
-    /// `http`, `https` or `$scheme`.
+    /// `http`, `https` or a variable; empty where a variable begins the URL and may hold more than a scheme.
     pub scheme: &'a str,
-    /// The host, without a port; with the brackets of an IPv6 address.
+    /// The host, without a port; with the brackets of an IPv6 address. All up to the path where a variable begins the URL.
     pub host: &'a str,
     /// The path, which begins with a slash where it is not empty.
     pub path: &'a str,
@@ -72,7 +72,7 @@ pub struct EndpointUrl<'a> {
 /// Why a text is no such URL: the part that is wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum InvalidUrl {
-    /// It begins with none of `https://`, `http://` and `$scheme://`.
+    /// It begins neither with `https://` or `http://` nor with a variable.
     Scheme,
     /// A user or a password in front of the host: all clients would be sent it.
     UserInfo,
@@ -89,7 +89,7 @@ pub enum InvalidUrl {
 impl fmt::Display for InvalidUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Self::Scheme => "the scheme is none of https://, http:// and $scheme://",
+            Self::Scheme => "it begins neither with https:// or http:// nor with a variable",
             Self::UserInfo => {
                 "a user or a password stands in front of the host, and all clients would be sent it"
             }
@@ -104,25 +104,36 @@ impl fmt::Display for InvalidUrl {
 impl std::error::Error for InvalidUrl {}
 
 impl<'a> EndpointUrl<'a> {
-    /// Parses `https://host[:port][/path][?query]`. A host and a port with variables are taken as they are.
+    /// Parses `https://host[:port][/path][?query]`. A host and a port with variables are taken as they are, and
+    /// a variable that begins it may hold a scheme or more: what it comes to is for [`is_url`] to judge.
     ///
     /// # Errors
     /// [`InvalidUrl`].
     pub fn parse(text: &'a [u8]) -> Result<Self, InvalidUrl> {
-        let (scheme, rest) = ["https", "http", "$scheme"]
-            .into_iter()
-            .find_map(|scheme| {
-                Some((
-                    scheme,
-                    text.strip_prefix(scheme.as_bytes())?.strip_prefix(b"://")?,
-                ))
-            })
-            .ok_or(InvalidUrl::Scheme)?;
-        let is_plain = |byte: &u8| byte.is_ascii_graphic() && !matches!(byte, b'"' | b'\'' | b'\\');
-        let rest = match std::str::from_utf8(rest) {
-            Ok(rest) if rest.bytes().all(|byte| is_plain(&byte)) => rest,
+        let is_variable = has_variable(text.get(..2).unwrap_or_default());
+        let is_plain = |byte: u8| byte.is_ascii_graphic() && !matches!(byte, b'"' | b'\'' | b'\\');
+        let after_scheme = ["https", "http"].into_iter().find_map(|scheme| {
+            text.strip_prefix(scheme.as_bytes())
+                .is_some_and(|rest| rest.starts_with(b"://"))
+                .then_some(scheme.len())
+        });
+        if after_scheme.is_none() && !is_variable {
+            return Err(InvalidUrl::Scheme);
+        }
+        let text = match std::str::from_utf8(text) {
+            Ok(text) if text.bytes().all(is_plain) => text,
             _ => return Err(InvalidUrl::Characters),
         };
+        let (scheme, rest) = match after_scheme.or_else(|| text.find("://")) {
+            Some(at) => text
+                .split_at_checked(at)
+                .and_then(|(scheme, rest)| Some((scheme, rest.strip_prefix("://")?)))
+                .ok_or(InvalidUrl::Scheme)?,
+            None => ("", text),
+        };
+        if is_variable && !is_one_variable(scheme) && !scheme.is_empty() {
+            return Err(InvalidUrl::Scheme);
+        }
         let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
         let (authority, rest) = rest.split_at(end);
         if authority.contains('@') {
@@ -132,19 +143,28 @@ impl<'a> EndpointUrl<'a> {
             return Err(InvalidUrl::Fragment);
         }
         let path = rest.split('?').next().unwrap_or_default();
-        Ok(Self {
+        let url = Self {
             scheme,
             host: host(authority)?,
             path,
-        })
+        };
+        // These hold no scheme.
+        match scheme.is_empty() && url.is_own_host() {
+            true => Err(InvalidUrl::Scheme),
+            false => Ok(url),
+        }
     }
 
-    /// Whether the host is by definition the one at which this server was reached.
+    /// Whether the host is the one at which this server was reached: by definition, or as the shipped
+    /// configuration sets `$registry_host`.
     pub fn is_own_host(&self) -> bool {
-        matches!(
-            self.host,
-            "$host" | "$http_host" | "$server_name" | "${host}" | "${http_host}" | "${server_name}"
-        )
+        const OWN: [&str; 4] = ["host", "http_host", "server_name", "registry_host"];
+        let name = self.host.strip_prefix('$').unwrap_or_default();
+        let name = name
+            .strip_prefix('{')
+            .and_then(|name| name.strip_suffix('}'))
+            .unwrap_or(name);
+        OWN.contains(&name)
     }
 
     /// Whether passwords go over the network to it in the clear.
@@ -152,6 +172,29 @@ impl<'a> EndpointUrl<'a> {
         let is_loopback = self.host == "localhost" || self.host == "[::1]" || self.host.starts_with("127.");
         self.scheme == "http" && !is_loopback
     }
+}
+
+/// Whether this is `$name` or `${name}` and no more.
+fn is_one_variable(text: &str) -> bool {
+    let name = text.strip_prefix('$').unwrap_or_default();
+    let name = name
+        .strip_prefix('{')
+        .and_then(|name| name.strip_suffix('}'))
+        .unwrap_or(name);
+    !name.is_empty()
+        && name
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
+}
+
+/// Whether what the variables of a [`EndpointUrl`] came to is a URL that clients can be sent to: its scheme is
+/// known. More is not asked: the host may be what the client has sent.
+pub fn is_url(text: &[u8]) -> bool {
+    let begins = |scheme: &[u8]| {
+        text.get(..scheme.len())
+            .is_some_and(|begin| begin.eq_ignore_ascii_case(scheme))
+    };
+    begins(b"https://") || begins(b"http://")
 }
 
 /// The host of `host[:port]`.
@@ -189,7 +232,7 @@ fn is_port(text: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::{has_variable, is_switch, may_replace_path, replaces_path, EndpointUrl, InvalidUrl};
+    use super::{has_variable, is_switch, is_url, may_replace_path, replaces_path, EndpointUrl, InvalidUrl};
     use proptest::prelude::*;
 
     #[test]
@@ -272,6 +315,14 @@ mod tests {
                 "/token",
             ),
             ("https://a_b-c.example?x=/y", "a_b-c.example", ""),
+            (
+                "$registry_scheme://$registry_host/token",
+                "$registry_host",
+                "/token",
+            ),
+            ("${registry_scheme}://a:5000/token", "a", "/token"),
+            ("$registry_url/token", "$registry_url", "/token"),
+            ("$registry_url", "$registry_url", ""),
         ] {
             let parsed = EndpointUrl::parse(url.as_bytes()).map(|parsed| (parsed.host, parsed.path));
             assert_eq!(parsed, Ok((host, path)), "{url}");
@@ -285,6 +336,14 @@ mod tests {
             ("off", InvalidUrl::Scheme),
             ("ftp://a/token", InvalidUrl::Scheme),
             ("/token", InvalidUrl::Scheme),
+            ("$", InvalidUrl::Scheme),
+            ("$1://a/token", InvalidUrl::Scheme),
+            ("$host/token", InvalidUrl::Scheme),
+            ("${http_host}/token", InvalidUrl::Scheme),
+            ("$scheme-x://a/token", InvalidUrl::Scheme),
+            ("$a$b://a/token", InvalidUrl::Scheme),
+            ("$scheme://u@a/token", InvalidUrl::UserInfo),
+            ("$scheme://a b/token", InvalidUrl::Characters),
             ("https:/a", InvalidUrl::Scheme),
             ("https://u@a/token", InvalidUrl::UserInfo),
             ("https://u:p@a/token", InvalidUrl::UserInfo),
@@ -310,6 +369,44 @@ mod tests {
     }
 
     #[test]
+    fn the_own_host_is_known_by_its_variable() {
+        let is_own = |url: &str| EndpointUrl::parse(url.as_bytes()).unwrap().is_own_host();
+        for host in [
+            "$host",
+            "$http_host",
+            "${server_name}",
+            "$registry_host",
+            "${registry_host}",
+        ] {
+            assert!(is_own(&format!("https://{host}/token")), "{host}");
+        }
+        assert!(!is_own("https://$other/token") && !is_own("https://host/token") && !is_own("$url/token"));
+    }
+
+    #[test]
+    fn what_variables_came_to_is_a_url_or_not() {
+        for url in [
+            "https://a/token",
+            "HTTP://a",
+            "http:///token",
+            "https://[::1]:5/t?x=y",
+        ] {
+            assert!(is_url(url.as_bytes()), "{url}");
+        }
+        for url in [
+            "",
+            "://a/token",
+            "/token",
+            "ftp://a",
+            "https:/a",
+            "https",
+            " https://a",
+        ] {
+            assert!(!is_url(url.as_bytes()), "{url}");
+        }
+    }
+
+    #[test]
     fn clear_text_is_all_but_tls_and_the_loopback() {
         let clear = |url: &str| EndpointUrl::parse(url.as_bytes()).unwrap().is_clear_text();
         assert!(clear("http://registry.example.com/token") && clear("http://10.0.0.1/token"));
@@ -327,7 +424,7 @@ mod tests {
     proptest! {
         #[test]
         fn an_endpoint_that_is_taken_consists_of_its_parts(
-            url in "(https?|[$]scheme)://[-a-z0-9.:@$/?#\\[\\] ]{0,20}",
+            url in "(https?|[$]scheme|[$]x)://[-a-z0-9.:@$/?#\\[\\] ]{0,20}",
         ) {
             if let Ok(parsed) = EndpointUrl::parse(url.as_bytes()) {
                 let start = format!("{}://{}", parsed.scheme, parsed.host);

@@ -658,6 +658,8 @@ fn a_get_asks_for_scopes() {
         "",
         "service=",
         "service=s",
+        // As clients that write challenges in lower case send it back.
+        "service=S",
         "scope=",
         "scope=x",
         "offline_token=false",
@@ -680,6 +682,11 @@ fn a_get_asks_for_scopes() {
             .map(|denial| denial.status());
         assert_eq!(status, Some(400), "{query}");
     }
+    let scopes = "scope=a&".repeat(65);
+    let why = TokenRequest::from_query(scopes.as_bytes(), "s").err().unwrap();
+    assert_eq!(why.message, "more than 64 scopes");
+    assert!(TokenRequest::from_query(b"service=our+registry", "Our Registry").is_ok());
+    assert!(TokenRequest::from_query(b"service=Our%20Registry", "Our Registry").is_ok());
 }
 
 #[test]

@@ -76,7 +76,7 @@ impl Fields {
             }
         }
         if fields.scopes.len() > MAX_SCOPES {
-            return Err(Denial::bad_token_request("too many scopes"));
+            return Err(Denial::bad_token_request("more than 64 scopes"));
         }
         Ok(fields)
     }
@@ -85,7 +85,8 @@ impl Fields {
         match self.service.as_deref() {
             // Old clients leave it out where it is not told to them.
             None | Some("") => Ok(()),
-            Some(asked) if asked == service => Ok(()),
+            // Some clients repeat the challenge in lower case.
+            Some(asked) if asked.eq_ignore_ascii_case(service) => Ok(()),
             Some(_) => Err(Denial::bad_token_request("unknown service")),
         }
     }
