@@ -18,7 +18,8 @@ packages() {
 		echo nginx redis-server docker-registry openssl python3 util-linux curl skopeo podman ;;
 	test) # t/ and the store's tests
 		echo perl libtest-base-perl libtest-longstring-perl libtext-diff-perl liblist-moreutils-perl libwww-perl
-		echo libio-socket-ssl-perl liburi-perl libipc-run-perl redis-server openssl nghttp2-client curl ;;
+		echo libio-socket-ssl-perl liburi-perl libipc-run-perl redis-server openssl nghttp2-client curl
+		echo util-linux bash zsh fish mandoc ;; # the tool's terminals, completions and manual pages
 	e2e)
 		packages run
 		echo buildah docker.io containerd runc wrk ;;

@@ -173,6 +173,9 @@ pub(crate) struct PasswordArgs {
     /// Read the password from standard input (one line) instead of the terminal.
     #[arg(long)]
     pub(crate) password_stdin: bool,
+    /// Take a password of fewer than 8 characters, too.
+    #[arg(long)]
+    pub(crate) allow_weak: bool,
     /// How the password is stored.
     #[arg(long, value_enum, default_value_t = Hash::Argon2id)]
     pub(crate) hash: Hash,

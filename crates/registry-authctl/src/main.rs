@@ -1,7 +1,7 @@
 //! registry-authctl: manages users, groups, grants, access tokens and backends of the gate, in Redis, on the same schema as the module.
 //!
 //! Map: `cli` (what can be typed) → `user`, `group`, `grant`, `token`, `backend`, `explain`, `check`, `import`, `shell` (the
-//! verbs) → `password` (asking and hashing), `htpasswd` (the file), `time`, `progress` → `output` (text or JSON). Exit status: 0 done or
+//! verbs) → `password` (asking and hashing), `terminal`, `htpasswd` (the file), `time`, `progress` → `output` (text or JSON). Exit status: 0 done or
 //! allowed, 1 refused, not found or Redis unreachable, 2 usage.
 #![forbid(unsafe_code)]
 
@@ -18,6 +18,7 @@ mod output;
 mod password;
 mod progress;
 mod shell;
+mod terminal;
 mod time;
 mod token;
 mod user;

@@ -5,15 +5,19 @@
 
 use crate::cli::{Hash, PasswordArgs};
 use crate::error::Error;
+use crate::terminal::{self, NoAnswer};
 use base64::prelude::{Engine, BASE64_STANDARD};
 use registry_auth::{credentials, password, Credentials, TokenDigest};
-use std::io::{IsTerminal, Read};
+use std::io::Read;
 use zeroize::Zeroizing;
 
 /// As htpasswd's default grows with the years; about 0.2 s.
 const BCRYPT_COST: u32 = 12;
 /// More than any Authorization header can carry.
 const INPUT: u64 = 8192;
+
+/// Characters of a password: NIST's and OWASP's minimum.
+const SHORTEST: usize = 8;
 
 /// The hash to store for a new password of `user`.
 pub(crate) fn ask(user: &str, args: &PasswordArgs) -> Result<String, Error> {
@@ -22,7 +26,7 @@ pub(crate) fn ask(user: &str, args: &PasswordArgs) -> Result<String, Error> {
     } else {
         from_terminal(user)?
     };
-    check(user, &password)?;
+    check(user, &password, args.allow_weak)?;
     let mut salt = [0; 16];
     getrandom::fill(&mut salt).map_err(|error| Error::Io(std::io::Error::other(error)))?;
     let hash = match args.hash {
@@ -49,22 +53,22 @@ fn from_stdin() -> Result<Zeroizing<Vec<u8>>, Error> {
 }
 
 fn from_terminal(user: &str) -> Result<Zeroizing<Vec<u8>>, Error> {
-    let no_terminal = "there is no terminal to ask for the password: use --password-stdin";
-    if !std::io::stdin().is_terminal() {
-        return Err(Error::Password(no_terminal));
-    }
-    let prompt = |text: String| -> Result<_, Error> {
-        let password = rpassword::prompt_password(text).map_err(|_| Error::Password(no_terminal))?;
-        Ok(Zeroizing::new(password.into_bytes()))
+    let prompt = |text: &str| {
+        terminal::ask(text).map_err(|why| {
+            Error::Password(match why {
+                NoAnswer::NoTerminal => "there is no terminal to ask for the password: use --password-stdin",
+                NoAnswer::End => "no password was typed; nothing was changed",
+            })
+        })
     };
-    let password = prompt(format!("Password of {user}: "))?;
-    if password != prompt("Again: ".to_owned())? {
+    let password = prompt(&format!("Password of {user}: "))?;
+    if password != prompt("Again: ")? {
         return Err(Error::Password("the passwords differ; nothing was changed"));
     }
     Ok(password)
 }
 
-fn check(user: &str, password: &[u8]) -> Result<(), Error> {
+fn check(user: &str, password: &[u8], allow_weak: bool) -> Result<(), Error> {
     if password.is_empty() {
         return Err(Error::Password(
             "an empty password is refused at login: nothing was changed",
@@ -78,6 +82,13 @@ fn check(user: &str, password: &[u8]) -> Result<(), Error> {
     if TokenDigest::of(password).is_some() {
         return Err(Error::Password(
             "this is an access token, which is never taken for a password: nothing was changed",
+        ));
+    }
+    // Characters, as people count them: what is not UTF-8 is refused below.
+    let characters = std::str::from_utf8(password).map_or(usize::MAX, |text| text.chars().count());
+    if characters < SHORTEST && !allow_weak {
+        return Err(Error::Password(
+            "a password of fewer than 8 characters is soon guessed, and was not taken; --allow-weak takes it",
         ));
     }
     let pair = Zeroizing::new([user.as_bytes(), b":", password].concat());

@@ -40,7 +40,7 @@ sub add_user {
         elsif ($option eq 'locked')          { push @after, [ 'user', 'lock', $name ] }
         else                                 { die "users: unknown option $option\n" }
     }
-    run($tool, $url, "$password\n", 'user', 'add', @hash, '--password-stdin', $name);
+    run($tool, $url, "$password\n", 'user', 'add', @hash, '--password-stdin', '--allow-weak', $name);
     run($tool, $url, '', @$_) for @after;
 }
 

@@ -100,13 +100,14 @@ impl Redis {
         self.tool_with(args, None)
     }
 
-    /// With `--password-stdin` and this input.
+    /// With `--password-stdin` and this input, which may be short.
     pub fn tool_stdin(&self, args: &[&str], password: &str) -> Ran {
-        let args: Vec<&str> = args.iter().copied().chain(["--password-stdin"]).collect();
+        let more = ["--password-stdin", "--allow-weak"];
+        let args: Vec<&str> = args.iter().copied().chain(more).collect();
         self.tool_with(&args, Some(password))
     }
 
-    fn tool_with(&self, args: &[&str], input: Option<&str>) -> Ran {
+    pub fn tool_with(&self, args: &[&str], input: Option<&str>) -> Ran {
         run(
             &[&["--redis", &self.url(), "--prefix", "P"], args].concat(),
             input,
