@@ -117,7 +117,13 @@ pub(crate) fn has_token(reply: &Value, digest: &TokenDigest) -> bool {
     }
 }
 
+/// A comma in a name is refused: what is meant is two groups, one of which may deny something.
 fn group(name: &str) -> Result<String, Unreadable> {
+    if name.contains(',') {
+        return Err(Unreadable::Bad(
+            "field groups has a comma, and names are separated by spaces",
+        ));
+    }
     UserName::parse(name.as_bytes()).map_err(|_| Unreadable::Bad("a group's name is not legal"))?;
     Ok(name.to_owned())
 }
@@ -230,6 +236,8 @@ mod tests {
             ["backends", "nowhere"],
             ["backends", "unix:/run/x.sock"],
             ["groups", "te:am"],
+            ["groups", "team,ops"],
+            ["groups", "team, ops"],
             ["token:ci", "sha256=0f expires=1 scope=a:pull"],
             ["token:", "expires=1"],
         ] {

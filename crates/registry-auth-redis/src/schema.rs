@@ -12,6 +12,8 @@ pub mod field {
     pub const GRANT: &str = "grant:";
     /// An access token, `token:<id>`.
     pub const TOKEN: &str = "token:";
+    /// What an access token is for, `note:<id>`, in the words of who created it. Read by the tool only.
+    pub const NOTE: &str = "note:";
     /// A group's name: keeps a group that has nothing else. Read by nobody.
     pub const NAME: &str = "name";
 }
@@ -98,15 +100,19 @@ impl<'a> Keys<'a> {
     }
 
     fn pattern(&self, rest: &str) -> String {
-        let mut pattern = String::with_capacity(self.prefix.len() + rest.len());
-        for c in self.prefix.chars() {
-            if matches!(c, '*' | '?' | '[' | ']' | '\\' | '^') {
-                pattern.push('\\');
-            }
-            pattern.push(c);
-        }
+        let mut pattern = literally(self.prefix);
         pattern.push_str(rest);
         pattern
+    }
+
+    /// A `SCAN MATCH` pattern for the users whose names begin so.
+    pub(crate) fn users_beginning(&self, beginning: &str) -> String {
+        self.pattern(&join(":user:", &literally(beginning), "*"))
+    }
+
+    /// A `SCAN MATCH` pattern for the groups whose names begin so.
+    pub(crate) fn groups_beginning(&self, beginning: &str) -> String {
+        self.pattern(&join(":group:", &literally(beginning), "*"))
     }
 
     /// `P:`, what the names of all keys begin with.
@@ -140,6 +146,18 @@ impl<'a> Keys<'a> {
     pub fn group_of<'k>(&self, key: &'k str) -> Option<&'k str> {
         key.strip_prefix(self.prefix)?.strip_prefix(":group:")
     }
+}
+
+/// The text in a pattern of Redis, in which it means itself.
+pub(crate) fn literally(text: &str) -> String {
+    let mut pattern = String::with_capacity(text.len());
+    for c in text.chars() {
+        if matches!(c, '*' | '?' | '[' | ']' | '\\' | '^') {
+            pattern.push('\\');
+        }
+        pattern.push(c);
+    }
+    pattern
 }
 
 /// A key of the schema, read back.

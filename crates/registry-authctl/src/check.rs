@@ -10,7 +10,7 @@ use anstyle::Style;
 use registry_auth_redis::admin::{Counts, Finding, Health, Problem};
 use registry_auth_redis::{Admin, AdminError};
 use serde_json::{json, Value};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
 use std::time::Duration;
 
@@ -44,8 +44,28 @@ impl Level {
     }
 }
 
-/// Findings of one kind, and where they are.
-type Report = BTreeMap<(Level, String), Vec<String>>;
+/// One kind of finding: said of one, and of several.
+#[derive(PartialEq, Eq, PartialOrd, Ord)]
+struct Kind {
+    level: Level,
+    one: String,
+    many: String,
+}
+
+impl Kind {
+    fn new(level: Level, one: impl Into<String>, many: impl Into<String>) -> Self {
+        let (one, many) = (one.into(), many.into());
+        Self { level, one, many }
+    }
+
+    /// Of the server, which there is one of.
+    fn single(level: Level, what: String) -> Self {
+        Self::new(level, what.clone(), what)
+    }
+}
+
+/// Findings of one kind: whom or what they concern, and where they are.
+type Report = BTreeMap<Kind, Vec<(String, String)>>;
 
 pub(crate) async fn run<C>(
     connect: impl Fn() -> C,
@@ -62,18 +82,34 @@ where
     server(&health, &mut report);
     let bar = Bar::share("reading records");
     let mut found = |finding: Finding| {
-        let (level, what, place) = describe(finding, prefix);
-        report.entry((level, what)).or_default().push(place);
+        let (kind, thing, place) = describe(finding, prefix);
+        report.entry(kind).or_default().push((thing, place));
     };
     let counts = admin
         .inspect(time::now()?, &mut found, &|share| bar.set_share(share))
-        .await?;
+        .await;
     drop(bar);
+    let counts = match counts {
+        Ok(counts) => Some(counts),
+        // What was found of the server is worth saying: this may be the module's own Redis user.
+        Err(AdminError::Forbidden(why)) => {
+            let what = format!("what is stored was not looked through, as this Redis user may not: {why}");
+            report.insert(Kind::single(Level::Warning, what), Vec::new());
+            None
+        }
+        Err(error) => return Err(error.into()),
+    };
+    if counts.is_some_and(|counts| counts.users == 0) {
+        let what = format!(
+            "there are no users under the prefix {prefix}: is --prefix (REGISTRY_AUTH_PREFIX) that of registry_auth_prefix?"
+        );
+        report.insert(Kind::single(Level::Warning, what), Vec::new());
+    }
     for places in report.values_mut() {
         places.sort_unstable();
         places.dedup();
     }
-    let bad = report.keys().any(|(level, _)| *level != Level::Remark);
+    let bad = report.keys().any(|kind| kind.level != Level::Remark);
     out.print(
         &text(&health, counts, &report, endpoint, prefix),
         &json(&health, counts, &report, bad),
@@ -86,7 +122,7 @@ where
 
 fn server(health: &Health, report: &mut Report) {
     let mut add = |level, what: String| {
-        report.entry((level, what)).or_default();
+        report.entry(Kind::single(level, what)).or_default();
     };
     if let Some(policy) = health
         .policy
@@ -125,6 +161,12 @@ fn server(health: &Health, report: &mut Report) {
             ),
         );
     }
+    for (command, why) in &health.lookups {
+        add(
+            Level::Warning,
+            format!("this Redis user may not {command} as the module does, whose requests would be refused with 503: {why}"),
+        );
+    }
     if let Some(why) = &health.refused {
         add(
             Level::Remark,
@@ -133,64 +175,117 @@ fn server(health: &Health, report: &mut Report) {
     }
 }
 
-/// How bad, what, and where.
-fn describe(finding: Finding, prefix: &str) -> (Level, String, String) {
+/// What, whom or what it concerns, and where.
+fn describe(finding: Finding, prefix: &str) -> (Kind, String, String) {
     let key = finding.key;
+    let kind = Kind::new;
     match finding.problem {
         Problem::Unreadable(why) => (
-            Level::Error,
-            "records that cannot be read: requests that need them are refused (503)".to_owned(),
+            kind(
+                Level::Error,
+                "record that cannot be read: requests that need it are refused (503)",
+                "records that cannot be read: requests that need them are refused (503)",
+            ),
+            key.clone(),
             format!("{key}: {why}"),
         ),
         Problem::Hash { user, why } => (
-            Level::Error,
-            "passwords that cannot be checked: these users are refused (503); to set new ones: registry-authctl user \
-             passwd NAME"
-                .to_owned(),
+            kind(
+                Level::Error,
+                "password that cannot be checked: its user is refused (503); to set a new one: registry-authctl user \
+                 passwd NAME",
+                "passwords that cannot be checked: these users are refused (503); to set new ones: registry-authctl user \
+                 passwd NAME",
+            ),
+            user.clone(),
             format!("{user}: {why}"),
         ),
         Problem::Weak { user, why } => (
-            Level::Warning,
-            "passwords that are guessed fast if the hashes leak; to set new ones: registry-authctl user passwd NAME"
-                .to_owned(),
+            kind(
+                Level::Warning,
+                "password that is guessed fast if its hash leaks; to set a new one: registry-authctl user passwd NAME",
+                "passwords that are guessed fast if the hashes leak; to set new ones: registry-authctl user passwd NAME",
+            ),
+            user.clone(),
             format!("{user}: {why}"),
         ),
         Problem::UnknownGroup(group) => (
-            Level::Warning,
-            "users in groups that do not exist, which grant nothing; registry-authctl group add GROUP, or group leave \
-             GROUP USER"
-                .to_owned(),
+            kind(
+                Level::Warning,
+                "user in a group that does not exist, which grants nothing; registry-authctl group add GROUP, or group \
+                 leave GROUP USER",
+                "users in groups that do not exist, which grant nothing; registry-authctl group add GROUP, or group leave \
+                 GROUP USER",
+            ),
+            key.clone(),
             format!("{key}: {group}"),
         ),
-        Problem::UnknownField(field) => (
-            Level::Warning,
-            "fields that the module does not know, so that they have no effect".to_owned(),
-            format!("{key}: {field}"),
-        ),
-        Problem::Name(name) => (
-            Level::Warning,
-            "names that no client can send, so that nobody can log in with them".to_owned(),
-            format!("{key}: {name}"),
-        ),
+        Problem::UnknownField(field) => {
+            let place = format!("{key}: {field}");
+            let kind = kind(
+                Level::Warning,
+                "field that the module does not know, so that it has no effect",
+                "fields that the module does not know, so that they have no effect",
+            );
+            (kind, place.clone(), place)
+        }
+        Problem::Name(name) => {
+            let place = format!("{key}: {name}");
+            let kind = kind(
+                Level::Warning,
+                "name that no client can send, so that nobody can log in with it",
+                "names that no client can send, so that nobody can log in with them",
+            );
+            (kind, place.clone(), place)
+        }
         Problem::Superseded(user) => (
-            Level::Remark,
-            format!(
-                "passwords in {prefix}:passwords that have no effect, as the user's record has one; registry-authctl \
-                 migrate removes them"
+            Kind::new(
+                Level::Remark,
+                format!(
+                    "password in {prefix}:passwords that has no effect, as the user's record has one; registry-authctl \
+                     migrate removes it"
+                ),
+                format!(
+                    "passwords in {prefix}:passwords that have no effect, as the users' records have some; \
+                     registry-authctl migrate removes them"
+                ),
             ),
+            user.clone(),
             user,
         ),
-        Problem::ExpiredToken(id) => (
-            Level::Remark,
-            "access tokens that have expired; registry-authctl token revoke USER ID removes one".to_owned(),
-            format!("{key}: {id}"),
-        ),
+        Problem::ExpiredToken(id) => {
+            let place = format!("{key}: {id}");
+            let kind = kind(
+                Level::Remark,
+                "access token that has expired; registry-authctl token revoke USER ID removes it",
+                "access tokens that have expired; registry-authctl token revoke USER ID removes one",
+            );
+            (kind, place.clone(), place)
+        }
         Problem::TokenUse(why) => (
-            Level::Warning,
-            "keys in which the last use of access tokens cannot be recorded; look at it with redis-cli, and rename or delete \
-             it"
-                .to_owned(),
+            Kind::single(
+                Level::Warning,
+                "key in which the last use of access tokens cannot be recorded; look at it with redis-cli, and rename or \
+                 delete it"
+                    .to_owned(),
+            ),
+            key.clone(),
             format!("{key}: {why}"),
+        ),
+        Problem::Owned {
+            user,
+            subject,
+            pattern,
+        } => (
+            kind(
+                Level::Remark,
+                "user who has every right, by the name, on what somebody else was granted, too; without \
+                 registry_auth_own_namespace not",
+                "users who have every right, by their names, on what somebody else was granted, too; without \
+                 registry_auth_own_namespace not",
+            ),
+            user.clone(),
+            format!("{user}: {pattern} of {subject}"),
         ),
     }
 }
@@ -199,53 +294,72 @@ fn milliseconds(time: Duration) -> String {
     format!("{:.1} ms", time.as_secs_f64() * 1000.0)
 }
 
-fn text(health: &Health, counts: Counts, report: &Report, endpoint: &str, prefix: &str) -> String {
+fn text(health: &Health, counts: Option<Counts>, report: &Report, endpoint: &str, prefix: &str) -> String {
     let version = health.version.as_deref().unwrap_or("(version unknown)");
-    let mut lines = vec![
-        format!(
-            "{endpoint}: Redis {version}, answers in {}",
-            milliseconds(health.latency)
-        ),
-        format!(
+    let told = match health.tracking {
+        Ok(()) => "tells this Redis user what changes",
+        Err(_) => "does not tell this Redis user what changes",
+    };
+    let latency = milliseconds(health.latency);
+    let mut lines = vec![format!(
+        "{endpoint}: Redis {version}, answers in {latency}, {told}"
+    )];
+    if let Some(counts) = counts {
+        lines.push(format!(
             "users: {} (locked: {}, without a password: {}, with one in {prefix}:passwords: {}), groups: {}",
             counts.users, counts.locked, counts.no_password, counts.old, counts.groups
-        ),
-    ];
-    for ((level, what), places) in report {
-        let label = styled(level.style(), level.name());
-        let count = match places.len() {
-            0 => String::new(),
-            count => format!("{count} "),
+        ));
+        lines.push(match (counts.defaults, counts.with_backends) {
+            (0, 0) => "backends: none, so that all requests go to the upstream's own server lines".to_owned(),
+            (defaults, with) => {
+                format!("backends: {defaults} of everybody; users and groups with their own: {with}")
+            }
+        });
+    }
+    for (kind, places) in report {
+        let label = styled(kind.level.style(), kind.level.name());
+        let things: BTreeSet<&str> = places.iter().map(|(thing, _)| thing.as_str()).collect();
+        let what = match things.len() {
+            0 => kind.one.clone(),
+            1 => format!("1 {}", kind.one),
+            count => format!("{count} {}", kind.many),
         };
-        lines.push(format!("{label}: {count}{what}"));
+        lines.push(format!("{label}: {what}"));
         lines.extend(
             places
                 .iter()
                 .take(SHOWN)
-                .map(|place| format!("    {}", printable(place))),
+                .map(|(_, place)| format!("    {}", printable(place))),
         );
         if let Some(more) = places.len().checked_sub(SHOWN).filter(|more| *more > 0) {
             lines.push(format!("    and {more} more (--json tells all)"));
         }
     }
-    if report.is_empty() {
+    if report.keys().all(|kind| kind.level == Level::Remark) {
         lines.push(styled(GOOD, "nothing is wrong"));
     }
     lines.join("\n")
 }
 
-fn json(health: &Health, counts: Counts, report: &Report, bad: bool) -> Value {
+fn json(health: &Health, counts: Option<Counts>, report: &Report, bad: bool) -> Value {
+    let place = |(_, place): &(String, String)| json!(place);
     let findings: Vec<Value> = report
         .iter()
-        .map(|((level, what), places)| json!({ "level": level.name(), "what": what, "where": places }))
+        .map(|(kind, places)| {
+            let places: Vec<Value> = places.iter().map(place).collect();
+            json!({ "level": kind.level.name(), "what": kind.many, "where": places })
+        })
         .collect();
+    let count = |of: fn(Counts) -> usize| counts.map(of);
     json!({
         "ok": !bad,
         "redis": {
             "version": health.version, "maxmemory_policy": health.policy, "role": health.role,
             "latency_ms": health.latency.as_secs_f64() * 1000.0, "tracking": health.tracking.is_ok(),
         },
-        "users": counts.users, "locked": counts.locked, "no_password": counts.no_password,
-        "in_passwords": counts.old, "groups": counts.groups, "findings": findings,
+        "users": count(|counts| counts.users), "locked": count(|counts| counts.locked),
+        "no_password": count(|counts| counts.no_password), "in_passwords": count(|counts| counts.old),
+        "groups": count(|counts| counts.groups), "default_backends": count(|counts| counts.defaults),
+        "with_backends": count(|counts| counts.with_backends), "findings": findings,
     })
 }

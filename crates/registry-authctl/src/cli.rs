@@ -5,7 +5,9 @@
 mod token;
 mod values;
 
+use crate::complete;
 use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
+use clap_complete::engine::{ArgValueCandidates, ArgValueCompleter};
 use registry_auth::scope::{Action, Actions};
 use std::path::PathBuf;
 pub(crate) use token::TokenVerb;
@@ -14,6 +16,10 @@ use values::{
     action, actions, backend, backend_subject, grant_subject, group, new_group, new_user, pattern,
     repository, user,
 };
+
+/// Where Redis is if nobody says so, and what the keys begin with.
+pub(crate) const REDIS: &str = "redis://127.0.0.1:6379/0";
+pub(crate) const PREFIX: &str = "docker-registry";
 
 /// What belongs to all verbs; the manual page has it, too.
 const AFTER: &str = "\
@@ -48,7 +54,7 @@ pub(crate) struct Cli {
         value_name = "URL",
         env = "REGISTRY_AUTH_REDIS",
         hide_env_values = true,
-        default_value = "redis://127.0.0.1:6379/0",
+        default_value = REDIS,
         help = "Redis: redis://[user:password@]host[:port][/db] or redis+unix:///path?db=n. A URL with a password belongs \
                 into the environment, where other users of this machine do not see it"
     )]
@@ -59,7 +65,7 @@ pub(crate) struct Cli {
         long,
         global = true,
         env = "REGISTRY_AUTH_PREFIX",
-        default_value = "docker-registry"
+        default_value = PREFIX
     )]
     pub(crate) prefix: String,
 
@@ -128,6 +134,20 @@ pub(crate) enum Command {
     },
 }
 
+impl Command {
+    /// Whether it gives something to a user or a group, so that one who is missing may have to be created first.
+    pub(crate) fn gives(&self) -> bool {
+        matches!(
+            self,
+            Self::User(UserVerb::Passwd { .. })
+                | Self::Group(GroupVerb::Join { .. })
+                | Self::Grant(GrantVerb::Add { .. })
+                | Self::Token(TokenVerb::Create { .. })
+                | Self::Backend(BackendVerb::Set { .. })
+        )
+    }
+}
+
 #[derive(Subcommand)]
 pub(crate) enum UserVerb {
     /// Create a user, asking for the password.
@@ -136,10 +156,13 @@ pub(crate) enum UserVerb {
         name: String,
         #[command(flatten)]
         password: PasswordArgs,
+        /// Also where others were granted repositories NAME/..., on which the new user gets every right.
+        #[arg(long)]
+        own_namespace_anyway: bool,
     },
     /// Set a new password. Access tokens stay good: token revoke ends them.
     Passwd {
-        #[arg(value_parser = user)]
+        #[arg(value_parser = user, add = ArgValueCompleter::new(complete::users))]
         name: String,
         #[command(flatten)]
         password: PasswordArgs,
@@ -148,22 +171,22 @@ pub(crate) enum UserVerb {
     List,
     /// Show what is stored for a user, except the password.
     Show {
-        #[arg(value_parser = user)]
+        #[arg(value_parser = user, add = ArgValueCompleter::new(complete::users))]
         name: String,
     },
     /// Refuse the user until unlocked; the password and the access tokens stay.
     Lock {
-        #[arg(value_parser = user)]
+        #[arg(value_parser = user, add = ArgValueCompleter::new(complete::users))]
         name: String,
     },
     /// Let a locked user in again.
     Unlock {
-        #[arg(value_parser = user)]
+        #[arg(value_parser = user, add = ArgValueCompleter::new(complete::users))]
         name: String,
     },
     /// Remove the user with everything that is stored for it.
     Remove {
-        #[arg(value_parser = user)]
+        #[arg(value_parser = user, add = ArgValueCompleter::new(complete::users))]
         name: String,
     },
 }
@@ -200,25 +223,26 @@ pub(crate) enum GroupVerb {
     List,
     /// Show a group's grants, backends and members.
     Show {
-        #[arg(value_parser = group)]
+        #[arg(value_parser = group, add = ArgValueCompleter::new(complete::groups))]
         group: String,
     },
     /// Remove a group with its grants and backends, and take its members out of it.
     Remove {
-        #[arg(value_parser = group)]
+        #[arg(value_parser = group, add = ArgValueCompleter::new(complete::groups))]
         group: String,
     },
     /// Put a user into a group. Of several groups' backends those of the first one joined are used.
     Join {
-        #[arg(value_parser = group)]
+        #[arg(value_parser = group, add = ArgValueCompleter::new(complete::groups))]
         group: String,
-        #[arg(value_parser = user)]
+        #[arg(value_parser = user, add = ArgValueCompleter::new(complete::users))]
         user: String,
     },
     /// Take a user out of a group.
     Leave {
+        #[arg(add = ArgValueCompleter::new(complete::groups))]
         group: String,
-        #[arg(value_parser = user)]
+        #[arg(value_parser = user, add = ArgValueCompleter::new(complete::users))]
         user: String,
     },
 }
@@ -227,29 +251,29 @@ pub(crate) enum GroupVerb {
 pub(crate) enum GrantVerb {
     /// Let a user (alice), a group (@team) or everyone (public, the anonymous included) do something.
     Add {
-        #[arg(value_parser = grant_subject)]
+        #[arg(value_parser = grant_subject, add = ArgValueCompleter::new(complete::grant_subjects))]
         subject: String,
         /// Repositories: * is any run within one segment, ** any run across segments. With ! in front it denies, which wins
         /// over every right. Quote it for the shell.
         #[arg(value_parser = pattern)]
         pattern: String,
         /// pull, push, delete, separated by commas, or '*'. They are added to those that the pattern has.
-        #[arg(value_parser = actions)]
+        #[arg(value_parser = actions, add = ArgValueCandidates::new(complete::actions))]
         actions: Actions,
     },
     /// Take actions from a grant, or remove it.
     Remove {
-        #[arg(value_parser = grant_subject)]
+        #[arg(value_parser = grant_subject, add = ArgValueCompleter::new(complete::grant_subjects))]
         subject: String,
         /// As `grant list` shows it, with ! in front where it denies.
         pattern: String,
         /// Only these; without it, all of them.
-        #[arg(value_parser = actions)]
+        #[arg(value_parser = actions, add = ArgValueCandidates::new(complete::actions))]
         actions: Option<Actions>,
     },
     /// List the grants of a user, a group or everyone.
     List {
-        #[arg(value_parser = grant_subject)]
+        #[arg(value_parser = grant_subject, add = ArgValueCompleter::new(complete::grant_subjects))]
         subject: String,
     },
 }
@@ -257,13 +281,13 @@ pub(crate) enum GrantVerb {
 #[derive(Args)]
 pub(crate) struct ExplainArgs {
     /// Who asks; without it, the anonymous.
-    #[arg(long, value_parser = user)]
+    #[arg(long, value_parser = user, add = ArgValueCompleter::new(complete::users))]
     pub(crate) user: Option<String>,
     /// With this access token of the user (its id), which may do a part of what the user may; without it, with the password.
     #[arg(long, value_name = "ID", requires = "user")]
     pub(crate) token: Option<String>,
     /// What is to be done: pull, push or delete.
-    #[arg(long, value_parser = action)]
+    #[arg(long, value_parser = action, add = ArgValueCandidates::new(complete::actions))]
     pub(crate) action: Action,
     /// registry_auth_own_namespace of nginx.conf.
     #[arg(long, value_enum, default_value_t = Switch::On)]
@@ -282,7 +306,7 @@ pub(crate) enum Switch {
 pub(crate) enum BackendVerb {
     /// Set the backends of a user (alice), a group (@team) or everybody (default).
     Set {
-        #[arg(value_parser = backend_subject)]
+        #[arg(value_parser = backend_subject, add = ArgValueCompleter::new(complete::backend_subjects))]
         subject: String,
         /// Several are taken in turn.
         #[arg(required = true, value_name = "HOST:PORT", value_parser = backend)]
@@ -290,12 +314,12 @@ pub(crate) enum BackendVerb {
     },
     /// List the backends of a user (alice), a group (@team) or everybody (default).
     List {
-        #[arg(value_parser = backend_subject)]
+        #[arg(value_parser = backend_subject, add = ArgValueCompleter::new(complete::backend_subjects))]
         subject: String,
     },
     /// Remove the backends of a user (alice), a group (@team) or everybody (default).
     Clear {
-        #[arg(value_parser = backend_subject)]
+        #[arg(value_parser = backend_subject, add = ArgValueCompleter::new(complete::backend_subjects))]
         subject: String,
     },
 }

@@ -1,5 +1,7 @@
 //! Why the tool did not do it, and with which exit status it says so.
 
+use crate::output::printable;
+use registry_auth_redis::admin::ForeignGrant;
 use registry_auth_redis::{AdminError, InvalidEndpoint};
 use std::fmt;
 use std::path::PathBuf;
@@ -31,6 +33,20 @@ pub(crate) enum Error {
         /// Why it could not be revoked either.
         left: Option<AdminError>,
     },
+    /// There is no such user or group, with what can be done about it.
+    Missing {
+        /// What is missing.
+        what: AdminError,
+        /// The command to type.
+        advice: String,
+    },
+    /// A new user would own what others were granted.
+    Owned {
+        /// The user's name.
+        user: String,
+        /// What others were granted.
+        foreign: Vec<ForeignGrant>,
+    },
     /// Ctrl-C.
     Interrupted,
     /// A file that cannot be read or written.
@@ -47,6 +63,8 @@ impl Error {
             Self::Admin(_)
             | Self::Password(_)
             | Self::Refused
+            | Self::Missing { .. }
+            | Self::Owned { .. }
             | Self::Unseen { .. }
             | Self::Interrupted
             | Self::Partly { .. }
@@ -73,6 +91,20 @@ impl fmt::Display for Error {
                 f,
                 "the token could not be printed ({why}), and is of use to nobody, but could not be revoked either: {left}"
             ),
+            Self::Missing { what, advice } => write!(f, "{what}; {advice}"),
+            Self::Owned { user, foreign } => {
+                let shown = |grant: &ForeignGrant| {
+                    printable(&format!("{} ({}) of {}", grant.pattern, grant.actions, grant.subject))
+                };
+                let first: Vec<String> = foreign.iter().take(3).map(shown).collect();
+                let more = if foreign.len() > first.len() { ", and others" } else { "" };
+                write!(
+                    f,
+                    "a user {user} would have every right on {user}/**, which grants of others name: {}{more}; another name, \
+                     or --own-namespace-anyway (with registry_auth_own_namespace off, no user has such rights)",
+                    first.join(", ")
+                )
+            }
             Self::Interrupted => f.write_str("interrupted"),
             Self::Partly { written, why } => {
                 write!(f, "{why}; {written} users were written, each of them whole: the same command again does the rest")
@@ -84,6 +116,31 @@ impl fmt::Display for Error {
 }
 
 impl std::error::Error for Error {}
+
+impl Error {
+    /// Says of a missing user or group how to make it, where `gives` something to it, or else how to see those there are.
+    pub(crate) fn advised(self, gives: bool) -> Self {
+        let advice = match (&self, gives) {
+            (Self::Admin(AdminError::NoUser(user)), true) => {
+                format!("to create one: registry-authctl user add {user}")
+            }
+            (Self::Admin(AdminError::NoUser(_)), false) => {
+                "to see those there are: registry-authctl user list".to_owned()
+            }
+            (Self::Admin(AdminError::NoGroup(group)), true) => {
+                format!("to create one: registry-authctl group add {group}")
+            }
+            (Self::Admin(AdminError::NoGroup(_)), false) => {
+                "to see those there are: registry-authctl group list".to_owned()
+            }
+            _ => return self,
+        };
+        match self {
+            Self::Admin(what) => Self::Missing { what, advice },
+            other => other,
+        }
+    }
+}
 
 impl From<AdminError> for Error {
     fn from(error: AdminError) -> Self {

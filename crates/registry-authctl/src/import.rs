@@ -2,6 +2,7 @@
 //!
 //! Invariant: whenever this ends, each user is either done or as before, and the same command again does the rest.
 
+use crate::cli::is_reserved;
 use crate::error::Error;
 use crate::htpasswd::{self, Refused};
 use crate::output::{note, printable, styled, Output, BAD, DOUBTFUL, GOOD};
@@ -217,6 +218,11 @@ where
                 match (UserName::parse(name), form) {
                     (Err(_), _) => {
                         let why = "no client can send this user name";
+                        tally.refused.push((None, Some(shown), why.to_owned()));
+                    }
+                    (Ok(user), _) if is_reserved(user.as_str()) => {
+                        let why =
+                            "this name is reserved: it stands for others than a user, and stays where it is";
                         tally.refused.push((None, Some(shown), why.to_owned()));
                     }
                     (Ok(_), None) => {

@@ -8,6 +8,7 @@
 mod backend;
 mod check;
 mod cli;
+mod complete;
 mod error;
 mod explain;
 mod grant;
@@ -36,6 +37,7 @@ use std::time::Duration;
 const LIMIT: Duration = Duration::from_secs(10);
 
 fn main() -> ExitCode {
+    complete::answer();
     match run(Cli::parse()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
@@ -67,20 +69,25 @@ fn run(cli: Cli) -> Result<(), Error> {
         .build()
         .map_err(Error::Io)?;
     let out = Output::new(cli.json);
-    runtime.block_on(async {
-        let connect = || Admin::connect(&endpoint, &cli.prefix, LIMIT);
-        match cli.command {
-            Command::User(verb) => user::run(verb, connect, &out).await,
-            Command::Group(verb) => group::run(verb, connect, &out).await,
-            Command::Grant(verb) => grant::run(verb, connect, &out).await,
-            Command::Token(verb) => token::run(verb, connect, &out).await,
-            Command::Backend(verb) => backend::run(verb, connect, &out).await,
-            Command::Explain(args) => explain::run(args, connect, &out).await,
-            Command::Check => check::run(connect, &endpoint.to_string(), &cli.prefix, &out).await,
-            Command::ImportHtpasswd { file, apply } => import::htpasswd(&file, apply, connect, &out).await,
-            Command::Migrate { apply } => import::migrate(apply, connect, &cli.prefix, &out).await,
-            // Done before there was a connection.
-            Command::Completions { .. } | Command::Man { .. } => Ok(()),
-        }
-    })
+    let gives = cli.command.gives();
+    runtime
+        .block_on(async {
+            let connect = || Admin::connect(&endpoint, &cli.prefix, LIMIT);
+            match cli.command {
+                Command::User(verb) => user::run(verb, connect, &out).await,
+                Command::Group(verb) => group::run(verb, connect, &out).await,
+                Command::Grant(verb) => grant::run(verb, connect, &out).await,
+                Command::Token(verb) => token::run(verb, connect, &out).await,
+                Command::Backend(verb) => backend::run(verb, connect, &out).await,
+                Command::Explain(args) => explain::run(args, connect, &out).await,
+                Command::Check => check::run(connect, &endpoint.to_string(), &cli.prefix, &out).await,
+                Command::ImportHtpasswd { file, apply } => {
+                    import::htpasswd(&file, apply, connect, &out).await
+                }
+                Command::Migrate { apply } => import::migrate(apply, connect, &cli.prefix, &out).await,
+                // Done before there was a connection.
+                Command::Completions { .. } | Command::Man { .. } => Ok(()),
+            }
+        })
+        .map_err(|error| error.advised(gives))
 }

@@ -63,7 +63,7 @@ fn guard() {
         std::thread::spawn(move || {
             for signal in signals.forever() {
                 // A terminal that is gone (SIGHUP) needs nothing.
-                drop(tcsetattr(&terminal, OptionalActions::Now, &before));
+                let _gone = tcsetattr(&terminal, OptionalActions::Now, &before);
                 end_line();
                 drop(emulate_default_handler(signal));
             }

@@ -18,7 +18,11 @@ where
     C: Future<Output = Result<Admin, AdminError>>,
 {
     match verb {
-        UserVerb::Add { name, password } => {
+        UserVerb::Add {
+            name,
+            password,
+            own_namespace_anyway,
+        } => {
             // Before the question: who is refused should not have typed a password for nothing. And dropped before
             // it: Redis may close a connection that idles while somebody thinks.
             let user = parse(&name)?;
@@ -29,6 +33,17 @@ where
                 .is_some_and(|entry| entry.stored != Stored::Nowhere)
             {
                 return Err(AdminError::Exists(name).into());
+            }
+            if !own_namespace_anyway {
+                let bar = Bar::share("reading grants");
+                let foreign = connect()
+                    .await?
+                    .foreign_grants(user, &|share| bar.set_share(share))
+                    .await?;
+                drop(bar);
+                if !foreign.is_empty() {
+                    return Err(Error::Owned { user: name, foreign });
+                }
             }
             let hash = password::ask(&name, &password)?;
             connect().await?.user_add(user, &hash).await?;

@@ -96,10 +96,7 @@ fn nobody_is_created_by_a_backend() {
         &["grant", "remove", "bob", "x"],
     ] {
         let err = redis.tool(verb).fails(1);
-        assert!(
-            err.contains("no user bob") && err.contains("user add bob"),
-            "{err}"
-        );
+        assert!(err.contains("no user bob"), "{err}");
     }
     for verb in [
         &["backend", "set", "@team", "r1:5000"][..],
@@ -112,10 +109,7 @@ fn nobody_is_created_by_a_backend() {
         &["grant", "remove", "@team", "x"],
     ] {
         let err = redis.tool(verb).fails(1);
-        assert!(
-            err.contains("no group team") && err.contains("group add team"),
-            "{err}"
-        );
+        assert!(err.contains("no group team"), "{err}");
     }
     assert_eq!(redis.run::<Vec<String>>(&["KEYS", "*"]), [""; 0]);
 }

@@ -287,6 +287,7 @@ fn a_redis_that_drops_records_is_an_error() {
         ran.out.contains("error: maxmemory-policy is allkeys-lru") && ran.out.contains("noeviction"),
         "{ran:?}"
     );
+    redis.run::<()>(&["HSET", "P:user:alice", "password", BCRYPT]);
     // What expires only where it is told to drops nothing of ours.
     redis.run::<()>(&["CONFIG", "SET", "maxmemory-policy", "volatile-lru"]);
     redis.tool(&["check"]).ok();
@@ -309,4 +310,151 @@ fn missing_tracking_and_a_missing_info_are_told_apart_from_the_rest() {
                 .contains("remark: version and maxmemory-policy are unknown"),
         "{ran:?}"
     );
+}
+
+/// `check` with the URL of the module: what is stored cannot be looked through, but all else is told.
+#[test]
+fn with_the_modules_redis_user_all_is_told_that_can_be() {
+    let redis = Redis::start();
+    redis.add("alice");
+    let module = [
+        "ACL",
+        "SETUSER",
+        "gate",
+        "on",
+        ">pw",
+        "~P:*",
+        "-@all",
+        "+hgetall",
+        "+hmget",
+        "+lrange",
+        "+ping",
+        "+select",
+        "+hello",
+        "+client|tracking",
+    ];
+    redis.run::<()>(&module);
+    let ran = redis.tool_as("gate", &["check"], None);
+    assert_eq!(ran.status, 1, "{ran:?}");
+    assert!(
+        ran.out.contains("tells this Redis user what changes")
+            && ran.out.contains("was not looked through")
+            && ran.out.contains("NOPERM")
+            && !ran.out.contains("nothing is wrong")
+            && !ran.out.contains("users:"),
+        "{ran:?}"
+    );
+    let ran = redis.tool_as("gate", &["check", "--json"], None);
+    let json: Value = serde_json::from_str(&ran.out).unwrap();
+    assert_eq!(
+        (&json["redis"]["tracking"], &json["users"]),
+        (&json!(true), &json!(null))
+    );
+    // A user who could not even look somebody up.
+    redis.run::<()>(&["ACL", "SETUSER", "gate", "-hmget", "-client|tracking"]);
+    let out = redis.tool_as("gate", &["check"], None).out;
+    assert!(
+        out.contains("may not HMGET as the module does") && out.contains("does not tell this Redis user"),
+        "{out}"
+    );
+}
+
+#[test]
+fn nothing_under_a_prefix_is_told() {
+    let redis = Redis::start();
+    redis.add("alice");
+    let url = redis.url();
+    let ran = common::run(&["--redis", &url, "--prefix", "other", "check"], None);
+    assert_eq!(ran.status, 1);
+    assert!(
+        ran.out.contains("there are no users under the prefix other")
+            && ran.out.contains("backends: none")
+            && !ran.out.contains("nothing is wrong"),
+        "{ran:?}"
+    );
+    redis.run::<()>(&["HSET", "P:user:alice", "password", BCRYPT]);
+    let out = redis.tool(&["check"]).ok();
+    assert!(
+        out.contains("backends: none") && out.contains("nothing is wrong"),
+        "{out}"
+    );
+    redis.tool(&["backend", "set", "default", "a:1", "b:2"]).ok();
+    redis.tool(&["backend", "set", "alice", "a:1"]).ok();
+    let out = redis.tool(&["check"]).ok();
+    assert!(
+        out.contains("backends: 2 of everybody; users and groups with their own: 1"),
+        "{out}"
+    );
+}
+
+/// Two records with three bad fields are two records, one is one, and users are as many as `user list` has.
+#[test]
+fn counts_are_of_what_they_name() {
+    let redis = Redis::start();
+    redis.run::<()>(&[
+        "HSET", "P:user:a", "password", BCRYPT, "grant:X", "pull", "grant:y", "fly",
+    ]);
+    redis.run::<()>(&["HSET", "P:user:b", "password", BCRYPT, "grant:y", "fly"]);
+    redis.run::<()>(&["HSET", "P:user:c", "password", SHA]);
+    redis.run::<()>(&["SET", "P:user:odd", "x"]);
+    redis.run::<()>(&["HSET", "P:user:x:y", "password", BCRYPT]);
+    redis.run::<()>(&["HSET", "P:passwords", "d", BCRYPT, "e:f", BCRYPT, "c", BCRYPT]);
+    let out = redis.tool(&["check"]).out;
+    for said in [
+        "3 records that cannot be read: requests that need them",
+        "1 password that is guessed fast if its hash leaks",
+        "2 names that no client can send",
+        "1 password in P:passwords that has no effect",
+    ] {
+        assert!(out.contains(said), "{said}: {out}");
+    }
+    let listed = redis.tool(&["user", "list"]).ok();
+    assert_eq!(listed.lines().count(), 7, "{listed}");
+    assert!(out.contains("users: 7 "), "{out}");
+}
+
+#[test]
+fn a_comma_between_groups_is_a_malformed_record() {
+    let redis = Redis::start();
+    redis.run::<()>(&["HSET", "P:user:alice", "password", BCRYPT, "groups", "team,ops"]);
+    assert!(findings(&redis, "P:user:alice")
+        .iter()
+        .any(|(level, place)| level == "error" && place.contains("comma") && place.contains("spaces")));
+    let err = redis.tool(&["user", "show", "alice"]).fails(1);
+    assert!(err.contains("P:user:alice") && err.contains("comma"), "{err}");
+    let out = redis.tool(&["explain", "--user", "alice", "--action", "pull", "alice/app"]);
+    assert!(out.out.contains("503") && out.out.contains("comma"), "{out:?}");
+    redis.tool(&["group", "add", "team"]).ok();
+    redis.tool(&["group", "add", "a,b"]).fails(2);
+    // The tool repairs it.
+    redis.tool(&["group", "leave", "team,ops", "alice"]).ok();
+    redis.tool(&["group", "join", "team", "alice"]).ok();
+    redis.tool(&["user", "show", "alice"]).ok();
+}
+
+#[test]
+fn users_who_own_by_name_what_others_were_granted_are_remarked_on() {
+    let redis = Redis::start();
+    for user in ["team", "bob", "library"] {
+        redis.run::<()>(&["HSET", &format!("P:user:{user}"), "password", BCRYPT]);
+    }
+    redis.tool(&["group", "add", "team"]).ok();
+    redis
+        .tool(&["grant", "add", "@team", "team/**", "pull,push"])
+        .ok();
+    redis.tool(&["grant", "add", "public", "library/*", "pull"]).ok();
+    // A grant to the owner, one to everything, and a denial say nothing.
+    redis.tool(&["grant", "add", "bob", "bob/x", "pull"]).ok();
+    redis.tool(&["grant", "add", "team", "**", "pull"]).ok();
+    redis.tool(&["grant", "add", "public", "!bob/**", "delete"]).ok();
+    assert_eq!(
+        findings(&redis, "team:"),
+        [("remark".to_owned(), "team: team/** of @team".to_owned())]
+    );
+    assert_eq!(
+        findings(&redis, "library:"),
+        [("remark".to_owned(), "library: library/* of public".to_owned())]
+    );
+    assert_eq!(findings(&redis, "bob:"), []);
+    redis.tool(&["check"]).ok();
 }

@@ -189,12 +189,11 @@ fn colours_are_for_terminals_only() {
 }
 
 #[test]
-fn shells_and_man_know_every_verb() {
+fn shells_and_man_are_told_of_the_tool() {
     for shell in ["bash", "zsh", "fish"] {
         let script = common::run(&["completions", shell], None).ok();
-        for verb in ["import-htpasswd", "passwd", "explain", "own-namespace", "revoke"] {
-            assert!(script.contains(verb), "{shell}: {verb}");
-        }
+        // What they complete is tried in the shells themselves (completions.rs).
+        assert!(script.contains("_REGISTRY_AUTHCTL_COMPLETE"), "{shell}: {script}");
     }
     common::run(&["completions", "tcsh"], None).fails(2);
     let page = common::run(&["man"], None).ok();

@@ -333,6 +333,71 @@ fn a_short_password_takes_a_word_more() {
 }
 
 #[test]
+fn a_name_that_grants_of_others_cover_is_not_given_away() {
+    let redis = Redis::start();
+    redis.add("bob");
+    redis.tool(&["group", "add", "devs"]).ok();
+    redis
+        .tool(&["grant", "add", "@devs", "team/**", "pull,push"])
+        .ok();
+    redis.tool(&["grant", "add", "public", "library/*", "pull"]).ok();
+    redis.tool(&["grant", "add", "bob", "tools-*/x", "pull"]).ok();
+    redis.tool(&["grant", "add", "bob", "**", "pull"]).ok();
+    for (name, grant) in [
+        ("team", "team/** (pull,push) of @devs"),
+        ("library", "library/* (pull) of public"),
+        ("tools-a", "tools-*/x (pull) of bob"),
+    ] {
+        let before = redis.dump();
+        let err = redis
+            .tool_stdin(&["user", "add", name, "--hash", "bcrypt"], "x")
+            .fails(1);
+        assert!(
+            err.contains(grant) && err.contains("--own-namespace-anyway"),
+            "{err}"
+        );
+        assert_eq!(redis.dump(), before);
+    }
+    redis
+        .tool_stdin(&["user", "add", "carol", "--hash", "bcrypt"], "x")
+        .ok();
+    redis
+        .tool_stdin(
+            &[
+                "user",
+                "add",
+                "team",
+                "--hash",
+                "bcrypt",
+                "--own-namespace-anyway",
+            ],
+            "x",
+        )
+        .ok();
+    assert_eq!(redis.login("team", "x"), Some(true));
+}
+
+#[test]
+fn who_is_missing_is_created_only_where_something_is_given() {
+    let redis = Redis::start();
+    for (args, advice) in [
+        (&["user", "remove", "nobody"][..], "user list"),
+        (&["user", "lock", "nobody"], "user list"),
+        (&["user", "show", "nobody"], "user list"),
+        (&["grant", "list", "nobody"], "user list"),
+        (&["token", "list", "nobody"], "user list"),
+        (&["group", "remove", "nothing"], "group list"),
+        (&["backend", "clear", "@nothing"], "group list"),
+        (&["grant", "add", "nobody", "a/*", "pull"], "user add nobody"),
+        (&["backend", "set", "@nothing", "a:1"], "group add nothing"),
+    ] {
+        let err = redis.tool(args).fails(1);
+        let advice = format!("registry-authctl {advice}\n");
+        assert!(err.ends_with(&advice), "{args:?}: {err}");
+    }
+}
+
+#[test]
 fn the_environment_says_where() {
     let redis = Redis::start();
     redis.run::<()>(&["HSET", "E:user:alice", "password", "x"]);

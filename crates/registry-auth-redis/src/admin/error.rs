@@ -19,8 +19,10 @@ pub enum AdminError {
         /// What happened.
         why: String,
     },
-    /// Redis answered with an error: no permission, loading, read-only...
+    /// Redis answered with an error: loading, read-only...
     Refused(String),
+    /// This Redis user may not do that.
+    Forbidden(String),
     /// A key holds something else than what belongs there.
     BadRecord {
         /// The key.
@@ -72,7 +74,7 @@ impl fmt::Display for AdminError {
             Self::Unreachable { endpoint, why } => {
                 write!(f, "cannot reach {endpoint}: {why}; is it running, and is --redis (REGISTRY_AUTH_REDIS) right?")
             }
-            Self::Refused(why) => write!(f, "Redis refuses: {why}"),
+            Self::Refused(why) | Self::Forbidden(why) => write!(f, "Redis refuses: {why}"),
             Self::BadRecord { key, why } => write!(
                 f,
                 "the key {key} cannot be used: {why}; look at it with redis-cli, and rename or delete it"
@@ -81,7 +83,7 @@ impl fmt::Display for AdminError {
                 write!(f, "group {group} exists already; to see it: registry-authctl group show {group}")
             }
             Self::NoGroup(group) => {
-                write!(f, "there is no group {group}; to create one: registry-authctl group add {group}")
+                write!(f, "there is no group {group}")
             }
             Self::NoGrant { subject, pattern } => write!(
                 f,
@@ -94,10 +96,7 @@ impl fmt::Display for AdminError {
                 )
             }
             Self::NoUser(user) => {
-                write!(
-                    f,
-                    "there is no user {user}; to create one: registry-authctl user add {user}"
-                )
+                write!(f, "there is no user {user}")
             }
             Self::NoPassword(user) => {
                 write!(
@@ -133,7 +132,11 @@ pub(super) fn refused(key: &str, error: &ServerError) -> AdminError {
         };
     }
     let details = error.details().unwrap_or_default();
-    AdminError::Refused(format!("{} {details}{}", error.code(), hint(error.code())))
+    let why = format!("{} {details}{}", error.code(), hint(error.code()));
+    match error.code() {
+        "NOPERM" => AdminError::Forbidden(why),
+        _ => AdminError::Refused(why),
+    }
 }
 
 /// Redis answered this to the log-in, or to the first question after it.

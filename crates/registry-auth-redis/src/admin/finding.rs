@@ -40,6 +40,15 @@ pub enum Problem {
     ExpiredToken(String),
     /// The last use of access tokens cannot be recorded.
     TokenUse(&'static str),
+    /// The user owns, by the name, repositories that a grant of somebody else is for.
+    Owned {
+        /// Who.
+        user: String,
+        /// Whose grant.
+        subject: String,
+        /// Its pattern.
+        pattern: String,
+    },
 }
 
 /// How much there is.
@@ -55,4 +64,8 @@ pub struct Counts {
     pub locked: usize,
     /// Groups, `public` included where it is stored.
     pub groups: usize,
+    /// Everybody's backends.
+    pub defaults: usize,
+    /// Users and groups who have backends.
+    pub with_backends: usize,
 }

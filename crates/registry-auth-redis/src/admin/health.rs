@@ -20,6 +20,8 @@ pub struct Health {
     pub refused: Option<String>,
     /// Whether a connection of this Redis user is told of changes, or why not.
     pub tracking: Result<(), String>,
+    /// What the module's lookups ask and this Redis user may not, with Redis' words.
+    pub lookups: Vec<(&'static str, String)>,
 }
 
 /// Round trips of which the fastest counts.
@@ -55,7 +57,28 @@ impl Admin {
             role: field("role"),
             refused,
             tracking: self.tracking().await?,
+            lookups: self.lookups().await?,
         })
+    }
+
+    /// Asks for nobody, with each command that the module's lookups have.
+    async fn lookups(&self) -> Result<Vec<(&'static str, String)>, AdminError> {
+        let keys = self.keys();
+        let mut refused = Vec::new();
+        let mut ask = async |command: &Cmd, name: &'static str| {
+            let answer = self.answer(command).await?;
+            refused.extend(
+                answer
+                    .err()
+                    .filter(|why| why.contains("NOPERM"))
+                    .map(|why| (name, why)),
+            );
+            Ok::<_, AdminError>(())
+        };
+        ask(redis::cmd("HGETALL").arg(keys.user("")), "HGETALL").await?;
+        ask(redis::cmd("HMGET").arg(keys.passwords()).arg(""), "HMGET").await?;
+        ask(redis::cmd("LRANGE").arg(keys.backends()).arg(0).arg(0), "LRANGE").await?;
+        Ok(refused)
     }
 
     /// On a connection of its own, which then speaks RESP3 and is told of changes, as the module's.

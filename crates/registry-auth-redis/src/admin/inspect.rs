@@ -3,6 +3,7 @@
 //! Invariant: what `record` cannot read is reported, whatever the reason; no hash is ever part of a report.
 
 use super::finding::{Counts, Finding, Problem};
+use super::owned::{is_owned, names_an_owner};
 use super::strength::{rate, Rating};
 use super::subject::PUBLIC;
 use super::walk::{share, Progress, Walk};
@@ -11,6 +12,7 @@ use crate::record::{self, Unreadable};
 use crate::schema::{field, Keys};
 use redis::Value;
 use registry_auth::codec::encode;
+use registry_auth::pattern::Pattern;
 use registry_auth::{password, Record, UserName};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -26,6 +28,8 @@ struct Inspection<'a> {
     groups: BTreeSet<String>,
     /// Group → the keys of those who are in it.
     members: BTreeMap<String, Vec<String>>,
+    /// Rights, with whose they are, that are for repositories of one owner each.
+    rights: Vec<(String, Pattern)>,
 }
 
 impl Admin {
@@ -48,6 +52,7 @@ impl Admin {
             seen: BTreeSet::new(),
             groups: BTreeSet::from([PUBLIC.to_owned()]),
             members: BTreeMap::new(),
+            rights: Vec::new(),
         };
         self.inspect_defaults(&mut inspection).await?;
         self.inspect_token_use(&mut inspection).await?;
@@ -82,7 +87,7 @@ impl Admin {
         question.cmd("LRANGE").arg(&key).arg(0).arg(-1);
         let reply = self.ask_all(&mut question).await?.into_iter().next();
         match record::from_list(reply.unwrap_or_default()) {
-            Ok(_) => {}
+            Ok(defaults) => inspection.counts.defaults = defaults.backends.len(),
             Err(Unreadable::Bad(why)) => inspection.unreadable(&key, why),
             Err(why) => return Err(unreadable(&key, why)),
         }
@@ -142,11 +147,12 @@ impl Inspection<'_> {
     fn old_password(&mut self, name: &[u8], hash: &[u8]) {
         let key = self.keys.passwords();
         let shown = String::from_utf8_lossy(name).into_owned();
+        // As `user_list` counts: a name that is not UTF-8 is nobody's.
+        if std::str::from_utf8(name).is_ok() && !self.old.insert(shown.clone()) {
+            return;
+        }
         if UserName::parse(name).is_err() {
             return self.report(&key, Problem::Name(shown));
-        }
-        if !self.old.insert(shown.clone()) {
-            return;
         }
         match std::str::from_utf8(hash) {
             Ok(hash) => self.hash(&key, &shown, hash),
@@ -172,10 +178,21 @@ impl Inspection<'_> {
             return;
         }
         self.counts.groups += 1;
+        let record = self.read(key, reply);
+        if let Some(record) = &record {
+            self.note_rights(&super::Subject::label(&name), record);
+        }
         if super::group_name(&name).is_err() {
             self.report(key, Problem::Name(name));
         }
-        self.read(key, reply);
+    }
+
+    fn note_rights(&mut self, subject: &str, record: &Record) {
+        self.counts.with_backends += usize::from(!record.backends.is_empty());
+        let rights = record.grants.iter().filter(|grant| !grant.deny);
+        let owned = rights.filter(|grant| names_an_owner(&grant.pattern));
+        self.rights
+            .extend(owned.map(|grant| (subject.to_owned(), grant.pattern.clone())));
     }
 
     fn user(&mut self, key: &str, reply: Value) {
@@ -191,6 +208,7 @@ impl Inspection<'_> {
         let Some(record) = self.read(key, reply) else {
             return;
         };
+        self.note_rights(&name, &record);
         match &record.password {
             Some(hash) => self.hash(key, &name, hash),
             None if self.old.contains(&name) => {}
@@ -252,6 +270,25 @@ impl Inspection<'_> {
                 }
             }
         }
+        for (subject, pattern) in std::mem::take(&mut self.rights) {
+            let all = self.seen.union(&self.old);
+            let owners: Vec<String> = all
+                .filter(|user| **user != subject && is_owned(&pattern, user))
+                .cloned()
+                .collect();
+            for user in owners {
+                let key = self.keys.user(&user);
+                let (subject, pattern) = (subject.clone(), pattern.as_str().to_owned());
+                self.report(
+                    &key,
+                    Problem::Owned {
+                        user,
+                        subject,
+                        pattern,
+                    },
+                );
+            }
+        }
         self.counts.users = self.seen.union(&self.old).count();
         self.counts.old = self.old.len();
         self.counts
@@ -280,6 +317,7 @@ pub(super) fn fields(reply: &Value) -> Vec<(&[u8], &Value)> {
 /// Whether somebody reads this field.
 fn is_known(name: &str) -> bool {
     [field::PASSWORD, field::GROUPS, field::BACKENDS, field::NAME].contains(&name)
-        || name.starts_with(field::GRANT)
-        || name.starts_with(field::TOKEN)
+        || [field::GRANT, field::TOKEN, field::NOTE]
+            .iter()
+            .any(|kind| name.starts_with(kind))
 }

@@ -33,6 +33,14 @@ impl<'a> Subject<'a> {
         }
     }
 
+    /// As a group is named where a subject is: `@team`, `public`.
+    pub(super) fn label(group: &str) -> String {
+        match group {
+            PUBLIC => PUBLIC.to_owned(),
+            group => format!("@{group}"),
+        }
+    }
+
     pub(super) fn key(&self, keys: Keys<'_>) -> String {
         match self {
             Self::User(name) => keys.user(name.as_str()),
@@ -42,12 +50,12 @@ impl<'a> Subject<'a> {
     }
 }
 
-/// Parses a group's name: a user name without white space.
+/// Parses a group's name: a user name without white space and commas, which separate names.
 ///
 /// # Errors
 /// [`InvalidName`].
 pub fn group_name(text: &str) -> Result<UserName<'_>, InvalidName> {
-    if text.contains(char::is_whitespace) {
+    if text.contains(|c: char| c.is_whitespace() || c == ',') {
         return Err(InvalidName);
     }
     UserName::parse(text.as_bytes())
@@ -75,7 +83,7 @@ mod tests {
         }
         assert_eq!(Subject::parse("@public"), Subject::parse("public"));
         assert_ne!(Subject::parse("@default"), Subject::parse("default"));
-        for text in ["", "@", "@a b", "@a:b", "a/b", "@a/b"] {
+        for text in ["", "@", "@a b", "@a,b", "@a:b", "a/b", "@a/b"] {
             assert!(Subject::parse(text).is_err(), "{text}");
         }
     }

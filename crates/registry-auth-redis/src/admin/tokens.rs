@@ -188,7 +188,7 @@ impl Admin {
         }
         match self.ask(&key, &question).await {
             Ok(uses) => Ok(Some(uses)),
-            Err(AdminError::BadRecord { .. } | AdminError::Refused(_)) => Ok(None),
+            Err(AdminError::BadRecord { .. } | AdminError::Refused(_) | AdminError::Forbidden(_)) => Ok(None),
             Err(error) => Err(error),
         }
     }

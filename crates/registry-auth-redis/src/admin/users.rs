@@ -148,10 +148,11 @@ impl Admin {
             scan.arg(&passwords).arg(cursor).arg("COUNT").arg(PAGE);
             let (next, page): (u64, Vec<Field>) = self.ask(&passwords, &scan).await?;
             for (name, hash) in page {
-                if let (Ok(name), Ok(hash)) = (std::str::from_utf8(&name), std::str::from_utf8(&hash)) {
+                if let Ok(name) = std::str::from_utf8(&name) {
+                    let hash = String::from_utf8_lossy(&hash);
                     users.insert(
                         name.to_owned(),
-                        UserEntry::new(name, Stored::Passwords, Some(hash)),
+                        UserEntry::new(name, Stored::Passwords, Some(&hash)),
                     );
                 }
             }

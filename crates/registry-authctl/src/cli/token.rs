@@ -1,7 +1,9 @@
 //! The verbs of access tokens.
 
 use super::values::{lifetime, scope, user};
+use crate::complete;
 use clap::Subcommand;
+use clap_complete::engine::ArgValueCompleter;
 use registry_auth::grant::Grant;
 
 #[derive(Subcommand)]
@@ -12,7 +14,7 @@ pub(crate) enum TokenVerb {
     /// until it expires, is revoked, or the user is locked or removed; a new password of the user does not end it.
     /// Standard output has the token and nothing else.
     Create {
-        #[arg(value_parser = user)]
+        #[arg(value_parser = user, add = ArgValueCompleter::new(complete::users))]
         user: String,
         /// What it may do at most, PATTERN:ACTIONS as in a grant; may be given several times. Quote it for the shell.
         #[arg(long = "scope", required = true, value_name = "PATTERN:ACTIONS", value_parser = scope)]
@@ -23,12 +25,12 @@ pub(crate) enum TokenVerb {
     },
     /// List a user's access tokens, without the secrets, which nobody knows any more.
     List {
-        #[arg(value_parser = user)]
+        #[arg(value_parser = user, add = ArgValueCompleter::new(complete::users))]
         user: String,
     },
     /// Revoke an access token.
     Revoke {
-        #[arg(value_parser = user)]
+        #[arg(value_parser = user, add = ArgValueCompleter::new(complete::users))]
         user: String,
         /// As `token list` shows it.
         id: String,

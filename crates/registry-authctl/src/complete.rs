@@ -1,0 +1,168 @@
+//! What a shell is told when somebody presses Tab: verbs and options from the command line's definition, users and groups from Redis.
+//!
+//! A shell calls the tool itself, with [`VARIABLE`] set (the scripts of `completions` do so). Invariants: nothing is changed, nothing
+//! is said on standard error, and it takes no longer than [`PATIENCE`], whatever Redis does.
+
+use crate::cli::Cli;
+use clap::{CommandFactory, Parser};
+use clap_complete::engine::CompletionCandidate;
+use clap_complete::CompleteEnv;
+use registry_auth::scope::Action;
+use registry_auth_redis::admin::{Subject, PUBLIC};
+use registry_auth_redis::{Admin, Endpoint};
+use std::ffi::{OsStr, OsString};
+use std::time::Duration;
+
+/// The environment variable in which a shell names itself.
+pub(crate) const VARIABLE: &str = "_REGISTRY_AUTHCTL_COMPLETE";
+/// Somebody waits, and can type the name as well.
+const PATIENCE: Duration = Duration::from_secs(1);
+/// More names are no help.
+const MOST: usize = 200;
+
+/// Answers a shell and ends the tool, if it was called by one.
+pub(crate) fn answer() {
+    CompleteEnv::with_factory(Cli::command).var(VARIABLE).complete();
+}
+
+/// Kinds of names to complete.
+#[derive(Clone, Copy)]
+enum Kind {
+    User,
+    Group,
+}
+
+pub(crate) fn users(typed: &OsStr) -> Vec<CompletionCandidate> {
+    candidates(names(Kind::User, text(typed)), "")
+}
+
+pub(crate) fn groups(typed: &OsStr) -> Vec<CompletionCandidate> {
+    candidates(names(Kind::Group, text(typed)), "")
+}
+
+/// Whom something can be granted to.
+pub(crate) fn grant_subjects(typed: &OsStr) -> Vec<CompletionCandidate> {
+    subjects(typed, &[PUBLIC])
+}
+
+/// Whose backends can be set.
+pub(crate) fn backend_subjects(typed: &OsStr) -> Vec<CompletionCandidate> {
+    subjects(typed, &[PUBLIC, "default"])
+}
+
+pub(crate) fn actions() -> Vec<CompletionCandidate> {
+    let words = Action::ALL.into_iter().map(|action| action.as_str());
+    words.map(CompletionCandidate::new).collect()
+}
+
+fn subjects(typed: &OsStr, others: &[&str]) -> Vec<CompletionCandidate> {
+    let typed = text(typed);
+    if let Some(group) = typed.strip_prefix('@') {
+        return candidates(names(Kind::Group, group), "@");
+    }
+    let mut found = names(Kind::User, typed);
+    found.extend(
+        others
+            .iter()
+            .filter(|other| other.starts_with(typed))
+            .map(|other| (*other).to_owned()),
+    );
+    let mut all = candidates(found, "");
+    if typed.is_empty() {
+        all.extend(candidates(names(Kind::Group, ""), "@"));
+    }
+    all
+}
+
+fn text(typed: &OsStr) -> &str {
+    typed.to_str().unwrap_or_default()
+}
+
+fn candidates(names: Vec<String>, before: &str) -> Vec<CompletionCandidate> {
+    let is_plain = |name: &String| {
+        // A shell would read anything else as something of its own, as nobody quotes what is put into the line.
+        let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"._-+".contains(&byte);
+        name.bytes().all(plain) && Subject::parse(name).is_ok()
+    };
+    names
+        .into_iter()
+        .filter(is_plain)
+        .map(|name| CompletionCandidate::new(format!("{before}{name}")))
+        .collect()
+}
+
+/// Names that begin so; none where Redis cannot be asked.
+fn names(kind: Kind, beginning: &str) -> Vec<String> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_io()
+        .enable_time()
+        .build();
+    let Ok(runtime) = runtime else {
+        return Vec::new();
+    };
+    runtime
+        .block_on(async { tokio::time::timeout(PATIENCE, ask(kind, beginning)).await })
+        .ok()
+        .flatten()
+        .unwrap_or_default()
+}
+
+async fn ask(kind: Kind, beginning: &str) -> Option<Vec<String>> {
+    let options = typed_options(std::env::args_os());
+    let endpoint = Endpoint::parse(&options.redis).ok()?;
+    let admin = Admin::connect(&endpoint, &options.prefix, PATIENCE).await.ok()?;
+    let names = match kind {
+        Kind::User => admin.users_beginning(beginning, MOST).await,
+        Kind::Group => admin.groups_beginning(beginning, MOST).await,
+    };
+    names.ok()
+}
+
+/// Where Redis is.
+#[derive(Parser)]
+#[command(ignore_errors = true, disable_help_flag = true)]
+struct Options {
+    #[arg(long, env = "REGISTRY_AUTH_REDIS", default_value = crate::cli::REDIS)]
+    redis: String,
+    #[arg(long, env = "REGISTRY_AUTH_PREFIX", default_value = crate::cli::PREFIX)]
+    prefix: String,
+}
+
+/// The options of the line that is being typed. What the shell passes is the name of the tool, `--`, and the words of the line.
+fn typed_options(args: impl Iterator<Item = OsString>) -> Options {
+    let words = args.skip_while(|arg| arg != "--").skip(2);
+    let mut known = vec![OsString::from("registry-authctl")];
+    let mut value_follows = false;
+    for word in words {
+        let shown = word.to_string_lossy();
+        let is_option = ["--redis", "--prefix"].contains(&shown.as_ref());
+        if value_follows || is_option || shown.starts_with("--redis=") || shown.starts_with("--prefix=") {
+            known.push(word);
+        }
+        value_follows = is_option;
+    }
+    Options::try_parse_from(&known).unwrap_or_else(|_| Options {
+        redis: crate::cli::REDIS.to_owned(),
+        prefix: crate::cli::PREFIX.to_owned(),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::typed_options;
+
+    #[test]
+    fn the_typed_line_says_which_redis() {
+        let options = |line: &str| {
+            let words = format!("/usr/bin/registry-authctl -- registry-authctl {line}");
+            let options = typed_options(words.split(' ').map(Into::into));
+            (options.redis, options.prefix)
+        };
+        assert_eq!(
+            options("--redis redis://h:1 user show a --prefix=P"),
+            ("redis://h:1".to_owned(), "P".to_owned())
+        );
+        // Half a line is no error.
+        assert_eq!(options("--json user --redis").1, crate::cli::PREFIX);
+    }
+}
