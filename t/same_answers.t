@@ -75,7 +75,8 @@ for my $i (0 .. $#SECTION) {
 defaults(
     http_config => token_http(),
     config      => token_config(),
-    backend     => "GET /v2/_catalog => body: {\"repositories\":[\"alice/a\",\"locked/a\",\"meek/a\",\"mighty/a\",\"team/a\"]}\n",
+    backend     => "GET /v2/_catalog => body: {\"repositories\":[\"alice/a\",\"locked/a\",\"meek/a\",\"mighty/a\",\"team/a\"]}\n"
+        . join('', map {"GET /v1/search$_ => body: {\"num_results\":1,\"query\":\"a\",\"results\":[{\"name\":\"meek/a\",\"description\":\"\"}]}\n"} '', '?q=a'),
     redis       => $ACCOUNTS . "HSET docker-registry:user:mighty grant:** *\n",
 );
 run_tests($spec);

@@ -53,6 +53,7 @@ sub routes {
             # No token can be issued for a name that V1 has and OCI has not.
             has_token => !$action || $repository =~ m{^$SEGMENT(?:/$SEGMENT)*$} ? 1 : 0,
             $action ? (action => $action, repository => $repository, scope => "repository:$repository:pull,push,delete") : (),
+            $answer eq 'search' ? (scope => 'registry:catalog:*') : (),
             $images ? (scope => "registry:images:$images") : (),
         };
     }
