@@ -94,7 +94,7 @@ fn walk(registry: &mut Registry, n: usize, may_know: impl Fn(&str) -> bool + Cop
         let (names, next) = ask(registry, &args, may_know);
         assert!(names.len() <= n);
         assert!(
-            next.is_none() || names.len() == n || registry.asked % REQUESTS == 0,
+            next.is_none() || names.len() == n || registry.asked.is_multiple_of(REQUESTS),
             "a page is short only where the registry was asked often"
         );
         registry.asked = 0;
