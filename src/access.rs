@@ -48,6 +48,10 @@ pub enum Access {
 }
 
 /// What one pass comes to.
+#[allow(
+    clippy::large_enum_variant,
+    reason = "it is taken apart at once: a box would be an allocation for each lookup"
+)]
 enum Step {
     Permit {
         result: &'static str,
