@@ -87,6 +87,9 @@ install:
 	install -d $(DESTDIR)/usr/share/nginx/modules-available $(DESTDIR)/etc/nginx/registry-auth
 	echo 'load_module modules/$(MODULE);' >$(DESTDIR)/usr/share/nginx/modules-available/mod-registry-auth.conf
 	install -m 644 $(wildcard nginx/*.conf) $(DESTDIR)/etc/nginx/registry-auth/
+	# The administrator's from then on.
+	test -e $(DESTDIR)/etc/nginx/sites-available/registry || \
+		install -D -m 644 nginx/sites-available/registry $(DESTDIR)/etc/nginx/sites-available/registry
 
 # --- testing ---------------------------------------------------------------------------------------------------------
 

@@ -26,9 +26,10 @@ use crate::context::{Answered, Asked, Context, Stage, Unproven, Waiting};
 use crate::counters;
 use crate::ffi::event;
 use crate::ffi::request::Request;
+use crate::health;
 use crate::identity::Identity;
 use crate::refusal::{challenge, refuse};
-use crate::routing;
+use crate::routing::{self, Strip};
 use crate::sender::{password, who, Sender, Who};
 use crate::token;
 use crate::wanted::{wanted, Wanted};
@@ -55,7 +56,7 @@ pub enum Access {
 enum Step {
     Permit {
         result: &'static str,
-        strip: bool,
+        strip: Option<Strip>,
         listing: Option<Kind>,
     },
     Ask {
@@ -63,6 +64,8 @@ enum Step {
         password: Secret,
     },
     ReadBody,
+    /// Logins can be decided, as the location that tells it wanted to know.
+    Healthy,
 }
 
 thread_local! {
@@ -119,7 +122,7 @@ fn pass(request: &mut Request, context: &mut Context, settings: &Settings) -> Ac
             }
         }
         Ok(Step::Permit { result, strip, .. }) => {
-            if strip && routing::strip_mount(request).is_none() {
+            if strip.is_some_and(|what| routing::strip(request, what).is_none()) {
                 return refused(request, context, settings, Denial::unavailable());
             }
             if warn(request, context).is_none() {
@@ -145,6 +148,11 @@ fn pass(request: &mut Request, context: &mut Context, settings: &Settings) -> Ac
             }
         },
         Ok(Step::ReadBody) => Access::ReadBody,
+        // Not counted: nobody was let in.
+        Ok(Step::Healthy) => {
+            context.is_healthy = true;
+            Access::Granted
+        }
         Err(denial) => refused(request, context, settings, denial),
     }
 }
@@ -210,6 +218,12 @@ fn first(
     settings: &Settings,
     buffer: &mut Buffer,
 ) -> Result<Step, Denial> {
+    if settings.is_health {
+        return health::question(request, settings).map(|asked| Step::Ask {
+            asked,
+            password: Secret::default(),
+        });
+    }
     if settings.token.is_some() && context.token_request.is_none() {
         match token::request(request, settings)? {
             Some(asked) => context.token_request = Some(Rc::new(asked)),
@@ -370,6 +384,9 @@ fn answered(
             found?.ok_or_else(Denial::unavailable)?
         }
     };
+    if settings.is_health {
+        return Ok(Step::Healthy);
+    }
     let content_type = routing::content_type(request);
     let wanted = wanted(request, content_type.as_deref(), context, settings)?;
     context.found = Some(identity);
@@ -401,7 +418,7 @@ fn decide(context: &mut Context, wanted: &Wanted<'_>, settings: &Settings) -> Re
             context.granted = Some(Box::new(granted));
             return Ok(Step::Permit {
                 result,
-                strip: false,
+                strip: None,
                 listing: None,
             });
         }
@@ -410,7 +427,12 @@ fn decide(context: &mut Context, wanted: &Wanted<'_>, settings: &Settings) -> Re
         let permit: Permit<'_> = policy::decide(subject, route, &settings.rules)?;
         Ok(Step::Permit {
             result: permit.result(),
-            strip: permit.mount() == MountDecision::Strip,
+            strip: match (permit.mount(), route.names_mirrored && !settings.passes_ns) {
+                (MountDecision::Keep, false) => None,
+                (MountDecision::Strip, false) => Some(Strip::Mount),
+                (MountDecision::Keep, true) => Some(Strip::Ns),
+                (MountDecision::Strip, true) => Some(Strip::Both),
+            },
             listing: match route.need {
                 Need::Catalog => Some(Kind::Catalog),
                 Need::Search => Some(Kind::Search),

@@ -16,6 +16,7 @@ use siphasher::sip::SipHasher13;
 use crate::cache;
 use crate::ffi::conf::{Complete, ComplexValue, Conf, Merge, Place};
 use crate::ffi::{body, content};
+use crate::health::Health;
 use crate::status::Status;
 use crate::token::Token;
 
@@ -195,6 +196,7 @@ pub struct Location {
     v1_images: Option<V1Images>,
     v1_endpoint: Option<ComplexValue>,
     v1_search: Option<bool>,
+    passes_ns: Option<bool>,
     failures: Option<Option<Failures>>,
     bearer: Option<Option<Bearer>>,
     bearer_said: Option<Rc<BearerSaid>>,
@@ -236,12 +238,16 @@ pub struct Settings {
     pub v1_endpoint: Option<ComplexValue>,
     /// Whether V1's search is served: its answer is then filtered.
     pub v1_search: bool,
+    /// Whether the registry behind is told which one its client means (`ns`).
+    pub passes_ns: bool,
     /// How many wrong passwords a client may try for a user.
     pub failures: Option<Failures>,
     /// Where tokens are to be had that are good here; `None` where Basic is all.
     pub bearer: Option<Bearer>,
     /// What makes this location the token endpoint.
     pub token: Option<TokenEndpoint>,
+    /// Whether this location tells whether logins can be decided, and no more.
+    pub is_health: bool,
 }
 
 /// `registry_auth_bearer`.
@@ -264,6 +270,7 @@ struct BearerSaid {
 enum Page {
     Token(TokenEndpoint),
     Status,
+    Health,
 }
 
 impl Page {
@@ -272,6 +279,7 @@ impl Page {
         match self {
             Page::Token(_) => "registry_auth_token",
             Page::Status => "registry_auth_status",
+            Page::Health => "registry_auth_health",
         }
     }
 }
@@ -304,6 +312,7 @@ impl Merge for Location {
                 body::limit(conf, 2 * MAX_FORM);
             }
             Some((Page::Status, _)) => content::answer_with(conf, PhantomData::<Status>),
+            Some((Page::Health, _)) => content::answer_with(conf, PhantomData::<Health>),
             None => {}
         }
         main.endpoints.note(self, core);
@@ -323,6 +332,7 @@ impl Location {
         self.v1_images = self.v1_images.or(outer.v1_images);
         self.v1_endpoint = self.v1_endpoint.take().or_else(|| outer.v1_endpoint.clone());
         self.v1_search = self.v1_search.or(outer.v1_search);
+        self.passes_ns = self.passes_ns.or(outer.passes_ns);
         self.failures = self.failures.or(outer.failures);
         if self.bearer.is_none() {
             self.bearer.clone_from(&outer.bearer);
@@ -365,8 +375,15 @@ impl Location {
             }
             _ => None,
         };
+        let is_health = matches!(self.page, Some((Page::Health, _)));
         let Some(Gate::Realm(realm)) = &self.gate else {
-            return Ok(None);
+            return match is_health {
+                true => Err(
+                    "\"registry_auth_health\" needs \"registry_auth\" to be on, as it tells whether that can decide"
+                        .to_owned(),
+                ),
+                false => Ok(None),
+            };
         };
         let space = main.space(self.space());
         if failures.is_some() && !main.has_zone() {
@@ -388,9 +405,11 @@ impl Location {
             rules: self.rules(),
             v1_search: self.v1_search.unwrap_or(true),
             v1_endpoint: self.v1_endpoint.clone(),
+            passes_ns: self.passes_ns.unwrap_or(false),
             failures,
             bearer,
             token,
+            is_health,
         }))
     }
 

@@ -45,6 +45,8 @@ pub struct Context {
     pub result: &'static str,
     /// `$registry_auth_cache`; empty until the store was asked.
     pub cache: &'static str,
+    /// Whether the store has answered the page that asks for no more.
+    pub is_healthy: bool,
     /// Whether the catalogue is wanted, of which nothing may go out as it comes.
     pub is_catalog: bool,
     /// What of it the client may see, once it is made.
@@ -159,6 +161,7 @@ impl Context {
         self.repository = None;
         self.action = None;
         self.result = "";
+        self.is_healthy = false;
         self.is_catalog = false;
         self.answer = None;
         self.refusals.clear();
@@ -215,6 +218,15 @@ impl Context {
         self.refusals
             .iter_mut()
             .find(|refusal| refusal.visit.is_by(request))
+    }
+
+    /// The body of the answer to that refusal, for the page of an `error_page`.
+    pub fn error(&self, request: &Request) -> Option<Vec<u8>> {
+        let mut refusals = self.refusals.iter();
+        let refusal = refusals.find(|refusal| refusal.visit.is_by(request))?;
+        let mut json = Vec::new();
+        refusal.denial.write_json(&mut json);
+        Some(json)
     }
 
     /// Takes that refusal, which is to be answered by another.

@@ -63,7 +63,7 @@ macro_rules! location_row {
 }
 
 /// The table that nginx reads; nginx writes to none of it.
-pub static mut COMMANDS: [ngx_command_t; 21] = [
+pub static mut COMMANDS: [ngx_command_t; 23] = [
     location_row!(
         c"registry_auth",
         HTTP | SERVER | LOCATION | LIMIT_EXCEPT,
@@ -142,6 +142,13 @@ pub static mut COMMANDS: [ngx_command_t; 21] = [
     main_row!(c"registry_auth_token_key", NGX_CONF_TAKE1, read::token_key),
     main_row!(c"registry_auth_token_use", NGX_CONF_TAKE1, read::token_use),
     location_row!(c"registry_auth_status", LOCATION, NGX_CONF_NOARGS, read::status),
+    location_row!(c"registry_auth_health", LOCATION, NGX_CONF_NOARGS, read::health),
+    location_row!(
+        c"registry_auth_ns",
+        HTTP | SERVER | LOCATION,
+        NGX_CONF_TAKE1,
+        read::ns
+    ),
     row!(
         c"registry_auth_backends",
         UPSTREAM | NGX_CONF_ANY,

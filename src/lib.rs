@@ -26,6 +26,7 @@ mod counters;
 mod directives;
 #[allow(unsafe_code)]
 mod ffi;
+mod health;
 mod identity;
 mod lines;
 /// What must not compile: a file of misuse/snippets/, for misuse/check.

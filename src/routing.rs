@@ -1,4 +1,4 @@
-//! What a request asks for, in the core's words; and the one thing that is changed in it, the query of a refused mount.
+//! What a request asks for, in the core's words; and the one thing that is changed in it: its query, where that asks for more.
 //!
 //! Called by `access`. What the core decides about is what proxy_pass forwards: the target as the client wrote it.
 
@@ -62,9 +62,27 @@ pub fn query(request: &Request) -> &[u8] {
     }
 }
 
-/// Takes `mount` and `from` out of the query that is forwarded.
-pub fn strip_mount(request: &mut Request) -> Option<()> {
+/// What of a query does not go on.
+#[derive(Clone, Copy)]
+pub enum Strip {
+    /// `mount` and `from`.
+    Mount,
+    /// `ns`.
+    Ns,
+    /// All of these.
+    Both,
+}
+
+/// Takes that out of the query that is forwarded. `None` when memory is out.
+pub fn strip(request: &mut Request, what: Strip) -> Option<()> {
     let mut args = Vec::new();
-    mount::strip(query(request), &mut args);
+    match what {
+        Strip::Mount => mount::strip(query(request), mount::MOUNT, &mut args),
+        Strip::Ns => mount::strip(query(request), mount::NS, &mut args),
+        Strip::Both => {
+            let names = [mount::MOUNT, mount::NS].concat();
+            mount::strip(query(request), &names, &mut args);
+        }
+    }
     request.set_args(&args)
 }

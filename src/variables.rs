@@ -15,12 +15,14 @@ impl Variables for RegistryAuth {
         "registry_auth_result",
         "registry_auth_cache",
         "registry_auth_backend",
+        "registry_auth_error",
     ];
 
     fn value(request: &mut Request, index: usize, out: &mut Vec<u8>) {
         let name = Self::NAMES.get(index).copied().unwrap_or_default();
-        request.existing_context::<Context, _>(|request, context| {
-            out.extend_from_slice(text(request, context, name));
+        request.existing_context::<Context, _>(|request, context| match name {
+            "registry_auth_error" => out.extend(context.error(request).unwrap_or_default()),
+            name => out.extend_from_slice(text(request, context, name)),
         });
     }
 }

@@ -356,9 +356,39 @@ docker-registry:user:alice
 docker-registry:user:bob
 docker-registry:user:carol
 
-=== what is no host:port is a record that cannot be read
+=== one bad entry of a list is skipped, with a line in the log, where there is a good one
+--- redis
+HSET docker-registry:user:dave backends "http://127.0.0.1:1 127.0.0.1:$TEST_NGINX_BACKEND_B_PORT unix:/x"
+RPUSH docker-registry:backends "not a backend"
+RPUSH docker-registry:backends 127.0.0.1:$TEST_NGINX_BACKEND_C_PORT
+--- login eval
+[ "dave:secret", "erin:secret" ]
+--- request eval
+[ ("GET /v2/") x 2 ]
+--- error_code: 200
+--- backend_received_by: B C
+--- error_log
+record docker-registry:user:dave: a backend is neither host:port nor host, and is skipped
+record docker-registry:backends: a backend is neither host:port nor host, and is skipped
+
+=== a host without a port is port 80, as the 2014 gate had it
+--- http_config
+    upstream registry { registry_auth_backends allow=192.0.2.0/24; }
 --- redis
 HSET docker-registry:user:dave backends 127.0.0.1
+RPUSH docker-registry:backends 127.0.0.2
+--- login eval
+[ "dave:secret", "erin:secret" ]
+--- request eval
+[ ("GET /v2/") x 2 ]
+--- error_code: 503
+--- error_log
+backend "127.0.0.1" (127.0.0.1:80) is not permitted by "allow"
+backend "127.0.0.2" (127.0.0.2:80) is not permitted by "allow"
+
+=== where no entry is good, the record cannot be read: nobody is sent to the backends of others
+--- redis
+HSET docker-registry:user:dave backends 127.0.0.1:
 HSET docker-registry:user:erin backends :5000
 HSET docker-registry:user:frank backends 127.0.0.1:99999
 --- login eval

@@ -34,6 +34,14 @@ Docker-Distribution-Api-Version: registry/2.0
 !Retry-After
 Docker-Distribution-Api-Version: registry/2.0
 
+=== a repository without a namespace: the denial says which are the user's own
+--- login: alice:secret
+--- request eval
+[ "PUT /v2/app/manifests/v1", "GET /v2/app/tags/list", "GET /v2/bob/app/tags/list" ]
+--- error_code: 403
+--- oci_error eval
+[ "DENIED ^alice may not push app: your own repositories are alice/\\x{2026}\$", "DENIED ^alice may not pull app: your own", "DENIED ^alice may not pull bob/app\$" ]
+
 === not canonical: 400 NAME_INVALID
 --- login: alice:secret
 --- request

@@ -93,13 +93,15 @@ sub example {
         my $upstream = $UPSTREAM;
         $upstream =~ s/^upstream $name .*\n//m if defined $name;
         # What examples of a server or location take for granted of http{}.
-        my $log = "log_format registry '\$remote_addr';\n";
+        my $log = $text =~ /^log_format registry /m ? '' : "log_format registry '\$remote_addr';\n";
         $log .= "registry_auth_cache zone=example:1m;\n"
             if $context =~ /^(?:server|location)$/ || $text =~ /^\s*registry_auth_bearer\b/m && $text !~ /^\s*registry_auth_(?:cache|token_key)\b/m;
         my $body = here($text);
         $log .= "include \$TEST_NGINX_SERVROOT/html/registry-auth/direct.conf;\n" if $body !~ m{/direct\.conf;|\$registry_host \{};
         $body = "include \$TEST_NGINX_SERVROOT/html/registry-auth/proxy.conf;\n$body"
             if $context =~ /^(?:server|location)$/ && $body !~ m{registry-auth/(?:proxy|locations)\.conf} && $body !~ /^proxy_/m;
+        # It tells of the gate's health, and is included where that is on.
+        $body = "registry_auth \"Registry\";\n$body"     if $title =~ m{/locations\.conf$};
         $body = "location / {\n$body}\n"                 if $context eq 'location';
         $body = "upstream u { $body }\n"                 if $context eq 'upstream';
         $context = $context =~ /^(?:http|upstream)$/ ? 'http' : 'server';
@@ -120,6 +122,7 @@ my @readme = blocks_of("$ROOT/README.md");
 die "README.md has no nginx code block\n" if !@readme;
 $spec .= example("README.md, line $_->[0]", context_of($_->[1]), $_->[1]) for @readme;
 
+$spec .= example('nginx/sites-available/registry', 'http', Harness::slurp("$ROOT/nginx/sites-available/registry"));
 my %CONTEXT = ('nginx.conf' => 'whole', 'direct.conf' => 'http', 'behind-balancer.conf' => 'http', 'registry.conf' => 'http', 'registry-bearer.conf' => 'http', 'registry-v1.conf' => 'http');
 for my $file (glob "$ROOT/nginx/*.conf") {
     my ($name) = $file =~ m{([^/]+)$};
@@ -146,6 +149,27 @@ add_block_preprocessor(sub {
         $text =~ s{^(\s*include \S+/)direct\.conf;}{$1behind-balancer.conf;}m or die "nginx.conf includes no direct.conf\n";
     }
     my $files = installed(1);
+    if (defined $block->acme) {
+        $files =~ s{^# (location /\.well-known.*\n)#(.*\n)#(.*\n)# \}}{$1$2$3\}}m or die "locations.conf has no ACME\n";
+        $files =~ s{/var/www/acme}{\$TEST_NGINX_SERVROOT/html/acme};
+        $text = "# with ACME\n$text";
+    }
+    if (defined $block->site) {
+        # As Debian's nginx.conf has it, which logs errors only, with a site that was there before.
+        my $site = here(Harness::slurp("$ROOT/nginx/sites-available/registry"), 1);
+        $text = <<"EOC";
+load_module modules/ngx_http_registry_auth_module.so;
+user www-data;
+worker_processes auto;
+pid /run/nginx.pid;
+error_log /var/log/nginx/error.log error;
+events {}
+http {
+    access_log /var/log/nginx/access.log;
+    server { listen 443 ssl; server_name www.example.com; location / { return 200 "the other site\\n"; } }
+$site}
+EOC
+    }
     if (($block->balancer // '') eq 'elsewhere') {
         # The test's client is no balancer then.
         $files =~ s{^\s*127\.0\.0\.1/32 +balancer;\n}{}m && $files =~ s{^set_real_ip_from 127\.0\.0\.1/32;\n}{}m
@@ -209,10 +233,69 @@ alice
 
 === nginx.conf: what no location serves is gated, then 404
 --- login eval
-[ "", "alice:secret", "alice:secret" ]
+[ "", "alice:secret" ]
 --- request eval
-[ "GET /metrics", "GET /metrics", "GET /" ]
+[ ("GET /metrics") x 2 ]
 --- error_code: 404
+
+=== locations.conf: the page at / says what this is and how to log in, without a login; JSON for who accepts that
+--- more_headers eval
+[ "Accept: text/html,*/*;q=0.8", "Accept: application/json", "Host: registry.example.com:5000\nAccept: application/json", "Host: <b>x", "" ]
+--- request eval
+[ ("GET /") x 4, "HEAD /" ]
+--- error_code: 200
+--- response_headers eval
+[ "Content-Type: text/html", ("Content-Type: application/json") x 2, ("Content-Type: text/html") x 2 ]
+--- response_body_like eval
+[ qr{^<!DOCTYPE html>.*\ndocker pull localhost/name/of/image:tag</pre>}s, qr{^\{"what":"[^"]+","api":"/v2/","login":"docker login localhost"\}\n$}, qr{"login":"docker login registry\.example\.com:5000"\}}, qr{docker login this-address\n}, qr{^$} ]
+--- forwarded: 0
+
+=== locations.conf: the health of the gate is told without a login
+--- request
+GET /health
+--- error_code: 200
+--- response_body
+{"status":"ok"}
+--- forwarded: 0
+
+=== locations.conf: ACME's files are fetched without a login, once the location is turned on
+--- acme
+--- init
+my $files = main::expand('$TEST_NGINX_SERVROOT/html/acme/.well-known/acme-challenge');
+system('mkdir', '-p', $files) == 0 && open(my $file, '>', "$files/token") or die "$files: $!";
+print {$file} "the answer\n";
+--- request eval
+[ "GET /.well-known/acme-challenge/token", "GET /.well-known/acme-challenge/none", "GET /.well-known/acme-challenge/../../v2/" ]
+--- error_code eval
+[ 200, 404, 400 ]
+--- response_body_like eval
+[ qr{^the answer\n$}, qr{.}, qr{NAME_INVALID} ]
+
+=== sites-available/registry: another site on the port keeps its answers, and those to unknown names
+--- site
+--- redis
+HSET docker-registry:user:alice backends 127.0.0.1:$TEST_NGINX_BACKEND_B_PORT
+--- login: alice:secret
+--- more_headers eval
+[ map {"Host: $_"} "www.example.com", "unknown.example.com", "registry.example.com", "registry.example.com" ]
+--- request eval
+[ "GET /v2/", "GET /v2/", "GET /v2/", "GET /v2/bob/app/tags/list" ]
+--- error_code eval
+[ 200, 200, 200, 403 ]
+--- response_body_like eval
+[ ("^the other site\$") x 2, ".", "DENIED" ]
+--- backend_received_by: B
+
+=== sites-available/registry: a wrong password is logged, though the other sites log errors only
+--- site
+--- more_headers: Host: registry.example.com
+--- login: alice:wrong
+--- request
+GET /v2/
+--- error_code: 401
+--- after
+my $log = Harness::slurp(main::expand('$TEST_NGINX_SERVROOT/logs/registry-error.log'));
+equal(scalar($log =~ /incorrect username or password \(UNAUTHORIZED\)/), 1, 'registry-error.log');
 
 === nginx.conf: a backend's own answers pass as they are
 --- redis
@@ -314,7 +397,7 @@ X-Forwarded-For: 192.0.2.7
 --- response_headers eval
 [ 'WWW-Authenticate: Bearer realm="https://registry.example.com:8443/token",service="registry"', undef ]
 --- backend_received_like eval
-qr{^Host: registry\.example\.com:8443\r\nX-Forwarded-Proto: https\r\nX-Forwarded-Host: registry\.example\.com:8443\r\nX-Forwarded-For: 192.0.2.7, 192.0.2.7\r\nX-Real-IP: 192.0.2.7\r$}m
+qr{^Host: registry\.example\.com:8443\nX-Forwarded-Proto: https\nX-Forwarded-Host: registry\.example\.com:8443\nX-Forwarded-For: 192.0.2.7, 192.0.2.7\nX-Real-IP: 192.0.2.7$}m
 --- access_log
 192.0.2.7 "alice"
 
@@ -336,7 +419,7 @@ X-Forwarded-For: 192.0.2.7
 --- response_headers eval
 [ 'WWW-Authenticate: Bearer realm="http://localhost/token",service="registry"', undef ]
 --- backend_received_like eval
-qr{^Host: localhost\r\nX-Forwarded-Proto: http\r\nX-Forwarded-Host: localhost\r\nX-Forwarded-For: 192.0.2.7, 127.0.0.1\r\nX-Real-IP: 127.0.0.1\r$}m
+qr{^Host: localhost\nX-Forwarded-Proto: http\nX-Forwarded-Host: localhost\nX-Forwarded-For: 192.0.2.7, 127.0.0.1\nX-Real-IP: 127.0.0.1$}m
 --- backend_not_received
 evil.example
 

@@ -55,7 +55,7 @@ __DATA__
 --- error_code eval
 [ (401) x 3, (429) x 2 ]
 --- oci_error eval
-[ ("UNAUTHORIZED") x 3, ("TOOMANYREQUESTS") x 2 ]
+[ ("UNAUTHORIZED") x 3, ("TOOMANYREQUESTS ^too many failed logins, try again in (?:[1-9]|[1-5]\\d|60) seconds?\$") x 2 ]
 --- response_headers_like eval
 [ ("WWW-Authenticate: Basic .*") x 3, ("Retry-After: (?:[1-9]|[1-5]\\d|60)") x 2 ]
 --- response_headers eval

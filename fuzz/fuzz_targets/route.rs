@@ -77,7 +77,7 @@ fuzz_target!(|data: &[u8]| {
 /// What is left holds no mount, and nothing is left that was not there.
 fn check_strip(args: &[u8]) {
     let mut left = Vec::new();
-    mount::strip(args, &mut left);
+    mount::strip(args, mount::MOUNT, &mut left);
     assert_eq!(mount::classify(&left), Mount::Absent);
     assert!(left.len() <= args.len());
     if mount::classify(args) == Mount::Absent {

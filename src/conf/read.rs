@@ -438,6 +438,23 @@ pub fn token_use(conf: &mut Conf<'_>, main: &mut Main) -> Result<(), String> {
     flag("registry_auth_token_use", conf, &mut main.token_use)
 }
 
+/// `registry_auth_health`
+pub fn health(conf: &mut Conf<'_>, location: &mut Location) -> Result<(), String> {
+    location.set_page(Page::Health, conf)
+}
+
+/// `registry_auth_ns strip | pass`
+pub fn ns(conf: &mut Conf<'_>, location: &mut Location) -> Result<(), String> {
+    const NAME: &str = "registry_auth_ns";
+    unset(NAME, location.passes_ns.is_some())?;
+    location.passes_ns = Some(match conf.arg() {
+        b"strip" => false,
+        b"pass" => true,
+        argument => return Err(invalid(NAME, argument, "\"strip\" or \"pass\" is expected")),
+    });
+    Ok(())
+}
+
 /// `registry_auth_status`
 pub fn status(conf: &mut Conf<'_>, location: &mut Location) -> Result<(), String> {
     location.set_page(Page::Status, conf)

@@ -1,8 +1,9 @@
 //! Replies of Redis become records. The redis crate's types end here.
 //!
 //! Used by `lookup` for the module and by [`crate::admin`] for the tool. Invariant: what cannot be read whole is an
-//! error, never a record with something missing (a grant that is skipped might have been a denial). Fields that are
-//! not known here are ignored: later versions may store more.
+//! error, never a record with something missing (a grant that is skipped might have been a denial). But a backend that
+//! cannot be one is skipped, and told, where there are others beside it: they are as good as they were without it.
+//! Fields that are not known here are ignored: later versions may store more.
 
 use crate::schema::field;
 use redis::{ServerError, Value};
@@ -29,15 +30,23 @@ impl Unreadable {
     }
 }
 
+/// What is said of a backend that was skipped.
+pub(crate) const SKIPPED: &str = "a backend is neither host:port nor host, and is skipped";
+
 /// The reply to `HGETALL P:user:<name>` (or `P:group:<name>`); `None` when there is no such key. The backends have no
 /// addresses yet.
 pub(crate) fn from_hash(reply: Value) -> Result<Option<Record>, Unreadable> {
+    from_hash_noting(reply, &mut false)
+}
+
+/// The same, which notes whether a backend was skipped.
+pub(crate) fn from_hash_noting(reply: Value, skipped: &mut bool) -> Result<Option<Record>, Unreadable> {
     let mut record = Record::default();
     let mut read = |name: Value, value: Value| {
         let Value::BulkString(name) = name else {
             return Err(Unreadable::Bad("a field name is not a string"));
         };
-        read_field(&mut record, &name, value)
+        read_field(&mut record, &name, value, skipped)
     };
     match reply {
         // RESP2: name, value, name, value...
@@ -60,7 +69,7 @@ pub(crate) fn from_hash(reply: Value) -> Result<Option<Record>, Unreadable> {
     Ok(Some(record))
 }
 
-fn read_field(record: &mut Record, name: &[u8], value: Value) -> Result<(), Unreadable> {
+fn read_field(record: &mut Record, name: &[u8], value: Value, skipped: &mut bool) -> Result<(), Unreadable> {
     if name == field::PASSWORD.as_bytes() {
         record.password = Some(text(value, "the password hash is not UTF-8")?);
     } else if name == field::GROUPS.as_bytes() {
@@ -71,10 +80,7 @@ fn read_field(record: &mut Record, name: &[u8], value: Value) -> Result<(), Unre
             .collect::<Result<_, _>>()?;
     } else if name == field::BACKENDS.as_bytes() {
         let backends = text(value, "field backends is not UTF-8")?;
-        record.backends = backends
-            .split_ascii_whitespace()
-            .map(peer)
-            .collect::<Result<_, _>>()?;
+        record.backends = peers(backends.split_ascii_whitespace(), skipped)?;
     } else if name.starts_with(field::GRANT.as_bytes()) {
         let name =
             std::str::from_utf8(name).map_err(|_| Unreadable::Bad("a grant's pattern is not UTF-8"))?;
@@ -128,28 +134,46 @@ fn group(name: &str) -> Result<String, Unreadable> {
     Ok(name.to_owned())
 }
 
-fn peer(name: &str) -> Result<Peer, Unreadable> {
-    Backend::parse(name).map_err(|_| Unreadable::Bad("a backend is not host:port"))?;
-    Ok(Peer {
-        name: name.to_owned(),
-        addresses: Vec::new(),
-    })
+/// The peers of a list, without those that cannot be one. Where that would leave none, the list cannot be read: who has
+/// backends of their own is not to be sent to those of others.
+fn peers<'n>(names: impl Iterator<Item = &'n str>, skipped: &mut bool) -> Result<Vec<Peer>, Unreadable> {
+    let mut peers = Vec::new();
+    let mut is_any_bad = false;
+    for name in names {
+        match Backend::stored(name) {
+            Ok(_) => peers.push(Peer {
+                name: name.to_owned(),
+                addresses: Vec::new(),
+            }),
+            Err(_) => is_any_bad = true,
+        }
+    }
+    if is_any_bad && peers.is_empty() {
+        return Err(Unreadable::Bad("no backend is host:port or host"));
+    }
+    *skipped |= is_any_bad;
+    Ok(peers)
 }
 
 /// The reply to `LRANGE P:backends 0 -1`: a record with nothing but backends, without addresses yet.
 pub(crate) fn from_list(reply: Value) -> Result<Record, Unreadable> {
+    from_list_noting(reply, &mut false)
+}
+
+/// The same, which notes whether a backend was skipped.
+pub(crate) fn from_list_noting(reply: Value, skipped: &mut bool) -> Result<Record, Unreadable> {
     let items = match reply {
         Value::Array(items) => items,
         Value::Nil => Vec::new(),
         Value::ServerError(error) => return Err(Unreadable::from_error(error, "it is not a list")),
         _ => return Err(Unreadable::Bad("it is not a list")),
     };
-    let backends = items
+    let names = items
         .into_iter()
-        .map(|item| peer(text(item, "a backend is not UTF-8")?.trim_ascii()))
-        .collect::<Result<_, _>>()?;
+        .map(|item| text(item, "a backend is not UTF-8"))
+        .collect::<Result<Vec<String>, _>>()?;
     Ok(Record {
-        backends,
+        backends: peers(names.iter().map(|name| name.trim_ascii()), skipped)?,
         ..Record::default()
     })
 }
@@ -184,7 +208,9 @@ fn text(value: Value, otherwise: &'static str) -> Result<String, Unreadable> {
 
 #[cfg(test)]
 mod tests {
-    use super::{from_hash, from_list, from_passwords, password, Unreadable};
+    use super::{
+        from_hash, from_hash_noting, from_list, from_list_noting, from_passwords, password, Unreadable,
+    };
     use redis::Value;
 
     fn bulk(text: &str) -> Value {
@@ -233,8 +259,8 @@ mod tests {
         for fields in [
             ["grant:Upper/**", "pull"],
             ["grant:a/**", "fly"],
-            ["backends", "nowhere"],
             ["backends", "unix:/run/x.sock"],
+            ["backends", "a:0 http://b:80"],
             ["groups", "te:am"],
             ["groups", "team,ops"],
             ["groups", "team, ops"],
@@ -252,11 +278,32 @@ mod tests {
     }
 
     #[test]
+    fn a_bad_backend_is_skipped_where_there_is_a_good_one() {
+        let mut skipped = false;
+        let user = array(&["backends", "a:1 http://b:80 [::1]"]);
+        let record = from_hash_noting(user, &mut skipped).unwrap().unwrap();
+        let names: Vec<_> = record.backends.iter().map(|peer| peer.name.as_str()).collect();
+        assert_eq!((names, skipped), (vec!["a:1", "[::1]"], true));
+        let mut skipped = false;
+        assert!(from_hash_noting(array(&["backends", ""]), &mut skipped)
+            .unwrap()
+            .is_some_and(|record| record.backends.is_empty()));
+        assert!(!skipped);
+    }
+
+    #[test]
     fn defaults() {
         let record = from_list(array(&["a:1", "b:2"])).unwrap();
         assert_eq!(record.backends.len(), 2);
         assert!(record.password.is_none() && record.groups.is_empty());
-        assert!(matches!(from_list(array(&["a:1", "b"])), Err(Unreadable::Bad(_))));
+        let mut skipped = false;
+        let record = from_list_noting(array(&["a:1", "b", "c:0", "unix:/x"]), &mut skipped).unwrap();
+        let names: Vec<_> = record.backends.iter().map(|peer| peer.name.as_str()).collect();
+        assert_eq!((names, skipped), (vec!["a:1", "b"], true));
+        assert!(matches!(
+            from_list(array(&["c:0", "/x"])),
+            Err(Unreadable::Bad(_))
+        ));
         assert!(from_list(array(&[])).unwrap().backends.is_empty());
     }
 

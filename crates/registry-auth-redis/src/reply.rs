@@ -247,7 +247,12 @@ fn merge(
     reply: Value,
     password: Result<Option<String>, Unreadable>,
 ) -> (Entry, bool) {
-    let own = match record::from_hash(reply) {
+    let mut skipped = false;
+    let own = record::from_hash_noting(reply, &mut skipped);
+    if skipped {
+        log_skipped(context, &keys.user(user));
+    }
+    let own = match own {
         Ok(own) => own,
         Err(why) => return (log_unreadable(context, &keys.user(user), why), true),
     };
@@ -279,6 +284,15 @@ fn log_unreadable(context: &Context, key: &str, why: Unreadable) -> Entry {
             Entry::Unavailable
         }
     }
+}
+
+/// One line per key and while.
+pub(crate) fn log_skipped(context: &Context, key: &str) {
+    context.log.write_once(
+        &format!("{key} backends"),
+        Level::Error,
+        &format!("record {key}: {}", record::SKIPPED),
+    );
 }
 
 pub(crate) fn log_refused(context: &Context, error: &ServerError) {

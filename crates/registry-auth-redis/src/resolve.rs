@@ -56,7 +56,7 @@ impl Resolver {
     /// Must be called within the runtime (it may start a refresh).
     pub(crate) fn known(self: &Arc<Self>, peer: &str) -> Option<Vec<SocketAddr>> {
         // A record with something else is refused before it gets here.
-        let Ok(backend) = Backend::parse(peer) else {
+        let Ok(backend) = Backend::stored(peer) else {
             return Some(Vec::new());
         };
         if let Some(address) = backend.address() {
@@ -88,7 +88,7 @@ impl Resolver {
         let Ok(Backend {
             host: Host::Name(host),
             port,
-        }) = Backend::parse(peer)
+        }) = Backend::stored(peer)
         else {
             return;
         };

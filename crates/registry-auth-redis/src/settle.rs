@@ -19,7 +19,7 @@ use std::sync::Arc;
 
 /// Whether some backend is a name, not an address.
 pub(crate) fn has_names(record: &Record) -> bool {
-    let is_address = |name: &str| Backend::parse(name).is_ok_and(|backend| backend.address().is_some());
+    let is_address = |name: &str| Backend::stored(name).is_ok_and(|backend| backend.address().is_some());
     !record.backends.iter().all(|peer| is_address(&peer.name))
 }
 

@@ -8,7 +8,7 @@ use crate::job::Outcome;
 use crate::log::Level;
 use crate::lookup::Context;
 use crate::record::{self, Unreadable};
-use crate::reply::log_refused;
+use crate::reply::{log_refused, log_skipped};
 use crate::schema::Keys;
 use crate::settle;
 use redis::Value;
@@ -38,11 +38,11 @@ impl Whose<'_> {
         }
     }
 
-    fn read(self, reply: Value) -> Result<Record, Unreadable> {
+    fn read(self, reply: Value, skipped: &mut bool) -> Result<Record, Unreadable> {
         match self {
-            Self::Everybody => record::from_list(reply),
+            Self::Everybody => record::from_list_noting(reply, skipped),
             // A group that is not there gives nobody anything.
-            Self::Group(_) => Ok(record::from_hash(reply)?.unwrap_or_default()),
+            Self::Group(_) => Ok(record::from_hash_noting(reply, skipped)?.unwrap_or_default()),
         }
     }
 }
@@ -165,7 +165,12 @@ pub(crate) fn read(context: &Context, prefix: &str, whose: Whose<'_>, reply: Val
     if let Some(encoded) = context.shared.find(prefix, whose, &reply) {
         return Shared::Encoded(encoded);
     }
-    let mut record = match whose.read(reply.clone()) {
+    let mut skipped = false;
+    let read = whose.read(reply.clone(), &mut skipped);
+    if skipped {
+        log_skipped(context, &whose.key(prefix));
+    }
+    let mut record = match read {
         Ok(record) => record,
         Err(Unreadable::Refused(error)) => {
             log_refused(context, &error);

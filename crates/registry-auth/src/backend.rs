@@ -1,4 +1,4 @@
-//! Backends: the `host:port` of records, and the list of addresses that are allowed.
+//! Backends: the `host:port`, or `host`, of records, and the list of addresses that are allowed.
 //!
 //! Parsed by the store and the tool; the list is checked by the nginx module for every address it is about to connect
 //! to. Invariant: a backend is always host and port, never a unix socket or a URL, so that a record cannot reach those.
@@ -52,6 +52,21 @@ impl Backend {
             host,
             port: parse_port(port).ok_or(InvalidBackend)?,
         })
+    }
+
+    /// Parses what is stored: also a host without a port, which is port 80, as the 2014 gate had it.
+    ///
+    /// # Errors
+    /// [`InvalidBackend`].
+    pub fn stored(text: &str) -> Result<Self, InvalidBackend> {
+        let has_port = match text.strip_prefix('[') {
+            Some(rest) => rest.contains("]:"),
+            None => text.contains(':'),
+        };
+        match has_port {
+            true => Self::parse(text),
+            false => Self::parse(&format!("{text}:80")),
+        }
     }
 
     /// The address, where none has to be looked up.

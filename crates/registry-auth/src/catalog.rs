@@ -30,7 +30,7 @@ const KEPT: &AsciiSet = &NON_ALPHANUMERIC
 
 /// A client's page in the making.
 pub struct Catalog {
-    /// Names wanted, 1 to [`PAGE`].
+    /// Names wanted, [`PAGE`] at most.
     wanted: usize,
     /// What the client may know, in the registry's order; one more than wanted where there are more.
     names: Vec<String>,
@@ -58,7 +58,7 @@ impl Catalog {
     /// Reads the client's query (without its `?`): `n` and `last`; others are of no meaning. `open` reads a `last` that was sealed.
     ///
     /// # Errors
-    /// A [`Denial`] (400) where `n` is no number above 0, or one of them is there twice, or is no text.
+    /// A [`Denial`] (400) where one of them is there twice, or is no text.
     pub fn new(args: &[u8], open: impl FnOnce(&str) -> Option<String>) -> Result<Self, Denial> {
         let invalid = || Denial::new(Reason::PaginationNumber, "n or last of the catalog is not valid");
         let (mut wanted, mut cursor) = (None, None);
@@ -77,15 +77,8 @@ impl Catalog {
         }
         let wanted = match wanted {
             None => PAGE,
-            // Not `+5`, which `parse` would read.
-            Some(n) if n.bytes().all(|byte| byte.is_ascii_digit()) => match n.parse() {
-                Ok(0) => return Err(invalid()),
-                Ok(n) => PAGE.min(n),
-                // Digits, but too many of them.
-                Err(_) if !n.is_empty() => PAGE,
-                Err(_) => return Err(invalid()),
-            },
-            Some(_) => return Err(invalid()),
+            // As distribution reads it: what is no number, or below 0, is as if it were not there.
+            Some(n) => n.parse().map_or(PAGE, |n: usize| PAGE.min(n)),
         };
         let cursor = match cursor {
             Some(sealed) if is_sealed(&sealed) => Some(open(&sealed).ok_or_else(invalid)?),
@@ -189,6 +182,10 @@ impl Catalog {
     /// The value of `Link`, where there is more that the client may know, or there may be. It goes on after a name that was shown; where
     /// it cannot, after one that `seal` keeps from the client.
     pub fn link(&self, seal: impl FnOnce(&str) -> Option<String>) -> Option<String> {
+        if self.wanted == 0 {
+            // Who asks for none gets no further by asking again.
+            return None;
+        }
         let last = match self.names.get(self.wanted) {
             Some(_) => self.names.get(self.wanted.checked_sub(1)?)?.clone(),
             None => {

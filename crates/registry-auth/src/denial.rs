@@ -108,6 +108,13 @@ impl Denial {
         }
     }
 
+    /// What the sender could do instead is told, too.
+    #[must_use]
+    pub fn with_hint(mut self, hint: &str) -> Self {
+        self.message = format!("{}: {hint}", self.message).into();
+        self
+    }
+
     /// The rule that decided, for the log.
     pub fn rule(&self) -> Option<&str> {
         self.wanted.as_ref().map(|wanted| wanted.rule.as_str())
@@ -169,7 +176,11 @@ impl Denial {
 
     /// Too many failed logins; worth another try after this many seconds.
     pub fn too_many_failures(retry_after: u32) -> Self {
-        Self::new(Reason::TooManyFailures { retry_after }, "too many failed logins")
+        let seconds = if retry_after == 1 { "second" } else { "seconds" };
+        Self::new(
+            Reason::TooManyFailures { retry_after },
+            format!("too many failed logins, try again in {retry_after} {seconds}"),
+        )
     }
 
     /// The hashing queue is full.

@@ -1,12 +1,17 @@
-//! The query of an upload's start: may it keep its `mount` and `from` (end-11)?
+//! Parameters that a query may not keep: `mount` and `from` of an upload's start (end-11), and the `ns` of mirrors.
 //!
-//! distribution reads them with Go's `FormValue`, others with other decoders. Called by `route` (classify) and by the
-//! nginx module (strip). Invariant: after [`strip`] no parameter is left that any of them could read as `mount` or
-//! `from`, and [`classify`] keeps them only in the one form that all read alike.
+//! distribution reads them with Go's `FormValue`, others with other decoders. Called by `route` (classify, has) and by
+//! the nginx module (strip). Invariant: after [`strip`] no parameter is left that any of them could read as one of
+//! those that were to go, and [`classify`] keeps a mount only in the one form that all read alike.
 
 use crate::name::RepositoryName;
 use crate::route::Mount;
 use std::borrow::Cow;
+
+/// The parameters of a mount.
+pub const MOUNT: &[&[u8]] = &[b"mount", b"from"];
+/// The parameter by which clients of a mirror name the registry that they mean.
+pub const NS: &[&[u8]] = &[b"ns"];
 
 /// What a parameter's key is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,9 +52,15 @@ pub fn classify(args: &[u8]) -> Mount<'_> {
     }
 }
 
-/// Appends the query without its `mount` and `from` parameters. Each goes with the separator after it, the last one
+/// Whether somebody may read a parameter of a query as one of these.
+pub fn has(args: &[u8], names: &[&[u8]]) -> bool {
+    args.split(is_separator)
+        .any(|parameter| is_one_of(split_key(parameter).0, names))
+}
+
+/// Appends the query without the parameters that somebody may read as one of `names`. Each goes with the separator after it, the last one
 /// with the separator before it; every other byte is kept.
-pub fn strip(args: &[u8], out: &mut Vec<u8>) {
+pub fn strip(args: &[u8], names: &[&[u8]], out: &mut Vec<u8>) {
     let start = out.len();
     let mut cut_at_end = false;
     for part in args.split_inclusive(is_separator) {
@@ -57,7 +68,7 @@ pub fn strip(args: &[u8], out: &mut Vec<u8>) {
             Some((last, parameter)) if is_separator(last) => parameter,
             _ => part,
         };
-        let cut = key(split_key(parameter).0) != Key::Other;
+        let cut = is_one_of(split_key(parameter).0, names);
         if !cut {
             out.extend_from_slice(part);
         }
@@ -92,28 +103,24 @@ fn split_key(parameter: &[u8]) -> (&[u8], &[u8]) {
     (parts.next().unwrap_or_default(), parts.next().unwrap_or_default())
 }
 
-/// Judges a key. Only its letters count, in any case, so that `from[]`, `+from` and `FROM` are suspicious; and so is
-/// whatever does not decode to printable ASCII, or still holds a `%` when decoded.
+/// Judges a key of a mount.
 fn key(raw: &[u8]) -> Key {
     match raw {
-        b"mount" => return Key::Mount,
-        b"from" => return Key::From,
-        _ => {}
+        b"mount" => Key::Mount,
+        b"from" => Key::From,
+        _ if is_one_of(raw, MOUNT) => Key::Suspicious,
+        _ => Key::Other,
     }
+}
+
+/// Whether somebody may read a key as one of these. Only its letters count, in any case, so that `from[]`, `+from` and
+/// `FROM` may be `from`; and so may be whatever does not decode to printable ASCII, or still holds a `%` when decoded.
+fn is_one_of(raw: &[u8], names: &[&[u8]]) -> bool {
     let Some(decoded) = unescape(raw) else {
-        return Key::Suspicious;
+        return true;
     };
-    if decoded
-        .iter()
-        .any(|byte| *byte == b'%' || !matches!(byte, b' '..=b'~'))
-    {
-        return Key::Suspicious;
-    }
-    if spells(&decoded, b"mount") || spells(&decoded, b"from") {
-        Key::Suspicious
-    } else {
-        Key::Other
-    }
+    let is_plain = |byte: &u8| *byte != b'%' && matches!(byte, b' '..=b'~');
+    !decoded.iter().all(is_plain) || names.iter().any(|name| spells(&decoded, name))
 }
 
 /// Whether the letters of a text are this word.

@@ -5,7 +5,7 @@
 
 use crate::codec::{GrantRef, InvalidRecord, RecordRef};
 use crate::denial::{Denial, Reason};
-use crate::name::RepositoryName;
+use crate::name::{RepositoryName, UserName};
 use crate::resource::{Access, Resource};
 use crate::route::{Mount, Need, Route};
 use crate::scope::{Action, Scope};
@@ -251,7 +251,7 @@ fn images<'a>(subject: &Subject<'_>, action: Action, rules: &Rules) -> Result<Ru
 
 fn repository<'a>(subject: &Subject<'a>, scope: &Scope<'_>, rules: &Rules) -> Result<Rule<'a>, Denial> {
     let verdict = verdict(subject, &scope.repository, scope.action, rules)?;
-    permitted(subject, scope, verdict)
+    permitted(subject, scope, verdict, rules)
 }
 
 /// Whoever may push to a repository learns there what it has: clients ask before they send it, and a robot that may only
@@ -273,7 +273,7 @@ fn existence<'a>(
         }
     };
     let repository = name.clone();
-    permitted(subject, &Scope { repository, action }, verdict)
+    permitted(subject, &Scope { repository, action }, verdict, rules)
 }
 
 /// The verdict on what a user who is not locked, or the anonymous, wants to do to a repository.
@@ -290,7 +290,12 @@ fn verdict<'a>(
 }
 
 /// The rule of a verdict that allows the scope, or the refusal.
-fn permitted<'a>(subject: &Subject<'a>, scope: &Scope<'_>, verdict: Verdict<'a>) -> Result<Rule<'a>, Denial> {
+fn permitted<'a>(
+    subject: &Subject<'a>,
+    scope: &Scope<'_>,
+    verdict: Verdict<'a>,
+    rules: &Rules,
+) -> Result<Rule<'a>, Denial> {
     match (verdict.rule, subject.user) {
         (rule, _) if verdict.allowed => Ok(rule),
         (Rule::OutsideToken, _) => Err(Denial::insufficient_scope(&scope.to_string())),
@@ -298,7 +303,24 @@ fn permitted<'a>(subject: &Subject<'a>, scope: &Scope<'_>, verdict: Verdict<'a>)
         (Rule::OutsideAccessToken, Some(_)) => {
             Err(Denial::lacks("the access token", scope, "its scopes".to_owned()))
         }
-        (rule, Some(user)) => Err(Denial::lacks(user.as_str(), scope, describe(&rule))),
+        (rule, Some(user)) => {
+            let denial = Denial::lacks(user.as_str(), scope, describe(&rule));
+            Err(match rule == Rule::None && rules.own_namespace {
+                true => without_namespace(denial, user, &scope.repository),
+                false => denial,
+            })
+        }
+    }
+}
+
+/// Tells who has named a repository without a namespace, as people do at first, which one is theirs.
+fn without_namespace(denial: Denial, user: UserName<'_>, repository: &RepositoryName<'_>) -> Denial {
+    let is_in_one = repository.as_bytes().contains(&b'/');
+    let own = format!("{user}/");
+    let is_legal = || RepositoryName::parse_owned(format!("{own}x")).is_ok();
+    match !is_in_one && is_legal() {
+        true => denial.with_hint(&format!("your own repositories are {own}…")),
+        false => denial,
     }
 }
 

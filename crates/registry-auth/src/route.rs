@@ -10,6 +10,7 @@ mod v1;
 mod v2;
 
 use crate::denial::Denial;
+use crate::mount;
 use crate::name::RepositoryName;
 use crate::scope::{Action, Scope};
 use canonical::Escape;
@@ -148,6 +149,8 @@ pub struct Route<'a> {
     pub mount: Mount<'a>,
     /// Whether it goes on with an upload that has begun.
     pub is_upload: bool,
+    /// Whether its query may name the registry that a mirror is to ask ([`crate::mount::NS`]).
+    pub names_mirrored: bool,
 }
 
 impl<'a> Route<'a> {
@@ -157,6 +160,7 @@ impl<'a> Route<'a> {
             need,
             mount: Mount::Absent,
             is_upload: false,
+            names_mirrored: false,
         }
     }
 
@@ -191,7 +195,9 @@ pub fn parse<'a>(request: &Request<'a>, options: &Options) -> Result<Route<'a>, 
     let escape = canonical::compare(request.raw_path, request.decided_path)?;
     let path = request.decided_path;
     if let Some(rest) = path.strip_prefix(b"/v2") {
-        return v2::parse(request, rest, escape);
+        let mut route = v2::parse(request, rest, escape)?;
+        route.names_mirrored = !request.args.is_empty() && mount::has(request.args, mount::NS);
+        return Ok(route);
     }
     if escape == Escape::DigestColon {
         return Err(Denial::name_invalid());

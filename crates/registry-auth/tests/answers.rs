@@ -6,6 +6,13 @@ use registry_auth::denial::{Denial, Reason};
 use registry_auth::{challenge, denial::LogLevel};
 
 #[test]
+fn who_is_shut_out_learns_for_how_long() {
+    let message = |seconds| Denial::too_many_failures(seconds).message;
+    assert_eq!(message(297), "too many failed logins, try again in 297 seconds");
+    assert_eq!(message(1), "too many failed logins, try again in 1 second");
+}
+
+#[test]
 fn the_table_of_answers() {
     for (denial, status, code, retry_after, result, level) in [
         (

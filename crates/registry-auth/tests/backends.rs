@@ -1,7 +1,7 @@
 //! Backends of records and the list of allowed ones (security.md row 14).
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing)]
 
-use registry_auth::backend::{AllowList, Backend, Host};
+use registry_auth::backend::{AllowList, Backend, Host, InvalidBackend};
 use std::net::SocketAddr;
 
 #[test]
@@ -29,6 +29,27 @@ fn backends_parse() {
         );
     }
     assert_eq!(Backend::parse("registry.example:5000").unwrap().address(), None);
+}
+
+#[test]
+fn a_stored_host_without_a_port_has_port_80() {
+    for (stored, is) in [
+        ("registry", "registry:80"),
+        ("registry.example.", "registry.example.:80"),
+        ("10.0.0.5", "10.0.0.5:80"),
+        ("[fd00::5]", "[fd00::5]:80"),
+        ("registry:5000", "registry:5000"),
+        ("[fd00::5]:5000", "[fd00::5]:5000"),
+    ] {
+        assert_eq!(Backend::stored(stored), Backend::parse(is), "{stored}");
+        assert!(Backend::stored(stored).is_ok(), "{stored}");
+    }
+    for bad in [
+        "", ":", "a:", ":80", "a:0", "::1", "fd00::5", "[a]", "[::1", "http://a", "unix:/x", "a/b", "127.1",
+        "a b",
+    ] {
+        assert_eq!(Backend::stored(bad), Err(InvalidBackend), "{bad}");
+    }
 }
 
 #[test]

@@ -2,12 +2,12 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing)]
 
 use proptest::prelude::*;
-use registry_auth::mount::{classify, is_form, strip};
+use registry_auth::mount::{classify, has, is_form, strip, MOUNT, NS};
 use registry_auth::route::Mount;
 
 fn stripped(args: &str) -> String {
     let mut out = Vec::new();
-    strip(args.as_bytes(), &mut out);
+    strip(args.as_bytes(), MOUNT, &mut out);
     String::from_utf8(out).unwrap()
 }
 
@@ -47,9 +47,34 @@ fn only_mount_and_from_go() {
 }
 
 #[test]
+fn only_ns_goes() {
+    for (args, left) in [
+        ("", ""),
+        ("ns=docker.io", ""),
+        ("ns", ""),
+        ("n=5&ns=docker.io&last=a", "n=5&last=a"),
+        ("digest=sha256%3Aab&ns=x", "digest=sha256%3Aab"),
+        ("NS=x&n%73=y&%6Es=z&ns[]=a&+ns=b", ""),
+        ("a=1;ns=x", "a=1"),
+        ("#ns=x&?ns=y", "#"),
+        ("%zzns=x&n=1", "n=1"),
+        // Other words, and values.
+        (
+            "n=1&nsx=2&dns=3&s=4&insns=5&mount=a&from=b&a=ns",
+            "n=1&nsx=2&dns=3&s=4&insns=5&mount=a&from=b&a=ns",
+        ),
+    ] {
+        let mut out = Vec::new();
+        strip(args.as_bytes(), NS, &mut out);
+        assert_eq!(String::from_utf8(out).unwrap(), left, "{args}");
+        assert_eq!(has(args.as_bytes(), NS), args != left, "{args}");
+    }
+}
+
+#[test]
 fn strip_appends() {
     let mut out = b"/v2/a/blobs/uploads/?".to_vec();
-    strip(b"mount=x", &mut out);
+    strip(b"mount=x", MOUNT, &mut out);
     assert_eq!(
         out, b"/v2/a/blobs/uploads/?",
         "what was there before is not touched"
@@ -175,7 +200,7 @@ proptest! {
     #[test]
     fn nobody_reads_a_mount_out_of_what_is_left(args in parameters()) {
         let mut left = Vec::new();
-        strip(&args, &mut left);
+        strip(&args, MOUNT, &mut left);
         prop_assert_eq!(classify(&left), Mount::Absent);
         for semicolon in [false, true] {
             for (key, _) in go_query(&left, semicolon) {
@@ -191,7 +216,7 @@ proptest! {
     #[test]
     fn other_bytes_stay(args in parameters()) {
         let mut left = Vec::new();
-        strip(&args, &mut left);
+        strip(&args, MOUNT, &mut left);
         let separates = |byte: &u8| matches!(byte, b'&' | b';' | b'#' | b'?');
         let mut parts = args.split(separates);
         for part in left.split(separates).filter(|part| !part.is_empty()) {
@@ -201,7 +226,7 @@ proptest! {
             prop_assert_eq!(&left, &args);
         }
         let mut again = Vec::new();
-        strip(&left, &mut again);
+        strip(&left, MOUNT, &mut again);
         prop_assert_eq!(again, left);
     }
 

@@ -241,6 +241,42 @@ fn without_a_user_401_without_a_right_403() {
     assert_eq!(denial.message, "alice may not push bob/app");
 }
 
+/// Who names no namespace is told theirs; where there is none, or a denial, nothing is promised.
+#[test]
+fn a_denial_that_helps() {
+    let record = encode(vec![], None);
+    let denied = |who: &str, record: &[u8], path: &str, rules: &Rules| {
+        let path = path.as_bytes();
+        let request = Request {
+            method: Method::Put,
+            raw_path: path,
+            decided_path: path,
+            args: b"",
+            content_type: None,
+        };
+        let route = route::parse(&request, &Options { v1_images: true }).unwrap();
+        policy::decide(&user(who, record), &route, rules)
+            .unwrap_err()
+            .message
+            .into_owned()
+    };
+    let app = "/v2/app/manifests/v1";
+    assert_eq!(
+        denied("alice", &record, app, &RULES),
+        "alice may not push app: your own repositories are alice/…"
+    );
+    let foreign = denied("alice", &record, "/v2/bob/app/manifests/v1", &RULES);
+    assert_eq!(foreign, "alice may not push bob/app");
+    assert_eq!(denied("Alice", &record, app, &RULES), "Alice may not push app");
+    let none = Rules {
+        own_namespace: false,
+        ..RULES
+    };
+    assert_eq!(denied("alice", &record, app, &none), "alice may not push app");
+    let denial = encode(vec![Grant::parse("grant:!app", "*").unwrap()], None);
+    assert_eq!(denied("alice", &denial, app, &RULES), "alice may not push app");
+}
+
 /// The 2014 gate let a user named `ubuntu` write `library/ubuntu`; we don't.
 #[test]
 fn a_v1_name_of_one_segment_is_librarys() {

@@ -86,8 +86,14 @@ impl Admin {
         let mut question = redis::pipe();
         question.cmd("LRANGE").arg(&key).arg(0).arg(-1);
         let reply = self.ask_all(&mut question).await?.into_iter().next();
-        match record::from_list(reply.unwrap_or_default()) {
-            Ok(defaults) => inspection.counts.defaults = defaults.backends.len(),
+        let mut skipped = false;
+        match record::from_list_noting(reply.unwrap_or_default(), &mut skipped) {
+            Ok(defaults) => {
+                inspection.counts.defaults = defaults.backends.len();
+                if skipped {
+                    inspection.unreadable(&key, record::SKIPPED);
+                }
+            }
             Err(Unreadable::Bad(why)) => inspection.unreadable(&key, why),
             Err(why) => return Err(unreadable(&key, why)),
         }
@@ -232,8 +238,11 @@ impl Inspection<'_> {
         for (name, value) in fields(&reply) {
             let shown = String::from_utf8_lossy(name).into_owned();
             let alone = Value::Array(vec![Value::BulkString(name.to_vec()), value.clone()]);
-            if let Err(Unreadable::Bad(why)) = record::from_hash(alone) {
+            let mut skipped = false;
+            if let Err(Unreadable::Bad(why)) = record::from_hash_noting(alone, &mut skipped) {
                 self.unreadable(key, &format!("field {shown}: {why}"));
+            } else if skipped {
+                self.unreadable(key, &format!("field {shown}: {}", record::SKIPPED));
             } else if !is_known(&shown) {
                 self.report(key, Problem::UnknownField(shown));
             }

@@ -65,6 +65,7 @@ pub(super) fn parse<'a>(request: &Request<'a>, rest: &'a [u8], escape: Escape) -
         need: Need::Repository(Scope { repository, action }),
         mount,
         is_upload: kind == Kind::Upload,
+        names_mirrored: false,
     })
 }
 
