@@ -100,7 +100,7 @@ class Browser(StackCase):
         super().setUpClass()
         stack = cls.stack
         stack.tool("backend", "set", "default", stack.registries["alice"].address)
-        Wire(stack, "alice").push_image("alice/app", {"file": "of the browser's test"})
+        Wire(stack, "alice").push_image("alice/app", {"file": b"of the browser"})
         stack.tool("grant", "add", "alice", "team/*", "pull")
         registry = f"https://{stack.address}"
         cls.listed, cls.other = (Site(registry, stack.passwords["alice"]) for _ in range(2))
