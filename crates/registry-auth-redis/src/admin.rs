@@ -17,6 +17,7 @@ mod inspect;
 mod locks;
 mod names;
 mod owned;
+mod rename;
 mod strength;
 mod subject;
 mod tokens;
@@ -24,7 +25,7 @@ mod users;
 mod walk;
 
 pub use access::{Access, GroupRecord};
-pub use batch::{NewPassword, Put};
+pub use batch::{Existing, NewPassword, Put};
 pub use error::AdminError;
 pub use finding::{Counts, Finding, Problem};
 pub use grants::StoredGrant;
@@ -32,7 +33,7 @@ pub use groups::GroupEntry;
 pub use health::Health;
 pub use owned::ForeignGrant;
 pub use subject::{group_name, Subject, PUBLIC};
-pub use tokens::{LastUse, TokenEntry, MOST_TOKENS};
+pub use tokens::{LastUse, TokenEntry, UserTokens, MOST_TOKENS};
 pub use users::{PasswordSet, Stored, UserEntry};
 pub use walk::{Progress, UNSEEN};
 

@@ -113,6 +113,12 @@ pub(crate) enum Command {
         /// Write it.
         #[arg(long)]
         apply: bool,
+        /// Leave users who have a password as they are.
+        #[arg(long)]
+        keep: bool,
+        /// Replace argon2 hashes by weaker ones, too.
+        #[arg(long, conflicts_with = "keep")]
+        force: bool,
     },
     /// Move the 2014 gate's passwords into the users' records; only reports without --apply.
     ///
@@ -168,6 +174,7 @@ pub(crate) enum UserVerb {
         password: PasswordArgs,
     },
     /// List all users.
+    #[command(visible_alias = "ls")]
     List,
     /// Show what is stored for a user, except the password.
     Show {
@@ -184,7 +191,20 @@ pub(crate) enum UserVerb {
         #[arg(value_parser = user, add = ArgValueCompleter::new(complete::users))]
         name: String,
     },
+    /// Give a user another name, with everything that is stored: password, groups, grants, backends, access tokens.
+    ///
+    /// Repositories keep their names: what lies in OLD/ is no longer the user's own.
+    Rename {
+        #[arg(value_name = "OLD", value_parser = user, add = ArgValueCompleter::new(complete::users))]
+        name: String,
+        #[arg(value_name = "NEW", value_parser = new_user)]
+        new: String,
+        /// Also where others were granted repositories NEW/..., on which the user then gets every right.
+        #[arg(long)]
+        own_namespace_anyway: bool,
+    },
     /// Remove the user with everything that is stored for it.
+    #[command(visible_alias = "rm")]
     Remove {
         #[arg(value_parser = user, add = ArgValueCompleter::new(complete::users))]
         name: String,
@@ -220,6 +240,7 @@ pub(crate) enum GroupVerb {
         group: String,
     },
     /// List all groups.
+    #[command(visible_alias = "ls")]
     List,
     /// Show a group's grants, backends and members.
     Show {
@@ -227,6 +248,7 @@ pub(crate) enum GroupVerb {
         group: String,
     },
     /// Remove a group with its grants and backends, and take its members out of it.
+    #[command(visible_alias = "rm")]
     Remove {
         #[arg(value_parser = group, add = ArgValueCompleter::new(complete::groups))]
         group: String,
@@ -262,6 +284,7 @@ pub(crate) enum GrantVerb {
         actions: Actions,
     },
     /// Take actions from a grant, or remove it.
+    #[command(visible_alias = "rm")]
     Remove {
         #[arg(value_parser = grant_subject, add = ArgValueCompleter::new(complete::grant_subjects))]
         subject: String,
@@ -272,6 +295,7 @@ pub(crate) enum GrantVerb {
         actions: Option<Actions>,
     },
     /// List the grants of a user, a group or everyone.
+    #[command(visible_alias = "ls")]
     List {
         #[arg(value_parser = grant_subject, add = ArgValueCompleter::new(complete::grant_subjects))]
         subject: String,
@@ -313,11 +337,13 @@ pub(crate) enum BackendVerb {
         backends: Vec<String>,
     },
     /// List the backends of a user (alice), a group (@team) or everybody (default).
+    #[command(visible_alias = "ls")]
     List {
         #[arg(value_parser = backend_subject, add = ArgValueCompleter::new(complete::backend_subjects))]
         subject: String,
     },
     /// Remove the backends of a user (alice), a group (@team) or everybody (default).
+    #[command(visible_alias = "rm")]
     Clear {
         #[arg(value_parser = backend_subject, add = ArgValueCompleter::new(complete::backend_subjects))]
         subject: String,

@@ -107,7 +107,8 @@ impl fmt::Display for Error {
             }
             Self::Interrupted => f.write_str("interrupted"),
             Self::Partly { written, why } => {
-                write!(f, "{why}; {written} users were written, each of them whole: the same command again does the rest")
+                let users = if *written == 1 { "1 user was" } else { &format!("{written} users were") };
+                write!(f, "{why}; {users} written, each of them whole: the same command again does the rest")
             }
             Self::File(path, error) => write!(f, "{}: {error}", path.display()),
             Self::Io(error) => error.fmt(f),

@@ -7,7 +7,7 @@ use crate::cli::is_reserved;
 use registry_auth::password::{self, InvalidHash};
 use registry_auth::UserName;
 use std::collections::HashMap;
-use std::io::BufRead;
+use std::io::{BufRead, Error, ErrorKind};
 
 /// A user of the file.
 pub(crate) struct Entry {
@@ -34,6 +34,21 @@ pub(crate) fn read(mut file: impl BufRead) -> std::io::Result<(Vec<Entry>, Vec<R
         bytes.clear();
         if file.read_until(b'\n', &mut bytes)? == 0 {
             break;
+        }
+        if line == 1 {
+            if [b"\xff\xfe", b"\xfe\xff"]
+                .iter()
+                .any(|mark| bytes.starts_with(*mark))
+            {
+                return Err(Error::new(
+                    ErrorKind::InvalidData,
+                    "this is UTF-16 (of a Windows editor): save it as UTF-8, or iconv -f UTF-16 -t UTF-8",
+                ));
+            }
+            // The mark that some editors put in front of UTF-8.
+            if bytes.starts_with(b"\xef\xbb\xbf") {
+                bytes.drain(..3);
+            }
         }
         let text = bytes.trim_ascii_end();
         if text.is_empty() || text.starts_with(b"#") {
@@ -69,6 +84,18 @@ pub(crate) fn read(mut file: impl BufRead) -> std::io::Result<(Vec<Entry>, Vec<R
 
 /// User and hash of a line, or the user if it is one, and what is wrong.
 fn parse(line: &[u8]) -> Result<(&str, &str), (Option<String>, &'static str)> {
+    if line.first().is_some_and(u8::is_ascii_whitespace) {
+        return Err((
+            None,
+            "blanks in front of the name, which Apache and nginx take for a part of it",
+        ));
+    }
+    if line.first().is_some_and(|byte| b"\"'".contains(byte)) {
+        return Err((
+            None,
+            "quotes in front of the name, which Apache and nginx take for a part of it",
+        ));
+    }
     let Some(colon) = line.iter().position(|byte| *byte == b':') else {
         return Err((None, "not user:hash"));
     };
@@ -87,12 +114,80 @@ fn parse(line: &[u8]) -> Result<(&str, &str), (Option<String>, &'static str)> {
     let hash = hash.split(|byte| *byte == b':').nth(1).unwrap_or_default();
     let hash = std::str::from_utf8(hash).map_err(|_| why("the hash is not text"))?;
     password::check(hash).map_err(|invalid| match invalid {
-        InvalidHash::Unknown => {
-            why("this is no hash that can be checked (plain text, crypt(3)'s DES or $1$)")
-        }
+        InvalidHash::Unknown => why(name_of(hash)),
         known => why(known.why()),
     })?;
     Ok((name.as_str(), hash))
+}
+
+/// What a hash is that the module cannot verify against. Plain text has no form: it is what is left.
+fn name_of(hash: &str) -> &'static str {
+    let hash = hash.strip_prefix('!').unwrap_or(hash);
+    let known = [
+        (
+            "$$",
+            "each $ is doubled, as docker compose wants it: write $ for $$ (sed 's/\\$\\$/$/g')",
+        ),
+        (
+            "{MD5}",
+            "{MD5} (MD5 without salt) cannot be checked: set a new password",
+        ),
+        (
+            "{SMD5}",
+            "{SMD5} (LDAP's MD5) cannot be checked: set a new password",
+        ),
+        (
+            "{CRYPT}",
+            "{CRYPT} of LDAP: what follows it may be a form that can be checked",
+        ),
+        ("{PLAIN}", "{PLAIN} is plain text: set a new password"),
+        (
+            "$y$",
+            "$y$ (yescrypt, of today's /etc/shadow) cannot be checked: set a new password",
+        ),
+        (
+            "$gy$",
+            "$gy$ (gost-yescrypt) cannot be checked: set a new password",
+        ),
+        (
+            "$7$",
+            "$7$ (crypt(3)'s scrypt) cannot be checked: set a new password",
+        ),
+        (
+            "$1$",
+            "$1$ (crypt(3)'s MD5) cannot be checked: set a new password",
+        ),
+        (
+            "$2x$",
+            "$2x$ (bcrypt with a known fault) cannot be checked: set a new password",
+        ),
+        (
+            "$argon2d$",
+            "$argon2d$ cannot be checked, only argon2id and argon2i: set a new password",
+        ),
+        (
+            "$pbkdf2",
+            "PBKDF2 as passlib writes it, or not of SHA-256, cannot be checked: set a new password",
+        ),
+    ];
+    let quoted = hash.starts_with(['"', '\'']);
+    let upper = |prefix: &str| {
+        hash.get(..prefix.len())
+            .is_some_and(|start| start.eq_ignore_ascii_case(prefix))
+    };
+    let is_des = hash.len() == 13
+        && hash
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || b"./".contains(&byte));
+    match known.into_iter().find(|(prefix, _)| upper(prefix)) {
+        Some((_, why)) => why,
+        None if hash.is_empty() => "there is no hash",
+        None if quoted => "the hash is in quotes, which are taken for a part of it",
+        None if is_des => {
+            "crypt(3)'s DES (or plain text of 13 characters) cannot be checked: set a new password"
+        }
+        None => "this is no hash that can be checked (plain text?)",
+    }
 }
 
 #[cfg(test)]
@@ -150,18 +245,47 @@ mod tests {
                 (5, costly),
                 (6, "the password hash is damaged"),
                 (7, costly),
-                (
-                    8,
-                    "this is no hash that can be checked (plain text, crypt(3)'s DES or $1$)"
-                )
+                (8, "there is no hash")
             ]
         );
         assert!(refused.iter().all(|refused| !refused.why.contains("aky")));
     }
 
     #[test]
+    fn what_cannot_be_imported_is_named_for_what_it_is() {
+        for (line, said) in [
+            ("a:$$2y$$10$$x", "$$"),
+            ("a:{MD5}CY9rzUYh03PK3k6DJie09g==", "{MD5}"),
+            ("a:{md5}CY9rzUYh03PK3k6DJie09g==", "{MD5}"),
+            ("a:$y$j9T$x$y", "yescrypt"),
+            ("a:!$y$j9T$x$y", "yescrypt"),
+            ("a:$1$salt$x", "crypt(3)'s MD5"),
+            ("a:rqXexS6ZhobKA", "DES"),
+            ("a:\"$2y$10$x\"", "quotes"),
+            ("\"a:$2y$10$x\"", "quotes"),
+            ("  a:$2y$10$x", "blanks in front"),
+            ("a:", "no hash"),
+            ("a:hunter2", "plain text"),
+        ] {
+            let (entries, refused) = read(line.as_bytes()).unwrap();
+            assert!(entries.is_empty() && refused.len() == 1, "{line}");
+            assert!(refused[0].why.contains(said), "{line}: {}", refused[0].why);
+        }
+    }
+
+    #[test]
+    fn a_mark_of_the_encoding_is_no_part_of_a_name() {
+        let (entries, refused) = read(format!("\u{feff}alice:{SHA}\n").as_bytes()).unwrap();
+        assert!(refused.is_empty() && entries[0].user == "alice");
+        for bytes in [b"\xff\xfea\0:\0", b"\xfe\xff\0a\0:"] {
+            let why = read(&bytes[..]).err().unwrap().to_string();
+            assert!(why.contains("UTF-16") && why.contains("iconv"), "{why}");
+        }
+    }
+
+    #[test]
     fn bytes_that_are_no_text_are_refused_and_nothing_else() {
-        let mut file = b"\xff\xfe:x\nalice:\xff\n".to_vec();
+        let mut file = b"\xff\xff:x\nalice:\xff\n".to_vec();
         file.extend_from_slice(format!("bob:{SHA}\n").as_bytes());
         let (entries, refused) = read(file.as_slice()).unwrap();
         assert_eq!((entries.len(), refused.len()), (1, 2));

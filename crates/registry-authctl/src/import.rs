@@ -7,11 +7,13 @@ use crate::error::Error;
 use crate::htpasswd::{self, Refused};
 use crate::output::{note, printable, styled, Output, BAD, DOUBTFUL, GOOD};
 use crate::progress::Bar;
+use crate::user::form_name;
 use registry_auth::password::{self, Form};
 use registry_auth::UserName;
-use registry_auth_redis::admin::{NewPassword, Put};
+use registry_auth_redis::admin::{Existing, NewPassword, Put};
 use registry_auth_redis::{Admin, AdminError};
 use serde_json::{json, Value};
+use std::collections::BTreeMap;
 use std::future::Future;
 use std::io::BufReader;
 use std::path::Path;
@@ -26,6 +28,9 @@ struct Tally {
     changed: Vec<String>,
     unchanged: usize,
     superseded: Vec<String>,
+    kept: usize,
+    /// Hashes of the file by their form.
+    forms: BTreeMap<&'static str, usize>,
     locked: usize,
     refused: Vec<(Option<usize>, Option<String>, String)>,
     /// Users whose hash is guessed fast if it leaks, with the reason.
@@ -58,17 +63,29 @@ impl Tally {
                 self.superseded.push(user.to_owned());
             }
             Put::Unchanged => self.unchanged += 1,
+            Put::Kept => {
+                self.kept += 1;
+                self.lines
+                    .push(format!("{at}kept {shown}, who has another password"));
+            }
+            Put::Stronger => {
+                let why = "the argon2 hash that is stored is stronger; --force replaces it";
+                self.refused.push((line, Some(user.to_owned()), why.to_owned()));
+            }
             Put::Bad(why) => {
                 let why = format!("the record cannot be read, and stays as it is: {why}");
                 self.refused.push((line, Some(user.to_owned()), why));
             }
         }
-        self.written += usize::from(!matches!(put, Put::Unchanged | Put::Bad(_)));
+        self.written += usize::from(matches!(
+            put,
+            Put::New | Put::Moved | Put::Changed(_) | Put::Superseded
+        ));
     }
 
     /// For a line of the file whose hash is weak, and which was not refused.
     fn add_weak(&mut self, line: usize, user: &str, put: Put, why: &'static str) {
-        if matches!(put, Put::Bad(_)) {
+        if matches!(put, Put::Bad(_) | Put::Stronger | Put::Kept) {
             return;
         }
         if let Some(said) = self.lines.last_mut().filter(|_| put != Put::Unchanged) {
@@ -121,6 +138,7 @@ async fn until_interrupted(work: impl Future<Output = Result<(), Error>>) -> Opt
 
 pub(crate) async fn htpasswd<C>(
     path: &Path,
+    existing: Existing,
     apply: bool,
     connect: impl Fn() -> C,
     out: &Output,
@@ -143,8 +161,9 @@ where
     let ended = until_interrupted(async {
         for (index, entries) in entries.chunks(BATCH).enumerate() {
             let batch: Vec<NewPassword<'_>> = entries.iter().map(new_password).collect::<Result<_, _>>()?;
-            let put = admin.passwords_put(&batch, apply).await?;
+            let put = admin.passwords_put(&batch, existing, apply).await?;
             for (entry, put) in entries.iter().zip(put) {
+                *tally.forms.entry(form_name(Form::of(&entry.hash))).or_default() += 1;
                 tally.add(Some(entry.line), &entry.user, put);
                 if let Some(why) = entry.weak {
                     tally.add_weak(entry.line, &entry.user, put, why);
@@ -158,22 +177,36 @@ where
     drop(bar);
     ended_early(ended, apply, &tally)?;
     tally.refused.sort_by_key(|(line, ..)| *line);
-    let counts = format!(
-        "new: {}, changed: {}, unchanged: {}, refused: {}",
+    let kept = match existing {
+        Existing::Keep => format!(" kept: {},", tally.kept),
+        _ => String::new(),
+    };
+    let mut counts = format!(
+        "new: {}, changed: {}, unchanged: {},{kept} refused: {}",
         tally.new.len(),
         tally.changed.len(),
         tally.unchanged,
         tally.refused.len()
     );
+    if !tally.forms.is_empty() {
+        let forms: Vec<String> = tally
+            .forms
+            .iter()
+            .map(|(form, count)| format!("{form}: {count}"))
+            .collect();
+        counts.push_str(&format!("\nhashes: {}", forms.join(", ")));
+    }
     let json = json!({
         "applied": apply, "new": tally.new, "changed": tally.changed, "unchanged": tally.unchanged,
-        "changed_locked": tally.locked, "weak": tally.weak_json(), "refused": tally.refused_json(),
+        "kept": tally.kept, "changed_locked": tally.locked, "hashes": tally.forms, "weak": tally.weak_json(), "refused": tally.refused_json(),
     });
     if !tally.weak.is_empty() {
         note(&format!(
-            "{} of the hashes are weak, guessed fast if they leak; registry-authctl user passwd NAME replaces one, check \
-             lists those that are stored",
-            tally.weak.len()
+            "{}, guessed fast if leaked; registry-authctl user passwd NAME replaces one, check lists those that are stored",
+            match tally.weak.len() {
+                1 => "1 of the hashes is weak".to_owned(),
+                count => format!("{count} of the hashes are weak"),
+            }
         ));
     }
     finish(&tally, apply, &counts, &json, out)
@@ -259,8 +292,12 @@ where
     );
     if salted > 0 {
         note(&format!(
-            "{salted} of them are SHA-1 digests of 40 hex digits: they hold with the same registry_auth_salt as before, \
-             until registry-authctl user passwd NAME gives the user a better one"
+            "{} of 40 hex digits, good with the same registry_auth_salt as before, until registry-authctl user passwd NAME \
+             gives the user a better one",
+            match salted {
+                1 => "1 of them is a SHA-1 digest".to_owned(),
+                count => format!("{count} of them are SHA-1 digests"),
+            }
         ));
     }
     if !tally.superseded.is_empty() {

@@ -28,6 +28,7 @@ use clap::Parser;
 use cli::{Cli, Command};
 use error::Error;
 use output::{styled, Output, BAD};
+use registry_auth_redis::admin::Existing;
 use registry_auth_redis::{Admin, Endpoint};
 use std::io::Write;
 use std::process::ExitCode;
@@ -81,8 +82,18 @@ fn run(cli: Cli) -> Result<(), Error> {
                 Command::Backend(verb) => backend::run(verb, connect, &out).await,
                 Command::Explain(args) => explain::run(args, connect, &out).await,
                 Command::Check => check::run(connect, &endpoint.to_string(), &cli.prefix, &out).await,
-                Command::ImportHtpasswd { file, apply } => {
-                    import::htpasswd(&file, apply, connect, &out).await
+                Command::ImportHtpasswd {
+                    file,
+                    apply,
+                    keep,
+                    force,
+                } => {
+                    let existing = match (keep, force) {
+                        (true, _) => Existing::Keep,
+                        (_, true) => Existing::Force,
+                        _ => Existing::Replace,
+                    };
+                    import::htpasswd(&file, existing, apply, connect, &out).await
                 }
                 Command::Migrate { apply } => import::migrate(apply, connect, &cli.prefix, &out).await,
                 // Done before there was a connection.

@@ -5,15 +5,20 @@
 use crate::cli::TokenVerb;
 use crate::error::Error;
 use crate::output::{printable, styled, write_all, Output, BAD, DOUBTFUL};
+use crate::progress::Bar;
+use crate::terminal::{self, NoAnswer};
 use crate::time::{date, minute, now};
 use registry_auth::grant::Grant;
 use registry_auth::{AccessToken, StoredToken, TokenDigest, UserName};
-use registry_auth_redis::admin::{LastUse, TokenEntry};
+use registry_auth_redis::admin::{LastUse, TokenEntry, UserTokens};
 use registry_auth_redis::{Admin, AdminError};
 use serde_json::{json, Value};
 use std::future::Future;
-use std::io::Write;
+use std::io::{Read, Write};
 use zeroize::Zeroizing;
+
+/// More than a token with blanks around it.
+const SECRET: usize = 1024;
 
 pub(crate) async fn run<C>(verb: TokenVerb, connect: impl Fn() -> C, out: &Output) -> Result<(), Error>
 where
@@ -24,6 +29,7 @@ where
             user,
             scopes,
             expires,
+            note: purpose,
         } => {
             let now = now()?;
             let token = AccessToken::generate(getrandom::fill)
@@ -36,7 +42,7 @@ where
                 scopes,
             };
             let (admin, whose) = (connect().await?, parse(&user)?);
-            admin.token_add(whose, &stored).await?;
+            admin.token_add(whose, &stored, purpose.as_deref()).await?;
             if let Err(why) = show_once(&token, &user, &stored, out) {
                 // Nobody can use it, and nobody would know of it.
                 let left = admin.token_revoke(whose, &stored.id).await.err();
@@ -44,13 +50,31 @@ where
             }
             Ok(())
         }
-        TokenVerb::List { user } => {
-            let tokens = connect().await?.tokens_list(parse(&user)?).await?;
+        TokenVerb::List { user, expiring } => {
             let now = now()?;
-            let lines: Vec<String> = tokens.iter().map(|entry| line(entry, now)).collect();
-            let json: Vec<Value> = tokens.iter().map(|entry| entry_json(entry, now)).collect();
-            out.print(&lines.join("\n"), &json!({ "user": user, "tokens": json }))
+            let mut found = match &user {
+                Some(user) => vec![UserTokens {
+                    user: user.clone(),
+                    tokens: connect().await?.tokens_list(parse(user)?).await?,
+                }],
+                None => {
+                    let bar = Bar::share("reading users");
+                    connect()
+                        .await?
+                        .tokens_of_all(&|share| bar.set_share(share))
+                        .await?
+                }
+            };
+            if let Some(time) = expiring {
+                let until = now.saturating_add(time);
+                let is_soon =
+                    |entry: &TokenEntry| entry.token.as_ref().is_ok_and(|token| token.expires <= until);
+                found.iter_mut().for_each(|of| of.tokens.retain(is_soon));
+                found.retain(|of| user.is_some() || !of.tokens.is_empty());
+            }
+            list(&found, user.as_deref(), now, out)
         }
+        TokenVerb::Find { revoke } => find(revoke, connect, out).await,
         TokenVerb::Revoke { user, id } => {
             is_id(&id)?;
             connect().await?.token_revoke(parse(&user)?, &id).await?;
@@ -58,6 +82,101 @@ where
                 &format!("token {} of {user} revoked", printable(&id)),
                 &json!({ "user": user, "id": id, "revoked": true }),
             )
+        }
+    }
+}
+
+/// A user's tokens, or those of all, each line with its user then.
+fn list(found: &[UserTokens], user: Option<&str>, now: u64, out: &Output) -> Result<(), Error> {
+    let lines: Vec<String> = found
+        .iter()
+        .flat_map(|of| {
+            let whose = match user {
+                Some(_) => String::new(),
+                None => format!("{}  ", printable(&of.user)),
+            };
+            of.tokens
+                .iter()
+                .map(move |entry| format!("{whose}{}", line(entry, now)))
+        })
+        .collect();
+    let json = |of: &UserTokens| {
+        let tokens: Vec<Value> = of.tokens.iter().map(|entry| entry_json(entry, now)).collect();
+        json!({ "user": of.user, "tokens": tokens })
+    };
+    let all: Vec<Value> = found.iter().map(json).collect();
+    let json = match (user, all.into_iter().next()) {
+        (Some(_), Some(of)) => of,
+        _ => Value::Array(found.iter().map(json).collect()),
+    };
+    out.print(&lines.join("\n"), &json)
+}
+
+/// Whose the secret is.
+async fn find<C>(revoke: bool, connect: impl Fn() -> C, out: &Output) -> Result<(), Error>
+where
+    C: Future<Output = Result<Admin, AdminError>>,
+{
+    let secret = secret()?;
+    let digest = TokenDigest::of(secret.trim_ascii()).ok_or(Error::Password(
+        "this is no access token: one is rga_ and 38 letters and digits, the last of which are a checksum",
+    ))?;
+    let admin = connect().await?;
+    let bar = Bar::share("reading users");
+    let mut found = admin.tokens_of_all(&|share| bar.set_share(share)).await?;
+    drop(bar);
+    for of in &mut found {
+        of.tokens
+            .retain(|entry| entry.token.as_ref().is_ok_and(|token| token.digest == digest));
+    }
+    found.retain(|of| !of.tokens.is_empty());
+    if found.is_empty() {
+        return Err(Error::Password(
+            "no user has this access token: it was revoked, or it is of another --prefix or Redis",
+        ));
+    }
+    if revoke {
+        for of in &found {
+            for entry in &of.tokens {
+                admin.token_revoke(parse(&of.user)?, &entry.id).await?;
+            }
+        }
+    }
+    let now = now()?;
+    let mut lines = Vec::new();
+    let mut json = Vec::new();
+    for of in &found {
+        for entry in &of.tokens {
+            let user = printable(&of.user);
+            lines.push(format!("token of {user}: {}", line(entry, now)));
+            lines.push(match revoke {
+                true => format!("token {} of {user} revoked", entry.id),
+                false => format!("to revoke it: registry-authctl token revoke {user} {}", entry.id),
+            });
+            let mut one = entry_json(entry, now);
+            if let Some(object) = one.as_object_mut() {
+                object.insert("user".to_owned(), json!(of.user));
+                object.insert("revoked".to_owned(), json!(revoke));
+            }
+            json.push(one);
+        }
+    }
+    out.print(&lines.join("\n"), &Value::Array(json))
+}
+
+/// From the terminal, or standard input where that is none.
+fn secret() -> Result<Zeroizing<Vec<u8>>, Error> {
+    match terminal::ask("Access token: ") {
+        Ok(secret) => Ok(secret),
+        Err(NoAnswer::End) => Err(Error::Password("nothing was typed")),
+        Err(NoAnswer::NoTerminal) => {
+            let mut secret = Zeroizing::new(Vec::with_capacity(SECRET + 1));
+            std::io::stdin()
+                .lock()
+                .take(SECRET as u64)
+                .read_to_end(&mut secret)
+                .map_err(Error::Io)?;
+            Ok(secret)
         }
     }
 }
@@ -119,8 +238,12 @@ fn line(entry: &TokenEntry, now: u64) -> String {
         LastUse::Never => "never".to_owned(),
         LastUse::Unknown => "unknown".to_owned(),
     };
+    let note = match &entry.note {
+        Some(note) => format!("  note: {}", printable(note)),
+        None => String::new(),
+    };
     format!(
-        "{id}  {}  created: {created}  expires: {}{expired}  last use: {last_use}",
+        "{id}  {}  created: {created}  expires: {}{expired}  last use: {last_use}{note}",
         scopes(&token.scopes),
         date(token.expires)
     )
@@ -148,6 +271,7 @@ fn entry_json(entry: &TokenEntry, now: u64) -> Value {
     if let Some(object) = json.as_object_mut() {
         object.insert("expired".to_owned(), json!(token.expires <= now));
         object.insert("last_use".to_owned(), last_use);
+        object.insert("note".to_owned(), json!(entry.note));
     }
     json
 }

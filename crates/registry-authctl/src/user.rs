@@ -6,12 +6,14 @@ use crate::grant::grant_json;
 use crate::output::{note, printable, Output};
 use crate::password;
 use crate::progress::Bar;
+use crate::time::date;
 use registry_auth::password::Form;
 use registry_auth::{Record, UserName};
 use registry_auth_redis::admin::{Stored, UserEntry};
 use registry_auth_redis::{Admin, AdminError};
 use serde_json::{json, Value};
 use std::future::Future;
+use std::io::IsTerminal;
 
 pub(crate) async fn run<C>(verb: UserVerb, connect: impl Fn() -> C, out: &Output) -> Result<(), Error>
 where
@@ -35,15 +37,7 @@ where
                 return Err(AdminError::Exists(name).into());
             }
             if !own_namespace_anyway {
-                let bar = Bar::share("reading grants");
-                let foreign = connect()
-                    .await?
-                    .foreign_grants(user, &|share| bar.set_share(share))
-                    .await?;
-                drop(bar);
-                if !foreign.is_empty() {
-                    return Err(Error::Owned { user: name, foreign });
-                }
+                is_nobody_elses(user, &connect().await?).await?;
             }
             let hash = password::ask(&name, &password)?;
             connect().await?.user_add(user, &hash).await?;
@@ -100,6 +94,28 @@ where
                 &json!({ "user": name, "locked": false, "changed": changed }),
             )
         }
+        UserVerb::Rename {
+            name,
+            new,
+            own_namespace_anyway,
+        } => {
+            let (user, new_name) = (parse(&name)?, parse(&new)?);
+            let admin = connect().await?;
+            if !own_namespace_anyway {
+                is_nobody_elses(new_name, &admin).await?;
+            }
+            admin.user_rename(user, new_name).await?;
+            if user.is_path_segment() {
+                note(&format!(
+                    "repositories {name}/… keep their names; to leave them to {new}: registry-authctl grant add {new} \
+                     '{name}/**' '*'"
+                ));
+            }
+            out.print(
+                &format!("user {name} is now {new}"),
+                &json!({ "user": name, "renamed": new }),
+            )
+        }
         UserVerb::Remove { name } => {
             connect().await?.user_remove(parse(&name)?).await?;
             out.print(
@@ -107,6 +123,20 @@ where
                 &json!({ "user": name, "removed": true }),
             )
         }
+    }
+}
+
+/// Refuses a name under which others were granted repositories, on which its user would get every right.
+async fn is_nobody_elses(user: UserName<'_>, admin: &Admin) -> Result<(), Error> {
+    let bar = Bar::share("reading grants");
+    let foreign = admin.foreign_grants(user, &|share| bar.set_share(share)).await?;
+    drop(bar);
+    match foreign.is_empty() {
+        true => Ok(()),
+        false => Err(Error::Owned {
+            user: user.as_str().to_owned(),
+            foreign,
+        }),
     }
 }
 
@@ -128,7 +158,35 @@ fn list(users: &[UserEntry], out: &Output) -> Result<(), Error> {
         })
         .collect();
     let json: Vec<Value> = users.iter().map(entry_json).collect();
-    out.print(&lines.join("\n"), &Value::Array(json))
+    let text = match std::io::stdout().is_terminal() && !users.is_empty() {
+        true => table(users),
+        false => lines.join("\n"),
+    };
+    out.print(&text, &Value::Array(json))
+}
+
+/// For people; programs get a line for each user, or JSON.
+fn table(users: &[UserEntry]) -> String {
+    let mut table = comfy_table::Table::new();
+    table.load_style(comfy_table::presets::NOTHING);
+    table.set_header(["USER", "PASSWORD", "STATE", "TOKEN USED"]);
+    for user in users {
+        let hash = match (user.stored, user.form) {
+            (Stored::Nowhere, _) => "none",
+            (_, form) => form_name(form),
+        };
+        let weak = if user.weak.is_some() { " (weak)" } else { "" };
+        let state = if user.locked { "locked" } else { "" };
+        table.add_row([
+            printable(&user.name),
+            format!("{hash}{weak}"),
+            state.to_owned(),
+            user.last_use.map_or_else(String::new, date),
+        ]);
+    }
+    // Blanks at the ends of lines are of no use to anybody.
+    let lines: Vec<String> = table.lines().map(|line| line.trim_end().to_owned()).collect();
+    lines.join("\n")
 }
 
 fn show(entry: &UserEntry, record: &Record, out: &Output) -> Result<(), Error> {
@@ -182,10 +240,13 @@ fn entry_json(user: &UserEntry) -> Value {
     } else {
         json!(form_name(user.form))
     };
-    json!({ "user": user.name, "locked": user.locked, "hash": hash, "stored": stored })
+    json!({
+        "user": user.name, "locked": user.locked, "hash": hash, "stored": stored, "weak": user.weak,
+        "token_last_use": user.last_use,
+    })
 }
 
-fn form_name(form: Option<Form>) -> &'static str {
+pub(crate) fn form_name(form: Option<Form>) -> &'static str {
     match form {
         Some(Form::Argon2) => "argon2",
         Some(Form::Bcrypt) => "bcrypt",

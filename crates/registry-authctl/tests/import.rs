@@ -75,13 +75,13 @@ fn applied_users_log_in_and_a_second_time_nothing_changes() {
     let file = File::new(&format!("alice:{BCRYPT}\nbob:{SHA}\n"));
     assert_eq!(
         file.import(&redis, &["--apply"]).ok(),
-        "new: 2, changed: 0, unchanged: 0, refused: 0\n"
+        "new: 2, changed: 0, unchanged: 0, refused: 0\nhashes: bcrypt: 1, sha: 1\n"
     );
     assert_eq!(redis.login("alice", "one"), Some(true));
     assert_eq!(redis.login("bob", "secret"), Some(true));
     assert_eq!(
         file.import(&redis, &["--apply"]).ok(),
-        "new: 0, changed: 0, unchanged: 2, refused: 0\n"
+        "new: 0, changed: 0, unchanged: 2, refused: 0\nhashes: bcrypt: 1, sha: 1\n"
     );
 }
 
@@ -196,6 +196,92 @@ fn a_file_can_come_through_a_pipe_or_not_be_there() {
     assert!(err.contains("/nowhere/file: No such file"), "{err}");
 }
 
+#[test]
+fn users_who_have_a_password_stay_if_asked_and_a_good_hash_is_not_replaced_by_a_weaker_one() {
+    let redis = Redis::start();
+    let argon = |memory: u32| {
+        format!(
+            "$argon2id$v=19$m={memory},t=2,p=1$c29tZXNhbHQwMA$1CB7TWsCiDvsK0PwBxuxJijzR9L1KJh54Zl6dLxc6v0"
+        )
+    };
+    let (good, weak, better) = (argon(19456), argon(1024), argon(65536));
+    let start = || {
+        for (user, hash) in [
+            ("bob", SHA),
+            ("good", &good),
+            ("locked", &format!("!{good}")),
+            ("weak", &weak),
+        ] {
+            redis.run::<()>(&["HSET", &format!("P:user:{user}"), "password", hash]);
+        }
+    };
+    let file = File::new(&format!(
+        "bob:{BCRYPT}\ngood:{BCRYPT}\nlocked:{SHA}\nweak:{BCRYPT}\nnew:{BCRYPT}\n"
+    ));
+    start();
+    let ran = file.import(&redis, &["--apply"]);
+    assert_eq!(ran.status, 1);
+    for part in [
+        "line 2: refused good: the argon2 hash that is stored is stronger; --force",
+        "line 3: refused locked: the argon2 hash",
+        "new: 1, changed: 2, unchanged: 0, refused: 2\nhashes: bcrypt: 4, sha: 1",
+    ] {
+        assert!(ran.out.contains(part), "{part}: {ran:?}");
+    }
+    assert_eq!(redis.run::<String>(&["HGET", "P:user:good", "password"]), good);
+    assert_eq!(redis.run::<String>(&["HGET", "P:user:weak", "password"]), BCRYPT);
+    start();
+    let ran = file.import(&redis, &["--keep", "--apply"]).ok();
+    assert!(
+        ran.contains("new: 0, changed: 0, unchanged: 1, kept: 4, refused: 0"),
+        "{ran}"
+    );
+    assert_eq!(redis.run::<String>(&["HGET", "P:user:bob", "password"]), SHA);
+    file.import(&redis, &["--force", "--apply"]).ok();
+    assert_eq!(redis.run::<String>(&["HGET", "P:user:good", "password"]), BCRYPT);
+    assert_eq!(
+        redis.run::<String>(&["HGET", "P:user:locked", "password"]),
+        format!("!{SHA}")
+    );
+    file.import(&redis, &["--force", "--keep"]).fails(2);
+    // A better one replaces it.
+    redis.run::<()>(&["HSET", "P:user:good", "password", &good]);
+    File::new(&format!("good:{better}\n"))
+        .import(&redis, &["--apply"])
+        .ok();
+    assert_eq!(redis.run::<String>(&["HGET", "P:user:good", "password"]), better);
+}
+
+#[test]
+fn a_file_in_utf_16_is_named() {
+    let redis = Redis::start();
+    let dir = tempfile::TempDir::new().unwrap();
+    let path = dir.path().join("htpasswd");
+    let utf16: Vec<u8> = format!("\u{feff}alice:{SHA}\r\n")
+        .encode_utf16()
+        .flat_map(u16::to_le_bytes)
+        .collect();
+    std::fs::write(&path, utf16).unwrap();
+    let err = redis.tool(&["import-htpasswd", path.to_str().unwrap()]).fails(1);
+    assert!(err.contains("UTF-16") && err.contains("iconv"), "{err}");
+}
+
+#[test]
+fn a_reserved_name_stays_where_it_is() {
+    let redis = Redis::start();
+    redis.run::<()>(&["HSET", "P:passwords", "default", SHA, "@team", SHA, "alice", SHA]);
+    let ran = redis.tool(&["migrate", "--apply"]);
+    assert_eq!(ran.status, 1);
+    assert!(
+        ran.out.contains("refused default: this name is reserved") && ran.out.contains("refused @team"),
+        "{ran:?}"
+    );
+    assert!(!redis.run::<bool>(&["EXISTS", "P:user:default"]));
+    let mut left: Vec<String> = redis.run(&["HKEYS", "P:passwords"]);
+    left.sort_unstable();
+    assert_eq!(left, ["@team", "default"]);
+}
+
 /// Users of `big`; enough to be stopped in the middle.
 const MANY: usize = 60_000;
 
@@ -244,7 +330,7 @@ fn is_completed(redis: &Redis, file: &File) {
     assert_eq!(
         out,
         format!(
-            "new: {}, changed: 0, unchanged: {some}, refused: 0\n",
+            "new: {}, changed: 0, unchanged: {some}, refused: 0\nhashes: sha: {MANY}\n",
             MANY - some
         )
     );
@@ -343,7 +429,7 @@ fn the_2014_gates_passwords_move_and_hold() {
         assert!(ran.out.contains(part), "{part}: {}", ran.out);
     }
     assert!(
-        ran.err.contains("1 of them are SHA-1") && ran.err.contains("registry_auth_salt"),
+        ran.err.contains("1 of them is a SHA-1 digest") && ran.err.contains("registry_auth_salt"),
         "{}",
         ran.err
     );

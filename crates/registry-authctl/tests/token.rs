@@ -179,7 +179,7 @@ fn json_has_all_of_it_on_standard_output() {
     assert_eq!(
         list,
         json!({ "user": "alice", "tokens": [{ "id": digest.to_id(), "created": created, "expires": expires,
-                "scopes": json["scopes"], "expired": false, "last_use": null }] })
+                "scopes": json["scopes"], "expired": false, "last_use": null, "note": null }] })
     );
     let revoked = redis
         .tool(&["--json", "token", "revoke", "alice", &digest.to_id()])
@@ -481,4 +481,102 @@ fn what_nobody_could_read_is_revoked() {
         assert!(ran.status == 1 && ran.err.contains("was revoked"), "{ran:?}");
         assert!(stored(&redis, "alice").is_empty());
     }
+}
+
+#[test]
+fn a_note_says_what_a_token_is_for_and_goes_with_it() {
+    let redis = Redis::start();
+    redis.add("alice");
+    let create = ["token", "create", "alice", "--scope", "alice/*:pull", "--note"];
+    redis
+        .tool(&[&create[..], &["nightly build of app"]].concat())
+        .ok();
+    let id = stored(&redis, "alice")[0].id.clone();
+    let out = redis.tool(&["token", "list", "alice"]).ok();
+    assert!(out.contains("note: nightly build of app"), "{out}");
+    let json = redis.tool(&["token", "ls", "alice", "--json"]).json();
+    assert_eq!(json["tokens"][0]["note"], json!("nightly build of app"));
+    // The module reads the record none the less, and check finds nothing odd.
+    assert_eq!(redis.login("alice", "one"), Some(true));
+    redis.run::<()>(&["HSET", "P:user:alice", "password", "!"]);
+    redis.tool(&["check"]).ok();
+    redis.tool(&["token", "rm", "alice", &id]).ok();
+    assert_eq!(redis.run::<Vec<String>>(&["HKEYS", "P:user:alice"]), ["password"]);
+    for bad in ["", " ", "two\nlines", &"x".repeat(201)] {
+        redis.tool(&[&create[..], &[bad]].concat()).fails(2);
+    }
+}
+
+#[test]
+fn the_tokens_of_all_and_those_that_end_soon() {
+    let redis = Redis::start();
+    for user in ["alice", "bob", "nobody"] {
+        redis.add(user);
+    }
+    assert_eq!(redis.tool(&["token", "list"]).ok(), "");
+    for (user, time) in [("alice", "7d"), ("alice", "90d"), ("bob", "1y")] {
+        redis
+            .tool(&["token", "create", user, "--scope", "a/*:pull", "--expires", time])
+            .ok();
+    }
+    redis.run::<()>(&[
+        "HSET",
+        "P:user:bob",
+        "token:old",
+        &format!("sha256={} expires=1700000000 scope=a:pull", "0f".repeat(32)),
+    ]);
+    redis.run::<()>(&["SET", "P:user:odd", "x"]);
+    let users = |args: &[&str]| -> Vec<String> {
+        let out = redis.tool(&[&["token", "list"], args].concat()).ok();
+        out.lines()
+            .map(|line| line.split(' ').next().unwrap().to_owned())
+            .collect()
+    };
+    assert_eq!(users(&[]), ["alice", "alice", "bob", "bob"]);
+    assert_eq!(users(&["--expiring", "14d"]), ["alice", "bob"]);
+    assert_eq!(users(&["--expiring", "1h"]), ["bob"]);
+    let json = redis
+        .tool(&["token", "list", "--expiring", "14d", "--json"])
+        .json();
+    assert_eq!(
+        (&json[0]["user"], &json[1]["user"]),
+        (&json!("alice"), &json!("bob"))
+    );
+    assert_eq!(json[1]["tokens"][0]["expired"], json!(true));
+    let out = redis.tool(&["token", "list", "alice", "--expiring", "14d"]).ok();
+    assert_eq!(out.lines().count(), 1, "{out}");
+}
+
+#[test]
+fn a_secret_that_leaked_is_found_and_revoked() {
+    let redis = Redis::start();
+    redis.add("alice");
+    redis.add("ci");
+    create(&redis, "alice", "alice/*:pull").ok();
+    let secret = create(&redis, "ci", "ci/*:pull").ok();
+    let id = stored(&redis, "ci")[0].id.clone();
+    let find =
+        |args: &[&str], input: &str| redis.tool_with(&[&["token", "find"], args].concat(), Some(input));
+    let out = find(&[], &format!("  {secret}")).ok();
+    assert!(
+        out.contains("token of ci: ") && out.contains(&format!("token revoke ci {id}")),
+        "{out}"
+    );
+    assert!(!out.contains(secret.trim()));
+    assert_eq!(redis.login("ci", secret.trim()), Some(true));
+    let json = find(&["--json", "--revoke"], &secret).json();
+    assert_eq!(
+        (&json[0]["user"], &json[0]["id"], &json[0]["revoked"]),
+        (&json!("ci"), &json!(id), &json!(true))
+    );
+    assert_eq!(redis.login("ci", secret.trim()), Some(false));
+    assert_eq!(stored(&redis, "alice").len(), 1);
+    assert!(find(&[], &secret)
+        .fails(1)
+        .contains("no user has this access token"));
+    let err = find(&[], "hunter2").fails(1);
+    assert!(
+        err.contains("this is no access token") && !err.contains("hunter2"),
+        "{err}"
+    );
 }

@@ -178,11 +178,11 @@ fn the_list_has_everybody_of_this_prefix_once() {
     let list = redis.tool(&["user", "list", "--json"]).json();
     assert_eq!(
         list[0],
-        json!({"user": "alice", "locked": true, "hash": "bcrypt", "stored": "user"})
+        json!({"user": "alice", "locked": true, "hash": "bcrypt", "stored": "user", "weak": null, "token_last_use": null})
     );
     assert_eq!(
         list[1],
-        json!({"user": "bob", "locked": false, "hash": "sha", "stored": "passwords"})
+        json!({"user": "bob", "locked": false, "hash": "sha", "stored": "passwords", "weak": null, "token_last_use": null})
     );
 }
 
@@ -437,4 +437,103 @@ fn many_administrators_at_once_lose_nothing() {
     assert_eq!(added.iter().filter(|added| **added).count(), 1, "{added:?}");
     let winner = added.iter().position(|added| *added).unwrap();
     assert_eq!(redis.login("alice", &format!("pw{winner}")), Some(true));
+}
+
+#[test]
+fn a_renamed_user_keeps_all_that_was_stored() {
+    let redis = Redis::start();
+    redis.add("alice");
+    redis.add("bob");
+    redis.tool(&["group", "add", "team"]).ok();
+    redis.tool(&["group", "join", "team", "alice"]).ok();
+    redis.tool(&["grant", "add", "alice", "team/**", "pull"]).ok();
+    redis.tool(&["backend", "set", "alice", "r:1"]).ok();
+    let secret = redis
+        .tool(&["token", "create", "alice", "--scope", "**:pull", "--note", "x"])
+        .ok();
+    let id = registry_auth::TokenDigest::of(secret.trim().as_bytes())
+        .unwrap()
+        .to_id();
+    redis.run::<()>(&["HSET", "P:token-use", &format!("alice:{id}"), "1700006400"]);
+    let record = |user: &str| {
+        let mut fields: Vec<String> = redis.run(&["HGETALL", &format!("P:user:{user}")]);
+        fields.sort_unstable();
+        fields
+    };
+    let before = record("alice");
+    let ran = redis.tool(&["user", "rename", "alice", "carol"]);
+    assert!(ran.err.contains("grant add carol 'alice/**'"), "{ran:?}");
+    assert_eq!(ran.ok(), "user alice is now carol\n");
+    assert_eq!(record("carol"), before);
+    assert_eq!(record("alice"), [""; 0]);
+    assert_eq!(
+        redis.run::<Vec<String>>(&["HGETALL", "P:token-use"]),
+        [format!("carol:{id}"), "1700006400".to_owned()]
+    );
+    assert_eq!(redis.login("carol", "one"), Some(true));
+    assert_eq!(redis.login("carol", secret.trim()), Some(true));
+    assert_eq!(redis.login("alice", "one"), None);
+    // One of the 2014 gate stays in its list.
+    redis.run::<()>(&["HSET", "P:passwords", "old", "{SHA}5en6G6MezRroT3XKqkdPOmY/BfQ="]);
+    redis.tool(&["user", "rename", "old", "older"]).ok();
+    assert_eq!(redis.run::<Vec<String>>(&["HKEYS", "P:passwords"]), ["older"]);
+    assert_eq!(redis.login("older", "secret"), Some(true));
+    // Nobody's place is taken, not that of a record without a password either.
+    redis.run::<()>(&["HSET", "P:user:empty", "grant:a/*", "pull"]);
+    let before = redis.dump();
+    for (new, status, said) in [
+        ("bob", 1, "exists already"),
+        ("older", 1, "exists already"),
+        ("empty", 1, "exists already"),
+        ("carol", 1, "exists already"),
+        ("team", 1, "--own-namespace-anyway"),
+        ("public", 2, "reserved"),
+        ("a/b", 2, "name"),
+    ] {
+        let err = redis.tool(&["user", "rename", "carol", new]).fails(status);
+        assert!(err.contains(said), "{new}: {err}");
+    }
+    assert!(redis
+        .tool(&["user", "rename", "gone", "x"])
+        .fails(1)
+        .contains("no user gone"));
+    assert_eq!(redis.dump(), before);
+}
+
+#[test]
+fn a_terminal_gets_a_table_of_the_users() {
+    let redis = Redis::start();
+    redis.add("alice");
+    redis.run::<()>(&[
+        "HSET",
+        "P:user:a-long-name",
+        "password",
+        "!{SHA}5en6G6MezRroT3XKqkdPOmY/BfQ=",
+    ]);
+    redis.run::<()>(&["HSET", "P:user:robot", "groups", "team"]);
+    redis.run::<()>(&["HSET", "P:token-use", "robot:a", "86400", "robot:b", "1700006400"]);
+    let (tool, url) = (env!("CARGO_BIN_EXE_registry-authctl"), redis.url());
+    let command = [tool, "--redis", &url, "--prefix", "P", "user", "ls"];
+    let mut terminal = common::terminal::Terminal::run(&command, &[("NO_COLOR", "1")]);
+    assert!(terminal.ends().success());
+    terminal.sees("2023-11-15");
+    let lines: Vec<Vec<&str>> = terminal
+        .shown
+        .lines()
+        .map(|line| line.split_whitespace().collect())
+        .collect();
+    assert_eq!(
+        lines,
+        [
+            vec!["USER", "PASSWORD", "STATE", "TOKEN", "USED"],
+            vec!["a-long-name", "sha", "(weak)", "locked"],
+            vec!["alice", "bcrypt", "(weak)"],
+            vec!["robot", "none", "2023-11-15"],
+        ]
+    );
+    // A program gets what it got.
+    assert_eq!(
+        redis.tool(&["user", "list"]).ok(),
+        "a-long-name\t(locked)\nalice\nrobot\t(no password)\n"
+    );
 }

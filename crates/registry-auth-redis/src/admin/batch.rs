@@ -7,7 +7,8 @@ use super::{unreadable, Admin, AdminError, ATTEMPTS};
 use crate::record;
 use crate::schema::field;
 use redis::{Pipeline, Value};
-use registry_auth::{password, UserName};
+use registry_auth::password::{self, Form};
+use registry_auth::UserName;
 use std::ops::Range;
 
 /// A password to be stored.
@@ -19,6 +20,17 @@ pub struct NewPassword<'a> {
     pub hash: &'a str,
 }
 
+/// What is done with users who have a password.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Existing {
+    /// It is replaced, unless it is stored better than the new one.
+    Replace,
+    /// It stays.
+    Keep,
+    /// It is replaced, whatever it is.
+    Force,
+}
+
 /// What becomes of one user.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Put {
@@ -28,6 +40,10 @@ pub enum Put {
     Changed(bool),
     /// There was this one.
     Unchanged,
+    /// There was another one, which stays, as asked.
+    Kept,
+    /// There was an argon2 hash, which stays: the new one is guessed faster if it leaks.
+    Stronger,
     /// Moved from `P:passwords` to `P:user:<name>`.
     Moved,
     /// The record has a password already, which wins: the one of `P:passwords` was only removed.
@@ -52,6 +68,7 @@ impl Admin {
     pub async fn passwords_put(
         &self,
         batch: &[NewPassword<'_>],
+        existing: Existing,
         apply: bool,
     ) -> Result<Vec<Put>, AdminError> {
         let names: Vec<&str> = batch.iter().map(|new| new.user.as_str()).collect();
@@ -70,6 +87,11 @@ impl Admin {
                 && locked >= password::is_locked(hash(at))
             {
                 return Put::Unchanged;
+            }
+            match existing {
+                Existing::Keep => return Put::Kept,
+                Existing::Replace if is_weaker(hash(at), before) => return Put::Stronger,
+                Existing::Replace | Existing::Force => {}
             }
             plan.set(
                 at,
@@ -202,6 +224,15 @@ impl Admin {
             })
             .collect())
     }
+}
+
+/// Whether the new hash is guessed faster than the stored one, if either leaks. Only of good argon2 hashes it is said: nothing
+/// else makes memory the price of a guess as they do, except scrypt.
+fn is_weaker(new: &str, stored: &str) -> bool {
+    let form = |hash: &str| Form::of(hash.trim_start_matches('!'));
+    form(stored) == Some(Form::Argon2)
+        && password::weakness(stored).is_none()
+        && (form(new) != Some(Form::Argon2) || password::weakness(new).is_some())
 }
 
 /// The changes of a batch.

@@ -6,12 +6,14 @@
 
 use super::inspect::fields;
 use super::subject::Subject;
+use super::walk::{Progress, Walk, PAGE};
 use super::{unreadable, Admin, AdminError};
 use crate::record;
 use crate::schema::{field, use_field};
 use redis::{Pipeline, Value};
 use registry_auth::access_token::InvalidToken;
 use registry_auth::{StoredToken, UserName};
+use std::collections::BTreeMap;
 
 /// Access tokens that a user may have: the module looks through all of them.
 pub const MOST_TOKENS: usize = 64;
@@ -25,6 +27,17 @@ pub struct TokenEntry {
     pub token: Result<StoredToken, InvalidToken>,
     /// When it was last used.
     pub last_use: LastUse,
+    /// What it is for, in the words of who created it.
+    pub note: Option<String>,
+}
+
+/// The access tokens of a user.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UserTokens {
+    /// Whose.
+    pub user: String,
+    /// The oldest first, those that cannot be read at the end.
+    pub tokens: Vec<TokenEntry>,
 }
 
 /// When an access token was last used, as far as is recorded.
@@ -44,7 +57,12 @@ impl Admin {
     /// # Errors
     /// [`AdminError::NoUser`], [`AdminError::TooManyTokens`], [`AdminError::TokenExists`]; [`AdminError::BadRecord`] when the
     /// module could not read the record, so that the token would be of no use.
-    pub async fn token_add(&self, user: UserName<'_>, token: &StoredToken) -> Result<(), AdminError> {
+    pub async fn token_add(
+        &self,
+        user: UserName<'_>,
+        token: &StoredToken,
+        note: Option<&str>,
+    ) -> Result<(), AdminError> {
         let key = self.keys().user(user.as_str());
         self.edit(Subject::User(user), async |changes| {
             let reply: Value = self.ask(&key, redis::cmd("HGETALL").arg(&key)).await?;
@@ -64,6 +82,10 @@ impl Admin {
                 .arg(&key)
                 .arg(token.field())
                 .arg(token.value());
+            // Not in the token's own field: the module refuses a record in which that has a word more.
+            if let Some(note) = note {
+                changes.arg(note_field(&token.id)).arg(note);
+            }
             Ok(())
         })
         .await
@@ -79,27 +101,92 @@ impl Admin {
         if fields.is_empty() {
             self.must_exist(Subject::User(user)).await?;
         }
-        let mut tokens: Vec<TokenEntry> = fields
+        let fields = fields
             .iter()
-            .filter_map(|(name, value)| {
-                let name = String::from_utf8_lossy(name);
-                let id = name.strip_prefix(field::TOKEN)?.to_owned();
-                let value = std::str::from_utf8(value).map_err(|_| InvalidToken);
-                Some(TokenEntry {
-                    id,
-                    token: value.and_then(|value| StoredToken::parse(&name, value)),
-                    last_use: LastUse::Unknown,
-                })
-            })
-            .collect();
-        let age = |entry: &TokenEntry| entry.token.as_ref().map_or(u64::MAX, |token| token.created);
-        tokens.sort_unstable_by(|a, b| (age(a), &a.id).cmp(&(age(b), &b.id)));
+            .map(|(name, value)| (name.as_slice(), value.as_slice()));
+        self.with_uses(user, entries(fields)).await
+    }
+
+    /// The access tokens of all users who have some, by user.
+    ///
+    /// # Errors
+    /// Of the connection only: a record that is no hash has no tokens.
+    pub async fn tokens_of_all(&self, progress: Progress<'_>) -> Result<Vec<UserTokens>, AdminError> {
+        let keys = self.keys();
+        let mut all = BTreeMap::new();
+        let mut walk = Walk::new(self, keys.users_pattern());
+        let question = |questions: &mut Pipeline, key: &str| {
+            questions.cmd("HGETALL").arg(key);
+        };
+        while let Some(page) = walk.next(question, progress).await? {
+            for (key, reply) in page {
+                let Some(user) = keys.user_of(&key) else { continue };
+                let text = |(name, value)| match value {
+                    &Value::BulkString(ref value) => Some((name, value.as_slice())),
+                    _ => None,
+                };
+                let tokens = entries(fields(&reply).into_iter().filter_map(text));
+                if !tokens.is_empty() {
+                    all.insert(user.to_owned(), tokens);
+                }
+            }
+        }
+        let mut found = Vec::new();
+        for (user, mut tokens) in all {
+            // A name that is illegal can come from redis-cli only, and cannot log in.
+            if let Ok(name) = UserName::parse(user.as_bytes()) {
+                tokens = self.with_uses(name, tokens).await?;
+            }
+            found.push(UserTokens { user, tokens });
+        }
+        Ok(found)
+    }
+
+    async fn with_uses(
+        &self,
+        user: UserName<'_>,
+        mut tokens: Vec<TokenEntry>,
+    ) -> Result<Vec<TokenEntry>, AdminError> {
         let ids: Vec<&str> = tokens.iter().map(|entry| entry.id.as_str()).collect();
         let uses = self.last_uses(user, &ids).await?;
         for (entry, last_use) in tokens.iter_mut().zip(uses) {
             entry.last_use = last_use;
         }
         Ok(tokens)
+    }
+
+    /// When each user last used some access token, as far as is recorded.
+    ///
+    /// # Errors
+    /// Of the connection only.
+    pub(super) async fn last_use_of_all(&self) -> Result<BTreeMap<String, u64>, AdminError> {
+        let key = self.keys().token_use();
+        let (mut days, mut cursor) = (BTreeMap::new(), 0u64);
+        loop {
+            let mut scan = redis::cmd("HSCAN");
+            scan.arg(&key).arg(cursor).arg("COUNT").arg(PAGE);
+            let answer: Result<(u64, Vec<super::users::Field>), _> = self.ask(&key, &scan).await;
+            let (next, page) = match answer {
+                Err(AdminError::BadRecord { .. } | AdminError::Refused(_) | AdminError::Forbidden(_)) => {
+                    return Ok(days);
+                }
+                answer => answer?,
+            };
+            for (name, day) in page {
+                let name = std::str::from_utf8(&name)
+                    .ok()
+                    .and_then(|name| name.split_once(':'));
+                let day: Option<u64> = std::str::from_utf8(&day).ok().and_then(|day| day.parse().ok());
+                if let (Some((user, _)), Some(day)) = (name, day) {
+                    let last: &mut u64 = days.entry(user.to_owned()).or_default();
+                    *last = day.max(*last);
+                }
+            }
+            cursor = next;
+            if cursor == 0 {
+                return Ok(days);
+            }
+        }
     }
 
     /// Removes an access token, and what is known of its use. The id may be an illegal one, so that a record can be repaired.
@@ -117,7 +204,7 @@ impl Admin {
                     id: id.to_owned(),
                 });
             }
-            changes.cmd("HDEL").arg(&key).arg(&name);
+            changes.cmd("HDEL").arg(&key).arg(&name).arg(note_field(id));
             self.forget_uses(user, &[id], changes).await
         })
         .await
@@ -175,7 +262,7 @@ impl Admin {
     }
 
     /// What `P:token-use` has of these tokens; `None` where it is of another type, or Redis refuses.
-    async fn uses(
+    pub(super) async fn uses(
         &self,
         user: UserName<'_>,
         ids: &[&str],
@@ -192,4 +279,34 @@ impl Admin {
             Err(error) => Err(error),
         }
     }
+}
+
+/// The field of what a token is for.
+fn note_field(id: &str) -> String {
+    format!("{}{id}", field::NOTE)
+}
+
+/// The access tokens among the fields of a record, the oldest first; of their use nothing is known here.
+fn entries<'f>(fields: impl Iterator<Item = (&'f [u8], &'f [u8])>) -> Vec<TokenEntry> {
+    let (mut tokens, mut notes) = (Vec::new(), BTreeMap::new());
+    for (name, value) in fields {
+        let name = String::from_utf8_lossy(name);
+        if let Some(id) = name.strip_prefix(field::NOTE) {
+            notes.insert(id.to_owned(), String::from_utf8_lossy(value).into_owned());
+        } else if let Some(id) = name.strip_prefix(field::TOKEN) {
+            let value = std::str::from_utf8(value).map_err(|_| InvalidToken);
+            tokens.push(TokenEntry {
+                id: id.to_owned(),
+                token: value.and_then(|value| StoredToken::parse(&name, value)),
+                last_use: LastUse::Unknown,
+                note: None,
+            });
+        }
+    }
+    for entry in &mut tokens {
+        entry.note = notes.remove(&entry.id);
+    }
+    let age = |entry: &TokenEntry| entry.token.as_ref().map_or(u64::MAX, |token| token.created);
+    tokens.sort_unstable_by(|a, b| (age(a), &a.id).cmp(&(age(b), &b.id)));
+    tokens
 }

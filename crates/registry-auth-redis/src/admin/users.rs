@@ -44,6 +44,10 @@ pub struct UserEntry {
     pub form: Option<Form>,
     /// Whether a `!` is in front of it.
     pub locked: bool,
+    /// Why the hash is guessed fast if it leaks.
+    pub weak: Option<&'static str>,
+    /// The day on which an access token of the user was last used, as its first second since 1970; only [`Admin::user_list`] asks.
+    pub last_use: Option<u64>,
 }
 
 impl UserEntry {
@@ -53,6 +57,8 @@ impl UserEntry {
             stored: if hash.is_some() { stored } else { Stored::Nowhere },
             form: hash.and_then(Form::of),
             locked: hash.is_some_and(password::is_locked),
+            weak: hash.and_then(password::weakness),
+            last_use: None,
         }
     }
 }
@@ -176,6 +182,11 @@ impl Admin {
                         UserEntry::new(name, Stored::Record, hash.as_deref()),
                     );
                 }
+            }
+        }
+        for (user, day) in self.last_use_of_all().await? {
+            if let Some(entry) = users.get_mut(&user) {
+                entry.last_use = Some(day);
             }
         }
         Ok(users.into_values().collect())

@@ -1,6 +1,6 @@
 //! The verbs of access tokens.
 
-use super::values::{lifetime, scope, user};
+use super::values::{lifetime, note, scope, user};
 use crate::complete;
 use clap::Subcommand;
 use clap_complete::engine::ArgValueCompleter;
@@ -22,13 +22,29 @@ pub(crate) enum TokenVerb {
         /// For how long it is good: whole hours (12h), days (90d), weeks (4w) or years (1y), from 1h to 10y.
         #[arg(long, value_name = "TIME", default_value = "90d", value_parser = lifetime)]
         expires: u64,
+        /// What it is for; `token list` shows it.
+        #[arg(long, value_name = "TEXT", value_parser = note)]
+        note: Option<String>,
     },
-    /// List a user's access tokens, without the secrets, which nobody knows any more.
+    /// List the access tokens of a user or of all users, without the secrets, which nobody knows any more.
+    #[command(visible_alias = "ls")]
     List {
         #[arg(value_parser = user, add = ArgValueCompleter::new(complete::users))]
-        user: String,
+        user: Option<String>,
+        /// Only those that have expired or will within this time, for example 14d.
+        #[arg(long, value_name = "TIME", value_parser = lifetime)]
+        expiring: Option<u64>,
+    },
+    /// Say whose an access token is that came to light, and revoke it.
+    ///
+    /// The secret is asked for on the terminal, or read from standard input; never from an argument. Exit status: 0 found, 1 not.
+    Find {
+        /// Revoke it.
+        #[arg(long)]
+        revoke: bool,
     },
     /// Revoke an access token.
+    #[command(visible_alias = "rm")]
     Revoke {
         #[arg(value_parser = user, add = ArgValueCompleter::new(complete::users))]
         user: String,

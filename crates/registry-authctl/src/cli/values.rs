@@ -88,6 +88,15 @@ pub(super) fn lifetime(text: &str) -> Result<u64, String> {
         })
 }
 
+/// One line that a terminal shows as it is.
+pub(super) fn note(text: &str) -> Result<String, String> {
+    let text = text.trim();
+    if text.is_empty() || text.len() > 200 || text.chars().any(char::is_control) {
+        return Err("a note is one line of at most 200 bytes".to_owned());
+    }
+    Ok(text.to_owned())
+}
+
 pub(super) fn scope(text: &str) -> Result<Grant, String> {
     let Some((name, words)) = text.rsplit_once(':') else {
         return Err("a scope is PATTERN:ACTIONS, for example 'team/*:pull,push'".to_owned());

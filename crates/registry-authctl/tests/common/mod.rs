@@ -195,6 +195,7 @@ impl Redis {
         match done.outcome {
             Outcome::Known { verified, .. } => Some(verified),
             Outcome::Unknown => None,
+            Outcome::NoToken => Some(false),
             other => panic!("{other:?}"),
         }
     }
