@@ -2,8 +2,8 @@
 
 use crate::cli::BackendVerb;
 use crate::error::Error;
-use crate::output::{printable, Output};
-use registry_auth_redis::admin::Subject;
+use crate::output::{note, printable, Output};
+use registry_auth_redis::admin::{Subject, PUBLIC};
 use registry_auth_redis::{Admin, AdminError};
 use serde_json::json;
 use std::future::Future;
@@ -17,6 +17,16 @@ where
             let backends: Vec<&str> = backends.iter().map(String::as_str).collect();
             let whose = parse(&subject)?;
             connect().await?.backends_set(whose, &backends).await?;
+            if let Subject::Group(group) = whose {
+                let whose = match group.as_str() {
+                    PUBLIC => "everyone who has none by themselves or by another group".to_owned(),
+                    group => format!("members of {group} who have none by themselves or by an earlier group"),
+                };
+                note(&format!(
+                    "all that {whose} pulls and pushes goes there from now on, their own repositories included: what lies at \
+                     their backends of before is not found there"
+                ));
+            }
             out.print(
                 &format!("backends of {subject}: {}", backends.join(" ")),
                 &json!({ "subject": subject, "backends": backends }),

@@ -4,10 +4,12 @@ mod explanation;
 
 use crate::cli::{ExplainArgs, Switch};
 use crate::error::Error;
+use crate::grant::remark_on_hosts;
 use crate::output::{note, printable, styled, Output, BAD, GOOD};
 use crate::token::is_id;
 use explanation::{explain, group_label, refusal, unreadable, Explanation};
 use registry_auth::policy::Rules;
+use registry_auth::scope::Action;
 use registry_auth::{Record, RepositoryName, UserName};
 use registry_auth_redis::admin::{Access, PUBLIC};
 use registry_auth_redis::{Admin, AdminError};
@@ -34,17 +36,31 @@ where
         catalog: true,
         public_images: false,
     };
-    let access = connect().await?.access(user).await;
+    let admin = connect().await?;
+    let access = admin.access(user).await;
+    let mut unknown = Vec::new();
     let (explanation, backends) = match &access {
         Ok(access) => {
-            for group in access.groups.iter().filter(|group| group.name != PUBLIC) {
-                if group.record.is_none() {
-                    note(&format!(
-                        "the group {} does not exist, so it grants nothing",
-                        printable(&group.name)
-                    ));
-                }
+            let missing = access
+                .groups
+                .iter()
+                .filter(|group| group.name != PUBLIC && group.record.is_none());
+            unknown.extend(missing.map(|group| group.name.as_str()));
+            for group in &unknown {
+                note(&format!(
+                    "the group {} does not exist, so it grants nothing",
+                    printable(group)
+                ));
             }
+            let records = access.groups.iter().filter_map(|group| group.record.as_ref());
+            let grants = [&access.user]
+                .into_iter()
+                .chain(records)
+                .flat_map(|record| &record.grants);
+            let names = grants
+                .map(|grant| grant.pattern.as_str())
+                .chain([args.repository.as_str()]);
+            remark_on_hosts(&admin, names).await;
             let explanation = explain(
                 user,
                 access,
@@ -53,7 +69,8 @@ where
                 args.token.as_deref(),
                 rules,
             )?;
-            (explanation, Some(backends(access)))
+            let backends = backends(access).map(|backends| (backends, in_place_of(access)));
+            (explanation, Some(backends))
         }
         Err(error @ AdminError::BadRecord { .. }) => (unreadable(error.to_string()), None),
         Err(error @ AdminError::NoUser(_)) => (
@@ -68,36 +85,78 @@ where
     let backends = match backends {
         Some(Ok(backends)) => backends,
         // Allowed or not, a request that would need a backend cannot be passed on.
-        Some(Err(why)) if explanation.allowed => return show(&args, &unreadable(why), None, out),
-        _ => return show(&args, &explanation, None, out),
+        Some(Err(why)) if explanation.allowed => return show(&args, &unreadable(why), None, &unknown, out),
+        _ => return show(&args, &explanation, None, &unknown, out),
     };
-    show(&args, &explanation, Some(backends), out)
+    show(&args, &explanation, Some(backends), &unknown, out)
 }
 
-/// Backends and whose they are: the user's, else those of the first group that has some, else everybody's.
-type Backends = (Vec<String>, String);
+/// Backends, and whose they are: `user`, `@team`, `public`, `default`.
+#[derive(Clone, PartialEq, Eq)]
+pub(crate) struct Backends {
+    names: Vec<String>,
+    source: String,
+}
 
-fn backends(access: &Access) -> Result<Backends, String> {
-    let names =
-        |record: &Record| -> Vec<String> { record.backends.iter().map(|peer| peer.name.clone()).collect() };
-    if !access.user.backends.is_empty() {
-        return Ok((names(&access.user), "user".to_owned()));
-    }
-    for (index, group) in access.groups.iter().enumerate() {
-        if let Some(record) = group.record.as_ref().filter(|record| !record.backends.is_empty()) {
-            return Ok((names(record), group_label(&access.groups, index)));
+impl Backends {
+    pub(crate) fn shown(&self) -> String {
+        match (self.names.is_empty(), self.source.as_str()) {
+            (true, _) => "the upstream's own server lines".to_owned(),
+            (false, "user") => format!("{} (the user's own)", self.names.join(" ")),
+            (false, "default") => format!("{} (everybody's)", self.names.join(" ")),
+            (false, group) => format!("{} (of {})", self.names.join(" "), printable(group)),
         }
     }
-    match &access.backends {
-        Ok(defaults) => Ok((defaults.clone(), "default".to_owned())),
-        Err(why) => Err(why.clone()),
+}
+
+/// The user's, else those of the first group that has some, else everybody's.
+pub(crate) fn backends(access: &Access) -> Result<Backends, String> {
+    let mut all = sources(access);
+    match all.is_empty() {
+        true => defaults(access),
+        false => Ok(all.swap_remove(0)),
     }
+}
+
+/// Where the requests would go without the group by which they go where they do; `None` where no group decides.
+fn in_place_of(access: &Access) -> Option<Backends> {
+    let all = sources(access);
+    if all.first()?.source == "user" {
+        return None;
+    }
+    all.into_iter().nth(1).or_else(|| {
+        let defaults = defaults(access).ok()?;
+        (!defaults.names.is_empty()).then_some(defaults)
+    })
+}
+
+/// Those that are not everybody's, the first of which holds.
+fn sources(access: &Access) -> Vec<Backends> {
+    let of = |record: &Record, source: String| Backends {
+        names: record.backends.iter().map(|peer| peer.name.clone()).collect(),
+        source,
+    };
+    let groups = access.groups.iter().enumerate();
+    let groups = groups
+        .filter_map(|(index, group)| Some(of(group.record.as_ref()?, group_label(&access.groups, index))));
+    [of(&access.user, "user".to_owned())]
+        .into_iter()
+        .chain(groups)
+        .filter(|backends| !backends.names.is_empty())
+        .collect()
+}
+
+fn defaults(access: &Access) -> Result<Backends, String> {
+    let names = access.backends.clone()?;
+    let source = "default".to_owned();
+    Ok(Backends { names, source })
 }
 
 fn show(
     args: &ExplainArgs,
     explanation: &Explanation,
-    backends: Option<Backends>,
+    backends: Option<(Backends, Option<Backends>)>,
+    unknown: &[&str],
     out: &Output,
 ) -> Result<(), Error> {
     let who = args.user.as_deref().unwrap_or("the anonymous");
@@ -122,24 +181,36 @@ fn show(
         ),
         format!("rule:    {}", printable(&explanation.why)),
     ];
-    if let Some((backends, source)) = &backends {
-        let shown = match (backends.is_empty(), source.as_str()) {
-            (true, _) => "none is stored: the upstream's own server lines, or 503".to_owned(),
-            (false, "user") => format!("{} (the user's own)", backends.join(" ")),
-            (false, "default") => format!("{} (everybody's)", backends.join(" ")),
-            (false, group) => format!("{} (of {group})", backends.join(" ")),
+    if explanation.existence {
+        lines.push(
+            "but:     HEAD of manifests and blobs is allowed, as clients ask before they push, which the user may".to_owned(),
+        );
+    }
+    if let Some((backends, before)) = &backends {
+        let shown = match backends.names.is_empty() {
+            true => "none is stored: the upstream's own server lines, or 503".to_owned(),
+            false => backends.shown(),
         };
         lines.push(format!("backend: {shown}"));
+        if let Some(before) = before {
+            lines.push(format!("         in place of {}", before.shown()));
+        }
     }
-    let source = backends.as_ref().filter(|(backends, _)| !backends.is_empty());
+    let source = backends
+        .as_ref()
+        .filter(|(backends, _)| !backends.names.is_empty());
+    let before = backends.as_ref().and_then(|(_, before)| before.as_ref());
     out.print(
         &lines.join("\n"),
         &json!({
             "user": args.user, "token": args.token, "action": args.action.as_str(), "repository": args.repository,
             "allowed": explanation.allowed, "rule": explanation.kind, "why": explanation.why,
             "grant": explanation.grant, "source": explanation.source, "status": explanation.status,
-            "backends": backends.as_ref().map(|(backends, _)| backends),
-            "backends_of": source.map(|(_, source)| source),
+            "head": explanation.allowed && args.action == Action::Pull || explanation.existence,
+            "backends": backends.as_ref().map(|(backends, _)| &backends.names),
+            "backends_of": source.map(|(backends, _)| &backends.source),
+            "backends_in_place_of": before.map(|before| &before.names),
+            "unknown_groups": unknown,
         }),
     )?;
     match explanation.allowed {

@@ -2,11 +2,13 @@
 
 use crate::cli::GrantVerb;
 use crate::error::Error;
-use crate::output::{printable, styled, Output, BAD};
+use crate::output::{note, printable, styled, Output, BAD};
 use registry_auth::grant::Grant;
+use registry_auth::UserName;
 use registry_auth_redis::admin::{StoredGrant, Subject};
 use registry_auth_redis::{Admin, AdminError};
 use serde_json::{json, Value};
+use std::collections::BTreeSet;
 use std::future::Future;
 
 pub(crate) async fn run<C>(verb: GrantVerb, connect: impl Fn() -> C, out: &Output) -> Result<(), Error>
@@ -22,7 +24,9 @@ where
             let grant = Grant::from_parts(&pattern, &actions.to_string())
                 .map_err(|_| Error::Usage("not a pattern"))?;
             let whose = parse(&subject)?;
-            let all = connect().await?.grant_add(whose, &grant).await?;
+            let admin = connect().await?;
+            let all = admin.grant_add(whose, &grant).await?;
+            remark_on_hosts(&admin, [grant.pattern.as_str()].into_iter()).await;
             let may = if grant.deny { "may not" } else { "may" };
             out.print(
                 &format!("{subject} {may} {all} {}", grant.pattern),
@@ -55,6 +59,29 @@ where
             let lines: Vec<String> = grants.iter().map(line).collect();
             let json: Vec<Value> = grants.iter().map(stored_json).collect();
             out.print(&lines.join("\n"), &json!({ "subject": subject, "grants": json }))
+        }
+    }
+}
+
+/// The first segment, where it looks like the address of a registry: `registry.example.com/team/app`.
+fn host(name: &str) -> Option<&str> {
+    let (first, _) = name.split_once('/')?;
+    let is_host = first == "localhost" || first.contains('.') && !first.contains('*');
+    is_host.then_some(first)
+}
+
+/// Remarks on names and patterns that begin like the address of a registry, unless there is a user of that name.
+pub(crate) async fn remark_on_hosts<'n>(admin: &Admin, names: impl Iterator<Item = &'n str>) {
+    for host in names.filter_map(host).collect::<BTreeSet<_>>() {
+        let Ok(user) = UserName::parse(host.as_bytes()) else {
+            continue;
+        };
+        // Where that cannot be asked, a remark too much does no harm.
+        if !matches!(admin.user_find(user).await, Ok(Some(_))) {
+            note(&format!(
+                "{host} looks like a registry's address, which is no part of a repository's name: what clients call \
+                 {host}/team/app is team/app here"
+            ));
         }
     }
 }

@@ -2,6 +2,7 @@
 
 use crate::cli::GroupVerb;
 use crate::error::Error;
+use crate::explain::backends;
 use crate::grant::grant_json;
 use crate::output::{note, printable, styled, Output, BAD};
 use crate::progress::Bar;
@@ -61,10 +62,29 @@ where
             if group == PUBLIC {
                 return Err(Error::Usage("everyone is in the group public"));
             }
-            let joined = connect()
-                .await?
-                .group_join(parse(&group)?, parse_user(&user)?)
-                .await?;
+            let (name, member) = (parse(&group)?, parse_user(&user)?);
+            let admin = connect().await?;
+            let before = admin
+                .access(Some(member))
+                .await
+                .ok()
+                .map(|access| backends(&access));
+            let joined = admin.group_join(name, member).await?;
+            let after = admin
+                .access(Some(member))
+                .await
+                .ok()
+                .map(|access| backends(&access));
+            if let (Some(Ok(before)), Some(Ok(after))) = (before, after) {
+                if before != after {
+                    note(&format!(
+                        "all that {user} pulls and pushes goes to {} from now on, {user}/… included: what lies at {} is not \
+                         found there",
+                        after.shown(),
+                        before.shown()
+                    ));
+                }
+            }
             let text = if joined {
                 "is in group"
             } else {

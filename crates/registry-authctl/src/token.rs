@@ -4,6 +4,7 @@
 
 use crate::cli::TokenVerb;
 use crate::error::Error;
+use crate::grant::remark_on_hosts;
 use crate::output::{printable, styled, write_all, Output, BAD, DOUBTFUL};
 use crate::progress::Bar;
 use crate::terminal::{self, NoAnswer};
@@ -43,6 +44,7 @@ where
             };
             let (admin, whose) = (connect().await?, parse(&user)?);
             admin.token_add(whose, &stored, purpose.as_deref()).await?;
+            remark_on_hosts(&admin, stored.scopes.iter().map(|scope| scope.pattern.as_str())).await;
             if let Err(why) = show_once(&token, &user, &stored, out) {
                 // Nobody can use it, and nobody would know of it.
                 let left = admin.token_revoke(whose, &stored.id).await.err();

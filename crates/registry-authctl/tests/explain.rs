@@ -339,3 +339,135 @@ fn what_is_no_name_or_no_action_is_a_usage_error() {
     redis.tool(&["explain", "--action", "read", "a"]).fails(2);
     assert!(redis.tool(&["explain", "a"]).fails(2).contains("--action"));
 }
+
+/// A robot that may only push: docker asks HEAD first, and gets an answer.
+#[test]
+fn a_pull_that_is_refused_where_a_push_is_allowed_leaves_head() {
+    let redis = Redis::start();
+    redis.add("robot");
+    redis.tool(&["grant", "add", "robot", "team/*", "push"]).ok();
+    let explain = |action: &str, repository: &str| {
+        redis.tool(&["explain", "--user", "robot", "--action", action, repository])
+    };
+    let ran = explain("pull", "team/app");
+    assert_eq!(ran.status, 1);
+    assert!(
+        ran.out.contains("HEAD of manifests and blobs is allowed"),
+        "{ran:?}"
+    );
+    for (action, repository) in [
+        ("pull", "other/app"),
+        ("push", "team/app"),
+        ("delete", "team/app"),
+        ("pull", "robot/x"),
+    ] {
+        assert!(
+            !explain(action, repository).out.contains("HEAD"),
+            "{action} {repository}"
+        );
+    }
+    let head = |action: &str, repository: &str| {
+        let args = [
+            "--json", "explain", "--user", "robot", "--action", action, repository,
+        ];
+        let json: serde_json::Value = serde_json::from_str(&redis.tool(&args).out).unwrap();
+        json["head"].as_bool().unwrap()
+    };
+    assert!(head("pull", "team/app") && head("pull", "robot/x"));
+    assert!(!head("pull", "other/app") && !head("delete", "team/app"));
+    // A denial of pull does not take HEAD from who may push; one of both does.
+    redis.tool(&["grant", "add", "robot", "!team/*", "pull"]).ok();
+    assert!(head("pull", "team/app"));
+    redis.tool(&["grant", "add", "robot", "!team/*", "push"]).ok();
+    assert!(!head("pull", "team/app"));
+}
+
+#[test]
+fn joining_a_group_with_backends_says_what_moves_and_explain_shows_it() {
+    let redis = Redis::start();
+    redis.add("alice");
+    redis.tool(&["group", "add", "team"]).ok();
+    redis.tool(&["group", "add", "plain"]).ok();
+    redis.tool(&["backend", "set", "default", "home:1"]).ok();
+    let ran = redis.tool(&["backend", "set", "@team", "away:1"]);
+    assert!(
+        ran.err.contains("members of team") && ran.err.contains("their own repositories included"),
+        "{ran:?}"
+    );
+    assert_eq!(redis.tool(&["group", "join", "plain", "alice"]).err, "");
+    let ran = redis.tool(&["group", "join", "team", "alice"]);
+    assert!(
+        ran.err.contains("goes to away:1 (of @team)") && ran.err.contains("home:1 (everybody's)"),
+        "{ran:?}"
+    );
+    let explain = ["explain", "--user", "alice", "--action", "pull", "alice/app"];
+    let out = redis.tool(&explain).ok();
+    assert!(
+        out.contains("backend: away:1 (of @team)") && out.contains("in place of home:1 (everybody's)"),
+        "{out}"
+    );
+    let json = redis.tool(&[&explain[..], &["--json"]].concat()).json();
+    assert_eq!(json["backends_in_place_of"], serde_json::json!(["home:1"]));
+    // With backends of her own, a group moves nothing.
+    redis.tool(&["group", "leave", "team", "alice"]).ok();
+    redis.tool(&["backend", "set", "alice", "own:1"]).ok();
+    assert_eq!(redis.tool(&["group", "join", "team", "alice"]).err, "");
+    assert!(!redis.tool(&explain).ok().contains("in place of"));
+}
+
+#[test]
+fn a_registrys_address_in_a_pattern_is_remarked_on() {
+    let redis = Redis::start();
+    redis.add("alice");
+    redis.add("jane.doe");
+    let pattern = "registry.example.com/team/**";
+    let said = "registry.example.com looks like a registry's address";
+    assert!(redis
+        .tool(&["grant", "add", "alice", pattern, "pull"])
+        .err
+        .contains(said));
+    let scope = format!("{pattern}:pull");
+    assert!(redis
+        .tool(&["token", "create", "alice", "--scope", &scope])
+        .err
+        .contains(said));
+    let ran = redis.tool(&["explain", "--user", "alice", "--action", "pull", "team/app"]);
+    assert!(ran.err.contains(said), "{ran:?}");
+    assert!(redis
+        .tool(&["grant", "add", "alice", "localhost/x", "pull"])
+        .err
+        .contains("localhost"));
+    let explain = [
+        "explain",
+        "--user",
+        "jane.doe",
+        "--action",
+        "pull",
+        "jane.doe/app",
+    ];
+    assert_eq!(redis.tool(&explain).err, "");
+    // Users may have such names, and names such segments.
+    for pattern in ["jane.doe/*", "team/app.v2", "v1.2"] {
+        assert_eq!(
+            redis.tool(&["grant", "add", "alice", pattern, "pull"]).err,
+            "",
+            "{pattern}"
+        );
+    }
+    let err = redis
+        .tool(&["grant", "add", "alice", "localhost:5000/team/*", "pull"])
+        .fails(2);
+    assert!(err.contains("host:port"), "{err}");
+}
+
+#[test]
+fn a_group_that_does_not_exist_is_told() {
+    let redis = Redis::start();
+    redis.add("alice");
+    redis.run::<()>(&["HSET", "P:user:alice", "groups", "gone"]);
+    let explain = ["explain", "--user", "alice", "--action", "pull", "alice/app"];
+    let ran = redis.tool(&explain);
+    assert!(ran.err.contains("the group gone does not exist"), "{ran:?}");
+    let json = redis.tool(&[&explain[..], &["--json"]].concat()).json();
+    assert_eq!(json["unknown_groups"], serde_json::json!(["gone"]));
+}

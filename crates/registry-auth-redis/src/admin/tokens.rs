@@ -121,11 +121,7 @@ impl Admin {
         while let Some(page) = walk.next(question, progress).await? {
             for (key, reply) in page {
                 let Some(user) = keys.user_of(&key) else { continue };
-                let text = |(name, value)| match value {
-                    &Value::BulkString(ref value) => Some((name, value.as_slice())),
-                    _ => None,
-                };
-                let tokens = entries(fields(&reply).into_iter().filter_map(text));
+                let tokens = entries(fields(&reply).into_iter().filter_map(bytes));
                 if !tokens.is_empty() {
                     all.insert(user.to_owned(), tokens);
                 }
@@ -284,6 +280,14 @@ impl Admin {
 /// The field of what a token is for.
 fn note_field(id: &str) -> String {
     format!("{}{id}", field::NOTE)
+}
+
+/// A field whose value is a string, as all are.
+fn bytes<'f>((name, value): (&'f [u8], &'f Value)) -> Option<(&'f [u8], &'f [u8])> {
+    match value {
+        Value::BulkString(value) => Some((name, value)),
+        _ => None,
+    }
 }
 
 /// The access tokens among the fields of a record, the oldest first; of their use nothing is known here.

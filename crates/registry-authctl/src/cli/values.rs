@@ -111,6 +111,9 @@ pub(super) fn scope(text: &str) -> Result<Grant, String> {
 
 pub(super) fn pattern(text: &str) -> Result<String, String> {
     match Grant::from_parts(text, "*") {
+        Err(InvalidGrant::Pattern | InvalidGrant::Field) if text.contains(':') => Err(
+            "this matches no repository: a registry's address (host:port/) is no part of a repository's name".to_owned(),
+        ),
         Err(InvalidGrant::Pattern | InvalidGrant::Field) => Err(
             "this matches no repository: names are lower case letters, digits, and . _ __ - between them, in segments \
              separated by /; * stands for a run within a segment, ** across them, for example team/** or alice/app-*"

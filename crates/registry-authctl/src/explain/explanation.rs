@@ -26,6 +26,8 @@ pub(super) struct Explanation {
     pub(super) source: Option<String>,
     /// The status of a refusal.
     pub(super) status: Option<u16>,
+    /// Whether HEAD is allowed although the pull is not.
+    pub(super) existence: bool,
 }
 
 pub(super) fn refusal(kind: &'static str, why: String) -> Explanation {
@@ -36,6 +38,7 @@ pub(super) fn refusal(kind: &'static str, why: String) -> Explanation {
         grant: None,
         source: None,
         status: Some(403),
+        existence: false,
     }
 }
 
@@ -94,7 +97,11 @@ pub(super) fn explain(
     let Ok(verdict) = judge(&subject, repository, action, &rules) else {
         return Ok(too_large());
     };
-    Ok(match verdict.rule {
+    // As the module decides about HEAD: who may push learns what is there.
+    let existence = action == Action::Pull
+        && !verdict.allowed
+        && judge(&subject, repository, Action::Push, &rules).is_ok_and(|push| push.allowed);
+    let explanation = match verdict.rule {
         Rule::Grant { source, grant } => {
             let source = match source {
                 Source::User => "user".to_owned(),
@@ -117,6 +124,7 @@ pub(super) fn explain(
                 grant: Some(json!({ "pattern": pattern, "actions": actions, "deny": grant.deny })),
                 source: Some(source),
                 status: refused_with(verdict.allowed, user),
+                existence,
             }
         }
         Rule::Own => Explanation {
@@ -126,6 +134,7 @@ pub(super) fn explain(
             grant: None,
             source: None,
             status: None,
+            existence,
         },
         Rule::OutsideAccessToken => refusal(
             "token",
@@ -139,6 +148,10 @@ pub(super) fn explain(
             status: refused_with(verdict.allowed, user),
             ..refusal("none", "no grant allows it".to_owned())
         },
+    };
+    Ok(Explanation {
+        existence,
+        ..explanation
     })
 }
 
