@@ -120,6 +120,25 @@ pub(crate) enum Command {
         #[arg(long, conflicts_with = "keep")]
         force: bool,
     },
+    /// Import users, groups and grants from the configuration of docker_auth; only reports without --apply.
+    ///
+    /// There the first entry of the acl that matches decides, here grants add up: an entry that would allow more here than there is
+    /// listed and left out, and so is what has no equal. Users are imported as by import-htpasswd. Exit status: 0, or 1 if something
+    /// was left out.
+    ImportDockerAuth {
+        /// The file in YAML; - is standard input.
+        #[arg(value_name = "FILE", value_hint = ValueHint::FilePath)]
+        file: PathBuf,
+        /// Write it.
+        #[arg(long)]
+        apply: bool,
+        /// Leave the passwords of users who have one as they are.
+        #[arg(long)]
+        keep: bool,
+        /// Replace argon2 hashes by weaker ones, too.
+        #[arg(long, conflicts_with = "keep")]
+        force: bool,
+    },
     /// Move the 2014 gate's passwords into the users' records; only reports without --apply.
     ///
     /// Not needed by the module, which reads both. The 2014 gate itself does not find them afterwards.

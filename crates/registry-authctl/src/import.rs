@@ -3,14 +3,16 @@
 //! Invariant: whenever this ends, each user is either done or as before, and the same command again does the rest.
 
 use crate::cli::is_reserved;
+use crate::docker_auth::{self, Plan};
 use crate::error::Error;
+use crate::grant::grant_json;
 use crate::htpasswd::{self, Refused};
 use crate::output::{note, printable, styled, Output, BAD, DOUBTFUL, GOOD};
 use crate::progress::Bar;
 use crate::user::form_name;
 use registry_auth::password::{self, Form};
 use registry_auth::UserName;
-use registry_auth_redis::admin::{Existing, NewPassword, Put};
+use registry_auth_redis::admin::{group_name, Existing, NewPassword, Put, Subject, UNSEEN};
 use registry_auth_redis::{Admin, AdminError};
 use serde_json::{json, Value};
 use std::collections::BTreeMap;
@@ -160,7 +162,10 @@ where
     let bar = Bar::of("importing", entries.len() as u64);
     let ended = until_interrupted(async {
         for (index, entries) in entries.chunks(BATCH).enumerate() {
-            let batch: Vec<NewPassword<'_>> = entries.iter().map(new_password).collect::<Result<_, _>>()?;
+            let batch: Vec<NewPassword<'_>> = entries
+                .iter()
+                .map(|entry| new_password(&entry.user, &entry.hash))
+                .collect::<Result<_, _>>()?;
             let put = admin.passwords_put(&batch, existing, apply).await?;
             for (entry, put) in entries.iter().zip(put) {
                 *tally.forms.entry(form_name(Form::of(&entry.hash))).or_default() += 1;
@@ -212,10 +217,119 @@ where
     finish(&tally, apply, &counts, &json, out)
 }
 
-/// The file's reader has checked the name; the type is made here.
-fn new_password(entry: &htpasswd::Entry) -> Result<NewPassword<'_>, Error> {
-    let user = UserName::parse(entry.user.as_bytes()).map_err(|_| Error::Usage("not a user name"))?;
-    let hash = entry.hash.as_str();
+pub(crate) async fn docker_auth<C>(
+    path: &Path,
+    existing: Existing,
+    apply: bool,
+    connect: impl Fn() -> C,
+    out: &Output,
+) -> Result<(), Error>
+where
+    C: Future<Output = Result<Admin, AdminError>>,
+{
+    let file_error = |error| Error::File(path.to_owned(), error);
+    let text = match path == Path::new("-") {
+        true => std::io::read_to_string(std::io::stdin().lock()),
+        false => std::fs::read_to_string(path),
+    };
+    let plan = docker_auth::read(&text.map_err(file_error)?)
+        .map_err(|why| file_error(std::io::Error::new(std::io::ErrorKind::InvalidData, why)))?;
+    let admin = connect().await?;
+    let mut tally = Tally::default();
+    let place = |(place, why): &(String, String)| (None, Some(place.clone()), why.clone());
+    tally.refused = plan.unequal.iter().map(place).collect();
+    let ended = until_interrupted(async {
+        put_users(&admin, &plan, existing, apply, &mut tally).await?;
+        put_rights(&admin, &plan, apply, &mut tally).await
+    })
+    .await;
+    ended_early(ended, apply, &tally)?;
+    if !plan.own_namespace && !plan.users.is_empty() {
+        note(
+            "a user has every right on NAME/** here, which this acl does not give to all: registry_auth_own_namespace off takes \
+             that away",
+        );
+    }
+    let counts = format!(
+        "users: {} new, {} changed, {} unchanged or kept; groups: {}; grants: {}; without an equal, or refused: {}",
+        tally.new.len(),
+        tally.changed.len(),
+        tally.unchanged + tally.kept,
+        plan.groups.len(),
+        plan.grants.len(),
+        tally.refused.len()
+    );
+    let grants: Vec<Value> = plan
+        .grants
+        .iter()
+        .map(|(subject, grant)| json!({ "subject": subject, "grant": grant_json(grant) }))
+        .collect();
+    let json = json!({
+        "applied": apply, "new": tally.new, "changed": tally.changed, "unchanged": tally.unchanged, "kept": tally.kept,
+        "groups": plan.groups, "grants": grants, "refused": tally.refused_json(),
+    });
+    finish(&tally, apply, &counts, &json, out)
+}
+
+async fn put_users(
+    admin: &Admin,
+    plan: &Plan,
+    existing: Existing,
+    apply: bool,
+    tally: &mut Tally,
+) -> Result<(), Error> {
+    let bar = Bar::of("importing", plan.users.len() as u64);
+    for (index, entries) in plan.users.chunks(BATCH).enumerate() {
+        let batch: Vec<NewPassword<'_>> = entries
+            .iter()
+            .map(|entry| new_password(&entry.user, &entry.hash))
+            .collect::<Result<_, _>>()?;
+        let put = admin.passwords_put(&batch, existing, apply).await?;
+        for (entry, put) in entries.iter().zip(put) {
+            tally.add(None, &entry.user, put);
+        }
+        bar.set((index * BATCH + entries.len()) as u64);
+    }
+    Ok(())
+}
+
+/// Groups, members and grants: each is a change of its own, and there already when the same command comes again.
+async fn put_rights(admin: &Admin, plan: &Plan, apply: bool, tally: &mut Tally) -> Result<(), Error> {
+    for (group, members) in &plan.groups {
+        tally.lines.push(format!("registry-authctl group add {group}"));
+        let name = group_name(group).map_err(|_| Error::Usage("not a group name"))?;
+        if apply {
+            match admin.group_add(name, UNSEEN).await {
+                Ok(_) | Err(AdminError::GroupExists(_)) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        for member in members {
+            tally
+                .lines
+                .push(format!("registry-authctl group join {group} {member}"));
+            let user = UserName::parse(member.as_bytes()).map_err(|_| Error::Usage("not a user name"))?;
+            if apply {
+                admin.group_join(name, user).await?;
+            }
+        }
+    }
+    for (subject, grant) in &plan.grants {
+        let (pattern, actions) = (&grant.pattern, grant.actions);
+        tally.lines.push(format!(
+            "registry-authctl grant add {subject} '{pattern}' '{actions}'"
+        ));
+        let whose = Subject::parse(subject).map_err(|_| Error::Usage("not a subject"))?;
+        if apply {
+            admin.grant_add(whose, grant).await?;
+        }
+    }
+    Ok(())
+}
+
+/// The files' readers have checked the name; the type is made here.
+fn new_password<'e>(user: &'e str, hash: &'e str) -> Result<NewPassword<'e>, Error> {
+    let user = UserName::parse(user.as_bytes()).map_err(|_| Error::Usage("not a user name"))?;
     Ok(NewPassword { user, hash })
 }
 

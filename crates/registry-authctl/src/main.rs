@@ -1,7 +1,7 @@
 //! registry-authctl: manages users, groups, grants, access tokens and backends of the gate, in Redis, on the same schema as the module.
 //!
 //! Map: `cli` (what can be typed) → `user`, `group`, `grant`, `token`, `backend`, `explain`, `check`, `import`, `shell` (the
-//! verbs) → `password` (asking and hashing), `terminal`, `htpasswd` (the file), `time`, `progress` → `output` (text or JSON). Exit status: 0 done or
+//! verbs) → `password` (asking and hashing), `terminal`, `htpasswd` and `docker_auth` (the files), `time`, `progress` → `output` (text or JSON). Exit status: 0 done or
 //! allowed, 1 refused, not found or Redis unreachable, 2 usage.
 #![forbid(unsafe_code)]
 
@@ -9,6 +9,7 @@ mod backend;
 mod check;
 mod cli;
 mod complete;
+mod docker_auth;
 mod error;
 mod explain;
 mod grant;
@@ -87,18 +88,26 @@ fn run(cli: Cli) -> Result<(), Error> {
                     apply,
                     keep,
                     force,
-                } => {
-                    let existing = match (keep, force) {
-                        (true, _) => Existing::Keep,
-                        (_, true) => Existing::Force,
-                        _ => Existing::Replace,
-                    };
-                    import::htpasswd(&file, existing, apply, connect, &out).await
-                }
+                } => import::htpasswd(&file, existing(keep, force), apply, connect, &out).await,
+                Command::ImportDockerAuth {
+                    file,
+                    apply,
+                    keep,
+                    force,
+                } => import::docker_auth(&file, existing(keep, force), apply, connect, &out).await,
                 Command::Migrate { apply } => import::migrate(apply, connect, &cli.prefix, &out).await,
                 // Done before there was a connection.
                 Command::Completions { .. } | Command::Man { .. } => Ok(()),
             }
         })
         .map_err(|error| error.advised(gives))
+}
+
+/// What an import does with users who have a password.
+fn existing(keep: bool, force: bool) -> Existing {
+    match (keep, force) {
+        (true, _) => Existing::Keep,
+        (_, true) => Existing::Force,
+        _ => Existing::Replace,
+    }
 }
