@@ -44,6 +44,7 @@ mod sender;
 mod signing;
 mod status;
 mod token;
+mod uploads;
 mod upstream;
 mod v1;
 mod variables;

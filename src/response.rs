@@ -11,14 +11,17 @@ use crate::context::{Body, Context, Refusal, Stage};
 use crate::ffi::filter::{Filter, Head, Pieces, Replacement};
 use crate::ffi::request::Request;
 use crate::refusal::challenge;
-use crate::v1;
+use crate::{uploads, v1};
 
 /// The filters.
 pub struct Answers;
 
 impl Filter for Answers {
     fn header(request: &mut Request) -> Result<Head, ()> {
-        let foreign = v1::keep_here(request)?;
+        let foreign = match v1::keep_here(request)? {
+            None => uploads::keep_here(request)?,
+            foreign => foreign,
+        };
         if foreign.is_some() {
             // There is none where another module has let the request in.
             request.with_context::<Context, _>(|_, _| ()).ok_or(())?;

@@ -157,11 +157,11 @@ header: X-Docker-Endpoints: evil.example
 --- response_headers eval
 [ ("Location: https://storage.example/layer?signature=x\nX-Docker-Endpoints: localhost") x 2, ("!Location\n!X-Docker-Endpoints") x 2 ]
 
-=== V2 is not touched: its uploads are at the Location that the registry names
+=== V2 has no endpoints, and its blobs may lie elsewhere; its uploads go on here
 --- login: alice:secret
 --- backend
 status: 202
-header: Location: http://localhost/v2/alice/app/blobs/uploads/1
+POST => header: Location: http://localhost/v2/alice/app/blobs/uploads/1
 header: X-Docker-Endpoints: a.example
 GET => status: 307
 GET => header: Location: https://storage.example/blob
@@ -169,8 +169,37 @@ GET => header: Location: https://storage.example/blob
 [ "POST /v2/alice/app/blobs/uploads/", "GET /v2/alice/app/blobs/sha256:" . "ab" x 32 ]
 --- error_code eval
 [ 202, 307 ]
+--- response_headers eval
+[ "X-Docker-Endpoints: a.example\nLocation: /v2/alice/app/blobs/uploads/1", "X-Docker-Endpoints: a.example\nLocation: https://storage.example/blob" ]
+
+=== an upload goes on at this server, whatever host its registry names: some clients send the password there
+--- login: alice:secret
+--- backend
+status: 202
+uploads/1 => header: Location: https://evil.example:5000/v2/alice/app/blobs/uploads/1?_state=a%2Fb
+uploads/2 => header: Location: http://localhost/v2/alice/app/blobs/uploads/2
+uploads/3 => header: Location: /v2/alice/app/blobs/uploads/3
+uploads/4 => header: Location: https://localhost/v2/alice/app/blobs/uploads/4
+manifests => header: Location: https://evil.example/v2/alice/app/manifests/v1
+--- request eval
+[ (map {"PATCH /v2/alice/app/blobs/uploads/$_"} 1 .. 4), "PUT /v2/alice/app/manifests/v1" ]
+--- error_code: 202
+--- response_headers eval
+[ map {"Location: $_"} "/v2/alice/app/blobs/uploads/1?_state=a%2Fb", "/v2/alice/app/blobs/uploads/2", "/v2/alice/app/blobs/uploads/3",
+  "https://localhost/v2/alice/app/blobs/uploads/4", "/v2/alice/app/manifests/v1" ]
+
+=== one that leads to no path of the API is 502, and the log says so; also the state of an upload
+--- login: alice:secret
+--- backend
+status: 204
+header: Location: //evil.example/v2/alice/app/blobs/uploads/1
+--- request eval
+[ "PATCH /v2/alice/app/blobs/uploads/1", "GET /v2/alice/app/blobs/uploads/1" ]
+--- error_code: 502
 --- response_headers
-X-Docker-Endpoints: a.example
+!Location
+--- error_log
+the registry leads an upload away from this server: "//evil.example/v2/alice/app/blobs/uploads/1"
 
 === also where another module has let the request in
 --- http_config

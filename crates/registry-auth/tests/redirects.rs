@@ -3,7 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing)]
 
 use proptest::prelude::*;
-use registry_auth::redirect::path_here;
+use registry_auth::redirect::{path_here, upload_here, Upload};
 use url::Url;
 
 const HOST: &str = "registry.example:5000";
@@ -119,5 +119,65 @@ proptest! {
         }
         let on = base.join(path).unwrap();
         prop_assert_eq!(on.scheme(), "https", "{:?}", location);
+    }
+}
+
+/// An upload goes on here: as the registry has written it, or at the path of the URL; or not at all.
+#[test]
+fn an_upload_goes_on_here() {
+    for (location, expected) in [
+        ("/v2/a/blobs/uploads/1?_state=x", Some(Upload::AsWritten)),
+        (
+            "https://registry.example:5000/v2/a/blobs/uploads/1",
+            Some(Upload::AsWritten),
+        ),
+        ("HTTPS://REGISTRY.example:5000/v2/a", Some(Upload::AsWritten)),
+        ("1234?_state=x:y", Some(Upload::AsWritten)),
+        ("?_state=x", Some(Upload::AsWritten)),
+        ("http://registry.example:5000/v2/a", Some(Upload::Path(b"/v2/a"))),
+        ("https://evil.example/v2/a?b=c", Some(Upload::Path(b"/v2/a?b=c"))),
+        (
+            "https://registry.example:5000@evil.example/v2/a",
+            Some(Upload::Path(b"/v2/a")),
+        ),
+        ("https://registry.example/v2/a", Some(Upload::Path(b"/v2/a"))),
+        ("https://evil.example/upload", None),
+        ("https://evil.example", None),
+        ("https://evil.example//v2/a", None),
+        ("https://evil.example\\/v2/a", None),
+        ("//evil.example/v2/a", None),
+        ("ftp://evil.example/v2/a", None),
+        ("javascript:x", None),
+        ("/v2/a b", None),
+        ("/\t/evil.example/", None),
+        ("\\\\evil.example/v2/", None),
+        ("", None),
+    ] {
+        assert_eq!(
+            upload_here(location.as_bytes(), HOST.as_bytes()),
+            expected,
+            "{location}"
+        );
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, cases: 4096, ..ProptestConfig::default() })]
+
+    /// No client that resolves URLs as browsers do is led to another host, or out of https.
+    #[test]
+    fn no_upload_leads_away(
+        location in "(https?:|ftp:|HTTPS:)?/{0,3}(reg\\.example|evil\\.example|@|:|5000|[a-z]){0,4}(/v2/|/|\\?|#|\\\\|[a-z:@]){0,5}",
+    ) {
+        let base = url::Url::parse("https://reg.example:5000/v2/alice/app/blobs/uploads/1").unwrap();
+        let meant = match upload_here(location.as_bytes(), b"reg.example:5000") {
+            None => return Ok(()),
+            Some(Upload::AsWritten) => base.join(&location),
+            Some(Upload::Path(path)) => base.join(std::str::from_utf8(path).unwrap()),
+        };
+        let meant = meant.unwrap();
+        prop_assert_eq!(meant.scheme(), "https", "{}", location);
+        prop_assert_eq!(meant.host_str(), Some("reg.example"), "{}", location);
+        prop_assert_eq!(meant.port(), Some(5000), "{}", location);
     }
 }
