@@ -239,7 +239,9 @@ fn first(
         Wanted::Route(route) if matches!(route.need, Need::Nothing) => Who::NOBODY,
         _ => match who(request, settings, &wanted, remembered, buffer)? {
             Sender::Known(identity) => {
-                throttle(request, settings, identity.claim())?;
+                if settings.failures.is_some() && failures::is_anybody_blocked() {
+                    throttle(request, settings, identity.claim())?;
+                }
                 context.cache = "HIT";
                 context.found = Some(identity);
                 return decide(context, &wanted, settings);
@@ -310,7 +312,7 @@ fn limited<'c>(settings: &Settings, claim: &'c Claim) -> Option<(&'c UserNameBuf
 }
 
 /// Whoever has failed too often is refused whatever the password, known to be right or not: being let in would tell which it is.
-#[inline]
+#[inline(never)]
 fn throttle(request: &Request, settings: &Settings, claim: &Claim) -> Result<(), Denial> {
     let Some((user, limit)) = limited(settings, claim) else {
         return Ok(());

@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use registry_auth::{Network, UserNameBuf};
-use registry_auth_cache::failures::may_be_blocked;
+use registry_auth_cache::failures::{may_any_be_blocked, may_be_blocked};
 use registry_auth_cache::{Attempt, Cache, Failures, Guesser, Keys, Reserved, Settled, Tag};
 use registry_auth_redis::Space;
 
@@ -30,6 +30,15 @@ struct Whose {
     space: Arc<Space>,
     user: UserNameBuf,
     network: Network,
+}
+
+/// Whether any client at all is blocked: nearly always nobody is, and then there is nothing more to be asked.
+#[inline]
+pub fn is_anybody_blocked() -> bool {
+    WORKER.with_borrow(|worker| {
+        let worker = worker.as_ref();
+        worker.is_some_and(|worker| may_any_be_blocked(|offset| worker.options.zone.peek(offset)))
+    })
 }
 
 /// Seconds for which this client has to wait before any password of it for this user is looked at.

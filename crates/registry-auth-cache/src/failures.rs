@@ -98,12 +98,18 @@ pub enum Settled {
     Open,
 }
 
+/// Whether anybody may be blocked, of whatever network: never false where somebody is. `peek` is as of [`may_be_blocked`].
+#[inline]
+pub fn may_any_be_blocked(peek: impl Fn(usize) -> Option<u64>) -> bool {
+    // With the unused number behind it, which is 0.
+    !matches!(peek(List::BLOCKED.at() + 8), None | Some(0))
+}
+
 /// Whether anybody of a network may be blocked: never false where somebody is. `peek` reads a number of the block without the lock, by
 /// its offset from the root; `network` is the hash of the network, which is wanted only where anybody is blocked at all.
 #[inline]
 pub fn may_be_blocked(peek: impl Fn(usize) -> Option<u64>, network: impl FnOnce() -> u64) -> bool {
-    // With the unused number behind it, which is 0.
-    if matches!(peek(List::BLOCKED.at() + 8), None | Some(0)) {
+    if !may_any_be_blocked(&peek) {
         return false;
     }
     let place = network() as usize % PLACES;

@@ -2,7 +2,7 @@
 
 use super::slab::Slab;
 use super::{check, client, fact, is_verified, keys, open, put, user_key, SMALL};
-use crate::failures::{may_be_blocked, MOST, MOST_OF_ADDRESS, SOON};
+use crate::failures::{may_any_be_blocked, may_be_blocked, MOST, MOST_OF_ADDRESS, SOON};
 use crate::layout::FEWEST_SLOTS;
 use crate::memory::Numbers;
 use crate::subjects::Tag;
@@ -65,7 +65,9 @@ fn settle<M: Memory>(
 fn is_noted(slab: &Slab, address: &str) -> bool {
     let who = client("", address);
     let peek = |at: usize| Some(slab.bytes().get_u64(slab.root() as usize + at));
-    may_be_blocked(peek, || who.guesser().network)
+    let is_noted = may_be_blocked(peek, || who.guesser().network);
+    assert!(may_any_be_blocked(peek) || !is_noted);
+    is_noted
 }
 
 const ALICE: (&str, &str) = ("alice", "1.2.3.4");
