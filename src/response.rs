@@ -8,7 +8,9 @@ use registry_auth::Denial;
 use crate::catalog::Filtering;
 use crate::conf::Location;
 use crate::context::{Body, Context, Refusal, Stage};
+use crate::ffi::answer::Malformed;
 use crate::ffi::filter::{Filter, Head, Pieces, Replacement};
+use crate::ffi::log::Level;
 use crate::ffi::request::Request;
 use crate::refusal::challenge;
 use crate::{uploads, v1};
@@ -18,9 +20,12 @@ pub struct Answers;
 
 impl Filter for Answers {
     fn header(request: &mut Request) -> Result<Head, ()> {
-        let foreign = match v1::keep_here(request)? {
-            None => uploads::keep_here(request)?,
-            foreign => foreign,
+        let foreign = match malformed(request) {
+            None => match v1::keep_here(request)? {
+                None => uploads::keep_here(request)?,
+                foreign => foreign,
+            },
+            malformed => malformed,
         };
         if foreign.is_some() {
             // There is none where another module has let the request in.
@@ -61,6 +66,33 @@ impl Filter for Answers {
         });
         seen.unwrap_or(Replacement::Keep)
     }
+}
+
+/// The denial in place of what is no answer: a backend may hide one in it that no filter sees, with headers that lead clients away. So
+/// wherever a request has come by the gate.
+#[inline]
+fn malformed(request: &mut Request) -> Option<Denial> {
+    let malformed = request.malformed()?;
+    let is_gated = request
+        .location::<Location>()
+        .is_some_and(|location| location.settings.is_some());
+    if !is_gated && request.existing_context::<Context, _>(|_, _| ()).is_none() {
+        return None;
+    }
+    match malformed {
+        Malformed::NoHttp => request.log(
+            Level::Error,
+            format_args!("registry_auth: the registry does not answer in HTTP"),
+        ),
+        Malformed::Interim(status) => request.log(
+            Level::Error,
+            format_args!(
+                "registry_auth: the registry answers with the interim status {status}, and no other"
+            ),
+        ),
+    }
+    request.mend();
+    Some(Denial::malformed_answer())
 }
 
 /// What takes this answer, where it is a page of the catalogue.

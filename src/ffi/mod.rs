@@ -3,6 +3,7 @@
 //! The one place, with `module.rs` and `directives.rs`, where raw pointers and `unsafe` stand. It knows no registry: what it
 //! calls back is named by traits. Everything here runs on nginx's own thread; only [`event::Ringer`] may leave it.
 
+pub mod answer;
 mod blocks;
 pub mod body;
 pub mod bytes;

@@ -33,6 +33,8 @@ pub enum Reason {
     MalformedCatalog,
     /// The registry redirects to another host, where it must not.
     ForeignRedirect,
+    /// What the registry sends is no answer, or no final one.
+    MalformedAnswer,
     /// No registry route.
     Unsupported,
     /// No registry can have what the path names.
@@ -213,6 +215,11 @@ impl Denial {
         Self::new(Reason::ForeignRedirect, "the registry redirects to another host")
     }
 
+    /// The registry has sent no answer of HTTP.
+    pub fn malformed_answer() -> Self {
+        Self::new(Reason::MalformedAnswer, "the registry's answer is malformed")
+    }
+
     /// The registry's own search results cannot be read.
     pub fn malformed_search() -> Self {
         Self::new(
@@ -230,7 +237,7 @@ impl Denial {
             Reason::NameInvalid | Reason::FormBody | Reason::PaginationNumber | Reason::BadTokenRequest => {
                 400
             }
-            Reason::MalformedCatalog | Reason::ForeignRedirect => 502,
+            Reason::MalformedCatalog | Reason::ForeignRedirect | Reason::MalformedAnswer => 502,
             Reason::Unsupported | Reason::Unknown(_) => 404,
             Reason::TooManyFailures { .. } | Reason::HashingBusy => 429,
             Reason::Unavailable | Reason::BadRecord | Reason::NoBackend => 503,
@@ -250,7 +257,7 @@ impl Denial {
             Reason::FormBody => "BLOB_UPLOAD_INVALID",
             // Of distribution, beside the specification's codes.
             Reason::PaginationNumber => "PAGINATION_NUMBER_INVALID",
-            Reason::MalformedCatalog | Reason::ForeignRedirect => "UNKNOWN",
+            Reason::MalformedCatalog | Reason::ForeignRedirect | Reason::MalformedAnswer => "UNKNOWN",
             Reason::Unsupported | Reason::BadTokenRequest => "UNSUPPORTED",
             Reason::TooManyFailures { .. } | Reason::HashingBusy => "TOOMANYREQUESTS",
             Reason::Unavailable | Reason::BadRecord | Reason::NoBackend => "UNAVAILABLE",
@@ -266,7 +273,7 @@ impl Denial {
             Reason::PaginationNumber | Reason::BadTokenRequest => LogLevel::Info,
             // Tokens end, and clients then ask for another.
             Reason::InvalidToken | Reason::InsufficientScope => LogLevel::Info,
-            Reason::MalformedCatalog | Reason::ForeignRedirect => LogLevel::Error,
+            Reason::MalformedCatalog | Reason::ForeignRedirect | Reason::MalformedAnswer => LogLevel::Error,
             Reason::BadCredentials => LogLevel::Notice,
             Reason::TooManyFailures { .. } | Reason::HashingBusy => LogLevel::Warn,
             Reason::Unavailable | Reason::BadRecord | Reason::NoBackend => LogLevel::Error,
@@ -279,7 +286,8 @@ impl Denial {
             Reason::Unauthenticated | Reason::BadCredentials | Reason::Denied => None,
             Reason::NameInvalid | Reason::FormBody | Reason::Unsupported | Reason::Unknown(_) => None,
             Reason::PaginationNumber | Reason::MalformedCatalog | Reason::BadTokenRequest => None,
-            Reason::InvalidToken | Reason::InsufficientScope | Reason::ForeignRedirect => None,
+            Reason::InvalidToken | Reason::InsufficientScope => None,
+            Reason::ForeignRedirect | Reason::MalformedAnswer => None,
             Reason::TooManyFailures { retry_after } => Some(retry_after),
             Reason::HashingBusy | Reason::Unavailable => Some(1),
             Reason::BadRecord | Reason::NoBackend => Some(10),
@@ -310,7 +318,7 @@ impl Denial {
             Reason::PaginationNumber | Reason::BadTokenRequest => "invalid",
             Reason::TooManyFailures { .. } | Reason::HashingBusy => "throttled",
             Reason::Unavailable | Reason::BadRecord | Reason::NoBackend => "unavailable",
-            Reason::MalformedCatalog | Reason::ForeignRedirect => "unavailable",
+            Reason::MalformedCatalog | Reason::ForeignRedirect | Reason::MalformedAnswer => "unavailable",
         }
     }
 

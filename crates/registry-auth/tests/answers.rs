@@ -64,6 +64,14 @@ fn the_table_of_answers() {
             LogLevel::Error,
         ),
         (
+            Denial::malformed_answer(),
+            502,
+            "UNKNOWN",
+            None,
+            "unavailable",
+            LogLevel::Error,
+        ),
+        (
             Denial::unsupported(),
             404,
             "UNSUPPORTED",

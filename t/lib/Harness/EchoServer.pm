@@ -5,6 +5,7 @@
 #
 # Options, one a line, each for everything or after a condition and ` => `:
 #   status: 202 | header: Name: value | body: text | delay: 0.2 | close
+#   raw: the whole answer, with \r and \n, after which the connection is closed
 #   conditions: a backend's letter (`B => status: 500`) or a regular
 #   expression for "METHOD uri" (`PUT /v1/ => status: 201`)
 package Harness::EchoServer;
@@ -129,6 +130,9 @@ sub handle {
 
     my $keep   = ($version // '') eq 'HTTP/1.1' && $raw !~ /^connection:\s*close/mi;
     my $answer = answer($peer->{letter}, $raw, $option, $method, $uri, $keep);
+    if (defined $option->{raw}) {
+        ($answer, $keep) = ($option->{raw} =~ s/\\([rnt])/{ r => "\r", n => "\n", t => "\t" }->{$1}/ger, 0);
+    }
     if ($option->{delay}) {
         push @{ $self->{pending} },
             { at => time + $option->{delay}, peer => $peer, answer => $answer, keep => $keep };
