@@ -27,6 +27,7 @@ use crate::ffi::parking::Parking;
 use crate::ffi::request::Request;
 use crate::ffi::subrequest::Subrequest;
 use crate::identity::Identity;
+use crate::lines;
 use crate::routing;
 use crate::signing;
 
@@ -187,7 +188,8 @@ impl List {
             Self::Catalog(_) => ("catalog", Denial::malformed_catalog()),
             Self::Search(_) => ("search results", Denial::malformed_search()),
         };
-        request.log(
+        lines::write(
+            request,
             Level::Error,
             format_args!("registry_auth: the registry's {what}: {why}"),
         );

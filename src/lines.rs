@@ -1,6 +1,7 @@
-//! Lines of the error log that a client could have written without end: its refusals. Ten a second of the same, then how many.
+//! Lines of the error log that a client, or a backend, could have written without end: refusals, and what a registry should not
+//! have sent. Ten a second of the same, then how many.
 //!
-//! Called by `refusal`; the rule is [`Repeats`]'s. Each worker counts by itself.
+//! Called by `refusal` and by whatever judges a backend's answers; the rule is [`Repeats`]'s. Each worker counts by itself.
 
 use std::cell::RefCell;
 use std::fmt;
@@ -38,19 +39,26 @@ pub fn stop() {
 
 /// Writes a line about a request, unless the same client has had it written too often.
 pub fn write(request: &Request, level: Level, message: fmt::Arguments<'_>) {
+    if request.logs(level) {
+        let line = message.to_string();
+        write_of_kind(request, level, &line, message);
+    }
+}
+
+/// As [`write`], for lines that quote what a backend may choose anew each time: they count as one line, the `kind`.
+pub fn write_of_kind(request: &Request, level: Level, kind: &str, message: fmt::Arguments<'_>) {
     if !request.logs(level) {
         return;
     }
-    let line = message.to_string();
     let may_write = WORKER.with_borrow_mut(|worker| {
         let Some(worker) = worker else { return true };
         worker.later.post_in(SECOND as usize);
         worker
             .repeats
-            .may_write(event::now(), request.network(), &line, level)
+            .may_write(event::now(), request.network(), kind, level)
     });
     if may_write {
-        request.log(level, format_args!("{line}"));
+        request.log(level, message);
     }
 }
 

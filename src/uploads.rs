@@ -9,6 +9,7 @@ use registry_auth::Denial;
 use crate::conf::Location;
 use crate::ffi::log::Level;
 use crate::ffi::request::Request;
+use crate::lines;
 
 /// Keeps an upload here. A denial where the registry's answer must not go out; an error when memory is out.
 pub fn keep_here(request: &mut Request) -> Result<Option<Denial>, ()> {
@@ -32,8 +33,10 @@ pub fn keep_here(request: &mut Request) -> Result<Option<Denial>, ()> {
                 Some(Upload::AsWritten) => {}
                 Some(Upload::Path(at)) => path = Some(at.to_vec()),
                 None => {
-                    request.log(
+                    lines::write_of_kind(
+                        request,
                         Level::Error,
+                        "registry_auth: the registry leads an upload away from this server",
                         format_args!(
                             "registry_auth: the registry leads an upload away from this server: {:?}",
                             String::from_utf8_lossy(location)

@@ -265,7 +265,8 @@ fn add(
         let address = address?;
         resolved = true;
         if !upstream.allow.permits(address) {
-            request.log(
+            lines::write(
+                request,
                 Level::Error,
                 format_args!(
                     "registry_auth: backend \"{}\" ({address}) is not permitted by \"allow\"",
@@ -273,14 +274,16 @@ fn add(
                 ),
             );
         } else if candidates.push(request, names, peer.name, address).is_none() {
-            request.log(
+            lines::write(
+                request,
                 Level::Error,
                 format_args!("registry_auth: backend \"{}\": out of memory", shown()),
             );
         }
     }
     if !resolved {
-        request.log(
+        lines::write(
+            request,
             Level::Error,
             format_args!("registry_auth: backend \"{}\" has no address", shown()),
         );

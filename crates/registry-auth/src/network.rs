@@ -45,14 +45,15 @@ impl fmt::Display for Network {
 }
 
 impl From<IpAddr> for Network {
-    /// An IPv4 address that is written as an IPv6 one (`::ffff:192.0.2.1`, what a socket for both gives) is the IPv4 address.
+    /// An IPv4 address that is written as an IPv6 one is the IPv4 address: `::ffff:192.0.2.1`, what a socket for both gives, and
+    /// `64:ff9b::192.0.2.1`, what a translator gives (RFC 6052, section 2.1), behind which all of IPv4 would else be one client.
     fn from(address: IpAddr) -> Self {
         match address.to_canonical() {
             IpAddr::V4(address) => Self::V4(address.octets()),
-            IpAddr::V6(address) => {
-                let [a, b, c, d, e, f, g, h, ..] = address.octets();
-                Self::V6([a, b, c, d, e, f, g, h])
-            }
+            IpAddr::V6(address) => match address.octets() {
+                [0, 0x64, 0xff, 0x9b, 0, 0, 0, 0, 0, 0, 0, 0, a, b, c, d] => Self::V4([a, b, c, d]),
+                [a, b, c, d, e, f, g, h, ..] => Self::V6([a, b, c, d, e, f, g, h]),
+            },
         }
     }
 }
@@ -76,7 +77,10 @@ mod tests {
             ("2001:db8::1", "2001:db8:0:1::1", false),
             ("::ffff:192.0.2.1", "192.0.2.1", true),
             ("::ffff:192.0.2.1", "::ffff:192.0.2.2", false),
-            // Not the mapped form: an address of its own.
+            ("64:ff9b::192.0.2.1", "192.0.2.1", true),
+            ("64:ff9b::192.0.2.1", "64:ff9b::192.0.2.2", false),
+            // Neither of the two forms: addresses of their own.
+            ("64:ff9b:0:0:0:1:c000:201", "192.0.2.1", false),
             ("::192.0.2.1", "192.0.2.1", false),
         ] {
             assert_eq!(network(one) == network(other), are_same, "{one} {other}");
