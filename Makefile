@@ -80,6 +80,8 @@ install:
 	install -D -m 644 $(OUT)/$(MODULE) $(DESTDIR)$(MODULES_DIR)/$(MODULE)
 	install -D -m 755 $(OUT)/registry-authctl $(DESTDIR)$(PREFIX)/bin/registry-authctl
 	$(OUT)/registry-authctl man $(DESTDIR)$(PREFIX)/share/man/man1
+	install -d $(DESTDIR)$(PREFIX)/share/man/man5
+	$(OUT)/registry-authctl man --directives >$(DESTDIR)$(PREFIX)/share/man/man5/nginx-registry-auth.5
 	install -d $(addprefix $(DESTDIR)$(PREFIX)/share/,bash-completion/completions zsh/vendor-completions fish/vendor_completions.d)
 	$(OUT)/registry-authctl completions bash >$(DESTDIR)$(PREFIX)/share/bash-completion/completions/registry-authctl
 	$(OUT)/registry-authctl completions zsh >$(DESTDIR)$(PREFIX)/share/zsh/vendor-completions/_registry-authctl

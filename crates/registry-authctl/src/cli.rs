@@ -156,6 +156,9 @@ pub(crate) enum Command {
     Man {
         #[arg(value_name = "FOLDER", value_hint = ValueHint::DirPath)]
         folder: Option<PathBuf>,
+        /// Print nginx-registry-auth(5), which is about nginx's directives.
+        #[arg(long, conflicts_with = "folder")]
+        directives: bool,
     },
 }
 

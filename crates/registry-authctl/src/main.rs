@@ -16,6 +16,7 @@ mod grant;
 mod group;
 mod htpasswd;
 mod import;
+mod manual;
 mod output;
 mod password;
 mod progress;
@@ -59,7 +60,7 @@ fn main() -> ExitCode {
 fn run(cli: Cli) -> Result<(), Error> {
     match &cli.command {
         Command::Completions { shell } => return shell::completions(*shell),
-        Command::Man { folder } => return shell::man(folder.as_deref()),
+        Command::Man { folder, directives } => return shell::man(folder.as_deref(), *directives),
         _ => {}
     }
     let endpoint = Endpoint::parse(&cli.redis)

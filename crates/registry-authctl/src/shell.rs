@@ -3,6 +3,7 @@
 use crate::cli::Cli;
 use crate::complete::VARIABLE;
 use crate::error::Error;
+use crate::manual;
 use crate::output;
 use clap::CommandFactory;
 use clap_complete::env::Shells;
@@ -56,16 +57,23 @@ pub(crate) fn completions(shell: Shell) -> Result<(), Error> {
     output::write(&script)
 }
 
-/// The page of the tool, or all pages into a folder, which is made.
-pub(crate) fn man(folder: Option<&Path>) -> Result<(), Error> {
+/// The page of the tool, that of the directives, or all pages of the tool into a folder, which is made.
+pub(crate) fn man(folder: Option<&Path>, directives: bool) -> Result<(), Error> {
+    if directives {
+        return output::write(&manual::directives());
+    }
+    let mut command = Cli::command().disable_help_subcommand(true);
+    command.build();
     let Some(folder) = folder else {
-        let mut page = Vec::new();
-        clap_mangen::Man::new(Cli::command())
-            .render(&mut page)
-            .map_err(Error::Io)?;
-        return output::write(&String::from_utf8_lossy(&page));
+        return output::write(&manual::page(command).map_err(Error::Io)?.1);
     };
     let in_folder = |error| Error::File(folder.to_owned(), error);
     std::fs::create_dir_all(folder).map_err(in_folder)?;
-    clap_mangen::generate_to(Cli::command(), folder).map_err(in_folder)
+    let mut commands = vec![command];
+    while let Some(command) = commands.pop() {
+        commands.extend(command.get_subcommands().cloned());
+        let (name, page) = manual::page(command).map_err(Error::Io)?;
+        std::fs::write(folder.join(format!("{name}.1")), page).map_err(in_folder)?;
+    }
+    Ok(())
 }

@@ -198,7 +198,7 @@ fn shells_and_man_are_told_of_the_tool() {
     common::run(&["completions", "tcsh"], None).fails(2);
     let page = common::run(&["man"], None).ok();
     assert!(
-        page.contains(".TH registry-authctl 1")
+        page.contains(".TH REGISTRY\\-AUTHCTL 1")
             && page.contains("REGISTRY_AUTH_REDIS")
             && page.contains("NO_COLOR"),
         "{page}"
