@@ -81,7 +81,7 @@ fn every_kind_of_bad_record_is_found() {
             "field grant:a",
         ),
         (
-            &["HSET", "P:user:a4", "password", BCRYPT, "backends", "r1 r2:1"],
+            &["HSET", "P:user:a4", "password", BCRYPT, "backends", "r/1 r2:1"],
             "P:user:a4",
             "error",
             "field backends",
@@ -166,7 +166,7 @@ fn every_kind_of_bad_record_is_found() {
             "c:d",
         ),
         (
-            &["RPUSH", "P:backends", "nowhere"],
+            &["RPUSH", "P:backends", "no/where"],
             "P:backends",
             "error",
             "host:port",
