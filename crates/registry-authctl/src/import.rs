@@ -203,7 +203,8 @@ where
     }
     let json = json!({
         "applied": apply, "new": tally.new, "changed": tally.changed, "unchanged": tally.unchanged,
-        "kept": tally.kept, "changed_locked": tally.locked, "hashes": tally.forms, "weak": tally.weak_json(), "refused": tally.refused_json(),
+        "kept": tally.kept, "changed_locked": tally.locked, "hashes": tally.forms, "weak": tally.weak_json(),
+        "refused": tally.refused_json(),
     });
     if !tally.weak.is_empty() {
         note(&format!(

@@ -1,8 +1,10 @@
-//! registry-authctl: manages users, groups, grants, access tokens and backends of the gate, in Redis, on the same schema as the module.
+//! registry-authctl: manages users, groups, grants, access tokens and backends of the gate, in Redis, on the same schema
+//! as the module.
 //!
-//! Map: `cli` (what can be typed) → `user`, `group`, `grant`, `token`, `backend`, `explain`, `check`, `import`, `shell` (the
-//! verbs) → `password` (asking and hashing), `terminal`, `htpasswd` and `docker_auth` (the files), `time`, `progress` → `output` (text or JSON). Exit status: 0 done or
-//! allowed, 1 refused, not found or Redis unreachable, 2 usage.
+//! Map: `cli` (what can be typed), `complete` (what a shell offers) → `user`, `group`, `grant`, `token`, `backend`,
+//! `explain`, `check`, `import`, `shell` (the verbs), `manual` (the pages) → `password` (asking and hashing), `terminal`,
+//! `htpasswd` and `docker_auth` (the files), `time`, `progress` → `output` (text or JSON). Exit status: 0 done or allowed,
+//! 1 refused, not found or Redis unreachable, 2 usage.
 #![forbid(unsafe_code)]
 
 mod backend;
