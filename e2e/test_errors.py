@@ -18,7 +18,7 @@ class Errors(StackCase):
         cls.addClassCleanup(cls.silent.close)
         silent = f"127.0.0.1:{cls.silent.getsockname()[1]}"
         for user, backend in (("dead", f"127.0.0.1:{ports.free()}"), ("silent", silent)):
-            cls.stack.add_user(user, "secret", backend)
+            cls.stack.add_user(user, f"{user}-secret", backend)
         # A limit and an impatience that the shipped configuration does not have.
         proxy = cls.stack.configuration / "proxy.conf"
         text = proxy.read_text()
@@ -67,10 +67,10 @@ class Errors(StackCase):
         for answer, status, code in (
             (Wire(self.stack)("GET", "/v2/"), 401, "UNAUTHORIZED"),
             (alice("GET", "/v2/bob/app/tags/list"), 403, "DENIED"),
-            (alice("GET", "/v2/_catalog?n=0"), 400, "PAGINATION_NUMBER_INVALID"),
+            (alice("GET", "/v2/_catalog?n=1&n=2"), 400, "PAGINATION_NUMBER_INVALID"),
             (alice("GET", "/v2/alice/../bob/tags/list"), 400, "NAME_INVALID"),
             (alice("PUT", "/v2/alice/App/manifests/latest", body=b"{}"), 400, "NAME_INVALID"),
-            (alice("GET", "/v2/alice/a--/tags/list"), 400, "NAME_INVALID"),
+            (alice("GET", "/v2/alice/a--/tags/list"), 404, "NAME_UNKNOWN"),
             (alice("GET", "/v2/alice/app/nonsense"), 404, "UNSUPPORTED"),
         ):
             with self.subTest(status=status):

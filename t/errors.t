@@ -77,7 +77,7 @@ GET /v2/
 --- after
 my $answer = main::raw_tls("GET /v2/ HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n");
 equal((split /\r\n/, $answer)[0], 'HTTP/1.1 400 Bad Request', 'status');
-equal(scalar($answer =~ /"code":"UNSUPPORTED","message":"this port speaks https/), 1, 'body');
+equal(scalar($answer =~ /"code":"UNSUPPORTED","message":"the plain HTTP request was sent to HTTPS port/), 1, 'body');
 equal(scalar(() = $answer =~ /^Docker-Distribution-Api-Version: registry\/2\.0\r$/mg), 1, 'one api version');
 
 === 496, 495: no client certificate, and one that is not valid here
