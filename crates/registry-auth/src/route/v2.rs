@@ -35,20 +35,13 @@ pub(super) fn parse<'a>(request: &Request<'a>, rest: &'a [u8], escape: Escape) -
     if escape == Escape::DigestColon && reference != Some(Reference::Digest) {
         return Err(Denial::name_invalid());
     }
-    let unknown = match (RepositoryName::parse(name), reference, kind) {
-        (Err(_), ..) => Some(Unknown::Name),
-        (Ok(_), Some(Reference::Illegal), Kind::Manifest) => Some(Unknown::Manifest),
-        (Ok(_), Some(Reference::Illegal), Kind::Blob) => Some(Unknown::Blob),
-        (Ok(_), Some(Reference::Illegal), _) => return Err(Denial::name_invalid()),
-        (Ok(_), ..) => None,
+    let repository = match RepositoryName::parse(name) {
+        Ok(_) if reference == Some(Reference::Illegal) => {
+            return unknown(request.method, rest, unknown_reference(kind))
+        }
+        Ok(repository) => repository,
+        Err(_) => return unknown(request.method, rest, Some(Unknown::Name)),
     };
-    if let Some(unknown) = unknown {
-        return match request.method {
-            Method::Get | Method::Head if is_plain(rest) => Ok(Route::new(Api::V2, Need::Unknown(unknown))),
-            _ => Err(Denial::name_invalid()),
-        };
-    }
-    let repository = RepositoryName::parse(name).map_err(|_| Denial::name_invalid())?;
     if matches!(
         (kind, request.method),
         (Kind::Manifest | Kind::Blob, Method::Head)
@@ -67,6 +60,26 @@ pub(super) fn parse<'a>(request: &Request<'a>, rest: &'a [u8], escape: Escape) -
         is_upload: kind == Kind::Upload,
         names_mirrored: false,
     })
+}
+
+/// The route of a path that names what no registry can have; `what` is `None` where the table has no row for that.
+#[cold]
+fn unknown<'a>(method: Method, rest: &[u8], what: Option<Unknown>) -> Result<Route<'a>, Denial> {
+    match (what, method) {
+        (Some(what), Method::Get | Method::Head) if is_plain(rest) => {
+            Ok(Route::new(Api::V2, Need::Unknown(what)))
+        }
+        _ => Err(Denial::name_invalid()),
+    }
+}
+
+/// What it is that has an illegal reference.
+fn unknown_reference(kind: Kind) -> Option<Unknown> {
+    match kind {
+        Kind::Manifest => Some(Unknown::Manifest),
+        Kind::Blob => Some(Unknown::Blob),
+        Kind::NewUpload | Kind::Upload | Kind::Tags | Kind::Referrers | Kind::Extension => None,
+    }
 }
 
 fn base<'a>(method: Method) -> Result<Route<'a>, Denial> {
