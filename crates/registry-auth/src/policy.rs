@@ -251,7 +251,10 @@ fn images<'a>(subject: &Subject<'_>, action: Action, rules: &Rules) -> Result<Ru
 
 fn repository<'a>(subject: &Subject<'a>, scope: &Scope<'_>, rules: &Rules) -> Result<Rule<'a>, Denial> {
     let verdict = verdict(subject, &scope.repository, scope.action, rules)?;
-    permitted(subject, scope, verdict, rules)
+    match verdict.allowed {
+        true => Ok(verdict.rule),
+        false => Err(refusal(subject, scope, &verdict.rule, rules)),
+    }
 }
 
 /// Whoever may push to a repository learns there what it has: clients ask before they send it, and a robot that may only
@@ -262,18 +265,19 @@ fn existence<'a>(
     rules: &Rules,
 ) -> Result<Rule<'a>, Denial> {
     let pull = verdict(subject, name, Action::Pull, rules)?;
-    let (action, verdict) = if pull.allowed {
-        (Action::Pull, pull)
-    } else {
-        let push = verdict(subject, name, Action::Push, rules)?;
-        let is_of_token = push.rule == Rule::OutsideToken && pull.rule != Rule::OutsideToken;
-        match push.allowed || is_of_token {
-            true => (Action::Push, push),
-            false => (Action::Pull, pull),
-        }
+    if pull.allowed {
+        return Ok(pull.rule);
+    }
+    let push = verdict(subject, name, Action::Push, rules)?;
+    if push.allowed {
+        return Ok(push.rule);
+    }
+    let (action, rule) = match push.rule == Rule::OutsideToken && pull.rule != Rule::OutsideToken {
+        true => (Action::Push, push.rule),
+        false => (Action::Pull, pull.rule),
     };
     let repository = name.clone();
-    permitted(subject, &Scope { repository, action }, verdict, rules)
+    Err(refusal(subject, &Scope { repository, action }, &rule, rules))
 }
 
 /// The verdict on what a user who is not locked, or the anonymous, wants to do to a repository.
@@ -289,26 +293,21 @@ fn verdict<'a>(
     judge(subject, name, action, rules).map_err(|_| Denial::bad_record())
 }
 
-/// The rule of a verdict that allows the scope, or the refusal.
-fn permitted<'a>(
-    subject: &Subject<'a>,
-    scope: &Scope<'_>,
-    verdict: Verdict<'a>,
-    rules: &Rules,
-) -> Result<Rule<'a>, Denial> {
-    match (verdict.rule, subject.user) {
-        (rule, _) if verdict.allowed => Ok(rule),
-        (Rule::OutsideToken, _) => Err(Denial::insufficient_scope(&scope.to_string())),
-        (_, None) => Err(Denial::unauthenticated()),
+/// The refusal of a scope that this rule does not allow.
+#[cold]
+fn refusal(subject: &Subject<'_>, scope: &Scope<'_>, rule: &Rule<'_>, rules: &Rules) -> Denial {
+    match (rule, subject.user) {
+        (Rule::OutsideToken, _) => Denial::insufficient_scope(&scope.to_string()),
+        (_, None) => Denial::unauthenticated(),
         (Rule::OutsideAccessToken, Some(_)) => {
-            Err(Denial::lacks("the access token", scope, "its scopes".to_owned()))
+            Denial::lacks("the access token", scope, "its scopes".to_owned())
         }
         (rule, Some(user)) => {
-            let denial = Denial::lacks(user.as_str(), scope, describe(&rule));
-            Err(match rule == Rule::None && rules.own_namespace {
+            let denial = Denial::lacks(user.as_str(), scope, describe(rule));
+            match *rule == Rule::None && rules.own_namespace {
                 true => without_namespace(denial, user, &scope.repository),
                 false => denial,
-            })
+            }
         }
     }
 }
