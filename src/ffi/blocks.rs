@@ -41,12 +41,13 @@ static SPARE: Spare = Spare {
 pub(super) struct Block<T>(NonNull<T>);
 
 impl<T> Block<T> {
-    /// Puts a value into a block. `None` when memory is out.
-    pub(super) fn new(value: T) -> Option<Self> {
+    /// Makes a value in a block: one that was made before would have to be moved there. `None` when memory is out.
+    #[inline]
+    pub(super) fn new(make: impl FnOnce() -> T) -> Option<Self> {
         const { assert!(size_of::<T>() <= LAYOUT.size() && align_of::<T>() <= LAYOUT.align()) };
         let place = take()?.cast::<T>();
         // SAFETY: a block is nobody else's and, as asserted, large enough and aligned for a T.
-        unsafe { place.write(value) };
+        unsafe { place.write(make()) };
         Some(Self(place))
     }
 

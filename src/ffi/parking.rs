@@ -95,7 +95,7 @@ impl Parking {
         if cleanup.is_null() {
             return None;
         }
-        let place = Block::new(Place {
+        let place = Block::new(|| Place {
             head: NoConnection::HEAD,
             // SAFETY: all-zero is a valid ngx_event_t.
             event: unsafe { MaybeUninit::zeroed().assume_init() },

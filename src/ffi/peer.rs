@@ -360,16 +360,18 @@ unsafe extern "C" fn init_peer<B: Balancer>(
         let (Some(request), Some(ours)) = (request, ours) else {
             return NGX_ERROR as ngx_int_t;
         };
-        let data = Block::new(Linked::new(Data::<B> {
-            request: r,
-            candidates: Candidates {
-                names: None,
-                targets: SmallVec::new(),
-            },
-            first: 0,
-            tried: 0,
-            balancer: PhantomData,
-        }));
+        let data = Block::new(|| {
+            Linked::new(Data::<B> {
+                request: r,
+                candidates: Candidates {
+                    names: None,
+                    targets: SmallVec::new(),
+                },
+                first: 0,
+                tried: 0,
+                balancer: PhantomData,
+            })
+        });
         let Some(mut data) = data else {
             return NGX_ERROR as ngx_int_t;
         };

@@ -486,15 +486,22 @@ impl Request {
 
     /// The state, also after an internal redirect or for a subrequest, where nginx has none in `r->ctx`: as
     /// ngx_http_realip_get_module_ctx() does, by the pool's list of cleanups.
+    #[inline]
     fn find<C: InRequest>(&mut self) -> Option<*mut State<C>> {
         let direct = self.slot::<C>();
         if !direct.is_null() {
             return Some(direct);
         }
         let main: *const ngx_http_request_t = self.0.main;
-        if self.0.internal() == 0 && self.0.filter_finalize() == 0 && ptr::eq(main, &self.0) {
-            return None;
+        match self.0.internal() == 0 && self.0.filter_finalize() == 0 && ptr::eq(main, &self.0) {
+            true => None,
+            false => self.find_hidden(),
         }
+    }
+
+    /// The state where it is not in nginx's slot, and puts it there.
+    #[cold]
+    fn find_hidden<C: InRequest>(&mut self) -> Option<*mut State<C>> {
         // SAFETY: subrequests share the main request's pool. A record with our handler holds what `make` registered; its owner
         // is looked at all the same, since a linker may fold equal functions into one.
         unsafe {
@@ -517,7 +524,7 @@ impl Request {
     }
 
     fn make<C: InRequest>(&mut self) -> Option<*mut State<C>> {
-        let state = Block::new(State {
+        let state = Block::new(|| State {
             owner: C::descriptor(),
             serial: NEXT.0.replace(NEXT.0.get() + 1),
             taken: Cell::new(false),
