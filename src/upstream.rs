@@ -178,7 +178,10 @@ fn of_context(
     upstream: &Upstream,
     candidates: &mut Candidates<BackendNames>,
 ) -> Selection {
-    let found = match context.identity(request) {
+    let identity = context.identity(request);
+    let user = identity.and_then(|identity| identity.user());
+    let user = user.map_or(&[][..], |user| user.as_str().as_bytes());
+    let found = match identity {
         Some(identity) => gather(request, &BackendNames(Rc::clone(identity)), upstream, candidates),
         None => Ok(Found::None),
     };
@@ -187,12 +190,11 @@ fn of_context(
         Ok(Found::Some) if context.is_catalog => Selection::Candidates { first: 0 },
         // So is a push of V1, most of whose requests name no repository.
         Ok(Found::Some) if candidates.count() > 1 && route::is_v1(request.uri()) => {
-            let user = context.user(request).as_bytes();
             candidates.order_by(|name, address| rendezvous::weight(user, name, address));
             Selection::Candidates { first: 0 }
         }
         Ok(Found::Some) => Selection::Candidates {
-            first: upstream.turns.next(context.user(request).as_bytes()),
+            first: upstream.turns.next(user),
         },
         Ok(Found::None) if upstream.own_servers.exist() => Selection::OwnServers,
         Ok(Found::None) => {
