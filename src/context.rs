@@ -178,6 +178,12 @@ impl Context {
         matches!(&self.stage, Stage::Filtering(filtering) if filtering.is_page(request))
     }
 
+    /// Whether anything but a challenge may have to be changed in an answer to the request or to a subrequest of it. Not so for most.
+    #[inline]
+    pub fn touches_answers(&self) -> bool {
+        self.is_catalog || !self.refusals.is_empty() || matches!(self.stage, Stage::Filtering(_))
+    }
+
     /// Who was verified, as far as it concerns the location where a request is: one of other accounts knows nothing of them, be it
     /// that of a subrequest, which is not asked who it comes from, or one that has not asked yet.
     pub fn identity(&self, request: &Request) -> Option<&Rc<Identity>> {

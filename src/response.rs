@@ -3,7 +3,7 @@
 //! The refusal itself goes nginx's way, as a status, so that `error_page` and `satisfy any` hold; these filters see the page that
 //! nginx makes of it and put the body, and the headers that belong to it, in its place.
 
-use registry_auth::Denial;
+use registry_auth::{route, Denial};
 
 use crate::catalog::Filtering;
 use crate::conf::Location;
@@ -19,6 +19,15 @@ use crate::{uploads, v1};
 pub struct Answers;
 
 impl Filter for Answers {
+    fn sees_header(request: &mut Request) -> bool {
+        route::is_v1(request.uri()) || request.upstream_challenges() || Self::sees_body(request)
+    }
+
+    fn sees_body(request: &mut Request) -> bool {
+        let is_touched = request.existing_context::<Context, _>(|_, context| context.touches_answers());
+        is_touched.unwrap_or(false)
+    }
+
     fn header(request: &mut Request) -> Result<Head, ()> {
         let foreign = match malformed(request) {
             None => match v1::keep_here(request)? {
@@ -134,10 +143,10 @@ fn header(request: &mut Request, context: &mut Context, foreign: Option<Denial>)
         request.drop_all_answer_headers();
         context.refuse(request, denial, false);
     }
-    let visit = request.visit();
     let Some(refusal) = context.refusal(request) else {
         return Some(());
     };
+    let visit = request.visit();
     if !is_leak && !is_its_page(request, refusal) {
         // Also what takes the place of a page of ours that another filter refuses.
         context.forget_refusal(request);

@@ -13,6 +13,10 @@ use super::request::Request;
 
 /// What a filter does with answers.
 pub trait Filter: 'static {
+    /// Whether it has to see the headers of this answer. Asked for each one, hence to be cheap.
+    fn sees_header(request: &mut Request) -> bool;
+    /// Whether it has to see this part of a body. As `sees_header`.
+    fn sees_body(request: &mut Request) -> bool;
     /// Sees the answer's status and headers before they are sent. An error drops the connection.
     fn header(request: &mut Request) -> Result<Head, ()>;
     /// Whether the body that comes is to be replaced by another.
@@ -110,7 +114,29 @@ pub fn install<F: Filter>(_filter: PhantomData<F>) {
     }
 }
 
+/// Whether a filter has to see an answer: also where it could not say.
+#[inline]
+fn sees(r: *mut ngx_http_request_t, sees: impl FnOnce(&mut Request) -> bool) -> bool {
+    // SAFETY: nginx's own pointer, valid during the call of the filter.
+    guard(true, || unsafe { Request::from_raw(r) }.is_none_or(sees))
+}
+
 unsafe extern "C" fn header<F: Filter>(r: *mut ngx_http_request_t) -> ngx_int_t {
+    match NEXT.header.get() {
+        // SAFETY: the next filter, with what nginx gave us.
+        Some(next) if !sees(r, F::sees_header) => unsafe { next(r) },
+        // SAFETY: as above.
+        _ => unsafe { seen_header::<F>(r) },
+    }
+}
+
+/// The way of an answer that the filter has to see.
+///
+/// # Safety
+/// As of `header`.
+#[cold]
+#[inline(never)]
+unsafe fn seen_header<F: Filter>(r: *mut ngx_http_request_t) -> ngx_int_t {
     let seen = guard(Err(()), || {
         // SAFETY: nginx's own pointer, valid during the call.
         unsafe { Request::from_raw(r) }.map_or(Err(()), F::header)
@@ -132,11 +158,25 @@ unsafe extern "C" fn body<F: Filter>(r: *mut ngx_http_request_t, chain: *mut ngx
     let Some(next) = NEXT.body.get() else {
         return NGX_ERROR as ngx_int_t;
     };
-    if chain.is_null() {
-        // A flush of what was sent before.
-        // SAFETY: as above.
-        return unsafe { next(r, chain) };
+    // Without a chain it is a flush of what was sent before.
+    match !chain.is_null() && sees(r, F::sees_body) {
+        // SAFETY: what nginx gave us.
+        true => unsafe { seen_body::<F>(r, chain) },
+        // SAFETY: the next filter, with what nginx gave us.
+        false => unsafe { next(r, chain) },
     }
+}
+
+/// The way of a part of a body that the filter has to see.
+///
+/// # Safety
+/// As of `body`, with a chain.
+#[cold]
+#[inline(never)]
+unsafe fn seen_body<F: Filter>(r: *mut ngx_http_request_t, chain: *mut ngx_chain_t) -> ngx_int_t {
+    let Some(next) = NEXT.body.get() else {
+        return NGX_ERROR as ngx_int_t;
+    };
     let instead = guard(Err(()), || {
         // SAFETY: nginx's own pointer, valid during the call.
         let request = unsafe { Request::from_raw(r) }.ok_or(())?;
