@@ -4,12 +4,10 @@
 //! sender is kept but the decision is made anew. Nothing is passed on without a [`Permit`]. The token endpoint is no route: who asks
 //! there is found out the same way, and `token` then answers.
 
-use std::cell::RefCell;
 use std::marker::PhantomData;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use registry_auth::credentials::Buffer;
 use registry_auth::policy::{self, MountDecision, Permit};
 use registry_auth::route::Need;
 use registry_auth::{Denial, UserNameBuf};
@@ -49,10 +47,6 @@ pub enum Access {
 }
 
 /// What one pass comes to.
-#[allow(
-    clippy::large_enum_variant,
-    reason = "it is taken apart at once: a box would be an allocation for each lookup"
-)]
 enum Step {
     Permit {
         result: &'static str,
@@ -60,17 +54,13 @@ enum Step {
         listing: Option<Kind>,
     },
     Ask {
-        asked: Asked,
+        /// Boxed, as each decision would else be moved with room for it.
+        asked: Box<Asked>,
         password: Secret,
     },
     ReadBody,
     /// Logins can be decided, as the location that tells it wanted to know.
     Healthy,
-}
-
-thread_local! {
-    /// Where credentials are decoded to: one for all requests, since clearing 3 KiB for each would cost more than deciding it.
-    static BUFFER: RefCell<Buffer> = const { RefCell::new(Buffer::new()) };
 }
 
 /// The access handler.
@@ -98,11 +88,7 @@ fn pass(request: &mut Request, context: &mut Context, settings: &Settings) -> Ac
     };
     let step = match outcome {
         Some(answer) => answered(request, context, settings, answer),
-        None => BUFFER.with_borrow_mut(|buffer| {
-            let step = first(request, context, settings, buffer);
-            buffer.wipe();
-            step
-        }),
+        None => first(request, context, settings),
     };
     match step {
         Ok(Step::Permit {
@@ -134,10 +120,10 @@ fn pass(request: &mut Request, context: &mut Context, settings: &Settings) -> Ac
         }
         Ok(Step::Ask { asked, password }) => match completions::ask(request, &asked, password) {
             Some(parking) => {
-                context.stage = Stage::Waiting(Box::new(Waiting {
+                context.stage = Stage::Waiting(Waiting {
                     asked,
                     _parking: parking,
-                }));
+                });
                 Access::Waiting
             }
             None => {
@@ -212,15 +198,10 @@ fn filter(
 }
 
 /// The first pass in a location: what is needed, and who asks?
-fn first(
-    request: &Request,
-    context: &mut Context,
-    settings: &Settings,
-    buffer: &mut Buffer,
-) -> Result<Step, Denial> {
+fn first(request: &Request, context: &mut Context, settings: &Settings) -> Result<Step, Denial> {
     if settings.is_health {
         return health::question(request, settings).map(|asked| Step::Ask {
-            asked,
+            asked: Box::new(asked),
             password: Secret::default(),
         });
     }
@@ -237,7 +218,7 @@ fn first(
     let who = match &wanted {
         // Who they are does not matter for what is open to everybody, nor whether that can be read.
         Wanted::Route(route) if matches!(route.need, Need::Nothing) => Who::NOBODY,
-        _ => match who(request, settings, &wanted, remembered, buffer)? {
+        _ => match who(request, settings, &wanted, remembered)? {
             Sender::Known(identity) => {
                 if settings.failures.is_some() && failures::is_anybody_blocked() {
                     throttle(request, settings, identity.claim())?;
@@ -274,7 +255,7 @@ fn first(
         }
     };
     let password = match (&who.claim.user, &who.claim.by) {
-        (Some(_), By::Password) => password(wanted.sent(request), who.password, buffer)?,
+        (Some(_), By::Password) => password(wanted.sent(request), who.password)?,
         _ => Secret::default(),
     };
     let login = match limited {
@@ -285,12 +266,12 @@ fn first(
         None => None,
     };
     Ok(Step::Ask {
-        asked: Asked {
+        asked: Box::new(Asked {
             space: Arc::clone(&settings.space),
             claim: who.claim,
             miss,
             login,
-        },
+        }),
         password,
     })
 }

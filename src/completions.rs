@@ -211,7 +211,7 @@ fn note(request: &mut Request, outcome: Outcome, cacheable: bool) {
             claim,
             miss,
             mut login,
-        } = asked;
+        } = *asked;
         let is_here = settings.is_some_and(|settings| Arc::ptr_eq(&settings.space, &space));
         // It is for what the zone knew last to decide yet.
         let is_undecided = matches!(outcome, Outcome::Unavailable) && is_here && cache::is_stale_allowed();

@@ -64,7 +64,7 @@ pub enum Stage {
     #[default]
     Idle,
     /// The store was asked.
-    Waiting(Box<Waiting>),
+    Waiting(Waiting),
     /// The store has answered.
     Answered(Answered),
     /// The registry was asked for its catalogue.
@@ -74,7 +74,7 @@ pub enum Stage {
 /// A request that waits for the store's answer.
 pub struct Waiting {
     /// What was asked.
-    pub asked: Asked,
+    pub asked: Box<Asked>,
     /// Held for its drop, which forgets the request.
     pub _parking: Parking,
 }

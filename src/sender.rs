@@ -3,6 +3,7 @@
 //! Called by `access`, which has it verified. Invariant: what was verified for one use is looked at again for each other ([`check`]):
 //! only a claim by a password is good everywhere.
 
+use std::cell::RefCell;
 use std::rc::Rc;
 
 use registry_auth::credentials::{self, Buffer, Credentials};
@@ -19,6 +20,11 @@ use crate::ffi::request::Request;
 use crate::identity::Identity;
 use crate::signing;
 use crate::wanted::Wanted;
+
+thread_local! {
+    /// Where credentials are decoded to: one for all requests, since clearing 3 KiB for each would cost more than deciding it.
+    static BUFFER: RefCell<Buffer> = const { RefCell::new(Buffer::new()) };
+}
 
 /// Who asks.
 pub enum Sender {
@@ -53,7 +59,6 @@ pub fn who(
     settings: &Settings,
     wanted: &Wanted<'_>,
     remembered: Option<(Tag, Header)>,
-    buffer: &mut Buffer,
 ) -> Result<Sender, Denial> {
     let (sent, remembered) = match wanted.form() {
         Some(form) => (Some(form), cache::header(&settings.space, form)),
@@ -84,10 +89,27 @@ pub fn who(
         Some((tag, Header::Unread)) => Some(tag),
         None => None,
     };
-    let mut tags = tag.map(Tags::from);
-    let (claim, password) = match (credentials::bearer(header), wanted.expected(settings)) {
-        (Some(token), Some(expected)) => (by_token(token, expected, settings)?, None),
-        _ => match credentials::parse(sent, buffer)? {
+    read(sent, header, tag.map(Tags::from), wanted, settings).map(Sender::Claims)
+}
+
+/// Who asks, as what they sent says: `header`, which is empty where nothing was sent.
+#[cold]
+fn read(
+    sent: Option<&[u8]>,
+    header: &[u8],
+    mut tags: Option<Tags>,
+    wanted: &Wanted<'_>,
+    settings: &Settings,
+) -> Result<Who, Denial> {
+    if let (Some(token), Some(expected)) = (credentials::bearer(header), wanted.expected(settings)) {
+        return Ok(Who {
+            claim: by_token(token, expected, settings)?,
+            password: None,
+            tags,
+        });
+    }
+    decoded(sent, |credentials| {
+        let (claim, password) = match credentials {
             Credentials::None if !wanted.is_for_anybody(settings) => return Err(Denial::unauthenticated()),
             Credentials::None => (Claim::ANONYMOUS, None),
             Credentials::Basic { user, password } => {
@@ -110,13 +132,25 @@ pub fn who(
                     }
                 }
             }
-        },
-    };
-    Ok(Sender::Claims(Who {
-        claim,
-        password,
-        tags,
-    }))
+        };
+        Ok(Who {
+            claim,
+            password,
+            tags,
+        })
+    })
+}
+
+/// Lends the credentials in a header to `f`, and wipes them.
+fn decoded<T>(
+    sent: Option<&[u8]>,
+    f: impl FnOnce(Credentials<'_>) -> Result<T, Denial>,
+) -> Result<T, Denial> {
+    BUFFER.with_borrow_mut(|buffer| {
+        let result = credentials::parse(sent, buffer).and_then(f);
+        buffer.wipe();
+        result
+    })
 }
 
 /// Whether a claim that was made before may be made here: all but those by tokens may.
@@ -153,12 +187,12 @@ fn by_token(token: &[u8], expected: Expected<'_>, settings: &Settings) -> Result
 }
 
 /// The password of a header, unless it is known.
-pub fn password(sent: Option<&[u8]>, known: Option<Secret>, buffer: &mut Buffer) -> Result<Secret, Denial> {
+pub fn password(sent: Option<&[u8]>, known: Option<Secret>) -> Result<Secret, Denial> {
     if let Some(password) = known {
         return Ok(password);
     }
-    match credentials::parse(sent, buffer)? {
+    decoded(sent, |credentials| match credentials {
         Credentials::Basic { password, .. } => Ok(Secret::new(password.as_bytes())),
         Credentials::None => Err(Denial::unauthenticated()),
-    }
+    })
 }
