@@ -22,7 +22,7 @@ use crate::ffi::prefetch::prefetch;
 use crate::ffi::shm::{Locked, Zone};
 use crate::identity::Identity;
 use crate::process;
-use key::{entry, write_key, Kind};
+use key::{entry, write_key, Key, Kind};
 
 pub mod failures;
 mod key;
@@ -304,7 +304,7 @@ pub fn flushed() {
 /// These keys have changed.
 pub fn changed(changes: &[Changed]) {
     with_worker_zone(|keys, cache| {
-        let mut key = Vec::new();
+        let mut key = Key::new();
         for change in changes {
             match change {
                 Changed::User { prefix, name } => {

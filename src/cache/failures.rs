@@ -10,7 +10,7 @@ use registry_auth_cache::failures::{may_any_be_blocked, may_be_blocked};
 use registry_auth_cache::{Attempt, Cache, Failures, Guesser, Keys, Reserved, Settled, Tag};
 use registry_auth_redis::Space;
 
-use super::key::{entry, write_failures_key};
+use super::key::{entry, write_failures_key, Key};
 use super::{with_worker_zone, WORKER};
 use crate::ffi::event;
 use crate::ffi::request::Request;
@@ -113,7 +113,7 @@ impl Whose {
 
     fn with<T>(&self, f: impl FnOnce(&mut Cache<'_, Locked<'_>>, &Guesser<'_>) -> T) -> Option<T> {
         with_worker_zone(|keys: &Keys, cache| {
-            let (mut user, mut address) = (Vec::new(), Vec::new());
+            let (mut user, mut address) = (Key::new(), Key::new());
             write_failures_key(&mut user, &self.space.prefix, self.user.as_str(), &self.network);
             write_failures_key(&mut address, &self.space.prefix, "", &self.network);
             let who = Guesser {

@@ -2,6 +2,10 @@
 
 use registry_auth::Network;
 use registry_auth_cache::{Fact, Keys};
+use smallvec::SmallVec;
+
+/// A key, or room for one: those of common length need no allocation.
+pub(super) type Key = SmallVec<[u8; 96]>;
 
 /// Whose entry it is.
 #[derive(Clone, Copy)]
@@ -17,7 +21,7 @@ pub(super) enum Kind {
 }
 
 /// Writes the key of an entry. No prefix has a NUL, and so no two keys are alike.
-pub(super) fn write_key(key: &mut Vec<u8>, kind: Kind, prefix: &str, name: &str) {
+pub(super) fn write_key(key: &mut Key, kind: Kind, prefix: &str, name: &str) {
     key.clear();
     key.push(kind as u8);
     key.extend_from_slice(prefix.as_bytes());
@@ -26,7 +30,7 @@ pub(super) fn write_key(key: &mut Vec<u8>, kind: Kind, prefix: &str, name: &str)
 }
 
 /// Writes the key of the failed logins of a client for a user, or, with an empty name, for all users.
-pub(super) fn write_failures_key(key: &mut Vec<u8>, prefix: &str, user: &str, network: &Network) {
+pub(super) fn write_failures_key(key: &mut Key, prefix: &str, user: &str, network: &Network) {
     write_key(key, Kind::Failures, prefix, user);
     // No name has a NUL.
     key.push(0);

@@ -11,7 +11,7 @@ use registry_auth_redis::schema::PUBLIC;
 use registry_auth_redis::{Outcome, Space};
 use smallvec::SmallVec;
 
-use super::key::{entry, write_key, Kind};
+use super::key::{entry, write_key, Key, Kind};
 use super::{open, Age, Answer, Miss, Tags, Worker};
 use crate::claim::{By, Claim};
 use crate::ffi::event;
@@ -31,7 +31,7 @@ impl Worker {
             },
         };
         // Hashed before the lock.
-        let mut key = Vec::new();
+        let mut key = Key::new();
         let name = claim.user.as_ref().map(|user| {
             write_key(&mut key, Kind::User, &space.prefix, user.as_str());
             entry(&self.keys, &key)
@@ -125,7 +125,7 @@ impl Worker {
         let Some(shared) = shared(&space.prefix, outcome) else {
             return;
         };
-        let mut user_key = Vec::new();
+        let mut user_key = Key::new();
         let user_entry = claim.user.as_ref().map(|user| {
             write_key(&mut user_key, Kind::User, &space.prefix, user.as_str());
             entry(&self.keys, &user_key)
@@ -206,7 +206,7 @@ fn known(
         }
         None => Own::NONE,
     };
-    let mut key = Vec::new();
+    let mut key = Key::new();
     let mut fact = |kind, name: &str| -> Option<Arc<[u8]>> {
         write_key(&mut key, kind, &space.prefix, name);
         let entry = entry(keys, &key);
@@ -236,10 +236,10 @@ fn known(
 }
 
 /// The keys and records of what concerns others as well: groups, `public`, defaults. `None` where a name cannot be read.
-fn shared<'o>(prefix: &str, outcome: &'o Outcome) -> Option<Vec<(Vec<u8>, &'o [u8])>> {
+fn shared<'o>(prefix: &str, outcome: &'o Outcome) -> Option<Vec<(Key, &'o [u8])>> {
     let mut shared = Vec::new();
     let mut add = |kind, name: &str, record: &'o [u8]| {
-        let mut key = Vec::new();
+        let mut key = Key::new();
         write_key(&mut key, kind, prefix, name);
         shared.push((key, record));
     };
