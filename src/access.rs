@@ -98,7 +98,11 @@ fn pass(request: &mut Request, context: &mut Context, settings: &Settings) -> Ac
         }) => {
             context.result = result;
             context.is_catalog = true;
-            match catalog::start(request, kind, settings) {
+            let started = match &context.found {
+                Some(identity) => catalog::start(request, kind, identity, settings),
+                None => Err(Denial::unavailable()),
+            };
+            match started {
                 Ok(filtering) if warn(request, context).is_some() => {
                     context.stage = Stage::Filtering(filtering);
                     Access::Waiting

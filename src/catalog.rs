@@ -3,17 +3,15 @@
 //!
 //! `access` starts it before it grants the request, and goes on with it whenever something has come; the filters take the pages.
 //! Invariants: what a registry lists gets to a client through `registry_auth::catalog` and `registry_auth::search` only, or not at
-//! all; whatever it sends, it is read a slice at a time, between which the worker serves others.
+//! all; whatever it sends, it is read a slice at a time, which all requests share, and between which the worker serves others.
 
 use std::borrow::Cow;
-use std::cell::Cell;
 use std::mem;
-use std::time::{Duration, Instant};
 
 use registry_auth::catalog::{has_next, Catalog, Progress};
 use registry_auth::cursor::NONCE;
 use registry_auth::listing::{Malformed, Reading};
-use registry_auth::name::RepositoryName;
+use registry_auth::name::{RepositoryName, UserName};
 use registry_auth::policy::judge;
 use registry_auth::search::Search;
 use registry_auth::{Action, Denial, Reason};
@@ -23,22 +21,16 @@ use crate::context::{Context, Stage};
 use crate::ffi::content::{Answer, Content};
 use crate::ffi::filter::Pieces;
 use crate::ffi::log::Level;
-use crate::ffi::parking::Parking;
 use crate::ffi::request::Request;
 use crate::ffi::subrequest::Subrequest;
 use crate::identity::Identity;
 use crate::lines;
+use crate::lists::{InLine, Place, Slice};
 use crate::routing;
 use crate::signing;
 
 /// Bytes of a registry's refusal at most, to be passed on.
 const REFUSAL_BYTES: usize = 64 << 10;
-/// How long a worker reads what registries sent, at a time; shared by all requests that are read in slices.
-const SLICE: Duration = Duration::from_micros(1_000);
-/// At least, so that each comes forward.
-const LEAST_SLICE: Duration = Duration::from_micros(50);
-/// Milliseconds from a slice to the next.
-const PAUSE: u64 = 1;
 
 /// What lists repositories.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -75,52 +67,12 @@ pub struct Filtering {
     bad: Option<&'static str>,
     /// Whether the request goes on with what has come, once this callback is over.
     is_woken: bool,
-    /// Held while others are served.
-    pause: Option<Pause>,
-}
-
-/// Time for others, between two slices.
-struct Pause {
-    _parking: Parking,
-    _turn: Turn,
-}
-
-thread_local! {
-    /// Requests that are read in slices.
-    static TURNS: Cell<u32> = const { Cell::new(0) };
-}
-
-/// One that counts.
-struct Turn;
-
-impl Turn {
-    fn new() -> Self {
-        TURNS.set(TURNS.get().saturating_add(1));
-        Self
-    }
-}
-
-impl Drop for Turn {
-    fn drop(&mut self) {
-        TURNS.set(TURNS.get().saturating_sub(1));
-    }
-}
-
-impl Pause {
-    /// `None` when memory is out.
-    fn new(request: &mut Request) -> Option<Self> {
-        let parking = Parking::new(request, PAUSE, |request| {
-            request.existing_context::<Context, _>(|_, context| {
-                if let Stage::Filtering(filtering) = &mut context.stage {
-                    filtering.pause = None;
-                }
-            });
-        })?;
-        Some(Self {
-            _parking: parking,
-            _turn: Turn::new(),
-        })
-    }
+    /// Held while others have their turn.
+    line: Option<InLine>,
+    /// Whether it is its turn.
+    is_turn: bool,
+    /// Counts it among the lists that the worker makes.
+    _place: Place,
 }
 
 impl List {
@@ -229,7 +181,12 @@ impl Content for Filtered {
 }
 
 /// Asks for the first page of what a client wants.
-pub fn start(request: &mut Request, kind: Kind, settings: &Settings) -> Result<Box<Filtering>, Denial> {
+pub fn start(
+    request: &mut Request,
+    kind: Kind,
+    identity: &Identity,
+    settings: &Settings,
+) -> Result<Box<Filtering>, Denial> {
     if request.has_body() {
         return Err(Denial::unsupported());
     }
@@ -240,6 +197,7 @@ pub fn start(request: &mut Request, kind: Kind, settings: &Settings) -> Result<B
         Kind::Search if settings.v1_search => List::Search(Search::default()),
         Kind::Search => return Err(Denial::new(Reason::Denied, "the search is not available")),
     };
+    let place = Place::take(owner(identity, settings)).ok_or_else(Denial::lists_busy)?;
     let args = list.args(request).into_owned();
     let page = request.ask(&args).ok_or_else(Denial::unavailable)?;
     Ok(Box::new(Filtering {
@@ -253,8 +211,17 @@ pub fn start(request: &mut Request, kind: Kind, settings: &Settings) -> Result<B
         refused: None,
         bad: None,
         is_woken: false,
-        pause: None,
+        line: None,
+        is_turn: false,
+        _place: place,
     }))
+}
+
+/// Whose list it is: a user, of one prefix. No name has a control character.
+fn owner(identity: &Identity, settings: &Settings) -> String {
+    let user = identity.user();
+    let name = user.as_ref().map(UserName::as_str).unwrap_or_default();
+    format!("{}\0{name}", settings.space.prefix)
 }
 
 impl Filtering {
@@ -266,23 +233,27 @@ impl Filtering {
         settings: &Settings,
     ) -> Result<Next, Denial> {
         self.is_woken = false;
-        // It goes on when that is over.
-        if self.pause.is_some() {
+        // It goes on when it is its turn.
+        if self.line.is_some() {
             return Ok(Next::Wait(self));
         }
+        let slice = match mem::take(&mut self.is_turn) {
+            true => Slice::of_turn(),
+            false => match Slice::at_once() {
+                Some(slice) => slice,
+                None => return self.line_up(request),
+            },
+        };
         let is_done = self.page.is_done();
+        if is_done && self.page.is_broken() && self.bad.is_none() {
+            self.bad = Some("it broke off");
+        }
         if (self.status, self.bad) == (200, None) && self.refused.is_none() {
             if is_done {
                 self.list.complete();
             }
-            match self.read(identity, settings) {
-                Ok(Reading::Paused) => {
-                    self.pause = Pause::new(request);
-                    return match self.pause {
-                        None if is_done => Err(Denial::unavailable()),
-                        _ => Ok(Next::Wait(self)),
-                    };
-                }
+            match self.read(identity, settings, &slice) {
+                Ok(Reading::Paused) => return self.line_up(request),
                 Ok(Reading::Dry | Reading::End) => {}
                 Err(error) => self.bad = Some(error.why()),
             }
@@ -319,10 +290,30 @@ impl Filtering {
         }
     }
 
+    /// Waits for another turn.
+    fn line_up(mut self: Box<Self>, request: &mut Request) -> Result<Next, Denial> {
+        self.line = InLine::new(request, |request| {
+            request.existing_context::<Context, _>(|_, context| {
+                if let Stage::Filtering(filtering) = &mut context.stage {
+                    filtering.line = None;
+                    filtering.is_turn = true;
+                }
+            });
+        });
+        match self.line {
+            // What is still to come wakes it.
+            None if self.page.is_done() => Err(Denial::unavailable()),
+            _ => Ok(Next::Wait(self)),
+        }
+    }
+
     /// Reads for a slice of time. A name that is asked about may take long: a user's grants are as many as they are.
-    fn read(&mut self, identity: &Identity, settings: &Settings) -> Result<Reading, Malformed> {
-        let slice = (SLICE / TURNS.get().saturating_add(1)).max(LEAST_SLICE);
-        let start = Instant::now();
+    fn read(
+        &mut self,
+        identity: &Identity,
+        settings: &Settings,
+        slice: &Slice,
+    ) -> Result<Reading, Malformed> {
         let list = &mut self.list;
         let read = identity.with_subject(|subject| {
             let subject = subject.beside_token();
@@ -331,7 +322,7 @@ impl Filtering {
                 |name| {
                     judge(&subject, name, Action::Pull, &settings.rules).is_ok_and(|verdict| verdict.allowed)
                 },
-                || start.elapsed() < slice,
+                || slice.go_on(),
             )
         });
         read.unwrap_or_else(|_| {

@@ -23,6 +23,7 @@ use crate::ffi::parking::{resume, Parking};
 use crate::ffi::request::Request;
 use crate::identity::{Identity, Records, Unfit};
 use crate::lines;
+use crate::lists;
 
 /// Milliseconds that a waiting request's own timer allows beyond the lookup's limit. The helper ends each lookup within its own
 /// limits; the timer is for what must not happen, a helper that died, and keeps a shutting down worker alive. A login
@@ -77,6 +78,7 @@ pub fn start(thread: NginxThread, options: StoreOptions) -> Result<(), String> {
     };
     WORKER.set(Some(worker));
     lines::start(thread);
+    lists::start(thread);
     if let Some(options) = options.cache {
         cache::start(options, subject);
         counters::start(thread);
@@ -98,6 +100,7 @@ pub fn start_counting(thread: NginxThread, options: StoreOptions) {
 pub fn stop() {
     drop(WORKER.take());
     lines::stop();
+    lists::stop();
     counters::stop();
     cache::stop();
 }

@@ -2,7 +2,7 @@
 //!
 //! A request's way: [`module`] registers the handlers; [`access`] decides about what is [`wanted`] (a route that [`routing`] reads, or
 //! a [`token`]) by what the [`sender`]'s [`claim`] comes to, asking [`cache`] and then [`completions`] for what Redis knows of them,
-//! whose [`identity`] it becomes; [`catalog`] filters one kind of answer; [`upstream`] sends requests to the user's backend; a
+//! whose [`identity`] it becomes; [`catalog`] filters one kind of answer, as one of the [`lists`] in the making; [`upstream`] sends requests to the user's backend; a
 //! [`refusal`] goes out as [`response`] words it; [`signing`] has the keys of tokens; [`variables`] tell the log, [`counters`] and
 //! [`status`] those who watch. The configuration is read by [`directives`] into [`conf`]; what is known of a request lies in its
 //! [`context`]. What can be decided without nginx is in the crates `registry-auth`, `registry-auth-cache` and
@@ -29,6 +29,7 @@ mod ffi;
 mod health;
 mod identity;
 mod lines;
+mod lists;
 /// What must not compile: a file of misuse/snippets/, for misuse/check.
 #[cfg(misuse)]
 mod misuse {

@@ -55,6 +55,16 @@ sub endless {
 EOC
 }
 
+# What is sent as chunks of a body is what the registry says it is.
+our $broken = 'ssi on; ssi_types *; chunked_transfer_encoding off; add_header Transfer-Encoding chunked always;';
+
+# The catalogue for each of these logins, at the same time; a number is how long that may take.
+sub at_once {
+    my ($timeout) = grep {/^[\d.]+$/} @_;
+    my @request = map { Harness::Client::parse_request('GET /v2/_catalog', undef, $_, 0) } grep {/:/} @_;
+    return Harness::Client::parallel(expand('$TEST_NGINX_SERVER_PORT'), \@request, Harness::Valgrind::timeout($timeout // 20));
+}
+
 our $three = registry(
     '',
     ''        => [ names('alice/app', 'bob/app'),   1 ],
@@ -530,6 +540,129 @@ Link: </v2/_catalog\?last=%7E.*
 my ($link) = http('GET /v2/_catalog?n=1', login => 'nobody:secret')->{head} =~ /last=([^&]+)/;
 nginx_server()->reload;
 main::is(http("GET /v2/_catalog?n=1&last=$link", login => 'nobody:secret')->{status}, 200, "$_") for 1 .. 4;
+
+=== a page whose chunks are none: 502, and the connection goes on
+--- http_config eval
+main::registry($main::broken . 'return 200 "1\r\n{\r\nZZ\r\n";')
+--- login: alice:secret
+--- pipelined_requests eval
+[ "GET /v2/_catalog", "GET /v2/alice/app/tags/list", "GET /v2/_catalog" ]
+--- error_code eval
+[ 502, 200, 502 ]
+--- error_log
+registry_auth: the registry's catalog: it broke off
+
+=== the same unbuffered, over HTTP/2, and after a whole list
+--- http_config eval
+main::registry($main::broken . 'return 200 "1b\r\n{\"repositories\":[\"alice/x\"]}\r\nZZ\r\n";')
+--- config eval
+Harness::gate_config('proxy_buffering off;')
+--- http2
+--- login: alice:secret
+--- request
+GET /v2/_catalog
+--- error_code: 502
+--- oci_error: UNKNOWN the registry's catalog cannot be read
+
+=== the same in a refusal
+--- http_config eval
+main::registry($main::broken . 'if ($arg_last) { return 404 "1\r\nx\r\nZZ\r\n"; } return 404 "2\r\nxy\r\n0\r\n\r\n";')
+--- login: alice:secret
+--- request eval
+[ "GET /v2/_catalog?last=a", "GET /v2/_catalog" ]
+--- error_code eval
+[ 502, 404 ]
+
+=== a registry's 408, of which nginx is to make a page, ends nobody's connection
+--- http_config eval
+main::registry('return 408;')
+--- config eval
+Harness::gate_config('proxy_intercept_errors on; error_page 408 /page;') . 'location = /page { return 200 page; }'
+--- login: alice:secret
+--- pipelined_requests eval
+[ "GET /v2/_catalog", "GET /v2/alice/app/tags/list" ]
+--- error_code eval
+[ 502, 200 ]
+
+=== the registry wants to speak another protocol: the client's connection is not handed to it
+--- http_config eval
+Harness::gate_http()
+--- backend
+/_catalog => status: 101
+/_catalog => header: Upgrade: evil
+/_catalog => body: HTTP/1.1 200 OK\r\nContent-Length: 4\r\nX-Docker-Endpoints: evil.example\r\n\r\nevil
+--- login: alice:secret
+--- more_headers
+Upgrade: evil
+Connection: upgrade
+--- request
+GET /v2/_catalog
+--- error_code: 502
+--- response_body_unlike: evil
+--- backend_not_received eval
+[ qr/^upgrade:/mi ]
+
+=== a user has eight lists in the making at a time: more are 429, and others are served
+--- http_config eval
+Harness::gate_http()
+--- backend
+/_catalog => delay: 1
+/_catalog => body: {"repositories":["alice/x","bob/x"]}
+--- login: alice:secret
+--- request
+GET /v2/alice/app/tags/list
+--- after
+my @answer = main::at_once(('alice:secret') x 10, 'bob:secret');
+my $bobs = pop @answer;
+main::is_deeply([ sort map { $_->{status} } @answer ], [ (200) x 8, (429) x 2 ], 'eight');
+main::is($bobs->{status}, 200, "another user's");
+my ($refused) = grep { $_->{status} == 429 } @answer;
+main::like($refused->{body}, qr/"TOOMANYREQUESTS","message":"too many lists at once"/, 'an OCI error');
+main::like($refused->{head}, qr/^Retry-After: 1\r?$/m, 'with a time');
+main::is(http('GET /v2/_catalog', login => 'alice:secret')->{status}, 200, 'then her places are free');
+eval { main::at_once(('alice:secret') x 10, 0.3) };
+main::is(http('GET /v2/_catalog', login => 'alice:secret')->{status}, 200, 'as those of clients that are gone');
+main::like(nginx_server()->since('access'), qr{"GET /v2/_catalog HTTP/1.1" 429}, 'it is in the log');
+main::unlike(nginx_server()->since('access'), qr{alice.* 503}, 'and nothing else is');
+
+=== a worker has 32 lists in the making at a time
+--- http_config eval
+Harness::gate_http()
+--- backend
+/_catalog => delay: 1
+/_catalog => body: {"repositories":["a/x"]}
+--- accounts eval
+CORE::join '', map {"u$_:secret\n"} 1 .. 40
+--- login: u1:secret
+--- request
+GET /v2/u1/app/tags/list
+--- after
+my @status = sort map { $_->{status} } main::at_once(map {"u$_:secret"} 1 .. 40);
+main::is_deeply(\@status, [ (200) x 32, (429) x 8 ], 'so many');
+@status = sort map { $_->{status} } main::at_once(map {"u$_:secret"} 1 .. 32);
+main::is_deeply(\@status, [ (200) x 32 ], 'again');
+
+=== many lists that are long are read in turn, and each is right
+--- http_config
+    upstream registry { server 127.0.0.1:$TEST_NGINX_EXTRA_PORT; }
+    server {
+        listen 127.0.0.1:$TEST_NGINX_EXTRA_PORT;
+        location / { return 200 asked; }
+        location = /v2/_catalog { root $TEST_NGINX_HTML_DIR; }
+    }
+--- user_files eval
+">>> v2/_catalog\n" . main::names('u1/first', (map {"x$_"} 1 .. 60_000), map {"u$_/last"} 1 .. 20)
+--- accounts eval
+CORE::join '', map {"u$_:secret\n"} 1 .. 20
+--- login: u1:secret
+--- timeout: 20
+--- request
+GET /v2/_catalog
+--- response_body
+{"repositories":["u1/first","u1/last"]}
+--- after
+my @answer = main::at_once(map {"u$_:secret"} 2 .. 20);
+main::is_deeply([ map { $_->{body} } @answer ], [ map { qq({"repositories":["u$_/last"]}\n) } 2 .. 20 ], 'theirs');
 
 === all pages are of the same backend
 --- http_config eval

@@ -2,12 +2,16 @@
 //!
 //! As ngx_http_auth_request_module does it: the request waits in the access phase, and its handler runs again once the subrequest is
 //! done. nginx gives a subrequest no access phase of its own. It has the request's headers, but for those about its answer.
+//!
+//! Invariant: however a subrequest ends, the request goes on, and can answer.
 
+use core::ffi::c_void;
 use core::ptr::{self, NonNull};
 
 use nginx_sys::{
-    ngx_hash_key, ngx_http_post_request, ngx_http_request_t, ngx_http_subrequest, ngx_int_t, ngx_list_create,
-    ngx_list_push, ngx_list_t, ngx_table_elt_t, ngx_uint_t, NGX_HTTP_SUBREQUEST_WAITED, NGX_OK,
+    ngx_hash_key, ngx_http_post_request, ngx_http_post_subrequest_t, ngx_http_request_t, ngx_http_subrequest,
+    ngx_int_t, ngx_list_create, ngx_list_push, ngx_list_t, ngx_table_elt_t, ngx_uint_t, NGX_ERROR,
+    NGX_HTTP_CLIENT_CLOSED_REQUEST, NGX_HTTP_REQUEST_TIME_OUT, NGX_HTTP_SUBREQUEST_WAITED, NGX_OK,
 };
 
 use super::bytes;
@@ -15,22 +19,60 @@ use super::pool::Lent;
 use super::request::Request;
 
 /// A subrequest, until its request's pool goes, in which it lies.
-pub struct Subrequest(Lent<ngx_http_request_t>);
+pub struct Subrequest(Lent<Asked>);
+
+#[derive(Clone, Copy)]
+struct Asked {
+    /// Null until it is made.
+    request: *mut ngx_http_request_t,
+    /// Whether it ended by an error.
+    is_broken: bool,
+}
 
 impl Subrequest {
     /// Whether it was answered, or is there no more.
     pub fn is_done(&self) -> bool {
         // SAFETY: made by nginx in the pool by which it is lent; nginx writes to it on this thread only.
+        self.request()
+            .is_none_or(|place| unsafe { place.as_ref() }.done() != 0)
+    }
+
+    /// Whether its answer broke off, or there is none: whatever has come of it is not the whole.
+    pub fn is_broken(&self) -> bool {
+        // SAFETY: as above.
         self.0
             .get()
-            .is_none_or(|place| unsafe { place.as_ref() }.done() != 0)
+            .is_none_or(|place| unsafe { place.as_ref() }.is_broken)
     }
 
     /// Whether it is this request.
     pub fn is(&self, request: &Request) -> bool {
-        self.0
-            .get()
+        self.request()
             .is_some_and(|place| ptr::eq(place.as_ptr(), request.as_ref_ptr()))
+    }
+
+    fn request(&self) -> Option<NonNull<ngx_http_request_t>> {
+        // SAFETY: as above.
+        NonNull::new(unsafe { self.0.get()?.as_ref() }.request)
+    }
+}
+
+/// A subrequest ends. With an error nginx would terminate the main request, which has not answered yet: its client would get nothing at
+/// all. So it ends as if it were answered. Not so where it is the client's connection that is broken.
+unsafe extern "C" fn ended(r: *mut ngx_http_request_t, data: *mut c_void, rc: ngx_int_t) -> ngx_int_t {
+    const ERROR: ngx_int_t = NGX_ERROR as ngx_int_t;
+    const TIME_OUT: ngx_int_t = NGX_HTTP_REQUEST_TIME_OUT as ngx_int_t;
+    const CLOSED: ngx_int_t = NGX_HTTP_CLIENT_CLOSED_REQUEST as ngx_int_t;
+    // SAFETY: nginx's own request, which has a connection, and the data of `ask`, which lies in its pool; Rust does not read it now.
+    unsafe {
+        let connection = &*(*r).connection;
+        match rc {
+            ERROR | TIME_OUT | CLOSED if connection.error() == 0 && connection.timedout() == 0 => {
+                (*data.cast::<Asked>()).is_broken = true;
+                NGX_OK as ngx_int_t
+            }
+            _ => rc,
+        }
     }
 }
 
@@ -43,15 +85,25 @@ impl Request {
         let mut args = pool.string(args)?;
         let mut uri = pool.string(self.uri())?;
         let headers = plain_headers(self.as_ref_ptr())?;
+        let asked = pool.place(Asked {
+            request: ptr::null_mut(),
+            is_broken: false,
+        })?;
+        let end = pool.place(ngx_http_post_subrequest_t {
+            handler: Some(ended),
+            data: asked.as_ptr().cast(),
+        })?;
+        // SAFETY: `asked` lies in the pool; nginx's thread alone reads it, and writes to it, one after the other.
+        let lent = unsafe { Lent::to(pool, asked) }?;
         let mut subrequest = ptr::null_mut();
-        // SAFETY: a valid main request in its access phase; nginx copies the strings' pointers, which lie in the pool.
+        // SAFETY: a valid main request in its access phase; nginx copies the strings' pointers, which lie in the pool, as `end` does.
         let made = unsafe {
             ngx_http_subrequest(
                 self.as_ptr(),
                 &raw mut uri,
                 &raw mut args,
                 &raw mut subrequest,
-                ptr::null_mut(),
+                end.as_ptr(),
                 NGX_HTTP_SUBREQUEST_WAITED as ngx_uint_t,
             )
         };
@@ -60,13 +112,14 @@ impl Request {
         }
         let mut place = NonNull::new(subrequest)?;
         // SAFETY: nginx has made the subrequest just now, in the pool of this request, and runs it once this callback is over; the
-        // list was made for it.
+        // list was made for it, and `asked` is nobody else's.
         unsafe {
             // What is refused is to be seen here: `error_page` would lead the subrequest past the gate to another location's answer.
             place.as_mut().set_error_page(1);
             set_headers(place.as_mut(), headers);
-            Lent::to(self.pool()?, place).map(Subrequest)
+            (*asked.as_ptr()).request = subrequest;
         }
+        Some(Subrequest(lent))
     }
 }
 
@@ -80,8 +133,9 @@ impl Request {
     }
 }
 
-/// What is about the answer that a client gets, in lower case: beside these all that begin with `if-`.
-const ABOUT_THE_ANSWER: [&[u8]; 2] = [b"range", b"accept-encoding"];
+/// What is about the answer that a client gets, in lower case: beside these all that begin with `if-`. A change of protocol is one
+/// of the client's connection: nginx would hand that to the registry.
+const ABOUT_THE_ANSWER: [&[u8]; 3] = [b"range", b"accept-encoding", b"upgrade"];
 const ACCEPT_ENCODING: &str = "accept-encoding";
 
 fn is_about_the_answer(name: &[u8]) -> bool {
@@ -145,4 +199,5 @@ unsafe fn set_headers(subrequest: &mut ngx_http_request_t, own: *mut ngx_list_t)
     headers.if_none_match = ptr::null_mut();
     headers.if_range = ptr::null_mut();
     headers.range = ptr::null_mut();
+    headers.upgrade = ptr::null_mut();
 }

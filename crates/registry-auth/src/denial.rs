@@ -46,6 +46,8 @@ pub enum Reason {
     },
     /// The queue of passwords to be hashed is full.
     HashingBusy,
+    /// Too many catalogues and searches are being read at once.
+    ListsBusy,
     /// The store cannot be reached or did not answer in time.
     Unavailable,
     /// A record in the store cannot be read.
@@ -190,6 +192,11 @@ impl Denial {
         Self::new(Reason::HashingBusy, "too many logins at once")
     }
 
+    /// Too many lists are being read, of this user's or in all.
+    pub fn lists_busy() -> Self {
+        Self::new(Reason::ListsBusy, "too many lists at once")
+    }
+
     /// The store is unreachable.
     pub fn unavailable() -> Self {
         Self::new(Reason::Unavailable, "account data is unavailable")
@@ -239,7 +246,7 @@ impl Denial {
             }
             Reason::MalformedCatalog | Reason::ForeignRedirect | Reason::MalformedAnswer => 502,
             Reason::Unsupported | Reason::Unknown(_) => 404,
-            Reason::TooManyFailures { .. } | Reason::HashingBusy => 429,
+            Reason::TooManyFailures { .. } | Reason::HashingBusy | Reason::ListsBusy => 429,
             Reason::Unavailable | Reason::BadRecord | Reason::NoBackend => 503,
         }
     }
@@ -259,7 +266,7 @@ impl Denial {
             Reason::PaginationNumber => "PAGINATION_NUMBER_INVALID",
             Reason::MalformedCatalog | Reason::ForeignRedirect | Reason::MalformedAnswer => "UNKNOWN",
             Reason::Unsupported | Reason::BadTokenRequest => "UNSUPPORTED",
-            Reason::TooManyFailures { .. } | Reason::HashingBusy => "TOOMANYREQUESTS",
+            Reason::TooManyFailures { .. } | Reason::HashingBusy | Reason::ListsBusy => "TOOMANYREQUESTS",
             Reason::Unavailable | Reason::BadRecord | Reason::NoBackend => "UNAVAILABLE",
         }
     }
@@ -275,7 +282,7 @@ impl Denial {
             Reason::InvalidToken | Reason::InsufficientScope => LogLevel::Info,
             Reason::MalformedCatalog | Reason::ForeignRedirect | Reason::MalformedAnswer => LogLevel::Error,
             Reason::BadCredentials => LogLevel::Notice,
-            Reason::TooManyFailures { .. } | Reason::HashingBusy => LogLevel::Warn,
+            Reason::TooManyFailures { .. } | Reason::HashingBusy | Reason::ListsBusy => LogLevel::Warn,
             Reason::Unavailable | Reason::BadRecord | Reason::NoBackend => LogLevel::Error,
         }
     }
@@ -289,7 +296,7 @@ impl Denial {
             Reason::InvalidToken | Reason::InsufficientScope => None,
             Reason::ForeignRedirect | Reason::MalformedAnswer => None,
             Reason::TooManyFailures { retry_after } => Some(retry_after),
-            Reason::HashingBusy | Reason::Unavailable => Some(1),
+            Reason::HashingBusy | Reason::ListsBusy | Reason::Unavailable => Some(1),
             Reason::BadRecord | Reason::NoBackend => Some(10),
         }
     }
@@ -316,7 +323,7 @@ impl Denial {
             Reason::Denied => "denied",
             Reason::NameInvalid | Reason::FormBody | Reason::Unsupported | Reason::Unknown(_) => "invalid",
             Reason::PaginationNumber | Reason::BadTokenRequest => "invalid",
-            Reason::TooManyFailures { .. } | Reason::HashingBusy => "throttled",
+            Reason::TooManyFailures { .. } | Reason::HashingBusy | Reason::ListsBusy => "throttled",
             Reason::Unavailable | Reason::BadRecord | Reason::NoBackend => "unavailable",
             Reason::MalformedCatalog | Reason::ForeignRedirect | Reason::MalformedAnswer => "unavailable",
         }

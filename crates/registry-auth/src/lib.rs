@@ -30,6 +30,7 @@ pub mod resource;
 pub mod route;
 pub mod scope;
 pub mod search;
+pub mod share;
 pub mod subject;
 pub mod token;
 

@@ -1,8 +1,8 @@
 //! A registry's list of repositories in JSON, read piece by piece as it comes: that of the catalogue, and that of V1's search.
 //!
 //! Used by `catalog` and `search`. What is read is done in small steps, between which the caller may go about something else: a list
-//! is somebody else's, and as long as they like. Invariants: what is not a list of the expected form is an error; memory is bounded by
-//! [`PAGE_BYTES`].
+//! is somebody else's, and as long as they like. Invariants: what is not a list of the expected form is an error; what has come and is
+//! not read yet takes [`PAGE_BYTES`] at most, and each text [`TEXT_BYTES`].
 
 use actson::feeder::JsonFeeder;
 use actson::options::JsonParserOptionsBuilder;
@@ -10,6 +10,8 @@ use actson::{JsonEvent, JsonParser};
 
 /// Bytes of a registry's page at most.
 pub const PAGE_BYTES: usize = 1 << 20;
+/// Bytes of a text in it at most, as it is written: of a name, a description, or what is skipped.
+pub const TEXT_BYTES: usize = 64 << 10;
 /// Bytes that are read between two looks at whether to go on.
 const STEP: usize = 2_048;
 /// Nesting of what is skipped.
@@ -116,10 +118,27 @@ struct Backlog {
     at: usize,
     /// How many bytes may be read before the next look.
     allowed: usize,
+    /// Bytes of what is being read now.
+    current: usize,
     is_complete: bool,
 }
 
 impl Backlog {
+    fn take(&mut self, piece: &[u8]) {
+        // What was read makes room, where it is so much that moving the rest costs less than reading it did.
+        if self.at > self.bytes.len() / 2 {
+            self.bytes.drain(..self.at);
+            self.at = 0;
+        }
+        let length = self.bytes.len() + piece.len();
+        if length > self.bytes.capacity() {
+            // Twice as much, as vectors grow by themselves, but no more than may come.
+            let room = (2 * length).min(PAGE_BYTES).max(length);
+            self.bytes.reserve_exact(room - self.bytes.len());
+        }
+        self.bytes.extend_from_slice(piece);
+    }
+
     /// Allows another step; false where nothing is left.
     fn allow(&mut self) -> bool {
         if !self.has_input() {
@@ -145,6 +164,7 @@ impl JsonFeeder for Backlog {
         self.allowed = self.allowed.checked_sub(1)?;
         let byte = self.bytes.get(self.at)?;
         self.at += 1;
+        self.current += 1;
         Some(*byte)
     }
 }
@@ -186,7 +206,7 @@ impl Listing {
         if self.size > PAGE_BYTES {
             return Err(Malformed("a page is too long"));
         }
-        self.parser.feeder.bytes.extend_from_slice(piece);
+        self.parser.feeder.take(piece);
         Ok(())
     }
 
@@ -209,6 +229,9 @@ impl Listing {
         let malformed = self.shape.malformed();
         loop {
             match self.parser.next_event().map_err(|_| malformed)? {
+                Some(JsonEvent::NeedMoreInput) if self.parser.feeder.current > TEXT_BYTES => {
+                    return Err(Malformed("a text in it is too long"));
+                }
                 Some(JsonEvent::NeedMoreInput) if !self.parser.feeder.allow() => return Ok(Reading::Dry),
                 Some(JsonEvent::NeedMoreInput) => {
                     if !go_on() {
@@ -216,6 +239,7 @@ impl Listing {
                     }
                 }
                 Some(event) => {
+                    self.parser.feeder.current = 0;
                     if self.step(event, &mut visit).ok_or(malformed)? && !go_on() {
                         return Ok(Reading::Paused);
                     }
@@ -312,4 +336,30 @@ fn skip(depth: usize, outside: Outside, event: JsonEvent) -> Option<State> {
         (0, _) => outside.state(),
         (depth, _) => State::Skip(depth, outside),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_has_come_takes_no_more_memory_than_a_page_has() {
+        for piece in [1, 7, 4_096, 300_000] {
+            for is_read in [false, true] {
+                let mut backlog = Backlog::default();
+                let mut come = 0;
+                while come + piece <= PAGE_BYTES / 2 {
+                    backlog.take(&vec![b'x'; piece]);
+                    come += piece;
+                    while is_read && backlog.at + piece < backlog.bytes.len() {
+                        backlog.at += 1;
+                    }
+                }
+                let most = if is_read { 8 * piece } else { PAGE_BYTES };
+                assert!(backlog.bytes.capacity() <= most, "{piece} {is_read}");
+                backlog.take(&vec![b'x'; PAGE_BYTES - come]);
+                assert!(backlog.bytes.capacity() <= PAGE_BYTES, "{piece} {is_read}");
+            }
+        }
+    }
 }

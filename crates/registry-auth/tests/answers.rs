@@ -96,6 +96,14 @@ fn the_table_of_answers() {
             LogLevel::Warn,
         ),
         (
+            Denial::lists_busy(),
+            429,
+            "TOOMANYREQUESTS",
+            Some(1),
+            "throttled",
+            LogLevel::Warn,
+        ),
+        (
             Denial::unavailable(),
             503,
             "UNAVAILABLE",

@@ -4,7 +4,7 @@
 use proptest::prelude::*;
 use registry_auth::catalog::{has_next, Catalog, Progress, PAGE, REQUESTS};
 use registry_auth::cursor::{CursorKeys, NONCE};
-use registry_auth::listing::{Malformed, Reading, PAGE_BYTES};
+use registry_auth::listing::{Malformed, Reading, PAGE_BYTES, TEXT_BYTES};
 use registry_auth::Reason;
 
 fn keys() -> CursorKeys {
@@ -202,8 +202,11 @@ fn what_is_no_page_is_malformed() {
 #[test]
 fn a_page_of_more_than_a_mebibyte_is_refused() {
     let mut catalog = catalog(b"");
-    let mut size = 0;
-    let piece = [b' '; 8_192];
+    let mut piece = b"{\"x\":[1".to_vec();
+    piece.resize(8_192, b' ');
+    catalog.feed(&piece).unwrap();
+    let mut size = piece.len();
+    let piece = b",123".repeat(2_048);
     while catalog.feed(&piece).is_ok() {
         size += piece.len();
         assert_eq!(catalog.read(|_| true, || true), Ok(Reading::Dry));
@@ -211,12 +214,35 @@ fn a_page_of_more_than_a_mebibyte_is_refused() {
     assert_eq!(size, PAGE_BYTES);
 }
 
+/// Of a name, of what is skipped, and of white space; also while it comes.
+#[test]
+fn a_text_of_more_than_64_kibibytes_is_refused() {
+    let (long, fits) = ("y".repeat(TEXT_BYTES + 4_096), "y".repeat(TEXT_BYTES - 8_192));
+    for (start, end) in [
+        ("{\"repositories\":[\"", "\"]}"),
+        ("{\"x\":\"", "\"}"),
+        ("{\"", "\":1}"),
+    ] {
+        let mut refused = catalog(b"");
+        refused.feed(format!("{start}{long}").as_bytes()).unwrap();
+        let error = refused.read(|_| true, || true).unwrap_err();
+        assert_eq!(error.why(), "a text in it is too long", "{start}");
+        let mut read = catalog(b"");
+        read.feed(format!("{start}{fits}{end}").as_bytes()).unwrap();
+        read.complete();
+        assert_eq!(read.read(|_| true, || true), Ok(Reading::End), "{start}");
+    }
+    let mut blank = catalog(b"");
+    blank.feed(&vec![b' '; TEXT_BYTES + 4_096]).unwrap();
+    assert!(blank.read(|_| true, || true).is_err());
+}
+
 /// What a registry sends is read in steps that the caller ends: a name at a time, or some bytes.
 #[test]
 fn reading_pauses_where_the_caller_wants() {
     let mut catalog = catalog(b"");
     let names: Vec<String> = (0..100).map(|number| format!("r{number:03}")).collect();
-    let body = serde_json::json!({ "x": "y".repeat(100_000), "repositories": names }).to_string();
+    let body = serde_json::json!({ "x": "y".repeat(60_000), "repositories": names }).to_string();
     catalog.feed(body.as_bytes()).unwrap();
     let (mut pauses, mut asked) = (0, Vec::new());
     loop {
@@ -238,7 +264,7 @@ fn reading_pauses_where_the_caller_wants() {
         }
     }
     assert_eq!(asked, names);
-    assert!(pauses > 100 + 100_000 / 4_096, "{pauses}");
+    assert!(pauses > 100 + 60_000 / 4_096, "{pauses}");
     assert_eq!(end(&mut catalog, false, |_| true), Ok(Progress::Done));
 }
 

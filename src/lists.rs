@@ -1,0 +1,189 @@
+//! The lists that this worker makes, catalogues and searches, all together: how many there are, and whose turn it is to be read.
+//!
+//! Called by `catalog`. What is read is somebody else's, and as long as they like. Invariants: of a turn of the event loop all lists take
+//! one slice, however many they are ([`registry_auth::share`]); and there are no more of them than have places, so that the memory
+//! that they take is bounded.
+
+use std::cell::RefCell;
+use std::collections::VecDeque;
+use std::time::{Duration, Instant};
+
+use registry_auth::share::{Places, Time, TURN};
+
+use crate::ffi::event::{self, Deferred, Idle, NginxThread};
+use crate::ffi::parking::{self, Parking};
+use crate::ffi::request::Request;
+
+/// Milliseconds from a slice to the next.
+const PAUSE: usize = 1;
+/// Milliseconds that a list waits for its turn at most. All of them have had theirs long before.
+const WAIT: u64 = 10_000;
+
+struct Worker {
+    places: Places,
+    time: Time,
+    /// Those that wait to be read, the next one first. Some may be gone.
+    queue: VecDeque<Waiting>,
+    /// The next turns.
+    later: Deferred,
+}
+
+struct Waiting {
+    ticket: u64,
+    on_turn: fn(&mut Request),
+}
+
+thread_local! {
+    static WORKER: RefCell<Option<Worker>> = const { RefCell::new(None) };
+}
+
+/// Lets lists be made.
+pub fn start(thread: NginxThread) {
+    WORKER.set(Some(Worker {
+        places: Places::default(),
+        time: Time::default(),
+        queue: VecDeque::new(),
+        later: Deferred::new(thread, turns),
+    }));
+}
+
+/// No more are made.
+pub fn stop() {
+    WORKER.set(None);
+}
+
+/// The place of a list in the making.
+pub struct Place(Box<str>);
+
+impl Place {
+    /// One for a list of this owner. `None` where they have all that they may have, or there is none left.
+    pub fn take(owner: String) -> Option<Self> {
+        let is_taken = WORKER.with_borrow_mut(|worker| worker.as_mut()?.places.take(&owner).then_some(()));
+        is_taken.map(|()| Self(owner.into()))
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        WORKER.with_borrow_mut(|worker| {
+            if let Some(worker) = worker {
+                worker.places.give_back(&self.0);
+            }
+        });
+    }
+}
+
+/// A request that waits for its turn. Dropping it forgets the request.
+pub struct InLine {
+    _parking: Parking,
+}
+
+impl InLine {
+    /// Has a request wait for its turn; `on_turn` then notes that, and the request goes on. `None` when memory is out.
+    pub fn new(request: &mut Request, on_turn: fn(&mut Request)) -> Option<Self> {
+        let parking = Parking::new(request, WAIT, on_turn)?;
+        WORKER.with_borrow_mut(|worker| {
+            let worker = worker.as_mut()?;
+            worker.queue.push_back(Waiting {
+                ticket: parking.ticket(),
+                on_turn,
+            });
+            worker.call();
+            Some(())
+        })?;
+        Some(Self { _parking: parking })
+    }
+}
+
+/// Time for one list to be read.
+pub struct Slice {
+    start: Instant,
+    most: Duration,
+    /// Whether nobody else counts it.
+    is_counted: bool,
+}
+
+impl Slice {
+    /// That of a list whose turn it is.
+    pub fn of_turn() -> Self {
+        let left = WORKER.with_borrow_mut(|worker| worker.as_mut().map(Worker::left));
+        Self {
+            start: Instant::now(),
+            most: left.unwrap_or_default().min(TURN),
+            is_counted: false,
+        }
+    }
+
+    /// That of a list before which none waits, and for which there is time yet.
+    pub fn at_once() -> Option<Self> {
+        let most = WORKER.with_borrow_mut(|worker| {
+            let worker = worker.as_mut()?;
+            let left = worker.left();
+            (worker.queue.is_empty() && !left.is_zero()).then_some(left)
+        })?;
+        Some(Self {
+            start: Instant::now(),
+            most,
+            is_counted: true,
+        })
+    }
+
+    /// Whether there is time left.
+    pub fn go_on(&self) -> bool {
+        self.start.elapsed() < self.most
+    }
+}
+
+impl Drop for Slice {
+    fn drop(&mut self) {
+        if self.is_counted {
+            spend(self.start.elapsed());
+        }
+    }
+}
+
+impl Worker {
+    /// What is left of the slice of this turn of the loop.
+    fn left(&mut self) -> Duration {
+        self.time.left(event::now())
+    }
+
+    /// Sees to it that those who wait get their turn: at once, or where the slice is used up, in the next one.
+    fn call(&mut self) {
+        match self.left().is_zero() {
+            true => self.later.post_in(PAUSE),
+            false => self.later.post(),
+        }
+    }
+}
+
+fn spend(time: Duration) {
+    WORKER.with_borrow_mut(|worker| {
+        if let Some(worker) = worker {
+            worker.time.spend(time);
+        }
+    });
+}
+
+/// Gives one after the other its turn, until the slice is used up.
+fn turns(idle: &mut Idle) {
+    loop {
+        let next = WORKER.with_borrow_mut(|worker| {
+            let worker = worker.as_mut()?;
+            if worker.left().is_zero() {
+                if !worker.queue.is_empty() {
+                    worker.call();
+                }
+                return None;
+            }
+            worker.queue.pop_front()
+        });
+        let Some(Waiting { ticket, on_turn }) = next else {
+            return;
+        };
+        let start = Instant::now();
+        parking::resume(idle, ticket, on_turn);
+        // With what the request did besides, as asking for another page.
+        spend(start.elapsed());
+    }
+}
