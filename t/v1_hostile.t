@@ -239,3 +239,39 @@ X-Docker-Endpoints: elsewhere.example
 --- error_code eval
 [ (502, 200) x 3 ]
 --- response_body_unlike: xxx
+
+=== nginx's own pointer to a Location that was taken back prints none: HTTP/1
+--- config eval
+Harness::gate_config('server_tokens off; proxy_pass_header Server; proxy_pass_header Date;')
+--- login: alice:secret
+--- backend
+status: 302
+header: Server: evil
+header: Date: evil
+images$ => header: Location: http://registry/v1/x
+tags$ => header: Location: http://registry//evil.example/
+--- request eval
+[ "GET /v1/repositories/alice/app/images", "GET /v1/repositories/alice/app/tags" ]
+--- error_code eval
+[ 302, 502 ]
+--- response_headers eval
+[ "Location: /v1/x", "!Location\nServer: nginx" ]
+--- raw_response_headers_unlike eval
+[ undef, qr/evil/ ]
+
+=== HTTP/2
+--- config eval
+Harness::gate_config('proxy_redirect off;')
+--- http2
+--- login: alice:secret
+--- backend
+status: 302
+images$ => header: Location: http://localhost/v1/x
+tags$ => header: Location: http://evil.example/
+--- request eval
+[ "GET /v1/repositories/alice/app/images", "GET /v1/repositories/alice/app/tags" ]
+--- error_code eval
+[ 302, 502 ]
+--- response_headers eval
+[ "Location: /v1/x", "!Location" ]
+--- raw_response_headers_unlike: evil

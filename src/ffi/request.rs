@@ -201,17 +201,30 @@ impl Request {
 
     /// Takes back all response headers of that name (in lower case).
     pub fn drop_answer_headers(&mut self, name: &[u8]) {
-        entries(&mut self.0.headers_out.headers.part, |header| {
+        self.drop_headers(|header| {
             // SAFETY: the strings of a request's headers live as long as it does.
-            if unsafe { bytes::of(header.key) }.eq_ignore_ascii_case(name) {
-                header.hash = 0;
-            }
+            unsafe { bytes::of(header.key) }.eq_ignore_ascii_case(name)
         });
     }
 
     /// Takes back all response headers but those that nginx makes of the answer itself.
     pub fn drop_all_answer_headers(&mut self) {
-        entries(&mut self.0.headers_out.headers.part, |header| header.hash = 0);
+        self.drop_headers(|_| true);
+    }
+
+    /// Takes back those response headers that `is_meant` says: from the list, and from the places by which nginx's filters know
+    /// them, and print one once more.
+    pub(super) fn drop_headers(&mut self, mut is_meant: impl FnMut(&ngx_table_elt_t) -> bool) {
+        let request: *mut ngx_http_request_t = &mut self.0;
+        // SAFETY: a valid request.
+        let part = unsafe { &raw const (*request).headers_out.headers.part };
+        entries(part, |header| {
+            if is_meant(header) {
+                header.hash = 0;
+                // SAFETY: as above; it lies beside the list.
+                unsafe { forget(request, header) };
+            }
+        });
     }
 
     /// Whether the client sends a body, too.
@@ -545,7 +558,7 @@ impl Request {
 }
 
 /// Gives each entry of a request's list of headers, whose first part this is, to `f`.
-fn entries(part: *mut ngx_list_part_t, mut f: impl FnMut(&mut ngx_table_elt_t)) {
+fn entries(part: *const ngx_list_part_t, mut f: impl FnMut(&mut ngx_table_elt_t)) {
     let mut part = part;
     // SAFETY: the parts of an ngx_list_t of ngx_table_elt_t; each holds `nelts` entries, to which nobody else refers meanwhile.
     unsafe {
@@ -555,6 +568,43 @@ fn entries(part: *mut ngx_list_part_t, mut f: impl FnMut(&mut ngx_table_elt_t)) 
             }
             part = list.next;
         }
+    }
+}
+
+/// Takes a response header from the places by which nginx knows some, with what nginx concludes from it.
+///
+/// # Safety
+/// The request must be valid, and nobody else may refer to its `headers_out` meanwhile, but to the list of headers.
+unsafe fn forget(request: *mut ngx_http_request_t, header: *mut ngx_table_elt_t) {
+    // SAFETY: the caller vouches for it.
+    unsafe {
+        let out = &raw mut (*request).headers_out;
+        if ptr::eq((*out).last_modified, header) {
+            (*out).last_modified_time = -1;
+        }
+        if ptr::eq((*out).accept_ranges, header) {
+            (*request).set_allow_ranges(0);
+        }
+        let places = [
+            &raw mut (*out).server,
+            &raw mut (*out).date,
+            &raw mut (*out).content_length,
+            &raw mut (*out).content_encoding,
+            &raw mut (*out).location,
+            &raw mut (*out).refresh,
+            &raw mut (*out).last_modified,
+            &raw mut (*out).content_range,
+            &raw mut (*out).accept_ranges,
+            &raw mut (*out).www_authenticate,
+            &raw mut (*out).expires,
+            &raw mut (*out).etag,
+        ];
+        for place in places {
+            if ptr::eq(*place, header) {
+                *place = ptr::null_mut();
+            }
+        }
+        shim::rga_forget_header(request, header);
     }
 }
 

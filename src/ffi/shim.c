@@ -102,6 +102,50 @@ rga_push_header(ngx_http_request_t *r)
 }
 
 
+#if (nginx_version >= 1023000)
+
+static void
+rga_forget_in(ngx_table_elt_t **headers, const ngx_table_elt_t *h)
+{
+    const ngx_table_elt_t  *p;
+
+    for (p = *headers; p; p = p->next) {
+        if (p == h) {
+            *headers = NULL;
+            return;
+        }
+    }
+}
+
+#else
+
+static void
+rga_forget_in(ngx_array_t *headers, const ngx_table_elt_t *h)
+{
+    ngx_uint_t        i;
+    ngx_table_elt_t **p;
+
+    p = headers->elts;
+
+    for (i = 0; i < headers->nelts; i++) {
+        if (p[i] == h) {
+            ngx_memzero(headers, sizeof(ngx_array_t));
+            return;
+        }
+    }
+}
+
+#endif
+
+
+void
+rga_forget_header(ngx_http_request_t *r, const ngx_table_elt_t *h)
+{
+    rga_forget_in(&r->headers_out.cache_control, h);
+    rga_forget_in(&r->headers_out.link, h);
+}
+
+
 void
 rga_add_timer(ngx_event_t *ev, ngx_msec_t timer)
 {

@@ -10,6 +10,7 @@
 #include <ngx_core.h>
 #include <ngx_event.h>
 #include <ngx_http.h>
+#include <nginx.h>
 
 /* ngx_http_config.h, ngx_http_core_module.h */
 void *rga_conf_main_conf(const ngx_conf_t *cf, const ngx_module_t *m);
@@ -28,6 +29,10 @@ void rga_limit_request_body(ngx_conf_t *cf, size_t most);
 
 /* A new, zeroed entry of r->headers_out.headers with hash = 1 (`next` exists since nginx 1.23.0), or NULL. */
 ngx_table_elt_t *rga_push_header(ngx_http_request_t *r);
+
+/* Takes an entry out of r->headers_out.cache_control and link, of which nginx may know several (arrays until nginx 1.23.0, then
+   chains). Others of its name are taken out, too. */
+void rga_forget_header(ngx_http_request_t *r, const ngx_table_elt_t *h);
 
 /* ngx_event.h, ngx_event_timer.h, ngx_event_posted.h */
 void rga_add_timer(ngx_event_t *ev, ngx_msec_t timer);
