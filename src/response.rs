@@ -3,6 +3,8 @@
 //! The refusal itself goes nginx's way, as a status, so that `error_page` and `satisfy any` hold; these filters see the page that
 //! nginx makes of it and put the body, and the headers that belong to it, in its place.
 
+use std::marker::PhantomData;
+
 use registry_auth::{route, Denial};
 
 use crate::catalog::Filtering;
@@ -11,8 +13,10 @@ use crate::context::{Body, Context, Refusal, Stage};
 use crate::ffi::answer::Malformed;
 use crate::ffi::filter::{Filter, Head, Pieces, Replacement};
 use crate::ffi::log::Level;
+use crate::ffi::peer;
 use crate::ffi::request::Request;
 use crate::refusal::challenge;
+use crate::upstream::UserBackends;
 use crate::{uploads, v1};
 
 /// The filters.
@@ -20,7 +24,11 @@ pub struct Answers;
 
 impl Filter for Answers {
     fn sees_header(request: &mut Request) -> bool {
-        route::is_v1(request.uri()) || request.upstream_challenges() || Self::sees_body(request)
+        request.malformed().is_some()
+            || route::is_v1(request.uri())
+            || uploads::may_be(request)
+            || request.has_upstreams_challenge()
+            || Self::sees_body(request)
     }
 
     fn sees_body(request: &mut Request) -> bool {
@@ -40,6 +48,9 @@ impl Filter for Answers {
             // There is none where another module has let the request in.
             request.with_context::<Context, _>(|_, _| ()).ok_or(())?;
         }
+        if request.has_upstreams_challenge() {
+            challenge_instead(request).ok_or(())?;
+        }
         let seen = request.existing_context::<Context, _>(|request, context| {
             if page(context, request).is_some() {
                 let is_ours = context.awaits(request) && context.identity(request).is_some();
@@ -49,9 +60,6 @@ impl Filter for Answers {
                     filtering.header(request, is_ours, refused);
                 }
                 return Some(Head::Take);
-            }
-            if !request.is_subrequest() && request.upstream_challenges() {
-                challenge_instead(request)?;
             }
             header(request, context, foreign)?;
             Some(Head::Send)
@@ -114,9 +122,25 @@ fn page<'c>(context: &'c mut Context, request: &Request) -> Option<&'c mut Filte
 
 /// Takes back the challenge of a backend, which may be anybody's: clients send their password to where a challenge leads them. A 401
 /// has ours in its place. `None` when memory is out.
+///
+/// What a subrequest is sent concerns this for auth_request alone, which copies a challenge from it. There the upstream of another
+/// location is the administrator's, unless users' backends are.
+#[cold]
 fn challenge_instead(request: &mut Request) -> Option<()> {
-    request.drop_challenges();
-    if request.status() != 401 {
+    let is_gated = request
+        .location::<Location>()
+        .is_some_and(|location| location.settings.is_some());
+    let is_strange = match request.is_subrequest() {
+        true => is_gated || peer::has_chosen(request, PhantomData::<UserBackends>),
+        false => is_gated || request.existing_context::<Context, _>(|_, _| ()).is_some(),
+    };
+    if !is_strange {
+        if request.is_subrequest() {
+            request.vouch_for_challenge();
+        }
+        return Some(());
+    }
+    if request.drop_upstreams_challenges() || request.status() != 401 {
         return Some(());
     }
     let challenged = request.with_location::<Location, _>(|request, location| match &location.settings {

@@ -11,11 +11,19 @@ use crate::ffi::log::Level;
 use crate::ffi::request::Request;
 use crate::lines;
 
+/// Whether an answer may be about an upload. Blobs that are read may lie at a storage service, to which clients send no password; the
+/// state of an upload is a 204.
+#[inline]
+pub fn may_be(request: &Request) -> bool {
+    request.status() == 204 || !matches!(request.method(), b"GET" | b"HEAD")
+}
+
 /// Keeps an upload here. A denial where the registry's answer must not go out; an error when memory is out.
 pub fn keep_here(request: &mut Request) -> Result<Option<Denial>, ()> {
-    // Blobs may lie at a storage service, to which clients send no password. The state of an upload is a 204.
-    let is_read = matches!(request.method(), b"GET" | b"HEAD") && request.status() != 204;
-    if is_read || request.is_subrequest() || !request.uri().starts_with(b"/v2/") || !request.is_of_upstream()
+    if !may_be(request)
+        || request.is_subrequest()
+        || !request.uri().starts_with(b"/v2/")
+        || !request.is_of_upstream()
     {
         return Ok(None);
     }

@@ -129,3 +129,52 @@ Harness::gate_config('add_header WWW-Authenticate own always;')
 GET /v2/alice/app/tags/list
 --- response_headers
 WWW-Authenticate: own
+
+=== a challenge that nginx copies from an answer which it intercepts goes no further with the request
+--- http_config eval
+main::registry(401) . 'server { listen 127.0.0.1:$TEST_NGINX_DEAD_PORT; location / { return 200 page; } }'
+--- config eval
+my $page = 'proxy_pass http://127.0.0.1:$TEST_NGINX_DEAD_PORT;';
+Harness::gate_config('proxy_intercept_errors on; error_page 401 @named;')
+. "location \@named { $page } location = /page { $page }"
+. "location /v2/off/ { registry_auth R; proxy_pass http://registry; proxy_intercept_errors on; error_page 401 \@off; }"
+. "location /v1/ { registry_auth R; proxy_pass http://registry; proxy_intercept_errors on; error_page 401 /page; }"
+. "location /v2/on/ { registry_auth R; proxy_pass http://registry; proxy_intercept_errors on; error_page 401 \@on; }"
+. "location \@off { registry_auth off; $page } location \@on { registry_auth Other; $page }"
+--- redis
+HSET docker-registry:user:alice grant:** *
+--- login: alice:secret
+--- request eval
+[ "GET /v2/alice/app/tags/list", "GET /v2/off/app/tags/list", "GET /v1/repositories/alice/app/tags", "GET /v2/on/app/tags/list" ]
+--- error_code: 401
+--- raw_response_headers_unlike: elsewhere
+--- response_headers eval
+[ ("!WWW-Authenticate") x 3, 'WWW-Authenticate: Basic realm="Other"' ]
+--- response_body: page
+
+=== nor from the subrequest of auth_request, where that is gated, or goes to users' backends
+--- http_config eval
+main::registry(401) . 'upstream registries { registry_auth_backends; server 127.0.0.1:$TEST_NGINX_EXTRA_PORT; }'
+--- config eval
+'location / { registry_auth Registry; auth_request /gated; proxy_pass http://registry; }
+location /v2/alice/b/ { registry_auth Registry; auth_request /users; proxy_pass http://registry; }
+location = /gated { internal; registry_auth Registry; proxy_pass http://registry; }
+location = /users { internal; proxy_pass http://registries; }'
+--- login: alice:secret
+--- request eval
+[ "GET /v2/alice/a/tags/list", "GET /v2/alice/b/tags/list" ]
+--- error_code: 401
+--- raw_response_headers_unlike: elsewhere
+--- response_headers eval
+[ 'WWW-Authenticate: Basic realm="Registry"', "!WWW-Authenticate" ]
+
+=== also where another module has let the request in
+--- http_config eval
+main::registry(401)
+--- config eval
+Harness::gate_config('satisfy any; allow all;')
+--- request
+GET /v2/alice/app/tags/list
+--- error_code: 401
+--- response_headers
+WWW-Authenticate: Basic realm="Registry"

@@ -132,6 +132,18 @@ pub fn is_attached<B: Balancer>(conf: &mut Conf<'_>, _balancer: PhantomData<B>) 
     first.is_err()
 }
 
+/// Whether `B` has chosen the peers of a request's last upstream.
+pub fn has_chosen<B: Balancer>(request: &Request, _balancer: PhantomData<B>) -> bool {
+    // SAFETY: null, or this request's upstream, which lies in its pool, and its configuration, which outlives the request.
+    let init = unsafe {
+        let upstream = request.as_ref_ptr().upstream.as_ref();
+        upstream
+            .and_then(|upstream| upstream.upstream.as_ref())
+            .and_then(|conf| conf.peer.init)
+    };
+    init.is_some_and(|init| init as usize == init_peer::<B> as *const () as usize)
+}
+
 /// Gives what each upstream holds, and its name, to `f`, until that gives an error.
 fn each<B: Balancer>(
     conf: &mut Conf<'_>,

@@ -254,11 +254,48 @@ impl Request {
         }
     }
 
-    /// Whether an upstream's answer has a challenge.
-    pub fn upstream_challenges(&self) -> bool {
+    /// Whether a challenge has come here from an upstream: with its answer, or with an earlier one of this request's, from which nginx
+    /// copies it when it moves the request to an error page.
+    #[inline]
+    pub fn has_upstreams_challenge(&self) -> bool {
         // SAFETY: null, or this request's upstream, which lies in its pool.
-        unsafe { self.0.upstream.as_ref() }
-            .is_some_and(|upstream| !upstream.headers_in.www_authenticate.is_null())
+        match unsafe { self.0.upstream.as_ref() } {
+            Some(upstream) if !upstream.headers_in.www_authenticate.is_null() => true,
+            Some(_) => !self.0.headers_out.www_authenticate.is_null() && self.has_copied_challenge(),
+            None => false,
+        }
+    }
+
+    #[cold]
+    fn has_copied_challenge(&self) -> bool {
+        let mut is_copied = false;
+        entries(&raw const self.0.headers_out.headers.part, |header| {
+            is_copied |= is_copied_challenge(header);
+        });
+        is_copied
+    }
+
+    /// Takes back the challenges that came from an upstream. Whether there is another, of a module that asks for passwords here.
+    pub fn drop_upstreams_challenges(&mut self) -> bool {
+        self.drop_headers(is_copied_challenge);
+        // SAFETY: null, or this request's upstream, which lies in its pool.
+        if let Some(upstream) = unsafe { self.0.upstream.as_mut() } {
+            // Where auth_request looks for that of a subrequest.
+            upstream.headers_in.www_authenticate = ptr::null_mut();
+        }
+        !self.0.headers_out.www_authenticate.is_null()
+    }
+
+    /// Has the challenge of a subrequest's upstream count as one that a module sets: for auth_request, which copies it.
+    pub fn vouch_for_challenge(&mut self) {
+        // SAFETY: null, or this request's upstream, whose headers nobody else refers to meanwhile.
+        if let Some(upstream) = unsafe { self.0.upstream.as_ref() } {
+            entries(&raw const upstream.headers_in.headers.part, |header| {
+                if is_copied_challenge(header) {
+                    header.hash = 1;
+                }
+            });
+        }
     }
 
     /// Ends the reading of what an upstream still sends: nothing of it is wanted any more. For body filters; nginx then closes the
@@ -569,6 +606,12 @@ fn entries(part: *const ngx_list_part_t, mut f: impl FnMut(&mut ngx_table_elt_t)
             part = list.next;
         }
     }
+}
+
+/// Whether that is a challenge which has been read from an upstream: it has the hash of its name, and what a module sets has 1.
+fn is_copied_challenge(header: &ngx_table_elt_t) -> bool {
+    // SAFETY: the strings of a request's headers live as long as it does.
+    header.hash > 1 && unsafe { bytes::of(header.key) }.eq_ignore_ascii_case(b"www-authenticate")
 }
 
 /// Takes a response header from the places by which nginx knows some, with what nginx concludes from it.
