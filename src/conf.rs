@@ -14,7 +14,7 @@ use registry_auth_redis::{Endpoint, Hashing, Secret, Space};
 use siphasher::sip::SipHasher13;
 
 use crate::cache;
-use crate::ffi::conf::{Complete, ComplexValue, Conf, Merge, Place};
+use crate::ffi::conf::{Complete, ComplexValue, Conf, CoreLocation, Kind, Merge, Place};
 use crate::ffi::{body, content};
 use crate::health::Health;
 use crate::status::Status;
@@ -51,8 +51,10 @@ pub struct Main {
     resolved: Option<StoreOptions>,
     /// Whether there is a page with the counters of the zone.
     has_status: bool,
-    /// Whether it was told that a registry is sent passwords.
-    is_header_told: bool,
+    /// By which directives a registry is sent passwords, as far as that was told.
+    header_told: Vec<&'static str>,
+    /// Where a path goes on that is not the one which was made of it, as was told last.
+    path_told: Option<Place>,
     /// Whether variables choose where a gated request goes, and perhaps with which path.
     has_variable_target: bool,
     /// Where tokens are to be had, until that was checked.
@@ -187,6 +189,8 @@ pub struct Location {
     gate: Option<Gate>,
     /// Where the gate is turned on in this very location.
     gate_place: Option<Place>,
+    /// Whether it is what holds in a server where no location is chosen.
+    is_server: bool,
     /// Whether the gate is on around this location.
     is_within_gate: bool,
     prefix: Option<Box<str>>,
@@ -298,7 +302,8 @@ impl Merge for Location {
 
     fn merge(&mut self, outer: &Self, main: &mut Main, conf: &mut Conf<'_>) -> Result<(), String> {
         let core = conf.location().ok_or("no location")?;
-        self.inherit(outer, core.is_block());
+        self.inherit(outer, &core);
+        self.is_server = core.kind == Kind::Server;
         self.settings = self.resolve(main).inspect_err(|_| {
             if let Some((_, place)) = &self.page {
                 conf.go_to(place);
@@ -323,7 +328,7 @@ impl Merge for Location {
 impl Location {
     /// Takes from the level above what is not set here. A block is for some requests of its location, and so
     /// the same thing.
-    fn inherit(&mut self, outer: &Self, is_block: bool) {
+    fn inherit(&mut self, outer: &Self, core: &CoreLocation) {
         self.gate = self.gate.take().or_else(|| outer.gate.clone());
         self.prefix = self.prefix.take().or_else(|| outer.prefix.clone());
         self.salt = self.salt.take().or_else(|| outer.salt.clone());
@@ -338,10 +343,11 @@ impl Location {
             self.bearer.clone_from(&outer.bearer);
             self.bearer_said.clone_from(&outer.bearer_said);
         }
-        if is_block && self.page.is_none() {
+        if core.is_block() && self.page.is_none() {
             self.page.clone_from(&outer.page);
         }
-        self.neighbours.inherit(&outer.neighbours, is_block);
+        self.neighbours
+            .inherit(&outer.neighbours, core.is_block(), outer.is_server);
     }
 
     /// What handlers go by.

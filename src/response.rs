@@ -28,6 +28,7 @@ impl Filter for Answers {
             || route::is_v1(request.uri())
             || uploads::may_be(request)
             || request.has_upstreams_challenge()
+            || is_kept_blindly(request)
             || Self::sees_body(request)
     }
 
@@ -52,16 +53,17 @@ impl Filter for Answers {
             challenge_instead(request).ok_or(())?;
         }
         let seen = request.existing_context::<Context, _>(|request, context| {
+            let strangers = is_strangers(request).then(Denial::misconfigured);
             if page(context, request).is_some() {
                 let is_ours = context.awaits(request) && context.identity(request).is_some();
                 // Refused before it went to the registry, as where there is no backend.
-                let refused = context.take_refusal(request);
+                let refused = context.take_refusal(request).or(strangers);
                 if let Some(filtering) = page(context, request) {
                     filtering.header(request, is_ours, refused);
                 }
                 return Some(Head::Take);
             }
-            header(request, context, foreign)?;
+            header(request, context, strangers.or(foreign))?;
             Some(Head::Send)
         });
         match seen {
@@ -110,6 +112,35 @@ fn malformed(request: &mut Request) -> Option<Denial> {
     }
     request.mend();
     Some(Denial::malformed_answer())
+}
+
+/// Whether nginx keeps the answer, or has kept it, by a key that does not tell users apart.
+#[inline]
+fn is_kept_blindly(request: &Request) -> bool {
+    request.is_kept()
+        && request
+            .location::<Location>()
+            .is_some_and(|location| location.neighbours.keeps_blindly)
+}
+
+/// Whether the answer may be what another user's registry has said, as it is kept for everybody. Where it has just come from the right
+/// registry, the next user would get it, so that neither is passed on.
+fn is_strangers(request: &Request) -> bool {
+    if !is_kept_blindly(request) || !peer::is_balanced(request, PhantomData::<UserBackends>) {
+        return false;
+    }
+    let location = request.location::<Location>();
+    let name = location.and_then(|location| location.neighbours.kept_blindly());
+    let name = name.map_or("", |seen| seen.name);
+    let key = if name.ends_with("_cache") { "_key" } else { "" };
+    request.log(
+        Level::Error,
+        format_args!(
+            "registry_auth: \"{name}\" would serve to all users what the registry of one has answered: \"{name}{key}\" has \
+             to tell them apart by \"$registry_auth_user\""
+        ),
+    );
+    true
 }
 
 /// What takes this answer, where it is a page of the catalogue.

@@ -55,36 +55,51 @@ pub fn backends(conf: &mut Conf<'_>, upstream: &mut Upstream) -> Result<(), Stri
     peer::attach(conf, upstream, PhantomData::<UserBackends>).map_err(|error| format!("\"{NAME}\": {error}"))
 }
 
-/// Whether the target of each request is looked at: once it was told that one is not the client's, no more. A
-/// plain load in the way of each request, unlike a thread's own variable.
+/// Whether the target of each request is looked at. A plain load in the way of each request, unlike a thread's own variable.
 static WATCHED: AtomicBool = AtomicBool::new(false);
+
+/// Whether it was told that variables have a URI.
+static TOLD: AtomicBool = AtomicBool::new(false);
 
 /// Starts a worker: whether variables may put another path in the place of the client's.
 pub fn watch(may_differ: bool) {
     WATCHED.store(may_differ, Ordering::Relaxed);
 }
 
-/// Tells once that another path goes to the backend than the one that was decided about. nginx has made the
-/// request to it, and a proxy_pass with variables has shown what they come to.
-fn tell_of_path(request: &Request) {
+/// Whether the target that goes to the backend is the one that was decided about. nginx has made the request to it, and a proxy_pass
+/// with variables has shown what they come to.
+fn is_as_decided(request: &Request) -> bool {
     let is_gated = request
         .location::<Location>()
         .is_some_and(|location| location.settings.is_some());
-    // Of a path that was rewritten, what goes on is what was decided about, escaped anew.
-    let differs = match (request.target(), request.forwarded()) {
-        (Some(target), Some(forwarded)) => target != forwarded,
-        _ => false,
-    };
-    if is_gated && differs {
-        WATCHED.store(false, Ordering::Relaxed);
-        request.log(
-            Level::Warn,
-            format_args!(
-                "registry_auth: the variables of \"proxy_pass\" have a URI, and another path goes on than the one \
-                 that was decided about"
-            ),
-        );
+    // About a subrequest nothing was decided: it is the administrator's.
+    if !is_gated || request.is_subrequest() {
+        return true;
     }
+    match (request.target(), request.forwarded()) {
+        (_, None) => true,
+        // Rewritten, or moved here. What it came from, the client chose.
+        (None, Some(forwarded)) => request.rewritten_target() == forwarded,
+        (Some(target), Some(forwarded)) if target == forwarded => true,
+        (Some(target), Some(forwarded)) => {
+            if !TOLD.swap(true, Ordering::Relaxed) {
+                request.log(
+                    Level::Warn,
+                    format_args!(
+                        "registry_auth: the variables of \"proxy_pass\" have a URI, and another path goes on than the \
+                         one that was decided about"
+                    ),
+                );
+            }
+            // A mount that was taken out stays out.
+            query(forwarded).is_empty() || query(forwarded) == query(target)
+        }
+    }
+}
+
+/// The query of a target.
+fn query(target: &[u8]) -> &[u8] {
+    target.splitn(2, |byte| *byte == b'?').nth(1).unwrap_or_default()
 }
 
 /// How many users take turns independently of each other.
@@ -136,8 +151,19 @@ impl Balancer for UserBackends {
         upstream: &Upstream,
         candidates: &mut Candidates<BackendNames>,
     ) -> Selection {
-        if WATCHED.load(Ordering::Relaxed) {
-            tell_of_path(request);
+        if WATCHED.load(Ordering::Relaxed) && !is_as_decided(request) {
+            lines::write(
+                request,
+                Level::Error,
+                format_args!(
+                    "registry_auth: another path or query would go on than the one that was decided about, by the variables \
+                     of \"proxy_pass\""
+                ),
+            );
+            request.with_context::<Context, _>(|request, context| {
+                context.refuse(request, Denial::misconfigured(), true);
+            });
+            return Selection::Refuse;
         }
         let chosen = request.existing_context::<Context, _>(|request, context| {
             of_context(request, context, upstream, candidates)

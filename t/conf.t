@@ -377,11 +377,13 @@ for (
 my $PROXY  = 'proxy_set_header Authorization "";';
 my $BEARER = 'registry_auth_bearer http://localhost/token;';
 my $TOKEN  = 'location = /token { registry_auth_token; }';
+my $CACHE  = 'proxy_cache_valid 200 1h;';
+my $KEPT   = "    proxy_cache_path \$TEST_NGINX_SERVROOT/kept keys_zone=c:1m;\n    uwsgi_cache_path \$TEST_NGINX_SERVROOT/kept_too keys_zone=u:1m;\n";
 sub warned {
     my ($title, $text, @said) = @_;
     my $http = $text =~ s/^http: (.*)\n//m ? $1 : '';
     return spec_block($title, no_redis => '', config_ok => '',
-        http_config => "    upstream registries { registry_auth_backends; }\n    registry_auth_cache zone=auth:1m;\n    $http\n",
+        http_config => "    upstream registries { registry_auth_backends; }\n    registry_auth_cache zone=auth:1m;\n    $KEPT    $http\n",
         config => "        $text\n",
         @said ? (error_log => [ map { qr/\[warn\] [^\n]*\Q$_\E[^\n]* in \S+nginx\.conf:\d+$/m } @said ]) : (no_error_log => '[warn]'));
 }
@@ -413,6 +415,34 @@ $spec .= warned(@$_) for (
     [ 'the header is taken out',                 "location / { registry_auth R; proxy_set_header X-A b; proxy_set_header authorization ''; proxy_pass http://registries; }" ],
     [ 'the header goes on, as is said',          'location / { registry_auth R; proxy_set_header Authorization $http_authorization; proxy_pass http://registries; }' ],
     [ 'a location that no client reaches',       'registry_auth R; location = /check { internal; proxy_method HEAD; proxy_pass http://127.0.0.1:1/check; proxy_set_header Authorization a; }', '"proxy_pass" with a URI' ],
+    # Whatever forwards the request sends its headers along.
+    [ 'uwsgi sends the password',                'registry_auth R; location / { uwsgi_pass registries; }', '"uwsgi_pass" sends the password on', q{'uwsgi_param HTTP_AUTHORIZATION "";'} ],
+    [ 'FastCGI sends the password',              'registry_auth R; location / { fastcgi_pass 127.0.0.1:1; fastcgi_param A b; }', '"fastcgi_pass" sends the password on', q{'fastcgi_param HTTP_AUTHORIZATION "";'} ],
+    [ 'SCGI sends the password',                 'registry_auth R; scgi_param HTTP_AUTHORIZATION ""; location / { scgi_pass 127.0.0.1:1; scgi_param A b; }', '"scgi_pass" sends the password on', q{'scgi_param HTTP_AUTHORIZATION "";'} ],
+    [ 'gRPC sends the password',                 "registry_auth R; $PROXY location / { grpc_pass 127.0.0.1:1; }", '"grpc_pass" sends the password on', q{'grpc_set_header Authorization "";'} ],
+    [ 'another parameter keeps no password',     'registry_auth R; location / { uwsgi_param AUTHORIZATION ""; uwsgi_pass 127.0.0.1:1; }', '"uwsgi_pass" sends the password on' ],
+    [ "uwsgi, and proxy_pass's header",          "registry_auth R; $PROXY location / { uwsgi_pass 127.0.0.1:1; }", '"uwsgi_pass" sends the password on' ],
+    [ 'each of them with the header kept here',  q{registry_auth R; location /u/ { uwsgi_param HTTP_AUTHORIZATION ""; uwsgi_pass 127.0.0.1:1; } }
+        . q{location /f/ { fastcgi_param HTTP_AUTHORIZATION ""; fastcgi_pass 127.0.0.1:1; } location /s/ { scgi_param HTTP_AUTHORIZATION "" if_not_empty; scgi_pass 127.0.0.1:1; } }
+        . q{location /g/ { grpc_set_header authorization ""; grpc_pass 127.0.0.1:1; }} ],
+    [ 'no header goes on at all',                q{registry_auth R; location / { proxy_pass_request_headers off; proxy_pass http://registries; } location /u/ { uwsgi_pass_request_headers off; uwsgi_pass 127.0.0.1:1; }} ],
+    [ 'a parameter with another path',           'registry_auth R; location / { uwsgi_param HTTP_AUTHORIZATION ""; uwsgi_param PATH_INFO /v2/alice/x; uwsgi_pass 127.0.0.1:1; }', '"uwsgi_param" with "PATH_INFO" sends another path on' ],
+    [ 'a parameter with another query',          'registry_auth R; location / { fastcgi_param HTTP_AUTHORIZATION ""; fastcgi_param QUERY_STRING a=b; fastcgi_pass 127.0.0.1:1; }', '"fastcgi_param" with "QUERY_STRING" sends another path on' ],
+    [ 'the parameters of nginx',                 'registry_auth R; location / { uwsgi_param HTTP_AUTHORIZATION ""; uwsgi_param QUERY_STRING $query_string; uwsgi_param REQUEST_METHOD $request_method; '
+        . 'uwsgi_param REQUEST_URI $request_uri; uwsgi_param PATH_INFO ${document_uri}; uwsgi_param DOCUMENT_ROOT $document_root; uwsgi_pass 127.0.0.1:1; }' ],
+    # A path that was rewritten, and the one that the client wrote.
+    [ 'rewrite, and the path as it was',         "registry_auth R; $PROXY location / { rewrite ^/x(/v2/.*)\$ \$1 break; proxy_pass http://registries\$request_uri; }", '"$request_uri" in "proxy_pass" is not the path that "rewrite"' ],
+    [ 'rewrite of the server',                   "rewrite ^/x(/v2/.*)\$ \$1; registry_auth R; $PROXY location / { proxy_pass http://registries\${request_uri}; }", '"$request_uri" in "proxy_pass" is not the path that "rewrite"' ],
+    [ 'rewrite in an if',                        "registry_auth R; $PROXY location / { if (\$arg_a) { rewrite ^ /v2/ break; } proxy_pass http://registries\$request_uri; }", '"$request_uri" in "proxy_pass" is not the path that "rewrite"' ],
+    [ 'rewrite, and what it makes',              "registry_auth R; $PROXY rewrite ^/x(/v2/.*)\$ \$1; location / { rewrite ^/y(/v2/.*)\$ \$1 break; proxy_pass http://registries; } location /a/ { location /a/b/ { proxy_pass http://registries; } }" ],
+    [ 'rewrite beside another location',         "registry_auth R; $PROXY location / { rewrite ^ /v2/ last; location /a/ { proxy_pass http://registries\$request_uri; } } location /v2/ { proxy_pass http://registries\$request_uri; }" ],
+    # What is kept for others, by a key that does not tell users apart.
+    [ 'a cache, and variables that choose the registry', "registry_auth R; $PROXY $CACHE location /v2/ { proxy_pass http://\$arg_to; proxy_cache c; }", '"proxy_cache" keeps for everybody', '"proxy_cache_key"' ],
+    [ 'files, and variables that choose the registry', "registry_auth R; $PROXY location /v2/ { proxy_pass http://\$arg_to; proxy_store on; }", '"proxy_store" keeps for everybody' ],
+    [ 'a cache, and a key with the user',        "registry_auth R; $PROXY $CACHE proxy_cache c; location /v2/ { proxy_pass http://registries; proxy_cache_key \$registry_auth_user\$request_uri; } "
+        . 'location /v1/ { proxy_pass http://$arg_to; proxy_cache_key "$scheme://$host ${registry_auth_user} $uri$args"; } location /a/ { proxy_store /x/$registry_auth_user$uri; proxy_pass http://registries; }' ],
+    [ 'a cache before one registry',             "registry_auth R; $PROXY $CACHE proxy_cache c; location /v2/ { proxy_pass http://127.0.0.1:1; } location /v1/ { proxy_cache off; proxy_store off; proxy_pass http://registries; }" ],
+    [ 'a cache where there is no gate',          "$CACHE location /v2/ { proxy_cache c; proxy_pass http://registries; }" ],
     # What answers before the gate.
     [ 'return before the gate',                  'location /v2/ { registry_auth R; return 200 "x"; }', '"return" answers before "registry_auth"' ],
     [ 'return where the gate is around',         'registry_auth R; location / { return 404; } location /a { if ($arg_a) { return 204; } }' ],
@@ -448,6 +478,41 @@ for (
 ) {
     $spec .= spec_block("another method: $_", no_redis => '', must_die => '', http_config => "    upstream registries { registry_auth_backends; }\n",
         config => "        $_\n", error_log => [ '"proxy_method"', '"registry_auth"', '"proxy_pass"' ]);
+}
+for (
+    [ 'uwsgi_param REQUEST_METHOD GET; uwsgi_pass 127.0.0.1:1;',          '"uwsgi_param"',   '"uwsgi_pass"' ],
+    [ 'fastcgi_param REQUEST_METHOD $arg_m; fastcgi_pass 127.0.0.1:1;',   '"fastcgi_param"', '"fastcgi_pass"' ],
+    [ 'scgi_param REQUEST_METHOD HEAD if_not_empty; scgi_pass 127.0.0.1:1;', '"scgi_param"',    '"scgi_pass"' ],
+) {
+    my ($text, @said) = @$_;
+    $spec .= spec_block("another method: $text", no_redis => '', must_die => '', http_config => '',
+        config => "        registry_auth R; location / { $text }\n", error_log => [ 'another method', '"registry_auth"', @said ]);
+}
+# What one user's registry has said is nothing for another user.
+for (
+    [ 'proxy_cache c; proxy_pass http://registries;',                                                            '"proxy_cache"', '"proxy_cache_key"' ],
+    [ 'proxy_cache c; proxy_pass http://registries$request_uri;',                                                '"proxy_cache"', '"proxy_cache_key"' ],
+    [ 'proxy_cache c; proxy_cache_key $host$request_uri; proxy_pass https://Registries;',                        '"proxy_cache"', '"proxy_cache_key"' ],
+    [ 'proxy_cache c; proxy_cache_key $remote_user$request_uri; proxy_pass http://registries;',                  '"proxy_cache"', '"proxy_cache_key"' ],
+    # Not set apart from what clients choose: "/a" of "lice" is "/alice" of nobody.
+    [ 'proxy_cache c; proxy_cache_key $request_uri$registry_auth_user; proxy_pass http://registries;',           '"proxy_cache"', '"proxy_cache_key"' ],
+    [ 'proxy_cache c; proxy_cache_key $registry_auth_user$args; proxy_pass http://registries;',                  '"proxy_cache"', '"proxy_cache_key"' ],
+    [ 'proxy_cache $arg_c; proxy_pass http://registries;',                                                       '"proxy_cache"', '"proxy_cache_key"' ],
+    [ 'proxy_cache c; if ($arg_a) { proxy_pass http://registries; } proxy_pass http://127.0.0.1:1;',             '"proxy_cache"', '"proxy_cache_key"' ],
+    [ 'proxy_cache c; limit_except GET { registry_auth R; } registry_auth off; proxy_pass http://registries;',   '"proxy_cache"', '"proxy_cache_key"' ],
+    [ 'uwsgi_cache u; uwsgi_cache_key $request_uri; uwsgi_pass registries;',                                     '"uwsgi_cache"', '"uwsgi_cache_key"' ],
+    [ 'uwsgi_cache u; uwsgi_cache_key $request_uri; proxy_cache_key $registry_auth_user/; uwsgi_pass uwsgi://registries;', '"uwsgi_cache"', '"uwsgi_cache_key"' ],
+    [ 'fastcgi_cache u; fastcgi_pass registries;',                                                               '"fastcgi_cache"', '"fastcgi_cache_key"' ],
+    [ 'scgi_cache u; scgi_cache_key a; scgi_pass registries;',                                                   '"scgi_cache"', '"scgi_cache_key"' ],
+    [ 'proxy_store on; proxy_pass http://registries;',                                                           '"proxy_store"' ],
+    [ 'proxy_store /data$uri; proxy_pass http://registries;',                                                    '"proxy_store"' ],
+    [ 'uwsgi_store on; uwsgi_pass registries;',                                                                  '"uwsgi_store"' ],
+) {
+    my ($text, @said) = @$_;
+    my $kept = $text =~ /(fastcgi|\bscgi)_cache u/ ? "    ${1}_cache_path \$TEST_NGINX_SERVROOT/kept keys_zone=u:1m;\n" : $KEPT;
+    $spec .= spec_block("what is kept for everybody: $text", no_redis => '', must_die => '', http_config => "    upstream registries { registry_auth_backends; }\n$kept",
+        config => "        registry_auth R; location / { $text }\n",
+        error_log => [ qr/\[emerg\] .*$said[0] keeps for everybody.* in \S+nginx\.conf:\d+$/m, @said ]);
 }
 $spec .= warned("a method that changes nothing: $_", $_) for (
     "registry_auth R; $PROXY proxy_method \$request_method; location / { proxy_pass http://registries; }",

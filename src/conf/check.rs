@@ -5,12 +5,16 @@
 //! addresses of token endpoints, is judged by [`Endpoints::check`] after that. An error refuses what opens
 //! the gate; a warning tells of what may be meant.
 
+use std::marker::PhantomData;
 use std::sync::Arc;
 
-use registry_auth::directive::EndpointUrl;
+use registry_auth::directive::{self, EndpointUrl};
 
+use super::neighbours::{Forward, Neighbours, Seen};
 use super::{Location, Main, Page};
 use crate::ffi::conf::{Conf, CoreLocation, Kind, Place};
+use crate::ffi::peer;
+use crate::upstream::UserBackends;
 
 /// Refuses a location that is two things at once.
 pub fn one_thing(
@@ -77,38 +81,98 @@ fn gate(
             &"\"return\" answers before \"registry_auth\" of this location asks for a password",
         );
     }
-    let Some((proxy, replaces_path)) = &others.proxy else {
+    let Some(forward) = &others.forward else {
         return Ok(());
     };
-    main.has_variable_target |= others.may_replace_path;
-    if let (Some(Some(method)), false) = (&others.method, core.is_internal) {
+    let Seen { name, place } = &forward.seen;
+    main.has_variable_target |= forward.is_proxy() && directive::may_replace_path(&forward.url);
+    if let (Some(method), false) = (others.method(), core.is_internal) {
         conf.go_to(&method.place);
         return Err(format!(
-            "\"proxy_method\" gives the registry behind \"proxy_pass\" ({}) another method than the one \
-             that \"registry_auth\" decides about",
-            proxy.place
+            "\"{}\" gives the registry behind \"{name}\" ({place}) another method than the one that \"registry_auth\" \
+             decides about",
+            method.name
         ));
+    }
+    kept(forward, others, conf)?;
+    if forward.is_proxy()
+        && others.is_rewritten
+        && directive::sends_request_uri(&forward.url)
+        && main.path_told.as_ref() != Some(place)
+    {
+        main.path_told = Some(place.clone());
+        conf.warn_at(
+            place,
+            &"\"$request_uri\" in \"proxy_pass\" is not the path that \"rewrite\" has made and \"registry_auth\" decides \
+              about: leave it out",
+        );
     }
     // Told once for a location, not again for each block in it.
     if core.is_block() && location.is_within_gate {
         return Ok(());
     }
-    if *replaces_path {
+    if forward.is_proxy() && directive::replaces_path(&forward.url) {
         conf.warn_at(
-            &proxy.place,
+            place,
             &"\"proxy_pass\" with a URI sends another path on than the one that \"registry_auth\" decides \
               about: leave out the URI, with its slash",
         );
     }
-    let is_header_sent = others.sets_authorization != Some(true) && !core.is_internal;
-    if is_header_sent && !std::mem::replace(&mut main.is_header_told, true) {
+    if let (Some((parameter, which)), false) = (others.path(), core.is_internal) {
         conf.warn_at(
-            &proxy.place,
-            &"\"proxy_pass\" sends the password on to the registry: \
-              'proxy_set_header Authorization \"\";' keeps it here",
+            &parameter.place,
+            &format_args!(
+                "\"{}\" with \"{which}\" sends another path on than the one that \"registry_auth\" decides about",
+                parameter.name
+            ),
+        );
+    }
+    let is_header_sent = others.sends_authorization() && !core.is_internal;
+    if is_header_sent && !main.header_told.contains(name) {
+        main.header_told.push(name);
+        conf.warn_at(
+            place,
+            &format_args!(
+                "\"{name}\" sends the password on to the registry: '{}' keeps it here",
+                forward.remedy()
+            ),
         );
     }
     Ok(())
+}
+
+/// Refuses what would serve to all users what the registry of one has answered.
+fn kept(forward: &Forward, others: &Neighbours, conf: &mut Conf<'_>) -> Result<(), String> {
+    let Some(Seen { name, place }) = others.kept_blindly() else {
+        return Ok(());
+    };
+    let balancer = PhantomData::<UserBackends>;
+    let upstream = directive::upstream_name(&forward.url);
+    let is_balanced = match upstream {
+        Some(upstream) => peer::is_attached_to(conf, upstream, balancer),
+        None => peer::is_attached(conf, balancer),
+    };
+    if !is_balanced {
+        return Ok(());
+    }
+    let remedy = match name.strip_suffix("_cache") {
+        Some(module) => format!("let \"{module}_cache_key\" begin with \"$registry_auth_user \""),
+        None => "let its path have \"/$registry_auth_user/\" in front of the request's".to_owned(),
+    };
+    let message = format!(
+        "\"{name}\" keeps for everybody what the registry of one user has answered (\"registry_auth_backends\"): {remedy}"
+    );
+    match upstream {
+        Some(_) => {
+            conf.go_to(place);
+            Err(message)
+        }
+        // Which registries the variables choose is seen when they do.
+        None => {
+            conf.warn_at(place, &message);
+            Ok(())
+        }
+    }
 }
 
 /// The token endpoints of a configuration, and where clients are sent to for tokens.

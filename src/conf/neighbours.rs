@@ -9,7 +9,10 @@ use registry_auth::directive;
 
 use crate::ffi::conf::{Conf, Place};
 
-/// The directives that are looked at. All but the last three answer requests, or send them elsewhere.
+/// nginx's modules that send requests on.
+const FORWARDERS: [&str; 5] = ["proxy", "fastcgi", "uwsgi", "scgi", "grpc"];
+
+/// The directives that are looked at. All up to `return` answer requests, or send them elsewhere.
 pub const NAMES: &[&CStr] = &[
     c"proxy_pass",
     c"fastcgi_pass",
@@ -31,8 +34,29 @@ pub const NAMES: &[&CStr] = &[
     c"dav_methods",
     c"try_files",
     c"return",
+    c"rewrite",
     c"proxy_method",
     c"proxy_set_header",
+    c"grpc_set_header",
+    c"fastcgi_param",
+    c"uwsgi_param",
+    c"scgi_param",
+    c"proxy_pass_request_headers",
+    c"fastcgi_pass_request_headers",
+    c"uwsgi_pass_request_headers",
+    c"scgi_pass_request_headers",
+    c"proxy_cache",
+    c"fastcgi_cache",
+    c"uwsgi_cache",
+    c"scgi_cache",
+    c"proxy_cache_key",
+    c"fastcgi_cache_key",
+    c"uwsgi_cache_key",
+    c"scgi_cache_key",
+    c"proxy_store",
+    c"fastcgi_store",
+    c"uwsgi_store",
+    c"scgi_store",
 ];
 
 /// A directive, and where it stands.
@@ -44,6 +68,65 @@ pub struct Seen {
     pub place: Place,
 }
 
+/// A directive that sends requests on.
+#[derive(Clone)]
+pub struct Forward {
+    /// `proxy_pass` or one of its kind.
+    pub seen: Seen,
+    /// Its place among the modules that forward.
+    module: usize,
+    /// Where to.
+    pub url: Box<[u8]>,
+}
+
+impl Forward {
+    /// The module, as the names of its directives begin.
+    pub fn module(&self) -> &'static str {
+        FORWARDERS.get(self.module).copied().unwrap_or_default()
+    }
+
+    /// Whether it is `proxy_pass`, the only one whose URL may have a path.
+    pub fn is_proxy(&self) -> bool {
+        self.module() == "proxy"
+    }
+
+    /// The directive that keeps the password here.
+    pub fn remedy(&self) -> String {
+        let module = self.module();
+        match module {
+            "proxy" | "grpc" => format!("{module}_set_header Authorization \"\";"),
+            _ => format!("{module}_param HTTP_AUTHORIZATION \"\";"),
+        }
+    }
+}
+
+/// What is sent along in place of what the client has sent. nginx takes all of it, or nothing, from the level above.
+#[derive(Clone, Default)]
+struct Sent {
+    /// Whether something is said of the header Authorization.
+    sets_authorization: bool,
+    /// A parameter that names another method.
+    method: Option<Seen>,
+    /// A parameter that names another path or query, and which.
+    path: Option<(Seen, &'static str)>,
+}
+
+/// What the directives of one module that forwards say.
+#[derive(Clone, Default)]
+struct Said {
+    sent: Option<Sent>,
+    /// `proxy_method`, where it may be another method than the client's.
+    method: Option<Option<Seen>>,
+    /// Whether the client's headers are sent.
+    sends_headers: Option<bool>,
+    /// The cache, if answers are kept in one.
+    cache: Option<Option<Seen>>,
+    /// Whether its key tells the user.
+    is_key_safe: Option<bool>,
+    /// The files, if answers are kept in such, and whether their names tell the user.
+    store: Option<Option<(Seen, bool)>>,
+}
+
 /// What stands in one location beside our directives.
 #[derive(Default)]
 pub struct Neighbours {
@@ -51,14 +134,13 @@ pub struct Neighbours {
     pub answers: Option<Seen>,
     /// `return`, which answers before anybody is asked for a password.
     pub returns: Option<Seen>,
-    /// `proxy_pass`, and whether it puts another path in the place of the client's.
-    pub proxy: Option<(Seen, bool)>,
-    /// Whether variables of a `proxy_pass` may do that.
-    pub may_replace_path: bool,
-    /// `proxy_method`, where it may be another method than the client's.
-    pub method: Option<Option<Seen>>,
-    /// Whether one of the `proxy_set_header` is about the header Authorization; `None` where there are none.
-    pub sets_authorization: Option<bool>,
+    /// What sends requests on.
+    pub forward: Option<Forward>,
+    /// Whether `rewrite` may have changed the path; also one of the server.
+    pub is_rewritten: bool,
+    /// Whether nginx keeps what it is sent, by a key that does not tell the user.
+    pub keeps_blindly: bool,
+    said: [Said; FORWARDERS.len()],
 }
 
 impl Neighbours {
@@ -68,30 +150,147 @@ impl Neighbours {
         let seen = Seen { name, place };
         match name {
             "return" => self.returns = self.returns.take().or(Some(seen)),
-            "proxy_method" => self.method = Some((value != b"$request_method").then_some(seen)),
-            "proxy_set_header" => {
-                let is_it = value.eq_ignore_ascii_case(b"authorization");
-                self.sets_authorization = Some(self.sets_authorization.unwrap_or(false) || is_it);
-            }
+            "rewrite" => self.is_rewritten = true,
             "autoindex" | "random_index" | "dav_methods" if value == b"off" => {}
             _ => {
-                if name == "proxy_pass" {
-                    self.may_replace_path = directive::may_replace_path(value);
-                    self.proxy = Some((seen.clone(), directive::replaces_path(value)));
+                let (module, what) = name.split_once('_').unwrap_or((name, ""));
+                let module = FORWARDERS.iter().position(|forwarder| *forwarder == module);
+                match (module, what) {
+                    (Some(module), "pass") => {
+                        self.forward = Some(Forward {
+                            seen: seen.clone(),
+                            module,
+                            url: value.into(),
+                        });
+                        self.answers = self.answers.take().or(Some(seen));
+                    }
+                    (Some(module), what) => {
+                        if let Some(said) = self.said.get_mut(module) {
+                            said.see(what, seen, conf);
+                        }
+                    }
+                    (None, _) => self.answers = self.answers.take().or(Some(seen)),
                 }
-                self.answers = self.answers.take().or(Some(seen));
             }
         }
     }
 
-    /// Takes from the level above what nginx takes from there; an `if` and a limit_except also go on with its
-    /// `proxy_pass`.
-    pub fn inherit(&mut self, outer: &Self, is_block: bool) {
+    /// Takes from the level above what nginx takes from there; an `if` and a limit_except also go on with what
+    /// forwards, and only a server's `rewrite` has been at work in its locations.
+    pub fn inherit(&mut self, outer: &Self, is_block: bool, is_outer_server: bool) {
+        for (said, outer) in self.said.iter_mut().zip(&outer.said) {
+            said.inherit(outer);
+        }
+        self.is_rewritten |= outer.is_rewritten && (is_block || is_outer_server);
+        if is_block && self.forward.is_none() {
+            self.forward.clone_from(&outer.forward);
+        }
+        self.keeps_blindly = self.kept_blindly().is_some();
+    }
+
+    fn said(&self) -> Option<&Said> {
+        self.said.get(self.forward.as_ref()?.module)
+    }
+
+    /// What gives the registry another method than the client's.
+    pub fn method(&self) -> Option<&Seen> {
+        let said = self.said()?;
+        let sent = said.sent.as_ref().and_then(|sent| sent.method.as_ref());
+        said.method.as_ref().and_then(Option::as_ref).or(sent)
+    }
+
+    /// The parameter that gives the registry another path or query than nginx's, and which.
+    pub fn path(&self) -> Option<&(Seen, &'static str)> {
+        self.said()?.sent.as_ref()?.path.as_ref()
+    }
+
+    /// Whether the registry is sent the client's Authorization, and nothing says that it is meant.
+    pub fn sends_authorization(&self) -> bool {
+        self.said().is_some_and(|said| {
+            said.sends_headers != Some(false)
+                && !said.sent.as_ref().is_some_and(|sent| sent.sets_authorization)
+        })
+    }
+
+    /// What keeps the registry's answers by a key that does not tell the user.
+    pub fn kept_blindly(&self) -> Option<&Seen> {
+        let said = self.said()?;
+        let cache = said.cache.as_ref().and_then(Option::as_ref);
+        let store = said.store.as_ref().and_then(Option::as_ref);
+        let store = store.filter(|(_, is_safe)| !is_safe).map(|(seen, _)| seen);
+        cache.filter(|_| said.is_key_safe != Some(true)).or(store)
+    }
+}
+
+impl Said {
+    fn see(&mut self, what: &str, seen: Seen, conf: &Conf<'_>) {
+        let value = conf.arg();
+        match what {
+            "method" => self.method = Some((value != b"$request_method").then_some(seen)),
+            "set_header" => {
+                let sent = self.sent.get_or_insert_default();
+                sent.sets_authorization |= value.eq_ignore_ascii_case(b"authorization");
+            }
+            "param" => {
+                let value = conf.texts().nth(1).unwrap_or_default();
+                self.sent
+                    .get_or_insert_default()
+                    .parameter(conf.arg(), value, seen);
+            }
+            "pass_request_headers" => self.sends_headers = Some(value != b"off"),
+            "cache" => self.cache = Some((value != b"off").then_some(seen)),
+            "cache_key" => self.is_key_safe = Some(directive::tells_user(value)),
+            "store" => {
+                let is_safe = directive::tells_user(value);
+                self.store = Some((value != b"off").then_some((seen, is_safe)));
+            }
+            _ => {}
+        }
+    }
+
+    fn inherit(&mut self, outer: &Self) {
+        // Of the cache and the files, what is said here ends the other.
+        match (&self.cache, &self.store) {
+            (Some(Some(_)), None) => self.store = Some(None),
+            (None, Some(Some(_))) => self.cache = Some(None),
+            _ => {}
+        }
+        if self.sent.is_none() {
+            self.sent.clone_from(&outer.sent);
+        }
         self.method = self.method.take().or_else(|| outer.method.clone());
-        self.sets_authorization = self.sets_authorization.or(outer.sets_authorization);
-        if is_block && self.proxy.is_none() {
-            self.proxy.clone_from(&outer.proxy);
-            self.may_replace_path = outer.may_replace_path;
+        self.sends_headers = self.sends_headers.or(outer.sends_headers);
+        self.cache = self.cache.take().or_else(|| outer.cache.clone());
+        self.is_key_safe = self.is_key_safe.or(outer.is_key_safe);
+        self.store = self.store.take().or_else(|| outer.store.clone());
+    }
+}
+
+impl Sent {
+    /// A parameter of CGI, and its value.
+    fn parameter(&mut self, name: &[u8], value: &[u8], seen: Seen) {
+        // What nginx itself takes for each, as its own files of parameters have it.
+        const PATHS: [(&str, &[&str]); 4] = [
+            ("REQUEST_URI", &["request_uri"]),
+            ("DOCUMENT_URI", &["document_uri", "uri"]),
+            (
+                "PATH_INFO",
+                &["document_uri", "uri", "fastcgi_path_info", "fastcgi_script_name"],
+            ),
+            ("QUERY_STRING", &["query_string", "args"]),
+        ];
+        let is_one_of = |known: &[&str]| known.iter().any(|known| directive::is_variable(value, known));
+        match name {
+            b"HTTP_AUTHORIZATION" => self.sets_authorization = true,
+            b"REQUEST_METHOD" if !is_one_of(&["request_method"]) => self.method = Some(seen),
+            _ => {
+                let path = PATHS.iter().find(|(path, _)| path.as_bytes() == name);
+                if let Some((path, known)) = path {
+                    if !is_one_of(known) {
+                        self.path = Some((seen, path));
+                    }
+                }
+            }
         }
     }
 }

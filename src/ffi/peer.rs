@@ -144,6 +144,61 @@ pub fn has_chosen<B: Balancer>(request: &Request, _balancer: PhantomData<B>) -> 
     init.is_some_and(|init| init as usize == init_peer::<B> as *const () as usize)
 }
 
+/// Whether `B` chooses the peers of the upstream of that name; for the merging of locations, when all upstreams were read.
+pub fn is_attached_to<B: Balancer>(conf: &mut Conf<'_>, name: &[u8], _balancer: PhantomData<B>) -> bool {
+    let found = each::<B>(conf, |servers, host| {
+        match servers.attached && host.eq_ignore_ascii_case(name) {
+            true => Err(String::new()),
+            false => Ok(()),
+        }
+    });
+    found.is_err()
+}
+
+/// Whether `B` chooses the peers of the upstream that a request goes to, or would have gone to but for a cache. It is found as nginx
+/// finds it.
+pub fn is_balanced<B: Balancer>(request: &Request, _balancer: PhantomData<B>) -> bool {
+    let request = request.as_ref_ptr();
+    // SAFETY: null, or structures of a request that is borrowed, and of its configuration, which outlives it; nginx has as many slots
+    // as modules, and its upstreams are an array of pointers to such. The slot was filled by `conf::create`.
+    unsafe {
+        let Some(upstream) = request.upstream.as_ref() else {
+            return false;
+        };
+        let chosen = match (upstream.upstream.is_null(), upstream.resolved.as_ref()) {
+            (false, _) => upstream.upstream,
+            (true, None) => upstream
+                .conf
+                .as_ref()
+                .map_or(ptr::null_mut(), |conf| conf.upstream),
+            (true, Some(resolved)) => {
+                let main = *request
+                    .main_conf
+                    .add(nginx_sys::ngx_http_upstream_module.ctx_index);
+                let Some(main) = main.cast::<nginx_sys::ngx_http_upstream_main_conf_t>().as_ref() else {
+                    return false;
+                };
+                let host = bytes::of(resolved.host);
+                let is_it = |upstream: &&*mut ngx_http_upstream_srv_conf_t| {
+                    let upstream = &***upstream;
+                    let is_port =
+                        upstream.port == 0 && resolved.no_port != 0 || upstream.port == resolved.port;
+                    is_port && bytes::of(upstream.host).eq_ignore_ascii_case(host)
+                };
+                let all = main.upstreams.as_slice::<*mut ngx_http_upstream_srv_conf_t>();
+                all.iter().find(is_it).copied().unwrap_or(ptr::null_mut())
+            }
+        };
+        if chosen.is_null() || (*chosen).srv_conf.is_null() {
+            return false;
+        }
+        let slot = shim::rga_upstream_srv_conf(chosen, B::Upstream::descriptor());
+        slot.cast::<B::Upstream>()
+            .as_ref()
+            .is_some_and(|ours| B::own_servers_of(ours).attached)
+    }
+}
+
 /// Gives what each upstream holds, and its name, to `f`, until that gives an error.
 fn each<B: Balancer>(
     conf: &mut Conf<'_>,

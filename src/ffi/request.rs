@@ -7,8 +7,8 @@ use core::net::IpAddr;
 use core::ptr::{self, NonNull};
 
 use nginx_sys::{
-    ngx_buf_t, ngx_chain_t, ngx_http_request_t, ngx_list_part_t, ngx_module_t, ngx_pool_cleanup_add,
-    ngx_str_t, ngx_table_elt_t,
+    ngx_buf_t, ngx_chain_t, ngx_escape_uri, ngx_http_request_t, ngx_list_part_t, ngx_module_t,
+    ngx_pool_cleanup_add, ngx_str_t, ngx_table_elt_t, NGX_ESCAPE_URI,
 };
 use registry_auth::Network;
 
@@ -107,6 +107,40 @@ impl Request {
     /// the path: then it forwards [`Request::uri`] and [`Request::args`].
     pub fn target(&self) -> Option<&[u8]> {
         (self.0.valid_unparsed_uri() != 0).then(|| self.text(self.0.unparsed_uri))
+    }
+
+    /// The target as proxy_pass without a URI forwards it where nginx has rewritten the path: [`Request::uri`], escaped anew, and
+    /// [`Request::args`].
+    pub fn rewritten_target(&self) -> Vec<u8> {
+        let path = self.uri();
+        let is_escaped = self.0.quoted_uri() != 0 || self.0.internal() != 0;
+        let mut target = vec![0; path.len() * if is_escaped { 3 } else { 1 }];
+        let length = match is_escaped {
+            // SAFETY: nginx writes three bytes at most for each of the path, and reads no more than the path.
+            true => unsafe {
+                let (from, to) = (path.as_ptr().cast_mut(), target.as_mut_ptr());
+                let end = ngx_escape_uri(to, from, path.len(), NGX_ESCAPE_URI as usize);
+                end.saturating_sub(to.addr())
+            },
+            false => {
+                target.copy_from_slice(path);
+                path.len()
+            }
+        };
+        target.truncate(length);
+        if !self.args().is_empty() {
+            target.push(b'?');
+            target.extend_from_slice(self.args());
+        }
+        target
+    }
+
+    /// Whether the answer at hand comes from a cache, or is to be kept in one or in a file.
+    #[inline]
+    pub fn is_kept(&self) -> bool {
+        // SAFETY: null, or this request's upstream, which lies in its pool.
+        !self.0.cache.is_null()
+            || unsafe { self.0.upstream.as_ref() }.is_some_and(|upstream| upstream.store() != 0)
     }
 
     /// The target that goes to the backend, where a proxy module has made the request to it.

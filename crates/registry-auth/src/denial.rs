@@ -54,6 +54,8 @@ pub enum Reason {
     BadRecord,
     /// There is no backend for this user, or none that is allowed.
     NoBackend,
+    /// The server is configured to answer otherwise than was decided.
+    Misconfigured,
 }
 
 /// How loudly a denial is logged. Named as nginx's levels.
@@ -212,6 +214,14 @@ impl Denial {
         Self::new(Reason::NoBackend, "no registry is assigned to this account")
     }
 
+    /// The server's configuration would have something else answered, or another request sent on, than was decided about.
+    pub fn misconfigured() -> Self {
+        Self::new(
+            Reason::Misconfigured,
+            "the server's configuration does not permit an answer",
+        )
+    }
+
     /// The registry's own catalogue cannot be read.
     pub fn malformed_catalog() -> Self {
         Self::new(Reason::MalformedCatalog, "the registry's catalog cannot be read")
@@ -244,6 +254,7 @@ impl Denial {
             Reason::NameInvalid | Reason::FormBody | Reason::PaginationNumber | Reason::BadTokenRequest => {
                 400
             }
+            Reason::Misconfigured => 500,
             Reason::MalformedCatalog | Reason::ForeignRedirect | Reason::MalformedAnswer => 502,
             Reason::Unsupported | Reason::Unknown(_) => 404,
             Reason::TooManyFailures { .. } | Reason::HashingBusy | Reason::ListsBusy => 429,
@@ -265,6 +276,7 @@ impl Denial {
             // Of distribution, beside the specification's codes.
             Reason::PaginationNumber => "PAGINATION_NUMBER_INVALID",
             Reason::MalformedCatalog | Reason::ForeignRedirect | Reason::MalformedAnswer => "UNKNOWN",
+            Reason::Misconfigured => "UNKNOWN",
             Reason::Unsupported | Reason::BadTokenRequest => "UNSUPPORTED",
             Reason::TooManyFailures { .. } | Reason::HashingBusy | Reason::ListsBusy => "TOOMANYREQUESTS",
             Reason::Unavailable | Reason::BadRecord | Reason::NoBackend => "UNAVAILABLE",
@@ -281,6 +293,7 @@ impl Denial {
             // Tokens end, and clients then ask for another.
             Reason::InvalidToken | Reason::InsufficientScope => LogLevel::Info,
             Reason::MalformedCatalog | Reason::ForeignRedirect | Reason::MalformedAnswer => LogLevel::Error,
+            Reason::Misconfigured => LogLevel::Error,
             Reason::BadCredentials => LogLevel::Notice,
             Reason::TooManyFailures { .. } | Reason::HashingBusy | Reason::ListsBusy => LogLevel::Warn,
             Reason::Unavailable | Reason::BadRecord | Reason::NoBackend => LogLevel::Error,
@@ -294,7 +307,7 @@ impl Denial {
             Reason::NameInvalid | Reason::FormBody | Reason::Unsupported | Reason::Unknown(_) => None,
             Reason::PaginationNumber | Reason::MalformedCatalog | Reason::BadTokenRequest => None,
             Reason::InvalidToken | Reason::InsufficientScope => None,
-            Reason::ForeignRedirect | Reason::MalformedAnswer => None,
+            Reason::ForeignRedirect | Reason::MalformedAnswer | Reason::Misconfigured => None,
             Reason::TooManyFailures { retry_after } => Some(retry_after),
             Reason::HashingBusy | Reason::ListsBusy | Reason::Unavailable => Some(1),
             Reason::BadRecord | Reason::NoBackend => Some(10),
@@ -326,6 +339,7 @@ impl Denial {
             Reason::TooManyFailures { .. } | Reason::HashingBusy | Reason::ListsBusy => "throttled",
             Reason::Unavailable | Reason::BadRecord | Reason::NoBackend => "unavailable",
             Reason::MalformedCatalog | Reason::ForeignRedirect | Reason::MalformedAnswer => "unavailable",
+            Reason::Misconfigured => "unavailable",
         }
     }
 

@@ -24,18 +24,108 @@ pub fn is_switch(text: &[u8]) -> bool {
         .any(|word| text.eq_ignore_ascii_case(word.as_bytes()))
 }
 
-/// Whether `proxy_pass` with this value may replace the path of a request by what a variable comes to.
+/// Whether variables may decide with which path `proxy_pass` with this value sends a request on. `$request_uri`, too: it is what
+/// the client wrote, and the path may have been rewritten since.
 pub fn may_replace_path(url: &[u8]) -> bool {
-    let is_harmless = |at: usize| {
-        url.get(at..)
-            .is_some_and(|rest| rest == b"$request_uri" || rest == b"${request_uri}")
+    url.contains(&b'$')
+}
+
+/// Whether `proxy_pass` with this value sends on what the client wrote, also where that was rewritten.
+pub fn sends_request_uri(url: &[u8]) -> bool {
+    variables(url).any(|(_, name, _)| name == b"request_uri")
+}
+
+/// The name of the upstream in a `proxy_pass`, `uwsgi_pass` or the like; `None` where variables choose it. Variables that hold a path
+/// choose none.
+pub fn upstream_name(url: &[u8]) -> Option<&[u8]> {
+    let target = match url.windows(3).position(|window| window == b"://") {
+        Some(at) => url.get(at + 3..).unwrap_or_default(),
+        None => url,
     };
-    has_variable(url) && !url.iter().position(|byte| *byte == b'$').is_some_and(is_harmless)
+    let first = variables(target).next();
+    let end = target
+        .iter()
+        .position(|byte| matches!(byte, b'/' | b'?' | b'$'))
+        .unwrap_or(target.len());
+    let is_chosen = match first {
+        Some((before, name, _)) if before.len() == end => {
+            end == 0 || !matches!(name, b"request_uri" | b"uri" | b"document_uri")
+        }
+        Some(_) => false,
+        None => target.get(end) == Some(&b'$'),
+    };
+    let is_scheme_chosen = url.len() > target.len() && url.starts_with(b"$");
+    (!is_chosen && !is_scheme_chosen).then(|| target.get(..end).unwrap_or_default())
+}
+
+/// Whether a key under which nginx keeps answers tells the user to whom they were given: it has `$registry_auth_user`, with nothing in
+/// front that a client chooses, and apart from what follows. Else the key of one user could be written by another: with
+/// `$request_uri$registry_auth_user`, `/a` of `lice` would be `/alice` of nobody.
+pub fn tells_user(key: &[u8]) -> bool {
+    // What names the server that was asked, and none of it has a blank.
+    const HARMLESS: [&[u8]; 9] = [
+        b"scheme",
+        b"host",
+        b"server_name",
+        b"server_port",
+        b"server_addr",
+        b"proxy_host",
+        b"proxy_port",
+        b"request_method",
+        b"https",
+    ];
+    let found = variables(key).find(|(_, name, _)| !HARMLESS.contains(name));
+    let Some((before, b"registry_auth_user", after)) = found else {
+        return false;
+    };
+    // Neither a host nor a user's name has what may stand between them.
+    let begins = !before.contains(&b'$') || matches!(before.last(), Some(b' ' | b'/'));
+    let ends = match after.first() {
+        None | Some(b' ' | b'/' | b':') => true,
+        // A path begins with a slash.
+        Some(b'$') => variables(after)
+            .next()
+            .is_some_and(|(_, name, _)| matches!(name, b"request_uri" | b"uri" | b"document_uri")),
+        Some(_) => false,
+    };
+    begins && ends
+}
+
+/// Whether a text is this variable and no more: `$name` or `${name}`.
+pub fn is_variable(text: &[u8], name: &str) -> bool {
+    matches!(variables(text).next(), Some((b"", found, b"")) if found == name.as_bytes())
+}
+
+/// What stands before one of nginx's variables, its name, and what stands after it.
+type Variable<'a> = (&'a [u8], &'a [u8], &'a [u8]);
+
+/// The variables of a text, in order.
+fn variables(text: &[u8]) -> impl Iterator<Item = Variable<'_>> {
+    let mut from = 0;
+    std::iter::from_fn(move || {
+        let at = from + text.get(from..)?.iter().position(|byte| *byte == b'$')?;
+        let (before, rest) = text.split_at_checked(at)?;
+        let rest = rest.get(1..)?;
+        let (name, after) = match rest.strip_prefix(b"{") {
+            Some(rest) => {
+                let end = rest.iter().position(|byte| *byte == b'}').unwrap_or(rest.len());
+                let (name, after) = rest.split_at_checked(end)?;
+                (name, after.get(1..).unwrap_or_default())
+            }
+            None => {
+                let is_part = |byte: &u8| byte.is_ascii_alphanumeric() || *byte == b'_';
+                let end = rest.iter().position(|byte| !is_part(byte)).unwrap_or(rest.len());
+                rest.split_at_checked(end)?
+            }
+        };
+        from = text.len() - after.len();
+        Some((before, name, after))
+    })
 }
 
 /// Whether `proxy_pass` with this value replaces the path of a request by a URI of its own, instead of
-/// sending it on as the client wrote it. `$request_uri` is what the client wrote; a variable that may hold a
-/// URI is not judged.
+/// sending it on as the client wrote it. `$request_uri` is what the client wrote (see [`sends_request_uri`]); a
+/// variable that may hold a URI is not judged.
 pub fn replaces_path(url: &[u8]) -> bool {
     let target = match url.windows(3).position(|window| window == b"://") {
         Some(at) => url.get(at + 3..).unwrap_or_default(),
@@ -232,7 +322,10 @@ fn is_port(text: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::{has_variable, is_switch, is_url, may_replace_path, replaces_path, EndpointUrl, InvalidUrl};
+    use super::{
+        has_variable, is_switch, is_url, is_variable, may_replace_path, replaces_path, sends_request_uri,
+        tells_user, upstream_name, EndpointUrl, InvalidUrl,
+    };
     use proptest::prelude::*;
 
     #[test]
@@ -289,15 +382,113 @@ mod tests {
 
     #[test]
     fn a_variable_may_hold_a_uri() {
-        for url in ["$target", "http://$backend", "http://a$b$request_uri"] {
+        for url in [
+            "$target",
+            "http://$backend",
+            "http://a$b$request_uri",
+            "http://registries$request_uri",
+            "http://registries$1",
+        ] {
             assert!(may_replace_path(url.as_bytes()), "{url}");
+        }
+        for url in ["http://registries", "http://registries/"] {
+            assert!(!may_replace_path(url.as_bytes()), "{url}");
+        }
+    }
+
+    #[test]
+    fn what_the_client_wrote_is_known_by_its_variable() {
+        for url in [
+            "http://registries$request_uri",
+            "http://$to${request_uri}",
+            "http://a/b$request_uri?c",
+        ] {
+            assert!(sends_request_uri(url.as_bytes()), "{url}");
         }
         for url in [
             "http://registries",
-            "http://registries/",
-            "http://registries$request_uri",
+            "http://$request_uris",
+            "http://registries$uri",
+            "http://request_uri",
         ] {
-            assert!(!may_replace_path(url.as_bytes()), "{url}");
+            assert!(!sends_request_uri(url.as_bytes()), "{url}");
+        }
+    }
+
+    #[test]
+    fn a_text_is_one_variable_or_more() {
+        for text in ["$uri", "${uri}"] {
+            assert!(is_variable(text.as_bytes(), "uri"), "{text}");
+        }
+        for text in ["", "uri", "$", "$uris", "a$uri", "$uri$uri", "${uri}/", "$args"] {
+            assert!(!is_variable(text.as_bytes(), "uri"), "{text}");
+        }
+    }
+
+    #[test]
+    fn the_upstream_is_what_stands_before_the_path() {
+        for (url, name) in [
+            ("http://registries", "registries"),
+            ("https://registries/v2/", "registries"),
+            ("http://registries$request_uri", "registries"),
+            ("http://registries${uri}?a=$b", "registries"),
+            ("http://registries/$a", "registries"),
+            ("uwsgi://registries", "registries"),
+            ("registries", "registries"),
+            ("127.0.0.1:1", "127.0.0.1:1"),
+            ("unix:/run/s", "unix:"),
+            ("", ""),
+        ] {
+            assert_eq!(upstream_name(url.as_bytes()), Some(name.as_bytes()), "{url}");
+        }
+        for url in [
+            "$to",
+            "http://$to",
+            "http://registries$suffix",
+            "http://registries-$1/v2/",
+            "http://${to}$request_uri",
+            "$scheme://registries",
+            "http://$request_uri",
+            "http://registries$",
+        ] {
+            assert_eq!(upstream_name(url.as_bytes()), None, "{url}");
+        }
+    }
+
+    #[test]
+    fn a_key_tells_the_user_where_no_client_can_write_it() {
+        for key in [
+            "$registry_auth_user",
+            "$registry_auth_user$request_uri",
+            "${registry_auth_user}${uri}x",
+            "$scheme$proxy_host $registry_auth_user $request_uri",
+            "$host ${registry_auth_user} $args",
+            "/data/$registry_auth_user$uri",
+            "/data/$server_name/$registry_auth_user/$args",
+            "a $registry_auth_user:$arg_a",
+        ] {
+            assert!(tells_user(key.as_bytes()), "{key}");
+        }
+        for key in [
+            "",
+            "a",
+            "registry_auth_user",
+            "$scheme$proxy_host$request_uri",
+            "$registry_auth_users/",
+            "$registry_auth_repository/$registry_auth_user",
+            "$request_uri$registry_auth_user",
+            "$request_uri $registry_auth_user",
+            "$http_x/$registry_auth_user",
+            "$1/$registry_auth_user",
+            "$registry_auth_user$args",
+            "$registry_auth_user$host",
+            "$host$registry_auth_user$request_uri",
+            "$host|$registry_auth_user $request_uri",
+            "$registry_auth_user|$request_uri",
+            "${registry_auth_user}a$request_uri",
+            "$remote_user$request_uri",
+        ] {
+            assert!(!tells_user(key.as_bytes()), "{key}");
         }
     }
 
@@ -437,6 +628,7 @@ mod tests {
         #[test]
         fn nothing_panics(bytes in proptest::collection::vec(any::<u8>(), 0..40)) {
             let _ = (has_variable(&bytes), is_switch(&bytes), replaces_path(&bytes));
+            let _ = (sends_request_uri(&bytes), tells_user(&bytes), upstream_name(&bytes));
             let _ = EndpointUrl::parse(&bytes);
         }
     }

@@ -72,6 +72,14 @@ fn the_table_of_answers() {
             LogLevel::Error,
         ),
         (
+            Denial::misconfigured(),
+            500,
+            "UNKNOWN",
+            None,
+            "unavailable",
+            LogLevel::Error,
+        ),
+        (
             Denial::unsupported(),
             404,
             "UNSUPPORTED",
