@@ -133,7 +133,7 @@ GET /v2/alice/app/manifests/latest
 --- access_log
 result=unavailable status=502 protocol=HTTP/1.1
 
-=== an upgrade that the client wants and the configuration passes on goes through
+=== an upgrade opens no tunnel past the gate, though the client wants it and the configuration passes it on
 --- config eval
 Harness::gate_config('proxy_set_header Upgrade $http_upgrade;') =~ s/Connection ""/Connection "upgrade"/r
 --- login: alice:secret
@@ -144,7 +144,9 @@ Connection: upgrade
 raw: HTTP/1.1 101 X\r\nConnection: upgrade\r\nUpgrade: x\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\ntunnel
 --- request
 GET /v2/alice/app/manifests/latest
---- response_body: tunnel
+--- error_code: 502
+--- oci_error: UNKNOWN malformed
+--- response_body_unlike: tunnel
 
 === over HTTP/2 none can be wanted
 --- http2

@@ -96,7 +96,7 @@ GET /v2/
 --- backend_received_like
 ^GET /v2/ HTTP/1\.1$
 
-=== Location of the backend passes as it is
+=== Location of an upload keeps its query byte for byte; without TLS it goes on as a path
 --- backend
 status: 202
 header: Location: http://localhost/v2/alice/app/blobs/uploads/1?_state=a%2Bb
@@ -104,7 +104,7 @@ header: Location: http://localhost/v2/alice/app/blobs/uploads/1?_state=a%2Bb
 POST /v2/alice/app/blobs/uploads/
 --- error_code: 202
 --- response_headers
-Location: http://localhost/v2/alice/app/blobs/uploads/1?_state=a%2Bb
+Location: /v2/alice/app/blobs/uploads/1?_state=a%2Bb
 
 === a push that a backend has taken is never repeated at another
 --- redis

@@ -3,7 +3,7 @@
 //! nginx passes a final status below 200 on, which clients skip; and what begins with no status line it calls HTTP/0.9, and then
 //! sends no headers of its own either.
 
-use nginx_sys::{NGX_HTTP_VERSION_10, NGX_HTTP_VERSION_11, NGX_HTTP_VERSION_9};
+use nginx_sys::{NGX_HTTP_VERSION_10, NGX_HTTP_VERSION_9};
 
 use super::bytes;
 use super::request::Request;
@@ -38,11 +38,9 @@ impl Request {
         if self.as_ref_ptr().http_version != version || status == 0 {
             return Some(Malformed::NoHttp);
         }
-        // SAFETY: null, or this request's upstream, which lies in its pool.
-        let upgrades =
-            unsafe { self.as_ref_ptr().upstream.as_ref() }.is_some_and(|upstream| upstream.upgrade() != 0);
-        let is_wanted = status == 101 && upgrades && version == NGX_HTTP_VERSION_11 as usize;
-        (status < 200 && !is_wanted).then_some(Malformed::Interim(status))
+        // Also a 101 that the client has asked for: what came through the tunnel would go to the registry undecided, and no
+        // route of a registry upgrades.
+        (status < 200).then_some(Malformed::Interim(status))
     }
 
     /// Has nginx send the answer that takes the place of a malformed one as any other: with headers, and without a tunnel after it.
