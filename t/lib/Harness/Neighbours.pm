@@ -387,7 +387,8 @@ my @ROW = (
             . "location = /copy { internal; proxy_pass http://registry\$request_uri; $OTHER } location = /part { internal; proxy_pass http://registry; $OTHER }"
             . 'location @page { return 401 "the page of <$registry_auth_user>\n"; }',
         headers => "Accept-Encoding: gzip\nX-Real-IP: 192.0.2.7\n", address => '192.0.2.7', gzip => qr/^(?!catalog)/,
-        expect => { same({ logged => 200 }, qw(missing catalog_missing)) },
+        # nginx forgets post_action where a client of HTTP/2 has left by then.
+        expect => { same({ logged => '*' }, qw(missing catalog_missing)) },
         change => sub {
             my ($case, $e) = @_;
             push @{ $e->{body} }, 'X-Seen: :' if $e->{status} == 200 && $case ne 'head';
@@ -484,7 +485,7 @@ sub accounts {
     my $secret = '{SHA}5en6G6MezRroT3XKqkdPOmY/BfQ=';
     return join '', map {"$_\n"}
         "HSET docker-registry:user:alice password $secret", "HSET docker-registry:user:bob password $secret",
-        "HSET docker-registry:user:carol password $secret backends nonsense",
+        "HSET docker-registry:user:carol password $secret grant:Not-A-Name pull",
         "HSET docker-registry:user:dave password $secret backends 192.0.2.1:5000",
         "HSET docker-registry:user:erin password $secret backends 127.0.0.1:\$TEST_NGINX_BACKEND_C_PORT",
         "HSET docker-registry:user:sue password $secret backends 127.0.0.1:\$TEST_NGINX_EXTRA_PORT",
