@@ -407,7 +407,13 @@ $spec .= warned(@$_) for (
     [ 'a socket',                                "registry_auth R; $PROXY location /v2/ { proxy_pass http://unix:/run/s; }" ],
     [ 'variables that choose the registry',      "registry_auth R; $PROXY location /v2/ { set \$to registries; proxy_pass http://\$to; }" ],
     [ 'what the client wrote',                   "registry_auth R; $PROXY location /v2/ { proxy_pass http://registries\$request_uri; }" ],
-    [ 'a URI where there is no gate',            "location / { proxy_pass http://registries/; } location /a/ { registry_auth off; proxy_pass http://registries/; }" ],
+    [ 'a URI where there is no gate',            "location / { proxy_pass http://127.0.0.1:1/; } location /a/ { registry_auth off; proxy_pass http://registries/; }" ],
+    # A gate that was forgotten.
+    [ 'users\' registries without a gate',       'location / { proxy_pass http://registries; }', '"proxy_pass" leads to "registry_auth_backends" without "registry_auth": everybody gets in' ],
+    [ 'a gate for a part',                       "location /v2/ { registry_auth R; $PROXY proxy_pass http://registries; } location /v1/ { proxy_pass http://registries; }", 'without "registry_auth"' ],
+    [ 'no gate, as is said',                     'registry_auth off; location / { proxy_pass http://registries; }' ],
+    [ 'no gate for a registry of everybody',     'location / { proxy_pass http://127.0.0.1:1; }' ],
+    [ 'no gate where no client gets to',         'location = /sub { internal; proxy_pass http://registries; }' ],
     # The password goes on.
     [ 'no header is taken out',                  'location / { registry_auth R; proxy_pass http://registries; }', '"proxy_pass" sends the password on' ],
     [ 'a header of its own cancels those around', "$PROXY location / { registry_auth R; proxy_set_header X-A b; proxy_pass http://registries; }", '"proxy_pass" sends the password on' ],
@@ -442,7 +448,7 @@ $spec .= warned(@$_) for (
     [ 'a cache, and a key with the user',        "registry_auth R; $PROXY $CACHE proxy_cache c; location /v2/ { proxy_pass http://registries; proxy_cache_key \$registry_auth_user\$request_uri; } "
         . 'location /v1/ { proxy_pass http://$arg_to; proxy_cache_key "$scheme://$host ${registry_auth_user} $uri$args"; } location /a/ { proxy_store /x/$registry_auth_user$uri; proxy_pass http://registries; }' ],
     [ 'a cache before one registry',             "registry_auth R; $PROXY $CACHE proxy_cache c; location /v2/ { proxy_pass http://127.0.0.1:1; } location /v1/ { proxy_cache off; proxy_store off; proxy_pass http://registries; }" ],
-    [ 'a cache where there is no gate',          "$CACHE location /v2/ { proxy_cache c; proxy_pass http://registries; }" ],
+    [ 'a cache where there is no gate',          "registry_auth off; $CACHE location /v2/ { proxy_cache c; proxy_pass http://registries; }" ],
     # What answers before the gate.
     [ 'return before the gate',                  'location /v2/ { registry_auth R; return 200 "x"; }', '"return" answers before "registry_auth"' ],
     [ 'return where the gate is around',         'registry_auth R; location / { return 404; } location /a { if ($arg_a) { return 204; } }' ],

@@ -68,6 +68,7 @@ fn gate(
     conf: &mut Conf<'_>,
 ) -> Result<(), String> {
     if location.settings.is_none() {
+        ungated(location, core, conf);
         return Ok(());
     }
     let others = &location.neighbours;
@@ -139,6 +140,26 @@ fn gate(
         );
     }
     Ok(())
+}
+
+/// Warns of a way to the registries for which nobody has said whether there is a gate.
+fn ungated(location: &Location, core: &CoreLocation, conf: &mut Conf<'_>) {
+    let Some(forward) = location.neighbours.forward.as_ref() else {
+        return;
+    };
+    let is_entered = matches!(core.kind, Kind::Exact | Kind::Prefix | Kind::Regex) && !core.is_internal;
+    let leads_to_users = directive::upstream_name(&forward.url)
+        .is_some_and(|upstream| peer::is_attached_to(conf, upstream, PhantomData::<UserBackends>));
+    if location.gate.is_none() && is_entered && leads_to_users {
+        conf.warn_at(
+            &forward.seen.place,
+            &format_args!(
+                "\"{}\" leads to \"registry_auth_backends\" without \"registry_auth\": everybody gets in (say \
+                 \"registry_auth off\" where that is meant)",
+                forward.seen.name
+            ),
+        );
+    }
 }
 
 /// Refuses what would serve to all users what the registry of one has answered.
