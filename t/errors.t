@@ -19,7 +19,7 @@ sub raw_tls {
 sub curl {
     my (@args) = @_;
     my $url = 'https://127.0.0.1:' . expand('$TEST_NGINX_TLS_PORT') . '/v2/';
-    open my $pipe, '-|', 'curl', '-sik', '--max-time', 5, @args, $url or die "curl: $!";
+    open my $pipe, '-|', 'curl', '-sik', '--http1.1', '--max-time', 5, @args, $url or die "curl: $!";
     local $/;
     return scalar <$pipe>;
 }

@@ -132,7 +132,7 @@ status: 304
 GET /v1/repositories/alice/app/tags
 --- error_code: 304
 
-=== of two Locations the worse one counts
+=== of two Locations the worse one counts, or the one that nginx takes: from 1.23 on it drops the second
 --- login: alice:secret
 --- backend
 status: 302
@@ -142,7 +142,8 @@ images$ => header: Location: http://evil.example/
 images$ => header: Location: /v1/users/
 --- request eval
 [ map { "GET /v1/repositories/alice/app/$_" } qw(tags images) ]
---- error_code: 502
+--- error_code_like eval
+[ qr/^(?:302|502)$/, qr/^502$/ ]
 --- raw_response_headers_unlike: evil
 
 === a layer may be fetched elsewhere, as from a storage service; nothing may be sent there
