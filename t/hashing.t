@@ -1,4 +1,4 @@
-# security.md rows 20, 21, 30: a credential that was right is not hashed again as
+# A credential that was right is not hashed again as
 # long as the stored hash is the same, and the hashing queue is shared fairly
 # between addresses. Whether something is hashed shows where the queue is full:
 # then what has to be hashed is 429.
