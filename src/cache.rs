@@ -14,7 +14,7 @@ use registry_auth::Denial;
 use registry_auth_cache::counters::COUNTERS;
 use registry_auth_cache::memo::Recalled;
 use registry_auth_cache::{Cache, Copies, Keys, Memo, Process, Tag, GENERATION};
-use registry_auth_redis::{Changed, Outcome, Space};
+use registry_auth_redis::{Changed, Keyspace, Outcome};
 
 use crate::claim::Claim;
 use crate::ffi::event;
@@ -167,7 +167,7 @@ pub fn is_stale_allowed() -> bool {
 
 /// What is known of a header (an empty one: of none) in this space without asking the zone; `None` where there is no zone. To be called
 /// some time before it is looked at: who asks is on the way from memory then.
-pub fn header(space: &Arc<Space>, header: &[u8]) -> Option<(Tag, Header)> {
+pub fn header(space: &Arc<Keyspace>, header: &[u8]) -> Option<(Tag, Header)> {
     WORKER.with_borrow(|worker| {
         let worker = worker.as_ref()?;
         let tag = worker.keys.salted_tag(&space.salt, header);
@@ -189,7 +189,7 @@ pub fn header(space: &Arc<Space>, header: &[u8]) -> Option<(Tag, Header)> {
 }
 
 /// What stands for a header in this space; `None` where there is no zone.
-pub fn tag(space: &Space, header: &[u8]) -> Option<Tag> {
+pub fn tag(space: &Keyspace, header: &[u8]) -> Option<Tag> {
     WORKER.with_borrow(|worker| {
         worker
             .as_ref()
@@ -198,7 +198,7 @@ pub fn tag(space: &Space, header: &[u8]) -> Option<Tag> {
 }
 
 /// What stands for a user's password in this space; `None` where there is no zone.
-pub fn password_tag(space: &Space, user: &str, password: &[u8]) -> Option<Tag> {
+pub fn password_tag(space: &Keyspace, user: &str, password: &[u8]) -> Option<Tag> {
     WORKER.with_borrow(|worker| {
         worker
             .as_ref()
@@ -244,7 +244,7 @@ pub fn census() -> Option<Census> {
 }
 
 /// What the zone knows of who makes a claim with a credential.
-pub fn find(space: &Arc<Space>, claim: &Claim, tags: Tags, age: Age) -> Answer {
+pub fn find(space: &Arc<Keyspace>, claim: &Claim, tags: Tags, age: Age) -> Answer {
     WORKER.with_borrow_mut(|worker| {
         let answer = worker
             .as_mut()
@@ -259,7 +259,7 @@ pub fn token_secret() -> Option<[u8; 32]> {
 }
 
 /// Keeps what the store answered to a request that had missed.
-pub fn put(space: &Space, claim: &Claim, miss: &Miss, outcome: &Outcome) {
+pub fn put(space: &Keyspace, claim: &Claim, miss: &Miss, outcome: &Outcome) {
     WORKER.with_borrow(|worker| {
         if let Some(worker) = worker {
             worker.put(space, claim, miss, outcome);

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use registry_auth_cache::Settled;
 use registry_auth_redis::{
-    By as Proof, Completion, Event, Job, Level, Options, Outcome, Secret, Space, Store,
+    By as Proof, Completion, Event, Job, Keyspace, Level, Options, Outcome, Secret, Store,
 };
 use smallvec::SmallVec;
 
@@ -245,7 +245,7 @@ fn settled(outcome: &Outcome) -> Settled {
 }
 
 /// What an answer of the store makes of who they claim to be.
-fn answered(space: &Arc<Space>, unproven: Unproven, outcome: Outcome) -> Answered {
+fn answered(space: &Arc<Keyspace>, unproven: Unproven, outcome: Outcome) -> Answered {
     let (own, mut groups, public, defaults) = match (&unproven.claim.user, outcome) {
         (
             Some(_),

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use registry_auth::{policy, route};
 use registry_auth_cache::Failures;
-use registry_auth_redis::{Endpoint, Hashing, Secret, Space};
+use registry_auth_redis::{Endpoint, Hashing, Keyspace, Secret};
 use siphasher::sip::SipHasher13;
 
 use crate::cache;
@@ -47,7 +47,7 @@ pub struct Main {
     /// Random, for what has to be kept from clients where there is neither a key nor a zone; a reload makes another.
     cursor_secret: [u8; 32],
     /// Every space of a location where the gate is on, once.
-    spaces: Vec<Arc<Space>>,
+    spaces: Vec<Arc<Keyspace>>,
     resolved: Option<StoreOptions>,
     /// Whether there is a page with the counters of the zone.
     has_status: bool,
@@ -142,7 +142,7 @@ impl Main {
 
     /// The space of these settings, one for all locations that mean the same: what is known of a request in one of them holds in
     /// the others.
-    fn space(&mut self, space: Space) -> Arc<Space> {
+    fn space(&mut self, space: Keyspace) -> Arc<Keyspace> {
         if let Some(known) = self.spaces.iter().find(|known| ***known == space) {
             return Arc::clone(known);
         }
@@ -233,7 +233,7 @@ pub struct Settings {
     /// What a challenge calls this registry.
     pub realm: ComplexValue,
     /// Whose accounts.
-    pub space: Arc<Space>,
+    pub space: Arc<Keyspace>,
     /// Which routes there are.
     pub routes: route::Options,
     /// What a user may do without a grant.
@@ -446,8 +446,8 @@ impl Location {
         Ok(())
     }
 
-    fn space(&self) -> Space {
-        Space {
+    fn space(&self) -> Keyspace {
+        Keyspace {
             prefix: self.prefix.clone().unwrap_or_else(|| DEFAULT_PREFIX.into()),
             salt: self.salt.clone().unwrap_or_default(),
         }

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use registry_auth::scope::Action;
 use registry_auth::token::TokenRequest;
 use registry_auth::{Access, Denial};
-use registry_auth_redis::Space;
+use registry_auth_redis::Keyspace;
 
 use crate::cache::failures::Login;
 use crate::cache::{Miss, Tags};
@@ -82,7 +82,7 @@ pub struct Waiting {
 /// What the store was asked. The answer is good for nothing else.
 pub struct Asked {
     /// Whose accounts.
-    pub space: Arc<Space>,
+    pub space: Arc<Keyspace>,
     /// Who the request claims to come from.
     pub claim: Claim,
     /// Set where the zone was asked and knew nothing: the store's answer is to be put there.

@@ -12,7 +12,7 @@ use registry_auth::token::{bound_to, Kind};
 use registry_auth::{Denial, InvalidRecord, Limits, Subject, UserName, UserNameBuf};
 use registry_auth_cache::memo::{allocated, Said, Stamp};
 use registry_auth_cache::Tag;
-use registry_auth_redis::Space;
+use registry_auth_redis::Keyspace;
 use smallvec::SmallVec;
 
 use crate::claim::{By, Claim};
@@ -31,7 +31,7 @@ pub struct Identity {
     /// How long the worker may go by it.
     stamp: Stamp,
     /// Whose accounts were asked.
-    space: Arc<Space>,
+    space: Arc<Keyspace>,
     /// Who it is, and by what that was proven.
     claim: Claim,
     /// The access token that was sent, or for which the token was issued that was sent.
@@ -130,7 +130,7 @@ impl Identity {
     /// Puts together what was found out about a user, or about the anonymous, at this time (seconds since 1970). Backends are the
     /// user's own, else those of the first group that has any, else the `defaults`, which are asked for only then.
     pub fn new<O: AsRef<[u8]> + Into<Own>>(
-        space: &Arc<Space>,
+        space: &Arc<Keyspace>,
         claim: Claim,
         records: Records<O>,
         now: u64,
@@ -199,12 +199,12 @@ impl Identity {
     }
 
     /// Whether this was found out about that claim, in this space.
-    pub fn is(&self, claim: &Claim, space: &Arc<Space>) -> bool {
+    pub fn is(&self, claim: &Claim, space: &Arc<Keyspace>) -> bool {
         self.claim.is(claim) && self.is_of(space)
     }
 
     /// Whether it was found out in this space.
-    pub fn is_of(&self, space: &Arc<Space>) -> bool {
+    pub fn is_of(&self, space: &Arc<Keyspace>) -> bool {
         Arc::ptr_eq(&self.space, space)
     }
 

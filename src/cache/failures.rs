@@ -8,7 +8,7 @@ use std::sync::Arc;
 use registry_auth::{Network, UserNameBuf};
 use registry_auth_cache::failures::{may_any_be_blocked, may_be_blocked};
 use registry_auth_cache::{Attempt, Cache, Failures, Guesser, Keys, Reserved, Settled, Tag};
-use registry_auth_redis::Space;
+use registry_auth_redis::Keyspace;
 
 use super::key::{entry, write_failures_key, Key};
 use super::{with_worker_zone, WORKER};
@@ -27,7 +27,7 @@ pub struct Login {
 
 /// A client who logs in as a user.
 struct Whose {
-    space: Arc<Space>,
+    space: Arc<Keyspace>,
     user: UserNameBuf,
     network: Network,
 }
@@ -43,7 +43,7 @@ pub fn is_anybody_blocked() -> bool {
 
 /// Seconds for which this client has to wait before any password of it for this user is looked at.
 #[inline]
-pub fn blocked(request: &Request, space: &Arc<Space>, user: &UserNameBuf, limit: Failures) -> Option<u32> {
+pub fn blocked(request: &Request, space: &Arc<Keyspace>, user: &UserNameBuf, limit: Failures) -> Option<u32> {
     let may_be = WORKER.with_borrow(|worker| {
         let Some(worker) = worker else { return false };
         let peek = |offset| worker.options.zone.peek(offset);
@@ -56,7 +56,7 @@ pub fn blocked(request: &Request, space: &Arc<Space>, user: &UserNameBuf, limit:
 }
 
 #[cold]
-fn look(request: &Request, space: &Arc<Space>, user: &UserNameBuf, limit: Failures) -> Option<u32> {
+fn look(request: &Request, space: &Arc<Keyspace>, user: &UserNameBuf, limit: Failures) -> Option<u32> {
     Whose::of(request, space, user)
         .with(|cache, who| cache.blocked(who, limit, event::now()))?
         .map(seconds)
@@ -66,7 +66,7 @@ fn look(request: &Request, space: &Arc<Space>, user: &UserNameBuf, limit: Failur
 /// to count in.
 pub fn begin(
     request: &Request,
-    space: &Arc<Space>,
+    space: &Arc<Keyspace>,
     user: &UserNameBuf,
     tag: Tag,
     limit: Failures,
@@ -85,7 +85,7 @@ pub fn begin(
 }
 
 /// Counts a password of this tag that is known to be wrong.
-pub fn failed(request: &Request, space: &Arc<Space>, user: &UserNameBuf, tag: Tag, limit: Failures) {
+pub fn failed(request: &Request, space: &Arc<Keyspace>, user: &UserNameBuf, tag: Tag, limit: Failures) {
     Whose::of(request, space, user).with(|cache, who| cache.failed(who, tag, limit, event::now()));
 }
 
@@ -103,7 +103,7 @@ impl Login {
 }
 
 impl Whose {
-    fn of(request: &Request, space: &Arc<Space>, user: &UserNameBuf) -> Self {
+    fn of(request: &Request, space: &Arc<Keyspace>, user: &UserNameBuf) -> Self {
         Self {
             space: Arc::clone(space),
             user: user.clone(),

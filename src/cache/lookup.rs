@@ -8,7 +8,7 @@ use registry_auth::InvalidRecord;
 use registry_auth_cache::memo::Stamp;
 use registry_auth_cache::{Cache, Copies, Found, Keys, Known, Moment, Put, Tag};
 use registry_auth_redis::schema::PUBLIC;
-use registry_auth_redis::{Outcome, Space};
+use registry_auth_redis::{Keyspace, Outcome};
 use smallvec::SmallVec;
 
 use super::key::{entry, write_key, Key, Kind};
@@ -20,7 +20,13 @@ use crate::identity::{Identity, Own, Records, Unfit};
 
 impl Worker {
     /// What the zone knows of who makes a claim with a credential. `None` where it is not to be asked.
-    pub(super) fn find(&mut self, space: &Arc<Space>, claim: &Claim, tags: Tags, age: Age) -> Option<Answer> {
+    pub(super) fn find(
+        &mut self,
+        space: &Arc<Keyspace>,
+        claim: &Claim,
+        tags: Tags,
+        age: Age,
+    ) -> Option<Answer> {
         let tag = tags.credential;
         let now = event::now();
         let moment = match age {
@@ -110,7 +116,7 @@ impl Worker {
     }
 
     /// Keeps what the store answered to a request that had missed.
-    pub(super) fn put(&self, space: &Space, claim: &Claim, miss: &Miss, outcome: &Outcome) {
+    pub(super) fn put(&self, space: &Keyspace, claim: &Claim, miss: &Miss, outcome: &Outcome) {
         // All that takes long is done before the lock.
         let known = match outcome {
             Outcome::Known { user: record, .. } => match self.sealed(record) {
@@ -193,7 +199,7 @@ struct KnownIdentity {
 fn known(
     (keys, copies): (&Keys, &mut Copies),
     cache: &mut Cache<'_, Locked<'_>>,
-    space: &Arc<Space>,
+    space: &Arc<Keyspace>,
     claim: &Claim,
     record: Option<Known>,
     moment: Moment,

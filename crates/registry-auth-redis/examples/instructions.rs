@@ -9,7 +9,7 @@
 //! argument says how many.
 
 use registry_auth::{Network, UserName};
-use registry_auth_redis::{By, Endpoint, Event, Hashing, Job, Options, Outcome, Secret, Space, Store};
+use registry_auth_redis::{By, Endpoint, Event, Hashing, Job, Keyspace, Options, Outcome, Secret, Store};
 use std::error::Error;
 use std::sync::mpsc::sync_channel;
 use std::sync::Arc;
@@ -36,7 +36,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         }),
         spawn: registry_auth_redis::own_thread(),
     })?;
-    let space = Arc::new(Space {
+    let space = Arc::new(Keyspace {
         prefix: "P".into(),
         salt: Box::default(),
     });

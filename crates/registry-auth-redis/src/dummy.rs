@@ -29,13 +29,13 @@ const SPACES: usize = 256;
 /// What all spaces have learnt.
 #[derive(Default)]
 pub(crate) struct Dummies {
-    spaces: Mutex<HashMap<Box<str>, Space>>,
+    spaces: Mutex<HashMap<Box<str>, Keyspace>>,
     hasher: RandomState,
     calls: AtomicUsize,
 }
 
 #[derive(Default)]
-struct Space {
+struct Keyspace {
     /// A ring of the users seen lately: hash of the name, and class of their stored hash.
     seen: Vec<(u64, Class)>,
     next: usize,
@@ -78,7 +78,7 @@ impl Dummies {
             if spaces.len() >= SPACES {
                 return;
             }
-            spaces.insert(prefix.into(), Space::default());
+            spaces.insert(prefix.into(), Keyspace::default());
         }
         if let Some(space) = spaces.get_mut(prefix) {
             space.saw(name, class, stored);
@@ -109,7 +109,7 @@ impl Dummies {
     }
 }
 
-impl Space {
+impl Keyspace {
     fn saw(&mut self, name: u64, class: Class, stored: &str) {
         if let Some((_, known)) = self.seen.iter_mut().find(|(known, _)| *known == name) {
             if *known == class {

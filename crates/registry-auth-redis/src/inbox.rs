@@ -167,7 +167,7 @@ fn look(left: &Shared, jobs: &mut Vec<Arrivals>) -> Option<bool> {
 mod tests {
     use super::{inbox, Exit, Inbox};
     use crate::completions::Completions;
-    use crate::job::{By, Event, Job, Space};
+    use crate::job::{By, Event, Job, Keyspace};
     use crate::waiting::Arrivals;
     use crate::Secret;
     use std::sync::Arc;
@@ -190,7 +190,7 @@ mod tests {
         }
 
         fn leave(&self, ticket: u64) {
-            let space = Arc::new(Space {
+            let space = Arc::new(Keyspace {
                 prefix: "P".into(),
                 salt: Box::default(),
             });

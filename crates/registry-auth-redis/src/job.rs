@@ -13,17 +13,17 @@ use std::sync::Arc;
 /// Where a location's users live: one per distinct (`registry_auth_prefix`, `registry_auth_salt`), shared by all
 /// jobs of that location. It is also the scope within which an unknown user's dummy hash is chosen.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Space {
+pub struct Keyspace {
     /// `registry_auth_prefix`, `P` in the interface: keys are `P:user:<name>`, `P:passwords`, `P:backends`.
     pub prefix: Box<str>,
     /// `registry_auth_salt`: put before the password of a bare SHA-1 digest (the 2014 gate's form).
     pub salt: Box<[u8]>,
 }
 
-impl fmt::Debug for Space {
+impl fmt::Debug for Keyspace {
     /// The salt is left out: the 2014 gate's users may share one secret salt.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Space")
+        f.debug_struct("Keyspace")
             .field("prefix", &self.prefix)
             .finish_non_exhaustive()
     }
@@ -35,7 +35,7 @@ pub struct Job {
     /// Comes back in the [`Completion`]; unique among the jobs under way.
     pub ticket: u64,
     /// Whose keys are asked.
-    pub space: Arc<Space>,
+    pub space: Arc<Keyspace>,
     /// The user who claims to be there; `None` when only the defaults are wanted (anonymous).
     pub user: Option<UserNameBuf>,
     /// The password to verify; not looked at when `user` is `None`. Comes back in the [`Completion`].
@@ -87,7 +87,7 @@ pub enum Event {
 pub enum Changed {
     /// `P:user:<name>`
     User {
-        /// `P`, as in [`Space::prefix`].
+        /// `P`, as in [`Keyspace::prefix`].
         prefix: Arc<str>,
         /// The user.
         name: Box<str>,

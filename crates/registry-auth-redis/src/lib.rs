@@ -49,7 +49,7 @@ mod waiting;
 
 pub use admin::{Admin, AdminError};
 pub use endpoint::{Endpoint, InvalidEndpoint};
-pub use job::{By, Changed, Completion, Event, Job, Outcome, Space};
+pub use job::{By, Changed, Completion, Event, Job, Keyspace, Outcome};
 pub use log::{Level, LogLine};
 pub use runtime::{own_thread, Hashing, Options, Spawn, StartError, Store, Work};
 pub use secret::Secret;

@@ -4,7 +4,7 @@
 
 use crate::familiar::{Familiar, Replies};
 use crate::flight::Flight;
-use crate::job::{By, Space};
+use crate::job::{By, Keyspace};
 use crate::log::Level;
 use crate::lookup::{users_without_password, Context};
 use crate::record::{self, Unreadable};
@@ -37,7 +37,7 @@ impl Asked {
 /// What one space's jobs are answered with.
 pub(crate) struct Part {
     /// Prefix of the keys.
-    pub(crate) space: Option<Arc<Space>>,
+    pub(crate) space: Option<Arc<Keyspace>>,
     pub(crate) records: Arc<Records>,
     pub(crate) users: Vec<User>,
 }

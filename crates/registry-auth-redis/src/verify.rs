@@ -9,7 +9,7 @@ use crate::dummy::{self, Dummies};
 use crate::familiar::{Familiar, Familiars};
 use crate::flight::{Flight, Flights};
 use crate::hashing::{Pool, Work};
-use crate::job::{By, Outcome, Space};
+use crate::job::{By, Keyspace, Outcome};
 use crate::last_use::LastUses;
 use crate::log::{Level, Log};
 use crate::reply::hash_key;
@@ -258,7 +258,13 @@ impl Verifier {
         self.dummies.like(&subject.space.prefix)
     }
 
-    fn verify(&self, hash: &Hash, space: &Space, user: &str, password: &Secret) -> Result<bool, InvalidHash> {
+    fn verify(
+        &self,
+        hash: &Hash,
+        space: &Keyspace,
+        user: &str,
+        password: &Secret,
+    ) -> Result<bool, InvalidHash> {
         match hash {
             Hash::Stored { stored, .. } => {
                 let right = password::verify(stored, password.expose(), &space.salt)?;
@@ -421,7 +427,7 @@ impl Passwords {
 pub(crate) struct Slow {
     flight: Flight<Checked>,
     check: Arc<Check>,
-    space: Arc<Space>,
+    space: Arc<Keyspace>,
     subject: Subject,
     password: Secret,
     verifier: Arc<Verifier>,

@@ -5,7 +5,7 @@
 //! `Unavailable`.
 
 use crate::completions::{Completions, Mark};
-use crate::job::{By, Job, Outcome, Space};
+use crate::job::{By, Job, Keyspace, Outcome};
 use crate::verify::Proof;
 use crate::Secret;
 use registry_auth::codec::State;
@@ -19,7 +19,7 @@ const TRIES: u8 = 10;
 /// Whom a lookup is about. The salt of the space plays no role in it.
 #[derive(Clone)]
 pub(crate) struct Subject {
-    pub(crate) space: Arc<Space>,
+    pub(crate) space: Arc<Keyspace>,
     /// `None`: only the defaults are wanted.
     pub(crate) user: Option<UserNameBuf>,
 }
@@ -44,7 +44,7 @@ impl Subject {
 pub(crate) struct Waiting {
     ticket: u64,
     /// With the job's own salt.
-    pub(crate) space: Arc<Space>,
+    pub(crate) space: Arc<Keyspace>,
     pub(crate) subject: Subject,
     pub(crate) password: Secret,
     pub(crate) by: By,

@@ -1,7 +1,7 @@
 //! What the queue promises, without a Redis.
 
 use super::{Completions, Mark, CHANGES};
-use crate::job::{By, Changed, Event, Job, Outcome, Space};
+use crate::job::{By, Changed, Event, Job, Keyspace, Outcome};
 use crate::waiting::{Answer, Arrivals, Basis, Waiting};
 use crate::Secret;
 use registry_auth::{Network, UserName};
@@ -39,7 +39,7 @@ fn tracked() -> (Arc<Completions>, Helper) {
 }
 
 fn job(ticket: u64, user: Option<&str>) -> Job {
-    let space = Arc::new(Space {
+    let space = Arc::new(Keyspace {
         prefix: "P".into(),
         salt: Box::default(),
     });

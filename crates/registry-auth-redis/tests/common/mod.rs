@@ -9,7 +9,7 @@ use nix::sys::signal::{kill, Signal};
 use nix::unistd::Pid;
 use registry_auth::{codec, Network, Record, RecordRef, UserName};
 use registry_auth_redis::{
-    By, Completion, Endpoint, Event, Hashing, Job, LogLine, Options, Outcome, Secret, Space, Store,
+    By, Completion, Endpoint, Event, Hashing, Job, Keyspace, LogLine, Options, Outcome, Secret, Store,
 };
 use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};
@@ -168,7 +168,7 @@ pub struct Gate {
     pub store: Store,
     wakes: Receiver<()>,
     pub wake_count: usize,
-    pub space: Arc<Space>,
+    pub space: Arc<Keyspace>,
     ticket: u64,
     answers: HashMap<u64, Completion>,
     /// All events that are no completion.
@@ -198,8 +198,8 @@ pub fn tracked(url: &str) -> Options {
     }
 }
 
-pub fn space(prefix: &str, salt: &str) -> Arc<Space> {
-    Arc::new(Space {
+pub fn space(prefix: &str, salt: &str) -> Arc<Keyspace> {
+    Arc::new(Keyspace {
         prefix: prefix.into(),
         salt: salt.as_bytes().into(),
     })

@@ -5,7 +5,7 @@
 pub mod terminal;
 
 use registry_auth::{TokenDigest, UserName};
-use registry_auth_redis::{By, Endpoint, Event, Hashing, Job, Options, Outcome, Secret, Space, Store};
+use registry_auth_redis::{By, Endpoint, Event, Hashing, Job, Keyspace, Options, Outcome, Secret, Store};
 use std::hash::{BuildHasher, RandomState};
 use std::io::Write;
 use std::net::TcpListener;
@@ -168,7 +168,7 @@ impl Redis {
             spawn: registry_auth_redis::own_thread(),
         })
         .unwrap();
-        let space = Arc::new(Space {
+        let space = Arc::new(Keyspace {
             prefix: "P".into(),
             salt: Box::default(),
         });
