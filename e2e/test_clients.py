@@ -1,6 +1,6 @@
 """Each real client against the whole stack, in Basic and in Bearer mode: with a login, without one, with a wrong one.
 
-What each prints when refused is what its users search the web for: README.md, "What clients see".
+What each prints when refused is what its users search the web for: docs/clients.md.
 """
 
 import unittest

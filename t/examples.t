@@ -1,12 +1,13 @@
-# What users copy must load: each `nginx` code block of README.md and each file
-# of nginx/, with only paths and ports replaced. And the shipped nginx.conf
-# must answer as interface.md says.
+# What users copy must load: each `nginx` code block of README.md and of each
+# page of docs/, and each file of nginx/, with only paths and ports replaced. And
+# the shipped nginx.conf must answer as docs/reference/answers.md says.
 use strict;
 use warnings;
 use lib 't/lib';
 use Harness;
 use Harness::Zone;
 
+use File::Find qw(find);
 use File::Temp ();
 use FindBin ();
 
@@ -118,9 +119,13 @@ my $in_realip = join ' ', $balancer =~ m{^(?:# )?set_real_ip_from (\S+);}mg;
 die "behind-balancer.conf has two lists: $in_geo, and $in_realip\n" if $in_geo ne $in_realip || !$in_geo;
 
 my $spec = '';
-my @readme = blocks_of("$ROOT/README.md");
-die "README.md has no nginx code block\n" if !@readme;
-$spec .= example("README.md, line $_->[0]", context_of($_->[1]), $_->[1]) for @readme;
+my @pages;
+find({ no_chdir => 1, wanted => sub { push @pages, $_ if /\.md$/ } }, "$ROOT/docs");
+die "docs/ has no pages\n" if !@pages;
+for my $page ("$ROOT/README.md", sort @pages) {
+    my $name = $page =~ s{^\Q$ROOT\E/}{}r;
+    $spec .= example("$name, line $_->[0]", context_of($_->[1]), $_->[1]) for blocks_of($page);
+}
 
 $spec .= example('nginx/sites-available/registry', 'http', Harness::slurp("$ROOT/nginx/sites-available/registry"));
 my %CONTEXT = ('nginx.conf' => 'whole', 'direct.conf' => 'http', 'behind-balancer.conf' => 'http', 'registry.conf' => 'http', 'registry-bearer.conf' => 'http', 'registry-v1.conf' => 'http');

@@ -146,7 +146,7 @@ fn what_is_no_use_is_not_written() {
 #[test]
 fn a_refusal_is_said_once_and_not_tried_again_on_this_connection() {
     let redis = Server::start();
-    // The README's line for Redis 7, without what the last use needs.
+    // The line of docs/reference/data-model.md for Redis 7, without what the last use needs.
     redis.run(
         "ACL SETUSER gate on >pw %R~P:* resetchannels -@all +hgetall +hmget +lrange +ping +select +hello +client|tracking",
     );

@@ -94,15 +94,15 @@ fn every_page_has_examples_that_are_commands_of_the_tool() {
     }
 }
 
-/// Each directive of the README has its place in the page, with its syntax, default and context.
+/// Each directive of the documentation has its place in the manual, with its syntax, default and context.
 #[test]
-fn the_page_of_the_directives_has_all_of_the_readme() {
-    let readme = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../README.md");
-    let readme = std::fs::read_to_string(readme).unwrap();
+fn the_manual_of_the_directives_has_all_of_the_documentation() {
+    let reference = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/reference/directives.md");
+    let reference = std::fs::read_to_string(reference).unwrap();
     let page = directives();
-    let documented: BTreeSet<&str> = readme
+    let documented: BTreeSet<&str> = reference
         .lines()
-        .filter_map(|line| line.strip_prefix("### registry_auth"))
+        .filter_map(|line| line.strip_prefix("## registry_auth"))
         .collect();
     assert!(documented.len() > 15);
     let paged: BTreeSet<&str> = page

@@ -1,19 +1,23 @@
-//! The ACL lines of the README: each verb works with the tool's, the module's reads everything and writes nothing.
+//! The ACL lines of the documentation: each verb works with the tool's, the module's reads everything and writes nothing.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing)] // a panic is how a test fails
 
 mod common;
 
 use common::Redis;
 
-/// The lines as the README has them, for the prefix P.
+/// The lines as the documentation has them, for the prefix P.
 fn acl_line(user: &str) -> Vec<String> {
-    const README: &str = include_str!("../../../README.md");
+    const PAGES: [&str; 2] = [
+        include_str!("../../../docs/reference/data-model.md"),
+        include_str!("../../../docs/registry-authctl.md"),
+    ];
     let start = format!("ACL SETUSER {user} ");
-    let line = README
-        .lines()
+    let line = PAGES
+        .iter()
+        .flat_map(|page| page.lines())
         .map(str::trim)
         .find(|line| line.starts_with(&start))
-        .expect("the README has the line");
+        .expect("one of the pages has the line");
     line.replace("docker-registry:", "P:")
         .replace(">password", ">pw")
         .split(' ')
@@ -170,7 +174,7 @@ fn the_modules_line_writes_nothing() {
         // `check` goes on, and reports it.
         let said = if verb == &["check"] { &ran.out } else { &ran.err };
         assert!(
-            said.contains("lacks the right") && said.contains("README"),
+            said.contains("lacks the right") && said.contains("docs/registry-authctl.md"),
             "{verb:?}: {ran:?}"
         );
     }

@@ -153,8 +153,7 @@ fn hint(code: &str) -> &'static str {
     match code {
         "READONLY" => " (this is a replica: name its master)",
         "NOPERM" => {
-            " (this Redis user lacks the right: the README has the ACL line that registry-authctl needs, in the section \
-             of that name)"
+            " (this Redis user lacks the right: docs/registry-authctl.md has the ACL line that registry-authctl needs)"
         }
         "NOAUTH" => " (give the password: REGISTRY_AUTH_REDIS=redis://[user]:password@host:port)",
         "WRONGPASS" => " (see user and password in the URL; special characters must be percent-encoded)",

@@ -1,14 +1,22 @@
-//! nginx-registry-auth(5): the directives and the variables, as the README has them.
+//! nginx-registry-auth(5): the directives and the variables, as docs/reference/ has them.
 //!
-//! Made from the README itself, so that neither says something else. Whatever Markdown the README comes to use, each text of these
-//! sections is on the page: what has no form here is a paragraph.
+//! Made from the pages themselves, so that neither says something else. Whatever Markdown they come to use, each text of them
+//! is in the manual: what has no form here is a paragraph.
 
 use super::{wrap, DATE};
 use pulldown_cmark::{Event, HeadingLevel, Options, Parser, Tag, TagEnd};
 
-const README: &str = include_str!("../../../../README.md");
-/// Sections of the README, and what they are called here.
-const SECTIONS: [(&str, &str); 2] = [("Directives", "DIRECTIVES"), ("Variables", "VARIABLES")];
+/// Each section of the manual, and the page that it is made of.
+const SECTIONS: [(&str, &str); 2] = [
+    (
+        "DIRECTIVES",
+        include_str!("../../../../docs/reference/directives.md"),
+    ),
+    (
+        "VARIABLES",
+        include_str!("../../../../docs/reference/variables.md"),
+    ),
+];
 
 const HEAD: &str = r"
 .SH NAME
@@ -40,8 +48,12 @@ pub(crate) fn directives() -> String {
         ..Page::default()
     };
     page.roff.push_str(HEAD.trim_start());
-    for event in Parser::new_ext(README, Options::ENABLE_TABLES) {
-        page.add(event);
+    for (name, markdown) in SECTIONS {
+        page.roff.push_str(&format!(".SH {name}\n"));
+        page.close = true;
+        for event in Parser::new_ext(markdown, Options::ENABLE_TABLES) {
+            page.add(event);
+        }
     }
     page.roff.push_str(TAIL.trim_start());
     page.roff
@@ -52,9 +64,6 @@ struct Page {
     roff: String,
     /// Of the paragraph, heading or cell that is being read.
     text: String,
-    /// Whether what is being read belongs here.
-    wanted: bool,
-    heading: Option<HeadingLevel>,
     code: bool,
     table_head: bool,
     cells: Vec<String>,
@@ -66,12 +75,8 @@ struct Page {
 impl Page {
     fn add(&mut self, event: Event<'_>) {
         match event {
-            Event::Start(Tag::Heading { level, .. }) => {
-                self.heading = Some(level);
-                self.text.clear();
-            }
+            Event::Start(Tag::Heading { .. }) => self.text.clear(),
             Event::End(TagEnd::Heading(level)) => self.head(level),
-            _ if self.heading.is_none() && !self.wanted => {}
             Event::Start(Tag::CodeBlock(_)) => {
                 self.code = true;
                 self.request(".PP");
@@ -114,21 +119,13 @@ impl Page {
         }
     }
 
+    /// The title of a Markdown page is that of the manual's section, which is there already.
     fn head(&mut self, level: HeadingLevel) {
-        self.heading = None;
         let title = std::mem::take(&mut self.text);
-        match level {
-            HeadingLevel::H1 | HeadingLevel::H2 => {
-                let section = SECTIONS.iter().find(|(name, _)| *name == title);
-                self.wanted = section.is_some();
-                if let Some((_, name)) = section {
-                    self.roff.push_str(&format!(".SH {name}\n"));
-                }
-            }
-            _ if self.wanted => self.roff.push_str(&format!(".SS {title}\n")),
-            _ => {}
+        if level != HeadingLevel::H1 {
+            self.roff.push_str(&format!(".SS {title}\n"));
+            self.close = true;
         }
-        self.close = true;
     }
 
     fn row(&mut self) {
