@@ -63,6 +63,7 @@ pub fn start(thread: NginxThread, options: StoreOptions) -> Result<(), String> {
         hashing: options.hashing,
         tracking: options.cache.is_some(),
         last_use: options.token_use,
+        rehash: options.rehash,
         prefixes: options.prefixes,
         wake: Box::new(move || ringer.ring()),
         spawn: Box::new(move |name, bell, work| helpers_ringer.spawn_apart(name, bell, work)),

@@ -44,6 +44,7 @@ pub struct Main {
     cache: Option<Option<cache::Options>>,
     token_keys: Option<Vec<Secret>>,
     token_use: Option<bool>,
+    rehash: Option<bool>,
     /// Random, for what has to be kept from clients where there is neither a key nor a zone; a reload makes another.
     cursor_secret: [u8; 32],
     /// Every space of a location where the gate is on, once.
@@ -74,6 +75,8 @@ pub struct StoreOptions {
     pub hashing: Hashing,
     /// Whether the last use of access tokens is to be recorded.
     pub token_use: bool,
+    /// Whether weak password hashes are to be replaced.
+    pub rehash: bool,
     /// Where answers are kept.
     pub cache: Option<cache::Options>,
     /// Every prefix that is in use, in order: changes under it are to be told.
@@ -175,6 +178,7 @@ impl Complete for Main {
             connect_timeout: Duration::from_millis(self.connect_timeout.unwrap_or(DEFAULT_TIMEOUT)),
             hashing: self.hashing.unwrap_or_default(),
             token_use: self.token_use.unwrap_or(false),
+            rehash: self.rehash.unwrap_or(false),
             cache: self.cache.clone().flatten(),
             // Locations are merged after this.
             prefixes: Vec::new(),

@@ -63,7 +63,7 @@ macro_rules! location_row {
 }
 
 /// The table that nginx reads; nginx writes to none of it.
-pub static mut COMMANDS: [ngx_command_t; 23] = [
+pub static mut COMMANDS: [ngx_command_t; 24] = [
     location_row!(
         c"registry_auth",
         HTTP | SERVER | LOCATION | LIMIT_EXCEPT,
@@ -141,6 +141,7 @@ pub static mut COMMANDS: [ngx_command_t; 23] = [
     ),
     main_row!(c"registry_auth_token_key", NGX_CONF_TAKE1, read::token_key),
     main_row!(c"registry_auth_token_use", NGX_CONF_TAKE1, read::token_use),
+    main_row!(c"registry_auth_rehash", NGX_CONF_TAKE1, read::rehash),
     location_row!(c"registry_auth_status", LOCATION, NGX_CONF_NOARGS, read::status),
     location_row!(c"registry_auth_health", LOCATION, NGX_CONF_NOARGS, read::health),
     location_row!(

@@ -340,3 +340,23 @@ HSET docker-registry:user:alice grant:team/** * grant:!team/**/secret *
 [ "GET /v2/team/secret/tags/list", "GET /v2/team/a/secret/tags/list", "GET /v2/team/asecret/tags/list" ]
 --- error_code eval
 [ 403, 403, 200 ]
+
+=== a group that does not exist gives nothing, and the log says so
+--- redis
+HSET docker-registry:user:alice groups "team taem"
+HSET docker-registry:group:team grant:team/* pull
+--- login: alice:secret
+--- request eval
+[ ("GET /v2/team/app/tags/list") x 3, "GET /v2/taem/app/tags/list" ]
+--- error_code eval
+[ 200, 200, 200, 403 ]
+--- restart
+--- error_log
+[warn]
+record docker-registry:user:alice: there is no group taem
+--- no_error_log
+there is no group team
+[error]
+--- after
+my $lines = () = nginx_server()->since('error') =~ /there is no group/g;
+equal($lines, 1, 'lines in the first minute');

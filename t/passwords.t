@@ -188,3 +188,24 @@ dave:secret locked
 [ ("GET /v2/") x 5 ]
 --- error_code eval
 [ 200, 401, 200, 401, 401 ]
+
+=== the 2014 gate's digest with a salt that is not configured: the log says which, and nothing of the password
+--- http_config eval
+main::gate_http()
+--- redis
+HSET docker-registry:passwords bob 45ecaf382a5e63e836ff2e9b1b873d7e888da74f
+--- request eval
+[ 'GET /v2/', 'GET /v2/', 'GET /v2/' ]
+--- login eval
+[ 'bob:wrong', 'bob:secret', 'bob:secret' ]
+--- error_code eval
+[ 401, 401, 401 ]
+--- restart
+--- error_log
+a password under docker-registry that is wrong would be right, but: registry_auth_salt "deadbeaf:", which a 2014 gate without DIGEST_SALT had, is missing
+--- no_error_log
+secret
+[error]
+--- after
+my $lines = () = nginx_server()->since('error') =~ /would be right/g;
+Test::More::is($lines, 1, 'lines in the first minute');

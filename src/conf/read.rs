@@ -438,6 +438,11 @@ pub fn token_use(conf: &mut Conf<'_>, main: &mut Main) -> Result<(), String> {
     flag("registry_auth_token_use", conf, &mut main.token_use)
 }
 
+/// `registry_auth_rehash on | off`
+pub fn rehash(conf: &mut Conf<'_>, main: &mut Main) -> Result<(), String> {
+    flag("registry_auth_rehash", conf, &mut main.rehash)
+}
+
 /// `registry_auth_health`
 pub fn health(conf: &mut Conf<'_>, location: &mut Location) -> Result<(), String> {
     location.set_page(Page::Health, conf)

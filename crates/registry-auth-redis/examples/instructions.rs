@@ -31,6 +31,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         prefixes: vec!["P".into()],
         tracking: true,
         last_use: false,
+        rehash: false,
         wake: Box::new(move || {
             let _ = bell.try_send(());
         }),

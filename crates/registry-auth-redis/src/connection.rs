@@ -8,13 +8,13 @@
 
 mod open;
 
-pub(crate) use open::{describe, open, Failure};
+pub(crate) use open::{describe, open, within, AbortOnDrop, Failure};
 
 use crate::endpoint::Endpoint;
 use crate::log::{Level, Log};
 use crate::tracking::Tracking;
 use futures_util::FutureExt;
-use open::{arm, greet, is_alive, is_closed, is_no_resp3, within, Armed, Opened};
+use open::{arm, greet, is_alive, is_closed, is_no_resp3, Armed, Opened};
 use redis::aio::MultiplexedConnection;
 use redis::Value;
 use std::panic::AssertUnwindSafe;

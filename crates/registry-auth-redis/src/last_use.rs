@@ -1,6 +1,6 @@
 //! When access tokens were last used: a remark for people, by day, in `P:token-use`.
 //!
-//! Told by `verify`, on the helper. It is the only thing that the module ever writes, and only where [`crate::Options`] say
+//! Told by `verify`, on the helper. With a better hash (`rehash`) it is all that the module ever writes, and only where [`crate::Options`] say
 //! so. Invariants: no job waits for it, and none fails with it; a token's day is written once by each worker, or again where
 //! the memory of it was full; what Redis refuses is said once and not tried again on the same connection.
 //!

@@ -7,7 +7,7 @@
 //! `settle` → `verify` → `completions` (the queue back).
 //!
 //! # What the store's Redis user must be allowed
-//! It only reads, unless [`Options`] have it record the last use of access tokens. With ACLs (Redis 6 and later), for the prefix `P`:
+//! It only reads, unless [`Options`] have it record the last use of access tokens, or replace weak password hashes. With ACLs (Redis 6 and later), for the prefix `P`:
 //! ```text
 //! ACL SETUSER gate on >password resetkeys ~P:* resetchannels -@all +hgetall +hmget +lrange +ping +select +hello +client|tracking
 //! ```
@@ -16,7 +16,8 @@
 //! connection show who it is; without `hello` or
 //! `client|tracking` nothing is told of changes ([`Event::Armed`] says so), and the log says it once. Recording the last use takes
 //! `%W~P:token-use +hset` (before Redis 7 `+hset`, which with `~P:*` is good for all of these keys); without it, the log says so once
-//! for each connection.
+//! for each connection. Replacing weak password hashes takes `+watch +multi +exec +hset` and `%W~P:user:*` and `%W~P:passwords`; without
+//! them, the log says so once a minute while weak hashes are used.
 #![forbid(unsafe_code)]
 
 pub mod admin;
@@ -38,6 +39,7 @@ mod last_use;
 mod lookup;
 mod recent;
 mod record;
+mod rehash;
 mod reply;
 mod resolve;
 mod runtime;

@@ -17,6 +17,8 @@ const SILENCE: Duration = Duration::from_secs(60);
 const LINE: usize = 1900;
 /// Distinct subjects remembered; beyond that new ones are silent until old ones expire.
 const SUBJECTS: usize = 256;
+/// Lines of one kind in that time, whatever their subjects.
+const OF_KIND: u64 = 8;
 
 thread_local! {
     /// Where a panic of this thread is told.
@@ -77,6 +79,13 @@ impl Log {
         }
     }
 
+    /// As [`Log::write_once`], of one of many subjects of a kind: [`OF_KIND`] lines of the kind are written in that time at most, so
+    /// that they leave room for others.
+    pub(crate) fn write_of_kind(&self, kind: &str, subject: &str, level: Level, message: &str) {
+        let place = self.hasher.hash_one(subject) % OF_KIND;
+        self.write_once(&format!("{kind} {place}"), level, message);
+    }
+
     /// Has panics of this thread written here: where they happened, and not what they say, which may be a part of what was worked on.
     /// Those of other threads are told as before.
     pub(crate) fn tell_panics(&self) {
@@ -132,7 +141,7 @@ fn printable(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::{Level, Log, LINE, SUBJECTS};
+    use super::{Level, Log, LINE, OF_KIND, SUBJECTS};
     use crate::completions::Completions;
     use std::sync::Arc;
 
@@ -150,6 +159,18 @@ mod tests {
         log.write_once("P:user:a", Level::Error, "bad a");
         log.write_once("P:user:b", Level::Error, "bad\r\nb");
         assert_eq!(lines(&completions), ["bad a", "bad\\r\\nb"]);
+    }
+
+    #[test]
+    fn many_subjects_of_a_kind_leave_room_for_others() {
+        let completions = Arc::new(Completions::alone(false).0);
+        let log = Log::new(Arc::clone(&completions));
+        for n in 0..10 * SUBJECTS {
+            log.write_of_kind("group", &n.to_string(), Level::Warn, "none");
+        }
+        assert_eq!(lines(&completions).len(), OF_KIND as usize);
+        log.write_once("P:user:a", Level::Error, "bad a");
+        assert_eq!(lines(&completions), ["bad a"]);
     }
 
     #[test]

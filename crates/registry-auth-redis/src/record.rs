@@ -69,6 +69,15 @@ pub(crate) fn from_hash_noting(reply: Value, skipped: &mut bool) -> Result<Optio
     Ok(Some(record))
 }
 
+/// Whether the reply to `HGETALL` says that there is no such key.
+pub(crate) fn is_nothing(reply: &Value) -> bool {
+    match reply {
+        Value::Array(items) => items.is_empty(),
+        Value::Map(items) => items.is_empty(),
+        _ => false,
+    }
+}
+
 fn read_field(record: &mut Record, name: &[u8], value: Value, skipped: &mut bool) -> Result<(), Unreadable> {
     if name == field::PASSWORD.as_bytes() {
         record.password = Some(text(value, "the password hash is not UTF-8")?);

@@ -215,6 +215,19 @@ impl Part {
         }
     }
 
+    /// A group that was mistyped, or removed: its members have less than somebody thinks.
+    fn log_no_group(&self, context: &Context, name: &str) {
+        let key = Keys::new(self.prefix()).group(name);
+        let member = |user: &&User| user.groups().any(|group| group == name);
+        let user = self.users.iter().find(member);
+        let user = user.map_or("", |user| user.asked.subject.name());
+        let message = format!(
+            "record {}: there is no group {name}",
+            Keys::new(self.prefix()).user(user)
+        );
+        context.log.write_of_kind("no group", &key, Level::Warn, &message);
+    }
+
     pub(crate) fn prefix(&self) -> &str {
         self.space.as_ref().map_or("", |space| &space.prefix)
     }
@@ -224,6 +237,9 @@ impl Part {
         let mut groups = HashMap::new();
         for name in self.groups() {
             let reply = replies.next().unwrap_or_default();
+            if record::is_nothing(&reply) {
+                self.log_no_group(context, name);
+            }
             groups.insert(
                 name.into(),
                 shared::read(context, self.prefix(), Whose::Group(name), reply),

@@ -15,6 +15,7 @@ use crate::job::{Event, Job};
 use crate::last_use::LastUses;
 use crate::log::{Level, Log, LogLine};
 use crate::lookup::{self, Context};
+use crate::rehash::Renewals;
 use crate::shared::SharedCache;
 use crate::tracking::Tracking;
 use crate::verify::{Passwords, Verifier};
@@ -54,6 +55,8 @@ pub struct Options {
     pub tracking: bool,
     /// Whether the last use of access tokens is to be recorded in `P:token-use`.
     pub last_use: bool,
+    /// Whether a weak password hash is to be replaced by argon2id when its owner logs in (`registry_auth_rehash`).
+    pub rehash: bool,
     /// Called, from any thread, when [`Store::drain`] or [`Store::drain_log`] has something after having had
     /// nothing. Must not block or panic. Never called again once [`Store::stop`] has returned.
     pub wake: Box<dyn Fn() + Send + Sync>,
@@ -151,6 +154,7 @@ impl Store {
             prefixes: options.prefixes,
             tracking: options.tracking,
             last_use: options.last_use,
+            rehash: options.rehash,
             completions: Arc::clone(&store.completions),
             exit,
             overtaken,
@@ -238,6 +242,7 @@ struct Parts {
     prefixes: Vec<Box<str>>,
     tracking: bool,
     last_use: bool,
+    rehash: bool,
     completions: Arc<Completions>,
     exit: Exit,
     overtaken: UnboundedReceiver<Vec<Waiting>>,
@@ -257,6 +262,10 @@ impl Parts {
             .thread_name("auth-resolver")
             .on_thread_start(move || resolvers.tell_panics())
             .build()?;
+        let renewals = self.rehash.then(|| {
+            let (endpoint, helper) = (self.endpoint.clone(), runtime.handle().clone());
+            Renewals::new(endpoint, self.connect_timeout, self.timeout, log.clone(), helper)
+        });
         let tracking = Tracking::new(Arc::clone(&completions), &self.prefixes);
         let (keeper, link) = Keeper::new(
             self.endpoint,
@@ -281,6 +290,7 @@ impl Parts {
             underway: Arc::default(),
             familiars: Arc::clone(&familiars),
             last_uses,
+            renewals,
         };
         let context = Context {
             link,

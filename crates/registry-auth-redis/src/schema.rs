@@ -80,8 +80,8 @@ impl<'a> Keys<'a> {
         join(self.prefix, ":backends", "")
     }
 
-    /// `P:token-use`, HASH of `<user>:<id>` → when that access token was last used: the day's first second since 1970. The only key
-    /// that the module writes, and only where it is told to.
+    /// `P:token-use`, HASH of `<user>:<id>` → when that access token was last used: the day's first second since 1970. The module
+    /// writes it where it is told to, as it does password hashes, and no other key.
     #[must_use]
     pub fn token_use(&self) -> String {
         join(self.prefix, ":token-use", "")

@@ -12,6 +12,7 @@ use crate::hashing::{Pool, Work};
 use crate::job::{By, Keyspace, Outcome};
 use crate::last_use::LastUses;
 use crate::log::{Level, Log};
+use crate::rehash::{Renewal, Renewals};
 use crate::reply::hash_key;
 use crate::waiting::{Answer, Basis, GroupNames, Subject, Waiting};
 use crate::Secret;
@@ -231,6 +232,17 @@ impl Hash {
         }
     }
 
+    /// Its text, where it is that of an account that is not locked.
+    pub(crate) fn unlocked(&self) -> Option<&str> {
+        match self {
+            Self::Stored {
+                stored,
+                locked: false,
+            } => Some(stored),
+            _ => None,
+        }
+    }
+
     fn text(&self) -> (bool, Option<&str>) {
         match self {
             Self::Stored { stored, .. } => (true, Some(stored)),
@@ -269,12 +281,31 @@ impl Verifier {
             Hash::Stored { stored, .. } => {
                 let right = password::verify(stored, password.expose(), &space.salt)?;
                 self.dummies.saw(&space.prefix, user, stored);
+                if !right {
+                    self.hint_at_salt(stored, space, password);
+                }
                 Ok(right)
             }
             Hash::Dummy(like) => {
                 password::dummy(like.as_deref(), password.expose(), &space.salt);
+                // What a wrong password costs.
+                let other = like
+                    .as_ref()
+                    .map(|like| password::other_salt(like, password.expose(), &space.salt));
+                std::hint::black_box(other);
                 Ok(false)
             }
+        }
+    }
+
+    /// Data of the 2014 gate is in order, and its salt is not configured: all its users are refused, and nothing else tells why.
+    fn hint_at_salt(&self, stored: &str, space: &Keyspace, password: &Secret) {
+        if let Some(hint) = password::other_salt(stored, password.expose(), &space.salt) {
+            let message = format!(
+                "a password under {} that is wrong would be right, but: {hint}",
+                space.prefix
+            );
+            self.log.write_once("salt", Level::Warn, &message);
         }
     }
 }
@@ -301,11 +332,13 @@ fn is_same_login(a: &Waiting, b: &Waiting) -> bool {
 /// The helper's end of verification.
 pub(crate) struct Passwords {
     pub(crate) verifier: Arc<Verifier>,
-    pub(crate) pool: Pool<Slow>,
+    pub(crate) pool: Pool<Task>,
     pub(crate) underway: Arc<Flights<Checked>>,
     pub(crate) familiars: Arc<Familiars>,
     /// `None`: nobody wants to know.
     pub(crate) last_uses: Option<Arc<LastUses>>,
+    /// `None`: weak hashes stay.
+    pub(crate) renewals: Option<Arc<Renewals>>,
 }
 
 impl Passwords {
@@ -356,6 +389,23 @@ impl Passwords {
 
     /// Whether the password is right, by a form that is cheap to verify.
     fn fast(&self, check: &Check, waiting: &Waiting) -> Result<bool, InvalidHash> {
+        let right = self.is_right(check, waiting)?;
+        if right {
+            self.renew(check, waiting);
+        }
+        Ok(right)
+    }
+
+    /// Has the pool replace a weak hash for which this password is right; where the pool is full, a later login will do.
+    fn renew(&self, check: &Check, waiting: &Waiting) {
+        let Some(renewals) = &self.renewals else { return };
+        let (space, user) = (&waiting.space, waiting.subject.name());
+        if let Some(renewal) = renewals.begin(space, user, check.own, &check.hash, &waiting.password) {
+            drop(self.pool.submit(waiting.from, Task::Renew(renewal)));
+        }
+    }
+
+    fn is_right(&self, check: &Check, waiting: &Waiting) -> Result<bool, InvalidHash> {
         let user = waiting.subject.name();
         let verify = || {
             self.verifier
@@ -392,6 +442,7 @@ impl Passwords {
                 let dummies = &self.verifier.dummies;
                 dummies.saw(&waiting.space.prefix, waiting.subject.name(), stored);
             }
+            self.renew(check, &waiting);
             answers.push(check.conclude(waiting, Ok(true), &self.verifier.log));
             return;
         }
@@ -412,8 +463,9 @@ impl Passwords {
             subject,
             password,
             verifier: Arc::clone(&self.verifier),
+            renewals: self.renewals.clone(),
         };
-        if let Err(slow) = self.pool.submit(from, slow) {
+        if let Err(Task::Verify(slow)) = self.pool.submit(from, Task::Verify(slow)) {
             answers.extend(slow.flight.land().map(|Checked { waiting, .. }| Answer {
                 waiting,
                 outcome: Outcome::Busy,
@@ -431,9 +483,27 @@ pub(crate) struct Slow {
     subject: Subject,
     password: Secret,
     verifier: Arc<Verifier>,
+    renewals: Option<Arc<Renewals>>,
 }
 
-impl Work for Slow {
+/// What the hashing pool computes.
+pub(crate) enum Task {
+    /// Whether a password is right.
+    Verify(Slow),
+    /// A better hash for one that is.
+    Renew(Renewal),
+}
+
+impl Work for Task {
+    fn run(self) {
+        match self {
+            Self::Verify(slow) => slow.run(),
+            Self::Renew(renewal) => renewal.run(),
+        }
+    }
+}
+
+impl Slow {
     fn run(self) {
         let Self { check, verifier, .. } = self;
         let right = verifier.verify(&check.hash, &self.space, self.subject.name(), &self.password);
@@ -450,5 +520,12 @@ impl Work for Slow {
         verifier
             .completions
             .post(self.flight.land().map(conclude).collect());
+        // Nobody waits for it any more but who is next in the queue, behind which it would stand else.
+        if let (Ok(true), Some(renewals)) = (right, &self.renewals) {
+            let (space, user) = (&self.space, self.subject.name());
+            if let Some(renewal) = renewals.begin(space, user, check.own, &check.hash, &self.password) {
+                renewal.run();
+            }
+        }
     }
 }

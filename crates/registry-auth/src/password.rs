@@ -178,6 +178,31 @@ pub fn weakness(stored: &str) -> Option<&'static str> {
     read(unlocked(stored)).ok()?.weakness()
 }
 
+/// Whether the hash is weak, and the password, which is right, is one that a better hash may be made of: of a longer one bcrypt
+/// has looked at 72 bytes only, and there may be others that are right, too.
+pub fn is_to_be_renewed(stored: &str, password: &[u8]) -> bool {
+    let is_cut = Form::of(stored) == Some(Form::Bcrypt) && password.len() > 72;
+    !is_cut && weakness(stored).is_some()
+}
+
+/// Where a password was wrong: what to do about the salt, if it would have been right with the other one that the 2014 gate's
+/// data may have. Its digests have no salt in them that could tell.
+pub fn other_salt(stored: &str, password: &[u8], salt: &[u8]) -> Option<&'static str> {
+    if Form::of(stored) != Some(Form::Legacy) {
+        return None;
+    }
+    let is_right = |salt: &[u8]| verify(stored, password, salt) == Ok(true);
+    match salt.split_last() {
+        None => is_right(b"deadbeaf:").then_some(
+            "registry_auth_salt \"deadbeaf:\", which a 2014 gate without DIGEST_SALT had, is missing",
+        ),
+        Some((b':', rest)) => {
+            is_right(rest).then_some("registry_auth_salt has a colon at its end that is too much")
+        }
+        Some(_) => is_right(&[salt, b":"].concat()).then_some("registry_auth_salt lacks a colon at its end"),
+    }
+}
+
 /// Whether verifying against this hash is slow; what cannot be verified against is not, as it fails at once.
 pub fn is_slow(stored: &str) -> bool {
     !is_locked(stored) && Form::of(stored).is_some_and(Form::is_slow) && check(stored).is_ok()

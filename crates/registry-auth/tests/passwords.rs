@@ -381,3 +381,54 @@ fn the_dummy_hashes() {
     }
     password::dummy(None, PASSWORD, b"");
 }
+
+#[test]
+fn a_password_that_is_right_with_the_other_salt_of_the_2014_gate_is_told_from_a_wrong_one() {
+    // SHA-1 of `deadbeaf:secret`, `pepper:secret` and `peppersecret`.
+    let (default, colon, none) = (
+        "45ecaf382a5e63e836ff2e9b1b873d7e888da74f",
+        "b7d984a49bf04676f05a92a52f777052a3f554ea",
+        "4f2a9862378c29783ab305c0aea53c1f1cb67b1d",
+    );
+    let other = |stored, salt: &str| password::other_salt(stored, b"secret", salt.as_bytes());
+    for (stored, salt, hint) in [
+        (default, "", "\"deadbeaf:\""),
+        (colon, "pepper", "lacks a colon"),
+        (none, "pepper:", "too much"),
+    ] {
+        assert!(
+            other(stored, salt).is_some_and(|said| said.contains(hint)),
+            "{salt}"
+        );
+        assert_eq!(
+            password::other_salt(stored, b"wrong", salt.as_bytes()),
+            None,
+            "{salt}"
+        );
+    }
+    for (stored, salt) in [
+        (colon, ""),
+        (default, "pepper"),
+        (none, "pepper"),
+        ("{SHA}5en6G6MezRroT3XKqkdPOmY/BfQ=", "x"),
+    ] {
+        assert_eq!(other(stored, salt), None, "{stored} {salt}");
+    }
+}
+
+#[test]
+fn what_is_weak_is_to_be_renewed_but_for_what_bcrypt_has_cut() {
+    let weak = password::hash_bcrypt(&[b'a'; 72], 4, &[7; 16]).unwrap();
+    assert!(password::is_to_be_renewed(&weak, &[b'a'; 72]));
+    assert!(!password::is_to_be_renewed(&weak, &[b'a'; 73]));
+    let good = password::hash_bcrypt(&[b'a'; 72], 10, &[7; 16]).unwrap();
+    assert!(!password::is_to_be_renewed(&good, &[b'a'; 72]));
+    assert!(!password::is_to_be_renewed("$y$j9T$unknown", b"a"));
+    for Vector { stored, .. } in vectors() {
+        assert_eq!(
+            password::is_to_be_renewed(stored, PASSWORD),
+            password::weakness(stored).is_some(),
+            "{stored}"
+        );
+    }
+}

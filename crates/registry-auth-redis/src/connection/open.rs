@@ -79,7 +79,7 @@ pub(crate) async fn open(
         .ok_or(Failure::Closed)
 }
 
-pub(super) async fn within<T>(
+pub(crate) async fn within<T>(
     limit: Duration,
     attempt: impl Future<Output = Result<T, Failure>>,
 ) -> Result<T, Failure> {
@@ -205,7 +205,8 @@ pub(super) fn is_alive(error: &redis::ServerError) -> bool {
     }
 }
 
-pub(super) struct AbortOnDrop(pub(super) Option<JoinHandle<()>>);
+/// A task that ends with it.
+pub(crate) struct AbortOnDrop(pub(crate) Option<JoinHandle<()>>);
 
 impl AbortOnDrop {
     fn release(mut self) -> Option<JoinHandle<()>> {

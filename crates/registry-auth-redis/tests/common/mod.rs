@@ -185,6 +185,7 @@ pub fn options(url: &str) -> Options {
         prefixes: vec!["P".into()],
         tracking: false,
         last_use: false,
+        rehash: false,
         wake: Box::new(|| ()),
         spawn: registry_auth_redis::own_thread(),
     }

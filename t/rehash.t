@@ -1,0 +1,92 @@
+# registry_auth_rehash: a weak stored hash becomes argon2id at its owner's next
+# right password, where it is on, and no request depends on whether it does.
+use strict;
+use warnings;
+use lib 't/lib';
+use Harness;
+use Harness::Zone;
+
+our $SHA   = '{SHA}5en6G6MezRroT3XKqkdPOmY/BfQ=';           # secret
+
+# The form of what is stored: its first characters.
+sub form { return substr(redis('HGET docker-registry:user:alice password') // '', 0, 31) }
+
+our $ARGON2 = '$argon2id$v=19$m=19456,t=2,p=1$';
+
+sub rehash { return gate_http() . "    registry_auth_rehash on;\n" }
+
+defaults(
+    config   => gate_config(),
+    accounts => "alice:secret\n",
+    login    => 'alice:secret',
+    request  => 'GET /v2/',
+);
+run_tests();
+
+__DATA__
+=== it is replaced at the first right password, which stays the right one
+--- http_config eval
+main::rehash()
+--- redis
+HSET docker-registry:user:alice grant:team/* pull
+--- login eval
+[ 'alice:wrong', 'alice:secret' ]
+--- request eval
+[ 'GET /v2/', 'GET /v2/team/app/tags/list' ]
+--- error_code eval
+[ 401, 200 ]
+--- after
+main::soon('what is stored', $main::ARGON2, \&main::form, 10);
+main::equal(http('GET /v2/team/app/tags/list', login => 'alice:secret')->{status}, 200, 'afterwards');
+main::equal(http('GET /v2/', login => 'alice:wrong')->{status}, 401, 'a wrong one afterwards');
+main::equal(redis('HGET docker-registry:user:alice grant:team/*'), 'pull', 'the grant');
+
+=== where others replace it, every worker goes on to let its owner in
+--- http_config eval
+main::zone_http('zone=auth:1m') . "    registry_auth_rehash on;\n"
+--- config eval
+main::zone_config()
+--- workers: 2
+--- restart
+--- after
+my %seen;
+main::soon('what is stored', $main::ARGON2, sub { $seen{ main::everywhere('alice:secret') } = 1; main::form() }, 10);
+$seen{ main::everywhere('alice:secret') } = 1 for 1 .. 10;
+main::equal(join(', ', sort keys %seen), 200, 'all answers');
+
+=== a hash of the 2014 gate is replaced where it stands
+--- http_config eval
+main::rehash()
+--- redis
+DEL docker-registry:user:alice
+HSET docker-registry:passwords alice e5e9fa1ba31ecd1ae84f75caaa474f3a663f05f4
+--- after
+main::soon('what is stored', $main::ARGON2, sub { substr redis('HGET docker-registry:passwords alice'), 0, 31 }, 10);
+main::equal(redis('EXISTS docker-registry:user:alice'), 0, 'records of the user');
+
+=== off by default: it stays
+--- http_config eval
+main::gate_http()
+--- wait: 0.3
+--- after
+main::equal(redis('HGET docker-registry:user:alice password'), $main::SHA, 'what is stored');
+
+=== where Redis refuses it, the log says what is missing, and the request goes on
+--- http_config eval
+main::rehash() . '    registry_auth_redis redis://gate:pw@127.0.0.1:$TEST_NGINX_REDIS_PORT timeout=2s connect_timeout=2s;'
+--- redis
+ACL SETUSER gate on >pw ~* +hgetall +hmget +lrange +ping +select +hello +client|tracking
+--- request eval
+[ 'GET /v2/', 'GET /v2/' ]
+--- error_code eval
+[ 200, 200 ]
+--- restart
+--- error_log
+[warn]
+weak password hashes stay, as Redis does not let registry_auth_rehash replace them (NOPERM
+its user needs +hmget +watch +multi +exec +hset and the right to write P:user:* and P:passwords
+--- no_error_log
+[error]
+--- after
+main::soon('the log', 1, sub { nginx_server()->since('error') =~ /weak password hashes stay/ ? 1 : 0 }, 10);
+main::equal(redis('HGET docker-registry:user:alice password'), $main::SHA, 'what is stored');
