@@ -12,7 +12,7 @@ use std::sync::Arc;
 use registry_auth::codec::State;
 use registry_auth::Denial;
 use registry_auth_cache::counters::COUNTERS;
-use registry_auth_cache::memo::Recalled;
+use registry_auth_cache::worker_cache::Recalled;
 use registry_auth_cache::{Cache, Copies, Keys, Memo, Process, Tag, GENERATION};
 use registry_auth_redis::{Changed, Keyspace, Outcome};
 

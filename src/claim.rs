@@ -5,7 +5,7 @@ use std::rc::Rc;
 use registry_auth::codec::State;
 use registry_auth::token::{Claims, Keys, Kind, Refused};
 use registry_auth::{Denial, TokenDigest, UserNameBuf};
-use registry_auth_cache::memo::allocated;
+use registry_auth_cache::worker_cache::allocated;
 
 /// A claim that is not yet verified.
 #[derive(Clone)]

@@ -10,7 +10,7 @@ use arrayvec::ArrayVec;
 use registry_auth::codec::{RecordRef, Scopes, State, TokenRef};
 use registry_auth::token::{bound_to, Kind};
 use registry_auth::{Denial, InvalidRecord, Limits, Subject, UserName, UserNameBuf};
-use registry_auth_cache::memo::{allocated, Said, Stamp};
+use registry_auth_cache::worker_cache::{allocated, Said, Stamp};
 use registry_auth_cache::Tag;
 use registry_auth_redis::Keyspace;
 use smallvec::SmallVec;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use registry_auth::codec::RecordRef;
 use registry_auth::InvalidRecord;
-use registry_auth_cache::memo::Stamp;
+use registry_auth_cache::worker_cache::Stamp;
 use registry_auth_cache::{Cache, Copies, Found, Keys, Known, Moment, Put, Tag};
 use registry_auth_redis::schema::PUBLIC;
 use registry_auth_redis::{Keyspace, Outcome};

@@ -8,7 +8,7 @@ use siphasher::sip128::{Hasher128, SipHasher24};
 
 use crate::layout::{entry, root, List, FEWEST_SLOTS, MAGIC, SLOT, STRANGERS_SHARE, VERSION};
 use crate::memory::{Memory, Numbers, Write};
-use crate::subjects::Tag;
+use crate::records::Tag;
 use crate::table::Table;
 
 /// Bytes of block for each bucket: about what a user takes, so that chains stay short.

@@ -11,7 +11,7 @@
 use crate::cache::{Cache, Keys};
 use crate::layout::{entry, root, List, PLACES, SLOT};
 use crate::memory::{Memory, Numbers, Write};
-use crate::subjects::{replace, Fact, Kind, Tag};
+use crate::records::{replace, Fact, Kind, Tag};
 use crate::table::{At, Table};
 
 /// Most that can be configured, for one user.

@@ -1,6 +1,6 @@
 //! Entries in buckets and on LRU lists: found by key, evicted from a list's tail when there is no room.
 //!
-//! Used by `subjects` and `failures`, under the dirty flag of `cache`. Every loop is bounded, so that a damaged chain ends.
+//! Used by `records` and `failures`, under the dirty flag of `cache`. Every loop is bounded, so that a damaged chain ends.
 
 use crate::counters::EVICTED;
 use crate::layout::{entry, root, List, PLACES, SLOT};

@@ -5,7 +5,7 @@ use super::{check, client, fact, is_verified, keys, open, put, user_key, SMALL};
 use crate::failures::{may_any_be_blocked, may_be_blocked, MOST, MOST_OF_ADDRESS, SOON};
 use crate::layout::FEWEST_SLOTS;
 use crate::memory::Numbers;
-use crate::subjects::Tag;
+use crate::records::Tag;
 use crate::{Attempt, Cache, Failures, Memory, Reserved, Settled};
 
 const LIMIT: Failures = Failures {

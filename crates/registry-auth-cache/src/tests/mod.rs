@@ -8,11 +8,11 @@ mod damage;
 mod death;
 mod failures;
 mod generation;
-mod guards;
 mod model;
 mod room;
 mod rules;
 mod slab;
+mod watchers;
 
 use std::collections::HashSet;
 

@@ -9,7 +9,7 @@ use proptest::prelude::*;
 use super::slab::Slab;
 use super::{check, client, fact, keys, open, Client, SMALL};
 use crate::failures::SOON;
-use crate::subjects::Tag;
+use crate::records::Tag;
 use crate::{Attempt, Failures, Found, Moment, Process, Put, Reserved, Settled};
 
 const LIMIT: Failures = Failures {

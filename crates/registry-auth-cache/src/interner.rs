@@ -8,7 +8,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use crate::memo::allocated;
+use crate::worker_cache::allocated;
 
 /// Bytes of all copies.
 pub const MOST: usize = 2 << 20;

@@ -9,7 +9,7 @@
 
 use std::rc::Rc;
 
-use crate::subjects::Tag;
+use crate::records::Tag;
 
 /// Credentials that are remembered: sets of [`WAYS`], each tag in the set that it names. Memory is touched only when it is used.
 const SETS: usize = 1 << 13;
@@ -181,7 +181,7 @@ fn set(tag: Tag) -> usize {
 #[cfg(test)]
 mod tests {
     use super::{Memo, Recalled, Said, Stamp, LARGEST, LOOK, MOST, SETS, WAYS};
-    use crate::subjects::Tag;
+    use crate::records::Tag;
     use std::rc::Rc;
 
     struct Record {
