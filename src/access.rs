@@ -11,7 +11,7 @@ use std::sync::Arc;
 use registry_auth::policy::{self, MountDecision, Permit};
 use registry_auth::route::Need;
 use registry_auth::{Denial, UserNameBuf};
-use registry_auth_cache::{Failures, Settled};
+use registry_auth_cache::{FailureLimits, LoginResult};
 use registry_auth_redis::Secret;
 
 use crate::cache::failures;
@@ -132,7 +132,7 @@ fn pass(request: &mut Request, context: &mut Context, settings: &Settings) -> Ac
             }
             None => {
                 if let Some(login) = asked.login {
-                    login.settle(Settled::Open);
+                    login.finish(LoginResult::Undecided);
                 }
                 refused(request, context, settings, Denial::unavailable())
             }
@@ -253,7 +253,7 @@ fn first(request: &Request, context: &mut Context, settings: &Settings) -> Resul
         Err(denial) => {
             // Known to be wrong, perhaps by what another client has tried.
             if let Some(((user, limit), tags)) = limited {
-                failures::failed(request, &settings.space, user, tags.credential, limit);
+                failures::count_failure(request, &settings.space, user, tags.credential, limit);
             }
             return Err(denial);
         }
@@ -289,7 +289,7 @@ enum Cached {
 
 /// Who logs in, and how often they may fail. That counts passwords only: a token is signed, and what has 190 random bits is not guessed.
 #[inline]
-fn limited<'c>(settings: &Settings, claim: &'c Claim) -> Option<(&'c UserNameBuf, Failures)> {
+fn limited<'c>(settings: &Settings, claim: &'c Claim) -> Option<(&'c UserNameBuf, FailureLimits)> {
     match (settings.failures, &claim.by, &claim.user) {
         (Some(limit), By::Password, Some(user)) => Some((user, limit)),
         _ => None,
@@ -302,7 +302,7 @@ fn throttle(request: &Request, settings: &Settings, claim: &Claim) -> Result<(),
     let Some((user, limit)) = limited(settings, claim) else {
         return Ok(());
     };
-    match failures::blocked(request, &settings.space, user, limit) {
+    match failures::blocked_for(request, &settings.space, user, limit) {
         Some(seconds) => Err(Denial::too_many_failures(seconds)),
         None => Ok(()),
     }
@@ -363,9 +363,9 @@ fn answered(
             let found = stale(context, settings, &claim, tags);
             if let Some(login) = login {
                 // Who is let in by what the zone knew last has guessed right: so who is not has guessed.
-                login.settle(match found {
-                    Ok(Some(_)) => Settled::Right,
-                    Ok(None) | Err(_) => Settled::Wrong,
+                login.finish(match found {
+                    Ok(Some(_)) => LoginResult::Right,
+                    Ok(None) | Err(_) => LoginResult::Wrong,
                 });
             }
             found?.ok_or_else(Denial::unavailable)?

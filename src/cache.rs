@@ -11,9 +11,8 @@ use std::sync::Arc;
 
 use registry_auth::codec::State;
 use registry_auth::Denial;
-use registry_auth_cache::counters::COUNTERS;
-use registry_auth_cache::worker_cache::Recalled;
-use registry_auth_cache::{Cache, Copies, Keys, Memo, Process, Tag, GENERATION};
+use registry_auth_cache::worker_cache::Lookup;
+use registry_auth_cache::{Cache, Interner, Keys, Process, Tag, WorkerCache, COUNTERS, GENERATION, UNBOUND};
 use registry_auth_redis::{Changed, Keyspace, Outcome};
 
 use crate::claim::Claim;
@@ -28,9 +27,6 @@ pub mod failures;
 mod key;
 mod lookup;
 
-/// What a zone is about that was set up anew; no configuration's subject.
-const NOTHING: u64 = 0;
-
 /// `registry_auth_cache`.
 #[derive(Clone)]
 pub struct Options {
@@ -38,7 +34,7 @@ pub struct Options {
     pub zone: Zone,
     /// Milliseconds for which an answer is fresh.
     pub ttl: u64,
-    /// Milliseconds for which it is borne while Redis is unreachable.
+    /// Milliseconds for which an old answer is used while Redis cannot be reached.
     pub stale: u64,
 }
 
@@ -47,14 +43,14 @@ struct Worker {
     options: Options,
     /// A copy of the zone's keys, to hash before locking.
     keys: Keys,
-    /// Who the zone said each header comes from.
-    memo: Memo<Identity>,
-    /// Records of groups and defaults, which several of them refer to.
-    copies: Copies,
+    /// The identity that the zone gave for each header.
+    worker_cache: WorkerCache<Identity>,
+    /// Copies of the records of groups and defaults, to which several identities refer.
+    interner: Interner,
     me: Process,
-    /// Stands for the Redis that is asked and the prefixes that are watched.
-    subject: u64,
-    /// Whether facts can be trusted now.
+    /// A number for the Redis that is asked and the prefixes that are watched.
+    source: u64,
+    /// Whether the zone's records can be trusted now: Redis tells this worker of changes.
     trusted: bool,
 }
 
@@ -136,19 +132,19 @@ pub enum Age {
     Stale,
 }
 
-/// Starts with the zone of the configuration, whose facts are about `subject`.
-pub fn start(options: Options, subject: u64) {
+/// Starts with the zone of the configuration, whose records come from `source`.
+pub fn start(options: Options, source: u64) {
     let keys = with_zone(&options.zone, |cache| {
-        cache.be_about(subject);
+        cache.bind_source(source);
         cache.keys()
     });
     WORKER.set(keys.map(|keys| Worker {
         options,
         keys,
-        memo: Memo::default(),
-        copies: Copies::default(),
+        worker_cache: WorkerCache::default(),
+        interner: Interner::default(),
         me: process::me(),
-        subject,
+        source,
         trusted: false,
     }));
 }
@@ -156,11 +152,11 @@ pub fn start(options: Options, subject: u64) {
 /// Leaves the zone to the other workers.
 pub fn stop() {
     if let Some(worker) = WORKER.take() {
-        with_zone(&worker.options.zone, |cache| cache.leave(worker.me));
+        with_zone(&worker.options.zone, |cache| cache.remove_watcher(worker.me));
     }
 }
 
-/// Whether old answers are borne while Redis is unreachable.
+/// Whether old answers are used while Redis cannot be reached.
 pub fn is_stale_allowed() -> bool {
     WORKER.with_borrow(|worker| worker.as_ref().is_some_and(|worker| worker.options.stale > 0))
 }
@@ -176,13 +172,13 @@ pub fn header(space: &Arc<Keyspace>, header: &[u8]) -> Option<(Tag, Header)> {
             true => worker.options.zone.peek(GENERATION),
             false => None,
         };
-        let header = match worker.memo.recall(tag, event::now(), generation) {
-            Recalled::Holds(identity) if identity.is_of(space) => {
+        let header = match worker.worker_cache.get(tag, event::now(), generation) {
+            Lookup::Hit(identity) if identity.is_of(space) => {
                 prefetch(&**identity);
                 Header::Known(Rc::clone(identity))
             }
-            Recalled::Past(identity) if identity.is_of(space) => Header::Past(Rc::clone(identity)),
-            Recalled::Holds(_) | Recalled::Past(_) | Recalled::Nothing => Header::Unread,
+            Lookup::Stale(identity) if identity.is_of(space) => Header::Past(Rc::clone(identity)),
+            Lookup::Hit(_) | Lookup::Stale(_) | Lookup::Miss => Header::Unread,
         };
         Some((tag, header))
     })
@@ -208,17 +204,17 @@ pub fn password_tag(space: &Keyspace, user: &str, password: &[u8]) -> Option<Tag
 
 /// Adds to the zone's counters.
 pub fn count(more: &[u64; COUNTERS]) {
-    with_worker_zone(|_, cache| cache.count(more));
+    with_worker_zone(|_, cache| cache.add_counters(more));
 }
 
 /// What the zone holds.
 pub struct Census {
     /// Its counters.
     pub counters: [u64; COUNTERS],
-    /// Records.
-    pub facts: u32,
-    /// Unknown users, and failed logins.
-    pub strangers: u32,
+    /// The number of records.
+    pub records: u32,
+    /// The number of negative entries: users that do not exist, and counters of failed logins.
+    pub negative_entries: u32,
     /// Bytes of free pages, and of all.
     pub pages: (u64, u64),
     /// Whether Redis tells this worker of changes.
@@ -232,11 +228,11 @@ pub fn census() -> Option<Census> {
         let mut zone = worker.options.zone.lock()?;
         let pages = zone.pages();
         let cache = open(&mut zone)?;
-        let (facts, strangers) = cache.counts();
+        let (records, negative_entries) = cache.counts();
         Some(Census {
             counters: cache.counters(),
-            facts,
-            strangers,
+            records,
+            negative_entries,
             pages,
             trusted: worker.trusted,
         })
@@ -267,14 +263,14 @@ pub fn put(space: &Keyspace, claim: &Claim, miss: &Miss, outcome: &Outcome) {
     });
 }
 
-/// Redis tells this worker of every change from now on, or of none ever.
-pub fn armed() {
+/// Redis tells this worker of every change from now on, or cannot tell of changes at all.
+pub fn tracking_started() {
     WORKER.with_borrow_mut(|worker| {
         if let Some(worker) = worker {
             let watched = with_zone(&worker.options.zone, |cache| {
-                let is_ours = cache.is_about(worker.subject);
+                let is_ours = cache.is_bound_to(worker.source);
                 if is_ours {
-                    cache.guard(worker.me, process::is_alive);
+                    cache.add_watcher(worker.me, process::is_alive);
                 }
                 is_ours
             });
@@ -283,22 +279,22 @@ pub fn armed() {
     });
 }
 
-/// Redis tells this worker nothing any more.
-pub fn lost() {
+/// Redis does not tell this worker of changes any more.
+pub fn tracking_lost() {
     WORKER.with_borrow_mut(|worker| {
         if let Some(worker) = worker {
             worker.trusted = false;
             with_zone(&worker.options.zone, |cache| {
-                cache.leave(worker.me);
-                cache.forget_freshness(event::now());
+                cache.remove_watcher(worker.me);
+                cache.mark_all_stale(event::now());
             });
         }
     });
 }
 
 /// Everything has changed.
-pub fn flushed() {
-    with_worker_zone(|_, cache| cache.forget_all());
+pub fn invalidate_all() {
+    with_worker_zone(|_, cache| cache.invalidate_all());
 }
 
 /// These keys have changed.
@@ -309,30 +305,30 @@ pub fn changed(changes: &[Changed]) {
             match change {
                 Changed::User { prefix, name } => {
                     write_key(&mut key, Kind::User, prefix, name);
-                    cache.forget_user(entry(keys, &key));
+                    cache.invalidate_user(entry(keys, &key));
                     continue;
                 }
                 Changed::Group { prefix, name } => write_key(&mut key, Kind::Group, prefix, name),
                 Changed::Backends { prefix } => write_key(&mut key, Kind::Defaults, prefix, ""),
                 Changed::Passwords { .. } => {
-                    cache.forget_passwords();
+                    cache.invalidate_passwords();
                     continue;
                 }
             }
-            cache.forget(entry(keys, &key));
+            cache.invalidate(entry(keys, &key));
         }
     });
 }
 
 impl Worker {
-    /// Goes by the keys of a zone that was set up anew, since somebody died in the middle of a change. It is nobody's yet: the first
-    /// worker that notices makes it theirs, and it fills again.
+    /// Takes over the keys of a zone that was set up anew, because a process died in the middle of a change. The zone is not
+    /// bound to a source yet: the first worker that notices binds it, and it fills again.
     fn adopt(&mut self, cache: &mut Cache<'_, Locked<'_>>) {
         self.keys = cache.keys();
-        self.memo.clear();
-        self.copies = Copies::default();
-        if cache.is_about(NOTHING) {
-            cache.be_about(self.subject);
+        self.worker_cache.clear();
+        self.interner = Interner::default();
+        if cache.is_bound_to(UNBOUND) {
+            cache.bind_source(self.source);
         }
     }
 }

@@ -6,7 +6,7 @@
 use std::cell::RefCell;
 use std::sync::Arc;
 
-use registry_auth_cache::Settled;
+use registry_auth_cache::LoginResult;
 use registry_auth_redis::{
     By as Proof, Completion, Event, Job, Keyspace, Level, Options, Outcome, Secret, Store,
 };
@@ -21,7 +21,7 @@ use crate::ffi::event::{self, Deferred, Doorbell, Idle, NginxThread};
 use crate::ffi::log;
 use crate::ffi::parking::{resume, Parking};
 use crate::ffi::request::Request;
-use crate::identity::{Identity, Records, Unfit};
+use crate::identity::{Identity, IdentityError, Records};
 use crate::lines;
 use crate::lists;
 
@@ -52,7 +52,7 @@ pub fn start(thread: NginxThread, options: StoreOptions) -> Result<(), String> {
     let (bell, ringer) = Doorbell::open(thread, answers).map_err(|error| error.to_string())?;
     let ringer = Arc::new(ringer);
     let helpers_ringer = Arc::clone(&ringer);
-    let subject = options.subject();
+    let source = options.source();
     let wait = u64::try_from(options.timeout.as_millis())
         .unwrap_or(u64::MAX)
         .saturating_add(GRACE);
@@ -81,7 +81,7 @@ pub fn start(thread: NginxThread, options: StoreOptions) -> Result<(), String> {
     lines::start(thread);
     lists::start(thread);
     if let Some(options) = options.cache {
-        cache::start(options, subject);
+        cache::start(options, source);
         counters::start(thread);
     }
     Ok(())
@@ -90,9 +90,9 @@ pub fn start(thread: NginxThread, options: StoreOptions) -> Result<(), String> {
 /// Opens the zone where its counters are shown and there is no gate: nobody is to be asked then, and so no
 /// store is started.
 pub fn start_counting(thread: NginxThread, options: StoreOptions) {
-    let subject = options.subject();
+    let source = options.source();
     if let Some(cache) = options.cache {
-        cache::start(cache, subject);
+        cache::start(cache, source);
         counters::start(thread);
     }
 }
@@ -181,9 +181,9 @@ fn answers(idle: &mut Idle) {
                 resume(idle, ticket, |request| note(request, outcome, cacheable));
             }
             Event::Changed(keys) => cache::changed(&keys),
-            Event::Flushed => cache::flushed(),
-            Event::Lost => cache::lost(),
-            Event::Armed { .. } => cache::armed(),
+            Event::Flushed => cache::invalidate_all(),
+            Event::Lost => cache::tracking_lost(),
+            Event::Armed { .. } => cache::tracking_started(),
         }
     }
     // The list of a burst is not kept.
@@ -220,7 +220,7 @@ fn note(request: &mut Request, outcome: Outcome, cacheable: bool) {
         // It is for what the zone knew last to decide yet.
         let is_undecided = matches!(outcome, Outcome::Unavailable) && is_here && cache::is_stale_allowed();
         if let Some(login) = login.take_if(|_| !is_undecided) {
-            login.settle(settled(&outcome));
+            login.finish(login_result(&outcome));
         }
         if !is_here {
             return;
@@ -235,12 +235,12 @@ fn note(request: &mut Request, outcome: Outcome, cacheable: bool) {
 }
 
 /// What an answer of the store says of a password that was tried.
-fn settled(outcome: &Outcome) -> Settled {
+fn login_result(outcome: &Outcome) -> LoginResult {
     match outcome {
-        Outcome::Known { verified: true, .. } => Settled::Right,
-        Outcome::Known { verified: false, .. } | Outcome::Unknown | Outcome::NoToken => Settled::Wrong,
+        Outcome::Known { verified: true, .. } => LoginResult::Right,
+        Outcome::Known { verified: false, .. } | Outcome::Unknown | Outcome::NoToken => LoginResult::Wrong,
         Outcome::Anonymous { .. } | Outcome::Busy | Outcome::Unavailable | Outcome::BadRecord => {
-            Settled::Open
+            LoginResult::Undecided
         }
     }
 }
@@ -273,7 +273,7 @@ fn answered(space: &Arc<Keyspace>, unproven: Unproven, outcome: Outcome) -> Answ
     let claim = unproven.claim;
     match Identity::new(space, claim, Records { own, groups }, event::wall(), || defaults) {
         Ok(identity) => Answered::Known(identity),
-        Err(Unfit::Denied(denial)) => Answered::Denied(Box::new(denial)),
-        Err(Unfit::Record | Unfit::Defaults) => Answered::BadRecord,
+        Err(IdentityError::Denied(denial)) => Answered::Denied(Box::new(denial)),
+        Err(IdentityError::Record | IdentityError::Defaults) => Answered::BadRecord,
     }
 }

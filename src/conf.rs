@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use registry_auth::{policy, route};
-use registry_auth_cache::Failures;
+use registry_auth_cache::FailureLimits;
 use registry_auth_redis::{Endpoint, Hashing, Keyspace, Secret};
 use siphasher::sip::SipHasher13;
 
@@ -84,9 +84,9 @@ pub struct StoreOptions {
 }
 
 impl StoreOptions {
-    /// Stands for what the facts of a zone are about: the Redis that is asked, and the prefixes under which changes are told. Never
-    /// 0, and the same in all processes.
-    pub fn subject(&self) -> u64 {
+    /// A number for where the records of a zone come from: the Redis that is asked, and the prefixes whose changes are watched.
+    /// Never 0, and the same in all processes.
+    pub fn source(&self) -> u64 {
         let text = format!("{} {}", self.endpoint, self.prefixes.join(" "));
         SipHasher13::new().hash(text.as_bytes()).max(1)
     }
@@ -205,7 +205,7 @@ pub struct Location {
     v1_endpoint: Option<ComplexValue>,
     v1_search: Option<bool>,
     passes_ns: Option<bool>,
-    failures: Option<Option<Failures>>,
+    failures: Option<Option<FailureLimits>>,
     bearer: Option<Option<Bearer>>,
     bearer_said: Option<Rc<BearerSaid>>,
     page: Option<(Page, Place)>,
@@ -249,7 +249,7 @@ pub struct Settings {
     /// Whether the registry behind is told which one its client means (`ns`).
     pub passes_ns: bool,
     /// How many wrong passwords a client may try for a user.
-    pub failures: Option<Failures>,
+    pub failures: Option<FailureLimits>,
     /// Where tokens are to be had that are good here; `None` where Basic is all.
     pub bearer: Option<Bearer>,
     /// What makes this location the token endpoint.

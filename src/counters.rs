@@ -4,7 +4,7 @@
 
 use std::cell::RefCell;
 
-use registry_auth_cache::counters::{COUNTERS, EVICTED};
+use registry_auth_cache::{COUNTERS, EVICTED};
 
 use crate::cache;
 use crate::ffi::event::{Deferred, NginxThread};

@@ -10,7 +10,7 @@ use arrayvec::ArrayVec;
 use registry_auth::codec::{RecordRef, Scopes, State, TokenRef};
 use registry_auth::token::{bound_to, Kind};
 use registry_auth::{Denial, InvalidRecord, Limits, Subject, UserName, UserNameBuf};
-use registry_auth_cache::worker_cache::{allocated, Said, Stamp};
+use registry_auth_cache::worker_cache::{allocated, Timestamped, Validity};
 use registry_auth_cache::Tag;
 use registry_auth_redis::Keyspace;
 use smallvec::SmallVec;
@@ -20,7 +20,7 @@ use crate::claim::{By, Claim};
 /// Groups whose records are looked at without an allocation.
 const FEW: usize = 4;
 /// Bytes of a record that is kept where the rest is: enough for some grants and a backend.
-const NEAR: usize = 192;
+const INLINE: usize = 192;
 /// Seconds before its end from which on the owner of an access token is warned.
 const WARNING: u64 = 7 * 86_400;
 
@@ -29,7 +29,7 @@ const WARNING: u64 = 7 * 86_400;
 #[repr(C)]
 pub struct Identity {
     /// How long the worker may go by it.
-    stamp: Stamp,
+    validity: Validity,
     /// Whose accounts were asked.
     space: Arc<Keyspace>,
     /// Who it is, and by what that was proven.
@@ -40,7 +40,7 @@ pub struct Identity {
     groups: Box<[Arc<[u8]>]>,
     backends: Backends,
     /// The user's encoded record; nothing for the anonymous.
-    record: Own,
+    record: RecordBytes,
     /// What the zone knows the credential by.
     credential: Tag,
 }
@@ -54,36 +54,36 @@ enum Backends {
 }
 
 /// A user's encoded record.
-pub enum Own {
+pub enum RecordBytes {
     /// A small one, in place.
-    Near(ArrayVec<u8, NEAR>),
+    Inline(ArrayVec<u8, INLINE>),
     /// A large one, or one that is shared already and not to be remembered.
-    Far(Arc<[u8]>),
+    Shared(Arc<[u8]>),
 }
 
-impl Own {
+impl RecordBytes {
     /// The anonymous have none.
-    pub const NONE: Self = Self::Near(ArrayVec::new_const());
+    pub const NONE: Self = Self::Inline(ArrayVec::new_const());
 }
 
-impl AsRef<[u8]> for Own {
+impl AsRef<[u8]> for RecordBytes {
     fn as_ref(&self) -> &[u8] {
         match self {
-            Self::Near(record) => record,
-            Self::Far(record) => record,
+            Self::Inline(record) => record,
+            Self::Shared(record) => record,
         }
     }
 }
 
-impl From<Arc<[u8]>> for Own {
+impl From<Arc<[u8]>> for RecordBytes {
     fn from(record: Arc<[u8]>) -> Self {
-        Self::Far(record)
+        Self::Shared(record)
     }
 }
 
-impl From<&[u8]> for Own {
+impl From<&[u8]> for RecordBytes {
     fn from(record: &[u8]) -> Self {
-        ArrayVec::try_from(record).map_or_else(|_| Self::Far(record.into()), Self::Near)
+        ArrayVec::try_from(record).map_or_else(|_| Self::Shared(record.into()), Self::Inline)
     }
 }
 
@@ -105,7 +105,7 @@ pub struct Records<O> {
 }
 
 /// Why there is no [`Identity`].
-pub enum Unfit {
+pub enum IdentityError {
     /// A record cannot be read.
     Record,
     /// The defaults are needed, and not to be had.
@@ -114,28 +114,28 @@ pub enum Unfit {
     Denied(Denial),
 }
 
-impl From<InvalidRecord> for Unfit {
+impl From<InvalidRecord> for IdentityError {
     fn from(_: InvalidRecord) -> Self {
         Self::Record
     }
 }
 
-impl Said for Identity {
-    fn stamp(&self) -> &Stamp {
-        &self.stamp
+impl Timestamped for Identity {
+    fn validity(&self) -> &Validity {
+        &self.validity
     }
 }
 
 impl Identity {
     /// Puts together what was found out about a user, or about the anonymous, at this time (seconds since 1970). Backends are the
     /// user's own, else those of the first group that has any, else the `defaults`, which are asked for only then.
-    pub fn new<O: AsRef<[u8]> + Into<Own>>(
+    pub fn new<O: AsRef<[u8]> + Into<RecordBytes>>(
         space: &Arc<Keyspace>,
         claim: Claim,
         records: Records<O>,
         now: u64,
         defaults: impl FnOnce() -> Option<Arc<[u8]>>,
-    ) -> Result<Rc<Self>, Unfit> {
+    ) -> Result<Rc<Self>, IdentityError> {
         let Records { own, groups } = records;
         let (mut backends, mut access_token) = (None, None);
         if claim.user.is_some() {
@@ -143,32 +143,32 @@ impl Identity {
             if view.has_peers() {
                 backends = Some(Backends::Own);
             }
-            access_token = proven(&claim, &view, &space.prefix, now)?;
+            access_token = verify_proof(&claim, &view, &space.prefix, now)?;
         }
-        let mut telling = Vec::new();
+        let mut with_grants = Vec::new();
         for group in groups {
             let view = RecordRef::decode(&group)?;
             if backends.is_none() && view.has_peers() {
                 backends = Some(Backends::Of(Some(Arc::clone(&group))));
             }
             if view.has_grants() {
-                telling.push(group);
+                with_grants.push(group);
             }
         }
         let backends = match backends {
             Some(backends) => backends,
             None => {
-                let defaults = defaults().ok_or(Unfit::Defaults)?;
+                let defaults = defaults().ok_or(IdentityError::Defaults)?;
                 let are_any = RecordRef::decode(&defaults)?.has_peers();
                 Backends::Of(are_any.then_some(defaults))
             }
         };
         Ok(Rc::new(Self {
-            stamp: Stamp::default(),
+            validity: Validity::default(),
             space: Arc::clone(space),
             claim,
             access_token,
-            groups: telling.into(),
+            groups: with_grants.into(),
             backends,
             record: own.into(),
             credential: Tag::default(),
@@ -176,9 +176,9 @@ impl Identity {
     }
 
     /// Says how long a worker may go by it, and what the zone knows its credential by, unless others refer to it already.
-    pub fn set_stamp(self: &mut Rc<Self>, stamp: Stamp, credential: Tag) {
+    pub fn set_validity(self: &mut Rc<Self>, validity: Validity, credential: Tag) {
         if let Some(identity) = Rc::get_mut(self) {
-            identity.stamp = stamp;
+            identity.validity = validity;
             identity.credential = credential;
         }
     }
@@ -296,39 +296,39 @@ impl Identity {
     pub fn size(&self) -> usize {
         /// What counts an `Rc`'s owners, or an `Arc`'s.
         const COUNTS: usize = 2 * size_of::<usize>();
-        let far = match &self.record {
-            Own::Far(record) => allocated(COUNTS + record.len()),
-            Own::Near(_) => 0,
+        let shared = match &self.record {
+            RecordBytes::Shared(record) => allocated(COUNTS + record.len()),
+            RecordBytes::Inline(_) => 0,
         };
         let access_token = self.access_token.as_ref().map_or(0, |token| {
             allocated(size_of::<AccessToken>()) + allocated(token.id.len()) + allocated(token.scopes.len())
         });
         let groups = allocated(size_of_val(&*self.groups));
-        allocated(COUNTS + size_of::<Self>()) + self.claim.size() + groups + far + access_token
+        allocated(COUNTS + size_of::<Self>()) + self.claim.size() + groups + shared + access_token
     }
 }
 
 /// Whether the live record bears out what was claimed; the access token that stands behind it, if one does.
-fn proven(
+fn verify_proof(
     claim: &Claim,
     record: &RecordRef<'_>,
     prefix: &str,
     now: u64,
-) -> Result<Option<Box<AccessToken>>, Unfit> {
+) -> Result<Option<Box<AccessToken>>, IdentityError> {
     let found = match &claim.by {
         By::Password => None,
         By::AccessToken(digest) => {
             let token = record.token(**digest)?;
-            let token = token.ok_or_else(|| Unfit::Denied(Denial::bad_credentials()))?;
+            let token = token.ok_or_else(|| IdentityError::Denied(Denial::bad_credentials()))?;
             if token.expires <= now {
-                return Err(Unfit::Denied(Denial::access_token_expired(token.id)));
+                return Err(IdentityError::Denied(Denial::access_token_expired(token.id)));
             }
             Some(token)
         }
         By::Token(signed) => {
-            let void = |why| Unfit::Denied(Denial::invalid_token(why));
+            let void = |why| IdentityError::Denied(Denial::invalid_token(why));
             if record.is_locked() {
-                return Err(Unfit::Denied(claim.refuted()));
+                return Err(IdentityError::Denied(claim.refuted()));
             }
             let token = match &signed.claims.access_token {
                 None => None,

@@ -11,18 +11,18 @@ pub fn me() -> Process {
     let id = std::process::id();
     Process {
         id,
-        began: began(id).unwrap_or(0),
+        started_at: started_at(id).unwrap_or(0),
     }
 }
 
 /// Whether a worker that was written down still lives. What cannot be read is dead: then facts go, which is the safe side.
 pub fn is_alive(process: Process) -> bool {
-    began(process.id) == Some(process.began)
+    started_at(process.id) == Some(process.started_at)
 }
 
 /// When a process began, in clock ticks since boot: the 22nd field of /proc/<id>/stat (proc(5)); the second one, the name in
 /// parentheses, may hold anything. A zombie is dead.
-fn began(id: u32) -> Option<u64> {
+fn started_at(id: u32) -> Option<u64> {
     let stat = fs::read_to_string(format!("/proc/{id}/stat")).ok()?;
     let mut fields = stat.rsplit_once(')')?.1.split_ascii_whitespace();
     let state = fields.next()?;

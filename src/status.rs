@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use registry_auth_cache::counters::EVICTED;
+use registry_auth_cache::EVICTED;
 use serde_json::{Map, Value};
 
 use crate::cache::{self, Census};
@@ -83,11 +83,11 @@ fn rows(census: &Census) -> Vec<Row> {
                 label: None,
                 value: counter(EVICTED),
             },
-            gauge("records", "Records in the zone.", census.facts.into()),
+            gauge("records", "Records in the zone.", census.records.into()),
             gauge(
-                "strangers",
-                "Unknown users and failed logins in the zone.",
-                census.strangers.into(),
+                "negative_entries",
+                "Users that do not exist and counters of failed logins in the zone.",
+                census.negative_entries.into(),
             ),
             gauge("zone_bytes", "Size of the zone.", size),
             gauge("zone_free_bytes", "Bytes in the zone's free pages.", free),

@@ -39,7 +39,7 @@ def run(gate, args):
         zones.append(status["zone_bytes"] - status["zone_free_bytes"])
         masters.append(gate.resident(gate.master.pid))
         print(f"{load.total(sums):,} requests, {changes:,} changes; KiB of workers {sorted(early.values())} -> {sorted(late.values())}, "
-              f"of the master {masters[-1]}, of the zone {zones[-1] >> 10}; records {status['records']}, strangers {status['strangers']}", flush=True)
+              f"of the master {masters[-1]}, of the zone {zones[-1] >> 10}; records {status['records']}, negative entries {status['negative_entries']}", flush=True)
         _flat("a worker", max(early.values()), max(late.values()))
         for _ in range(RELOADS):
             gate.reload()

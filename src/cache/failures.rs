@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use registry_auth::{Network, UserNameBuf};
 use registry_auth_cache::failures::{may_any_be_blocked, may_be_blocked};
-use registry_auth_cache::{Attempt, Cache, Failures, Guesser, Keys, Reserved, Settled, Tag};
+use registry_auth_cache::{Attempt, Cache, FailureLimits, Keys, LoginKeys, LoginResult, Reservation, Tag};
 use registry_auth_redis::Keyspace;
 
 use super::key::{entry, write_failures_key, Key};
@@ -21,8 +21,8 @@ use crate::ffi::shm::Locked;
 pub struct Login {
     whose: Whose,
     tag: Tag,
-    reserved: Reserved,
-    limit: Failures,
+    reservation: Reservation,
+    limit: FailureLimits,
 }
 
 /// A client who logs in as a user.
@@ -43,7 +43,12 @@ pub fn is_anybody_blocked() -> bool {
 
 /// Seconds for which this client has to wait before any password of it for this user is looked at.
 #[inline]
-pub fn blocked(request: &Request, space: &Arc<Keyspace>, user: &UserNameBuf, limit: Failures) -> Option<u32> {
+pub fn blocked_for(
+    request: &Request,
+    space: &Arc<Keyspace>,
+    user: &UserNameBuf,
+    limit: FailureLimits,
+) -> Option<u32> {
     let may_be = WORKER.with_borrow(|worker| {
         let Some(worker) = worker else { return false };
         let peek = |offset| worker.options.zone.peek(offset);
@@ -56,9 +61,9 @@ pub fn blocked(request: &Request, space: &Arc<Keyspace>, user: &UserNameBuf, lim
 }
 
 #[cold]
-fn look(request: &Request, space: &Arc<Keyspace>, user: &UserNameBuf, limit: Failures) -> Option<u32> {
+fn look(request: &Request, space: &Arc<Keyspace>, user: &UserNameBuf, limit: FailureLimits) -> Option<u32> {
     Whose::of(request, space, user)
-        .with(|cache, who| cache.blocked(who, limit, event::now()))?
+        .with(|cache, who| cache.blocked_for(who, limit, event::now()))?
         .map(seconds)
 }
 
@@ -69,15 +74,15 @@ pub fn begin(
     space: &Arc<Keyspace>,
     user: &UserNameBuf,
     tag: Tag,
-    limit: Failures,
+    limit: FailureLimits,
 ) -> Result<Option<Login>, u32> {
     let whose = Whose::of(request, space, user);
-    match whose.with(|cache, who| cache.attempt(who, tag, limit, event::now())) {
+    match whose.with(|cache, who| cache.begin_login(who, tag, limit, event::now())) {
         Some(Attempt::Wait(left)) => Err(seconds(left)),
-        Some(Attempt::Go(reserved)) => Ok(Some(Login {
+        Some(Attempt::Allowed(reservation)) => Ok(Some(Login {
             whose,
             tag,
-            reserved,
+            reservation,
             limit,
         })),
         None => Ok(None),
@@ -85,20 +90,26 @@ pub fn begin(
 }
 
 /// Counts a password of this tag that is known to be wrong.
-pub fn failed(request: &Request, space: &Arc<Keyspace>, user: &UserNameBuf, tag: Tag, limit: Failures) {
-    Whose::of(request, space, user).with(|cache, who| cache.failed(who, tag, limit, event::now()));
+pub fn count_failure(
+    request: &Request,
+    space: &Arc<Keyspace>,
+    user: &UserNameBuf,
+    tag: Tag,
+    limit: FailureLimits,
+) {
+    Whose::of(request, space, user).with(|cache, who| cache.count_failure(who, tag, limit, event::now()));
 }
 
 impl Login {
     /// Tells what it came to.
-    pub fn settle(self, settled: Settled) {
+    pub fn finish(self, result: LoginResult) {
         let Self {
             whose,
             tag,
-            reserved,
+            reservation,
             limit,
         } = self;
-        whose.with(|cache, who| cache.settle(who, tag, reserved, settled, limit, event::now()));
+        whose.with(|cache, who| cache.finish_login(who, tag, reservation, result, limit, event::now()));
     }
 }
 
@@ -111,12 +122,12 @@ impl Whose {
         }
     }
 
-    fn with<T>(&self, f: impl FnOnce(&mut Cache<'_, Locked<'_>>, &Guesser<'_>) -> T) -> Option<T> {
+    fn with<T>(&self, f: impl FnOnce(&mut Cache<'_, Locked<'_>>, &LoginKeys<'_>) -> T) -> Option<T> {
         with_worker_zone(|keys: &Keys, cache| {
             let (mut user, mut address) = (Key::new(), Key::new());
             write_failures_key(&mut user, &self.space.prefix, self.user.as_str(), &self.network);
             write_failures_key(&mut address, &self.space.prefix, "", &self.network);
-            let who = Guesser {
+            let who = LoginKeys {
                 user: entry(keys, &user),
                 address: entry(keys, &address),
                 network: keys.hash(self.network.as_bytes()),

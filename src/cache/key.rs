@@ -1,7 +1,7 @@
 //! The keys of the zone's entries, by which users, groups, defaults and failures are told apart.
 
 use registry_auth::Network;
-use registry_auth_cache::{Fact, Keys};
+use registry_auth_cache::{EntryKey, Keys};
 use smallvec::SmallVec;
 
 /// A key, or room for one: those of common length need no allocation.
@@ -38,8 +38,8 @@ pub(super) fn write_failures_key(key: &mut Key, prefix: &str, user: &str, networ
 }
 
 /// A key with its hash.
-pub(super) fn entry<'k>(keys: &Keys, key: &'k [u8]) -> Fact<'k> {
-    Fact {
+pub(super) fn entry<'k>(keys: &Keys, key: &'k [u8]) -> EntryKey<'k> {
+    EntryKey {
         key,
         hash: keys.hash(key),
     }

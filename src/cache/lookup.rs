@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use registry_auth::codec::RecordRef;
 use registry_auth::InvalidRecord;
-use registry_auth_cache::worker_cache::Stamp;
-use registry_auth_cache::{Cache, Copies, Found, Keys, Known, Moment, Put, Tag};
+use registry_auth_cache::worker_cache::Validity;
+use registry_auth_cache::{Cache, Found, FoundRecord, Freshness, Interner, Keys, NewRecord, Tag};
 use registry_auth_redis::schema::PUBLIC;
 use registry_auth_redis::{Keyspace, Outcome};
 use smallvec::SmallVec;
@@ -16,7 +16,7 @@ use super::{open, Age, Answer, Miss, Tags, Worker};
 use crate::claim::{By, Claim};
 use crate::ffi::event;
 use crate::ffi::shm::Locked;
-use crate::identity::{Identity, Own, Records, Unfit};
+use crate::identity::{Identity, IdentityError, RecordBytes, Records};
 
 impl Worker {
     /// What the zone knows of who makes a claim with a credential. `None` where it is not to be asked.
@@ -29,11 +29,11 @@ impl Worker {
     ) -> Option<Answer> {
         let tag = tags.credential;
         let now = event::now();
-        let moment = match age {
-            Age::Fresh => Moment::Fresh(now),
-            Age::Stale => Moment::Stale {
+        let freshness = match age {
+            Age::Fresh => Freshness::Fresh(now),
+            Age::Stale => Freshness::Stale {
                 now,
-                bearable: self.options.stale,
+                max_stale: self.options.stale,
             },
         };
         // Hashed before the lock.
@@ -50,16 +50,16 @@ impl Worker {
             self.adopt(&mut cache);
             return None;
         }
-        if !cache.is_about(self.subject) {
+        if !cache.is_bound_to(self.source) {
             // A reload has given the zone to workers of another configuration.
             return None;
         }
         let epoch = cache.epoch();
         let missed = |cache: &Cache<'_, Locked<'_>>| {
-            let was_right = name
+            let verified = name
                 .filter(|_| matches!(claim.by, By::Password))
-                .and_then(|name| cache.was_right(name, tag));
-            let record = was_right.and_then(|known| RecordRef::decode(cache.record(known)).ok());
+                .and_then(|name| cache.find_once_verified(name, tag));
+            let record = verified.and_then(|known| RecordRef::decode(cache.record_bytes(known)).ok());
             Miss {
                 epoch,
                 tags,
@@ -70,27 +70,27 @@ impl Worker {
             return Some(Answer::Miss(missed(&cache)));
         }
         let found = name.map(|name| match claim.by {
-            By::Password | By::AccessToken(_) => cache.user(name, tag, moment),
-            By::Token(_) => cache.vouched(name, tag, moment),
+            By::Password | By::AccessToken(_) => cache.find_user(name, tag, freshness),
+            By::Token(_) => cache.find_preverified_user(name, tag, freshness),
         });
         let record = match found {
             None => None,
             Some(Found::Verified(record)) => Some(record),
             Some(Found::Wrong) => return Some(Answer::Wrong),
-            Some(Found::Nothing | Found::Unverified) => return Some(Answer::Miss(missed(&cache))),
+            Some(Found::Missing | Found::Unverified) => return Some(Answer::Miss(missed(&cache))),
         };
         let generation = cache.generation();
         let known = known(
-            (&self.keys, &mut self.copies),
+            (&self.keys, &mut self.interner),
             &mut cache,
             space,
             claim,
             record,
-            moment,
+            freshness,
         );
         let miss = match known {
             // What is missing is somebody else's.
-            Err(Unfit::Record | Unfit::Defaults) => Some(missed(&cache)),
+            Err(IdentityError::Record | IdentityError::Defaults) => Some(missed(&cache)),
             _ => None,
         };
         drop(zone);
@@ -100,8 +100,8 @@ impl Worker {
             unshared,
         } = match known {
             Ok(known) => known,
-            Err(Unfit::Denied(denial)) => return Some(Answer::Denied(denial)),
-            Err(Unfit::Record | Unfit::Defaults) => return miss.map(Answer::Miss),
+            Err(IdentityError::Denied(denial)) => return Some(Answer::Denied(denial)),
+            Err(IdentityError::Record | IdentityError::Defaults) => return miss.map(Answer::Miss),
         };
         if let Some(end) = identity.expires() {
             let left = end.saturating_sub(event::wall()).saturating_mul(1000);
@@ -109,8 +109,8 @@ impl Worker {
         }
         if age == Age::Fresh {
             let size = identity.size() + unshared;
-            identity.set_stamp(Stamp::new(tags.header, now, generation, expires, size), tag);
-            self.memo.keep(Rc::clone(&identity));
+            identity.set_validity(Validity::new(tags.header, now, generation, expires, size), tag);
+            self.worker_cache.insert(Rc::clone(&identity));
         }
         Some(Answer::Known(identity))
     }
@@ -143,12 +143,12 @@ impl Worker {
             return;
         };
         let Some(mut cache) = open(&mut zone) else { return };
-        let is_ours = cache.has_keys(&self.keys) && cache.is_about(self.subject);
+        let is_ours = cache.has_keys(&self.keys) && cache.is_bound_to(self.source);
         if !self.trusted || !is_ours || cache.epoch() != miss.epoch {
             return;
         }
         for (key, record) in &shared {
-            cache.put_fact(entry(&self.keys, key), record, expires, now);
+            cache.put_record(entry(&self.keys, key), record, expires, now);
         }
         let Some(name) = user_entry else { return };
         match (&known, outcome) {
@@ -160,7 +160,7 @@ impl Worker {
                     ..
                 },
             ) => {
-                let put = Put {
+                let new = NewRecord {
                     record,
                     binding: *binding,
                     from_passwords: *from_passwords,
@@ -168,9 +168,9 @@ impl Worker {
                     verified: claim.token().is_none().then_some(*verified),
                     expires,
                 };
-                cache.put_user(name, &put, now);
+                cache.put_user(name, &new, now);
             }
-            _ => cache.put_unknown(name, miss.tags.credential, expires, now),
+            _ => cache.put_unknown_user(name, miss.tags.credential, expires, now),
         }
     }
 }
@@ -197,42 +197,42 @@ struct KnownIdentity {
 
 /// What the zone knows of a verified user with this record, or of the anonymous. What it lacks is a miss.
 fn known(
-    (keys, copies): (&Keys, &mut Copies),
+    (keys, interner): (&Keys, &mut Interner),
     cache: &mut Cache<'_, Locked<'_>>,
     space: &Arc<Keyspace>,
     claim: &Claim,
-    record: Option<Known>,
-    moment: Moment,
-) -> Result<KnownIdentity, Unfit> {
+    record: Option<FoundRecord>,
+    freshness: Freshness,
+) -> Result<KnownIdentity, IdentityError> {
     let (mut expires, mut unshared) = (u64::MAX, 0);
     let own = match record {
         Some(record) => {
             expires = record.expires;
-            Own::from(cache.record(record))
+            RecordBytes::from(cache.record_bytes(record))
         }
-        None => Own::NONE,
+        None => RecordBytes::NONE,
     };
     let mut key = Key::new();
-    let mut fact = |kind, name: &str| -> Option<Arc<[u8]>> {
+    let mut shared_record = |kind, name: &str| -> Option<Arc<[u8]>> {
         write_key(&mut key, kind, &space.prefix, name);
         let entry = entry(keys, &key);
-        let found = cache.fact(entry, moment)?;
+        let found = cache.find_record(entry, freshness)?;
         expires = expires.min(found.expires);
-        let copy = copies.of(entry.hash, cache.record(found));
-        unshared += copy.own;
+        let copy = interner.intern(entry.hash, cache.record_bytes(found));
+        unshared += copy.unshared;
         Some(copy.record)
     };
     let mut groups = SmallVec::new();
     if claim.user.is_some() {
         for name in RecordRef::decode(own.as_ref())?.groups() {
-            groups.push(fact(Kind::Group, name?).ok_or(Unfit::Record)?);
+            groups.push(shared_record(Kind::Group, name?).ok_or(IdentityError::Record)?);
         }
     }
-    groups.push(fact(Kind::Group, PUBLIC).ok_or(Unfit::Record)?);
+    groups.push(shared_record(Kind::Group, PUBLIC).ok_or(IdentityError::Record)?);
     let records = Records { own, groups };
     // Whether the request will want a backend is not known yet: who has no others needs the defaults.
     let identity = Identity::new(space, claim.clone(), records, event::wall(), || {
-        fact(Kind::Defaults, "")
+        shared_record(Kind::Defaults, "")
     })?;
     Ok(KnownIdentity {
         identity,

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::rc::Rc;
 
 use registry_auth::directive::{self, EndpointUrl, InvalidUrl};
-use registry_auth_cache::{failures, Failures};
+use registry_auth_cache::{failures, FailureLimits};
 use registry_auth_redis::{Endpoint, Hashing, Secret};
 
 use super::value::{
@@ -276,7 +276,7 @@ pub fn failures(conf: &mut Conf<'_>, location: &mut Location) -> Result<(), Stri
             return Err(invalid(NAME, value, why));
         }
     };
-    let number = within(NAME, number, number, failures::MOST as usize)?;
+    let number = within(NAME, number, number, failures::MAX_PER_USER as usize)?;
     let period = match Conf::milliseconds(period) {
         Some(period) if (1000..=MAX_TTL).contains(&period) => period,
         _ => return Err(invalid(NAME, period, "a period from 1s to 1d is expected")),
@@ -287,16 +287,16 @@ pub fn failures(conf: &mut Conf<'_>, location: &mut Location) -> Result<(), Stri
             let why = "a number from that for one user to 10000 is expected after \"address=\"";
             let refused = || invalid(NAME, argument, why);
             let address = argument.strip_prefix(b"address=").ok_or_else(refused)?;
-            let address = within(NAME, argument, address, failures::MOST_OF_ADDRESS as usize)?;
+            let address = within(NAME, argument, address, failures::MAX_PER_ADDRESS as usize)?;
             if address < number {
                 return Err(refused());
             }
             address
         }
     };
-    location.failures = Some(Some(Failures {
-        number: number as u32,
-        address: address as u32,
+    location.failures = Some(Some(FailureLimits {
+        per_user: number as u32,
+        per_address: address as u32,
         period,
     }));
     Ok(())

@@ -10,7 +10,7 @@ mod slab;
 
 use std::hint::black_box;
 
-use registry_auth_cache::{Cache, Fact, Found, Keys, Memory, Moment, Put};
+use registry_auth_cache::{Cache, EntryKey, Found, Freshness, Keys, Memory, NewRecord};
 
 const USERS: usize = 10_000;
 
@@ -29,7 +29,7 @@ fn main() {
         .collect();
     let mut cache = Cache::open(&mut slab, || Some(keys)).expect("a block that is large enough");
     for (key, header) in &users {
-        let put = Put {
+        let put = NewRecord {
             record: &[1; 60],
             binding: keys.tag(b"stored"),
             from_passwords: false,
@@ -38,7 +38,7 @@ fn main() {
             expires: 60_000,
         };
         cache.put_user(
-            Fact {
+            EntryKey {
                 key,
                 hash: keys.hash(key),
             },
@@ -56,7 +56,7 @@ fn main() {
 /// A hit, as a worker does it; the record's bytes.
 #[inline(never)]
 fn hit<M: Memory>(memory: &mut M, keys: &Keys, key: &[u8], header: &[u8]) -> usize {
-    let user = Fact {
+    let user = EntryKey {
         key,
         hash: keys.hash(key),
     };
@@ -67,8 +67,8 @@ fn hit<M: Memory>(memory: &mut M, keys: &Keys, key: &[u8], header: &[u8]) -> usi
     if !cache.has_keys(keys) {
         return 0;
     }
-    match cache.user(user, tag, Moment::Fresh(1_500)) {
-        Found::Verified(known) => black_box(cache.record(known)).len(),
+    match cache.find_user(user, tag, Freshness::Fresh(1_500)) {
+        Found::Verified(known) => black_box(cache.record_bytes(known)).len(),
         _ => 0,
     }
 }

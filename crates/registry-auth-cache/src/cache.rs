@@ -1,102 +1,30 @@
-//! The whole cache in a locked block: its root, its keys, and the rules that make all of it old at once.
+//! [`Cache`]: a block that the caller has locked. Opening and setting up the block, and invalidating all of it at once.
+//!
+//! Called by the nginx module under the lock of its zone. `records`, `failures`, `watchers` and `counters` add the
+//! methods for what is kept. Guarantees: a block that cannot be trusted is emptied before it is used, and after
+//! [`Cache::invalidate_all`] no earlier record is found, fresh or stale.
 
-use std::hash::Hasher;
 use std::sync::atomic::{compiler_fence, Ordering};
 
-use siphasher::sip::SipHasher13;
-use siphasher::sip128::{Hasher128, SipHasher24};
-
-use crate::layout::{entry, root, List, FEWEST_SLOTS, MAGIC, SLOT, STRANGERS_SHARE, VERSION};
+use crate::keys::Keys;
+use crate::layout::{entry, root, List, MAGIC, MIN_SLOTS, NEGATIVE_SHARE, SLOT, VERSION};
 use crate::memory::{Memory, Numbers, Write};
-use crate::records::Tag;
 use crate::table::Table;
 
-/// Bytes of block for each bucket: about what a user takes, so that chains stay short.
+/// Bytes of block for each bucket: about what one user takes, so that chains stay short.
 const BYTES_PER_BUCKET: usize = 256;
-
-/// Where [`Cache::generation`] lies, in bytes from the block's root: 8 bytes, aligned, whole at any time.
-pub const GENERATION: usize = root::GENERATION;
 
 /// A cache in a block that the caller has locked.
 pub struct Cache<'m, M: Memory> {
     pub(crate) table: Table<'m, M>,
 }
 
-/// The secret keys of a block, made at random when it was set up: what hashes entries to buckets, and what stands for a
-/// credential that was verified. A worker keeps a copy, to hash before it locks.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub struct Keys([u8; 32]);
-
-impl Keys {
-    /// Keys of 32 random bytes.
-    pub fn new(random: [u8; 32]) -> Keys {
-        Keys(random)
-    }
-
-    /// The secret behind them, to derive other keys from.
-    pub fn secret(&self) -> &[u8; 32] {
-        &self.0
-    }
-
-    /// The hash of an entry's key.
-    #[inline]
-    pub fn hash(&self, key: &[u8]) -> u64 {
-        let [secret, _] = self.halves();
-        SipHasher13::new_with_key(secret).hash(key)
-    }
-
-    /// What stands for a credential, and for nothing else without the key: SipHash-2-4 with 128 bits.
-    #[inline]
-    pub fn tag(&self, credential: &[u8]) -> Tag {
-        let [_, secret] = self.halves();
-        Tag(SipHasher24::new_with_key(secret).hash(credential).as_u128())
-    }
-
-    /// As [`Keys::tag`], for a credential (without NUL bytes, as headers are) that was verified with a salt of the configuration:
-    /// under another salt the same one is another credential.
-    #[inline]
-    pub fn salted_tag(&self, salt: &[u8], credential: &[u8]) -> Tag {
-        if salt.is_empty() {
-            return self.tag(credential);
-        }
-        let [_, secret] = self.halves();
-        let mut hasher = SipHasher24::new_with_key(secret);
-        hasher.write(credential);
-        hasher.write(salt);
-        // The salt's length says where the credential ends, and its NUL bytes that there is a salt at all.
-        hasher.write(&(salt.len() as u64).to_le_bytes());
-        Tag(hasher.finish128().as_u128())
-    }
-
-    /// What stands for a user's password that was sent under a salt, however it was spelled: never the tag of a header, in which no NUL
-    /// can be, nor of another user's.
-    pub fn password_tag(&self, salt: &[u8], user: &str, password: &[u8]) -> Tag {
-        let [_, secret] = self.halves();
-        let mut hasher = SipHasher24::new_with_key(secret);
-        hasher.write(user.as_bytes());
-        // No name has one.
-        hasher.write(&[0]);
-        hasher.write(password);
-        hasher.write(salt);
-        hasher.write(&(password.len() as u64).to_le_bytes());
-        hasher.write(&(salt.len() as u64).to_le_bytes());
-        Tag(hasher.finish128().as_u128())
-    }
-
-    #[inline]
-    fn halves(&self) -> [&[u8; 16]; 2] {
-        match (self.0.first_chunk(), self.0.last_chunk()) {
-            (Some(first), Some(last)) => [first, last],
-            _ => [&[0; 16]; 2],
-        }
-    }
-}
-
 impl<'m, M: Memory> Cache<'m, M> {
-    /// The cache in `memory`; what cannot be used (new, of another layout, left half-changed by a process that died) is emptied
-    /// first, with keys that `fresh` makes. `None` where the block is too small, or `fresh` has no random numbers.
+    /// Opens the cache in `memory`. A block that cannot be used (it is new, of another layout, or a process died while it
+    /// changed it) is set up anew, with the keys that `new_keys` makes. `None` where the block is too small, or
+    /// `new_keys` gives none because there are no random numbers.
     #[inline]
-    pub fn open(memory: &'m mut M, fresh: impl FnOnce() -> Option<Keys>) -> Option<Self> {
+    pub fn open(memory: &'m mut M, new_keys: impl FnOnce() -> Option<Keys>) -> Option<Self> {
         let root = memory.root() as usize;
         let usable = |bytes: &[u8]| {
             let header = bytes.slice(root, root::KEYS);
@@ -109,7 +37,7 @@ impl<'m, M: Memory> Cache<'m, M> {
                 table: Table { memory, root },
             });
         }
-        Self::set_up(memory, fresh()?)
+        Self::set_up(memory, new_keys()?)
     }
 
     #[cold]
@@ -117,9 +45,9 @@ impl<'m, M: Memory> Cache<'m, M> {
         memory.reset();
         let length = memory.bytes().len();
         let buckets = (length / BYTES_PER_BUCKET).next_power_of_two() / 2;
-        let slots = match length / STRANGERS_SHARE / SLOT {
-            // A smaller one is of no use anyway.
-            slots if length >= 4 * FEWEST_SLOTS * SLOT => slots.max(FEWEST_SLOTS),
+        let slots = match length / NEGATIVE_SHARE / SLOT {
+            // A smaller block is of no use anyway.
+            slots if length >= 4 * MIN_SLOTS * SLOT => slots.max(MIN_SLOTS),
             slots => slots,
         };
         let at = memory.allocate(root::SIZE)?;
@@ -137,12 +65,12 @@ impl<'m, M: Memory> Cache<'m, M> {
             u32::try_from(buckets).ok()?.checked_sub(1)?,
         );
         Self::set_up_slots(memory, root, slots)?;
-        memory.put(root + root::KEYS, &keys.0);
-        // 1, so that an entry of all zeroes is of no epoch.
+        memory.put(root + root::KEYS, keys.secret());
+        // 1, so that an entry of all zeroes belongs to no epoch.
         memory.put_u64(root + root::EPOCH, 1);
         memory.put_u64(root + root::FLOOR, 1);
         memory.put_u64(root + root::PASSWORDS_EPOCH, 1);
-        // Nobody who noted a number of the block as it was before takes this one for it.
+        // A worker that has noted a generation of the block as it was before must not meet the same number again.
         memory.put_u64(root + root::GENERATION, keys.hash(b"generation"));
         memory.put_u32(root + root::VERSION, VERSION);
         memory.put_u64(root + root::MAGIC, MAGIC);
@@ -153,7 +81,7 @@ impl<'m, M: Memory> Cache<'m, M> {
         })
     }
 
-    /// Sets the strangers' slots aside.
+    /// Sets the slots for negative entries aside.
     fn set_up_slots(memory: &mut M, root: usize, slots: usize) -> Option<()> {
         if slots < 2 {
             return None;
@@ -166,65 +94,67 @@ impl<'m, M: Memory> Cache<'m, M> {
             };
             memory.put_u32(first + index * SLOT + entry::NEXT, next as u32);
         }
-        memory.put_u32(root + root::SLOTS, first as u32);
-        memory.put_u32(root + root::SLOTS_IN_ALL, slots as u32);
+        memory.put_u32(root + root::FREE_SLOTS, first as u32);
+        memory.put_u32(root + root::SLOTS, slots as u32);
         Some(())
     }
 
-    /// The block's keys.
+    /// The secret keys of the block.
     pub fn keys(&self) -> Keys {
         let bytes = self.table.memory.bytes().slice(self.table.root + root::KEYS, 32);
-        Keys(bytes.first_chunk().copied().unwrap_or_default())
+        Keys::new(bytes.first_chunk().copied().unwrap_or_default())
     }
 
-    /// Whether a copy of the keys is this block's.
+    /// Whether `copy` is a copy of the block's keys.
     #[inline]
     pub fn has_keys(&self, copy: &Keys) -> bool {
         self.keys() == *copy
     }
 
-    /// Facts that are put now belong to this epoch. An answer that was asked for in an earlier one is not put.
+    /// The epoch of records that are put now. The caller reads it before it asks the store, and must not put the answer if
+    /// the epoch has changed since: the answer may be older than the change.
     pub fn epoch(&self) -> u64 {
         self.number(root::EPOCH)
     }
 
-    /// Another number after each change that makes any fact old, and after the block was set up anew. Whoever has copied a fact may
-    /// go on with the copy, within its time, while this number is the one that stood when it was found; so it is all that needs to
-    /// be looked at then, and that without the lock: see [`GENERATION`].
+    /// A number that differs after each change that makes any record old, and after the block was set up anew. A worker
+    /// that has copied a record may use the copy until it expires, as long as this number is the one that it read when it
+    /// found the record. It can read the number without the lock, at the offset [`GENERATION`](crate::GENERATION).
     pub fn generation(&self) -> u64 {
         self.number(root::GENERATION)
     }
 
-    /// How many entries there are: facts, and strangers.
+    /// The number of records, and the number of negative entries (users that do not exist, and counters of failed
+    /// logins).
     pub fn counts(&self) -> (u32, u32) {
-        let facts = List::facts()
+        let records = List::records()
             .map(|list| self.table.count(list))
             .fold(0, u32::wrapping_add);
-        let strangers = [List::UNKNOWN, List::FAILURES, List::BLOCKED]
+        let negative = [List::UNKNOWN, List::FAILURES, List::BLOCKED]
             .map(|list| self.table.count(list))
             .into_iter()
             .fold(0, u32::wrapping_add);
-        (facts, strangers)
+        (records, negative)
     }
 
-    /// Changes may have been missed from now on: no fact is fresh any more, all may still be served stale.
-    pub fn forget_freshness(&mut self, now: u64) {
+    /// Changes may be missed from `now` on: no record is fresh any more, but all of them may be used as stale ones.
+    pub fn mark_all_stale(&mut self, now: u64) {
         self.change(|table| {
             table.raise(root::EPOCH);
             table.raise(root::GENERATION);
-            if table.number(root::LOST) == 0 {
-                table.set_number(root::LOST, now.max(1));
+            if table.number(root::LOST_SINCE) == 0 {
+                table.set_number(root::LOST_SINCE, now.max(1));
             }
         });
     }
 
-    /// Changes were missed, or everything changed: no fact is of use any more.
-    pub fn forget_all(&mut self) {
-        self.change(Table::forget_all);
+    /// Changes were missed, or everything has changed: no record is found any more.
+    pub fn invalidate_all(&mut self) {
+        self.change(Table::invalidate_all);
     }
 
-    /// The one hash of all passwords changed: no fact that came out of it is of use any more.
-    pub fn forget_passwords(&mut self) {
+    /// The one hash of all passwords has changed: no record whose password came out of it is found any more.
+    pub fn invalidate_passwords(&mut self) {
         self.table.raise(root::PASSWORDS_EPOCH);
         self.table.raise(root::GENERATION);
     }
@@ -233,38 +163,17 @@ impl<'m, M: Memory> Cache<'m, M> {
         self.table.number(at)
     }
 
-    /// Runs a change under the dirty flag: should the process die in it, whoever opens the block next empties it.
+    /// Runs a change with the dirty flag set: if the process dies in it, whoever opens the block next empties it.
     pub(crate) fn change<T>(&mut self, change: impl FnOnce(&mut Table<'m, M>) -> T) -> T {
         let dirty = self.table.root + root::DIRTY;
         self.table.memory.put_u32(dirty, 1);
-        // The compiler must not move the change's writes across the flag's; other processors see both only after the lock's own
-        // barrier, and a process that dies does not reorder what it has written.
+        // The compiler must not move a write of the change across a write of the flag. No fence for the processor is
+        // needed: other processors look only after the lock's own barrier, and when a process dies, the writes that it
+        // has made are seen in their order.
         compiler_fence(Ordering::SeqCst);
         let result = change(&mut self.table);
         compiler_fence(Ordering::SeqCst);
         self.table.memory.put_u32(dirty, 0);
         result
-    }
-}
-
-impl<M: Memory> Table<'_, M> {
-    /// A number of the root.
-    #[inline]
-    pub(crate) fn number(&self, at: usize) -> u64 {
-        self.memory.bytes().get_u64(self.root + at)
-    }
-
-    pub(crate) fn set_number(&mut self, at: usize, number: u64) {
-        self.memory.put_u64(self.root + at, number);
-    }
-
-    pub(crate) fn forget_all(&mut self) {
-        self.raise(root::EPOCH);
-        self.raise(root::GENERATION);
-        self.set_number(root::FLOOR, self.number(root::EPOCH));
-    }
-
-    pub(crate) fn raise(&mut self, epoch: usize) {
-        self.set_number(epoch, self.number(epoch).wrapping_add(1));
     }
 }

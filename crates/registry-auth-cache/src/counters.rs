@@ -1,20 +1,14 @@
-//! Numbers that all workers add to: what the status page shows.
+//! The counters that all workers add to: the numbers of the status page.
 //!
-//! They live as long as the block, so over reloads, and begin anew with it. What each one means is the caller's, but the last: facts
-//! that had to make room.
+//! Called by the nginx module. The counters live as long as the block, so they survive a reload, and begin at 0 when the
+//! block is set up anew. The caller decides what each counter means, except [`EVICTED`](crate::EVICTED).
 
 use crate::cache::Cache;
-use crate::layout::root;
-use crate::memory::{Memory, Numbers, Write};
-use crate::table::Table;
-
-/// How many there are.
-pub const COUNTERS: usize = 16;
-/// The one that the cache keeps itself: facts that were evicted.
-pub const EVICTED: usize = COUNTERS - 1;
+use crate::layout::COUNTERS;
+use crate::memory::{Memory, Numbers};
 
 impl<M: Memory> Cache<'_, M> {
-    /// The numbers.
+    /// The current numbers.
     pub fn counters(&self) -> [u64; COUNTERS] {
         let mut numbers = [0; COUNTERS];
         let bytes = self.table.memory.bytes();
@@ -24,22 +18,11 @@ impl<M: Memory> Cache<'_, M> {
         numbers
     }
 
-    /// Adds to them. No entry is touched, and each number is whole at any time: a process that dies here damages nothing.
-    pub fn count(&mut self, more: &[u64; COUNTERS]) {
+    /// Adds to the counters. This touches no entry and writes each number whole, so a process that dies here damages
+    /// nothing.
+    pub fn add_counters(&mut self, more: &[u64; COUNTERS]) {
         for (index, more) in more.iter().enumerate() {
-            self.table.add(index, *more);
+            self.table.add_to_counter(index, *more);
         }
-    }
-}
-
-impl<M: Memory> Table<'_, M> {
-    fn counter(&self, index: usize) -> usize {
-        self.root + root::COUNTERS + 8 * index
-    }
-
-    pub(crate) fn add(&mut self, index: usize, more: u64) {
-        let at = self.counter(index);
-        let number = self.memory.bytes().get_u64(at);
-        self.memory.put_u64(at, number.wrapping_add(more));
     }
 }

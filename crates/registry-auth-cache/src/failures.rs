@@ -1,60 +1,64 @@
-//! Failed logins: how many different wrong passwords one client has tried in a period, for one user and for all users together.
+//! Failed logins: how many different wrong passwords one client has tried within a period, for one user and for all users.
 //!
-//! Two counters, of the client for the user and of the client alone. A client that repeats one wrong password counts once, however
-//! often it asks: most clients do (containerd five times a request). Nobody else's failures count: the client is part of both keys.
+//! Called by the nginx module under the lock, before and after a password is verified. Each login has two counters: one of
+//! the client for the user, one of the client for all users. A client that repeats one wrong password is counted once,
+//! however often it asks: most clients do so (containerd five times a request). The failures of other clients do not
+//! count, because the client's address is part of both keys.
 //!
-//! A login under way counts from when it is begun ([`Cache::attempt`]) until it is known what it came to ([`Cache::settle`]): else a
-//! client that tries a thousand passwords at once would have them all tried. Invariant: in a period, no more different passwords
-//! of a client are found to be wrong than its limits say, whatever comes at once; and once they are, no password of it is looked
-//! at until the period is over ([`Cache::blocked`]), the right one included, since that one being let in would tell which it is.
+//! A login is counted from its beginning ([`Cache::begin_login`]) until its result is known ([`Cache::finish_login`]): else
+//! a client could try a thousand passwords at the same time. Guarantee: within a period, no more different passwords of a
+//! client are found to be wrong than its limits say, however many it tries at once. When a limit is reached, no password of
+//! that client is looked at until the period is over ([`Cache::blocked_for`]). That includes the right one: if it were let
+//! in, the client would know which it is.
 
-use crate::cache::{Cache, Keys};
+use crate::cache::Cache;
+use crate::keys::{EntryKey, Keys, Tag};
 use crate::layout::{entry, root, List, PLACES, SLOT};
 use crate::memory::{Memory, Numbers, Write};
-use crate::records::{replace, Fact, Kind, Tag};
-use crate::table::{At, Table};
+use crate::table::{EntryKind, Location, NewEntry, Table};
 
-/// Most that can be configured, for one user.
-pub const MOST: u32 = 100;
-/// Most that can be configured, for all users together.
-pub const MOST_OF_ADDRESS: u32 = 10_000;
-/// Milliseconds after which a client may come again whose logins under way are as many as it may try.
-pub const SOON: u64 = 1_000;
+/// The largest limit for one user.
+pub const MAX_PER_USER: u32 = 100;
+/// The largest limit for all users together.
+pub const MAX_PER_ADDRESS: u32 = 10_000;
+/// Milliseconds after which a client may try again that has as many logins under way as it may have failures.
+pub const RETRY_INTERVAL_MS: u64 = 1_000;
 
-/// A value: `u32` place of the network (see [`root::PLACES`]), `u16` failed, `u16` failed and under way; of a user, then room
-/// for [`MOST`] times `u32`, a part of a tag each, whatever the limit: it may change over a reload. The failed ones come first. So one
-/// wrong password in four thousand million is taken for another one and not counted, but nobody can tell which.
+/// Offsets within a value: `u32` place of the network (see [`root::PLACES`]), `u16` number of failed logins, `u16` number of
+/// logins that failed or are under way. The counter for a user then has room for [`MAX_PER_USER`] times `u32`, a part of a
+/// tag each, whatever the limit is: a reload may change it. The failed ones come first. So one wrong password in 2^32 is
+/// taken for another one and is not counted, but nobody can tell which one.
 const PLACE: usize = 0;
 const FAILED: usize = 4;
 const ALL: usize = 6;
 const TAGS: usize = 8;
-/// Bytes of a part of a tag.
+/// Bytes of the part of a tag.
 const PART: usize = 4;
-const OF_USER: usize = TAGS + PART * MOST as usize;
+const OF_USER: usize = TAGS + PART * MAX_PER_USER as usize;
 const OF_ADDRESS: usize = TAGS;
-/// Longest key that is kept as it is; a tag stands for a longer one.
+/// Bytes of the longest key that is kept as it is. A longer one is replaced by its tag.
 const KEY: usize = 64;
 const _: () = assert!(entry::SIZE + KEY + OF_USER <= SLOT);
 
-/// The limits.
+/// How many logins of a client may fail.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Failures {
-    /// Different wrong passwords that are borne, for one user; one more is refused.
-    pub number: u32,
-    /// And for all users together.
-    pub address: u32,
-    /// Milliseconds from the first of them until all are forgotten.
+pub struct FailureLimits {
+    /// Different wrong passwords for one user after which the client is blocked; 1 to [`MAX_PER_USER`].
+    pub per_user: u32,
+    /// The same, for all users together; 1 to [`MAX_PER_ADDRESS`].
+    pub per_address: u32,
+    /// Milliseconds from the first wrong password until all are forgotten.
     pub period: u64,
 }
 
-/// A client who logs in as a user.
+/// The keys by which the logins of a client are counted.
 #[derive(Clone, Copy)]
-pub struct Guesser<'k> {
+pub struct LoginKeys<'k> {
     /// The key of the counter for the user.
-    pub user: Fact<'k>,
+    pub user: EntryKey<'k>,
     /// The key of the counter for all users.
-    pub address: Fact<'k>,
-    /// The hash of the client's network, by which [`may_be_blocked`] asks.
+    pub address: EntryKey<'k>,
+    /// The hash of the client's network, as [`may_be_blocked`] needs it.
     pub network: u64,
 }
 
@@ -62,17 +66,18 @@ pub struct Guesser<'k> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[must_use]
 pub enum Attempt {
-    /// It may, and what it comes to is to be settled with this.
-    Go(Reserved),
-    /// Not for so many milliseconds.
+    /// It may be tried, and must be finished with this.
+    Allowed(Reservation),
+    /// The client must wait for so many milliseconds.
     Wait(u64),
 }
 
-/// What a login under way has reserved: nothing, where the same password failed before, or is under way.
+/// What a login under way has reserved in its counters. It is nothing where the same password has failed before, or is under
+/// way already.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Reserved(Option<Periods>);
+pub struct Reservation(Option<Periods>);
 
-/// The ends of the periods in which something was reserved: it is given back in these only.
+/// The ends of the periods in which a login was counted. It is taken back only in these periods.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Periods {
     user: u64,
@@ -80,33 +85,34 @@ struct Periods {
 }
 
 #[cfg(test)]
-impl Reserved {
-    /// The ends of the periods of both counters.
+impl Reservation {
+    /// The ends of the periods of both counters, in milliseconds.
     pub(crate) fn periods(self) -> Option<(u64, u64)> {
         self.0.map(|periods| (periods.user, periods.address))
     }
 }
 
-/// What a login came to.
+/// The result of a login.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Settled {
+pub enum LoginResult {
     /// The password is right.
     Right,
-    /// It is wrong, or there is no such user.
+    /// The password is wrong, or there is no such user.
     Wrong,
-    /// That was not found out.
-    Open,
+    /// It was not found out whether the password is right.
+    Undecided,
 }
 
-/// Whether anybody may be blocked, of whatever network: never false where somebody is. `peek` is as of [`may_be_blocked`].
+/// Whether any client may be blocked. Never false where a client is blocked. `peek` is as for [`may_be_blocked`].
 #[inline]
 pub fn may_any_be_blocked(peek: impl Fn(usize) -> Option<u64>) -> bool {
-    // With the unused number behind it, which is 0.
+    // The count, with the unused `u32` after it, which is 0.
     !matches!(peek(List::BLOCKED.at() + 8), None | Some(0))
 }
 
-/// Whether anybody of a network may be blocked: never false where somebody is. `peek` reads a number of the block without the lock, by
-/// its offset from the root; `network` is the hash of the network, which is wanted only where anybody is blocked at all.
+/// Whether a client of a network may be blocked. Never false where a client of it is. `peek` reads a `u64` of the block
+/// without the lock, by its offset from the root. `network` gives [`LoginKeys::network`]; it is called only where some
+/// client is blocked.
 #[inline]
 pub fn may_be_blocked(peek: impl Fn(usize) -> Option<u64>, network: impl FnOnce() -> u64) -> bool {
     if !may_any_be_blocked(&peek) {
@@ -118,109 +124,117 @@ pub fn may_be_blocked(peek: impl Fn(usize) -> Option<u64>, network: impl FnOnce(
 }
 
 impl<M: Memory> Cache<'_, M> {
-    /// Milliseconds for which the client must wait before any password of it is looked at, if a limit is reached.
-    pub fn blocked(&mut self, who: &Guesser<'_>, limit: Failures, now: u64) -> Option<u64> {
-        let digests = Digests::of(&self.keys(), who);
+    /// If a limit is reached: for how many milliseconds no password of the client is looked at.
+    pub fn blocked_for(&mut self, login: &LoginKeys<'_>, limits: FailureLimits, now: u64) -> Option<u64> {
+        let digests = Digests::of(&self.keys(), login);
         let counters = [
-            (digests.user(who), number(limit)),
-            (digests.address(who), address(limit)),
+            (digests.user(login), per_user(limits)),
+            (digests.address(login), per_address(limits)),
         ];
         let mut left = None;
-        for (fact, most) in counters {
-            let Some(at) = self.table.current(fact, now) else {
+        for (key, most) in counters {
+            let Some(at) = self.table.current(key, now) else {
                 continue;
             };
             if self.table.failed(at) < most {
                 continue;
             }
-            // It may have been counted by a location where the limit is higher.
+            // A location with a higher limit may have counted it.
             if self.table.list(at) != List::BLOCKED {
                 self.change(|table| table.block(at, now));
             }
-            // Where the configured period became shorter, so does the wait.
-            let until = self.table.expires(at).saturating_sub(now).min(limit.period);
+            // If a reload has made the period shorter, the wait becomes shorter too.
+            let until = self.table.expires(at).saturating_sub(now).min(limits.period);
             left = left.max(Some(until));
         }
-        if left.is_none() && self.table.swept(now).is_some() {
+        if left.is_none() && self.table.next_swept(now).is_some() {
             self.change(|table| table.sweep_blocked(now));
         }
         left
     }
 
-    /// Begins a login. The password counts from now on, unless it did already.
-    pub fn attempt(&mut self, who: &Guesser<'_>, tag: Tag, limit: Failures, now: u64) -> Attempt {
-        if let Some(left) = self.blocked(who, limit, now) {
+    /// Begins a login with the password of this tag. The password is counted from now on, unless it was counted before.
+    pub fn begin_login(
+        &mut self,
+        login: &LoginKeys<'_>,
+        tag: Tag,
+        limits: FailureLimits,
+        now: u64,
+    ) -> Attempt {
+        if let Some(left) = self.blocked_for(login, limits, now) {
             return Attempt::Wait(left);
         }
-        let digests = Digests::of(&self.keys(), who);
-        let (user, client) = (digests.user(who), digests.address(who));
+        let digests = Digests::of(&self.keys(), login);
+        let (user, client) = (digests.user(login), digests.address(login));
         let at = self.table.current(user, now);
         if at.is_some_and(|at| self.table.position(at, tag).is_some()) {
-            return Attempt::Go(Reserved(None));
+            return Attempt::Allowed(Reservation(None));
         }
-        let is_full = |at: Option<At>, most| at.is_some_and(|at| self.table.all(at) >= most);
-        if is_full(at, number(limit)) || is_full(self.table.current(client, now), address(limit)) {
-            return Attempt::Wait(SOON);
+        let is_full = |at: Option<Location>, most| at.is_some_and(|at| self.table.all(at) >= most);
+        if is_full(at, per_user(limits)) || is_full(self.table.current(client, now), per_address(limits)) {
+            return Attempt::Wait(RETRY_INTERVAL_MS);
         }
         let periods = self.change(|table| {
-            let address = table.opened(client, OF_ADDRESS, who.network, limit, now)?;
+            let address = table.opened(client, OF_ADDRESS, login.network, limits, now)?;
             table.put_count(address, ALL, table.all(address).saturating_add(1));
             let address = table.expires(address);
-            let user = table.opened(user, OF_USER, who.network, limit, now)?;
+            let user = table.opened(user, OF_USER, login.network, limits, now)?;
             table.push_tag(user, tag);
             let user = table.expires(user);
             Some(Periods { user, address })
         });
         match periods {
-            Some(periods) => Attempt::Go(Reserved(Some(periods))),
-            // A block without a slot for it cannot count.
-            None => Attempt::Wait(SOON),
+            Some(periods) => Attempt::Allowed(Reservation(Some(periods))),
+            // A block without a free slot cannot count.
+            None => Attempt::Wait(RETRY_INTERVAL_MS),
         }
     }
 
-    /// Ends a login that was begun with the same password.
-    pub fn settle(
+    /// Ends a login that was begun with the password of the same tag.
+    pub fn finish_login(
         &mut self,
-        who: &Guesser<'_>,
+        login: &LoginKeys<'_>,
         tag: Tag,
-        reserved: Reserved,
-        settled: Settled,
-        limit: Failures,
+        reservation: Reservation,
+        result: LoginResult,
+        limits: FailureLimits,
         now: u64,
     ) {
-        match settled {
-            Settled::Wrong => self.failed(who, tag, limit, now),
-            Settled::Right | Settled::Open => self.give_back(who, tag, reserved, settled, now),
+        match result {
+            LoginResult::Wrong => self.count_failure(login, tag, limits, now),
+            LoginResult::Right | LoginResult::Undecided => {
+                self.give_back(login, tag, reservation, result, now)
+            }
         }
     }
 
-    /// Counts a wrong password, unless it has been counted.
-    pub fn failed(&mut self, who: &Guesser<'_>, tag: Tag, limit: Failures, now: u64) {
-        let digests = Digests::of(&self.keys(), who);
-        let (user, client) = (digests.user(who), digests.address(who));
+    /// Counts the wrong password of this tag, unless it was counted before.
+    pub fn count_failure(&mut self, login: &LoginKeys<'_>, tag: Tag, limits: FailureLimits, now: u64) {
+        let digests = Digests::of(&self.keys(), login);
+        let (user, client) = (digests.user(login), digests.address(login));
         let at = self.table.current(user, now);
         let position = at.and_then(|at| self.table.position(at, tag));
         if let (Some(at), Some(position)) = (at, position) {
             if position < self.table.failed(at) {
                 if !self.table.is_touched(at, now) {
-                    self.change(|table| table.used(at, now));
+                    self.change(|table| table.mark_counter_used(at, now));
                 }
                 return;
             }
         }
         self.change(|table| {
-            if let Some(address) = table.opened(client, OF_ADDRESS, who.network, limit, now) {
+            if let Some(address) = table.opened(client, OF_ADDRESS, login.network, limits, now) {
                 let (failed, all) = (table.failed(address).saturating_add(1), table.all(address));
-                // What was under way in an earlier period, or was pushed out since, is not in the number yet.
+                // A login that began in an earlier period, or was pushed out since, is not in the number yet.
                 let all = match position {
                     Some(_) => all.max(failed),
                     None => all.saturating_add(1),
                 };
                 table.put_count(address, ALL, all);
                 table.put_count(address, FAILED, failed);
-                table.block_from(address, crate::failures::address(limit), now);
+                table.block_from(address, per_address(limits), now);
             }
-            if let Some(user) = table.opened(user, OF_USER, who.network, limit, now) {
+            if let Some(user) = table.opened(user, OF_USER, login.network, limits, now) {
                 if table.position(user, tag).is_none() {
                     table.push_tag(user, tag);
                 }
@@ -229,24 +243,31 @@ impl<M: Memory> Cache<'_, M> {
                     table.swap_tags(user, position, failed);
                     table.put_count(user, FAILED, failed + 1);
                 }
-                table.block_from(user, number(limit), now);
+                table.block_from(user, per_user(limits), now);
             }
         });
     }
 
-    /// A password does not count any more: it is right, whatever it was before, or nothing was found out.
-    fn give_back(&mut self, who: &Guesser<'_>, tag: Tag, reserved: Reserved, settled: Settled, now: u64) {
-        let digests = Digests::of(&self.keys(), who);
-        let (user, client) = (digests.user(who), digests.address(who));
+    /// A password is not counted any more: it is right, even if it was wrong before, or nothing was found out about it.
+    fn give_back(
+        &mut self,
+        login: &LoginKeys<'_>,
+        tag: Tag,
+        reservation: Reservation,
+        result: LoginResult,
+        now: u64,
+    ) {
+        let digests = Digests::of(&self.keys(), login);
+        let (user, client) = (digests.user(login), digests.address(login));
         let at = self.table.current(user, now);
         let position = at.and_then(|at| self.table.position(at, tag));
         let Some((at, position)) = at.zip(position) else {
             return;
         };
-        let periods = reserved.0;
+        let periods = reservation.0;
         let is_under_way = position >= self.table.failed(at);
         let is_ours = periods.is_some_and(|periods| periods.user == self.table.expires(at));
-        if settled == Settled::Open && !(is_under_way && is_ours) {
+        if result == LoginResult::Undecided && !(is_under_way && is_ours) {
             return;
         }
         self.change(|table| {
@@ -269,97 +290,102 @@ impl<M: Memory> Cache<'_, M> {
 }
 
 impl<M: Memory> Table<'_, M> {
-    /// A counter whose period is not over.
-    fn current(&self, fact: Fact<'_>, now: u64) -> Option<At> {
-        self.find(fact.hash, fact.key)
-            .filter(|at| now < self.expires(*at))
+    /// The counter of a key, if its period is not over.
+    fn current(&self, key: EntryKey<'_>, now: u64) -> Option<Location> {
+        self.find(key).filter(|at| now < self.expires(*at))
     }
 
-    /// A counter whose period is not over; a new one where there is none.
+    /// The counter of a key, if its period is not over; else a new one. `length` is the size of its value.
     fn opened(
         &mut self,
-        fact: Fact<'_>,
+        key: EntryKey<'_>,
         length: usize,
         network: u64,
-        limit: Failures,
+        limits: FailureLimits,
         now: u64,
-    ) -> Option<At> {
-        if let Some(at) = self.current(fact, now) {
-            self.used(at, now);
+    ) -> Option<Location> {
+        if let Some(at) = self.current(key, now) {
+            self.mark_counter_used(at, now);
             return Some(at);
         }
-        let expires = now.saturating_add(limit.period);
-        let value = replace(self, Kind::Failures, fact, length, expires, now)?;
+        let entry = NewEntry {
+            kind: EntryKind::Failures,
+            key,
+            length,
+            expires: now.saturating_add(limits.period),
+        };
+        let value = self.replace(&entry, now)?;
         self.memory
             .put_u32(value + PLACE, (network % PLACES as u64) as u32);
         self.memory.put_u32(value + FAILED, 0);
-        self.find(fact.hash, fact.key)
+        self.find(key)
     }
 
-    /// Moves it to the front of those that have not reached their limit.
-    fn used(&mut self, at: At, now: u64) {
+    /// Moves a counter to the front of its list, if it has not reached its limit.
+    fn mark_counter_used(&mut self, at: Location, now: u64) {
         if self.list(at) == List::FAILURES {
-            self.bring_first(at, now);
+            self.move_to_front(at, now);
         }
     }
 
-    /// Notes that it has reached its limit, if it has.
-    fn block_from(&mut self, at: At, most: u32, now: u64) {
+    /// Notes that a counter has reached its limit, if it has.
+    fn block_from(&mut self, at: Location, most: u32, now: u64) {
         if self.failed(at) >= most {
             self.sweep_blocked(now);
             self.block(at, now);
         }
     }
 
-    fn failed(&self, at: At) -> u32 {
+    /// The number of failed logins.
+    fn failed(&self, at: Location) -> u32 {
         self.memory.bytes().get_u16(at.value + FAILED).into()
     }
 
-    /// Failed, and under way.
-    fn all(&self, at: At) -> u32 {
+    /// The number of logins that failed or are under way.
+    fn all(&self, at: Location) -> u32 {
         self.memory.bytes().get_u16(at.value + ALL).into()
     }
 
-    fn put_count(&mut self, at: At, offset: usize, count: u32) {
+    fn put_count(&mut self, at: Location, offset: usize, count: u32) {
         let count = u16::try_from(count).unwrap_or(u16::MAX);
         self.memory.put_u16(at.value + offset, count);
     }
 
-    /// Where a password is among those of a counter.
-    fn position(&self, at: At, tag: Tag) -> Option<u32> {
-        (0..self.all(at).min(MOST)).find(|index| self.tag(at, *index) == tag.half() as u32)
+    /// The index of a password among those of a counter.
+    fn position(&self, at: Location, tag: Tag) -> Option<u32> {
+        (0..self.all(at).min(MAX_PER_USER)).find(|index| self.tag(at, *index) == tag.half() as u32)
     }
 
-    fn tag(&self, at: At, index: u32) -> u32 {
+    fn tag(&self, at: Location, index: u32) -> u32 {
         self.memory
             .bytes()
             .get_u32(at.value + TAGS + PART * index as usize)
     }
 
-    fn put_tag(&mut self, at: At, index: u32, tag: u32) {
-        // What was damaged must not have us write into another entry.
-        if index < MOST {
+    fn put_tag(&mut self, at: Location, index: u32, tag: u32) {
+        // A damaged counter must not lead to a write into another entry.
+        if index < MAX_PER_USER {
             self.memory.put_u32(at.value + TAGS + PART * index as usize, tag);
         }
     }
 
     /// Adds a password that is under way.
-    fn push_tag(&mut self, at: At, tag: Tag) {
+    fn push_tag(&mut self, at: Location, tag: Tag) {
         let all = self.all(at);
-        if all < MOST {
+        if all < MAX_PER_USER {
             self.put_tag(at, all, tag.half() as u32);
             self.put_count(at, ALL, all + 1);
         }
     }
 
-    fn swap_tags(&mut self, at: At, one: u32, other: u32) {
+    fn swap_tags(&mut self, at: Location, one: u32, other: u32) {
         let (first, second) = (self.tag(at, one), self.tag(at, other));
         self.put_tag(at, one, second);
         self.put_tag(at, other, first);
     }
 
-    /// Takes a password out, with the failed ones in front as before.
-    fn drop_tag(&mut self, at: At, position: u32) {
+    /// Removes a password. The failed ones stay in front.
+    fn drop_tag(&mut self, at: Location, position: u32) {
         let (failed, all) = (self.failed(at), self.all(at));
         let last = match position < failed {
             true => {
@@ -374,38 +400,38 @@ impl<M: Memory> Table<'_, M> {
     }
 }
 
-/// What stands for keys that are too long.
+/// The tags of keys that are too long to be kept.
 struct Digests {
     user: Option<[u8; 16]>,
     address: Option<[u8; 16]>,
 }
 
 impl Digests {
-    fn of(keys: &Keys, who: &Guesser<'_>) -> Self {
+    fn of(keys: &Keys, login: &LoginKeys<'_>) -> Self {
         let digest = |key: &[u8]| (key.len() > KEY).then(|| keys.tag(key).0.to_ne_bytes());
         Self {
-            user: digest(who.user.key),
-            address: digest(who.address.key),
+            user: digest(login.user.key),
+            address: digest(login.address.key),
         }
     }
 
-    fn user<'k>(&'k self, who: &Guesser<'k>) -> Fact<'k> {
-        let key = self.user.as_ref().map_or(who.user.key, |digest| digest);
-        Fact { key, ..who.user }
+    fn user<'k>(&'k self, login: &LoginKeys<'k>) -> EntryKey<'k> {
+        let key = self.user.as_ref().map_or(login.user.key, |digest| digest);
+        EntryKey { key, ..login.user }
     }
 
-    fn address<'k>(&'k self, who: &Guesser<'k>) -> Fact<'k> {
-        let key = self.address.as_ref().map_or(who.address.key, |digest| digest);
-        Fact { key, ..who.address }
+    fn address<'k>(&'k self, login: &LoginKeys<'k>) -> EntryKey<'k> {
+        let key = self.address.as_ref().map_or(login.address.key, |digest| digest);
+        EntryKey { key, ..login.address }
     }
 }
 
 /// The limit for one user, within what can be counted.
-fn number(limit: Failures) -> u32 {
-    limit.number.clamp(1, MOST)
+fn per_user(limits: FailureLimits) -> u32 {
+    limits.per_user.clamp(1, MAX_PER_USER)
 }
 
 /// The limit for all users, within what can be counted.
-fn address(limit: Failures) -> u32 {
-    limit.address.clamp(1, MOST_OF_ADDRESS)
+fn per_address(limits: FailureLimits) -> u32 {
+    limits.per_address.clamp(1, MAX_PER_ADDRESS)
 }

@@ -1,25 +1,27 @@
-//! Copies that one worker makes of records which concern several users: one of each, as long as the record stays the same.
+//! One copy of each record that concerns several users, in the memory of one worker.
 //!
-//! Beside [`crate::Memo`], in the worker's own memory: what is remembered of ten thousand users of a group refers to one copy of the
-//! group's record, which is in the processor's caches when the next of them comes. Bounded in bytes. A copy that somebody refers to
-//! takes its room for so long, also when the record has changed: so what is not counted here is counted nowhere, and whoever gets a copy
-//! of their own is told.
+//! Called by the nginx module when it copies records of groups and defaults out of the block. What the worker keeps about
+//! ten thousand users of a group refers to one copy of the group's record, which is in the processor's caches when the
+//! next of these users comes. Guarantee: all copies that are counted here take [`MAX_BYTES`] at most. A copy that is in use
+//! is counted as long as it is in use, also after the record has changed. Whoever gets a copy that is not counted here is
+//! told its size ([`Interned::unshared`]) and must count it.
 
 use std::collections::HashMap;
 use std::sync::Arc;
 
 use crate::worker_cache::allocated;
 
-/// Bytes of all copies.
-pub const MOST: usize = 2 << 20;
-/// Bytes of a record; a larger one is not kept.
-const LARGEST: usize = 64 << 10;
-/// Where nothing could be thrown away, nobody looks again for so many copies: a look goes through all of them.
+/// Bytes of all copies, at most.
+pub const MAX_BYTES: usize = 2 << 20;
+/// Bytes of a record that is kept, at most.
+const MAX_RECORD_BYTES: usize = 64 << 10;
+/// After a search for copies that nobody uses has found too few, so many requests are refused before the next search: a
+/// search goes through all copies.
 const PAUSE: u32 = 256;
 
-/// The last copy of each record, by the hash of its key ([`crate::Keys::hash`]), and earlier ones that are in use.
+/// The last copy of each record, by the hash of its key ([`crate::Keys::hash`]), and earlier copies that are in use.
 #[derive(Default)]
-pub struct Copies {
+pub struct Interner {
     last: HashMap<u64, Arc<[u8]>>,
     earlier: Vec<Arc<[u8]>>,
     bytes: usize,
@@ -27,40 +29,43 @@ pub struct Copies {
 }
 
 /// A copy of a record.
-pub struct Copy {
-    /// It.
+pub struct Interned {
+    /// The copy.
     pub record: Arc<[u8]>,
-    /// The bytes that it takes, if nobody else has it.
-    pub own: usize,
+    /// The bytes of memory that the copy takes, where it is not counted in the interner; else 0.
+    pub unshared: usize,
 }
 
-impl Copies {
-    /// A copy of this record, perhaps one that others have.
-    pub fn of(&mut self, hash: u64, record: &[u8]) -> Copy {
+impl Interner {
+    /// A copy of this record: the one that others have, if they have one. `hash` is the hash of the record's key.
+    pub fn intern(&mut self, hash: u64, record: &[u8]) -> Interned {
         if let Some(kept) = self.last.get(&hash).filter(|kept| ***kept == *record) {
-            return Copy {
+            return Interned {
                 record: Arc::clone(kept),
-                own: 0,
+                unshared: 0,
             };
         }
         let copy: Arc<[u8]> = record.into();
         let size = size(&copy);
-        if record.len() > LARGEST || !self.has_room(size) {
-            return Copy {
+        if record.len() > MAX_RECORD_BYTES || !self.has_room(size) {
+            return Interned {
                 record: copy,
-                own: size,
+                unshared: size,
             };
         }
         self.bytes += size;
         if let Some(earlier) = self.last.insert(hash, Arc::clone(&copy)) {
             self.earlier.push(earlier);
         }
-        Copy { record: copy, own: 0 }
+        Interned {
+            record: copy,
+            unshared: 0,
+        }
     }
 
-    /// Whether there is room for so many bytes; what nobody refers to makes room.
+    /// Whether there is room for so many bytes. Copies that nobody uses are dropped if need be.
     fn has_room(&mut self, size: usize) -> bool {
-        if self.bytes + size <= MOST {
+        if self.bytes + size <= MAX_BYTES {
             return true;
         }
         self.pause = self.pause.saturating_sub(1);
@@ -70,7 +75,7 @@ impl Copies {
         self.last.retain(|_, copy| Arc::strong_count(copy) > 1);
         self.earlier.retain(|copy| Arc::strong_count(copy) > 1);
         self.bytes = self.last.values().chain(&self.earlier).map(self::size).sum();
-        let has_room = self.bytes + size <= MOST;
+        let has_room = self.bytes + size <= MAX_BYTES;
         if !has_room {
             self.pause = PAUSE;
         }
@@ -78,7 +83,7 @@ impl Copies {
     }
 }
 
-/// What a copy takes, with its place here.
+/// The bytes of memory that a copy takes, with its place in the interner.
 fn size(copy: &Arc<[u8]>) -> usize {
     const PLACE: usize = 2 * size_of::<(u64, Arc<[u8]>)>();
     PLACE + allocated(2 * size_of::<usize>() + copy.len())
@@ -86,50 +91,53 @@ fn size(copy: &Arc<[u8]>) -> usize {
 
 #[cfg(test)]
 mod tests {
-    use super::{Copies, LARGEST, MOST, PAUSE};
+    use super::{Interner, MAX_BYTES, MAX_RECORD_BYTES, PAUSE};
     use std::sync::Arc;
 
     #[test]
     fn one_copy_as_long_as_the_record_stays_the_same() {
-        let mut copies = Copies::default();
-        let one = copies.of(1, b"one");
-        assert!(Arc::ptr_eq(&one.record, &copies.of(1, b"one").record));
-        let changed = copies.of(1, b"two");
+        let mut interner = Interner::default();
+        let one = interner.intern(1, b"one");
+        assert!(Arc::ptr_eq(&one.record, &interner.intern(1, b"one").record));
+        let changed = interner.intern(1, b"two");
         assert_eq!((&*one.record, &*changed.record), (&b"one"[..], &b"two"[..]));
-        assert!(Arc::ptr_eq(&changed.record, &copies.of(1, b"two").record));
+        assert!(Arc::ptr_eq(&changed.record, &interner.intern(1, b"two").record));
         // Keys that share a hash get their own record all the same.
-        assert_eq!(&*copies.of(1, b"one").record, b"one");
+        assert_eq!(&*interner.intern(1, b"one").record, b"one");
     }
 
     #[test]
     fn what_nobody_uses_makes_room() {
-        for length in [10, 1000, LARGEST] {
-            let mut copies = Copies::default();
+        for length in [10, 1000, MAX_RECORD_BYTES] {
+            let mut interner = Interner::default();
             let record = vec![0; length];
-            for hash in 0..3 * (MOST / length.max(100)) as u64 {
-                assert_eq!(copies.of(hash, &record).own, 0);
-                assert!(copies.bytes <= MOST);
+            for hash in 0..3 * (MAX_BYTES / length.max(100)) as u64 {
+                assert_eq!(interner.intern(hash, &record).unshared, 0);
+                assert!(interner.bytes <= MAX_BYTES);
             }
         }
-        let mut copies = Copies::default();
-        assert!(copies.of(0, &[0; LARGEST + 1]).own > LARGEST);
-        assert!(copies.last.is_empty());
+        let mut interner = Interner::default();
+        assert!(interner.intern(0, &[0; MAX_RECORD_BYTES + 1]).unshared > MAX_RECORD_BYTES);
+        assert!(interner.last.is_empty());
     }
 
     #[test]
     fn what_is_in_use_counts_though_the_record_has_changed() {
-        let mut copies = Copies::default();
+        let mut interner = Interner::default();
         let mut held = Vec::new();
         for version in 0_u32..2_000 {
-            held.push(copies.of(1, &version.to_ne_bytes().repeat(1000)));
-            let shared = held.iter().filter(|copy| copy.own == 0);
-            assert!(shared.map(|copy| copy.record.len()).sum::<usize>() <= MOST);
+            held.push(interner.intern(1, &version.to_ne_bytes().repeat(1000)));
+            let shared = held.iter().filter(|copy| copy.unshared == 0);
+            assert!(shared.map(|copy| copy.record.len()).sum::<usize>() <= MAX_BYTES);
         }
-        assert!(held.iter().any(|copy| copy.own > 0), "they are the holders'");
+        assert!(
+            held.iter().any(|copy| copy.unshared > 0),
+            "who holds them counts them"
+        );
         // As soon as they are not, new ones are shared again.
         held.clear();
-        let shared = (0..=PAUSE).filter(|_| copies.of(1, &[0; 5000]).own == 0);
+        let shared = (0..=PAUSE).filter(|_| interner.intern(1, &[0; 5000]).unshared == 0);
         assert!(shared.count() > 0);
-        assert!(copies.bytes < MOST / 2);
+        assert!(interner.bytes < MAX_BYTES / 2);
     }
 }

@@ -1,20 +1,33 @@
-//! What lies where in the block. A change here is a change of [`VERSION`]: a block of another version is emptied.
+//! The layout of the block: where each field of the root and of an entry lies.
 //!
-//! Offsets in bytes. `u32` links are offsets from the block's start, 0 for none.
+//! Used by every file that reads or writes the block. Whoever changes an offset or a size must raise [`VERSION`]: a
+//! process that finds a block of another version empties it. Offsets are bytes; a `u32` link is an offset from the
+//! block's start, and 0 links to nothing.
 
-/// Says that a block is one of ours.
+/// The first 8 bytes of a root: they tell that the block belongs to this crate.
 pub const MAGIC: u64 = u64::from_ne_bytes(*b"rga-zone");
-/// The layout's version.
+/// The version of the layout.
 pub const VERSION: u32 = 5;
 
-/// Workers that can stand guard at a time; more of them work, but count for nothing.
-pub const GUARDS: usize = 64;
+/// How many workers can be written down as watchers at a time. Further workers serve requests, but do not keep the
+/// records alive over a reload.
+pub const WATCHERS: usize = 64;
 
-/// Networks are told apart by so many places where it is noted, to be read without the lock, whether any of them is blocked. A power
-/// of 2. More would take the smallest block's room: nginx's allocator has whole pages for what is larger than half of one.
+/// The number of places by which blocked networks are noted, so that a worker can see without the lock whether a network
+/// may be blocked. A power of 2. More places would not fit the smallest block: nginx's allocator gives whole pages to
+/// whatever is larger than half a page.
 pub const PLACES: usize = 64;
 
-/// The root: one a block.
+/// The number of counters that all workers add to.
+pub const COUNTERS: usize = 16;
+/// The index of the one counter that the cache itself adds to: records that were evicted.
+pub const EVICTED: usize = COUNTERS - 1;
+
+/// The offset of [`crate::Cache::generation`] from the block's root: 8 bytes, aligned to 8, so that a reader without the
+/// lock never sees half of a write.
+pub const GENERATION: usize = root::GENERATION;
+
+/// The root: there is one in a block.
 pub mod root {
     /// `u64`: [`super::MAGIC`].
     pub const MAGIC: usize = 0;
@@ -22,116 +35,120 @@ pub mod root {
     pub const VERSION: usize = 8;
     /// `u32`: not 0 while a change is under way.
     pub const DIRTY: usize = 12;
-    /// 16 bytes: the key of the buckets' hash; 16 bytes: the key of the credentials' tags.
+    /// 16 bytes: the key that hashes entry keys; 16 bytes: the key that makes tags.
     pub const KEYS: usize = 16;
-    /// `u64`: facts of an earlier epoch are not fresh.
+    /// `u64`: records of an earlier epoch are not fresh.
     pub const EPOCH: usize = 48;
-    /// `u64`: facts of an epoch before this one are not even stale.
+    /// `u64`: records of an epoch before this one are not even stale.
     pub const FLOOR: usize = 56;
-    /// `u64`: as `FLOOR`, for facts that came out of the one hash of all passwords.
+    /// `u64`: as `FLOOR`, for records whose password came out of the one hash of all passwords.
     pub const PASSWORDS_EPOCH: usize = 64;
-    /// `u64`: since when changes may have been missed, in milliseconds; 0 while a guard stands.
-    pub const LOST: usize = 72;
-    /// `u32`: how many buckets, less 1; their number is a power of 2.
+    /// `u64`: since when changes may have been missed, in milliseconds; 0 while a worker watches.
+    pub const LOST_SINCE: usize = 72;
+    /// `u32`: the number of buckets, less 1; the number is a power of 2.
     pub const BUCKET_MASK: usize = 80;
     /// `u32`: where the buckets are, each the `u32` offset of its first entry.
     pub const BUCKETS: usize = 84;
-    /// `u32`: the first free slot for a stranger; each holds the next one's offset in its first 4 bytes.
-    pub const SLOTS: usize = 88;
-    /// `u32`: how many slots there are, free or not.
-    pub const SLOTS_IN_ALL: usize = 92;
-    /// Lists, most recently used first: see [`super::List`]. Each has `u32` first, `u32` last, `u32` count, `u32` unused.
+    /// `u32`: the first free slot for a negative entry; each free slot begins with the `u32` offset of the next one.
+    pub const FREE_SLOTS: usize = 88;
+    /// `u32`: the number of slots, free or not.
+    pub const SLOTS: usize = 92;
+    /// The lists, most recently used entry first, see [`super::List`]: each `u32` first, `u32` last, `u32` count, `u32`
+    /// unused and 0.
     pub const LISTS: usize = 96;
-    /// [`super::GUARDS`] times `u32` process id, `u32` unused, `u64` when it began: the workers whom Redis tells of changes.
-    pub const GUARDS: usize = LISTS + 16 * super::LISTS;
-    /// `u64`: what the facts are about, see `Cache::be_about`; 0 in a new block.
-    pub const ABOUT: usize = GUARDS + 16 * super::GUARDS;
-    /// [`crate::counters::COUNTERS`] times `u64`: see `counters`.
-    pub const COUNTERS: usize = ABOUT + 8;
-    /// `u64`: another one after each change that makes any fact old; see `Cache::generation`.
-    pub const GENERATION: usize = COUNTERS + 8 * crate::counters::COUNTERS;
-    /// [`super::PLACES`] times `u32`: how many counters of [`super::List::BLOCKED`] are of networks whose hash leads there.
+    /// [`super::WATCHERS`] times `u32` process id, `u32` unused, `u64` start time: the workers that Redis tells of changes.
+    pub const WATCHERS: usize = LISTS + 16 * super::LISTS;
+    /// `u64`: where the records come from, see `Cache::bind_source`; 0 in a new block.
+    pub const SOURCE: usize = WATCHERS + 16 * super::WATCHERS;
+    /// [`super::COUNTERS`] times `u64`.
+    pub const COUNTERS: usize = SOURCE + 8;
+    /// `u64`: another number after each change that makes any record old; see `Cache::generation`.
+    pub const GENERATION: usize = COUNTERS + 8 * super::COUNTERS;
+    /// [`super::PLACES`] times `u32`: how many counters of [`super::List::BLOCKED`] belong to networks of this place.
     pub const PLACES: usize = GENERATION + 8;
-    /// The root's size.
+    /// The size of the root.
     pub const SIZE: usize = PLACES + 4 * super::PLACES;
 }
 
 /// An entry: header, key, value.
 pub mod entry {
-    /// `u32`: the next one of the same bucket.
+    /// `u32`: the next entry of the same bucket.
     pub const NEXT: usize = 0;
-    /// `u32`: the one of the same list that was used just after.
+    /// `u32`: the entry of the same list that was used just after this one.
     pub const NEWER: usize = 4;
-    /// `u32`: the one of the same list that was used just before.
+    /// `u32`: the entry of the same list that was used just before this one.
     pub const OLDER: usize = 8;
-    /// `u32`: when it was last moved to the list's front, in seconds.
+    /// `u32`: when the entry was last moved to the front of its list, in seconds.
     pub const TOUCHED: usize = 12;
-    /// `u64`: the key's hash.
+    /// `u64`: the hash of the key.
     pub const HASH: usize = 16;
-    /// `u64`: milliseconds at which it expires.
+    /// `u64`: when the entry expires, in milliseconds.
     pub const EXPIRES: usize = 24;
     /// `u16`: bytes of key.
     pub const KEY_LENGTH: usize = 32;
-    /// `u16`: the list it is in.
+    /// `u16`: the list that holds the entry.
     pub const LIST: usize = 34;
     /// `u32`: bytes of value.
     pub const VALUE_LENGTH: usize = 36;
-    /// The header's size: the key follows, then the value.
+    /// The size of the header: the key follows, then the value.
     pub const SIZE: usize = 40;
 }
 
-/// An entry of a stranger has a slot of this size, set aside when the block was set up. So strangers never push out facts, nor
-/// facts them, however the block's allocator keeps sizes apart.
+/// The size of a slot for a negative entry. Slots are set aside when the block is set up. So negative entries, which any
+/// client can cause, never push out records, and records never push out them, however the block's allocator groups sizes.
 pub const SLOT: usize = 512;
-/// One byte of the block in so many is for strangers.
-pub const STRANGERS_SHARE: usize = 8;
-/// And so many slots in a small block, up to a quarter of it: a client alone has two counters.
-pub const FEWEST_SLOTS: usize = 12;
+/// One byte in so many of the block is for negative entries.
+pub const NEGATIVE_SHARE: usize = 8;
+/// The fewest slots of a small block, unless they were more than a quarter of it: one client alone needs two counters.
+pub const MIN_SLOTS: usize = 12;
 
-/// How many lists there are.
+/// The number of lists.
 pub const LISTS: usize = 9;
-/// The largest size whose facts have a list of their own; all larger ones share one.
+/// The largest size whose records have a list of their own; all larger records share one list.
 const LARGEST: usize = 2048;
 
-/// A list of entries in the order of their last use. Facts have one for each size that an allocator like nginx's keeps apart (a
-/// power of 2), since only one of the same size is sure to make room when it is evicted.
+/// A list of entries in the order of their last use. Records have one list for each size that an allocator such as
+/// nginx's keeps apart (a power of 2): only evicting an entry of the same size is sure to make room.
+///
+/// The other lists hold negative entries: users that do not exist, and counters of failed logins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct List(usize);
 
 impl List {
-    /// Users who do not exist.
+    /// Users that do not exist.
     pub const UNKNOWN: List = List(6);
-    /// Failed logins, and those under way, that have not reached their limit.
+    /// Counters of failed logins that have not reached their limit.
     pub const FAILURES: List = List(7);
-    /// Failed logins that have: whatever strangers do, these stay. In the order in which they came here.
+    /// Counters that have reached their limit, in the order in which they reached it. They are not moved when used, and
+    /// nothing that clients do pushes them out while there are other counters.
     pub const BLOCKED: List = List(8);
 
-    /// The list for facts whose entry has this size: up to 128 bytes, 256 and so on.
-    pub fn of_facts(size: usize) -> List {
+    /// The list for a record whose entry has this size: up to 128 bytes, up to 256, and so on.
+    pub fn for_record(size: usize) -> List {
         List(size.clamp(128, LARGEST + 1).next_power_of_two().trailing_zeros() as usize - 7)
     }
 
-    /// The facts' lists.
-    pub fn facts() -> impl Iterator<Item = List> {
+    /// The lists of records.
+    pub fn records() -> impl Iterator<Item = List> {
         (0..Self::UNKNOWN.0).map(List)
     }
 
-    /// The list of a number read from an entry.
+    /// The list of a number that was read from an entry.
     pub fn of(number: u16) -> List {
         List(usize::from(number) % LISTS)
     }
 
-    /// Its number, for an entry.
+    /// The number of the list, to be written to an entry.
     pub fn number(self) -> u16 {
         self.0 as u16
     }
 
-    /// Whether it is one of strangers.
-    pub fn is_of_strangers(self) -> bool {
+    /// Whether the list holds negative entries.
+    pub fn is_negative(self) -> bool {
         self.0 >= Self::UNKNOWN.0
     }
 
-    /// Where its part of the root begins.
+    /// The offset of the list's ends from the root.
     pub fn at(self) -> usize {
         root::LISTS + 16 * self.0
     }

@@ -1,17 +1,31 @@
-//! What the workers of one nginx share: records, credentials that were verified, and failed logins, in a block of memory.
+//! The cache that all workers of one nginx share: account records, verified credentials and failed logins, in one
+//! block of memory. Beside it, what a single worker keeps of them in its own memory.
 //!
-//! Pure: the block, its allocator, its lock and the clock are the caller's ([`Memory`]). Everything is found by offsets that are
-//! checked at each step, with no pointers in the block, so that a damaged one can make a wrong miss but never a wrong access;
-//! that it is damaged (a process died half-way) is told by a flag around every change, and then it is emptied.
+//! The nginx module is the only caller. It gives the block, the block's allocator, the lock and the time
+//! ([`Memory`]); this crate does no I/O and reads no clock. Everything in the block is found by offsets, and each offset
+//! is checked before it is used: the block holds no pointers. So a damaged block can lead to a wrong miss, but never to a
+//! wrong permission. A flag is set around every change; if a process dies in the middle of a change, the next process
+//! finds the flag set and empties the block.
 //!
-//! Reading order: [`memory`] (the block), `layout` (what lies where), `table` (buckets and the LRU list), [`records`] and
-//! [`failures`] (what is kept), [`counters`], [`Cache`] (the whole); [`worker_cache`] and [`interner`] (what a
-//! worker keeps outside of the block).
+//! Times are milliseconds of one clock that the caller chooses, and sizes are bytes, unless a comment says otherwise.
+//!
+//! Files, lowest first; each uses only those before it:
+//!
+//! | file | contents |
+//! |---|---|
+//! | [`memory`] | the block and its allocator, as the caller gives them |
+//! | `layout` | the offsets of everything in the block |
+//! | [`keys`] | the secret keys of a block, and what is computed with them |
+//! | `table` | entries: hash buckets, lists in order of use, eviction |
+//! | `cache` | [`Cache`]: opening a block, and invalidating all of it |
+//! | [`records`], [`failures`], [`watchers`], [`counters`] | what is kept in a block |
+//! | [`interner`], [`worker_cache`] | what one worker keeps outside of the block |
 #![forbid(unsafe_code)]
 
 pub mod counters;
 pub mod failures;
 pub mod interner;
+pub mod keys;
 pub mod memory;
 pub mod records;
 pub mod watchers;
@@ -26,10 +40,12 @@ mod table;
 #[cfg(test)]
 mod tests;
 
-pub use cache::{Cache, Keys, GENERATION};
-pub use failures::{Attempt, Failures, Guesser, Reserved, Settled};
-pub use interner::Copies;
+pub use cache::Cache;
+pub use failures::{Attempt, FailureLimits, LoginKeys, LoginResult, Reservation};
+pub use interner::Interner;
+pub use keys::{EntryKey, Keys, Tag};
+pub use layout::{COUNTERS, EVICTED, GENERATION};
 pub use memory::Memory;
-pub use records::{Fact, Found, Known, Moment, Put, Tag};
-pub use watchers::Process;
-pub use worker_cache::Memo;
+pub use records::{Found, FoundRecord, Freshness, NewRecord};
+pub use watchers::{Process, UNBOUND};
+pub use worker_cache::WorkerCache;

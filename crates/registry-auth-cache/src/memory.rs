@@ -1,24 +1,28 @@
-//! The block of memory that a cache lives in, as its caller gives it: nginx's shared zone, or a plain vector in tests.
+//! The block of memory that a cache lives in, as its caller gives it: nginx's shared zone, or a vector in tests.
+//!
+//! Implemented by the nginx module (`src/ffi/shm.rs`); read and written by every file of this crate. Guarantee: a read
+//! outside of the block gives 0 or nothing, a write outside of it does nothing, and neither panics.
 
-/// A locked block of memory with an allocator of its own. Offsets count from the block's start; 0 is never an allocation.
+/// A locked block of memory with an allocator of its own. Offsets count bytes from the block's start; no allocation has
+/// the offset 0.
 pub trait Memory {
     /// The whole block.
     fn bytes(&self) -> &[u8];
-    /// The whole block, to write to what was allocated.
+    /// The whole block, to be written to where it was allocated.
     fn bytes_mut(&mut self) -> &mut [u8];
-    /// Room for `size` bytes, aligned to 8, of any content; `None` when the block is full.
+    /// The offset of `size` bytes of any content, aligned to 8; `None` when the block is full.
     fn allocate(&mut self, size: usize) -> Option<u32>;
-    /// Gives back what `allocate` gave.
+    /// Frees what [`Memory::allocate`] gave.
     fn free(&mut self, at: u32);
-    /// Where the root lies that was set last; 0 in a new block.
+    /// The offset that was given to [`Memory::set_root`] last; 0 in a new block.
     fn root(&self) -> u32;
-    /// Remembers the root.
+    /// Keeps the offset of the root.
     fn set_root(&mut self, at: u32);
-    /// Forgets all allocations, and the root.
+    /// Frees all allocations, and sets the root to 0.
     fn reset(&mut self);
 }
 
-/// Numbers in bytes, in the machine's own byte order: the block never leaves the machine. What lies outside is 0.
+/// Reading numbers, in the machine's own byte order: the block never leaves the machine. Outside of the bytes all is 0.
 pub(crate) trait Numbers {
     fn get_u16(&self, at: usize) -> u16;
     fn get_u32(&self, at: usize) -> u32;
@@ -53,7 +57,7 @@ impl Numbers for [u8] {
     }
 }
 
-/// Writing them: what lies outside is not written.
+/// Writing numbers. A write that does not fit into the block is left out.
 pub(crate) trait Write: Memory {
     fn put_u16(&mut self, at: usize, value: u16) {
         self.put(at, &value.to_ne_bytes());

@@ -1,54 +1,72 @@
-//! Entries in buckets and on LRU lists: found by key, evicted from a list's tail when there is no room.
+//! The entries of a block: found by their key in a hash bucket, evicted from the end of a list when there is no room.
 //!
-//! Used by `records` and `failures`, under the dirty flag of `cache`. Every loop is bounded, so that a damaged chain ends.
+//! Used by `records` and `failures`; `cache` sets the dirty flag around every change. Guarantee: every loop has a bound,
+//! so that it ends in a damaged block too.
 
-use crate::counters::EVICTED;
-use crate::layout::{entry, root, List, PLACES, SLOT};
+use crate::keys::EntryKey;
+use crate::layout::{entry, root, List, EVICTED, PLACES, SLOT};
 use crate::memory::{Memory, Numbers, Write};
 
-/// No chain is longer: the buckets are as many as entries fit, and hashed with a secret key.
-const CHAIN: usize = 4096;
-/// Facts that make room for one, at most: the lock must not be held for long, and one that finds no room (a large one in a block
-/// full of small ones) must not cost many others. What found no room is simply not kept.
-const EVICTIONS: usize = 8;
-/// Counters whose period is over that are taken out at a time: more than come.
+/// Entries of a bucket that are looked at, at most. No undamaged bucket has more: there are about as many buckets as
+/// entries fit into the block, and the hash has a secret key.
+const MAX_CHAIN: usize = 4096;
+/// Records that are evicted for a new one, at most. The lock must not be held for long, and a large record in a block full
+/// of small ones must not cost many of those. A record that finds no room after that is not kept.
+const MAX_EVICTIONS: usize = 8;
+/// Counters whose period is over that are removed at a time: more than are added at a time.
 const SWEPT: usize = 2;
-/// An entry is moved to its list's front at most once in this many seconds: a move is a dozen writes to shared memory.
-const TOUCH: u32 = 1;
+/// Seconds in which an entry is moved to the front of its list at most once: a move is a dozen writes to shared memory.
+const TOUCH_INTERVAL: u32 = 1;
 
-/// The table of a locked block whose root lies at `root`.
+/// The entries of a locked block.
 pub struct Table<'m, M> {
+    /// The block.
     pub memory: &'m mut M,
+    /// The offset of the root.
     pub root: usize,
 }
 
-/// Where an entry lies, and what its header says.
+/// Where an entry lies, all in bytes from the block's start.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct At {
+pub struct Location {
+    /// The offset of the entry.
     pub entry: usize,
-    /// Where its value lies, and the value's length.
+    /// The offset of its value.
     pub value: usize,
+    /// Bytes of value.
     pub length: usize,
 }
 
-/// What is to be inserted.
-pub struct New<'k> {
-    pub list: List,
-    pub hash: u64,
-    pub key: &'k [u8],
+/// What an entry is about.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum EntryKind {
+    /// A record.
+    Record,
+    /// A user that does not exist.
+    UnknownUser,
+    /// A counter of failed logins.
+    Failures,
+}
+
+/// An entry that is to be inserted.
+pub struct NewEntry<'k> {
+    /// Its kind, which decides on its list.
+    pub kind: EntryKind,
+    /// Its key.
+    pub key: EntryKey<'k>,
     /// Bytes of value.
     pub length: usize,
-    /// Milliseconds.
+    /// When it expires, in milliseconds.
     pub expires: u64,
 }
 
 impl<M: Memory> Table<'_, M> {
-    /// The entry of `key`, whose hash is `hash`.
+    /// The entry of a key.
     #[inline]
-    pub fn find(&self, hash: u64, key: &[u8]) -> Option<At> {
+    pub fn find(&self, EntryKey { key, hash }: EntryKey<'_>) -> Option<Location> {
         let bytes = self.memory.bytes();
         let mut at = bytes.get_u32(self.bucket(hash)) as usize;
-        for _ in 0..CHAIN {
+        for _ in 0..MAX_CHAIN {
             if at == 0 {
                 return None;
             }
@@ -56,7 +74,7 @@ impl<M: Memory> Table<'_, M> {
             let length = usize::from(header.get_u16(entry::KEY_LENGTH));
             if header.get_u64(entry::HASH) == hash && bytes.slice(at + entry::SIZE, length) == key {
                 let value = at + entry::SIZE + length;
-                return Some(At {
+                return Some(Location {
                     entry: at,
                     value,
                     length: header.get_u32(entry::VALUE_LENGTH) as usize,
@@ -67,52 +85,66 @@ impl<M: Memory> Table<'_, M> {
         None
     }
 
-    /// The entry's value.
-    pub fn value(&self, at: At) -> &[u8] {
+    /// The value of an entry.
+    pub fn value(&self, at: Location) -> &[u8] {
         self.memory.bytes().slice(at.value, at.length)
     }
 
-    /// When the entry expires, in milliseconds.
-    pub fn expires(&self, at: At) -> u64 {
+    /// When an entry expires, in milliseconds.
+    pub fn expires(&self, at: Location) -> u64 {
         self.memory.bytes().get_u64(at.entry + entry::EXPIRES)
     }
 
-    /// Adds an entry for a key that has none, in front of its list; the value is the caller's to write. What was used longest ago
-    /// makes room. `None` when even that is not enough.
-    pub fn insert(&mut self, new: &New<'_>, now: u64) -> Option<At> {
-        let key_length = u16::try_from(new.key.len()).ok()?;
+    /// Removes the entry of this key, if there is one, and adds a new one. Gives the offset of its value, which the caller
+    /// must write; `None` where there is no room, though the entries that were used longest ago were evicted.
+    pub fn replace(&mut self, new: &NewEntry<'_>, now: u64) -> Option<usize> {
+        if let Some(earlier) = self.find(new.key) {
+            self.remove(earlier);
+        }
+        self.insert(new, now).map(|at| at.value)
+    }
+
+    /// Adds an entry for a key that has none, in front of its list.
+    fn insert(&mut self, new: &NewEntry<'_>, now: u64) -> Option<Location> {
+        let EntryKey { key, hash } = new.key;
+        let key_length = u16::try_from(key.len()).ok()?;
         let value_length = u32::try_from(new.length).ok()?;
-        let size = entry::SIZE.checked_add(new.key.len())?.checked_add(new.length)?;
-        let at = match new.list.is_of_strangers() {
-            true => self.slot(new.list, size)?,
-            false => self.room(size, now)?,
+        let size = entry::SIZE.checked_add(key.len())?.checked_add(new.length)?;
+        let list = match new.kind {
+            EntryKind::Record => List::for_record(size),
+            EntryKind::UnknownUser => List::UNKNOWN,
+            EntryKind::Failures => List::FAILURES,
         };
-        let bucket = self.bucket(new.hash);
+        let at = match new.kind {
+            EntryKind::Record => self.room(size, now)?,
+            EntryKind::UnknownUser | EntryKind::Failures => self.slot(list, size)?,
+        };
+        let bucket = self.bucket(hash);
         let memory = &mut *self.memory;
         let next = memory.bytes().get_u32(bucket);
         memory.put_u32(at + entry::NEXT, next);
-        memory.put_u64(at + entry::HASH, new.hash);
+        memory.put_u64(at + entry::HASH, hash);
         memory.put_u64(at + entry::EXPIRES, new.expires);
         memory.put_u16(at + entry::KEY_LENGTH, key_length);
         memory.put_u32(at + entry::VALUE_LENGTH, value_length);
-        memory.put(at + entry::SIZE, new.key);
+        memory.put(at + entry::SIZE, key);
         memory.put_u32(bucket, at as u32);
-        self.link_first(new.list, at, now);
-        Some(At {
+        self.link_first(list, at, now);
+        Some(Location {
             entry: at,
-            value: at + entry::SIZE + new.key.len(),
+            value: at + entry::SIZE + key.len(),
             length: new.length,
         })
     }
 
-    /// The entry expires at another time.
-    pub fn refresh(&mut self, at: At, expires: u64) {
+    /// Has an entry expire at another time, in milliseconds.
+    pub fn set_expires(&mut self, at: Location, expires: u64) {
         self.memory.put_u64(at.entry + entry::EXPIRES, expires);
     }
 
-    /// Moves a counter of failed logins to those that have reached their limit. They have a quarter of the strangers' slots: beyond
-    /// that, the one that came there first goes, whose period is nearest to its end.
-    pub fn block(&mut self, at: At, now: u64) {
+    /// Moves a counter of failed logins to those that have reached their limit. Those have a quarter of all slots. When
+    /// there are more, the one that reached its limit first is removed: its period is nearest to its end.
+    pub fn block(&mut self, at: Location, now: u64) {
         if self.list(at) == List::BLOCKED {
             return;
         }
@@ -127,28 +159,28 @@ impl<M: Memory> Table<'_, M> {
         self.add_to_place(at.value, 1);
     }
 
-    /// Takes out the counters that have reached their limit and whose period is over: of those that came there first, a few.
+    /// Removes a few counters that have reached their limit and whose period is over, those that reached it first.
     pub fn sweep_blocked(&mut self, now: u64) {
         for _ in 0..SWEPT {
-            if let Some(at) = self.swept(now) {
+            if let Some(at) = self.next_swept(now) {
                 self.remove_at(at);
             }
         }
     }
 
-    /// What [`Table::sweep_blocked`] would take out first.
-    pub fn swept(&self, now: u64) -> Option<usize> {
+    /// The offset of the entry that [`Table::sweep_blocked`] would remove first.
+    pub fn next_swept(&self, now: u64) -> Option<usize> {
         let at = self.last(List::BLOCKED);
         let expires = self.memory.bytes().get_u64(at + entry::EXPIRES);
         (at != 0 && expires <= now).then_some(at)
     }
 
-    /// The list that the entry is in.
-    pub fn list(&self, at: At) -> List {
+    /// The list that holds an entry.
+    pub fn list(&self, at: Location) -> List {
         List::of(self.memory.bytes().get_u16(at.entry + entry::LIST))
     }
 
-    /// Adds to how many counters of a network's place are blocked; the number of the place is at the beginning of their value.
+    /// Adds to the number of blocked counters of a network's place. The value of a counter begins with its place.
     fn add_to_place(&mut self, value: usize, more: u32) {
         let place = self.memory.bytes().get_u32(value) as usize % PLACES;
         let at = self.root + root::PLACES + 4 * place;
@@ -157,35 +189,36 @@ impl<M: Memory> Table<'_, M> {
     }
 
     fn slots(&self) -> u32 {
-        self.memory.bytes().get_u32(self.root + root::SLOTS_IN_ALL)
+        self.memory.bytes().get_u32(self.root + root::SLOTS)
     }
 
-    /// Notes that the entry was used.
-    pub fn touch(&mut self, at: At, now: u64) {
+    /// Notes that an entry was used.
+    pub fn touch(&mut self, at: Location, now: u64) {
         if !self.is_touched(at, now) {
             let list = self.unlink(at.entry);
             self.link_first(list, at.entry, now);
         }
     }
 
-    /// As `touch`, but at any time: so that whoever comes a thousand times in a second pushes out nobody who came then.
-    pub fn bring_first(&mut self, at: At, now: u64) {
+    /// As [`Table::touch`], but however short the last move is ago: so a client that tries a thousand logins within a second
+    /// does not push out the counters of others that were used in the same second.
+    pub fn move_to_front(&mut self, at: Location, now: u64) {
         let list = self.unlink(at.entry);
         self.link_first(list, at.entry, now);
     }
 
-    /// Whether `touch` would change nothing.
+    /// Whether [`Table::touch`] would change nothing.
     #[inline]
-    pub fn is_touched(&self, at: At, now: u64) -> bool {
-        self.age(at.entry, now) < TOUCH
+    pub fn is_touched(&self, at: Location, now: u64) -> bool {
+        self.age(at.entry, now) < TOUCH_INTERVAL
     }
 
-    /// Takes the entry out and frees it.
-    pub fn remove(&mut self, at: At) {
+    /// Removes an entry and frees its memory.
+    pub fn remove(&mut self, at: Location) {
         self.remove_at(at.entry);
     }
 
-    /// How many entries a list has.
+    /// The number of entries of a list.
     pub fn count(&self, list: List) -> u32 {
         self.memory.bytes().get_u32(self.root + list.at() + 8)
     }
@@ -195,7 +228,7 @@ impl<M: Memory> Table<'_, M> {
         let next = bytes.get_u32(at + entry::NEXT);
         let mut link = self.bucket(bytes.get_u64(at + entry::HASH));
         let mut found = false;
-        for _ in 0..CHAIN {
+        for _ in 0..MAX_CHAIN {
             let here = bytes.get_u32(link) as usize;
             found = here == at;
             if found || here == 0 {
@@ -211,11 +244,11 @@ impl<M: Memory> Table<'_, M> {
             let key = self.memory.bytes().get_u16(at + entry::KEY_LENGTH);
             self.add_to_place(at + entry::SIZE + usize::from(key), u32::MAX);
         }
-        match list.is_of_strangers() {
+        match list.is_negative() {
             true => {
-                let free = self.memory.bytes().get_u32(self.root + root::SLOTS);
+                let free = self.memory.bytes().get_u32(self.root + root::FREE_SLOTS);
                 self.memory.put_u32(at + entry::NEXT, free);
-                self.memory.put_u32(self.root + root::SLOTS, at as u32);
+                self.memory.put_u32(self.root + root::FREE_SLOTS, at as u32);
             }
             false => self.memory.free(at as u32),
         }
@@ -227,15 +260,16 @@ impl<M: Memory> Table<'_, M> {
         bytes.get_u32(self.root + root::BUCKETS) as usize + 4 * (hash as u32 & mask) as usize
     }
 
-    /// Room for a fact. Eviction takes turns: what was used longest ago of all, so that sizes that are used no more give way; then
-    /// what was used longest ago of the same size, which is sure to make room.
+    /// The offset of room for a record. Eviction alternates between the record that was used longest ago of all, so that
+    /// sizes that are not used any more give way, and the one of the same size that was used longest ago, which is sure to
+    /// make room.
     fn room(&mut self, size: usize, now: u64) -> Option<usize> {
-        let same = List::of_facts(size);
-        for turn in 0..EVICTIONS {
+        let same = List::for_record(size);
+        for turn in 0..MAX_EVICTIONS {
             if let Some(at) = self.memory.allocate(size) {
                 return Some(at as usize);
             }
-            let oldest = List::facts()
+            let oldest = List::records()
                 .map(|list| self.last(list))
                 .filter(|last| *last != 0);
             let oldest = oldest.max_by_key(|last| self.age(*last, now))?;
@@ -244,13 +278,14 @@ impl<M: Memory> Table<'_, M> {
                 _ => oldest,
             };
             self.remove_at(evicted);
-            self.add(EVICTED, 1);
+            self.add_to_counter(EVICTED, 1);
         }
         self.memory.allocate(size).map(|at| at as usize)
     }
 
-    /// A slot for a stranger, evicting one of the same list if need be. Half of the slots are for users who do not exist, half for
-    /// counters, of which those that have reached their limit are evicted only where there are no others.
+    /// The offset of a slot for a negative entry of this list, whose last entry is evicted if need be. Half of the slots are
+    /// for users that do not exist, half for counters. A counter that has reached its limit is evicted only where there
+    /// are no others.
     fn slot(&mut self, list: List, size: usize) -> Option<usize> {
         if size > SLOT {
             return None;
@@ -267,12 +302,12 @@ impl<M: Memory> Table<'_, M> {
             }
         }
         let bytes = self.memory.bytes();
-        let at = bytes.get_u32(self.root + root::SLOTS) as usize;
+        let at = bytes.get_u32(self.root + root::FREE_SLOTS) as usize;
         let next = bytes.get_u32(at + entry::NEXT);
         if at == 0 {
             return None;
         }
-        self.memory.put_u32(self.root + root::SLOTS, next);
+        self.memory.put_u32(self.root + root::FREE_SLOTS, next);
         Some(at)
     }
 
@@ -280,7 +315,7 @@ impl<M: Memory> Table<'_, M> {
         self.memory.bytes().get_u32(self.root + list.at() + 4) as usize
     }
 
-    /// Seconds since the entry was moved to its list's front.
+    /// Seconds since an entry was moved to the front of its list.
     fn age(&self, at: usize, now: u64) -> u32 {
         seconds(now).wrapping_sub(self.memory.bytes().get_u32(at + entry::TOUCHED))
     }
@@ -318,6 +353,42 @@ impl<M: Memory> Table<'_, M> {
         }
         memory.put_u32(ends + 8, count.wrapping_sub(1));
         list
+    }
+}
+
+/// The numbers of the root.
+impl<M: Memory> Table<'_, M> {
+    /// The `u64` at this offset of the root.
+    #[inline]
+    pub(crate) fn number(&self, at: usize) -> u64 {
+        self.memory.bytes().get_u64(self.root + at)
+    }
+
+    pub(crate) fn set_number(&mut self, at: usize, number: u64) {
+        self.memory.put_u64(self.root + at, number);
+    }
+
+    /// Begins an epoch in which no earlier record is found, fresh or stale.
+    pub(crate) fn invalidate_all(&mut self) {
+        self.raise(root::EPOCH);
+        self.raise(root::GENERATION);
+        self.set_number(root::FLOOR, self.number(root::EPOCH));
+    }
+
+    /// Adds 1 to the `u64` at this offset of the root.
+    pub(crate) fn raise(&mut self, at: usize) {
+        self.set_number(at, self.number(at).wrapping_add(1));
+    }
+
+    /// The offset of a counter from the block's start.
+    pub(crate) fn counter(&self, index: usize) -> usize {
+        self.root + root::COUNTERS + 8 * index
+    }
+
+    pub(crate) fn add_to_counter(&mut self, index: usize, more: u64) {
+        let at = self.counter(index);
+        let number = self.memory.bytes().get_u64(at);
+        self.memory.put_u64(at, number.wrapping_add(more));
     }
 }
 

@@ -1,89 +1,96 @@
-//! Who stands guard: the workers whom Redis tells of every change, so that what is in the block is not old.
+//! The watchers: the workers that Redis tells of every change, and the source that the records come from.
 //!
-//! Facts survive a reload because some worker was told of changes all the time. A worker that begins asks whether another one
-//! has been on guard; if none was, changes may have been missed and every fact goes. A worker that was killed is still written
-//! down here; so its process is looked for, by id and by the time at which it began, since ids are used again.
+//! Called by the nginx module when a worker starts, ends, and gains or loses its connection to Redis. Guarantee: records
+//! survive a reload only if some worker was told of changes all the time. A worker that begins to watch looks for another
+//! one that is watching. If there is none, changes may have been missed, and all records are invalidated. A worker that was
+//! killed is still written down here, so its process is looked for by id and start time: ids are used again.
 
 use crate::cache::Cache;
-use crate::layout::{root, GUARDS};
+use crate::layout::{root, WATCHERS};
 use crate::memory::{Memory, Numbers, Write};
 use crate::table::Table;
 
-/// A process: its id, and when it began in whatever unit its system counts.
+/// The source of a block that was set up anew, see [`Cache::bind_source`]. No configuration has it.
+pub const UNBOUND: u64 = 0;
+
+/// Written where no watcher is.
+const NO_PROCESS: Process = Process { id: 0, started_at: 0 };
+
+/// A process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Process {
-    /// The id, never 0.
+    /// The process id, never 0.
     pub id: u32,
-    /// When it began.
-    pub began: u64,
+    /// When it was started, in any unit that is the same for all processes.
+    pub started_at: u64,
 }
 
 impl<M: Memory> Cache<'_, M> {
-    /// This worker is told of changes from now on. All facts go unless another living one has been all along.
-    pub fn guard(&mut self, me: Process, is_alive: impl Fn(Process) -> bool) {
-        let guards: Vec<(usize, Process)> = (0..GUARDS).map(|index| self.guard_at(index)).collect();
-        let is_other = |guard: &Process| guard.id != 0 && *guard != me && is_alive(*guard);
-        let was_guarded = guards.iter().any(|(_, guard)| is_other(guard));
-        let mine = guards.iter().find(|(_, guard)| *guard == me);
-        let place = mine.or_else(|| guards.iter().find(|(_, guard)| !is_other(guard)));
+    /// Redis tells the worker `me` of every change from now on. All records are invalidated, unless another worker that is
+    /// alive has been watching.
+    pub fn add_watcher(&mut self, me: Process, is_alive: impl Fn(Process) -> bool) {
+        let watchers: Vec<(usize, Process)> = (0..WATCHERS).map(|index| self.watcher(index)).collect();
+        let is_other = |watcher: &Process| watcher.id != 0 && *watcher != me && is_alive(*watcher);
+        let was_watched = watchers.iter().any(|(_, watcher)| is_other(watcher));
+        let mine = watchers.iter().find(|(_, watcher)| *watcher == me);
+        let place = mine.or_else(|| watchers.iter().find(|(_, watcher)| !is_other(watcher)));
         self.change(|table| {
-            if !was_guarded {
-                table.forget_all();
+            if !was_watched {
+                table.invalidate_all();
             }
-            table.set_number(root::LOST, 0);
+            table.set_number(root::LOST_SINCE, 0);
             if let Some((at, _)) = place {
-                write_guard(table, *at, me);
+                write_watcher(table, *at, me);
             }
         });
     }
 
-    /// Makes the block one of facts about `subject`, which stands for where they come from and what is watched there. If it was
-    /// about something else all facts go, and the guards of them: after a reload the workers of the earlier configuration, which
-    /// may ask another Redis, work on for a while.
-    pub fn be_about(&mut self, subject: u64) {
-        if self.is_about(subject) {
+    /// Redis does not tell the worker `me` of changes any more.
+    pub fn remove_watcher(&mut self, me: Process) {
+        for index in 0..WATCHERS {
+            let (at, watcher) = self.watcher(index);
+            if watcher == me {
+                self.change(|table| write_watcher(table, at, NO_PROCESS));
+            }
+        }
+    }
+
+    /// Binds the block to a source: a number for the Redis that is asked and the keys that are watched there. If the block
+    /// was bound to another source, all records are invalidated and all watchers removed: after a reload the workers of
+    /// the earlier configuration, which may ask another Redis, go on for a while.
+    pub fn bind_source(&mut self, source: u64) {
+        if self.is_bound_to(source) {
             return;
         }
         self.change(|table| {
-            table.forget_all();
-            for index in 0..GUARDS {
-                let at = table.root + root::GUARDS + 16 * index;
-                write_guard(table, at, Process { id: 0, began: 0 });
+            table.invalidate_all();
+            for index in 0..WATCHERS {
+                let at = table.root + root::WATCHERS + 16 * index;
+                write_watcher(table, at, NO_PROCESS);
             }
-            table.set_number(root::ABOUT, subject);
+            table.set_number(root::SOURCE, source);
         });
     }
 
-    /// Whether the block's facts are about `subject`: else nothing may be taken from it or put there.
+    /// Whether the block is bound to `source`. A worker of another source must neither use nor put anything.
     #[inline]
-    pub fn is_about(&self, subject: u64) -> bool {
-        self.number(root::ABOUT) == subject
+    pub fn is_bound_to(&self, source: u64) -> bool {
+        self.number(root::SOURCE) == source
     }
 
-    /// This worker is told of changes no more.
-    pub fn leave(&mut self, me: Process) {
-        for index in 0..GUARDS {
-            let (at, guard) = self.guard_at(index);
-            if guard == me {
-                self.change(|table| write_guard(table, at, Process { id: 0, began: 0 }));
-            }
-        }
-    }
-
-    fn guard_at(&self, index: usize) -> (usize, Process) {
-        let at = self.table.root + root::GUARDS + 16 * index;
+    /// The place of this index, and the watcher in it.
+    fn watcher(&self, index: usize) -> (usize, Process) {
+        let at = self.table.root + root::WATCHERS + 16 * index;
         let bytes = self.table.memory.bytes();
-        (
-            at,
-            Process {
-                id: bytes.get_u32(at),
-                began: bytes.get_u64(at + 8),
-            },
-        )
+        let process = Process {
+            id: bytes.get_u32(at),
+            started_at: bytes.get_u64(at + 8),
+        };
+        (at, process)
     }
 }
 
-fn write_guard<M: Memory>(table: &mut Table<'_, M>, at: usize, guard: Process) {
-    table.memory.put_u32(at, guard.id);
-    table.memory.put_u64(at + 8, guard.began);
+fn write_watcher<M: Memory>(table: &mut Table<'_, M>, at: usize, watcher: Process) {
+    table.memory.put_u32(at, watcher.id);
+    table.memory.put_u64(at + 8, watcher.started_at);
 }

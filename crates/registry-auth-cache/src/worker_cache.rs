@@ -1,27 +1,31 @@
-//! What one worker remembers, in its own memory, of credentials that it has seen: for a while, what the block said of each.
+//! What one worker keeps in its own memory about credentials that it has seen: for a short time, what the block said.
 //!
-//! Beside the block, not in it: no lock and no copy. Only a credential's keyed tag is kept, never the credential. What the block
-//! said holds while its generation ([`crate::Cache::generation`]) does, and for [`LOOK`] at most. Bounded in number and in bytes: a few
-//! give way to each that finds no room, so that no request pays for many.
+//! Called by the nginx module once a request, before it looks into the block: a hit takes no lock and copies nothing. Only
+//! the keyed tag of a credential is kept, never the credential. Guarantees: a hit is as good as a find in the block, because
+//! it is compared with the block's generation ([`crate::Cache::generation`]), and it is no older than
+//! [`RECHECK_INTERVAL_MS`]; all entries take [`MAX_BYTES`] at most; and an entry that finds no room replaces a few others, so
+//! that no request pays for many.
 //!
-//! With many users each request finds its own out of the processor's caches, so that what counts is how many places are looked at, and
-//! whether one leads to the next: here a set, and what was said.
+//! With many users, no request finds its own entry in the processor's caches. What counts then is the number of places in
+//! memory that are read, and whether one leads to the next: here a set, and the entry itself.
 
 use std::rc::Rc;
 
-use crate::records::Tag;
+use crate::keys::Tag;
 
-/// Credentials that are remembered: sets of [`WAYS`], each tag in the set that it names. Memory is touched only when it is used.
+/// The number of sets, each of [`WAYS`] entries. The tag of a credential decides on its set.
 const SETS: usize = 1 << 13;
 const WAYS: usize = 4;
-/// Milliseconds after which the block is asked again, so that it knows who is still there when it has to make room.
-pub const LOOK: u64 = 10_000;
-/// Bytes of all that is kept, the sets included.
-pub const MOST: usize = 10 << 20;
-/// What is larger than this is not kept at all.
-pub const LARGEST: usize = 64 << 10;
+/// Milliseconds after which the block is asked again. So the block knows which users are still active when it has to make
+/// room.
+pub const RECHECK_INTERVAL_MS: u64 = 10_000;
+/// Bytes of all entries and the sets, at most.
+pub const MAX_BYTES: usize = 10 << 20;
+/// Bytes of one entry, at most; a larger one is not kept.
+pub const MAX_ENTRY_BYTES: usize = 64 << 10;
 
-/// What an allocator takes for an allocation of so many bytes, about: sizes are rounded up to one of some, an eighth apart.
+/// About how much memory an allocator takes for an allocation of so many bytes: it rounds sizes up to classes that are an
+/// eighth apart.
 pub const fn allocated(bytes: usize) -> usize {
     match bytes {
         0 => 0,
@@ -29,62 +33,62 @@ pub const fn allocated(bytes: usize) -> usize {
     }
 }
 
-/// What a worker remembers: of credentials, what the block said, `S`.
-pub struct Memo<S> {
-    sets: Vec<Set<S>>,
-    /// The sizes of all that is kept, but for the sets.
+/// A worker's own cache of entries `T`: what the block said about credentials.
+pub struct WorkerCache<T> {
+    sets: Vec<Set<T>>,
+    /// Bytes of all entries, without the sets.
     size: usize,
     turn: usize,
-    /// The set that gives way next.
+    /// The set that is emptied next to make room.
     hand: usize,
 }
 
-/// Halves of tags, together in one line of the processor's cache with what they lead to.
+/// Halves of tags and what they lead to, together in one line of the processor's cache.
 #[repr(align(64))]
-struct Set<S> {
+struct Set<T> {
     tags: [u64; WAYS],
-    said: [Option<Rc<S>>; WAYS],
+    entries: [Option<Rc<T>>; WAYS],
 }
 
-/// Something that the block said.
-pub trait Said {
-    /// Of which credential, and how long it holds.
-    fn stamp(&self) -> &Stamp;
+/// An entry that knows how long it may be used.
+pub trait Timestamped {
+    /// The credential that the entry is about, and how long the entry may be used.
+    fn validity(&self) -> &Validity;
 }
 
-/// Of which credential something was said, and how long it holds. The default one never does.
+/// The credential that an entry is about, and how long the entry may be used. The default is never valid.
 #[derive(Clone, Copy, Default)]
-pub struct Stamp {
+pub struct Validity {
     tag: Tag,
     generation: u64,
     expires: u64,
     size: usize,
 }
 
-impl Stamp {
-    /// Of what the block said of a credential at this time (milliseconds) in that generation; `expires` is when it expires (the
-    /// same clock), `size` how many bytes it takes.
+impl Validity {
+    /// Of what the block said about the credential `tag` at the time `now`, in its generation `generation`. `expires` is when
+    /// the records expire (both times in milliseconds of the same clock), `size` the bytes of memory that the entry takes.
     pub fn new(tag: Tag, now: u64, generation: u64, expires: u64, size: usize) -> Self {
         Self {
             tag,
             generation,
-            expires: expires.min(now.saturating_add(LOOK)),
+            expires: expires.min(now.saturating_add(RECHECK_INTERVAL_MS)),
             size,
         }
     }
 }
 
-/// What is remembered of a credential.
-pub enum Recalled<'m, S> {
+/// What a worker's cache has for a credential.
+pub enum Lookup<'c, T> {
     /// Nothing.
-    Nothing,
-    /// This was said of it, and it may be otherwise now.
-    Past(&'m Rc<S>),
-    /// This was said of it, and holds.
-    Holds(&'m Rc<S>),
+    Miss,
+    /// An entry that may not be valid any more: the block must be asked.
+    Stale(&'c Rc<T>),
+    /// A valid entry.
+    Hit(&'c Rc<T>),
 }
 
-impl<S> Default for Memo<S> {
+impl<T> Default for WorkerCache<T> {
     fn default() -> Self {
         Self {
             sets: Vec::new(),
@@ -95,45 +99,48 @@ impl<S> Default for Memo<S> {
     }
 }
 
-impl<S> Default for Set<S> {
+impl<T> Default for Set<T> {
     fn default() -> Self {
         Self {
             tags: [0; WAYS],
-            said: [const { None }; WAYS],
+            entries: [const { None }; WAYS],
         }
     }
 }
 
-impl<S: Said> Memo<S> {
-    /// What was said of the credential of this tag, and whether it holds at this time with that generation (which is asked for only
-    /// then).
+impl<T: Timestamped> WorkerCache<T> {
+    /// The entry about the credential of this tag, and whether it is valid at the time `now`. `generation` gives the block's
+    /// current generation, or `None` where no entry may be used; it is called only for an entry that has not expired.
     #[inline]
-    pub fn recall(&self, tag: Tag, now: u64, generation: impl FnOnce() -> Option<u64>) -> Recalled<'_, S> {
-        let Some(said) = self.find(tag) else {
-            return Recalled::Nothing;
+    pub fn get(&self, tag: Tag, now: u64, generation: impl FnOnce() -> Option<u64>) -> Lookup<'_, T> {
+        let Some(entry) = self.find(tag) else {
+            return Lookup::Miss;
         };
-        let stamp = said.stamp();
-        match now < stamp.expires && generation() == Some(stamp.generation) {
-            true => Recalled::Holds(said),
-            false => Recalled::Past(said),
+        let validity = entry.validity();
+        match now < validity.expires && generation() == Some(validity.generation) {
+            true => Lookup::Hit(entry),
+            false => Lookup::Stale(entry),
         }
     }
 
     #[inline]
-    fn find(&self, tag: Tag) -> Option<&Rc<S>> {
+    fn find(&self, tag: Tag) -> Option<&Rc<T>> {
         let set = self.sets.get(set(tag))?;
         let way = set.tags.iter().position(|half| *half == tag.half())?;
-        set.said.get(way)?.as_ref().filter(|said| said.stamp().tag == tag)
+        set.entries
+            .get(way)?
+            .as_ref()
+            .filter(|entry| entry.validity().tag == tag)
     }
 
-    /// Keeps what the block said of a credential, in place of what it said of the same, or of others if there is no room.
-    pub fn keep(&mut self, said: Rc<S>) {
-        let Stamp { tag, size, .. } = *said.stamp();
-        if size > LARGEST {
+    /// Keeps an entry. It replaces an earlier one about the same credential, and entries about others if there is no room.
+    pub fn insert(&mut self, entry: Rc<T>) {
+        let Validity { tag, size, .. } = *entry.validity();
+        if size > MAX_ENTRY_BYTES {
             return;
         }
         for _ in 0..SETS {
-            if self.size + size <= MOST - SETS * size_of::<Set<S>>() {
+            if self.size + size <= MAX_BYTES - SETS * size_of::<Set<T>>() {
                 break;
             }
             self.make_room();
@@ -146,28 +153,29 @@ impl<S: Said> Memo<S> {
             return;
         };
         let same = set.tags.iter().position(|half| *half == tag.half());
-        let free = || set.said.iter().position(Option::is_none);
+        let free = || set.entries.iter().position(Option::is_none);
         let way = same.or_else(free).unwrap_or(self.turn % WAYS);
-        let (Some(half), Some(place)) = (set.tags.get_mut(way), set.said.get_mut(way)) else {
+        let (Some(half), Some(place)) = (set.tags.get_mut(way), set.entries.get_mut(way)) else {
             return;
         };
         *half = tag.half();
         self.size += size;
-        self.size -= place.replace(said).map_or(0, |earlier| earlier.stamp().size);
+        self.size -= place.replace(entry).map_or(0, |earlier| earlier.validity().size);
     }
 
-    /// Forgets the next set of credentials. All are used as often as others for all that is known, and which come next is chance.
+    /// Empties the next set. Nothing is known about which entries are used more often than others, and which set comes next
+    /// is chance.
     fn make_room(&mut self) {
         self.hand = (self.hand + 1) % SETS;
         let Some(set) = self.sets.get_mut(self.hand) else {
             return;
         };
-        for said in set.said.iter_mut().filter_map(Option::take) {
-            self.size -= said.stamp().size;
+        for entry in set.entries.iter_mut().filter_map(Option::take) {
+            self.size -= entry.validity().size;
         }
     }
 
-    /// Forgets all.
+    /// Drops all entries.
     pub fn clear(&mut self) {
         self.sets.clear();
         self.size = 0;
@@ -180,117 +188,120 @@ fn set(tag: Tag) -> usize {
 
 #[cfg(test)]
 mod tests {
-    use super::{Memo, Recalled, Said, Stamp, LARGEST, LOOK, MOST, SETS, WAYS};
-    use crate::records::Tag;
+    use super::{
+        Lookup, Timestamped, Validity, WorkerCache, MAX_BYTES, MAX_ENTRY_BYTES, RECHECK_INTERVAL_MS, SETS,
+        WAYS,
+    };
+    use crate::keys::Tag;
     use std::rc::Rc;
 
     struct Record {
-        stamp: Stamp,
+        validity: Validity,
         text: &'static str,
     }
 
-    impl Said for Record {
-        fn stamp(&self) -> &Stamp {
-            &self.stamp
+    impl Timestamped for Record {
+        fn validity(&self) -> &Validity {
+            &self.validity
         }
     }
 
-    /// At this time, in generation 7.
-    fn said(tag: u128, now: u64, expires: u64, text: &'static str) -> Rc<Record> {
-        let stamp = Stamp::new(Tag(tag), now, 7, expires, 100);
-        Rc::new(Record { stamp, text })
+    /// An entry of generation 7.
+    fn record(tag: u128, now: u64, expires: u64, text: &'static str) -> Rc<Record> {
+        let validity = Validity::new(Tag(tag), now, 7, expires, 100);
+        Rc::new(Record { validity, text })
     }
 
-    fn recalled(memo: &Memo<Record>, tag: u128, now: u64, generation: u64) -> &'static str {
-        match memo.recall(Tag(tag), now, || Some(generation)) {
-            Recalled::Nothing => "nothing",
-            Recalled::Past(_) => "past",
-            Recalled::Holds(said) => said.text,
+    fn found(cache: &WorkerCache<Record>, tag: u128, now: u64, generation: u64) -> &'static str {
+        match cache.get(Tag(tag), now, || Some(generation)) {
+            Lookup::Miss => "miss",
+            Lookup::Stale(_) => "stale",
+            Lookup::Hit(record) => record.text,
         }
     }
 
     #[test]
-    fn what_was_said_holds_in_its_time_and_generation() {
-        let mut memo = Memo::default();
-        assert_eq!(recalled(&memo, 1, 0, 7), "nothing");
-        memo.keep(said(1, 0, 500, "alice"));
-        assert_eq!(recalled(&memo, 1, 499, 7), "alice");
-        assert_eq!(recalled(&memo, 1, 500, 7), "past");
-        assert_eq!(recalled(&memo, 1, 499, 8), "past");
-        assert!(matches!(memo.recall(Tag(1), 499, || None), Recalled::Past(_)));
-        // However long it is good for, the block is asked now and then.
-        memo.keep(said(1, 500, u64::MAX, "alice"));
-        assert_eq!(recalled(&memo, 1, 499 + LOOK, 7), "alice");
-        assert_eq!(recalled(&memo, 1, 500 + LOOK, 7), "past");
+    fn an_entry_is_valid_in_its_time_and_generation() {
+        let mut cache = WorkerCache::default();
+        assert_eq!(found(&cache, 1, 0, 7), "miss");
+        cache.insert(record(1, 0, 500, "alice"));
+        assert_eq!(found(&cache, 1, 499, 7), "alice");
+        assert_eq!(found(&cache, 1, 500, 7), "stale");
+        assert_eq!(found(&cache, 1, 499, 8), "stale");
+        assert!(matches!(cache.get(Tag(1), 499, || None), Lookup::Stale(_)));
+        // However long the records last, the block is asked now and then.
+        cache.insert(record(1, 500, u64::MAX, "alice"));
+        assert_eq!(found(&cache, 1, 499 + RECHECK_INTERVAL_MS, 7), "alice");
+        assert_eq!(found(&cache, 1, 500 + RECHECK_INTERVAL_MS, 7), "stale");
         let never = Rc::new(Record {
-            stamp: Stamp::default(),
+            validity: Validity::default(),
             text: "never",
         });
-        memo.keep(never);
-        assert_eq!(recalled(&memo, 0, 0, 0), "past");
+        cache.insert(never);
+        assert_eq!(found(&cache, 0, 0, 0), "stale");
     }
 
     #[test]
-    fn tags_that_share_a_half_are_told_apart() {
-        let mut memo = Memo::default();
-        memo.keep(said(1, 0, 500, "alice"));
+    fn tags_that_share_a_half_are_different() {
+        let mut cache = WorkerCache::default();
+        cache.insert(record(1, 0, 500, "alice"));
         let other = 1 | 1 << 64;
-        assert_eq!(recalled(&memo, other, 0, 7), "nothing");
-        memo.keep(said(other, 0, 500, "bob"));
-        assert_eq!(recalled(&memo, other, 0, 7), "bob");
-        assert_eq!(recalled(&memo, 1, 0, 7), "nothing");
+        assert_eq!(found(&cache, other, 0, 7), "miss");
+        cache.insert(record(other, 0, 500, "bob"));
+        assert_eq!(found(&cache, other, 0, 7), "bob");
+        assert_eq!(found(&cache, 1, 0, 7), "miss");
         // The tag that an empty place seems to have.
-        assert_eq!(recalled(&memo, 0, 0, 7), "nothing");
+        assert_eq!(found(&cache, 0, 0, 7), "miss");
     }
 
     #[test]
-    fn what_is_said_anew_is_in_place_of_what_was_said() {
-        let mut memo = Memo::default();
-        memo.keep(said(1, 0, 500, "alice"));
-        memo.keep(said(1, 0, 500, "bob"));
-        assert_eq!(recalled(&memo, 1, 0, 7), "bob");
-        assert_eq!(memo.size, 100);
+    fn a_new_entry_replaces_the_one_about_the_same_credential() {
+        let mut cache = WorkerCache::default();
+        cache.insert(record(1, 0, 500, "alice"));
+        cache.insert(record(1, 0, 500, "bob"));
+        assert_eq!(found(&cache, 1, 0, 7), "bob");
+        assert_eq!(cache.size, 100);
     }
 
     #[test]
     fn a_full_set_takes_one_more_for_another() {
-        let mut memo = Memo::default();
+        let mut cache = WorkerCache::default();
         let tags: Vec<u128> = (0..=WAYS).map(|n| 5 + (n * SETS) as u128).collect();
         for tag in &tags {
-            memo.keep(said(*tag, 0, 500, "record"));
-            assert_eq!(recalled(&memo, *tag, 0, 7), "record");
+            cache.insert(record(*tag, 0, 500, "record"));
+            assert_eq!(found(&cache, *tag, 0, 7), "record");
         }
-        let there = tags.iter().filter(|tag| recalled(&memo, **tag, 0, 7) == "record");
+        let there = tags.iter().filter(|tag| found(&cache, **tag, 0, 7) == "record");
         assert_eq!(there.count(), WAYS);
-        assert_eq!(memo.size, 100 * WAYS);
+        assert_eq!(cache.size, 100 * WAYS);
     }
 
     #[test]
-    fn the_size_is_that_of_all_that_was_said_and_few_give_way() {
+    fn the_size_is_that_of_all_entries_and_few_are_dropped() {
         let sized = |tag: u128, size: usize| {
-            let stamp = Stamp::new(Tag(tag), 0, 7, 500, size);
+            let validity = Validity::new(Tag(tag), 0, 7, 500, size);
             Rc::new(Record {
-                stamp,
+                validity,
                 text: "record",
             })
         };
-        let mut memo = Memo::default();
-        for n in 0..30 * (MOST / LARGEST) as u128 {
-            memo.keep(sized(n, LARGEST));
+        let mut cache = WorkerCache::default();
+        for n in 0..30 * (MAX_BYTES / MAX_ENTRY_BYTES) as u128 {
+            cache.insert(sized(n, MAX_ENTRY_BYTES));
             if n % 50 == 0 {
-                let kept = memo.sets.iter().flat_map(|set| set.said.iter().flatten());
-                let sum: usize = kept.map(|said| said.stamp.size).sum();
-                assert_eq!(memo.size, sum);
-                assert!(sum + SETS * size_of::<super::Set<Record>>() <= MOST);
+                let kept = cache.sets.iter().flat_map(|set| set.entries.iter().flatten());
+                let sum: usize = kept.map(|entry| entry.validity.size).sum();
+                assert_eq!(cache.size, sum);
+                assert!(sum + SETS * size_of::<super::Set<Record>>() <= MAX_BYTES);
             }
-            assert_eq!(recalled(&memo, n, 0, 7), "record");
+            assert_eq!(found(&cache, n, 0, 7), "record");
         }
-        // No more gave way than had to: no four of them are in one set.
-        assert!(memo.size > MOST / 2 - 4 * LARGEST, "{}", memo.size);
-        let before = memo.size;
-        memo.keep(sized(1 << 20, LARGEST + 1));
-        assert_eq!((memo.size, recalled(&memo, 1 << 20, 0, 7)), (before, "nothing"));
-        memo.clear();
-        assert_eq!((memo.size, recalled(&memo, 1, 0, 7)), (0, "nothing"));
+        // No more were dropped than had to be: no four of these are in one set.
+        assert!(cache.size > MAX_BYTES / 2 - 4 * MAX_ENTRY_BYTES, "{}", cache.size);
+        let before = cache.size;
+        cache.insert(sized(1 << 20, MAX_ENTRY_BYTES + 1));
+        assert_eq!((cache.size, found(&cache, 1 << 20, 0, 7)), (before, "miss"));
+        cache.clear();
+        assert_eq!((cache.size, found(&cache, 1, 0, 7)), (0, "miss"));
     }
 }

@@ -2,16 +2,16 @@
 
 use super::slab::Slab;
 use super::{check, fact, open, put, user_key, SMALL};
-use crate::counters::{COUNTERS, EVICTED};
+use crate::{COUNTERS, EVICTED};
 
 #[test]
 fn numbers_add_up_and_are_there_for_the_next_who_opens() {
     let mut slab = Slab::new(SMALL);
     let mut more = [0; COUNTERS];
     more[2] = 3;
-    open(&mut slab).count(&more);
+    open(&mut slab).add_counters(&more);
     more[0] = 1;
-    open(&mut slab).count(&more);
+    open(&mut slab).add_counters(&more);
     let numbers = open(&mut slab).counters();
     assert_eq!((numbers[0], numbers[1], numbers[2]), (1, 0, 6));
     check(&mut slab);

@@ -6,11 +6,11 @@ use super::slab::Slab;
 use super::{client, fact, is_verified, keys, put, user_key, SMALL};
 use crate::layout::{root, MAGIC, SLOT, VERSION};
 use crate::memory::Write;
-use crate::{Attempt, Cache, Failures, Memory, Moment, Process, Reserved, Settled};
+use crate::{Attempt, Cache, FailureLimits, Freshness, LoginResult, Memory, Process, Reservation};
 
-const LIMIT: Failures = Failures {
-    number: 3,
-    address: 5,
+const LIMIT: FailureLimits = FailureLimits {
+    per_user: 3,
+    per_address: 5,
     period: 5_000,
 };
 
@@ -23,38 +23,38 @@ fn use_all(slab: &mut Slab) {
     for user in 0..12 {
         let key = user_key(user);
         for moment in [
-            Moment::Fresh(1),
-            Moment::Stale {
+            Freshness::Fresh(1),
+            Freshness::Stale {
                 now: u64::MAX,
-                bearable: u64::MAX,
+                max_stale: u64::MAX,
             },
         ] {
-            if let crate::Found::Verified(known) = cache.user(fact(&key), tag, moment) {
-                cache.record(known);
+            if let crate::Found::Verified(known) = cache.find_user(fact(&key), tag, moment) {
+                cache.record_bytes(known);
             }
-            if let Some(known) = cache.fact(fact(&key), moment) {
-                cache.record(known);
+            if let Some(known) = cache.find_record(fact(&key), moment) {
+                cache.record_bytes(known);
             }
         }
         cache.put_user(fact(&key), &put(&[1; 100], "password"), 70_000);
-        cache.put_fact(fact(&user_key(user + 10)), &[2; 700], 1, 0);
-        cache.put_unknown(fact(&user_key(user + 20)), keys().unwrap().tag(b"a"), 1, 0);
+        cache.put_record(fact(&user_key(user + 10)), &[2; 700], 1, 0);
+        cache.put_unknown_user(fact(&user_key(user + 20)), keys().unwrap().tag(b"a"), 1, 0);
         for name in [user, user + 30] {
             let who = client(&name.to_string(), &(name % 3).to_string());
-            if let Attempt::Go(reserved) = cache.attempt(&who.guesser(), tag, LIMIT, 3) {
-                cache.settle(&who.guesser(), tag, reserved, Settled::Right, LIMIT, 3);
+            if let Attempt::Allowed(reserved) = cache.begin_login(&who.login(), tag, LIMIT, 3) {
+                cache.finish_login(&who.login(), tag, reserved, LoginResult::Right, LIMIT, 3);
             }
-            cache.failed(&who.guesser(), tag, LIMIT, 3);
-            let _ = cache.blocked(&who.guesser(), LIMIT, 4);
+            cache.count_failure(&who.login(), tag, LIMIT, 3);
+            let _ = cache.blocked_for(&who.login(), LIMIT, 4);
         }
-        cache.forget(fact(&key));
+        cache.invalidate(fact(&key));
     }
-    let me = Process { id: 1, began: 1 };
-    cache.guard(me, |_| false);
-    cache.leave(me);
-    cache.forget_passwords();
-    cache.forget_freshness(u64::MAX);
-    cache.forget_all();
+    let me = Process { id: 1, started_at: 1 };
+    cache.add_watcher(me, |_| false);
+    cache.remove_watcher(me);
+    cache.invalidate_passwords();
+    cache.mark_all_stale(u64::MAX);
+    cache.invalidate_all();
     cache.counts();
 }
 
@@ -63,9 +63,9 @@ fn filled() -> Slab {
     let mut cache = super::open(&mut slab);
     for user in 0..60 {
         cache.put_user(fact(&user_key(user)), &put(&[7; 80], "password"), 0);
-        cache.put_unknown(fact(&user_key(user + 100)), keys().unwrap().tag(b"a"), 1, 0);
+        cache.put_unknown_user(fact(&user_key(user + 100)), keys().unwrap().tag(b"a"), 1, 0);
         let who = client(&(user % 40).to_string(), &(user % 3).to_string());
-        cache.failed(&who.guesser(), keys().unwrap().tag(&[user as u8]), LIMIT, 3);
+        cache.count_failure(&who.login(), keys().unwrap().tag(&[user as u8]), LIMIT, 3);
     }
     slab.strict = false;
     slab
@@ -109,7 +109,7 @@ proptest! {
         let mut slab = filled();
         let root = slab.root() as usize;
         for (at, number) in damage {
-            slab.put_u32(root + 4 * (at % (root::GUARDS / 4)), number);
+            slab.put_u32(root + 4 * (at % (root::WATCHERS / 4)), number);
         }
         mend_header(&mut slab);
         use_all(&mut slab);
@@ -182,18 +182,18 @@ fn count_of_failures_beyond_its_room() {
     let mut slab = Slab::new(SMALL);
     let mut cache = super::open(&mut slab);
     let who = client("who", "a");
-    cache.failed(&who.guesser(), keys().unwrap().tag(b"1"), LIMIT, 0);
-    let at = cache.table.find(who.guesser().user.hash, &who.user).unwrap();
+    cache.count_failure(&who.login(), keys().unwrap().tag(b"1"), LIMIT, 0);
+    let at = cache.table.find(who.login().user).unwrap();
     slab.put_u32(at.value + 4, u32::MAX);
     let behind = at.entry + SLOT..at.entry + 3 * SLOT;
     let before = slab.bytes()[behind.clone()].to_vec();
     // Not a loop of four thousand million turns, nor a write behind the entry.
     for password in [b"1", b"2"] {
         let mut cache = super::open(&mut slab);
-        let reserved = Reserved::default();
-        for settled in [Settled::Open, Settled::Right, Settled::Wrong] {
+        let reserved = Reservation::default();
+        for settled in [LoginResult::Undecided, LoginResult::Right, LoginResult::Wrong] {
             let tag = keys().unwrap().tag(password);
-            cache.settle(&who.guesser(), tag, reserved, settled, LIMIT, 0);
+            cache.finish_login(&who.login(), tag, reserved, settled, LIMIT, 0);
         }
     }
     assert!(slab.bytes()[behind] == before);

@@ -4,7 +4,7 @@ use std::panic::{catch_unwind, resume_unwind, AssertUnwindSafe};
 
 use super::slab::Slab;
 use super::{check, client, fact, is_verified, keys, open, put, user_key, SMALL};
-use crate::{Attempt, Cache, Failures, Memory, Moment, Process, Settled};
+use crate::{Attempt, Cache, FailureLimits, Freshness, LoginResult, Memory, Process};
 
 /// A block whose process dies at its nth write; what it writes with that one never arrives.
 struct Mortal<'s> {
@@ -51,19 +51,19 @@ impl Memory for Mortal<'_> {
 fn filled() -> Slab {
     let mut slab = Slab::new(SMALL);
     let mut cache = open(&mut slab);
-    cache.guard(Process { id: 1, began: 1 }, |_| true);
+    cache.add_watcher(Process { id: 1, started_at: 1 }, |_| true);
     for user in 0..10 {
         cache.put_user(fact(&user_key(user)), &put(&[user as u8; 60], "old"), 0);
     }
-    cache.put_fact(fact(b"defaults"), b"backends", 60_000, 0);
-    cache.put_unknown(fact(b"nobody"), keys().unwrap().tag(b"a"), 60_000, 0);
-    cache.failed(&client("who", "a").guesser(), keys().unwrap().tag(b"1"), LIMIT, 0);
+    cache.put_record(fact(b"defaults"), b"backends", 60_000, 0);
+    cache.put_unknown_user(fact(b"nobody"), keys().unwrap().tag(b"a"), 60_000, 0);
+    cache.count_failure(&client("who", "a").login(), keys().unwrap().tag(b"1"), LIMIT, 0);
     slab
 }
 
-const LIMIT: Failures = Failures {
-    number: 2,
-    address: 20,
+const LIMIT: FailureLimits = FailureLimits {
+    per_user: 2,
+    per_address: 20,
     period: 60_000,
 };
 
@@ -124,7 +124,7 @@ fn put_user_in_place_of_another() {
     let writes = at_each_write(
         filled,
         |cache| {
-            let put = crate::Put {
+            let put = crate::NewRecord {
                 binding,
                 ..put(&[55; 300], "new")
             };
@@ -184,7 +184,7 @@ fn hit_that_moves_to_the_front() {
 fn forget() {
     at_each_write(
         filled,
-        |cache| cache.forget(fact(&user_key(5))),
+        |cache| cache.invalidate(fact(&user_key(5))),
         |cache, is_empty| assert_eq!(is_verified(cache, &user_key(4), "old", 0), !is_empty),
     );
 }
@@ -193,16 +193,16 @@ fn forget() {
 fn forget_all_leaves_nothing_half_forgotten() {
     at_each_write(
         filled,
-        |cache| cache.forget_all(),
+        |cache| cache.invalidate_all(),
         |cache, _| {
             let tag = keys().unwrap().tag(b"old");
             let is_fresh = is_verified(cache, &user_key(5), "old", 0);
-            let stale = Moment::Stale {
+            let stale = Freshness::Stale {
                 now: 0,
-                bearable: 1000,
+                max_stale: 1000,
             };
             let is_stale = matches!(
-                cache.user(fact(&user_key(5)), tag, stale),
+                cache.find_user(fact(&user_key(5)), tag, stale),
                 crate::Found::Verified(_)
             );
             assert_eq!(is_fresh, is_stale);
@@ -214,18 +214,18 @@ fn forget_all_leaves_nothing_half_forgotten() {
 fn forget_freshness_leaves_no_unbounded_staleness() {
     at_each_write(
         filled,
-        |cache| cache.forget_freshness(1_000),
+        |cache| cache.mark_all_stale(1_000),
         |cache, _| {
             let tag = keys().unwrap().tag(b"old");
             let is_fresh = is_verified(cache, &user_key(5), "old", 2_000);
-            let stale = Moment::Stale {
+            let stale = Freshness::Stale {
                 now: 2_500,
-                bearable: 1000,
+                max_stale: 1000,
             };
             assert!(
                 is_fresh
                     || !matches!(
-                        cache.user(fact(&user_key(5)), tag, stale),
+                        cache.find_user(fact(&user_key(5)), tag, stale),
                         crate::Found::Verified(_)
                     )
             );
@@ -235,15 +235,15 @@ fn forget_freshness_leaves_no_unbounded_staleness() {
 
 #[test]
 fn guard() {
-    let me = Process { id: 2, began: 2 };
+    let me = Process { id: 2, started_at: 2 };
     at_each_write(
         filled,
-        |cache| cache.guard(me, |_| false),
+        |cache| cache.add_watcher(me, |_| false),
         |cache, is_empty| {
             // It stands guard only over what was not missed.
             let stood = std::cell::Cell::new(false);
             let facts_stay = is_verified(cache, &user_key(5), "old", 0);
-            cache.guard(Process { id: 3, began: 3 }, |other| {
+            cache.add_watcher(Process { id: 3, started_at: 3 }, |other| {
                 stood.set(stood.get() || other == me);
                 other == me
             });
@@ -257,15 +257,15 @@ fn failed() {
     at_each_write(
         filled,
         |cache| {
-            cache.failed(
-                &client("who", "a").guesser(),
+            cache.count_failure(
+                &client("who", "a").login(),
                 keys().unwrap().tag(b"2"),
                 LIMIT,
                 2_000,
             )
         },
         |cache, is_empty| {
-            let blocked = cache.blocked(&client("who", "a").guesser(), LIMIT, 2_000);
+            let blocked = cache.blocked_for(&client("who", "a").login(), LIMIT, 2_000);
             assert!(!is_empty || blocked.is_none());
         },
     );
@@ -273,19 +273,19 @@ fn failed() {
 
 #[test]
 fn attempt_and_what_it_comes_to() {
-    for settled in [Settled::Right, Settled::Open, Settled::Wrong] {
+    for settled in [LoginResult::Right, LoginResult::Undecided, LoginResult::Wrong] {
         at_each_write(
             filled,
             |cache| {
                 let (who, tag) = (client("who", "a"), keys().unwrap().tag(b"2"));
-                let Attempt::Go(reserved) = cache.attempt(&who.guesser(), tag, LIMIT, 1_000) else {
+                let Attempt::Allowed(reserved) = cache.begin_login(&who.login(), tag, LIMIT, 1_000) else {
                     panic!("one is borne yet")
                 };
-                cache.settle(&who.guesser(), tag, reserved, settled, LIMIT, 2_000);
+                cache.finish_login(&who.login(), tag, reserved, settled, LIMIT, 2_000);
             },
             |cache, is_empty| {
-                let blocked = cache.blocked(&client("who", "a").guesser(), LIMIT, 2_000);
-                assert!(settled == Settled::Wrong && !is_empty || blocked.is_none());
+                let blocked = cache.blocked_for(&client("who", "a").login(), LIMIT, 2_000);
+                assert!(settled == LoginResult::Wrong && !is_empty || blocked.is_none());
             },
         );
     }
@@ -295,7 +295,7 @@ fn attempt_and_what_it_comes_to() {
 fn unknown() {
     at_each_write(
         filled,
-        |cache| cache.put_unknown(fact(&user_key(5)), keys().unwrap().tag(b"a"), 60_000, 0),
+        |cache| cache.put_unknown_user(fact(&user_key(5)), keys().unwrap().tag(b"a"), 60_000, 0),
         |cache, is_empty| assert_eq!(is_verified(cache, &user_key(4), "old", 0), !is_empty),
     );
 }

@@ -2,15 +2,15 @@
 
 use super::slab::Slab;
 use super::{check, client, fact, is_verified, keys, open, put, user_key, SMALL};
-use crate::failures::{may_any_be_blocked, may_be_blocked, MOST, MOST_OF_ADDRESS, SOON};
-use crate::layout::FEWEST_SLOTS;
+use crate::failures::{may_any_be_blocked, may_be_blocked, MAX_PER_ADDRESS, MAX_PER_USER, RETRY_INTERVAL_MS};
+use crate::layout::MIN_SLOTS;
 use crate::memory::Numbers;
-use crate::records::Tag;
-use crate::{Attempt, Cache, Failures, Memory, Reserved, Settled};
+use crate::Tag;
+use crate::{Attempt, Cache, FailureLimits, LoginResult, Memory, Reservation};
 
-const LIMIT: Failures = Failures {
-    number: 3,
-    address: 8,
+const LIMIT: FailureLimits = FailureLimits {
+    per_user: 3,
+    per_address: 8,
     period: 10_000,
 };
 
@@ -25,12 +25,12 @@ fn fail<M: Memory>(
     now: u64,
 ) {
     for password in passwords {
-        cache.failed(&client(user, address).guesser(), tag(password), LIMIT, now);
+        cache.count_failure(&client(user, address).login(), tag(password), LIMIT, now);
     }
 }
 
 fn blocked<M: Memory>(cache: &mut Cache<'_, M>, (user, address): (&str, &str), now: u64) -> Option<u64> {
-    cache.blocked(&client(user, address).guesser(), LIMIT, now)
+    cache.blocked_for(&client(user, address).login(), LIMIT, now)
 }
 
 fn attempt<M: Memory>(
@@ -39,13 +39,13 @@ fn attempt<M: Memory>(
     password: u32,
     now: u64,
 ) -> Attempt {
-    cache.attempt(&client(user, address).guesser(), tag(password), LIMIT, now)
+    cache.begin_login(&client(user, address).login(), tag(password), LIMIT, now)
 }
 
 /// What was reserved for a login that may go on.
-fn begun<M: Memory>(cache: &mut Cache<'_, M>, who: (&str, &str), password: u32, now: u64) -> Reserved {
+fn begun<M: Memory>(cache: &mut Cache<'_, M>, who: (&str, &str), password: u32, now: u64) -> Reservation {
     match attempt(cache, who, password, now) {
-        Attempt::Go(reserved) => reserved,
+        Attempt::Allowed(reserved) => reserved,
         Attempt::Wait(left) => panic!("{who:?} has to wait for {left}"),
     }
 }
@@ -53,19 +53,19 @@ fn begun<M: Memory>(cache: &mut Cache<'_, M>, who: (&str, &str), password: u32, 
 fn settle<M: Memory>(
     cache: &mut Cache<'_, M>,
     (user, address): (&str, &str),
-    (password, reserved): (u32, Reserved),
-    settled: Settled,
+    (password, reserved): (u32, Reservation),
+    settled: LoginResult,
     now: u64,
 ) {
     let who = client(user, address);
-    cache.settle(&who.guesser(), tag(password), reserved, settled, LIMIT, now);
+    cache.finish_login(&who.login(), tag(password), reserved, settled, LIMIT, now);
 }
 
 /// As a worker asks, without the lock.
 fn is_noted(slab: &Slab, address: &str) -> bool {
     let who = client("", address);
     let peek = |at: usize| Some(slab.bytes().get_u64(slab.root() as usize + at));
-    let is_noted = may_be_blocked(peek, || who.guesser().network);
+    let is_noted = may_be_blocked(peek, || who.login().network);
     assert!(may_any_be_blocked(peek) || !is_noted);
     is_noted
 }
@@ -122,18 +122,18 @@ fn what_is_under_way_counts() {
     let mut slab = Slab::new(SMALL);
     let mut cache = open(&mut slab);
     let under_way = [0, 1, 2].map(|password| (password, begun(&mut cache, ALICE, password, 0)));
-    assert_eq!(attempt(&mut cache, ALICE, 3, 1), Attempt::Wait(SOON));
+    assert_eq!(attempt(&mut cache, ALICE, 3, 1), Attempt::Wait(RETRY_INTERVAL_MS));
     // The same password again is no other one; and nobody is blocked, so that who is known already is let in.
-    assert_eq!(begun(&mut cache, ALICE, 1, 1), Reserved::default());
+    assert_eq!(begun(&mut cache, ALICE, 1, 1), Reservation::default());
     assert_eq!(blocked(&mut cache, ALICE, 1), None);
     // Two turn out wrong, of one nothing was found out: one more may be tried.
-    settle(&mut cache, ALICE, under_way[0], Settled::Wrong, 2);
-    settle(&mut cache, ALICE, under_way[1], Settled::Wrong, 2);
-    settle(&mut cache, ALICE, under_way[2], Settled::Open, 2);
+    settle(&mut cache, ALICE, under_way[0], LoginResult::Wrong, 2);
+    settle(&mut cache, ALICE, under_way[1], LoginResult::Wrong, 2);
+    settle(&mut cache, ALICE, under_way[2], LoginResult::Undecided, 2);
     assert_eq!(blocked(&mut cache, ALICE, 3), None);
     let last = (3, begun(&mut cache, ALICE, 3, 3));
-    assert_eq!(attempt(&mut cache, ALICE, 4, 3), Attempt::Wait(SOON));
-    settle(&mut cache, ALICE, last, Settled::Wrong, 4);
+    assert_eq!(attempt(&mut cache, ALICE, 4, 3), Attempt::Wait(RETRY_INTERVAL_MS));
+    settle(&mut cache, ALICE, last, LoginResult::Wrong, 4);
     assert_eq!(attempt(&mut cache, ALICE, 4, 4), Attempt::Wait(9_996));
     check(&mut slab);
 }
@@ -143,14 +143,20 @@ fn what_is_under_way_counts_for_all_users_together() {
     let mut slab = Slab::new(1024 * 1024);
     let mut cache = open(&mut slab);
     let users: Vec<String> = (0..8).map(|user| format!("user{user}")).collect();
-    let under_way: Vec<Reserved> = users
+    let under_way: Vec<Reservation> = users
         .iter()
         .map(|user| begun(&mut cache, (user, "1.2.3.4"), 0, 0))
         .collect();
-    assert_eq!(attempt(&mut cache, ALICE, 0, 0), Attempt::Wait(SOON));
+    assert_eq!(attempt(&mut cache, ALICE, 0, 0), Attempt::Wait(RETRY_INTERVAL_MS));
     begun(&mut cache, ("alice", "1.2.3.5"), 0, 0);
     for (user, reserved) in users.iter().zip(under_way) {
-        settle(&mut cache, (user, "1.2.3.4"), (0, reserved), Settled::Right, 1);
+        settle(
+            &mut cache,
+            (user, "1.2.3.4"),
+            (0, reserved),
+            LoginResult::Right,
+            1,
+        );
     }
     begun(&mut cache, ALICE, 0, 1);
     check(&mut slab);
@@ -164,7 +170,13 @@ fn a_right_password_leaves_nothing_behind() {
         let (user, now) = (format!("user{user}"), u64::from(user % 3 == 0));
         let reserved = begun(&mut cache, (&user, "1.2.3.4"), 7, now);
         assert_eq!(cache.counts().1, 2);
-        settle(&mut cache, (&user, "1.2.3.4"), (7, reserved), Settled::Right, now);
+        settle(
+            &mut cache,
+            (&user, "1.2.3.4"),
+            (7, reserved),
+            LoginResult::Right,
+            now,
+        );
         assert_eq!(cache.counts().1, 0);
     }
     check(&mut slab);
@@ -177,12 +189,18 @@ fn a_login_that_nobody_waits_for_counts_until_its_period_is_over() {
     for password in 0..3 {
         begun(&mut cache, ALICE, password, 0);
     }
-    assert_eq!(attempt(&mut cache, ALICE, 3, 9_999), Attempt::Wait(SOON));
+    assert_eq!(
+        attempt(&mut cache, ALICE, 3, 9_999),
+        Attempt::Wait(RETRY_INTERVAL_MS)
+    );
     // It may be tried again, and is right then.
     let again = begun(&mut cache, ALICE, 2, 9_999);
-    settle(&mut cache, ALICE, (2, again), Settled::Right, 9_999);
+    settle(&mut cache, ALICE, (2, again), LoginResult::Right, 9_999);
     begun(&mut cache, ALICE, 3, 9_999);
-    assert_eq!(attempt(&mut cache, ALICE, 4, 9_999), Attempt::Wait(SOON));
+    assert_eq!(
+        attempt(&mut cache, ALICE, 4, 9_999),
+        Attempt::Wait(RETRY_INTERVAL_MS)
+    );
     begun(&mut cache, ALICE, 4, 10_000);
     check(&mut slab);
 }
@@ -196,8 +214,11 @@ fn what_was_reserved_is_given_back_in_its_own_period_only() {
     begun(&mut cache, ALICE, 1, 10_000);
     begun(&mut cache, ALICE, 2, 10_000);
     begun(&mut cache, ALICE, 3, 10_000);
-    settle(&mut cache, ALICE, (1, earlier), Settled::Open, 10_001);
-    assert_eq!(attempt(&mut cache, ALICE, 4, 10_001), Attempt::Wait(SOON));
+    settle(&mut cache, ALICE, (1, earlier), LoginResult::Undecided, 10_001);
+    assert_eq!(
+        attempt(&mut cache, ALICE, 4, 10_001),
+        Attempt::Wait(RETRY_INTERVAL_MS)
+    );
     // A wrong one of the earlier period counts in this one.
     let mut cache = open(&mut slab);
     let earlier = begun(&mut cache, ("bob", "1.2.3.5"), 1, 0);
@@ -205,7 +226,7 @@ fn what_was_reserved_is_given_back_in_its_own_period_only() {
         &mut cache,
         ("bob", "1.2.3.5"),
         (1, earlier),
-        Settled::Wrong,
+        LoginResult::Wrong,
         10_000,
     );
     fail(&mut cache, ("bob", "1.2.3.5"), 2..4, 10_000);
@@ -221,10 +242,10 @@ fn who_did_not_reserve_gives_nothing_back() {
         begun(&mut cache, ALICE, password, 0);
     }
     let second = begun(&mut cache, ALICE, 1, 0);
-    settle(&mut cache, ALICE, (1, second), Settled::Open, 0);
-    assert_eq!(attempt(&mut cache, ALICE, 3, 0), Attempt::Wait(SOON));
+    settle(&mut cache, ALICE, (1, second), LoginResult::Undecided, 0);
+    assert_eq!(attempt(&mut cache, ALICE, 3, 0), Attempt::Wait(RETRY_INTERVAL_MS));
     // But what it finds out holds.
-    settle(&mut cache, ALICE, (1, second), Settled::Right, 0);
+    settle(&mut cache, ALICE, (1, second), LoginResult::Right, 0);
     begun(&mut cache, ALICE, 3, 0);
     check(&mut slab);
 }
@@ -250,24 +271,24 @@ fn limit_may_change_over_a_reload_and_differ_between_locations() {
     let mut cache = open(&mut slab);
     let who = client("alice", "1.2.3.4");
     fail(&mut cache, ALICE, 0..3, 0);
-    let larger = Failures { number: 5, ..LIMIT };
-    assert_eq!(cache.blocked(&who.guesser(), larger, 1), None);
-    cache.failed(&who.guesser(), tag(3), larger, 1);
-    assert_eq!(cache.blocked(&who.guesser(), larger, 1), None);
-    cache.failed(&who.guesser(), tag(4), larger, 1);
-    assert_eq!(cache.blocked(&who.guesser(), larger, 1), Some(9_999));
-    let smaller = Failures {
-        number: 1,
+    let larger = FailureLimits { per_user: 5, ..LIMIT };
+    assert_eq!(cache.blocked_for(&who.login(), larger, 1), None);
+    cache.count_failure(&who.login(), tag(3), larger, 1);
+    assert_eq!(cache.blocked_for(&who.login(), larger, 1), None);
+    cache.count_failure(&who.login(), tag(4), larger, 1);
+    assert_eq!(cache.blocked_for(&who.login(), larger, 1), Some(9_999));
+    let smaller = FailureLimits {
+        per_user: 1,
         period: 500,
         ..LIMIT
     };
-    assert_eq!(cache.blocked(&who.guesser(), smaller, 1), Some(500));
+    assert_eq!(cache.blocked_for(&who.login(), smaller, 1), Some(500));
     // Who has not reached the limit where it was counted is noted where it is lower.
-    cache.failed(&client("bob", "5.6.7.8").guesser(), tag(0), larger, 1);
+    cache.count_failure(&client("bob", "5.6.7.8").login(), tag(0), larger, 1);
     assert!(!is_noted(&slab, "5.6.7.8"));
     let mut cache = open(&mut slab);
     assert_eq!(
-        cache.blocked(&client("bob", "5.6.7.8").guesser(), smaller, 1),
+        cache.blocked_for(&client("bob", "5.6.7.8").login(), smaller, 1),
         Some(500)
     );
     assert!(is_noted(&slab, "5.6.7.8"));
@@ -279,27 +300,27 @@ fn limits_beyond_what_can_be_counted() {
     let mut slab = Slab::new(SMALL);
     let mut cache = open(&mut slab);
     let who = client("alice", "1.2.3.4");
-    let none = Failures {
-        number: 0,
-        address: 0,
+    let none = FailureLimits {
+        per_user: 0,
+        per_address: 0,
         period: 10_000,
     };
-    assert_eq!(cache.blocked(&who.guesser(), none, 0), None);
+    assert_eq!(cache.blocked_for(&who.login(), none, 0), None);
     fail(&mut cache, ALICE, 0..1, 0);
-    assert!(cache.blocked(&who.guesser(), none, 0).is_some());
-    let huge = Failures {
-        number: u32::MAX,
-        address: u32::MAX,
+    assert!(cache.blocked_for(&who.login(), none, 0).is_some());
+    let huge = FailureLimits {
+        per_user: u32::MAX,
+        per_address: u32::MAX,
         period: u64::MAX,
     };
-    fail(&mut cache, ALICE, 1..2 * MOST + 10, 0);
-    assert!(cache.blocked(&who.guesser(), huge, 0).is_some());
-    for password in 0..MOST_OF_ADDRESS {
+    fail(&mut cache, ALICE, 1..2 * MAX_PER_USER + 10, 0);
+    assert!(cache.blocked_for(&who.login(), huge, 0).is_some());
+    for password in 0..MAX_PER_ADDRESS {
         let user = format!("user{password}");
-        cache.failed(&client(&user, "5.6.7.8").guesser(), tag(password), huge, 0);
+        cache.count_failure(&client(&user, "5.6.7.8").login(), tag(password), huge, 0);
     }
     assert!(cache
-        .blocked(&client("bob", "5.6.7.8").guesser(), huge, 0)
+        .blocked_for(&client("bob", "5.6.7.8").login(), huge, 0)
         .is_some());
     check(&mut slab);
 }
@@ -355,7 +376,7 @@ fn counters_at_their_limit_are_bounded() {
         let address = format!("10.0.{number}");
         fail(&mut cache, ("alice", &address), 0..3, u64::from(number));
         assert!(blocked(&mut cache, ("alice", &address), 1_000).is_some());
-        assert!(cache.counts().1 <= FEWEST_SLOTS as u32);
+        assert!(cache.counts().1 <= MIN_SLOTS as u32);
     }
     // And those that are not at it have room.
     fail(&mut cache, ("bob", "1.2.3.4"), 0..2, 1_000);
@@ -374,13 +395,13 @@ fn spray_of_users_and_addresses_is_bounded() {
     }
     fail(&mut cache, ALICE, 0..3, 0);
     for number in 0..5_000u32 {
-        cache.put_unknown(
+        cache.put_unknown_user(
             fact(format!("nobody{number}").as_bytes()),
             keys().unwrap().tag(b"a"),
             60_000,
             0,
         );
-        assert!(cache.counts().1 <= FEWEST_SLOTS as u32);
+        assert!(cache.counts().1 <= MIN_SLOTS as u32);
     }
     assert!(
         blocked(&mut cache, ALICE, 0).is_some(),
@@ -388,7 +409,7 @@ fn spray_of_users_and_addresses_is_bounded() {
     );
     for number in 0..5_000u32 {
         fail(&mut cache, ("alice", &format!("client{number}")), 0..1, 0);
-        assert!(cache.counts().1 <= FEWEST_SLOTS as u32);
+        assert!(cache.counts().1 <= MIN_SLOTS as u32);
     }
     assert!((0..20).all(|user| is_verified(&mut cache, &user_key(user), "password", 1)));
     check(&mut slab);

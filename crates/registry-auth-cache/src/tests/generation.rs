@@ -22,16 +22,16 @@ fn it_lies_where_it_is_read_without_the_lock() {
 fn whatever_makes_a_fact_old_changes_it() {
     type Change = fn(&mut Cache<'_, Slab>);
     let changes: [(&str, Change); 7] = [
-        ("a user changed", |cache| cache.forget(fact(&user_key(1)))),
+        ("a user changed", |cache| cache.invalidate(fact(&user_key(1)))),
         ("a user who is not here changed", |cache| {
-            cache.forget(fact(&user_key(2)))
+            cache.invalidate(fact(&user_key(2)))
         }),
-        ("the passwords changed", |cache| cache.forget_passwords()),
-        ("everything changed", |cache| cache.forget_all()),
-        ("changes may be missed", |cache| cache.forget_freshness(1)),
-        ("it is about another Redis", |cache| cache.be_about(7)),
+        ("the passwords changed", |cache| cache.invalidate_passwords()),
+        ("everything changed", |cache| cache.invalidate_all()),
+        ("changes may be missed", |cache| cache.mark_all_stale(1)),
+        ("it is about another Redis", |cache| cache.bind_source(7)),
         ("nobody has been on guard", |cache| {
-            cache.guard(Process { id: 1, began: 1 }, |_| false);
+            cache.add_watcher(Process { id: 1, started_at: 1 }, |_| false);
         }),
     ];
     for (name, change) in changes {
@@ -48,13 +48,13 @@ fn whatever_makes_a_fact_old_changes_it() {
 fn what_is_found_or_put_leaves_it_alone() {
     let mut slab = Slab::new(SMALL);
     let mut cache = open(&mut slab);
-    cache.guard(Process { id: 1, began: 1 }, |_| true);
+    cache.add_watcher(Process { id: 1, started_at: 1 }, |_| true);
     let before = cache.generation();
     cache.put_user(fact(&user_key(1)), &put(&[1; 60], "password"), 0);
-    cache.put_fact(fact(b"d"), &[2; 20], 60_000, 0);
-    cache.user(fact(&user_key(1)), keys().unwrap().tag(b"password"), fresh(1));
-    cache.guard(Process { id: 2, began: 1 }, |_| true);
-    cache.leave(Process { id: 2, began: 1 });
+    cache.put_record(fact(b"d"), &[2; 20], 60_000, 0);
+    cache.find_user(fact(&user_key(1)), keys().unwrap().tag(b"password"), fresh(1));
+    cache.add_watcher(Process { id: 2, started_at: 1 }, |_| true);
+    cache.remove_watcher(Process { id: 2, started_at: 1 });
     assert_eq!(cache.generation(), before);
 }
 

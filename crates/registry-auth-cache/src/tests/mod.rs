@@ -18,7 +18,7 @@ use std::collections::HashSet;
 
 use crate::layout::{entry, root, List, LISTS, PLACES, SLOT};
 use crate::memory::Numbers;
-use crate::{Cache, Fact, Guesser, Keys, Memory, Moment, Put};
+use crate::{Cache, EntryKey, Freshness, Keys, LoginKeys, Memory, NewRecord};
 use slab::Slab;
 
 /// A zone as small as nginx makes one.
@@ -32,8 +32,8 @@ fn open<M: Memory>(memory: &mut M) -> Cache<'_, M> {
     Cache::open(memory, keys).unwrap()
 }
 
-fn fact(key: &[u8]) -> Fact<'_> {
-    Fact {
+fn fact(key: &[u8]) -> EntryKey<'_> {
+    EntryKey {
         key,
         hash: keys().unwrap().hash(key),
     }
@@ -58,8 +58,8 @@ fn client(user: &str, address: &str) -> Client {
 }
 
 impl Client {
-    fn guesser(&self) -> Guesser<'_> {
-        Guesser {
+    fn login(&self) -> LoginKeys<'_> {
+        LoginKeys {
             user: fact(&self.user),
             address: fact(&self.address),
             network: keys().unwrap().hash(&self.address),
@@ -68,10 +68,10 @@ impl Client {
 }
 
 /// A verified credential, expiring at 60 s.
-fn put<'r>(record: &'r [u8], password: &str) -> Put<'r> {
+fn put<'r>(record: &'r [u8], password: &str) -> NewRecord<'r> {
     let keys = keys().unwrap();
     let binding = keys.tag(b"stored");
-    Put {
+    NewRecord {
         record,
         binding,
         from_passwords: false,
@@ -81,14 +81,17 @@ fn put<'r>(record: &'r [u8], password: &str) -> Put<'r> {
     }
 }
 
-fn fresh(now: u64) -> Moment {
-    Moment::Fresh(now)
+fn fresh(now: u64) -> Freshness {
+    Freshness::Fresh(now)
 }
 
 /// Whether a user is there, verified with this password at this time.
 fn is_verified<M: Memory>(cache: &mut Cache<'_, M>, key: &[u8], password: &str, now: u64) -> bool {
     let tag = keys().unwrap().tag(password.as_bytes());
-    matches!(cache.user(fact(key), tag, fresh(now)), crate::Found::Verified(_))
+    matches!(
+        cache.find_user(fact(key), tag, fresh(now)),
+        crate::Found::Verified(_)
+    )
 }
 
 /// Every entry is in one bucket, its own, and in one list, in both directions; counts are right; each slot is an entry or free;
@@ -136,9 +139,9 @@ fn check(slab: &mut Slab) {
                 let key = usize::from(bytes.get_u16(at + entry::KEY_LENGTH));
                 places[bytes.get_u32(at + entry::SIZE + key) as usize] += 1;
             }
-            match list.is_of_strangers() {
+            match list.is_negative() {
                 true => assert!(size <= SLOT),
-                false => assert_eq!(List::of_facts(size), list),
+                false => assert_eq!(List::for_record(size), list),
             }
             newer = at;
             at = bytes.get_u32(at + entry::OLDER) as usize;
@@ -146,13 +149,13 @@ fn check(slab: &mut Slab) {
         }
         assert_eq!(bytes.get_u32(root + list.at() + 4) as usize, newer);
         assert_eq!(cache.table.count(list), count);
-        facts += if list.is_of_strangers() { 0 } else { count as usize };
+        facts += if list.is_negative() { 0 } else { count as usize };
     }
     assert_eq!(in_buckets, in_lists);
     let noted = std::array::from_fn(|place| bytes.get_u32(root + root::PLACES + 4 * place));
     assert_eq!(places, noted);
-    let (slots, mut free) = (bytes.get_u32(root + root::SLOTS_IN_ALL) as usize, 0);
-    let mut at = bytes.get_u32(root + root::SLOTS) as usize;
+    let (slots, mut free) = (bytes.get_u32(root + root::SLOTS) as usize, 0);
+    let mut at = bytes.get_u32(root + root::FREE_SLOTS) as usize;
     while at != 0 {
         assert!(!in_lists.contains(&at), "a slot both free and taken");
         free += 1;

@@ -8,13 +8,13 @@ use proptest::prelude::*;
 
 use super::slab::Slab;
 use super::{check, client, fact, keys, open, Client, SMALL};
-use crate::failures::SOON;
-use crate::records::Tag;
-use crate::{Attempt, Failures, Found, Moment, Process, Put, Reserved, Settled};
+use crate::failures::RETRY_INTERVAL_MS;
+use crate::Tag;
+use crate::{Attempt, FailureLimits, Found, Freshness, LoginResult, NewRecord, Process, Reservation};
 
-const LIMIT: Failures = Failures {
-    number: 3,
-    address: 7,
+const LIMIT: FailureLimits = FailureLimits {
+    per_user: 3,
+    per_address: 7,
     period: 5_000,
 };
 
@@ -29,7 +29,7 @@ enum Op {
         verified: bool,
         ttl: u16,
     },
-    PutFact {
+    PutRecord {
         user: u8,
         record: u16,
         ttl: u16,
@@ -55,7 +55,7 @@ enum Op {
         password: u8,
         stale: Option<u16>,
     },
-    Fact {
+    FindRecord {
         user: u8,
         stale: Option<u16>,
     },
@@ -66,7 +66,7 @@ enum Op {
     /// One of those under way, whichever.
     Settle {
         which: usize,
-        settled: Settled,
+        settled: LoginResult,
     },
     Blocked(Who),
     Wait(u16),
@@ -85,14 +85,14 @@ fn op() -> impl Strategy<Value = Op> {
     let ttl = || 1..6000u16;
     // Few users, so that limits are reached.
     let who = || (0..USERS / 4, 0..ADDRESSES);
-    let settled = prop_oneof![4 => Just(Settled::Wrong), 1 => Just(Settled::Right), 1 => Just(Settled::Open)];
+    let settled = prop_oneof![4 => Just(LoginResult::Wrong), 1 => Just(LoginResult::Right), 1 => Just(LoginResult::Undecided)];
     prop_oneof![
         12 => (user.clone(), any::<u16>(), 0..2u8, any::<bool>(), password.clone(), any::<bool>(), ttl()).prop_map(
             |(user, record, stored, from_passwords, password, verified, ttl)| Op::PutUser {
                 user, record, stored, from_passwords, password, verified, ttl
             }
         ),
-        4 => (user.clone(), any::<u16>(), ttl()).prop_map(|(user, record, ttl)| Op::PutFact { user, record, ttl }),
+        4 => (user.clone(), any::<u16>(), ttl()).prop_map(|(user, record, ttl)| Op::PutRecord { user, record, ttl }),
         4 => (user.clone(), password.clone(), ttl()).prop_map(|(user, password, ttl)| Op::PutUnknown { user, password, ttl }),
         3 => user.clone().prop_map(Op::Forget),
         6 => (user.clone(), password.clone()).prop_map(|(user, password)| Op::WasRight { user, password }),
@@ -104,7 +104,7 @@ fn op() -> impl Strategy<Value = Op> {
         1 => (0..3u8).prop_map(Op::Die),
         16 => (user.clone(), password.clone(), stale())
             .prop_map(|(user, password, stale)| Op::User { user, password, stale }),
-        6 => (user.clone(), stale()).prop_map(|(user, stale)| Op::Fact { user, stale }),
+        6 => (user.clone(), stale()).prop_map(|(user, stale)| Op::FindRecord { user, stale }),
         8 => (who(), password).prop_map(|(who, password)| Op::Attempt { who, password }),
         7 => (any::<usize>(), settled).prop_map(|(which, settled)| Op::Settle { which, settled }),
         4 => who().prop_map(Op::Blocked),
@@ -139,7 +139,7 @@ struct Reference {
     failures: HashMap<Who, Vec<(u64, u8)>>,
     counters: HashMap<Who, Counter>,
     addresses: HashMap<u8, Total>,
-    under_way: Vec<(Who, u8, Reserved)>,
+    under_way: Vec<(Who, u8, Reservation)>,
 }
 
 /// What counts for a client and a user, if nothing was forgotten.
@@ -159,15 +159,15 @@ struct Total {
 }
 
 impl Reference {
-    fn usable(&self, user: u8, moment: Moment) -> Option<&Entry> {
+    fn usable(&self, user: u8, moment: Freshness) -> Option<&Entry> {
         let found = self.entries.get(&user)?;
         let timely = match moment {
-            Moment::Fresh(now) => now < found.expires && found.epoch == self.epoch,
-            Moment::Stale { now, bearable } => {
+            Freshness::Fresh(now) => now < found.expires && found.epoch == self.epoch,
+            Freshness::Stale { now, max_stale } => {
                 let until = found
                     .expires
                     .min(self.lost.unwrap_or(u64::MAX))
-                    .saturating_add(bearable);
+                    .saturating_add(max_stale);
                 now < until && found.epoch >= self.floor
             }
         };
@@ -292,12 +292,12 @@ impl Reference {
         let counter = self
             .counters
             .get(&who)
-            .filter(|counter| counter.failed.len() >= LIMIT.number as usize)
+            .filter(|counter| counter.failed.len() >= LIMIT.per_user as usize)
             .map(|counter| counter.ends);
         let total = self
             .addresses
             .get(&who.1)
-            .filter(|total| total.failed >= LIMIT.address)
+            .filter(|total| total.failed >= LIMIT.per_address)
             .map(|total| total.ends);
         let left = |ends: u64| ends.checked_sub(self.now).filter(|left| *left > 0);
         counter.and_then(left).max(total.and_then(left))
@@ -313,23 +313,23 @@ impl Reference {
             return Ok(false);
         }
         let all = counter.failed.len() + counter.under_way.len();
-        if all >= LIMIT.number as usize || total.all >= LIMIT.address {
+        if all >= LIMIT.per_user as usize || total.all >= LIMIT.per_address {
             self.close(who);
-            return Err(SOON);
+            return Err(RETRY_INTERVAL_MS);
         }
         counter.under_way.insert(password);
         total.all += 1;
         Ok(true)
     }
 
-    fn settle(&mut self, who: Who, password: u8, began: (u64, u64), is_ours: bool, settled: Settled) {
+    fn settle(&mut self, who: Who, password: u8, began: (u64, u64), is_ours: bool, settled: LoginResult) {
         let (counter, total) = self.open(who);
         let in_period = (
             is_ours && began.0 == counter.ends,
             is_ours && began.1 == total.ends,
         );
         match settled {
-            Settled::Wrong => {
+            LoginResult::Wrong => {
                 let was_under_way = counter.under_way.remove(&password);
                 if counter.failed.insert(password) {
                     total.failed += 1;
@@ -341,8 +341,8 @@ impl Reference {
                 let now = self.now;
                 self.failures.entry(who).or_default().push((now, password));
             }
-            Settled::Right | Settled::Open => {
-                let is_open = settled == Settled::Open;
+            LoginResult::Right | LoginResult::Undecided => {
+                let is_open = settled == LoginResult::Undecided;
                 if !is_open {
                     counter.failed.remove(&password);
                 }
@@ -387,7 +387,7 @@ fn client_of((user, address): Who) -> Client {
 fn process(guard: u8) -> Process {
     Process {
         id: 100 + u32::from(guard),
-        began: 7,
+        started_at: 7,
     }
 }
 
@@ -424,10 +424,10 @@ fn step(slab: &mut Slab, reference: &mut Reference, op: &Op, is_exact: bool) {
     let mut cache = open(slab);
     let now = reference.now;
     let moment = |stale: Option<u16>| match stale {
-        None => Moment::Fresh(now),
-        Some(bearable) => Moment::Stale {
+        None => Freshness::Fresh(now),
+        Some(max_stale) => Freshness::Stale {
             now,
-            bearable: u64::from(bearable),
+            max_stale: u64::from(max_stale),
         },
     };
     let facts = cache.counts().0;
@@ -442,7 +442,7 @@ fn step(slab: &mut Slab, reference: &mut Reference, op: &Op, is_exact: bool) {
             ttl,
         } => {
             let record = record(user, seed);
-            let put = Put {
+            let put = NewRecord {
                 record: &record,
                 binding: keys().unwrap().tag(&[b's', stored]),
                 from_passwords,
@@ -453,14 +453,14 @@ fn step(slab: &mut Slab, reference: &mut Reference, op: &Op, is_exact: bool) {
             cache.put_user(fact(&key(user)), &put, now);
             reference.put_user(user, record, stored, from_passwords, password, verified, ttl);
         }
-        Op::PutFact {
+        Op::PutRecord {
             user,
             record: seed,
             ttl,
         } => {
             // Long enough to tell it from an unknown user.
             let record = record(user, seed);
-            cache.put_fact(
+            cache.put_record(
                 fact(&[b"g", key(user).as_slice()].concat()),
                 &record,
                 now + u64::from(ttl),
@@ -470,13 +470,13 @@ fn step(slab: &mut Slab, reference: &mut Reference, op: &Op, is_exact: bool) {
         }
         Op::PutUnknown { user, password, ttl } => {
             let was_fact = reference.entries.get(&user).is_some_and(|entry| entry.is_user);
-            cache.put_unknown(fact(&key(user)), tag(password), now + u64::from(ttl), now);
+            cache.put_unknown_user(fact(&key(user)), tag(password), now + u64::from(ttl), now);
             reference.put_unknown(user, password, ttl);
             let pushed_out = facts - cache.counts().0;
             assert!(pushed_out <= u32::from(was_fact), "a stranger pushed out a fact");
         }
         Op::Forget(user) => {
-            cache.forget_user(fact(&key(user)));
+            cache.invalidate_user(fact(&key(user)));
             match reference.entries.get_mut(&user) {
                 // Of no epoch; what was right is known.
                 Some(entry) if entry.is_user && !entry.right.is_empty() => entry.epoch = 0,
@@ -486,32 +486,32 @@ fn step(slab: &mut Slab, reference: &mut Reference, op: &Op, is_exact: bool) {
         Op::WasRight { user, password } => {
             let entry = reference.entries.get(&user).filter(|entry| entry.is_user);
             let expected = entry.filter(|entry| entry.right.contains(&password));
-            match cache.was_right(fact(&key(user)), tag(password)) {
+            match cache.find_once_verified(fact(&key(user)), tag(password)) {
                 Some(known) => assert_eq!(
-                    Some(cache.record(known)),
+                    Some(cache.record_bytes(known)),
                     expected.and_then(|entry| entry.record.as_deref())
                 ),
                 None => assert!(!is_exact || expected.is_none()),
             }
         }
         Op::ForgetPasswords => {
-            cache.forget_passwords();
+            cache.invalidate_passwords();
             reference.passwords_epoch += 1;
         }
         Op::ForgetAll => {
-            cache.forget_all();
+            cache.invalidate_all();
             reference.forget_all();
         }
         Op::ForgetFreshness => {
-            cache.forget_freshness(now);
+            cache.mark_all_stale(now);
             reference.epoch += 1;
             // 0 is none: a loss at 0 counts from 1.
             reference.lost.get_or_insert(now.max(1));
         }
         Op::Guard(guard) => {
             let dead = reference.dead.clone();
-            cache.guard(process(guard), |other| {
-                other.began == 7 && !dead.contains(&((other.id - 100) as u8))
+            cache.add_watcher(process(guard), |other| {
+                other.started_at == 7 && !dead.contains(&((other.id - 100) as u8))
             });
             reference.dead.remove(&guard);
             if !reference
@@ -525,7 +525,7 @@ fn step(slab: &mut Slab, reference: &mut Reference, op: &Op, is_exact: bool) {
             reference.guards.insert(guard);
         }
         Op::Leave(guard) => {
-            cache.leave(process(guard));
+            cache.remove_watcher(process(guard));
             reference.guards.remove(&guard);
         }
         Op::Die(guard) => {
@@ -537,28 +537,28 @@ fn step(slab: &mut Slab, reference: &mut Reference, op: &Op, is_exact: bool) {
             stale,
         } => {
             let expected = reference.usable(user, moment(stale));
-            let found = cache.user(fact(&key(user)), tag(password), moment(stale));
+            let found = cache.find_user(fact(&key(user)), tag(password), moment(stale));
             let is_right = expected.is_some_and(|entry| entry.right.contains(&password));
             let is_wrong = expected.is_some_and(|entry| entry.wrong.contains(&password));
             match found {
                 Found::Verified(known) => {
                     assert!(is_right);
                     assert_eq!(
-                        Some(cache.record(known)),
+                        Some(cache.record_bytes(known)),
                         expected.and_then(|entry| entry.record.as_deref())
                     );
                 }
                 Found::Wrong => assert!(is_wrong),
                 Found::Unverified => assert!(expected.is_some() && !(is_exact && (is_right || is_wrong))),
-                Found::Nothing => assert!(!is_exact || expected.is_none()),
+                Found::Missing => assert!(!is_exact || expected.is_none()),
             }
         }
-        Op::Fact { user, stale } => {
+        Op::FindRecord { user, stale } => {
             let expected = reference.usable(user + USERS, moment(stale));
-            match cache.fact(fact(&[b"g", key(user).as_slice()].concat()), moment(stale)) {
+            match cache.find_record(fact(&[b"g", key(user).as_slice()].concat()), moment(stale)) {
                 Some(known) => {
                     assert_eq!(
-                        Some(cache.record(known)),
+                        Some(cache.record_bytes(known)),
                         expected.and_then(|entry| entry.record.as_deref())
                     )
                 }
@@ -566,16 +566,16 @@ fn step(slab: &mut Slab, reference: &mut Reference, op: &Op, is_exact: bool) {
             }
         }
         Op::Attempt { who, password } => {
-            let attempt = cache.attempt(&client_of(who).guesser(), tag(password), LIMIT, now);
+            let attempt = cache.begin_login(&client_of(who).login(), tag(password), LIMIT, now);
             let expected = reference.attempt(who, password);
             if is_exact {
                 let counts = match attempt {
-                    Attempt::Go(reserved) => Ok(reserved != Reserved::default()),
+                    Attempt::Allowed(reserved) => Ok(reserved != Reservation::default()),
                     Attempt::Wait(left) => Err(left),
                 };
                 assert_eq!(counts, expected);
             }
-            if let Attempt::Go(reserved) = attempt {
+            if let Attempt::Allowed(reserved) = attempt {
                 reference.under_way.push((who, password, reserved));
             }
             assert_eq!(cache.counts().0, facts, "a stranger pushed out a fact");
@@ -586,8 +586,8 @@ fn step(slab: &mut Slab, reference: &mut Reference, op: &Op, is_exact: bool) {
             }
             let which = which % reference.under_way.len();
             let (who, password, reserved) = reference.under_way.swap_remove(which);
-            cache.settle(
-                &client_of(who).guesser(),
+            cache.finish_login(
+                &client_of(who).login(),
                 tag(password),
                 reserved,
                 settled,
@@ -605,12 +605,12 @@ fn step(slab: &mut Slab, reference: &mut Reference, op: &Op, is_exact: bool) {
             assert_eq!(cache.counts().0, facts, "a stranger pushed out a fact");
         }
         Op::Blocked(who) => {
-            let blocked = cache.blocked(&client_of(who).guesser(), LIMIT, now);
+            let blocked = cache.blocked_for(&client_of(who).login(), LIMIT, now);
             if let Some(left) = blocked {
                 assert!(left > 0 && left <= LIMIT.period);
                 let began = (now + left).saturating_sub(LIMIT.period);
-                let by_user = reference.failures_since(who, began) >= LIMIT.number as usize;
-                assert!(by_user || reference.failures_of(who.1, began) >= LIMIT.address as usize);
+                let by_user = reference.failures_since(who, began) >= LIMIT.per_user as usize;
+                assert!(by_user || reference.failures_of(who.1, began) >= LIMIT.per_address as usize);
             }
             if is_exact {
                 assert_eq!(blocked, reference.blocked(who));

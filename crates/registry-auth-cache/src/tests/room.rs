@@ -37,7 +37,7 @@ fn any_block_works_or_is_too_small() {
         working = working.or(Some(size));
         for user in 0..500 {
             cache.put_user(fact(&user_key(user)), &put(&[1; 60], "password"), 0);
-            cache.put_unknown(
+            cache.put_unknown_user(
                 fact(&user_key(user + 1_000)),
                 keys().unwrap().tag(b"a"),
                 60_000,
@@ -130,8 +130,8 @@ fn what_fits_nowhere_is_not_kept() {
     assert!(!is_verified(&mut cache, &user_key(1), "password", 1));
     // Nor is a key that no header can describe; but what was known of it goes.
     let long = vec![b'x'; 70_000];
-    cache.put_fact(fact(&long), b"record", 60_000, 0);
-    cache.put_unknown(fact(&[b'x'; 600]), keys().unwrap().tag(b"a"), 60_000, 0);
+    cache.put_record(fact(&long), b"record", 60_000, 0);
+    cache.put_unknown_user(fact(&[b'x'; 600]), keys().unwrap().tag(b"a"), 60_000, 0);
     assert_eq!(cache.counts().1, 0);
     check(&mut slab);
 }

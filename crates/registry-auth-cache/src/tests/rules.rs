@@ -4,7 +4,7 @@ use super::slab::Slab;
 use super::{check, fact, fresh, is_verified, keys, open, put, user_key, SMALL};
 use crate::layout::root;
 use crate::memory::Write;
-use crate::{Cache, Fact, Found, Keys, Memory, Moment, Put};
+use crate::{Cache, EntryKey, Found, Freshness, Keys, Memory, NewRecord};
 
 #[test]
 fn openings_of_one_block_share() {
@@ -13,10 +13,10 @@ fn openings_of_one_block_share() {
     let other = || panic!("a block that is in order needs no keys");
     let mut cache = Cache::open(&mut slab, other).unwrap();
     let tag = keys().unwrap().tag(b"password");
-    let Found::Verified(known) = cache.user(fact(&user_key(1)), tag, fresh(1)) else {
+    let Found::Verified(known) = cache.find_user(fact(&user_key(1)), tag, fresh(1)) else {
         panic!("not there")
     };
-    assert_eq!(cache.record(known), b"record");
+    assert_eq!(cache.record_bytes(known), b"record");
     assert!(cache.has_keys(&keys().unwrap()));
 }
 
@@ -29,8 +29,8 @@ fn keys_are_new_after_a_reset() {
     assert!(!cache.has_keys(&first));
     assert!(cache.keys() == Keys::new([9; 32]));
     // So a worker's old tags and hashes find nothing.
-    cache.put_fact(
-        Fact {
+    cache.put_record(
+        EntryKey {
             key: b"defaults",
             hash: cache.keys().hash(b"defaults"),
         },
@@ -39,8 +39,8 @@ fn keys_are_new_after_a_reset() {
         0,
     );
     assert!(cache
-        .fact(
-            Fact {
+        .find_record(
+            EntryKey {
                 key: b"defaults",
                 hash: first.hash(b"defaults")
             },
@@ -129,7 +129,7 @@ fn another_stored_password_drops_all_credentials() {
         cache.put_user(fact(&user_key(1)), &put(b"record", "old"), 0);
         cache.put_user(
             fact(&user_key(1)),
-            &Put {
+            &NewRecord {
                 binding,
                 verified: Some(false),
                 ..put(record, "x")
@@ -161,20 +161,23 @@ fn what_turned_out_wrong_is_right_no_more() {
     cache.put_user(fact(&key), &put(b"record", password), 0);
     cache.put_user(
         fact(&key),
-        &Put {
+        &NewRecord {
             verified: Some(false),
             ..put(b"record", password)
         },
         0,
     );
-    assert!(matches!(cache.user(fact(&key), tag, fresh(1)), Found::Wrong));
+    assert!(matches!(cache.find_user(fact(&key), tag, fresh(1)), Found::Wrong));
     // And what turned out right is wrong no more, though four others push it out.
     cache.put_user(fact(&key), &put(b"record", password), 0);
     assert!(is_verified(&mut cache, &key, password, 1));
     for robot in ["a", "b", "c", "d"] {
         cache.put_user(fact(&key), &put(b"record", robot), 0);
     }
-    assert!(matches!(cache.user(fact(&key), tag, fresh(1)), Found::Unverified));
+    assert!(matches!(
+        cache.find_user(fact(&key), tag, fresh(1)),
+        Found::Unverified
+    ));
 }
 
 #[test]
@@ -185,7 +188,10 @@ fn empty_places_for_tags_verify_nothing() {
     cache.put_user(fact(&key), &put(b"record", "password"), 0);
     for password in 0..1_000u32 {
         let tag = keys().unwrap().tag(&password.to_le_bytes());
-        assert!(matches!(cache.user(fact(&key), tag, fresh(1)), Found::Unverified));
+        assert!(matches!(
+            cache.find_user(fact(&key), tag, fresh(1)),
+            Found::Unverified
+        ));
     }
 }
 
@@ -195,21 +201,21 @@ fn passwords_in_one_hash_are_forgotten_together() {
     let mut cache = open(&mut slab);
     cache.put_user(
         fact(&user_key(1)),
-        &Put {
+        &NewRecord {
             from_passwords: true,
             ..put(b"record", "a")
         },
         0,
     );
     cache.put_user(fact(&user_key(2)), &put(b"record", "a"), 0);
-    cache.put_unknown(fact(&user_key(3)), keys().unwrap().tag(b"a"), 60_000, 0);
-    cache.forget_passwords();
+    cache.put_unknown_user(fact(&user_key(3)), keys().unwrap().tag(b"a"), 60_000, 0);
+    cache.invalidate_passwords();
     assert!(!is_verified(&mut cache, &user_key(1), "a", 1));
     assert!(is_verified(&mut cache, &user_key(2), "a", 1));
     let tag = keys().unwrap().tag(b"a");
     assert!(matches!(
-        cache.user(fact(&user_key(3)), tag, fresh(1)),
-        Found::Nothing
+        cache.find_user(fact(&user_key(3)), tag, fresh(1)),
+        Found::Missing
     ));
 }
 
@@ -219,9 +225,9 @@ fn user_who_no_longer_exists() {
     let mut cache = open(&mut slab);
     let tag = keys().unwrap().tag(b"a");
     cache.put_user(fact(&user_key(1)), &put(b"record", "a"), 0);
-    cache.put_unknown(fact(&user_key(1)), keys().unwrap().tag(b"a"), 60_000, 0);
+    cache.put_unknown_user(fact(&user_key(1)), keys().unwrap().tag(b"a"), 60_000, 0);
     assert!(matches!(
-        cache.user(fact(&user_key(1)), tag, fresh(1)),
+        cache.find_user(fact(&user_key(1)), tag, fresh(1)),
         Found::Wrong
     ));
     assert_eq!(cache.counts(), (0, 1));
@@ -258,27 +264,27 @@ fn who_is_vouched_for_needs_no_credential_and_leaves_none() {
     let mut cache = open(&mut slab);
     let (key, token) = (user_key(1), keys().unwrap().tag(b"token"));
     assert!(matches!(
-        cache.vouched(fact(&key), token, fresh(1)),
-        Found::Nothing
+        cache.find_preverified_user(fact(&key), token, fresh(1)),
+        Found::Missing
     ));
     cache.put_user(fact(&key), &put(b"record", "a"), 0);
-    let Found::Verified(known) = cache.vouched(fact(&key), token, fresh(1)) else {
+    let Found::Verified(known) = cache.find_preverified_user(fact(&key), token, fresh(1)) else {
         panic!("a known user");
     };
-    assert_eq!(cache.record(known), b"record");
+    assert_eq!(cache.record_bytes(known), b"record");
     // What is put for a token neither makes it a password, nor takes a robot's place.
     for robot in ["b", "c", "d"] {
         cache.put_user(fact(&key), &put(b"record", robot), 0);
     }
     for record in [&b"record"[..], b"another"] {
-        let vouched = Put {
+        let vouched = NewRecord {
             tag: token,
             verified: None,
             ..put(record, "a")
         };
         cache.put_user(fact(&key), &vouched, 0);
         assert!(matches!(
-            cache.user(fact(&key), token, fresh(1)),
+            cache.find_user(fact(&key), token, fresh(1)),
             Found::Unverified
         ));
         for robot in ["a", "b", "c", "d"] {
@@ -286,11 +292,14 @@ fn who_is_vouched_for_needs_no_credential_and_leaves_none() {
         }
     }
     // A user who is gone.
-    cache.put_unknown(fact(&key), token, 60_000, 0);
-    assert!(matches!(cache.vouched(fact(&key), token, fresh(1)), Found::Wrong));
+    cache.put_unknown_user(fact(&key), token, 60_000, 0);
+    assert!(matches!(
+        cache.find_preverified_user(fact(&key), token, fresh(1)),
+        Found::Wrong
+    ));
     let other = keys().unwrap().tag(b"other");
     assert!(matches!(
-        cache.vouched(fact(&key), other, fresh(1)),
+        cache.find_preverified_user(fact(&key), other, fresh(1)),
         Found::Unverified
     ));
 }
@@ -300,14 +309,14 @@ fn what_was_right_is_known_after_its_time_and_after_changes_as_long_as_the_passw
     type Change = fn(&mut Cache<'_, Slab>);
     let changes: [(&str, Change); 4] = [
         ("the record changed", |cache| {
-            cache.forget_user(fact(&user_key(1)))
+            cache.invalidate_user(fact(&user_key(1)))
         }),
-        ("some password changed", |cache| cache.forget_passwords()),
-        ("everything may have changed", |cache| cache.forget_all()),
-        ("changes may have been missed", |cache| cache.forget_freshness(1)),
+        ("some password changed", |cache| cache.invalidate_passwords()),
+        ("everything may have changed", |cache| cache.invalidate_all()),
+        ("changes may have been missed", |cache| cache.mark_all_stale(1)),
     ];
     let tag = |password: &str| keys().unwrap().tag(password.as_bytes());
-    let from_passwords = |password| Put {
+    let from_passwords = |password| NewRecord {
         from_passwords: true,
         ..put(b"record", password)
     };
@@ -315,43 +324,43 @@ fn what_was_right_is_known_after_its_time_and_after_changes_as_long_as_the_passw
         let mut slab = Slab::new(SMALL);
         let mut cache = open(&mut slab);
         cache.put_user(fact(&user_key(1)), &from_passwords("a"), 0);
-        let wrong = Put {
+        let wrong = NewRecord {
             verified: Some(false),
             ..from_passwords("b")
         };
         cache.put_user(fact(&user_key(1)), &wrong, 0);
         change(&mut cache);
         assert!(!is_verified(&mut cache, &user_key(1), "a", 1), "{name}");
-        let known = cache.was_right(fact(&user_key(1)), tag("a"));
+        let known = cache.find_once_verified(fact(&user_key(1)), tag("a"));
         assert_eq!(
-            known.map(|known| cache.record(known)),
+            known.map(|known| cache.record_bytes(known)),
             Some(&b"record"[..]),
             "{name}"
         );
         for other in ["b", "c"] {
             assert!(
-                cache.was_right(fact(&user_key(1)), tag(other)).is_none(),
+                cache.find_once_verified(fact(&user_key(1)), tag(other)).is_none(),
                 "{name}"
             );
         }
-        assert!(cache.was_right(fact(&user_key(2)), tag("a")).is_none());
+        assert!(cache.find_once_verified(fact(&user_key(2)), tag("a")).is_none());
         check(&mut slab);
     }
     // Another stored password ends it, as does the user's end.
     let mut slab = Slab::new(SMALL);
     let mut cache = open(&mut slab);
     cache.put_user(fact(&user_key(1)), &put(b"record", "a"), 0);
-    cache.forget_user(fact(&user_key(1)));
-    let another = Put {
+    cache.invalidate_user(fact(&user_key(1)));
+    let another = NewRecord {
         binding: keys().unwrap().tag(b"another"),
         ..put(b"record", "b")
     };
     cache.put_user(fact(&user_key(1)), &another, 0);
-    assert!(cache.was_right(fact(&user_key(1)), tag("a")).is_none());
-    assert!(cache.was_right(fact(&user_key(1)), tag("b")).is_some());
-    cache.forget_user(fact(&user_key(1)));
-    cache.put_unknown(fact(&user_key(1)), tag("c"), 60_000, 0);
-    assert!(cache.was_right(fact(&user_key(1)), tag("b")).is_none());
+    assert!(cache.find_once_verified(fact(&user_key(1)), tag("a")).is_none());
+    assert!(cache.find_once_verified(fact(&user_key(1)), tag("b")).is_some());
+    cache.invalidate_user(fact(&user_key(1)));
+    cache.put_unknown_user(fact(&user_key(1)), tag("c"), 60_000, 0);
+    assert!(cache.find_once_verified(fact(&user_key(1)), tag("b")).is_none());
     check(&mut slab);
 }
 
@@ -362,25 +371,25 @@ fn a_users_change_makes_the_record_old_and_stale_as_well() {
     let tag = keys().unwrap().tag(b"a");
     cache.put_user(fact(&user_key(1)), &put(b"record", "a"), 0);
     let before = cache.generation();
-    cache.forget_user(fact(&user_key(1)));
+    cache.invalidate_user(fact(&user_key(1)));
     assert_ne!(cache.generation(), before);
-    let stale = Moment::Stale {
+    let stale = Freshness::Stale {
         now: 1,
-        bearable: u64::MAX,
+        max_stale: u64::MAX,
     };
     for moment in [fresh(1), stale] {
         assert!(matches!(
-            cache.user(fact(&user_key(1)), tag, moment),
-            Found::Nothing
+            cache.find_user(fact(&user_key(1)), tag, moment),
+            Found::Missing
         ));
     }
     // A user of whom nothing was right leaves nothing.
-    let wrong = Put {
+    let wrong = NewRecord {
         verified: Some(false),
         ..put(b"record", "a")
     };
     cache.put_user(fact(&user_key(2)), &wrong, 0);
-    cache.forget_user(fact(&user_key(2)));
+    cache.invalidate_user(fact(&user_key(2)));
     assert_eq!(cache.counts(), (1, 0));
     check(&mut slab);
 }

@@ -2,17 +2,23 @@
 
 use super::slab::Slab;
 use super::{check, fact, is_verified, keys, open, put, user_key, SMALL};
-use crate::layout::GUARDS;
-use crate::{Found, Moment, Process};
+use crate::layout::WATCHERS;
+use crate::{Found, Freshness, Process};
 
-const OLD: Process = Process { id: 10, began: 1 };
-const NEW: Process = Process { id: 11, began: 2 };
+const OLD: Process = Process {
+    id: 10,
+    started_at: 1,
+};
+const NEW: Process = Process {
+    id: 11,
+    started_at: 2,
+};
 
 /// A cache that `OLD` guards, with user 1.
 fn guarded() -> Slab {
     let mut slab = Slab::new(SMALL);
     let mut cache = open(&mut slab);
-    cache.guard(OLD, |_| true);
+    cache.add_watcher(OLD, |_| true);
     cache.put_user(fact(&user_key(1)), &put(b"record", "password"), 0);
     slab
 }
@@ -25,27 +31,27 @@ fn is_there(slab: &mut Slab) -> bool {
 
 fn is_stale_there(slab: &mut Slab, now: u64) -> bool {
     let tag = keys().unwrap().tag(b"password");
-    let found = open(slab).user(fact(&user_key(1)), tag, Moment::Stale { now, bearable: 1000 });
+    let found = open(slab).find_user(fact(&user_key(1)), tag, Freshness::Stale { now, max_stale: 1000 });
     matches!(found, Found::Verified(_))
 }
 
 #[test]
 fn reload_new_arms_before_old_leaves() {
     let mut slab = guarded();
-    open(&mut slab).guard(NEW, |_| true);
-    open(&mut slab).leave(OLD);
+    open(&mut slab).add_watcher(NEW, |_| true);
+    open(&mut slab).remove_watcher(OLD);
     assert!(is_there(&mut slab));
     // And so on, over generations.
-    open(&mut slab).guard(OLD, |other| other == NEW);
-    open(&mut slab).leave(NEW);
+    open(&mut slab).add_watcher(OLD, |other| other == NEW);
+    open(&mut slab).remove_watcher(NEW);
     assert!(is_there(&mut slab));
 }
 
 #[test]
 fn reload_with_a_gap() {
     let mut slab = guarded();
-    open(&mut slab).leave(OLD);
-    open(&mut slab).guard(NEW, |_| true);
+    open(&mut slab).remove_watcher(OLD);
+    open(&mut slab).add_watcher(NEW, |_| true);
     assert!(!is_there(&mut slab));
     assert!(!is_stale_there(&mut slab, 1));
 }
@@ -53,7 +59,7 @@ fn reload_with_a_gap() {
 #[test]
 fn killed_worker_stood_no_guard() {
     let mut slab = guarded();
-    open(&mut slab).guard(NEW, |other| other != OLD);
+    open(&mut slab).add_watcher(NEW, |other| other != OLD);
     assert!(!is_there(&mut slab));
     assert!(!is_stale_there(&mut slab, 1));
 }
@@ -61,35 +67,35 @@ fn killed_worker_stood_no_guard() {
 #[test]
 fn reused_id_is_another_process() {
     let mut slab = guarded();
-    // Some process has the id now, but it began later.
+    // Some process has the id now, but it started_at later.
     let reused = Process {
         id: OLD.id,
-        began: 99,
+        started_at: 99,
     };
-    open(&mut slab).guard(NEW, |other| other == reused);
+    open(&mut slab).add_watcher(NEW, |other| other == reused);
     assert!(!is_there(&mut slab));
     // Or it is the new worker itself that has it.
     let mut slab = guarded();
-    open(&mut slab).guard(reused, |other| other == reused);
+    open(&mut slab).add_watcher(reused, |other| other == reused);
     assert!(!is_there(&mut slab));
 }
 
 #[test]
 fn oneself_is_no_other_guard() {
     let mut slab = guarded();
-    open(&mut slab).guard(OLD, |_| true);
+    open(&mut slab).add_watcher(OLD, |_| true);
     assert!(!is_there(&mut slab));
 }
 
 #[test]
 fn leaving_takes_only_ones_own_place() {
     let mut slab = guarded();
-    open(&mut slab).leave(NEW);
-    open(&mut slab).leave(Process {
+    open(&mut slab).remove_watcher(NEW);
+    open(&mut slab).remove_watcher(Process {
         id: OLD.id,
-        began: 99,
+        started_at: 99,
     });
-    open(&mut slab).guard(NEW, |_| true);
+    open(&mut slab).add_watcher(NEW, |_| true);
     assert!(is_there(&mut slab));
 }
 
@@ -97,43 +103,43 @@ fn leaving_takes_only_ones_own_place() {
 fn places_of_the_dead_are_used_again() {
     let mut slab = guarded();
     // Each generation lives as long as the next one needs to arm, and is then killed.
-    for began in 0..3 * GUARDS as u64 {
+    for started_at in 0..3 * WATCHERS as u64 {
         let (last, me) = (
             Process {
                 id: 10,
-                began: 1 + began,
+                started_at: 1 + started_at,
             },
             Process {
                 id: 10,
-                began: 2 + began,
+                started_at: 2 + started_at,
             },
         );
-        open(&mut slab).guard(me, |other| other == last);
-        assert!(is_there(&mut slab), "generation {began}");
+        open(&mut slab).add_watcher(me, |other| other == last);
+        assert!(is_there(&mut slab), "generation {started_at}");
     }
 }
 
 #[test]
 fn more_guards_than_places() {
     let mut slab = guarded();
-    for id in 100..100 + 2 * GUARDS as u32 {
-        open(&mut slab).guard(Process { id, began: 1 }, |_| true);
+    for id in 100..100 + 2 * WATCHERS as u32 {
+        open(&mut slab).add_watcher(Process { id, started_at: 1 }, |_| true);
     }
     assert!(is_there(&mut slab));
-    for id in 100..100 + 2 * GUARDS as u32 {
-        open(&mut slab).leave(Process { id, began: 1 });
+    for id in 100..100 + 2 * WATCHERS as u32 {
+        open(&mut slab).remove_watcher(Process { id, started_at: 1 });
     }
-    open(&mut slab).leave(OLD);
-    open(&mut slab).guard(NEW, |_| true);
+    open(&mut slab).remove_watcher(OLD);
+    open(&mut slab).add_watcher(NEW, |_| true);
     assert!(!is_there(&mut slab));
 }
 
 #[test]
 fn stale_is_bounded_by_the_loss() {
     let mut slab = guarded();
-    open(&mut slab).forget_freshness(5_000);
+    open(&mut slab).mark_all_stale(5_000);
     // A second worker notices later; the bound is the first one's.
-    open(&mut slab).forget_freshness(5_500);
+    open(&mut slab).mark_all_stale(5_500);
     assert!(!is_there(&mut slab));
     assert!(is_stale_there(&mut slab, 5_999));
     assert!(!is_stale_there(&mut slab, 6_000));
@@ -142,7 +148,7 @@ fn stale_is_bounded_by_the_loss() {
 #[test]
 fn stale_is_bounded_by_the_time_to_live() {
     let mut slab = guarded();
-    open(&mut slab).forget_freshness(59_500);
+    open(&mut slab).mark_all_stale(59_500);
     assert!(is_stale_there(&mut slab, 60_499));
     assert!(!is_stale_there(&mut slab, 60_500));
 }
@@ -151,11 +157,11 @@ fn stale_is_bounded_by_the_time_to_live() {
 fn forgotten_is_never_stale() {
     let mut slab = guarded();
     let mut cache = open(&mut slab);
-    cache.forget_freshness(10);
-    cache.forget(fact(&user_key(1)));
+    cache.mark_all_stale(10);
+    cache.invalidate(fact(&user_key(1)));
     assert!(!is_stale_there(&mut slab, 11));
     let mut slab = guarded();
-    open(&mut slab).forget_all();
+    open(&mut slab).invalidate_all();
     assert!(!is_stale_there(&mut slab, 11));
 }
 
@@ -163,11 +169,11 @@ fn forgotten_is_never_stale() {
 fn put_after_a_loss_is_fresh_again() {
     let mut slab = guarded();
     let mut cache = open(&mut slab);
-    cache.forget_freshness(10);
-    cache.guard(OLD, |_| true);
+    cache.mark_all_stale(10);
+    cache.add_watcher(OLD, |_| true);
     cache.put_user(fact(&user_key(1)), &put(b"record", "password"), 20);
     assert!(is_there(&mut slab));
-    open(&mut slab).forget_freshness(50_000);
+    open(&mut slab).mark_all_stale(50_000);
     assert!(is_stale_there(&mut slab, 50_999));
     assert!(!is_stale_there(&mut slab, 51_000));
 }
@@ -176,19 +182,25 @@ fn put_after_a_loss_is_fresh_again() {
 fn facts_about_something_else_go_and_so_do_their_guards() {
     let mut slab = Slab::new(SMALL);
     let mut cache = open(&mut slab);
-    let other = Process { id: 9, began: 9 };
-    cache.be_about(1);
-    cache.guard(other, |_| true);
+    let other = Process { id: 9, started_at: 9 };
+    cache.bind_source(1);
+    cache.add_watcher(other, |_| true);
     cache.put_user(fact(&user_key(1)), &put(b"record", "a"), 0);
-    cache.be_about(1);
+    cache.bind_source(1);
     assert!(is_verified(&mut cache, &user_key(1), "a", 1));
 
     // A reload to another Redis, while the guard of the first one is still there.
-    cache.be_about(2);
-    assert!(cache.is_about(2) && !cache.is_about(1));
+    cache.bind_source(2);
+    assert!(cache.is_bound_to(2) && !cache.is_bound_to(1));
     assert!(!is_verified(&mut cache, &user_key(1), "a", 1));
     cache.put_user(fact(&user_key(1)), &put(b"record", "b"), 0);
-    cache.guard(Process { id: 10, began: 1 }, |_| true);
+    cache.add_watcher(
+        Process {
+            id: 10,
+            started_at: 1,
+        },
+        |_| true,
+    );
     assert!(
         !is_verified(&mut cache, &user_key(1), "b", 1),
         "nobody has watched over it"
@@ -199,8 +211,8 @@ fn facts_about_something_else_go_and_so_do_their_guards() {
 #[test]
 fn a_block_set_up_anew_is_about_nothing() {
     let mut slab = Slab::new(SMALL);
-    open(&mut slab).be_about(1);
-    assert!(open(&mut slab).is_about(1));
+    open(&mut slab).bind_source(1);
+    assert!(open(&mut slab).is_bound_to(1));
     crate::Memory::reset(&mut slab);
-    assert!(open(&mut slab).is_about(0));
+    assert!(open(&mut slab).is_bound_to(crate::UNBOUND));
 }
