@@ -339,7 +339,7 @@ impl Filtering {
     /// Sees a page's status and headers, and why it was refused before it went to a registry. It `is_ours` unless it comes from a
     /// location of other accounts, to which nginx has moved it.
     pub fn header(&mut self, page: &Request, is_ours: bool, refused: Option<Denial>) {
-        self.refused = refused;
+        self.refused = refused.or_else(|| (is_ours && self.is_another(page)).then(Denial::misconfigured));
         self.status = page.status();
         match self.status {
             _ if !is_ours => self.bad = Some("it comes from a location of another registry_auth_prefix"),
@@ -354,6 +354,29 @@ impl Filtering {
             // Neither a part of it, nor another address where all of it is shown.
             _ => self.bad = Some("its status is neither 200 nor an error's"),
         }
+    }
+
+    /// Whether the registry was asked for another page than was meant, as with the client's query in the place of the gate's. What it says
+    /// is then no answer to what was asked.
+    fn is_another(&self, page: &Request) -> bool {
+        let sent = match page.forwarded() {
+            Some(target) => routing::query_of(target),
+            // What has parameters in the place of a target has the query as one; and what comes from a cache was not asked for.
+            None if page.is_of_upstream() => page.args(),
+            None => return false,
+        };
+        if sent == self.page.args() {
+            return false;
+        }
+        lines::write(
+            page,
+            Level::Error,
+            format_args!(
+                "registry_auth: \"proxy_pass\" asks the registry for another list than the gate does: end it with the \
+                 upstream, and leave \"$args\" as it is"
+            ),
+        );
+        true
     }
 
     /// Takes a part of a page, to be read when the request goes on. Whether the rest is of any use.

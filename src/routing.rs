@@ -57,9 +57,14 @@ pub fn content_type(request: &Request) -> Option<Cow<'_, [u8]>> {
 /// The query that is decided on, without its question mark.
 pub fn query(request: &Request) -> &[u8] {
     match request.target() {
-        Some(target) => target.splitn(2, |byte| *byte == b'?').nth(1).unwrap_or_default(),
+        Some(target) => query_of(target),
         None => request.args(),
     }
+}
+
+/// The query of a target, without its question mark.
+pub fn query_of(target: &[u8]) -> &[u8] {
+    target.splitn(2, |byte| *byte == b'?').nth(1).unwrap_or_default()
 }
 
 /// What of a query does not go on.

@@ -22,6 +22,7 @@ use crate::ffi::peer::{self, Balancer, Candidates, OwnServers, Selection};
 use crate::ffi::request::{Kept, Request};
 use crate::identity::Identity;
 use crate::lines;
+use crate::routing::query_of;
 
 /// What an upstream{} with `registry_auth_backends` holds.
 #[derive(Default)]
@@ -92,14 +93,9 @@ fn is_as_decided(request: &Request) -> bool {
                 );
             }
             // A mount that was taken out stays out.
-            query(forwarded).is_empty() || query(forwarded) == query(target)
+            query_of(forwarded).is_empty() || query_of(forwarded) == query_of(target)
         }
     }
-}
-
-/// The query of a target.
-fn query(target: &[u8]) -> &[u8] {
-    target.splitn(2, |byte| *byte == b'?').nth(1).unwrap_or_default()
 }
 
 /// How many users take turns independently of each other.

@@ -88,3 +88,77 @@ $::LINE
 GET /v2/alice/x/tags/list
 --- error_code: 200
 --- no_error_log: would go on
+
+=== the catalogue's pages are asked for by its own query, by whichever way proxy_pass has the request's
+--- config eval
+"        location / { $::GATE proxy_pass http://registry\$request_uri; }
+        location ~ ^/if/ { $::GATE if (\$request_uri ~ none) { return 404; } rewrite ^/if(/.*)\$ \$1 break; proxy_pass http://registry; }
+        location /v2/_ { $::GATE if (\$request_uri ~ none) { return 404; } proxy_pass http://registry\$request_uri; }
+        location /v1/ { $::GATE proxy_pass http://registry\$uri\$is_args\$args; }"
+--- backend
+_catalog => body: {"repositories":["alice/b","alice/c","bob/b"]}
+search => body: {"results":[{"name":"alice/a"},{"name":"bob/b"}]}
+--- request eval
+[ "GET /v2/_catalog?n=2&last=alice/a", "GET /if/v2/_catalog?n=2&last=alice/a", "GET /v1/search?q=a" ]
+--- forwarded eval
+[ ("GET /v2/_catalog?n=1000&last=alice/a") x 2, "GET /v1/search?q=a" ]
+--- response_body_like eval
+[ (qr{^\{"repositories":\["alice/b","alice/c"\]\}$}) x 2, qr/alice/ ]
+
+=== the name of the page that a variable has kept, too, for the cache's key
+--- http_config eval
+Harness::gate_http() . "    proxy_cache_path \$TEST_NGINX_SERVROOT/cache keys_zone=pages:1m;\n"
+--- config eval
+"        location / { $::GATE proxy_cache pages; proxy_cache_valid 200 1m; proxy_cache_key \"\$registry_auth_user \$request_uri\";
+            proxy_pass http://registry; }"
+--- backend
+n=1000$ => body: {"repositories":["alice/a","bob/b"]}
+n=1000$ => header: Link: </v2/_catalog?last=bob/b&n=1000>; rel="next"
+last=bob => body: {"repositories":["bob/c","zed/d"]}
+--- request eval
+[ ("GET /v2/_catalog") x 2 ]
+--- response_body eval
+[ (qq({"repositories":["alice/a"]}\n)) x 2 ]
+--- backend_received_like
+last=bob
+
+=== a variable that was made of the client's query asks for another list: 500, and the log says what to write
+--- http_config eval
+Harness::gate_http() . "    map \$request_uri \$mapped { default registry\$request_uri; }"
+--- config eval
+"        location / { $::GATE if (\$mapped = x) { return 404; } proxy_pass http://\$mapped; }"
+--- backend
+body: {"repositories":["alice/a","bob/b"]}
+--- request eval
+[ "GET /v2/_catalog?n=1", "GET /v2/_catalog", "GET /v2/_catalog?n=1000" ]
+--- error_code eval
+[ 500, 500, 200 ]
+--- oci_error eval
+[ "UNKNOWN configuration", "UNKNOWN configuration" ]
+--- error_log
+registry_auth: "proxy_pass" asks the registry for another list than the gate does: end it with the upstream
+
+=== so does a query that the configuration has changed
+--- config eval
+"        location / { $::GATE set \$args \$args&n=7; proxy_pass http://registry; }"
+--- backend
+body: {"repositories":["alice/a","bob/b"]}
+--- request
+GET /v2/_catalog
+--- error_code: 500
+--- error_log
+registry_auth: "proxy_pass" asks the registry for another list than the gate does
+
+=== the same where the upstream is everybody's
+--- http_config eval
+"    upstream registry { server 127.0.0.1:\$TEST_NGINX_BACKEND_PORT; }
+    map \$request_uri \$mapped { default registry\$request_uri; }"
+--- config eval
+"        location / { $::GATE if (\$mapped = x) { return 404; } proxy_pass http://\$mapped; }"
+--- backend
+body: {"repositories":["alice/a","bob/b"]}
+--- request
+GET /v2/_catalog?n=1
+--- error_code: 500
+--- error_log
+registry_auth: "proxy_pass" asks the registry for another list than the gate does

@@ -22,6 +22,7 @@ pub mod prefetch;
 pub mod request;
 pub mod shm;
 pub mod subrequest;
+mod values;
 pub mod variable;
 pub mod visit;
 

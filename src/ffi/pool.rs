@@ -62,6 +62,13 @@ impl<'p> Pool<'p> {
         Some(to)
     }
 
+    /// Room for so many values in the pool, not written to yet.
+    pub(super) fn place_all<T: Copy>(self, count: usize) -> Option<NonNull<T>> {
+        let size = count.checked_mul(core::mem::size_of::<T>())?;
+        // SAFETY: as in `place`.
+        NonNull::new(unsafe { ngx_palloc(self.raw.as_ptr(), size) }.cast::<T>())
+    }
+
     /// Boxes `value` and has the pool drop it when it is destroyed.
     pub(super) fn own<T: 'static>(self, value: T) -> Option<NonNull<T>> {
         // SAFETY: the pool is valid; a size of 0 asks for the cleanup record alone.

@@ -175,6 +175,7 @@ impl Request {
         let args = pool.string(args)?;
         self.0.args = args;
         self.0.unparsed_uri = unparsed;
+        self.forget_target();
         Some(())
     }
 

@@ -10,7 +10,7 @@ use core::ptr::{self, NonNull};
 
 use nginx_sys::{
     ngx_hash_key, ngx_http_post_request, ngx_http_post_subrequest_t, ngx_http_request_t, ngx_http_subrequest,
-    ngx_int_t, ngx_list_create, ngx_list_push, ngx_list_t, ngx_table_elt_t, ngx_uint_t, NGX_ERROR,
+    ngx_int_t, ngx_list_create, ngx_list_push, ngx_list_t, ngx_str_t, ngx_table_elt_t, ngx_uint_t, NGX_ERROR,
     NGX_HTTP_CLIENT_CLOSED_REQUEST, NGX_HTTP_REQUEST_TIME_OUT, NGX_HTTP_SUBREQUEST_WAITED, NGX_OK,
 };
 
@@ -25,6 +25,8 @@ pub struct Subrequest(Lent<Asked>);
 struct Asked {
     /// Null until it is made.
     request: *mut ngx_http_request_t,
+    /// Its query, as it was asked for.
+    args: ngx_str_t,
     /// Whether it ended by an error.
     is_broken: bool,
 }
@@ -49,6 +51,14 @@ impl Subrequest {
     pub fn is(&self, request: &Request) -> bool {
         self.request()
             .is_some_and(|place| ptr::eq(place.as_ptr(), request.as_ref_ptr()))
+    }
+
+    /// Its query, as it was asked for.
+    pub fn args(&self) -> &[u8] {
+        // SAFETY: as above; the text lies in the same pool.
+        self.0
+            .get()
+            .map_or(&[], |place| unsafe { bytes::of(place.as_ref().args) })
     }
 
     fn request(&self) -> Option<NonNull<ngx_http_request_t>> {
@@ -82,11 +92,15 @@ impl Request {
     /// done. `None` when memory is out.
     pub fn ask(&mut self, args: &[u8]) -> Option<Subrequest> {
         let pool = self.pool()?;
+        let mark: &[u8] = if args.is_empty() { b"" } else { b"?" };
+        let unparsed = pool.string(&[self.uri(), mark, args].concat())?;
+        let variables = self.copy_values()?;
         let mut args = pool.string(args)?;
         let mut uri = pool.string(self.uri())?;
         let headers = plain_headers(self.as_ref_ptr())?;
         let asked = pool.place(Asked {
             request: ptr::null_mut(),
+            args,
             is_broken: false,
         })?;
         let end = pool.place(ngx_http_post_subrequest_t {
@@ -116,6 +130,9 @@ impl Request {
         unsafe {
             // What is refused is to be seen here: `error_page` would lead the subrequest past the gate to another location's answer.
             place.as_mut().set_error_page(1);
+            // Its own query is what the variables say; nginx gives it those of the main request.
+            place.as_mut().variables = variables.as_ptr();
+            place.as_mut().unparsed_uri = unparsed;
             set_headers(place.as_mut(), headers);
             (*asked.as_ptr()).request = subrequest;
         }
