@@ -125,18 +125,8 @@ pub struct Refusal {
     pub denial: Denial,
     /// Whether it was refused only when a backend was wanted, after the access phase.
     pub late: bool,
-    /// The answer's body, while its headers are sent and it is not.
-    pub body: Body,
-}
-
-/// The body of our own answer.
-pub enum Body {
-    /// The headers have not come by.
-    Pending,
-    /// The headers are ours: this is to follow.
-    Ready(Vec<u8>),
-    /// It was sent.
-    Sent,
+    /// Whether it has its answer.
+    pub is_answered: bool,
 }
 
 /// A request was moved while the registry's catalogue is awaited.
@@ -215,7 +205,7 @@ impl Context {
             upstream: request.last_upstream(),
             denial,
             late,
-            body: Body::Pending,
+            is_answered: false,
         });
     }
 

@@ -3,13 +3,14 @@
 //! The refusal itself goes nginx's way, as a status, so that `error_page` and `satisfy any` hold; these filters see the page that
 //! nginx makes of it and put the body, and the headers that belong to it, in its place.
 
+use std::borrow::Cow;
 use std::marker::PhantomData;
 
 use registry_auth::{route, Denial};
 
 use crate::catalog::Filtering;
 use crate::conf::Location;
-use crate::context::{Body, Context, Refusal, Stage};
+use crate::context::{Context, Refusal, Stage};
 use crate::ffi::answer::Malformed;
 use crate::ffi::filter::{Filter, Head, Pieces, Replacement};
 use crate::ffi::log::Level;
@@ -17,7 +18,7 @@ use crate::ffi::peer;
 use crate::ffi::request::Request;
 use crate::refusal::challenge;
 use crate::upstream::UserBackends;
-use crate::{uploads, v1};
+use crate::{lines, uploads, v1};
 
 /// The filters.
 pub struct Answers;
@@ -63,8 +64,7 @@ impl Filter for Answers {
                 }
                 return Some(Head::Take);
             }
-            header(request, context, strangers.or(foreign))?;
-            Some(Head::Send)
+            header(request, context, strangers.or(foreign))
         });
         match seen {
             Some(Some(head)) => Ok(head),
@@ -98,18 +98,18 @@ fn malformed(request: &mut Request) -> Option<Denial> {
     if !is_gated && request.existing_context::<Context, _>(|_, _| ()).is_none() {
         return None;
     }
-    match malformed {
-        Malformed::NoHttp => request.log(
-            Level::Error,
-            format_args!("registry_auth: the registry does not answer in HTTP"),
-        ),
-        Malformed::Interim(status) => request.log(
-            Level::Error,
-            format_args!(
-                "registry_auth: the registry answers with the interim status {status}, and no other"
-            ),
-        ),
-    }
+    let what = match malformed {
+        Malformed::NoHttp => "does not answer in HTTP".into(),
+        Malformed::Interim(status) => {
+            Cow::Owned(format!("answers with the interim status {status}, and no other"))
+        }
+        Malformed::Reason => "has a control character in its status line".into(),
+    };
+    lines::write(
+        request,
+        Level::Error,
+        format_args!("registry_auth: the registry {what}"),
+    );
     request.mend();
     Some(Denial::malformed_answer())
 }
@@ -182,7 +182,7 @@ fn challenge_instead(request: &mut Request) -> Option<()> {
 }
 
 /// Makes the page of a refusal ours, and what a registry must not send. `None` when memory is out.
-fn header(request: &mut Request, context: &mut Context, foreign: Option<Denial>) -> Option<()> {
+fn header(request: &mut Request, context: &mut Context, foreign: Option<Denial>) -> Option<Head> {
     // The catalogue comes past the gate, as through `try_files` and a location without one.
     let is_registrys = context.is_catalog && is_registrys_catalog(request);
     let leak = match is_registrys && request.status() < 300 {
@@ -199,13 +199,13 @@ fn header(request: &mut Request, context: &mut Context, foreign: Option<Denial>)
         context.refuse(request, denial, false);
     }
     let Some(refusal) = context.refusal(request) else {
-        return Some(());
+        return Some(Head::Send);
     };
     let visit = request.visit();
     if !is_leak && !is_its_page(request, refusal) {
         // Also what takes the place of a page of ours that another filter refuses.
         context.forget_refusal(request);
-        return Some(());
+        return Some(Head::Send);
     }
     refusal.visit = visit;
     let denial = &refusal.denial;
@@ -224,8 +224,8 @@ fn header(request: &mut Request, context: &mut Context, foreign: Option<Denial>)
     let mut json = Vec::new();
     denial.write_json(&mut json);
     request.become_json(u32::from(denial.status()), json.len());
-    refusal.body = Body::Ready(json);
-    Some(())
+    refusal.is_answered = true;
+    Some(Head::Replace(json))
 }
 
 /// Whether the answer at hand is what nginx made of this refusal: with `satisfy any` another module may have let the request in,
@@ -234,7 +234,7 @@ fn header(request: &mut Request, context: &mut Context, foreign: Option<Denial>)
 /// A page that `error_page` redirected to is the administrator's, and stays. Not so where a backend was wanted: nginx knows no
 /// status for that but 500, so that no `error_page` can be meant for it.
 fn is_its_page(request: &Request, refusal: &Refusal) -> bool {
-    if !matches!(refusal.body, Body::Pending) {
+    if refusal.is_answered {
         return false;
     }
     match refusal.late {
@@ -256,17 +256,11 @@ fn is_registrys_catalog(request: &Request) -> bool {
     !request.is_subrequest() && request.is_of_upstream() && is_list
 }
 
+/// What comes after our answer is whatever it has taken the place of.
 fn body(request: &Request, context: &mut Context) -> Replacement {
     let visit = request.visit();
-    let Some(refusal) = context.refusal(request).filter(|refusal| refusal.visit == visit) else {
-        return Replacement::Keep;
-    };
-    match std::mem::replace(&mut refusal.body, Body::Sent) {
-        Body::Ready(json) => Replacement::With(json),
-        Body::Sent => Replacement::Drop,
-        Body::Pending => {
-            refusal.body = Body::Pending;
-            Replacement::Keep
-        }
+    match context.refusal(request) {
+        Some(refusal) if refusal.visit == visit && refusal.is_answered => Replacement::Drop,
+        _ => Replacement::Keep,
     }
 }

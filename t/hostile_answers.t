@@ -15,6 +15,7 @@ my %INNER = (
 # How it is handed over, and what the log says of that.
 my $STATUS  = 'registry_auth: the registry answers with the interim status ';
 my $VERSION = 'registry_auth: the registry does not answer in HTTP';
+my $REASON  = 'registry_auth: the registry has a control character in its status line';
 my @WRAPPED = (
     (map { my $status = $_; [ "a final status $_", sub { "HTTP/1.1 $status X\\r\\n\\r\\n$_[0]" }, "$STATUS$status" ] } 100, 102, 103, 199),
     [ 'a final status 100 with a length', sub { 'HTTP/1.1 100 X\r\nContent-Length: ' . len($_[0]) . "\\r\\n\\r\\n$_[0]" }, $STATUS . 100 ],
@@ -23,6 +24,8 @@ my @WRAPPED = (
     [ 'HTTP/0.9',            sub { $_[0] =~ s{^HTTP/1.1}{HTTP/0.9}r },   $VERSION ],
     [ 'HTTP/1.1000',          sub { $_[0] =~ s{^HTTP/1.1}{HTTP/1.1000}r }, $VERSION ],
     [ 'a tab in the status line', sub { $_[0] =~ s{ }{\\t}r },           $VERSION ],
+    (map { my $byte = $_; [ "\\x$byte in the reason phrase", sub { $_[0] =~ s{^(HTTP/1.1 \d+) \S+?(\\r\\n)(.*)}{$1 O\\x${byte}K$2$3}r }, $REASON ] } qw(00 01 08 0b 0c 1b 7f)),
+    [ 'a bare CR in the reason phrase', sub { $_[0] =~ s{\\r\\n}{\\r}r }, $VERSION ],
     [ 'no status line',      sub {"SSH-2.0-evil\\r\\n$_[0]"},              $VERSION ],
 );
 
@@ -170,3 +173,15 @@ raw: HTTP/0.9 200 OK\r\n\r\nhello
 "GET /v2/alice/app/manifests/latest HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
 --- error_code: 200
 --- response_body: hello
+
+=== a reason phrase is the registry's own, a tab and other alphabets in it, too
+--- login: alice:secret
+--- backend
+app/manifests => raw: HTTP/1.1 200 All \xc3\xa4\tright\r\nContent-Length: 2\r\n\r\n{}
+app/tags => raw: HTTP/1.1 299 \r\nContent-Length: 2\r\n\r\n{}
+--- request eval
+[ "GET /v2/alice/app/manifests/latest", "GET /v2/alice/app/tags/list" ]
+--- error_code eval
+[ 200, 299 ]
+--- raw_response_headers_like eval
+[ qr/^HTTP\/1.1 200 All \xc3\xa4\tright\r\n/, qr/^HTTP\/1.1 299/ ]

@@ -1,7 +1,7 @@
 //! The answer of an upstream, where nginx takes for its body what clients read as another answer.
 //!
 //! nginx passes a final status below 200 on, which clients skip; and what begins with no status line it calls HTTP/0.9, and then
-//! sends no headers of its own either.
+//! sends no headers of its own either. And it passes a reason phrase on as it is.
 
 use nginx_sys::{NGX_HTTP_VERSION_10, NGX_HTTP_VERSION_9};
 
@@ -15,6 +15,8 @@ pub enum Malformed {
     NoHttp,
     /// It is final for nginx, and not for clients.
     Interim(u32),
+    /// Its status line has a control character, at which a client may take the line to end.
+    Reason,
 }
 
 impl Request {
@@ -22,7 +24,12 @@ impl Request {
     #[inline]
     pub fn malformed(&self) -> Option<Malformed> {
         let request = self.as_ref_ptr();
-        match request.headers_out.status < 200 || request.http_version < NGX_HTTP_VERSION_10 as usize {
+        // SAFETY: a text of nginx's, or of the upstream's, which lives as long as the request.
+        let line = unsafe { bytes::of(request.headers_out.status_line) };
+        let is_doubtful = request.headers_out.status < 200
+            || request.http_version < NGX_HTTP_VERSION_10 as usize
+            || line.iter().any(is_control);
+        match is_doubtful {
             true => self.doubtful(),
             false => None,
         }
@@ -40,7 +47,10 @@ impl Request {
         }
         // Also a 101 that the client has asked for: what came through the tunnel would go to the registry undecided, and no
         // route of a registry upgrades.
-        (status < 200).then_some(Malformed::Interim(status))
+        match status < 200 {
+            true => Some(Malformed::Interim(status)),
+            false => Some(Malformed::Reason),
+        }
     }
 
     /// Has nginx send the answer that takes the place of a malformed one as any other: with headers, and without a tunnel after it.
@@ -72,4 +82,9 @@ impl Request {
         // A request of HTTP/0.9 names no version.
         number.unwrap_or(NGX_HTTP_VERSION_9 as usize)
     }
+}
+
+/// A tab may stand in a reason phrase.
+fn is_control(byte: &u8) -> bool {
+    byte.is_ascii_control() && *byte != b'\t'
 }

@@ -19,7 +19,7 @@ pub trait Filter: 'static {
     fn sees_body(request: &mut Request) -> bool;
     /// Sees the answer's status and headers before they are sent. An error drops the connection.
     fn header(request: &mut Request) -> Result<Head, ()>;
-    /// Whether the body that comes is to be replaced by another.
+    /// What becomes of a part of the body that comes.
     fn body(request: &mut Request, body: &Pieces) -> Replacement;
 }
 
@@ -27,6 +27,8 @@ pub trait Filter: 'static {
 pub enum Head {
     /// They go out.
     Send,
+    /// They go out, and this after them as the whole body. What was to be the body is not waited for.
+    Replace(Vec<u8>),
     /// They do not: the answer is that of a subrequest which we made, and its whole body is [`Replacement::Taken`].
     Take,
 }
@@ -79,15 +81,16 @@ impl Pieces {
 pub enum Replacement {
     /// It goes on as it is.
     Keep,
-    /// This goes out instead, and ends the answer.
-    With(Vec<u8>),
-    /// Nothing goes out: the replacement has been sent.
+    /// Nothing goes out: another body has been sent in its place.
     Drop,
     /// Nothing goes out, of a subrequest.
     Taken,
     /// Nothing goes out, of a subrequest, and what is still to come of its body is not wanted.
     Enough,
 }
+
+/// A header filter.
+type HeaderFilter = unsafe extern "C" fn(*mut ngx_http_request_t) -> ngx_int_t;
 
 /// The rest of the chain. nginx sets it up before it forks.
 struct Next {
@@ -144,6 +147,8 @@ unsafe fn seen_header<F: Filter>(r: *mut ngx_http_request_t) -> ngx_int_t {
     match (seen, NEXT.header.get()) {
         // SAFETY: the next filter, with what nginx gave us.
         (Ok(Head::Send), Some(next)) => unsafe { next(r) },
+        // SAFETY: what nginx gave us.
+        (Ok(Head::Replace(body)), Some(next)) => unsafe { replace(r, &body, next) },
         (Ok(Head::Take), _) => {
             // The body is to be read here.
             // SAFETY: nginx's own pointer, valid during the call.
@@ -151,6 +156,37 @@ unsafe fn seen_header<F: Filter>(r: *mut ngx_http_request_t) -> ngx_int_t {
             NGX_OK as ngx_int_t
         }
         _ => NGX_ERROR as ngx_int_t,
+    }
+}
+
+/// Sends status and headers, and the whole body that belongs to them. Whoever makes the answer sees that no other one is wanted, as where
+/// HEAD is answered; an upstream is then done.
+///
+/// # Safety
+/// As of `header`.
+unsafe fn replace(r: *mut ngx_http_request_t, body: &[u8], next: HeaderFilter) -> ngx_int_t {
+    const ERROR: ngx_int_t = NGX_ERROR as ngx_int_t;
+    let made = guard(None, || {
+        // SAFETY: nginx's own pointer, valid during the call.
+        let request = unsafe { Request::from_raw(r) }?;
+        request.announce_end();
+        request.keep_no_answer();
+        request.last_body(body)
+    });
+    let (Some(chain), Some(next_body)) = (made, NEXT.body.get()) else {
+        return ERROR;
+    };
+    // SAFETY: the next filters, with what nginx gave us and a chain of the request's pool, which lives as long as they may run.
+    unsafe {
+        let sent = next(r);
+        if sent == ERROR || sent > NGX_OK as ngx_int_t || (*r).header_only() != 0 {
+            return sent;
+        }
+        if next_body(r, chain) == ERROR {
+            return ERROR;
+        }
+        (*r).set_header_only(1);
+        sent
     }
 }
 
@@ -184,11 +220,6 @@ unsafe fn seen_body<F: Filter>(r: *mut ngx_http_request_t, chain: *mut ngx_chain
         match F::body(request, &pieces) {
             Replacement::Keep => Ok(Some(chain)),
             // An upstream waits for the buffers that it sent.
-            Replacement::With(body) => {
-                pieces.take();
-                request.end_upstream();
-                request.last_body(&body).map(Some).ok_or(())
-            }
             Replacement::Drop => {
                 pieces.take();
                 Ok(Some(core::ptr::null_mut()))

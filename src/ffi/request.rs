@@ -354,6 +354,22 @@ impl Request {
         }
     }
 
+    /// Has the answer say that the connection ends with it, where it will: nginx reads no request after a body that nobody has read.
+    pub(super) fn announce_end(&mut self) {
+        if self.0.reading_body() != 0 {
+            self.0.set_keepalive(0);
+        }
+    }
+
+    /// Has nginx keep nothing of the answer that an upstream sends, and so need nothing more of it.
+    pub(super) fn keep_no_answer(&mut self) {
+        // SAFETY: null, or this request's upstream, which lies in its pool.
+        if let Some(upstream) = unsafe { self.0.upstream.as_mut() } {
+            upstream.set_cacheable(0);
+            upstream.set_store(0);
+        }
+    }
+
     /// The status at hand: of the answer that is being sent.
     pub fn status(&self) -> u32 {
         self.0.headers_out.status as u32

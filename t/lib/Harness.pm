@@ -325,13 +325,13 @@ sub parse_all {
     } 0 .. $#text;
 }
 
-# An expected log line may come a moment after the answer.
+# An expected log line may come a moment after the answer, and that of how many there were more, a second.
 sub check_logs {
     my ($block, $name) = @_;
 
     for my $log (qw(error access)) {
         my $section = "${log}_log";
-        my $deadline = time + Harness::Valgrind::timeout(1);
+        my $deadline = time + Harness::Valgrind::timeout(2);
         while (time < $deadline) {
             my $text = $nginx->since($log);
             last unless grep { !Harness::Checks::contains($text, $_) } Harness::Checks::list($block->$section);

@@ -5,7 +5,8 @@
 #
 # Options, one a line, each for everything or after a condition and ` => `:
 #   status: 202 | header: Name: value | body: text | delay: 0.2 | close
-#   raw: the whole answer, with \r and \n, after which the connection is closed
+#   raw: the whole answer, with \r, \n, \t and \xHH, after which the connection is closed, or not: with `open`
+#   early: the answer does not wait for the request's body; there is no other answer on that connection
 #   conditions: a backend's letter (`B => status: 500`) or a regular
 #   expression for "METHOD uri" (`PUT /v1/ => status: 201`)
 package Harness::EchoServer;
@@ -78,6 +79,12 @@ sub read_from {
     if (!sysread $socket, $peer->{in}, 262_144, length $peer->{in}) {
         return $self->hang_up($peer);
     }
+    my $head = index $peer->{in}, "\r\n\r\n";
+    if ($head > 0 && !$peer->{early} && $self->options($peer->{letter}, join ' ', (split / /, $peer->{in}, 3)[0, 1])->{early}) {
+        $peer->{early} = 1;
+        return $self->handle($peer, substr $peer->{in}, 0, $head + 4);
+    }
+    return if $peer->{early};
     while (!$peer->{closed} && defined(my $length = request_length($peer->{in}))) {
         $self->handle($peer, substr $peer->{in}, 0, $length, '');
     }
@@ -131,7 +138,8 @@ sub handle {
     my $keep   = ($version // '') eq 'HTTP/1.1' && $raw !~ /^connection:\s*close/mi;
     my $answer = answer($peer->{letter}, $raw, $option, $method, $uri, $keep);
     if (defined $option->{raw}) {
-        ($answer, $keep) = ($option->{raw} =~ s/\\([rnt])/{ r => "\r", n => "\n", t => "\t" }->{$1}/ger, 0);
+        $answer = $option->{raw} =~ s/\\(?:([rnt])|x([0-9a-f]{2}))/$1 ? { r => "\r", n => "\n", t => "\t" }->{$1} : chr hex $2/ger;
+        $keep   = $option->{open};
     }
     if ($option->{delay}) {
         push @{ $self->{pending} },
