@@ -80,6 +80,15 @@ $::LINE
 --- error_log eval
 $::LINE
 
+=== a mount that was refused stays out of $request_uri, also where that was in use before
+--- config eval
+"        location / { $::GATE if (\$request_uri ~ none) { return 404; } proxy_pass http://registry\$request_uri; }"
+--- request eval
+[ map { "POST /v2/alice/x/blobs/uploads/?mount=sha256:" . "a" x 64 . "&from=$_/y" } qw(alice bob) ]
+--- error_code: 200
+--- forwarded eval
+[ 1, "POST /v2/alice/x/blobs/uploads/" ]
+
 === a copy to elsewhere is nobody's decision
 --- config eval
 "        location / { $::GATE mirror /copy; proxy_pass http://registry\$request_uri; }
