@@ -4,8 +4,8 @@
 
 use std::borrow::Cow;
 
-use registry_auth::route::{self, Method, Route};
-use registry_auth::{mount, Denial};
+use registry_auth::route::{self, mount, Method, Route};
+use registry_auth::Denial;
 
 use crate::conf::Settings;
 use crate::ffi::request::Request;

@@ -3,7 +3,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use registry_auth::mount;
+use registry_auth::route::mount;
 use registry_auth::route::{self, Api, Method, Mount, Options, Request};
 use registry_auth::RepositoryName;
 

@@ -6,7 +6,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use base64::Engine;
 use hmac::{Hmac, KeyInit, Mac};
 use libfuzzer_sys::fuzz_target;
-use registry_auth::access_token::{parse_scope, StoredToken};
+use registry_auth::token::access_token::{parse_scope, StoredToken};
 use registry_auth::token::{verify, Keys, Kind, Place};
 use registry_auth::{RecordRef, Resource, TokenDigest};
 use sha2::Sha256;

@@ -23,7 +23,7 @@ fn store(redis: &Server, user: &str, seed: u8) {
         digest: digest(seed),
         expires: u64::MAX,
         created: 0,
-        scopes: vec![registry_auth::access_token::parse_scope("**:*").unwrap()],
+        scopes: vec![registry_auth::token::access_token::parse_scope("**:*").unwrap()],
     };
     redis.run_args(&[
         "HSET",

@@ -30,7 +30,7 @@ fn token(redis: &Server, user: &str, id: &str, seed: u8, expires: u64) -> TokenD
         digest,
         expires,
         created: 0,
-        scopes: vec![registry_auth::access_token::parse_scope("**:*").unwrap()],
+        scopes: vec![registry_auth::token::access_token::parse_scope("**:*").unwrap()],
     };
     redis.run_args(&[
         "HSET",

@@ -20,8 +20,8 @@ pub use read::{Addresses, Groups, PeerRef, Peers, RecordRef};
 pub use tokens::{Scopes, State, TokenRef, Tokens};
 pub use write::encode;
 
-use crate::access_token::StoredToken;
 use crate::grant::Grant;
+use crate::token::access_token::StoredToken;
 use std::fmt;
 use std::net::SocketAddr;
 

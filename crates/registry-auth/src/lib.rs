@@ -6,7 +6,6 @@
 //! store) → [`policy::decide`]. Whatever cannot be understood is refused: every error here is a refusal.
 #![forbid(unsafe_code)]
 
-pub mod access_token;
 pub mod backend;
 pub mod catalog;
 pub mod challenge;
@@ -17,7 +16,6 @@ pub mod denial;
 pub mod directive;
 pub mod grant;
 pub mod listing;
-pub mod mount;
 pub mod name;
 pub mod network;
 pub mod password;
@@ -34,7 +32,6 @@ pub mod share;
 pub mod subject;
 pub mod token;
 
-pub use access_token::{AccessToken, StoredToken, TokenDigest};
 pub use codec::{InvalidRecord, Peer, Record, RecordRef};
 pub use credentials::Credentials;
 pub use denial::{Denial, Reason};
@@ -45,3 +42,4 @@ pub use resource::{Access, Resource};
 pub use route::{Need, Request, Route};
 pub use scope::{Action, Actions, Scope};
 pub use subject::{Limits, Subject};
+pub use token::access_token::{AccessToken, StoredToken, TokenDigest};

@@ -70,7 +70,7 @@ pub struct Verdict<'a> {
 pub enum MountDecision {
     /// The query goes on as it is.
     Keep,
-    /// The query must be rewritten with [`crate::mount::strip`].
+    /// The query must be rewritten with [`crate::route::mount::strip`].
     Strip,
 }
 

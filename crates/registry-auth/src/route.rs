@@ -5,12 +5,12 @@
 //! the request is refused. `tests/routes.txt` holds the table as data.
 
 mod canonical;
+pub mod mount;
 mod reference;
 mod v1;
 mod v2;
 
 use crate::denial::Denial;
-use crate::mount;
 use crate::name::RepositoryName;
 use crate::scope::{Action, Scope};
 use canonical::Escape;
@@ -132,7 +132,7 @@ pub enum Unknown {
 pub enum Mount<'a> {
     /// There are none: the query goes on as it is.
     Absent,
-    /// They go in any case: the query must be rewritten with [`crate::mount::strip`].
+    /// They go in any case: the query must be rewritten with [`crate::route::mount::strip`].
     Strip,
     /// They stay if the sender may pull from this repository, else they go.
     From(RepositoryName<'a>),
@@ -149,7 +149,7 @@ pub struct Route<'a> {
     pub mount: Mount<'a>,
     /// Whether it goes on with an upload that has begun.
     pub is_upload: bool,
-    /// Whether its query may name the registry that a mirror is to ask ([`crate::mount::NS`]).
+    /// Whether its query may name the registry that a mirror is to ask ([`crate::route::mount::NS`]).
     pub names_mirrored: bool,
 }
 

@@ -5,6 +5,7 @@
 //! says (the provider below knows nothing else); no header but our own is even parsed; time, issuer and audience are checked in one
 //! place, [`verify`].
 
+pub mod access_token;
 mod hs256;
 mod request;
 

@@ -2,7 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing)]
 
 use proptest::prelude::*;
-use registry_auth::access_token::parse_scope;
+use registry_auth::token::access_token::parse_scope;
 use registry_auth::{AccessToken, StoredToken, TokenDigest};
 
 /// A token of these bytes in turn.

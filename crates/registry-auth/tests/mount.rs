@@ -2,7 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing)]
 
 use proptest::prelude::*;
-use registry_auth::mount::{classify, has, is_form, strip, MOUNT, NS};
+use registry_auth::route::mount::{classify, has, is_form, strip, MOUNT, NS};
 use registry_auth::route::Mount;
 
 fn stripped(args: &str) -> String {

@@ -2,12 +2,12 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing)]
 
 use proptest::prelude::*;
-use registry_auth::access_token::parse_scope;
 use registry_auth::codec::{self, Record, RecordRef};
 use registry_auth::grant::Grant;
 use registry_auth::policy::{self, MountDecision, Rule, Rules, Source};
 use registry_auth::resource::Resource;
 use registry_auth::route::{self, Method, Options, Request};
+use registry_auth::token::access_token::parse_scope;
 use registry_auth::{
     Access, AccessToken, Action, Denial, Limits, Reason, RepositoryName, StoredToken, Subject, UserName,
 };

@@ -6,10 +6,10 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use base64::Engine;
 use hmac::{Hmac, KeyInit, Mac};
 use proptest::prelude::*;
-use registry_auth::access_token::StoredToken;
 use registry_auth::codec::{encode, Record, RecordRef, State};
 use registry_auth::resource::{scope_of, Resource};
 use registry_auth::route::{self, Method, Options, Request};
+use registry_auth::token::access_token::StoredToken;
 use registry_auth::token::{
     bound_to, sign, verify, Issue, Keys, Kind, Place, Refused, MAX_ACCESS, MAX_LIFE, MAX_TOKEN, REFRESH_LIFE,
     UPLOAD_GRACE,

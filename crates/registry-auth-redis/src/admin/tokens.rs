@@ -11,7 +11,7 @@ use super::{unreadable, Admin, AdminError};
 use crate::record;
 use crate::schema::{field, use_field};
 use redis::{Pipeline, Value};
-use registry_auth::access_token::InvalidToken;
+use registry_auth::token::access_token::InvalidToken;
 use registry_auth::{StoredToken, UserName};
 use std::collections::BTreeMap;
 

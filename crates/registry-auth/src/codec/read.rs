@@ -7,7 +7,7 @@ use super::bytes::{next, short, slice, take, text};
 use super::grants::{GrantRef, Grants};
 use super::tokens::{State, TokenRef, Tokens, STATE};
 use super::{InvalidRecord, Peer, Record, HAS_PASSWORD, HEADER, SEALED, VERSION};
-use crate::access_token::TokenDigest;
+use crate::token::access_token::TokenDigest;
 use std::net::{IpAddr, SocketAddr};
 
 /// A view of an encoded record.

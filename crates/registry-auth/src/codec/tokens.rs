@@ -5,8 +5,8 @@
 use super::bytes::{next, slice, take, text};
 use super::grants::Grants;
 use super::InvalidRecord;
-use crate::access_token::{StoredToken, TokenDigest};
 use crate::scope::Action;
+use crate::token::access_token::{StoredToken, TokenDigest};
 use sha2::{Digest as _, Sha256};
 use std::fmt;
 

@@ -3,8 +3,8 @@
 //! Invariant: what does not fit the layout is an error and leaves the buffer as it was.
 
 use super::{InvalidRecord, Peer, Record, HAS_PASSWORD, HEADER, VERSION};
-use crate::access_token::StoredToken;
 use crate::grant::Grant;
+use crate::token::access_token::StoredToken;
 use std::net::{IpAddr, SocketAddr};
 
 /// Appends the encoded record. Fails if a name exceeds 255 bytes, a password 65,535, or a peer has over 255 addresses.

@@ -5,10 +5,10 @@
 //! `routeDescriptors` are anchored patterns of the same kind; where both accept, they agree on the name.
 
 use super::canonical::Escape;
+use super::mount;
 use super::reference::{self, Reference};
 use super::{split_last, Api, Method, Mount, Need, Request, Route, Unknown};
 use crate::denial::{Denial, Reason};
-use crate::mount;
 use crate::name::{ByteSet, RepositoryName};
 use crate::scope::{Action, Scope};
 

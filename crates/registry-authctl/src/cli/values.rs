@@ -1,9 +1,9 @@
 //! Checks of single values, each with a message that says what would be right.
 
-use registry_auth::access_token::parse_scope;
 use registry_auth::backend::Backend;
 use registry_auth::grant::{Grant, InvalidGrant};
 use registry_auth::scope::{Action, Actions};
+use registry_auth::token::access_token::parse_scope;
 use registry_auth::{RepositoryName, UserName};
 use registry_auth_redis::admin::{group_name, Subject, PUBLIC};
 
