@@ -105,7 +105,7 @@ lint: prerequisites-build $(TREE)
 	$(CARGO) clippy --locked --workspace --all-targets -- -D warnings
 	e2e/cargo-deny.sh check --hide-inclusion-graph licenses bans sources
 	misuse/check
-	tools/check-links
+	tools/check-docs
 
 .PHONY: unit
 unit: prerequisites-test

@@ -304,7 +304,7 @@ fn a_full_pool_leaves_the_hash_and_a_later_login_replaces_it() {
 #[test]
 fn a_refusal_is_said_once_a_while_with_what_to_do_and_the_documented_rights_are_enough() {
     let redis = Server::start();
-    // The README's line for Redis 7.
+    // The line of docs/reference/data-model.md for Redis 7.
     let rights =
         "on >pw %R~P:* resetchannels -@all +hgetall +hmget +lrange +ping +select +hello +client|tracking";
     redis.run(&format!("ACL SETUSER gate {rights}"));

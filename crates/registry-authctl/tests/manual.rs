@@ -118,3 +118,15 @@ fn the_manual_of_the_directives_has_all_of_the_documentation() {
         assert!(page.contains(&word.replace('-', "\\-")), "{word}");
     }
 }
+
+/// A paragraph that follows a table begins anew, also where no other one stands between a heading and the table.
+#[test]
+fn what_follows_a_table_is_no_part_of_it() {
+    let page = directives();
+    let lines: Vec<&str> = page.lines().collect();
+    let at = lines
+        .iter()
+        .position(|line| line.starts_with("A wrong value"))
+        .expect("what follows the table of all directives");
+    assert_eq!(lines[at - 1], ".PP");
+}

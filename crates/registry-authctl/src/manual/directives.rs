@@ -134,6 +134,8 @@ impl Page {
         self.roff.push_str(&format!(".TP\n{tag}\n"));
         let rest: Vec<String> = cells.filter(|cell| !cell.is_empty()).collect();
         self.lines(&rest.join("; "));
+        // What follows the table is no part of its last row.
+        self.close = false;
     }
 
     /// A request that makes a distance, where there is none yet.

@@ -162,6 +162,7 @@ impl Redis {
             prefixes: vec!["P".into()],
             tracking: false,
             last_use: false,
+            rehash: false,
             wake: Box::new(move || {
                 let _ = woken.send(());
             }),
