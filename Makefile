@@ -132,6 +132,12 @@ e2e: build prerequisites-e2e
 
 # --- slow ones, by themselves ----------------------------------------------------------------------------------------
 
+# Today's clients by themselves, docker 28 and podman 5 among them. `make e2e` runs these, too. Their system is
+# made once.
+.PHONY: e2e-clients
+e2e-clients: build prerequisites-e2e
+	cd e2e && $(PYTHON) -m harness.today && $(PYTHON) -m unittest -v test_today
+
 # Against real V1 registries of 2014, in a system that is made first: minutes, and the network.
 .PHONY: e2e-v1
 e2e-v1: build prerequisites-e2e-v1

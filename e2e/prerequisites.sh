@@ -22,7 +22,7 @@ packages() {
 		echo util-linux bash zsh fish mandoc ;; # the tool's terminals, completions and manual pages
 	e2e)
 		packages run
-		echo buildah docker.io containerd runc wrk chromium ;;
+		echo buildah docker.io containerd runc wrk chromium debootstrap ;;
 	e2e-v1)
 		packages run
 		echo debootstrap ;;

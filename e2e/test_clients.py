@@ -3,6 +3,7 @@
 What each prints when refused is what its users search the web for: docs/clients.md.
 """
 
+import re
 import unittest
 
 from harness import client
@@ -20,6 +21,10 @@ class Verbs:
     kind = None
     wrong_password = stale = denied_push = denied_pull = ""
     anonymous = "unauthorized: authentication required"
+    # Of a pull by whoever may only push: HEAD is theirs, so that it fails later than another's.
+    robots_pull = "denied: robot may not pull ci/app"
+    # Whether it is known to mount blobs that it has seen in another repository, so as not to send them again.
+    mounts = False
     # Whether what is public can be pulled with a wrong password, as the client only sends one that it is asked for.
     stale_is_anonymous = False
 
@@ -29,6 +34,8 @@ class Verbs:
         cls.client = cls.kind(cls.stack, cls.stack.directory / cls.kind.name)
         cls.addClassCleanup(cls.client.close)
         cls.public = cls.stack.publish("os", GREETING)
+        cls.stack.add_user("robot", "robot-secret", cls.stack.registries["alice"].address)
+        cls.stack.tool("grant", "add", "robot", "ci/**", "push")
 
     def setUp(self):
         self.client.logout()
@@ -60,6 +67,34 @@ class Verbs:
         self.works(self.client.pull("alice/app"))
         self.assertIn("alice/app", self.stack.registries["alice"].repositories())
         self.assertEqual(self.stack.registries["bob"].repositories(), [])
+
+    def test_sign_out(self):
+        """With the client's own command; nothing of the login is left."""
+        self.login()
+        self.works(self.client.push("alice/app"))
+        self.works(self.client.sign_out())
+        self.fails(self.client.push("alice/app"), self.anonymous_push())
+
+    def test_a_robot_that_may_only_push(self):
+        """It pushes, twice over, as clients first ask what is there; and pulls nothing, not even its own."""
+        self.login("robot")
+        self.works(self.client.push("ci/app"))
+        self.works(self.client.push("ci/app"))
+        self.assertIn("ci/app", self.stack.registries["alice"].repositories())
+        self.fails(self.client.pull("ci/app"), self.robots_pull)
+        denied_push = self.denied_push.replace("alice", "robot").replace("bob/", "other/")
+        self.fails(self.client.push("other/app"), denied_push)
+
+    def test_mount_of_ones_own(self):
+        """What was pushed to one repository is mounted in another one: no byte of it is sent again."""
+        self.login()
+        self.works(self.client.push("alice/first"))
+        self.works(self.client.push("alice/second"))
+        mounted = re.findall(r'"POST /v2/alice/second/blobs/uploads/\?\S*mount=\S* HTTP/1.1" (\d+)',
+                             self.stack.nginx.access_log())
+        if self.mounts:
+            self.assertIn("201", mounted)
+        self.works(self.client.pull("alice/second"))
 
     def test_push_to_anothers(self):
         self.login()
@@ -127,6 +162,7 @@ class Bearer:
 
 class Skopeo(Verbs, StackCase):
     kind = client.Skopeo
+    mounts = True
     wrong_password = "invalid username/password"
     stale = "unauthorized: (incorrect username or password|authentication required)"
     denied_push = r"403 \(Forbidden\)"
@@ -158,6 +194,7 @@ class SkopeoBearer(Bearer, Skopeo):
 
 class Podman(Verbs, StackCase):
     kind = client.Podman
+    mounts = True
     wrong_password = Skopeo.wrong_password
     stale = Skopeo.stale
     denied_push = Skopeo.denied_push
@@ -186,6 +223,7 @@ class Docker(Verbs, StackCase):
     stale = "unauthorized: incorrect username or password"
     denied_push = "denied: alice may not push bob/"
     denied_pull = "pull access denied for .*denied: alice may not pull bob/"
+    mounts = True
     # For a pull docker then tries plain HTTP, as this registry is on the loopback: its last words are about that.
     anonymous = "no basic auth credentials|plain HTTP request was sent to HTTPS port"
 
@@ -224,7 +262,7 @@ class DockerBearer(Bearer, Docker):
 class Ctr(Verbs, StackCase):
     kind = client.Ctr
     wrong_password = stale = anonymous = "401 Unauthorized"
-    denied_push = denied_pull = "403 Forbidden"
+    denied_push = denied_pull = robots_pull = "403 Forbidden"
     stale_is_anonymous = True
 
     # ctr has no login: the credentials show with the first use.
@@ -236,12 +274,21 @@ class Ctr(Verbs, StackCase):
         self.client.login("alice", "not hers")
         self.fails(self.client.pull("alice/app"), self.wrong_password)
 
+    def test_sign_out(self):
+        """There is nothing to sign out of: without --user it is nobody."""
+        self.login()
+        self.works(self.client.push("alice/app"))
+        self.client.logout()
+        self.fails(self.client.push("alice/app"), self.anonymous)
+
     def test_login_of_nobody(self):
         self.client.login("mallory", "anything")
         self.fails(self.client.pull("alice/app"), self.wrong_password)
 
 
 class CtrBearer(Bearer, Ctr):
+    # The token that it gets is for pushes alone.
+    robots_pull = "insufficient_scope: authorization failed"
     wrong_password = stale = "failed to fetch oauth token: .*401 Unauthorized"
 
 

@@ -1,7 +1,7 @@
 """The real clients, each behind the same few verbs. Every one keeps its state in a folder of its own.
 
-They run in a private mount namespace whose /etc/hosts knows the test's host name, so that they check the certificate
-of a real name; nothing of it is seen outside, and nothing stays.
+They run in a mount namespace (harness.place) whose /etc/hosts knows the test's host name, so that they check
+the certificate of a real name.
 """
 
 import base64
@@ -11,6 +11,7 @@ import shutil
 
 from . import image
 from .daemon import Containerd, Dockerd
+from .place import Here
 from .process import run
 
 # What every test image holds; `pulled` looks for it.
@@ -24,8 +25,13 @@ class Client:
     `layout` and `archive` hold one image in two formats, tagged `latest`."""
 
     name = ""
+    # Called once a client is made: a system may have to be made first.
+    place = Here
 
     def __init__(self, stack, directory, files=GREETING):
+        self._place = self.place()
+        # Where the certificates are, too.
+        self._visible = directory.parent
         directory.mkdir()
         self.stack = stack
         self.directory = directory
@@ -45,9 +51,12 @@ class Client:
 
     def call(self, *words, seconds=120, **options):
         """Runs the client with `words` in its namespace."""
-        inside = 'mount --bind "$0" /etc/hosts && exec "$@"'
-        return run(["unshare", "-m", "--propagation", "private", "sh", "-c", inside, str(self._hosts),
-                    *map(str, words)], seconds, env=self.environment(), **options)
+        entered = self._place.enter(self._visible, *self.mounts())
+        return run([*entered, *map(str, words)], seconds, **{"env": self.environment(), **options})
+
+    def mounts(self):
+        """(what, over what) of each file and folder that the client finds in another's place."""
+        return [(self._hosts, "/etc/hosts")]
 
     def remember(self, user, password):
         """Has the client find these credentials as if a login had stored them, right or wrong."""
@@ -90,6 +99,11 @@ class Skopeo(Client):
                          f"docker://{self.stack.address}/{repository}")
 
 
+    def sign_out(self):
+        """Its own command for it, as users type it. (logout() needs no login to succeed.)"""
+        return self.call("skopeo", "logout", "--authfile", self.auth, self.stack.address)
+
+
 class _Containers(Client):
     """What podman and buildah share: storage and options below the client's folder, whatever the machine is set to."""
 
@@ -106,6 +120,9 @@ class _Containers(Client):
     def login(self, user, password):
         return self.call(self.name, "login", "--cert-dir", self.stack.certificates, "--authfile", self.auth,
                          "--username", user, "--password-stdin", self.stack.address, input=password)
+
+    def sign_out(self):
+        return self.call(self.name, "logout", "--authfile", self.auth, self.stack.address)
 
     def _remote(self, verb, *words):
         return self.call(self.name, verb, *self._authfile(), "--cert-dir", self.stack.certificates, *words)
@@ -146,7 +163,7 @@ class Buildah(_Containers):
         built = self.call("buildah", "build", "--isolation", "chroot", "--tag", "built", context)
         if built.returncode != 0:
             return built
-        return self._remote("push", "built", f"docker://{self.reference(repository)}")
+        return self._remote("push", "localhost/built", f"docker://{self.reference(repository)}")
 
 
 class Docker(Client):
@@ -156,16 +173,20 @@ class Docker(Client):
         super().__init__(stack, directory, files)
         # In the folder of DOCKER_CONFIG, below.
         self.auth = directory / "config.json"
-        self.daemon = Dockerd(directory / "daemon", self._hosts, stack.address, stack.certificates)
+        self.daemon = Dockerd(directory / "daemon", self._hosts, stack.address, stack.certificates,
+                              self._place)
 
     def environment(self):
         return {**super().environment(), "DOCKER_HOST": self.daemon.url, "DOCKER_CONFIG": str(self.directory)}
 
     def call(self, *words, **options):
-        return super().call(self.daemon.client, *words, **options)
+        return super().call(self._place.docker, *words, **options)
 
     def login(self, user, password):
         return self.call("login", "--username", user, "--password-stdin", self.stack.address, input=password)
+
+    def sign_out(self):
+        return self.call("logout", self.stack.address)
 
     def push(self, repository):
         self.call("load", "--input", self.archive)
@@ -189,7 +210,7 @@ class Ctr(Client):
 
     def __init__(self, stack, directory, files=GREETING):
         super().__init__(stack, directory, files)
-        self.daemon = Containerd(directory / "daemon")
+        self.daemon = Containerd(directory / "daemon", self._hosts, self._visible, self._place)
         self._user = ()
         hosts = directory / "certs.d" / stack.address
         hosts.mkdir(parents=True)

@@ -7,18 +7,15 @@ import json
 import os
 import shutil
 
+from .place import Here
 from .process import Process, run
-
-# The client that Debian ships beside its dockerd; another one on the PATH may want a newer API.
-_DEBIAN_DOCKER = "/usr/bin/docker"
 
 
 class Dockerd:
     """`hosts` becomes the daemon's /etc/hosts, the CA in `certificates` its trust for the registry at `address`."""
 
-    def __init__(self, directory, hosts, address, certificates):
+    def __init__(self, directory, hosts, address, certificates, place=Here()):
         directory.mkdir()
-        self.client = _DEBIAN_DOCKER if os.access(_DEBIAN_DOCKER, os.X_OK) else "docker"
         self.url = f"unix://{directory}/docker.sock"
         etc = directory / "etc"
         shutil.copytree(certificates, etc / "certs.d" / address)
@@ -31,13 +28,13 @@ class Dockerd:
         os.makedirs("/etc/docker", exist_ok=True)
         self.process = Process(
             "dockerd",
-            ["unshare", "-m", "--propagation", "private", "sh", "-c",
-             'mount --bind "$0" /etc/hosts && mount --bind "$1" /etc/docker && shift && exec "$@"',
-             str(hosts), str(etc), "dockerd", "--config-file", str(configuration)],
+            [*place.enter(directory, (hosts, "/etc/hosts"), (etc, "/etc/docker")),
+             "dockerd", "--config-file", str(configuration)],
             directory / "dockerd.log",
         )
+        asked = [*place.enter(directory), place.docker, "--host", self.url, "version"]
         try:
-            self.process.await_ready(lambda: run([self.client, "--host", self.url, "version"]).returncode == 0)
+            self.process.await_ready(lambda: run(asked).returncode == 0)
         except BaseException:
             self.process.stop()
             raise
@@ -47,20 +44,25 @@ class Dockerd:
 
 
 class Containerd:
-    """A containerd with only what `ctr images` needs."""
+    """A containerd with only what `ctr images` needs. It may read what lies below `visible`."""
 
-    def __init__(self, directory):
+    def __init__(self, directory, hosts, visible, place=Here()):
         directory.mkdir()
         self.socket = directory / "containerd.sock"
         configuration = directory / "config.toml"
         configuration.write_text(
             f'version = 2\nroot = "{directory}/root"\nstate = "{directory}/state"\n'
-            'disabled_plugins = ["io.containerd.grpc.v1.cri"]\n'
+            # The first is version 1's name, the others are version 2's.
+            'disabled_plugins = ["io.containerd.grpc.v1.cri", "io.containerd.cri.v1.images", '
+            '"io.containerd.cri.v1.runtime"]\n'
             f'[grpc]\naddress = "{self.socket}"\n', encoding="ascii")
-        self.process = Process("containerd", ["containerd", "--config", str(configuration)],
-                               directory / "containerd.log")
+        self.process = Process(
+            "containerd",
+            [*place.enter(visible, (hosts, "/etc/hosts")), "containerd", "--config", str(configuration)],
+            directory / "containerd.log")
+        asked = [*place.enter(visible), "ctr", "--address", str(self.socket), "version"]
         try:
-            self.process.await_ready(lambda: run(["ctr", "--address", str(self.socket), "version"]).returncode == 0)
+            self.process.await_ready(lambda: run(asked).returncode == 0)
         except BaseException:
             self.process.stop()
             raise

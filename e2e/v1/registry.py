@@ -2,55 +2,38 @@
 
 That system is made once, below build/, by debootstrap and pip (minutes, and the network), and kept under a
 name that changes with its recipe. Registries only read it: each has a mount namespace of its own, with its
-storage at /srv. So nothing is ever mounted where `make clean` could find it.
+storage at /srv.
 """
 
-import hashlib
 import json
 import os
 import re
 import secrets
 import shutil
-import tempfile
 import urllib.request
 from pathlib import Path
 
-from harness.process import Failed, Process, must
+from harness import debian
+from harness.process import Process, must
 
 HERE = Path(__file__).resolve().parent
-BUILD = HERE.parents[1] / "build"
 SUITE = "bullseye"
 # python-pip-whl is pip 20.3.4, the last for Python 2.
 PACKAGES = ("python2.7", "python-setuptools", "python-pip-whl", "ca-certificates")
 PIP = "/usr/share/python-wheels/pip-20.3.4-py2.py3-none-any.whl/pip"
 STAND_INS = "/opt/stand_ins"
 NOBODY = 65534
-_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 _IN_A_NAMESPACE = ("unshare", "--mount", "--propagation", "private", "sh", "-euc")
 
 
 def system():
     """The folder of the system; made if it is not there yet."""
-    recipe = hashlib.sha256(repr((SUITE, PACKAGES, PIP)).encode())
-    for file in (HERE / "requirements.txt", *sorted((HERE / "stand_ins").rglob("*.py"))):
-        recipe.update(file.read_bytes())
-    folder = BUILD / f"registry-v1-{recipe.hexdigest()[:12]}"
-    if not folder.exists():
-        BUILD.mkdir(exist_ok=True)
-        unfinished = Path(tempfile.mkdtemp(prefix="registry-v1-unfinished-", dir=BUILD))
-        try:
-            _make(unfinished)
-            unfinished.rename(folder)
-        except BaseException:
-            shutil.rmtree(unfinished, ignore_errors=True)
-            raise
-    return folder
+    files = (HERE / "requirements.txt", *sorted((HERE / "stand_ins").rglob("*.py")))
+    return debian.kept("registry-v1", (SUITE, PACKAGES, PIP, [file.read_bytes() for file in files]), _make)
 
 
 def _make(folder):
-    folder.chmod(0o755)
-    must([*_IN_A_NAMESPACE, 'exec debootstrap --variant=minbase "$@"', "sh",
-          f"--include={','.join(PACKAGES)}", SUITE, str(folder), *_mirror()], seconds=1800)
+    debian.debootstrap(folder, SUITE, debian.mirror("REGISTRY_V1_MIRROR"), PACKAGES)
     shutil.copytree(HERE / "stand_ins", folder / STAND_INS[1:], ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copy(HERE / "requirements.txt", folder / "opt")
     # With this machine's resolver, certificates and pip.conf: PyPI is wherever this machine's pip finds it.
@@ -59,17 +42,7 @@ def _make(folder):
           '  [ ! -e "$each" ] || { [ -d "$each" ] || : >>"$0$each"; mount --bind "$each" "$0$each"; }; '
           'done; exec chroot "$0" "$@"',
           str(folder), "python2.7", PIP, "install", "--no-cache-dir", "--no-deps", "--require-hashes",
-          "--requirement", "/opt/requirements.txt"], seconds=1800, env={**os.environ, "PATH": _PATH})
-
-
-def _mirror():
-    """[The mirror that this machine's apt uses], or [] for debootstrap's own; or REGISTRY_V1_MIRROR."""
-    chosen = os.environ.get("REGISTRY_V1_MIRROR")
-    if chosen:
-        return [chosen]
-    form = "$(ORIGIN) $(LABEL) $(REPO_URI)"
-    lines = must(["apt-get", "indextargets", "--format", form, "Created-By: Packages"]).splitlines()
-    return [line.split(" ")[2] for line in lines if line.startswith("Debian Debian ")][:1]
+          "--requirement", "/opt/requirements.txt"], seconds=1800, env={**os.environ, "PATH": debian.PATH})
 
 
 class RealRegistry:
@@ -90,7 +63,7 @@ class RealRegistry:
             "registry_endpoints": endpoints,
         }}), encoding="ascii")
         environment = {
-            "PATH": _PATH, "PYTHONPATH": STAND_INS, "PYTHONWARNINGS": "ignore", "HOME": "/srv",
+            "PATH": debian.PATH, "PYTHONPATH": STAND_INS, "PYTHONWARNINGS": "ignore", "HOME": "/srv",
             "DOCKER_REGISTRY_CONFIG": "/srv/config.yml", "SETTINGS_FLAVOR": "prod",
             # Port 0: the kernel chooses, and gunicorn's log tells.
             "REGISTRY_HOST": "127.0.0.1", "REGISTRY_PORT": "0",
