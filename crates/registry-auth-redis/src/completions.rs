@@ -5,25 +5,21 @@
 //! [`Completions::close`] has returned `wake` is never called again (its file descriptor may be closed by then).
 
 use crate::bounded::allocated;
-use crate::job::{Changed, Completion, Event, Job, Outcome};
-use crate::log::LogLine;
+use crate::job::{Completion, Event, Job, Outcome};
 use crate::recent::{Key, Recent};
 use crate::schema::PUBLIC;
+use crate::tracking::{Changed, Watcher};
 use crate::waiting::{Answer, Waiting};
+use crate::wake::Wake;
 use crate::Secret;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::mpsc::UnboundedSender;
 
-/// Log lines kept for a worker that does not drain them; more are dropped.
-const LOG_LINES: usize = 256;
 /// Bytes of changes kept for a worker that does not drain them; beyond that it is told that everything has changed.
 const CHANGES: usize = 2 << 20;
 /// Jobs for which an empty list keeps room; a longer one, of a burst, is freed.
 const SPARE: usize = 4096;
-
-/// Called from the helper and the hashing threads; must be quick and must not block.
-pub(crate) type Wake = Box<dyn Fn() + Send + Sync>;
 
 /// When something is read: the connection, and the last change before it.
 #[derive(Debug, Clone, Copy)]
@@ -34,11 +30,9 @@ pub(crate) struct Mark {
 
 pub(crate) struct Completions {
     queue: Mutex<Queue>,
-    log: Mutex<Vec<LogLine>>,
     /// An empty list of jobs, to be filled again.
     spare: Mutex<Vec<Job>>,
-    /// Apart from `queue`, so that a worker woken by the write does not find the queue locked by its waker.
-    wake: Mutex<Option<Wake>>,
+    wake: Arc<Wake>,
     /// Jobs to be asked again go back to the helper. Used on the store's threads only.
     again: UnboundedSender<Vec<Waiting>>,
     tracking: bool,
@@ -61,12 +55,11 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Completions {
-    pub(crate) fn new(wake: Wake, tracking: bool, again: UnboundedSender<Vec<Waiting>>) -> Self {
+    pub(crate) fn new(wake: Arc<Wake>, tracking: bool, again: UnboundedSender<Vec<Waiting>>) -> Self {
         Self {
             queue: Mutex::default(),
-            log: Mutex::default(),
             spare: Mutex::default(),
-            wake: Mutex::new(Some(wake)),
+            wake,
             again,
             tracking,
             closed: AtomicBool::new(false),
@@ -131,49 +124,6 @@ impl Completions {
         });
     }
 
-    /// The connection of `epoch` is ready to be used.
-    pub(crate) fn armed(&self, epoch: u64, tracking: bool) {
-        self.write(|queue| {
-            queue.armed = epoch;
-            queue.recent.everything();
-            queue.events.push(Event::Armed { tracking });
-        });
-    }
-
-    /// The connection of `epoch` is of no use any more. Tells it once, if it was armed.
-    pub(crate) fn lost(&self, epoch: u64) {
-        self.write(|queue| {
-            if queue.armed == epoch {
-                queue.armed = 0;
-                queue.events.push(Event::Lost);
-            }
-        });
-    }
-
-    /// Keys changed, as told on the connection of `epoch`. (Before it is armed nothing is known, after its loss nothing
-    /// is kept.)
-    pub(crate) fn changed(&self, epoch: u64, changed: Vec<Changed>) {
-        if changed.is_empty() {
-            return;
-        }
-        self.write(|queue| {
-            if queue.armed == epoch {
-                changed.iter().for_each(|key| queue.recent.changed(key));
-                queue.push_changed(changed);
-            }
-        });
-    }
-
-    /// All keys changed.
-    pub(crate) fn flushed(&self, epoch: u64) {
-        self.write(|queue| {
-            if queue.armed == epoch {
-                queue.recent.everything();
-                queue.push_flushed();
-            }
-        });
-    }
-
     /// Lets `change` add events, and wakes the worker when they are the first.
     fn write(&self, change: impl FnOnce(&mut Queue)) {
         let was_first = {
@@ -183,27 +133,7 @@ impl Completions {
             was_empty && !queue.events.is_empty()
         };
         if was_first {
-            self.wake();
-        }
-    }
-
-    pub(crate) fn post_log(&self, line: LogLine) {
-        let was_empty = {
-            let mut log = lock(&self.log);
-            let was_empty = log.is_empty();
-            if log.len() < LOG_LINES {
-                log.push(line);
-            }
-            was_empty
-        };
-        if was_empty {
-            self.wake();
-        }
-    }
-
-    fn wake(&self) {
-        if let Some(wake) = lock(&self.wake).as_ref() {
-            wake();
+            self.wake.wake();
         }
     }
 
@@ -212,10 +142,6 @@ impl Completions {
         let mut queue = lock(&self.queue);
         queue.changes = 0;
         take(&mut queue.events, out);
-    }
-
-    pub(crate) fn drain_log(&self, out: &mut Vec<LogLine>) {
-        take(&mut lock(&self.log), out);
     }
 
     /// Keeps the memory of a list that is done with; one is enough.
@@ -233,12 +159,54 @@ impl Completions {
     /// Nothing wakes the worker any more, and what is under way is not worth any more work.
     pub(crate) fn close(&self) {
         self.closed.store(true, Ordering::Relaxed);
-        lock(&self.wake).take();
+        self.wake.close();
     }
 
     /// Whether the store is being stopped: whoever works through many jobs asks between one and the next, as the worker waits.
     pub(crate) fn is_closed(&self) -> bool {
         self.closed.load(Ordering::Relaxed)
+    }
+}
+
+impl Watcher for Completions {
+    fn armed(&self, epoch: u64, tracking: bool) {
+        self.write(|queue| {
+            queue.armed = epoch;
+            queue.recent.everything();
+            queue.events.push(Event::Armed { tracking });
+        });
+    }
+
+    /// Tells it once, if it was armed.
+    fn lost(&self, epoch: u64) {
+        self.write(|queue| {
+            if queue.armed == epoch {
+                queue.armed = 0;
+                queue.events.push(Event::Lost);
+            }
+        });
+    }
+
+    /// Before it is armed nothing is known, after its loss nothing is kept.
+    fn changed(&self, epoch: u64, changed: Vec<Changed>) {
+        if changed.is_empty() {
+            return;
+        }
+        self.write(|queue| {
+            if queue.armed == epoch {
+                changed.iter().for_each(|key| queue.recent.changed(key));
+                queue.push_changed(changed);
+            }
+        });
+    }
+
+    fn flushed(&self, epoch: u64) {
+        self.write(|queue| {
+            if queue.armed == epoch {
+                queue.recent.everything();
+                queue.push_flushed();
+            }
+        });
     }
 }
 
@@ -294,7 +262,8 @@ impl Completions {
     /// One that wakes nobody, and the helper's end of its channel.
     pub(crate) fn alone(tracking: bool) -> (Self, tests::Helper) {
         let (again, receiver) = tokio::sync::mpsc::unbounded_channel();
-        let completions = Self::new(Box::new(|| ()), tracking, again);
+        let wake = Wake::new(Box::new(|| ()));
+        let completions = Self::new(Arc::new(wake), tracking, again);
         (completions, tests::Helper { receiver })
     }
 }

@@ -4,6 +4,7 @@
 //! Events are in an order that a cache can simply follow: put on [`Event::Completion`], delete on [`Event::Changed`],
 //! empty it on the others. What a completion tells is never older than a change that stands before it in the queue.
 
+use crate::tracking::Changed;
 use crate::Secret;
 use registry_auth::codec::State;
 use registry_auth::{Network, TokenDigest, UserNameBuf};
@@ -79,35 +80,6 @@ pub enum Event {
         /// Whether every change from here on is told. False where Redis, a proxy or an ACL does not let us track:
         /// then only a time to live limits the age of what is known.
         tracking: bool,
-    },
-}
-
-/// A key that has changed. Other keys under the prefix are never told.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Changed {
-    /// `P:user:<name>`
-    User {
-        /// `P`, as in [`Keyspace::prefix`].
-        prefix: Arc<str>,
-        /// The user.
-        name: Box<str>,
-    },
-    /// `P:group:<name>`
-    Group {
-        /// `P`.
-        prefix: Arc<str>,
-        /// The group.
-        name: Box<str>,
-    },
-    /// `P:passwords`: concerns every answer with `from_passwords`, and every unknown user.
-    Passwords {
-        /// `P`.
-        prefix: Arc<str>,
-    },
-    /// `P:backends`: concerns all defaults.
-    Backends {
-        /// `P`.
-        prefix: Arc<str>,
     },
 }
 

@@ -48,10 +48,12 @@ mod shared;
 mod tracking;
 mod verify;
 mod waiting;
+mod wake;
 
 pub use admin::{Admin, AdminError};
 pub use endpoint::{Endpoint, InvalidEndpoint};
-pub use job::{By, Changed, Completion, Event, Job, Keyspace, Outcome};
+pub use job::{By, Completion, Event, Job, Keyspace, Outcome};
 pub use log::{Level, LogLine};
 pub use runtime::{own_thread, Hashing, Options, Spawn, StartError, Store, Work};
 pub use secret::Secret;
+pub use tracking::Changed;

@@ -2,19 +2,21 @@
 //!
 //! Invariant: no line holds a password or a hash, and no flood of bad records can fill the memory or the log.
 
-use crate::completions::Completions;
+use crate::wake::Wake;
 use std::cell::OnceCell;
 use std::collections::hash_map::RandomState;
 use std::collections::HashMap;
 use std::hash::BuildHasher;
 use std::panic;
-use std::sync::{Arc, Mutex, Once, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, Once, PoisonError};
 use std::time::{Duration, Instant};
 
 /// How often the same subject (a key, an error code) may appear.
 const SILENCE: Duration = Duration::from_secs(60);
 /// Characters of a line: as many as nginx writes of one, about.
 const LINE: usize = 1900;
+/// Lines kept for a thread that does not drain them; more are dropped.
+const LINES: usize = 256;
 /// Distinct subjects remembered; beyond that new ones are silent until old ones expire.
 const SUBJECTS: usize = 256;
 /// Lines of one kind in that time, whatever their subjects.
@@ -47,26 +49,65 @@ pub struct LogLine {
     pub message: String,
 }
 
+/// Lines for a thread that drains them.
+pub(crate) struct LogQueue {
+    lines: Mutex<Vec<LogLine>>,
+    wake: Arc<Wake>,
+}
+
+impl LogQueue {
+    pub(crate) fn new(wake: Arc<Wake>) -> Self {
+        Self {
+            lines: Mutex::default(),
+            wake,
+        }
+    }
+
+    fn lines(&self) -> MutexGuard<'_, Vec<LogLine>> {
+        self.lines.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Queues a line, and wakes the thread that drains them when it is the first.
+    fn push(&self, line: LogLine) {
+        let was_empty = {
+            let mut lines = self.lines();
+            let was_empty = lines.is_empty();
+            if lines.len() < LINES {
+                lines.push(line);
+            }
+            was_empty
+        };
+        if was_empty {
+            self.wake.wake();
+        }
+    }
+
+    /// Appends the lines that are there.
+    pub(crate) fn drain(&self, out: &mut Vec<LogLine>) {
+        out.append(&mut self.lines());
+    }
+}
+
 /// The helper's end: queues lines, some of them rate limited by subject.
 #[derive(Clone)]
 pub(crate) struct Log {
-    completions: Arc<Completions>,
+    queue: Arc<LogQueue>,
     /// By their hashes: two of one hash share their silence.
     spoken: Arc<Mutex<HashMap<u64, Instant>>>,
     hasher: RandomState,
 }
 
 impl Log {
-    pub(crate) fn new(completions: Arc<Completions>) -> Self {
+    pub(crate) fn new(queue: Arc<LogQueue>) -> Self {
         Self {
-            completions,
+            queue,
             spoken: Arc::default(),
             hasher: RandomState::new(),
         }
     }
 
     pub(crate) fn write(&self, level: Level, message: &str) {
-        self.completions.post_log(LogLine {
+        self.queue.push(LogLine {
             level,
             message: printable(message),
         });
@@ -141,56 +182,60 @@ fn printable(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::{Level, Log, LINE, OF_KIND, SUBJECTS};
-    use crate::completions::Completions;
+    use super::{Level, Log, LogQueue, LINE, OF_KIND, SUBJECTS};
+    use crate::wake::Wake;
     use std::sync::Arc;
 
-    fn lines(completions: &Completions) -> Vec<String> {
+    fn queue() -> Arc<LogQueue> {
+        Arc::new(LogQueue::new(Arc::new(Wake::new(Box::new(|| ())))))
+    }
+
+    fn lines(queue: &LogQueue) -> Vec<String> {
         let mut out = Vec::new();
-        completions.drain_log(&mut out);
+        queue.drain(&mut out);
         out.into_iter().map(|line| line.message).collect()
     }
 
     #[test]
     fn one_line_per_subject() {
-        let completions = Arc::new(Completions::alone(false).0);
-        let log = Log::new(Arc::clone(&completions));
+        let queue = queue();
+        let log = Log::new(Arc::clone(&queue));
         log.write_once("P:user:a", Level::Error, "bad a");
         log.write_once("P:user:a", Level::Error, "bad a");
         log.write_once("P:user:b", Level::Error, "bad\r\nb");
-        assert_eq!(lines(&completions), ["bad a", "bad\\r\\nb"]);
+        assert_eq!(lines(&queue), ["bad a", "bad\\r\\nb"]);
     }
 
     #[test]
     fn many_subjects_of_a_kind_leave_room_for_others() {
-        let completions = Arc::new(Completions::alone(false).0);
-        let log = Log::new(Arc::clone(&completions));
+        let queue = queue();
+        let log = Log::new(Arc::clone(&queue));
         for n in 0..10 * SUBJECTS {
             log.write_of_kind("group", &n.to_string(), Level::Warn, "none");
         }
-        assert_eq!(lines(&completions).len(), OF_KIND as usize);
+        assert_eq!(lines(&queue).len(), OF_KIND as usize);
         log.write_once("P:user:a", Level::Error, "bad a");
-        assert_eq!(lines(&completions), ["bad a"]);
+        assert_eq!(lines(&queue), ["bad a"]);
     }
 
     #[test]
     fn a_long_line_is_cut() {
-        let completions = Arc::new(Completions::alone(false).0);
-        let log = Log::new(Arc::clone(&completions));
+        let queue = queue();
+        let log = Log::new(Arc::clone(&queue));
         log.write(Level::Error, &"x".repeat(100_000));
-        assert_eq!(lines(&completions), ["x".repeat(LINE)]);
+        assert_eq!(lines(&queue), ["x".repeat(LINE)]);
     }
 
     #[test]
     fn a_panic_is_told_by_its_place_without_its_words() {
-        let completions = Arc::new(Completions::alone(false).0);
-        let log = Log::new(Arc::clone(&completions));
+        let queue = queue();
+        let log = Log::new(Arc::clone(&queue));
         let panicked = std::thread::spawn(move || {
             log.tell_panics();
             panic!("a secret");
         });
         assert!(panicked.join().is_err());
-        let lines = lines(&completions);
+        let lines = lines(&queue);
         let [line] = &lines[..] else {
             panic!("{lines:?}");
         };
@@ -203,11 +248,11 @@ mod tests {
 
     #[test]
     fn many_subjects_are_bounded() {
-        let completions = Arc::new(Completions::alone(false).0);
-        let log = Log::new(Arc::clone(&completions));
+        let queue = queue();
+        let log = Log::new(Arc::clone(&queue));
         for n in 0..10 * SUBJECTS {
             log.write_once(&n.to_string(), Level::Error, "bad");
         }
-        assert!(lines(&completions).len() <= SUBJECTS);
+        assert!(lines(&queue).len() <= SUBJECTS);
     }
 }

@@ -3,7 +3,7 @@
 //! Used by `completions` under its lock. Invariant: what is not remembered any more counts as changed, so that the memory
 //! is bounded and forgetting costs a lookup, never a wrong answer.
 
-use crate::job::Changed;
+use crate::tracking::Changed;
 use std::collections::hash_map::RandomState;
 use std::collections::HashMap;
 use std::hash::BuildHasher;
@@ -20,21 +20,13 @@ pub(crate) enum Key<'a> {
     Backends(&'a str),
 }
 
-impl Changed {
-    /// The name in it that has memory of its own.
-    pub(crate) fn name(&self) -> &str {
-        match self {
-            Self::User { name, .. } | Self::Group { name, .. } => name,
-            Self::Passwords { .. } | Self::Backends { .. } => "",
-        }
-    }
-
-    fn key(&self) -> Key<'_> {
-        match self {
-            Self::User { prefix, name } => Key::User(prefix, name),
-            Self::Group { prefix, name } => Key::Group(prefix, name),
-            Self::Passwords { prefix } => Key::Passwords(prefix),
-            Self::Backends { prefix } => Key::Backends(prefix),
+impl<'a> From<&'a Changed> for Key<'a> {
+    fn from(changed: &'a Changed) -> Self {
+        match changed {
+            Changed::User { prefix, name } => Key::User(prefix, name),
+            Changed::Group { prefix, name } => Key::Group(prefix, name),
+            Changed::Passwords { prefix } => Key::Passwords(prefix),
+            Changed::Backends { prefix } => Key::Backends(prefix),
         }
     }
 }
@@ -65,7 +57,7 @@ impl Recent {
         }
         self.sequence += 1;
         self.keys
-            .insert(self.hasher.hash_one(changed.key()), self.sequence);
+            .insert(self.hasher.hash_one(Key::from(changed)), self.sequence);
     }
 
     pub(crate) fn everything(&mut self) {
@@ -90,7 +82,7 @@ impl Recent {
 #[cfg(test)]
 mod tests {
     use super::{Key, Recent, KEYS};
-    use crate::job::Changed;
+    use crate::tracking::Changed;
 
     fn user(name: &str) -> Changed {
         Changed::User {

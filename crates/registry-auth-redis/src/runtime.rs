@@ -5,7 +5,7 @@
 //! unblocked; all other threads of the store are started by the helper, and share its signal mask and its open files; nothing wakes
 //! the helper's runtime from outside of them.
 
-use crate::completions::{Completions, Wake};
+use crate::completions::Completions;
 use crate::connection::Keeper;
 use crate::dummy::Dummies;
 use crate::familiar::Familiars;
@@ -13,13 +13,14 @@ use crate::hashing::Pool;
 use crate::inbox::{inbox, Door, Exit, Inbox};
 use crate::job::{Event, Job};
 use crate::last_use::LastUses;
-use crate::log::{Level, Log, LogLine};
+use crate::log::{Level, Log, LogLine, LogQueue};
 use crate::lookup::{self, Context};
 use crate::rehash::Renewals;
 use crate::shared::SharedCache;
-use crate::tracking::Tracking;
+use crate::tracking::{Tracking, Watcher};
 use crate::verify::{Passwords, Verifier};
 use crate::waiting::{Arrivals, Waiting};
+use crate::wake::Wake;
 use crate::{Endpoint, InvalidEndpoint};
 use nix::sys::signal::{SigSet, SigmaskHow};
 use std::fmt;
@@ -120,6 +121,7 @@ impl std::error::Error for StartError {}
 pub struct Store {
     inbox: Inbox,
     completions: Arc<Completions>,
+    log: Arc<LogQueue>,
     helper: Option<JoinHandle<()>>,
 }
 
@@ -140,10 +142,12 @@ impl Store {
         options.endpoint.check().map_err(StartError::Endpoint)?;
         let (inbox, exit) = inbox().map_err(StartError::Os)?;
         let (again, overtaken) = unbounded_channel();
-        let completions = Completions::new(options.wake as Wake, options.tracking, again);
+        let wake = Arc::new(Wake::new(options.wake));
+        let completions = Completions::new(Arc::clone(&wake), options.tracking, again);
         let mut store = Self {
             inbox,
             completions: Arc::new(completions),
+            log: Arc::new(LogQueue::new(wake)),
             helper: None,
         };
         let parts = Parts {
@@ -156,6 +160,7 @@ impl Store {
             last_use: options.last_use,
             rehash: options.rehash,
             completions: Arc::clone(&store.completions),
+            log: Arc::clone(&store.log),
             exit,
             overtaken,
         };
@@ -211,7 +216,7 @@ impl Store {
 
     /// Appends the log lines that are there. To be called after each wake-up.
     pub fn drain_log(&self, out: &mut Vec<LogLine>) {
-        self.completions.drain_log(out);
+        self.log.drain(out);
     }
 
     /// Stops and joins the helper, within 100 ms also when Redis hangs. Threads in the middle of a password hash or of
@@ -244,6 +249,7 @@ struct Parts {
     last_use: bool,
     rehash: bool,
     completions: Arc<Completions>,
+    log: Arc<LogQueue>,
     exit: Exit,
     overtaken: UnboundedReceiver<Vec<Waiting>>,
 }
@@ -251,7 +257,7 @@ struct Parts {
 impl Parts {
     fn assemble(self) -> io::Result<(Runtime, Helper)> {
         let completions = self.completions;
-        let log = Log::new(Arc::clone(&completions));
+        let log = Log::new(self.log);
         log.tell_panics();
         let pool = Pool::start(self.hashing, &log)?;
         let resolvers = log.clone();
@@ -266,7 +272,8 @@ impl Parts {
             let (endpoint, helper) = (self.endpoint.clone(), runtime.handle().clone());
             Renewals::new(endpoint, self.connect_timeout, self.timeout, log.clone(), helper)
         });
-        let tracking = Tracking::new(Arc::clone(&completions), &self.prefixes);
+        let watcher: Arc<dyn Watcher> = Arc::<Completions>::clone(&completions);
+        let tracking = Tracking::new(watcher, &self.prefixes);
         let (keeper, link) = Keeper::new(
             self.endpoint,
             self.connect_timeout,

@@ -5,27 +5,76 @@
 //!
 //! Not told by Redis, whatever is armed: SWAPDB. The time to live of a cache limits that.
 
-use crate::completions::Completions;
-use crate::job::Changed;
 use crate::schema::{Keys, Known};
 use redis::{Cmd, PushInfo, PushKind, Value};
 use std::sync::Arc;
 
+/// A key that has changed. Other keys under the prefix are never told.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Changed {
+    /// `P:user:<name>`
+    User {
+        /// `P`, what the names of its keys begin with.
+        prefix: Arc<str>,
+        /// The user.
+        name: Box<str>,
+    },
+    /// `P:group:<name>`
+    Group {
+        /// `P`.
+        prefix: Arc<str>,
+        /// The group.
+        name: Box<str>,
+    },
+    /// `P:passwords`: concerns every answer with `from_passwords`, and every unknown user.
+    Passwords {
+        /// `P`.
+        prefix: Arc<str>,
+    },
+    /// `P:backends`: concerns all defaults.
+    Backends {
+        /// `P`.
+        prefix: Arc<str>,
+    },
+}
+
+impl Changed {
+    /// The name in it that has memory of its own.
+    pub(crate) fn name(&self) -> &str {
+        match self {
+            Self::User { name, .. } | Self::Group { name, .. } => name,
+            Self::Passwords { .. } | Self::Backends { .. } => "",
+        }
+    }
+}
+
+/// Who wants to know what changes. Called in the order of the connection's stream.
+pub(crate) trait Watcher: Send + Sync {
+    /// The connection of `epoch` is ready to be used; `tracking` if it tells what changes.
+    fn armed(&self, epoch: u64, tracking: bool);
+
+    /// The connection of `epoch` is of no use any more.
+    fn lost(&self, epoch: u64);
+
+    /// Keys changed, as told on the connection of `epoch`.
+    fn changed(&self, epoch: u64, changed: Vec<Changed>);
+
+    /// All keys changed.
+    fn flushed(&self, epoch: u64);
+}
+
 pub(crate) struct Tracking {
-    completions: Arc<Completions>,
+    watcher: Arc<dyn Watcher>,
     /// All that are in use, overlapping or not.
     prefixes: Vec<Arc<str>>,
 }
 
 impl Tracking {
-    pub(crate) fn new(completions: Arc<Completions>, prefixes: &[Box<str>]) -> Self {
+    pub(crate) fn new(watcher: Arc<dyn Watcher>, prefixes: &[Box<str>]) -> Self {
         let mut prefixes: Vec<Arc<str>> = prefixes.iter().map(|prefix| Arc::from(&**prefix)).collect();
         prefixes.sort_unstable();
         prefixes.dedup();
-        Self {
-            completions,
-            prefixes,
-        }
+        Self { watcher, prefixes }
     }
 
     /// `CLIENT TRACKING ON BCAST PREFIX P: ...`. Redis refuses prefixes that overlap: a shorter one stands for them.
@@ -48,22 +97,22 @@ impl Tracking {
 
     /// The connection of `epoch` is ready to be used; `tracking` if it tells what changes.
     pub(crate) fn armed(&self, epoch: u64, tracking: bool) {
-        self.completions.armed(epoch, tracking);
+        self.watcher.armed(epoch, tracking);
     }
 
     /// The connection of `epoch` is given up.
     pub(crate) fn lost(&self, epoch: u64) {
-        self.completions.lost(epoch);
+        self.watcher.lost(epoch);
     }
 
     /// Called by the connection of `epoch` for whatever Redis tells unasked, in the order of the stream.
     pub(crate) fn told(&self, epoch: u64, push: PushInfo) {
         match push.kind {
             PushKind::Invalidate => match self.changed(push.data) {
-                Some(changed) => self.completions.changed(epoch, changed),
-                None => self.completions.flushed(epoch),
+                Some(changed) => self.watcher.changed(epoch, changed),
+                None => self.watcher.flushed(epoch),
             },
-            PushKind::Disconnection => self.completions.lost(epoch),
+            PushKind::Disconnection => self.watcher.lost(epoch),
             _ => {}
         }
     }
@@ -105,16 +154,22 @@ fn of(prefix: &Arc<str>, key: &str) -> Option<Changed> {
 
 #[cfg(test)]
 mod tests {
-    use super::Tracking;
-    use crate::completions::Completions;
-    use crate::job::Changed;
+    use super::{Changed, Tracking, Watcher};
     use redis::Value;
     use std::sync::Arc;
 
+    struct Nobody;
+
+    impl Watcher for Nobody {
+        fn armed(&self, _: u64, _: bool) {}
+        fn lost(&self, _: u64) {}
+        fn changed(&self, _: u64, _: Vec<Changed>) {}
+        fn flushed(&self, _: u64) {}
+    }
+
     fn tracking(prefixes: &[&str]) -> Tracking {
-        let (completions, _) = Completions::alone(true);
         let prefixes: Vec<Box<str>> = prefixes.iter().map(|prefix| Box::from(*prefix)).collect();
-        Tracking::new(Arc::new(completions), &prefixes)
+        Tracking::new(Arc::new(Nobody), &prefixes)
     }
 
     fn command(prefixes: &[&str]) -> String {

@@ -1,8 +1,10 @@
 //! What the queue promises, without a Redis.
 
 use super::{Completions, Mark, CHANGES};
-use crate::job::{By, Changed, Event, Job, Keyspace, Outcome};
+use crate::job::{By, Event, Job, Keyspace, Outcome};
+use crate::tracking::{Changed, Watcher};
 use crate::waiting::{Answer, Arrivals, Basis, Waiting};
+use crate::wake::Wake;
 use crate::Secret;
 use registry_auth::{Network, UserName};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -30,7 +32,10 @@ fn counted() -> (Arc<AtomicUsize>, Arc<Completions>) {
     let wake = Box::new(move || {
         seen.fetch_add(1, Ordering::SeqCst);
     });
-    (wakes, Arc::new(Completions::new(wake, true, again)))
+    (
+        wakes,
+        Arc::new(Completions::new(Arc::new(Wake::new(wake)), true, again)),
+    )
 }
 
 fn tracked() -> (Arc<Completions>, Helper) {
