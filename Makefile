@@ -109,7 +109,7 @@ lint: prerequisites-build $(TREE)
 
 .PHONY: unit
 unit: prerequisites-test
-	$(CARGO) test --locked -p registry-auth -p registry-auth-cache -p registry-auth-redis -p registry-authctl
+	$(CARGO) test --locked --workspace --exclude ngx-http-registry-auth-module
 
 # t/ on the nginx that `build` was for.
 .PHONY: t

@@ -13,7 +13,7 @@ use registry_auth::codec::State;
 use registry_auth::Denial;
 use registry_auth_cache::worker_cache::Lookup;
 use registry_auth_cache::{Cache, Interner, Keys, Process, Tag, WorkerCache, COUNTERS, GENERATION, UNBOUND};
-use registry_auth_redis::{Changed, Keyspace, Outcome};
+use registry_auth_lookup::{Changed, Keyspace, Outcome};
 
 use crate::claim::Claim;
 use crate::ffi::event;

@@ -7,9 +7,9 @@ use std::cell::RefCell;
 use std::sync::Arc;
 
 use registry_auth_cache::LoginResult;
-use registry_auth_redis::{
-    By as Proof, Completion, Event, Job, Keyspace, Level, Options, Outcome, Secret, Store,
-};
+use registry_auth_lookup::{By as Proof, Completion, Event, Job, Keyspace, Options, Outcome, Store};
+use registry_auth_redis::log::Level;
+use registry_auth_redis::Secret;
 use smallvec::SmallVec;
 
 use crate::cache::{self, Miss};

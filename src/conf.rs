@@ -10,7 +10,8 @@ use std::time::Duration;
 
 use registry_auth::{policy, route};
 use registry_auth_cache::FailureLimits;
-use registry_auth_redis::{Endpoint, Hashing, Keyspace, Secret};
+use registry_auth_lookup::{Hashing, Keyspace};
+use registry_auth_redis::{Endpoint, Secret};
 use siphasher::sip::SipHasher13;
 
 use crate::cache;

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use registry_auth::scope::Action;
 use registry_auth::token::TokenRequest;
 use registry_auth::{Access, Denial};
-use registry_auth_redis::Keyspace;
+use registry_auth_lookup::Keyspace;
 
 use crate::cache::failures::Login;
 use crate::cache::{Miss, Tags};

@@ -12,7 +12,7 @@ use registry_auth::token::{bound_to, Kind};
 use registry_auth::{Denial, InvalidRecord, Limits, Subject, UserName, UserNameBuf};
 use registry_auth_cache::worker_cache::{allocated, Timestamped, Validity};
 use registry_auth_cache::Tag;
-use registry_auth_redis::Keyspace;
+use registry_auth_lookup::Keyspace;
 use smallvec::SmallVec;
 
 use crate::claim::{By, Claim};

@@ -6,7 +6,7 @@
 //! [`refusal`] goes out as [`response`] words it; [`signing`] has the keys of tokens; [`variables`] tell the log, [`counters`] and
 //! [`status`] those who watch. The configuration is read by [`directives`] into [`conf`]; what is known of a request lies in its
 //! [`context`]. What can be decided without nginx is in the crates `registry-auth`, `registry-auth-cache` and
-//! `registry-auth-redis`; [`ffi`] wraps nginx and knows no registry.
+//! `registry-auth-lookup`; [`ffi`] wraps nginx and knows no registry.
 #![deny(unsafe_code)]
 
 /// Jobs and answers cross between two threads in batches: more small blocks of a size at once than glibc keeps at hand.

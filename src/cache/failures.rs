@@ -8,7 +8,7 @@ use std::sync::Arc;
 use registry_auth::{Network, UserNameBuf};
 use registry_auth_cache::failures::{may_any_be_blocked, may_be_blocked};
 use registry_auth_cache::{Attempt, Cache, FailureLimits, Keys, LoginKeys, LoginResult, Reservation, Tag};
-use registry_auth_redis::Keyspace;
+use registry_auth_lookup::Keyspace;
 
 use super::key::{entry, write_failures_key, Key};
 use super::{with_worker_zone, WORKER};

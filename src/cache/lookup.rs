@@ -7,8 +7,8 @@ use registry_auth::codec::RecordRef;
 use registry_auth::InvalidRecord;
 use registry_auth_cache::worker_cache::Validity;
 use registry_auth_cache::{Cache, Found, FoundRecord, Freshness, Interner, Keys, NewRecord, Tag};
-use registry_auth_redis::schema::PUBLIC;
-use registry_auth_redis::{Keyspace, Outcome};
+use registry_auth_lookup::{Keyspace, Outcome};
+use registry_auth_redis::schema::keys::PUBLIC;
 use smallvec::SmallVec;
 
 use super::key::{entry, write_key, Key, Kind};

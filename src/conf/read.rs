@@ -7,7 +7,8 @@ use std::rc::Rc;
 
 use registry_auth::directive::{self, EndpointUrl, InvalidUrl};
 use registry_auth_cache::{failures, FailureLimits};
-use registry_auth_redis::{Endpoint, Hashing, Secret};
+use registry_auth_lookup::Hashing;
+use registry_auth_redis::{Endpoint, Secret};
 
 use super::value::{
     cache_time, flag, invalid, literal, timeout, unset, within, without_userinfo, zone as zone_of, MAX_TTL,

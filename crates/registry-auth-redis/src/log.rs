@@ -50,13 +50,15 @@ pub struct LogLine {
 }
 
 /// Lines for a thread that drains them.
-pub(crate) struct LogQueue {
+pub struct LogQueue {
     lines: Mutex<Vec<LogLine>>,
     wake: Arc<Wake>,
 }
 
 impl LogQueue {
-    pub(crate) fn new(wake: Arc<Wake>) -> Self {
+    /// An empty one, which wakes its thread by `wake`.
+    #[must_use]
+    pub fn new(wake: Arc<Wake>) -> Self {
         Self {
             lines: Mutex::default(),
             wake,
@@ -83,14 +85,14 @@ impl LogQueue {
     }
 
     /// Appends the lines that are there.
-    pub(crate) fn drain(&self, out: &mut Vec<LogLine>) {
+    pub fn drain(&self, out: &mut Vec<LogLine>) {
         out.append(&mut self.lines());
     }
 }
 
 /// The helper's end: queues lines, some of them rate limited by subject.
 #[derive(Clone)]
-pub(crate) struct Log {
+pub struct Log {
     queue: Arc<LogQueue>,
     /// By their hashes: two of one hash share their silence.
     spoken: Arc<Mutex<HashMap<u64, Instant>>>,
@@ -98,7 +100,9 @@ pub(crate) struct Log {
 }
 
 impl Log {
-    pub(crate) fn new(queue: Arc<LogQueue>) -> Self {
+    /// Writes to `queue`.
+    #[must_use]
+    pub fn new(queue: Arc<LogQueue>) -> Self {
         Self {
             queue,
             spoken: Arc::default(),
@@ -106,7 +110,8 @@ impl Log {
         }
     }
 
-    pub(crate) fn write(&self, level: Level, message: &str) {
+    /// Writes a line, in which control characters are escaped.
+    pub fn write(&self, level: Level, message: &str) {
         self.queue.push(LogLine {
             level,
             message: printable(message),
@@ -114,7 +119,7 @@ impl Log {
     }
 
     /// Writes unless `subject` was written about within [`SILENCE`].
-    pub(crate) fn write_once(&self, subject: &str, level: Level, message: &str) {
+    pub fn write_once(&self, subject: &str, level: Level, message: &str) {
         if self.may_speak(subject) {
             self.write(level, message);
         }
@@ -122,14 +127,14 @@ impl Log {
 
     /// As [`Log::write_once`], of one of many subjects of a kind: [`OF_KIND`] lines of the kind are written in that time at most, so
     /// that they leave room for others.
-    pub(crate) fn write_of_kind(&self, kind: &str, subject: &str, level: Level, message: &str) {
+    pub fn write_of_kind(&self, kind: &str, subject: &str, level: Level, message: &str) {
         let place = self.hasher.hash_one(subject) % OF_KIND;
         self.write_once(&format!("{kind} {place}"), level, message);
     }
 
     /// Has panics of this thread written here: where they happened, and not what they say, which may be a part of what was worked on.
     /// Those of other threads are told as before.
-    pub(crate) fn tell_panics(&self) {
+    pub fn tell_panics(&self) {
         static HOOK: Once = Once::new();
         HOOK.call_once(|| {
             let others = panic::take_hook();

@@ -24,7 +24,7 @@ impl Secret {
     }
 
     /// Whether both are the same, in a time that tells only whether their lengths are.
-    pub(crate) fn is_same(&self, other: &Self) -> bool {
+    pub fn is_same(&self, other: &Self) -> bool {
         self.0.ct_eq(&other.0).into()
     }
 }

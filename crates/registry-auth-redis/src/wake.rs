@@ -6,25 +6,27 @@ use std::fmt;
 use std::sync::{Mutex, PoisonError};
 
 /// What is called; it must be quick and must not block or panic.
-pub(crate) type Call = Box<dyn Fn() + Send + Sync>;
+pub type Call = Box<dyn Fn() + Send + Sync>;
 
 /// A call that can be taken away. It has a lock of its own, so that a thread that it wakes does not find a queue locked by its waker.
-pub(crate) struct Wake(Mutex<Option<Call>>);
+pub struct Wake(Mutex<Option<Call>>);
 
 impl Wake {
-    pub(crate) fn new(call: Call) -> Self {
+    /// Open, until [`Wake::close`].
+    #[must_use]
+    pub fn new(call: Call) -> Self {
         Self(Mutex::new(Some(call)))
     }
 
     /// Wakes nginx's thread, unless this is closed.
-    pub(crate) fn wake(&self) {
+    pub fn wake(&self) {
         if let Some(call) = self.0.lock().unwrap_or_else(PoisonError::into_inner).as_ref() {
             call();
         }
     }
 
     /// Forgets the call, after one under way.
-    pub(crate) fn close(&self) {
+    pub fn close(&self) {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).take();
     }
 }

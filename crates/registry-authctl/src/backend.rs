@@ -3,8 +3,8 @@
 use crate::cli::BackendVerb;
 use crate::error::Error;
 use crate::output::{note, printable, Output};
-use registry_auth_redis::admin::{Subject, PUBLIC};
-use registry_auth_redis::{Admin, AdminError};
+use registry_auth_admin::{Admin, AdminError};
+use registry_auth_admin::{Subject, PUBLIC};
 use serde_json::json;
 use std::future::Future;
 

@@ -8,8 +8,9 @@ use clap::{CommandFactory, Parser};
 use clap_complete::engine::CompletionCandidate;
 use clap_complete::CompleteEnv;
 use registry_auth::scope::Action;
-use registry_auth_redis::admin::{Subject, PUBLIC};
-use registry_auth_redis::{Admin, Endpoint};
+use registry_auth_admin::Admin;
+use registry_auth_admin::{Subject, PUBLIC};
+use registry_auth_redis::Endpoint;
 use std::ffi::{OsStr, OsString};
 use std::time::Duration;
 

@@ -386,7 +386,7 @@ fn add(
             let members: BTreeSet<String> = members
                 .filter(|user| plan.users.iter().any(|entry| entry.user == *user))
                 .collect();
-            if registry_auth_redis::admin::group_name(group).is_err() || is_reserved(group) {
+            if registry_auth_admin::group_name(group).is_err() || is_reserved(group) {
                 return Err(format!("the label {group} can be no group's name"));
             }
             plan.groups.insert(group.clone(), members);

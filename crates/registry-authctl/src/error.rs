@@ -1,8 +1,9 @@
 //! Why the tool did not do it, and with which exit status it says so.
 
 use crate::output::printable;
-use registry_auth_redis::admin::ForeignGrant;
-use registry_auth_redis::{AdminError, InvalidEndpoint};
+use registry_auth_admin::AdminError;
+use registry_auth_admin::ForeignGrant;
+use registry_auth_redis::InvalidEndpoint;
 use std::fmt;
 use std::path::PathBuf;
 

@@ -1,10 +1,10 @@
 //! From an address to a connection that is logged in, and armed where changes are to be told.
 //!
-//! Used by the keeper and, for a single connection, by [`crate::admin`]. Invariant: an attempt that is given up leaves no
+//! Used by the keeper and, for a single connection, by `registry-auth-admin`. Invariant: an attempt that is given up leaves no
 //! socket and no task behind.
 
-use crate::endpoint::{Address, Endpoint};
-use crate::tracking::Tracking;
+use crate::connection::endpoint::{Address, Endpoint};
+use crate::connection::tracking::Tracking;
 use redis::aio::MultiplexedConnection;
 use redis::{
     AsyncConnectionConfig, ErrorKind, ProtocolVersion, RedisConnectionInfo, RedisError, ServerErrorKind,
@@ -24,10 +24,14 @@ const BUFFER: usize = 256;
 
 /// Why there is no answer from Redis. `Display` is fit for a log: no secret, no bytes of a reply.
 #[derive(Debug)]
-pub(crate) enum Failure {
+pub enum Failure {
+    /// Not within the limit.
     TimedOut,
+    /// The socket failed.
     Io(std::io::Error),
+    /// Redis refused, or what it said is not its protocol.
     Redis(RedisError),
+    /// The server hung up.
     Closed,
 }
 
@@ -45,7 +49,7 @@ impl std::fmt::Display for Failure {
 impl std::error::Error for Failure {}
 
 /// A Redis error without what it may quote: a parse error repeats the reply, which may be a record.
-pub(crate) fn describe(error: &RedisError) -> String {
+pub fn describe(error: &RedisError) -> String {
     match (error.kind(), error.code(), error.detail()) {
         (ErrorKind::Parse, ..) => "the answer is not Redis' protocol".to_owned(),
         (_, Some(code), Some(detail)) => format!("{code} {detail}"),
@@ -63,7 +67,7 @@ pub(crate) fn describe(error: &RedisError) -> String {
 type Driver = Pin<Box<dyn Future<Output = ()> + Send>>;
 
 /// Connects, logs in, and waits for a first answer, all within `limit`. In RESP2, and nothing is told unasked.
-pub(crate) async fn open(
+pub async fn open(
     endpoint: &Endpoint,
     limit: Duration,
 ) -> Result<(MultiplexedConnection, JoinHandle<()>), Failure> {
@@ -79,7 +83,11 @@ pub(crate) async fn open(
         .ok_or(Failure::Closed)
 }
 
-pub(crate) async fn within<T>(
+/// An attempt, and [`Failure::TimedOut`] after `limit`.
+///
+/// # Errors
+/// Those of the attempt.
+pub async fn within<T>(
     limit: Duration,
     attempt: impl Future<Output = Result<T, Failure>>,
 ) -> Result<T, Failure> {
@@ -89,14 +97,14 @@ pub(crate) async fn within<T>(
 }
 
 /// A connection that is logged in.
-pub(super) struct Opened {
-    pub(super) connection: MultiplexedConnection,
+pub(crate) struct Opened {
+    pub(crate) connection: MultiplexedConnection,
     /// Aborted when it drops: an attempt that is timed out must not leave its socket behind.
-    pub(super) driver: AbortOnDrop,
+    pub(crate) driver: AbortOnDrop,
 }
 
 impl Opened {
-    pub(super) async fn is_alive(&self) -> Result<(), Failure> {
+    pub(crate) async fn is_alive(&self) -> Result<(), Failure> {
         let mut connection = self.connection.clone();
         match connection.send_packed_command(&redis::cmd("PING")).await {
             Ok(Value::ServerError(error)) if !is_alive(&error) => Err(Failure::Redis(error.into())),
@@ -107,10 +115,10 @@ impl Opened {
 }
 
 /// Who is told what Redis says unasked, and the number of the connection that says it.
-pub(super) type Listener = (Arc<Tracking>, u64);
+pub(crate) type Listener = (Arc<Tracking>, u64);
 
 /// Connects and logs in: in RESP3 with a listener, else in RESP2.
-pub(super) async fn greet(endpoint: &Endpoint, listener: Option<Listener>) -> Result<Opened, Failure> {
+pub(crate) async fn greet(endpoint: &Endpoint, listener: Option<Listener>) -> Result<Opened, Failure> {
     let mut login = endpoint.login();
     // No time limits of the crate's own: each caller sets one around everything it waits for.
     let mut config = AsyncConnectionConfig::new()
@@ -154,7 +162,7 @@ async fn handshake(
 }
 
 /// Whether a connection tells what changes.
-pub(super) enum Armed {
+pub(crate) enum Armed {
     Yes,
     /// Why not.
     No(String),
@@ -163,7 +171,7 @@ pub(super) enum Armed {
 }
 
 /// Arms a connection on which nothing has been asked yet. (Later is possible, too: then nothing read before counts.)
-pub(super) async fn arm(connection: &MultiplexedConnection, tracking: &Tracking) -> Result<Armed, Failure> {
+pub(crate) async fn arm(connection: &MultiplexedConnection, tracking: &Tracking) -> Result<Armed, Failure> {
     let mut connection = connection.clone();
     match connection.send_packed_command(&tracking.command()).await {
         Ok(Value::Okay) => Ok(Armed::Yes),
@@ -174,7 +182,7 @@ pub(super) async fn arm(connection: &MultiplexedConnection, tracking: &Tracking)
 }
 
 /// Whether a greeting failed because of RESP3: Redis before 6, a proxy, or an ACL without HELLO.
-pub(super) fn is_no_resp3(failure: &Failure) -> bool {
+pub(crate) fn is_no_resp3(failure: &Failure) -> bool {
     let Failure::Redis(error) = failure else {
         return false;
     };
@@ -187,13 +195,13 @@ pub(super) fn is_no_resp3(failure: &Failure) -> bool {
 }
 
 /// Whether the server hung up on a greeting (it did accept the connection).
-pub(super) fn is_closed(failure: &Failure) -> bool {
+pub(crate) fn is_closed(failure: &Failure) -> bool {
     matches!(failure, Failure::Redis(error) if error.is_connection_dropped())
 }
 
 /// Whether this answer to PING leaves the connection usable. A restricted ACL user may not PING, and a server that
 /// loads its data or lost its master says so to each command: lookups then fail one by one and recover at once.
-pub(super) fn is_alive(error: &redis::ServerError) -> bool {
+pub(crate) fn is_alive(error: &redis::ServerError) -> bool {
     match error.kind() {
         Some(
             ServerErrorKind::NoPerm
@@ -206,7 +214,7 @@ pub(super) fn is_alive(error: &redis::ServerError) -> bool {
 }
 
 /// A task that ends with it.
-pub(crate) struct AbortOnDrop(pub(crate) Option<JoinHandle<()>>);
+pub struct AbortOnDrop(pub Option<JoinHandle<()>>);
 
 impl AbortOnDrop {
     fn release(mut self) -> Option<JoinHandle<()>> {

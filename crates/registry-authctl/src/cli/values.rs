@@ -5,7 +5,7 @@ use registry_auth::grant::{Grant, InvalidGrant};
 use registry_auth::scope::{Action, Actions};
 use registry_auth::token::access_token::parse_scope;
 use registry_auth::{RepositoryName, UserName};
-use registry_auth_redis::admin::{group_name, Subject, PUBLIC};
+use registry_auth_admin::{group_name, Subject, PUBLIC};
 
 const NAME_RULE: &str = "a name is 1 to 255 bytes of UTF-8 without control characters, ':' or '/'";
 

@@ -10,7 +10,7 @@ use registry_auth::password::is_locked;
 use registry_auth::policy::{judge, Rule, Rules, Source};
 use registry_auth::scope::Action;
 use registry_auth::{Limits, Record, RepositoryName, StoredToken, Subject, UserName};
-use registry_auth_redis::admin::{Access, GroupRecord, PUBLIC};
+use registry_auth_admin::{Access, GroupRecord, PUBLIC};
 use serde_json::{json, Value};
 
 /// The answer to the question, ready to be shown.

@@ -5,7 +5,8 @@
 pub mod terminal;
 
 use registry_auth::{TokenDigest, UserName};
-use registry_auth_redis::{By, Endpoint, Event, Hashing, Job, Keyspace, Options, Outcome, Secret, Store};
+use registry_auth_lookup::{By, Event, Hashing, Job, Keyspace, Options, Outcome, Store};
+use registry_auth_redis::{Endpoint, Secret};
 use std::hash::{BuildHasher, RandomState};
 use std::io::Write;
 use std::net::TcpListener;
@@ -166,7 +167,7 @@ impl Redis {
             wake: Box::new(move || {
                 let _ = woken.send(());
             }),
-            spawn: registry_auth_redis::own_thread(),
+            spawn: registry_auth_lookup::own_thread(),
         })
         .unwrap();
         let space = Arc::new(Keyspace {

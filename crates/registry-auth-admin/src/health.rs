@@ -1,0 +1,115 @@
+//! The server itself: how far away, which version, whether it may drop records, whether it tells what changes.
+
+use crate::client::Admin;
+use crate::error::AdminError;
+use redis::{Cmd, Value};
+use registry_auth_redis::connection::open::describe;
+use std::time::{Duration, Instant};
+
+/// What [`Admin::health`] found. What the Redis user may not ask is `None`.
+#[derive(Debug, Clone)]
+pub struct Health {
+    /// Of one round trip, the fastest of a few.
+    pub latency: Duration,
+    /// `7.0.15`.
+    pub version: Option<String>,
+    /// `maxmemory-policy`.
+    pub policy: Option<String>,
+    /// `master` or `slave`.
+    pub role: Option<String>,
+    /// Why INFO could not be asked.
+    pub refused: Option<String>,
+    /// Whether a connection of this Redis user is told of changes, or why not.
+    pub tracking: Result<(), String>,
+    /// What the module's lookups ask and this Redis user may not, with Redis' words.
+    pub lookups: Vec<(&'static str, String)>,
+}
+
+/// Round trips of which the fastest counts.
+const PINGS: u32 = 5;
+
+impl Admin {
+    /// Asks the server about itself.
+    ///
+    /// # Errors
+    /// Of the connection only: what is refused is part of the answer.
+    pub async fn health(&self) -> Result<Health, AdminError> {
+        let mut latency = Duration::MAX;
+        for _ in 0..PINGS {
+            let asked = Instant::now();
+            // An answer is an answer: a restricted user may not PING.
+            let _any = self.answer(&redis::cmd("PING")).await?;
+            latency = latency.min(asked.elapsed());
+        }
+        let (info, refused) = match self.answer(&redis::cmd("INFO")).await? {
+            Ok(value) => (text(value), None),
+            Err(why) => (String::new(), Some(why)),
+        };
+        let field = |name: &str| {
+            let mut lines = info.lines();
+            lines
+                .find_map(|line| line.strip_prefix(name)?.strip_prefix(':'))
+                .map(|value| value.trim().to_owned())
+        };
+        Ok(Health {
+            latency,
+            version: field("redis_version"),
+            policy: field("maxmemory_policy"),
+            role: field("role"),
+            refused,
+            tracking: self.tracking().await?,
+            lookups: self.lookups().await?,
+        })
+    }
+
+    /// Asks for nobody, with each command that the module's lookups have.
+    async fn lookups(&self) -> Result<Vec<(&'static str, String)>, AdminError> {
+        let keys = self.keys();
+        let mut refused = Vec::new();
+        let mut ask = async |command: &Cmd, name: &'static str| {
+            let answer = self.answer(command).await?;
+            refused.extend(
+                answer
+                    .err()
+                    .filter(|why| why.contains("NOPERM"))
+                    .map(|why| (name, why)),
+            );
+            Ok::<_, AdminError>(())
+        };
+        ask(redis::cmd("HGETALL").arg(keys.user("")), "HGETALL").await?;
+        ask(redis::cmd("HMGET").arg(keys.passwords()).arg(""), "HMGET").await?;
+        ask(redis::cmd("LRANGE").arg(keys.backends()).arg(0).arg(0), "LRANGE").await?;
+        Ok(refused)
+    }
+
+    /// On a connection of its own, which then speaks RESP3 and is told of changes, as the module's.
+    async fn tracking(&self) -> Result<Result<(), String>, AdminError> {
+        let other = Self::connect(&self.endpoint, &self.prefix, self.limit).await?;
+        if let Err(why) = other.answer(redis::cmd("HELLO").arg(3)).await? {
+            return Ok(Err(why));
+        }
+        let mut track = redis::cmd("CLIENT");
+        track.arg("TRACKING").arg("ON").arg("BCAST").arg("PREFIX");
+        track.arg(self.keys().common());
+        Ok(other.answer(&track).await?.map(drop))
+    }
+
+    /// The reply, or what Redis said instead.
+    async fn answer(&self, command: &Cmd) -> Result<Result<Value, String>, AdminError> {
+        let mut connection = self.connection.clone();
+        let reply = tokio::time::timeout(self.limit, connection.send_packed_command(command)).await;
+        match reply.map_err(|_| self.timed_out())? {
+            Ok(Value::ServerError(error)) => Ok(Err(describe(&error.into()))),
+            Ok(value) => Ok(Ok(value)),
+            Err(error) => Err(self.failed("", &error)),
+        }
+    }
+}
+
+fn text(value: Value) -> String {
+    match value {
+        Value::BulkString(bytes) => String::from_utf8_lossy(&bytes).into_owned(),
+        Value::VerbatimString { text, .. } => text,
+        _ => String::new(),
+    }
+}

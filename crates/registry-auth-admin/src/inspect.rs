@@ -1,0 +1,333 @@
+//! Reads every record as the module would, and says what is wrong with each: what the tool's `check` reports.
+//!
+//! Invariant: what `record` cannot read is reported, whatever the reason; no hash is ever part of a report.
+
+use crate::client::{unreadable, Admin};
+use crate::error::AdminError;
+use crate::finding::{Counts, Finding, Problem};
+use crate::owned::{is_owned, names_an_owner};
+use crate::strength::{rate, Rating};
+use crate::walk::{share, Progress, Walk};
+use redis::Value;
+use registry_auth::codec::encode;
+use registry_auth::pattern::Pattern;
+use registry_auth::{password, Record, UserName};
+use registry_auth_redis::schema::keys::PUBLIC;
+use registry_auth_redis::schema::keys::{field, Keys};
+use registry_auth_redis::schema::record::{self, Unreadable};
+use std::collections::{BTreeMap, BTreeSet};
+
+struct Inspection<'a> {
+    keys: Keys<'a>,
+    now: u64,
+    found: &'a mut dyn FnMut(Finding),
+    counts: Counts,
+    /// Users of `P:passwords`.
+    old: BTreeSet<String>,
+    /// Users seen, as a scan may tell a key twice.
+    seen: BTreeSet<String>,
+    groups: BTreeSet<String>,
+    /// Group → the keys of those who are in it.
+    members: BTreeMap<String, Vec<String>>,
+    /// Rights, with whose they are, that are for repositories of one owner each.
+    rights: Vec<(String, Pattern)>,
+}
+
+impl Admin {
+    /// Reads everything under the prefix and reports each problem. `now`: seconds since 1970.
+    ///
+    /// # Errors
+    /// Of the connection only.
+    pub async fn inspect(
+        &self,
+        now: u64,
+        found: &mut dyn FnMut(Finding),
+        progress: Progress<'_>,
+    ) -> Result<Counts, AdminError> {
+        let mut inspection = Inspection {
+            keys: self.keys(),
+            now,
+            found,
+            counts: Counts::default(),
+            old: BTreeSet::new(),
+            seen: BTreeSet::new(),
+            groups: BTreeSet::from([PUBLIC.to_owned()]),
+            members: BTreeMap::new(),
+            rights: Vec::new(),
+        };
+        self.inspect_defaults(&mut inspection).await?;
+        self.inspect_token_use(&mut inspection).await?;
+        self.inspect_passwords(&mut inspection, progress).await?;
+        let question = |questions: &mut redis::Pipeline, key: &str| {
+            questions.cmd("HGETALL").arg(key);
+        };
+        let mut walk = Walk::new(self, self.keys().groups_pattern());
+        while let Some(page) = walk
+            .next(question, &|share| progress((1.0 + share) / 3.0))
+            .await?
+        {
+            for (key, reply) in page {
+                inspection.group(&key, reply);
+            }
+        }
+        let mut walk = Walk::new(self, self.keys().users_pattern());
+        while let Some(page) = walk
+            .next(question, &|share| progress((2.0 + share) / 3.0))
+            .await?
+        {
+            for (key, reply) in page {
+                inspection.user(&key, reply);
+            }
+        }
+        Ok(inspection.finish())
+    }
+
+    async fn inspect_defaults(&self, inspection: &mut Inspection<'_>) -> Result<(), AdminError> {
+        let key = self.keys().backends();
+        let mut question = redis::pipe();
+        question.cmd("LRANGE").arg(&key).arg(0).arg(-1);
+        let reply = self.ask_all(&mut question).await?.into_iter().next();
+        let mut skipped = false;
+        match record::from_list_noting(reply.unwrap_or_default(), &mut skipped) {
+            Ok(defaults) => {
+                inspection.counts.defaults = defaults.backends.len();
+                if skipped {
+                    inspection.unreadable(&key, record::SKIPPED);
+                }
+            }
+            Err(Unreadable::Bad(why)) => inspection.unreadable(&key, why),
+            Err(why) => return Err(unreadable(&key, why)),
+        }
+        Ok(())
+    }
+
+    async fn inspect_token_use(&self, inspection: &mut Inspection<'_>) -> Result<(), AdminError> {
+        let key = self.keys().token_use();
+        let mut question = redis::pipe();
+        question.cmd("HSCAN").arg(&key).arg(0).arg("COUNT").arg(1);
+        if let Some(Value::ServerError(_)) = self.ask_all(&mut question).await?.first() {
+            inspection.report(&key, Problem::TokenUse("it is not a hash"));
+        }
+        Ok(())
+    }
+
+    async fn inspect_passwords(
+        &self,
+        inspection: &mut Inspection<'_>,
+        progress: Progress<'_>,
+    ) -> Result<(), AdminError> {
+        let key = self.keys().passwords();
+        let mut cursor = 0;
+        loop {
+            let page = self.old_passwords(cursor).await;
+            let (next, page) = match page {
+                Err(AdminError::BadRecord { .. }) => {
+                    inspection.unreadable(&key, "it is not a hash");
+                    return Ok(());
+                }
+                page => page?,
+            };
+            for (name, hash) in page {
+                inspection.old_password(&name, &hash);
+            }
+            cursor = next;
+            progress(share(cursor) / 3.0);
+            if cursor == 0 {
+                return Ok(());
+            }
+        }
+    }
+}
+
+impl Inspection<'_> {
+    fn report(&mut self, key: &str, problem: Problem) {
+        (self.found)(Finding {
+            key: key.to_owned(),
+            problem,
+        });
+    }
+
+    fn unreadable(&mut self, key: &str, why: &str) {
+        self.report(key, Problem::Unreadable(why.to_owned()));
+    }
+
+    fn old_password(&mut self, name: &[u8], hash: &[u8]) {
+        let key = self.keys.passwords();
+        let shown = String::from_utf8_lossy(name).into_owned();
+        // As `user_list` counts: a name that is not UTF-8 is nobody's.
+        if std::str::from_utf8(name).is_ok() && !self.old.insert(shown.clone()) {
+            return;
+        }
+        if UserName::parse(name).is_err() {
+            return self.report(&key, Problem::Name(shown));
+        }
+        match std::str::from_utf8(hash) {
+            Ok(hash) => self.hash(&key, &shown, hash),
+            Err(_) => self.unreadable(&key, &format!("the password hash of {shown} is not UTF-8")),
+        }
+    }
+
+    fn hash(&mut self, key: &str, user: &str, hash: &str) {
+        self.counts.locked += usize::from(password::is_locked(hash));
+        let user = user.to_owned();
+        match rate(hash) {
+            Rating::Good => {}
+            Rating::Weak(why) => self.report(key, Problem::Weak { user, why }),
+            Rating::Unusable(why) => self.report(key, Problem::Hash { user, why }),
+        }
+    }
+
+    fn group(&mut self, key: &str, reply: Value) {
+        let Some(name) = self.keys.group_of(key).map(str::to_owned) else {
+            return;
+        };
+        if !self.groups.insert(name.clone()) && name != PUBLIC {
+            return;
+        }
+        self.counts.groups += 1;
+        let record = self.read(key, reply);
+        if let Some(record) = &record {
+            self.note_rights(&super::Subject::label(&name), record);
+        }
+        if super::group_name(&name).is_err() {
+            self.report(key, Problem::Name(name));
+        }
+    }
+
+    fn note_rights(&mut self, subject: &str, record: &Record) {
+        self.counts.with_backends += usize::from(!record.backends.is_empty());
+        let rights = record.grants.iter().filter(|grant| !grant.deny);
+        let owned = rights.filter(|grant| names_an_owner(&grant.pattern));
+        self.rights
+            .extend(owned.map(|grant| (subject.to_owned(), grant.pattern.clone())));
+    }
+
+    fn user(&mut self, key: &str, reply: Value) {
+        let Some(name) = self.keys.user_of(key).map(str::to_owned) else {
+            return;
+        };
+        if !self.seen.insert(name.clone()) {
+            return;
+        }
+        if UserName::parse(name.as_bytes()).is_err() {
+            return self.report(key, Problem::Name(name));
+        }
+        let Some(record) = self.read(key, reply) else {
+            return;
+        };
+        self.note_rights(&name, &record);
+        match &record.password {
+            Some(hash) => self.hash(key, &name, hash),
+            None if self.old.contains(&name) => {}
+            None => self.counts.no_password += 1,
+        }
+        if record.password.is_some() && self.old.contains(&name) {
+            self.report(&self.keys.passwords(), Problem::Superseded(name));
+        }
+        for token in record.tokens {
+            if token.expires <= self.now {
+                self.report(key, Problem::ExpiredToken(token.id));
+            }
+        }
+        for group in record.groups {
+            self.members.entry(group).or_default().push(key.to_owned());
+        }
+    }
+
+    /// The record, or a report for each field that the module cannot read.
+    fn read(&mut self, key: &str, reply: Value) -> Option<Record> {
+        for (name, value) in fields(&reply) {
+            let shown = String::from_utf8_lossy(name).into_owned();
+            let alone = Value::Array(vec![Value::BulkString(name.to_vec()), value.clone()]);
+            let mut skipped = false;
+            if let Err(Unreadable::Bad(why)) = record::from_hash_noting(alone, &mut skipped) {
+                self.unreadable(key, &format!("field {shown}: {why}"));
+            } else if skipped {
+                self.unreadable(key, &format!("field {shown}: {}", record::SKIPPED));
+            } else if !is_known(&shown) {
+                self.report(key, Problem::UnknownField(shown));
+            }
+        }
+        let is_hash = matches!(reply, Value::Array(_) | Value::Map(_));
+        match record::from_hash(reply) {
+            Ok(Some(record)) => {
+                if encode(&record, &mut Vec::new()).is_err() {
+                    self.unreadable(key, "it is too large: a field is longer than the module takes");
+                }
+                Some(record)
+            }
+            // Removed meanwhile.
+            Ok(None) => None,
+            Err(Unreadable::Bad(why)) => {
+                if !is_hash {
+                    self.unreadable(key, why);
+                }
+                None
+            }
+            Err(Unreadable::Refused(error)) => {
+                self.unreadable(key, &format!("Redis refuses: {}", error.code()));
+                None
+            }
+        }
+    }
+
+    fn finish(mut self) -> Counts {
+        let members = std::mem::take(&mut self.members);
+        for (group, keys) in members {
+            if !self.groups.contains(&group) {
+                for key in keys {
+                    self.report(&key, Problem::UnknownGroup(group.clone()));
+                }
+            }
+        }
+        for (subject, pattern) in std::mem::take(&mut self.rights) {
+            let all = self.seen.union(&self.old);
+            let owners: Vec<String> = all
+                .filter(|user| **user != subject && is_owned(&pattern, user))
+                .cloned()
+                .collect();
+            for user in owners {
+                let key = self.keys.user(&user);
+                let (subject, pattern) = (subject.clone(), pattern.as_str().to_owned());
+                self.report(
+                    &key,
+                    Problem::Owned {
+                        user,
+                        subject,
+                        pattern,
+                    },
+                );
+            }
+        }
+        self.counts.users = self.seen.union(&self.old).count();
+        self.counts.old = self.old.len();
+        self.counts
+    }
+}
+
+/// Names and values of a reply to HGETALL, in either protocol.
+pub(crate) fn fields(reply: &Value) -> Vec<(&[u8], &Value)> {
+    let pairs: Vec<(&Value, &Value)> = match reply {
+        Value::Array(items) => items
+            .chunks_exact(2)
+            .filter_map(|pair| Some((pair.first()?, pair.last()?)))
+            .collect(),
+        Value::Map(items) => items.iter().map(|(name, value)| (name, value)).collect(),
+        _ => Vec::new(),
+    };
+    pairs
+        .into_iter()
+        .filter_map(|(name, value)| match name {
+            Value::BulkString(name) => Some((name.as_slice(), value)),
+            _ => None,
+        })
+        .collect()
+}
+
+/// Whether somebody reads this field.
+fn is_known(name: &str) -> bool {
+    [field::PASSWORD, field::GROUPS, field::BACKENDS, field::NAME].contains(&name)
+        || [field::GRANT, field::TOKEN, field::NOTE]
+            .iter()
+            .any(|kind| name.starts_with(kind))
+}

@@ -1,0 +1,420 @@
+//! A real redis-server and a store around it, for the tests of this crate.
+//!
+//! Each server has a port and a folder of its own and is killed by its handle. No test measures tightly: bounds are
+//! there to tell 'answers' from 'hangs' on a busy machine.
+#![allow(dead_code)] // each test binary uses its own part
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing)] // a panic is how a test fails
+
+use nix::sys::signal::{kill, Signal};
+use nix::unistd::Pid;
+use registry_auth::{codec, Network, Record, RecordRef, UserName};
+use registry_auth_lookup::{By, Completion, Event, Hashing, Job, Keyspace, Options, Outcome, Store};
+use registry_auth_redis::log::LogLine;
+use registry_auth_redis::{Endpoint, Secret};
+use std::collections::HashMap;
+use std::hash::{BuildHasher, RandomState};
+use std::net::TcpListener;
+use std::os::unix::net::UnixStream;
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc::{channel, Receiver};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use tempfile::TempDir;
+
+/// Longer than anything takes that does not hang.
+pub const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Below the ports that the system gives to clients: what is free now stays free while a server is restarted on it.
+pub fn free_port() -> u16 {
+    loop {
+        let port = 12_000 + u16::try_from(RandomState::new().hash_one(()) % 20_000).unwrap();
+        if TcpListener::bind(("127.0.0.1", port)).is_ok() {
+            return port;
+        }
+    }
+}
+
+pub struct Server {
+    child: Child,
+    pub dir: Arc<TempDir>,
+    pub port: u16,
+    pub password: Option<String>,
+}
+
+impl Server {
+    pub fn start() -> Self {
+        Self::with(&[])
+    }
+
+    /// With further options of redis-server, e.g. `["--requirepass", "x"]`.
+    pub fn with(options: &[&str]) -> Self {
+        let dir = Arc::new(TempDir::new().unwrap());
+        for _ in 0..5 {
+            if let Some(server) = Self::spawn(free_port(), &dir, options) {
+                server.wait_until_ready();
+                return server;
+            }
+        }
+        panic!("redis-server does not start");
+    }
+
+    /// On a port known beforehand, not waiting until it is ready.
+    pub fn on(port: u16, dir: &Arc<TempDir>, options: &[&str]) -> Self {
+        Self::spawn(port, dir, options).expect("redis-server starts")
+    }
+
+    fn spawn(port: u16, dir: &Arc<TempDir>, options: &[&str]) -> Option<Self> {
+        let mut child = Command::new("redis-server")
+            .args([
+                "--port",
+                &port.to_string(),
+                "--bind",
+                "127.0.0.1",
+                "--save",
+                "",
+                "--daemonize",
+                "no",
+            ])
+            .args(["--unixsocket", &dir.path().join("sock").display().to_string()])
+            .args(options)
+            .current_dir(dir.path())
+            .stdout(Stdio::null())
+            .spawn()
+            .expect("redis-server is installed");
+        let until = Instant::now() + PATIENCE;
+        // Behind the port there may be another test's server; the socket in the folder is this one's, and made after the port.
+        while UnixStream::connect(dir.path().join("sock")).is_err() {
+            if child.try_wait().unwrap().is_some() || Instant::now() > until {
+                return None;
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        let password = options.iter().position(|option| *option == "--requirepass");
+        let password = password.map(|at| options[at + 1].to_owned());
+        Some(Self {
+            child,
+            dir: Arc::clone(dir),
+            port,
+            password,
+        })
+    }
+
+    pub fn url(&self) -> String {
+        format!("redis://127.0.0.1:{}", self.port)
+    }
+
+    pub fn connection(&self) -> redis::Connection {
+        let login = self
+            .password
+            .as_ref()
+            .map(|password| format!(":{password}@"))
+            .unwrap_or_default();
+        let url = format!("redis://{login}127.0.0.1:{}", self.port);
+        redis::Client::open(url).unwrap().get_connection().unwrap()
+    }
+
+    /// One command, e.g. `run("HSET P:passwords a b")`.
+    pub fn run(&self, command: &str) -> redis::Value {
+        self.run_args(&command.split(' ').collect::<Vec<_>>())
+    }
+
+    pub fn run_args(&self, command: &[&str]) -> redis::Value {
+        let mut cmd = redis::Cmd::new();
+        for arg in command {
+            cmd.arg(*arg);
+        }
+        cmd.query(&mut self.connection()).unwrap()
+    }
+
+    pub fn wait_until_ready(&self) {
+        let until = Instant::now() + PATIENCE;
+        while redis::cmd("PING")
+            .query::<String>(&mut self.connection())
+            .is_err()
+        {
+            assert!(Instant::now() < until, "redis-server is not ready");
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
+
+    fn signal(&self, signal: Signal) {
+        kill(Pid::from_raw(self.child.id().try_into().unwrap()), signal).unwrap();
+    }
+
+    pub fn freeze(&self) {
+        self.signal(Signal::SIGSTOP);
+    }
+
+    pub fn thaw(&self) {
+        self.signal(Signal::SIGCONT);
+    }
+
+    pub fn kill(mut self) -> (u16, Arc<TempDir>) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+        (self.port, Arc::clone(&self.dir))
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// A store with an nginx-like owner: drains when woken.
+pub struct Gate {
+    pub store: Store,
+    wakes: Receiver<()>,
+    pub wake_count: usize,
+    pub space: Arc<Keyspace>,
+    ticket: u64,
+    answers: HashMap<u64, Completion>,
+    /// All events that are no completion.
+    pub events: Vec<Event>,
+    pub log: Vec<LogLine>,
+}
+
+pub fn options(url: &str) -> Options {
+    Options {
+        endpoint: Endpoint::parse(url).unwrap(),
+        timeout: Duration::from_secs(2),
+        connect_timeout: Duration::from_secs(2),
+        hashing: Hashing::default(),
+        prefixes: vec!["P".into()],
+        tracking: false,
+        last_use: false,
+        rehash: false,
+        wake: Box::new(|| ()),
+        spawn: registry_auth_lookup::own_thread(),
+    }
+}
+
+/// With changes told, for the prefix `P`.
+pub fn tracked(url: &str) -> Options {
+    Options {
+        tracking: true,
+        ..options(url)
+    }
+}
+
+pub fn space(prefix: &str, salt: &str) -> Arc<Keyspace> {
+    Arc::new(Keyspace {
+        prefix: prefix.into(),
+        salt: salt.as_bytes().into(),
+    })
+}
+
+impl Gate {
+    pub fn new(url: &str) -> Self {
+        Self::with(options(url))
+    }
+
+    pub fn with(mut options: Options) -> Self {
+        let (sender, wakes) = channel();
+        options.wake = Box::new(move || {
+            let _ = sender.send(());
+        });
+        Self {
+            store: Store::start(options).unwrap(),
+            wakes,
+            wake_count: 0,
+            space: space("P", ""),
+            ticket: 0,
+            answers: HashMap::new(),
+            events: Vec::new(),
+            log: Vec::new(),
+        }
+    }
+
+    pub fn job(&mut self, user: Option<&str>, password: &str) -> Job {
+        self.ticket += 1;
+        Job {
+            ticket: self.ticket,
+            space: Arc::clone(&self.space),
+            user: user.map(|user| UserName::parse(user.as_bytes()).unwrap().to_owned()),
+            password: Secret::new(password.as_bytes()),
+            by: By::Password,
+            verified: None,
+            from: Network::Local,
+        }
+    }
+
+    pub fn submit(&mut self, user: &str, password: &str) -> u64 {
+        let job = self.job(Some(user), password);
+        let ticket = job.ticket;
+        self.store.submit(vec![job]);
+        ticket
+    }
+
+    pub fn collect(&mut self) {
+        let mut done: Vec<Event> = Vec::new();
+        self.store.drain(&mut done);
+        for event in done {
+            let Event::Completion(done) = event else {
+                self.events.push(event);
+                continue;
+            };
+            let ticket = done.ticket;
+            assert!(
+                self.answers.insert(ticket, done).is_none(),
+                "ticket {ticket} answered twice"
+            );
+        }
+        self.store.drain_log(&mut self.log);
+    }
+
+    /// Takes what is there, until nobody is woken any more.
+    pub fn settle(&mut self) {
+        while self.wakes.recv_timeout(Duration::from_millis(300)).is_ok() {
+            self.collect();
+        }
+    }
+
+    pub fn wait(&mut self, ticket: u64) -> Outcome {
+        self.completion(ticket).outcome
+    }
+
+    /// The next event that is no completion and that is `wanted`; those before it are forgotten.
+    pub fn told(&mut self, wanted: impl Fn(&Event) -> bool) -> Event {
+        let until = Instant::now() + PATIENCE;
+        loop {
+            if let Some(at) = self.events.iter().position(&wanted) {
+                return self.events.drain(..=at).next_back().unwrap();
+            }
+            let left = until.saturating_duration_since(Instant::now());
+            self.wakes.recv_timeout(left).expect("woken in time");
+            self.collect();
+        }
+    }
+
+    pub fn armed(&mut self) -> bool {
+        match self.told(|event| matches!(event, Event::Armed { .. })) {
+            Event::Armed { tracking } => tracking,
+            _ => unreachable!(),
+        }
+    }
+
+    /// Waits for wake-ups only: an answer that nobody is woken for does not arrive here.
+    pub fn completion(&mut self, ticket: u64) -> Completion {
+        let until = Instant::now() + PATIENCE;
+        loop {
+            if let Some(done) = self.answers.remove(&ticket) {
+                return done;
+            }
+            let left = until.saturating_duration_since(Instant::now());
+            self.wakes.recv_timeout(left).expect("woken in time");
+            self.wake_count += 1;
+            self.collect();
+        }
+    }
+
+    pub fn ask(&mut self, user: &str, password: &str) -> Outcome {
+        let ticket = self.submit(user, password);
+        self.wait(ticket)
+    }
+
+    /// Asks for the defaults only.
+    pub fn ask_nobody(&mut self) -> Outcome {
+        let job = self.job(None, "");
+        let ticket = job.ticket;
+        self.store.submit(vec![job]);
+        self.wait(ticket)
+    }
+
+    /// Asks until the answer is of this kind, as a client does that gets 503 with Retry-After.
+    pub fn ask_until(
+        &mut self,
+        user: &str,
+        password: &str,
+        mut wanted: impl FnMut(&Outcome) -> bool,
+    ) -> Outcome {
+        let until = Instant::now() + PATIENCE;
+        loop {
+            let outcome = self.ask(user, password);
+            if wanted(&outcome) {
+                return outcome;
+            }
+            assert!(Instant::now() < until, "still {outcome:?}");
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+
+    /// The log, once it has a line with `text` in it.
+    pub fn logged(&mut self, text: &str) -> String {
+        let until = Instant::now() + PATIENCE;
+        loop {
+            self.collect();
+            let log = self
+                .log
+                .iter()
+                .map(|line| format!("{:?}: {}\n", line.level, line.message))
+                .collect::<String>();
+            if log.contains(text) {
+                return log;
+            }
+            assert!(Instant::now() < until, "no {text:?} in the log:\n{log}");
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
+}
+
+/// `Known { verified }`, or a failed test.
+pub fn verified(outcome: &Outcome) -> bool {
+    match outcome {
+        Outcome::Known { verified, .. } => *verified,
+        other => panic!("not known: {other:?}"),
+    }
+}
+
+pub fn is_known(outcome: &Outcome) -> bool {
+    matches!(outcome, Outcome::Known { .. })
+}
+
+pub fn user_record(outcome: &Outcome) -> Record {
+    match outcome {
+        Outcome::Known { user, .. } => decode(user),
+        other => panic!("not known: {other:?}"),
+    }
+}
+
+pub fn defaults_record(outcome: &Outcome) -> Record {
+    match outcome {
+        Outcome::Known { defaults, .. } | Outcome::Anonymous { defaults, .. } => {
+            decode(defaults.as_ref().unwrap())
+        }
+        other => panic!("without defaults: {other:?}"),
+    }
+}
+
+fn decode(bytes: &[u8]) -> Record {
+    let record = RecordRef::decode(bytes).unwrap().to_record().unwrap();
+    let mut again = Vec::new();
+    codec::encode(&record, &mut again).unwrap();
+    assert_eq!(again, bytes);
+    record
+}
+
+/// SHA-1 of "secret" as the 2014 gate stores it, without salt.
+pub const SHA1_SECRET: &str = "e5e9fa1ba31ecd1ae84f75caaa474f3a663f05f4";
+
+/// What the groups and `public` of an outcome say.
+pub fn groups_of(outcome: &Outcome) -> (Vec<String>, String) {
+    let shown = |record: &[u8]| {
+        let record = RecordRef::decode(record).unwrap().to_record().unwrap();
+        let grants = record.grants.iter().map(|grant| match grant.deny {
+            true => format!("!{}", grant.pattern),
+            false => grant.pattern.to_string(),
+        });
+        let backends = record.backends.iter().map(|peer| peer.name.clone());
+        grants.chain(backends).collect::<Vec<_>>().join(" ")
+    };
+    match outcome {
+        Outcome::Known { groups, public, .. } => {
+            (groups.iter().map(|group| shown(group)).collect(), shown(public))
+        }
+        Outcome::Anonymous { public, .. } => (Vec::new(), shown(public)),
+        other => panic!("{other:?}"),
+    }
+}

@@ -1,0 +1,351 @@
+//! What the store answers while Redis is not well: gone, frozen, loading, refusing, talking nonsense; and afterwards.
+
+mod common;
+
+use common::{free_port, is_known, options, verified, Gate, Server, PATIENCE, SHA1_SECRET};
+use registry_auth_lookup::{Options, Outcome};
+use std::io::{Read, Write};
+use std::net::TcpListener;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use tempfile::TempDir;
+
+/// "secret".
+const BCRYPT4: &str = "$2y$04$Mo48JQKGRfxFnUWs7/UG5.7sWoAaxykOwteCStsC8fJDO9fjAaHte";
+
+/// Short limits, as in nginx's default, where the test waits for them.
+fn brisk(url: &str) -> Options {
+    Options {
+        timeout: Duration::from_millis(500),
+        connect_timeout: Duration::from_millis(500),
+        ..options(url)
+    }
+}
+
+fn alice(redis: &Server) {
+    redis.run_args(&["HSET", "P:user:alice", "password", SHA1_SECRET]);
+}
+
+#[test]
+fn the_first_request_waits_for_the_first_connection() {
+    let redis = Server::start();
+    alice(&redis);
+    for _ in 0..20 {
+        assert!(verified(&Gate::new(&redis.url()).ask("alice", "secret")));
+    }
+}
+
+#[test]
+fn refused_then_there_then_gone_then_back_and_empty() {
+    let port = free_port();
+    let dir = Arc::new(TempDir::new().unwrap());
+    let mut gate = Gate::new(&format!("redis://127.0.0.1:{port}"));
+    assert_eq!(gate.ask("alice", "secret"), Outcome::Unavailable);
+    gate.logged("Error: redis://127.0.0.1");
+    // While down: at once, not at the timeout (2 s here).
+    let since = Instant::now();
+    for _ in 0..10 {
+        assert_eq!(gate.ask("alice", "secret"), Outcome::Unavailable);
+    }
+    assert!(since.elapsed() < Duration::from_secs(10));
+
+    let redis = Server::on(port, &dir, &[]);
+    alice(&redis);
+    let outcome = gate.ask_until("alice", "secret", |outcome| *outcome != Outcome::Unavailable);
+    assert!(verified(&outcome));
+    gate.logged("is reachable again");
+
+    redis.kill();
+    let outcome = gate.ask("alice", "secret");
+    assert_eq!(outcome, Outcome::Unavailable);
+    gate.logged("connection lost");
+
+    // An empty Redis is up: then it is the truth that there is no alice.
+    let _redis = Server::on(port, &dir, &[]);
+    let outcome = gate.ask_until("alice", "secret", |outcome| *outcome != Outcome::Unavailable);
+    assert!(matches!(outcome, Outcome::Unknown), "{outcome:?}");
+}
+
+#[test]
+fn recovery_takes_two_seconds_at_most() {
+    let port = free_port();
+    let dir = Arc::new(TempDir::new().unwrap());
+    let mut gate = Gate::with(brisk(&format!("redis://127.0.0.1:{port}")));
+    // Long enough for the pauses between attempts to have grown to their longest.
+    std::thread::sleep(Duration::from_secs(3));
+    assert_eq!(gate.ask("alice", "secret"), Outcome::Unavailable);
+    let _redis = Server::on(port, &dir, &[]);
+    let since = Instant::now();
+    // Nobody's defaults: an unknown user would cost a hash as well.
+    while gate.ask_nobody() == Outcome::Unavailable {
+        assert!(since.elapsed() < PATIENCE);
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    // Twice the promise, for a busy machine.
+    assert!(since.elapsed() < Duration::from_secs(4), "{:?}", since.elapsed());
+}
+
+#[test]
+fn frozen_is_unavailable_within_the_timeout_and_recovers() {
+    let redis = Server::start();
+    alice(&redis);
+    let mut gate = Gate::with(brisk(&redis.url()));
+    assert!(verified(&gate.ask_until("alice", "secret", is_known)));
+    redis.freeze();
+    let since = Instant::now();
+    let tickets: Vec<u64> = (0..20).map(|_| gate.submit("alice", "secret")).collect();
+    for ticket in tickets {
+        assert_eq!(gate.wait(ticket), Outcome::Unavailable);
+    }
+    assert!(since.elapsed() < PATIENCE / 4, "{:?}", since.elapsed());
+    // It accepts connections still (the kernel does), but that is not being up.
+    for _ in 0..3 {
+        assert_eq!(gate.ask("alice", "secret"), Outcome::Unavailable);
+    }
+    let log = gate.logged("cannot connect: timed out");
+    assert!(log.contains("connection lost: timed out"), "{log}");
+    redis.thaw();
+    let since = Instant::now();
+    assert!(verified(&gate.ask_until("alice", "secret", is_known)));
+    assert!(since.elapsed() < Duration::from_secs(4), "{:?}", since.elapsed());
+}
+
+#[test]
+fn a_freeze_is_noticed_without_any_request() {
+    let redis = Server::start();
+    let mut gate = Gate::with(brisk(&redis.url()));
+    gate.logged("connected to");
+    redis.freeze();
+    gate.logged("connection lost: timed out");
+}
+
+#[test]
+fn stop_is_prompt_while_redis_hangs() {
+    let redis = Server::start();
+    let mut gate = Gate::with(Options {
+        timeout: PATIENCE,
+        ..options(&redis.url())
+    });
+    gate.logged("connected to");
+    redis.freeze();
+    gate.submit("alice", "secret");
+    std::thread::sleep(Duration::from_millis(100));
+    let since = Instant::now();
+    gate.store.stop();
+    assert!(since.elapsed() < Duration::from_secs(2), "{:?}", since.elapsed());
+}
+
+#[test]
+fn nobody_is_woken_after_stop() {
+    let redis = Server::start();
+    let wakes = Arc::new(AtomicUsize::new(0));
+    let stopped = Arc::new(AtomicBool::new(false));
+    for _ in 0..20 {
+        stopped.store(false, Ordering::SeqCst);
+        let (seen, after) = (Arc::clone(&wakes), Arc::clone(&stopped));
+        let wake = Box::new(move || {
+            seen.fetch_add(1, Ordering::SeqCst);
+            assert!(!after.load(Ordering::SeqCst), "woken after stop");
+        });
+        let mut gate = Gate::new(&redis.url());
+        let mut store = registry_auth_lookup::Store::start(Options {
+            wake,
+            ..options(&redis.url())
+        })
+        .unwrap();
+        for _ in 0..50 {
+            store.submit(vec![gate.job(Some("mallory"), "x")]);
+        }
+        std::thread::sleep(Duration::from_millis(10));
+        store.stop();
+        stopped.store(true, Ordering::SeqCst);
+        // Answers that nobody is woken for are there nevertheless.
+        let mut done = Vec::new();
+        store.drain(&mut done);
+        assert!(done.len() <= 50);
+    }
+    assert!(wakes.load(Ordering::SeqCst) > 0);
+}
+
+#[test]
+fn killed_connections_fail_no_request_while_redis_is_up() {
+    let redis = Server::start();
+    alice(&redis);
+    let mut gate = Gate::new(&redis.url());
+    for _ in 0..10 {
+        assert!(verified(&gate.ask("alice", "secret")));
+        redis.run("CLIENT KILL TYPE normal SKIPME yes");
+    }
+    assert!(verified(&gate.ask("alice", "secret")));
+}
+
+#[test]
+fn a_missing_or_wrong_login_is_unavailable_and_said() {
+    let redis = Server::with(&["--requirepass", "sesame"]);
+    alice(&redis);
+    let mut gate = Gate::new(&redis.url());
+    assert_eq!(gate.ask("alice", "secret"), Outcome::Unavailable);
+    gate.logged("NOAUTH");
+
+    let mut gate = Gate::new(&format!("redis://:hunter2@127.0.0.1:{}", redis.port));
+    assert_eq!(gate.ask("alice", "secret"), Outcome::Unavailable);
+    let log = gate.logged("cannot connect");
+    assert!(log.contains("log-in") || log.contains("WRONGPASS"), "{log}");
+    assert!(!log.contains("hunter2"), "{log}");
+
+    let mut gate = Gate::new(&format!("redis://:sesame@127.0.0.1:{}", redis.port));
+    assert!(verified(&gate.ask("alice", "secret")));
+    // The password is changed under a connection that lives on, which then is killed.
+    redis.run("CONFIG SET requirepass other");
+    let mut admin = redis::Client::open(format!("redis://:other@127.0.0.1:{}", redis.port))
+        .unwrap()
+        .get_connection()
+        .unwrap();
+    redis::cmd("CLIENT")
+        .arg("KILL")
+        .arg("TYPE")
+        .arg("normal")
+        .exec(&mut admin)
+        .unwrap();
+    gate.logged("connection lost");
+    assert_eq!(gate.ask("alice", "secret"), Outcome::Unavailable);
+    redis::cmd("CONFIG")
+        .arg("SET")
+        .arg("requirepass")
+        .arg("sesame")
+        .exec(&mut admin)
+        .unwrap();
+    assert!(verified(&gate.ask_until("alice", "secret", is_known)));
+}
+
+#[test]
+fn a_forbidden_command_is_unavailable_and_said() {
+    let redis = Server::start();
+    alice(&redis);
+    redis.run_args(&[
+        "ACL", "SETUSER", "gate", "on", ">pw", "~*", "-@all", "+lrange", "+ping",
+    ]);
+    let mut gate = Gate::new(&format!("redis://gate:pw@127.0.0.1:{}", redis.port));
+    assert_eq!(gate.ask("alice", "secret"), Outcome::Unavailable);
+    let log = gate.logged("Redis refuses: NOPERM");
+    assert!(log.contains("hgetall"), "{log}");
+    // The right is given, the connection is the same.
+    redis.run("ACL SETUSER gate +hgetall +hmget");
+    assert!(verified(&gate.ask("alice", "secret")));
+}
+
+#[test]
+fn while_redis_loads_its_data_nobody_is_unknown() {
+    let redis = Server::start();
+    alice(&redis);
+    let mut filler = redis::pipe();
+    for n in 0..3000 {
+        filler.cmd("SET").arg(format!("filler:{n}")).arg("x").ignore();
+    }
+    filler.exec(&mut redis.connection()).unwrap();
+    redis.run("SAVE");
+    let (port, dir) = redis.kill();
+    // 3,000 keys of 1 ms each.
+    let slow = [
+        "--key-load-delay",
+        "1000",
+        "--loading-process-events-interval-bytes",
+        "1024",
+    ];
+    let _redis = Server::on(port, &dir, &slow);
+    let mut gate = Gate::new(&format!("redis://127.0.0.1:{port}"));
+    let mut unavailable = 0;
+    let outcome = gate.ask_until("alice", "secret", |outcome| {
+        unavailable += usize::from(*outcome == Outcome::Unavailable);
+        *outcome != Outcome::Unavailable
+    });
+    assert!(verified(&outcome));
+    assert!(unavailable > 0, "Redis had loaded before we asked");
+    gate.logged("LOADING");
+}
+
+#[test]
+fn a_server_that_talks_nonsense_is_unavailable() {
+    for nonsense in [
+        "HTTP/1.1 400 Bad Request\r\n\r\n",
+        "*2\r\n$-5\r\n",
+        "$999999999999999999999\r\n",
+        "\0\0\0\0",
+        "+OK\r\n",
+    ] {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = listener.local_addr().unwrap().port();
+        std::thread::spawn(move || {
+            for stream in listener.incoming() {
+                let Ok(mut stream) = stream else { return };
+                std::thread::spawn(move || {
+                    let mut buffer = [0; 4096];
+                    while stream.read(&mut buffer).is_ok_and(|read| read > 0) {
+                        let _ = stream.write_all(nonsense.as_bytes());
+                    }
+                });
+            }
+        });
+        let mut gate = Gate::with(brisk(&format!("redis://127.0.0.1:{port}")));
+        for _ in 0..3 {
+            assert_eq!(gate.ask("alice", "secret"), Outcome::Unavailable, "{nonsense:?}");
+        }
+        let log = gate.logged("redis://127.0.0.1");
+        assert!(!log.contains("400 Bad"), "replies are not quoted: {log}");
+    }
+}
+
+#[test]
+fn whatever_happens_each_job_is_answered_once() {
+    let mut redis = Server::start();
+    let mut gate = Gate::with(brisk(&redis.url()));
+    let fill = |redis: &Server| {
+        alice(redis);
+        redis.run_args(&[
+            "HSET",
+            "P:user:bob",
+            "password",
+            BCRYPT4,
+            "backends",
+            "localhost:5000",
+        ]);
+        redis.run("SET P:user:bad x");
+        redis.run("RPUSH P:backends localhost:5001");
+    };
+    fill(&redis);
+    let mut tickets = Vec::new();
+    let mut flood = |gate: &mut Gate, milliseconds: u64| {
+        let until = Instant::now() + Duration::from_millis(milliseconds);
+        while Instant::now() < until {
+            let jobs = ["alice", "bob", "bad", "mallory"].map(|user| gate.job(Some(user), "secret"));
+            tickets.extend(jobs.iter().map(|job| job.ticket));
+            gate.store.submit(jobs.into());
+            gate.collect();
+            std::thread::sleep(Duration::from_millis(2));
+        }
+    };
+    for _ in 0..2 {
+        flood(&mut gate, 200);
+        redis.run("CLIENT KILL TYPE normal SKIPME yes");
+        flood(&mut gate, 200);
+        redis.freeze();
+        flood(&mut gate, 800);
+        redis.thaw();
+        flood(&mut gate, 200);
+        let (port, dir) = redis.kill();
+        flood(&mut gate, 300);
+        redis = Server::on(port, &dir, &[]);
+        fill(&redis);
+        flood(&mut gate, 200);
+    }
+    // `wait` fails for a ticket that is never answered, `collect` for one that is answered twice.
+    let answers: Vec<Outcome> = tickets.into_iter().map(|ticket| gate.wait(ticket)).collect();
+    for kind in [Outcome::Unavailable, Outcome::BadRecord] {
+        assert!(answers.contains(&kind), "{kind:?}");
+    }
+    assert!(answers
+        .iter()
+        .any(|outcome| is_known(outcome) && verified(outcome)));
+    assert!(verified(&gate.ask_until("bob", "secret", is_known)));
+}

@@ -1,0 +1,258 @@
+//! Client-side caching as Redis offers it: a connection is told which keys change (RESP3, `CLIENT TRACKING ON BCAST`).
+//!
+//! `connection` arms each connection with it before anything is asked on it. Invariant: what is told but not understood
+//! counts as 'everything has changed'.
+//!
+//! Not told by Redis, whatever is armed: SWAPDB. The time to live of a cache limits that.
+
+use crate::schema::keys::{Keys, Known};
+use redis::{Cmd, PushInfo, PushKind, Value};
+use std::sync::Arc;
+
+/// A key that has changed. Other keys under the prefix are never told.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Changed {
+    /// `P:user:<name>`
+    User {
+        /// `P`, what the names of its keys begin with.
+        prefix: Arc<str>,
+        /// The user.
+        name: Box<str>,
+    },
+    /// `P:group:<name>`
+    Group {
+        /// `P`.
+        prefix: Arc<str>,
+        /// The group.
+        name: Box<str>,
+    },
+    /// `P:passwords`: concerns every answer with `from_passwords`, and every unknown user.
+    Passwords {
+        /// `P`.
+        prefix: Arc<str>,
+    },
+    /// `P:backends`: concerns all defaults.
+    Backends {
+        /// `P`.
+        prefix: Arc<str>,
+    },
+}
+
+impl Changed {
+    /// The name in it that has memory of its own.
+    pub fn name(&self) -> &str {
+        match self {
+            Self::User { name, .. } | Self::Group { name, .. } => name,
+            Self::Passwords { .. } | Self::Backends { .. } => "",
+        }
+    }
+}
+
+/// Who wants to know what changes. Called in the order of the connection's stream.
+pub trait Watcher: Send + Sync {
+    /// The connection of `epoch` is ready to be used; `tracking` if it tells what changes.
+    fn armed(&self, epoch: u64, tracking: bool);
+
+    /// The connection of `epoch` is of no use any more.
+    fn lost(&self, epoch: u64);
+
+    /// Keys changed, as told on the connection of `epoch`.
+    fn changed(&self, epoch: u64, changed: Vec<Changed>);
+
+    /// All keys changed.
+    fn flushed(&self, epoch: u64);
+}
+
+/// What is tracked, and who is told.
+pub struct Tracking {
+    watcher: Arc<dyn Watcher>,
+    /// All that are in use, overlapping or not.
+    prefixes: Vec<Arc<str>>,
+}
+
+impl Tracking {
+    /// Tells `watcher` of changes of the keys under `prefixes`.
+    #[must_use]
+    pub fn new(watcher: Arc<dyn Watcher>, prefixes: &[Box<str>]) -> Self {
+        let mut prefixes: Vec<Arc<str>> = prefixes.iter().map(|prefix| Arc::from(&**prefix)).collect();
+        prefixes.sort_unstable();
+        prefixes.dedup();
+        Self { watcher, prefixes }
+    }
+
+    /// `CLIENT TRACKING ON BCAST PREFIX P: ...`. Redis refuses prefixes that overlap: a shorter one stands for them.
+    pub(crate) fn command(&self) -> Cmd {
+        let mut command = redis::cmd("CLIENT");
+        command.arg("TRACKING").arg("ON").arg("BCAST");
+        let mut prefixes: Vec<String> = self.prefixes.iter().map(|p| Keys::new(p).common()).collect();
+        // In order, a prefix is behind the one that covers it, and only such are between the two.
+        prefixes.sort_unstable();
+        let mut last: Option<String> = None;
+        for prefix in prefixes {
+            if last.as_ref().is_some_and(|last| prefix.starts_with(last)) {
+                continue;
+            }
+            command.arg("PREFIX").arg(&prefix);
+            last = Some(prefix);
+        }
+        command
+    }
+
+    /// The connection of `epoch` is ready to be used; `tracking` if it tells what changes.
+    pub(crate) fn armed(&self, epoch: u64, tracking: bool) {
+        self.watcher.armed(epoch, tracking);
+    }
+
+    /// The connection of `epoch` is given up.
+    pub(crate) fn lost(&self, epoch: u64) {
+        self.watcher.lost(epoch);
+    }
+
+    /// Called by the connection of `epoch` for whatever Redis tells unasked, in the order of the stream.
+    pub(crate) fn told(&self, epoch: u64, push: PushInfo) {
+        match push.kind {
+            PushKind::Invalidate => match self.changed(push.data) {
+                Some(changed) => self.watcher.changed(epoch, changed),
+                None => self.watcher.flushed(epoch),
+            },
+            PushKind::Disconnection => self.watcher.lost(epoch),
+            _ => {}
+        }
+    }
+
+    /// The keys of an invalidation; `None` when it is about all keys.
+    fn changed(&self, data: Vec<Value>) -> Option<Vec<Changed>> {
+        let Some(Value::Array(keys)) = data.into_iter().next() else {
+            return None;
+        };
+        let mut changed = Vec::with_capacity(keys.len());
+        for key in keys {
+            let Value::BulkString(key) = key else { return None };
+            // A key that is not UTF-8 is none of ours.
+            if let Ok(key) = std::str::from_utf8(&key) {
+                changed.extend(self.prefixes.iter().filter_map(|prefix| of(prefix, key)));
+            }
+        }
+        Some(changed)
+    }
+}
+
+/// Which of the schema's keys `key` is under `prefix`.
+fn of(prefix: &Arc<str>, key: &str) -> Option<Changed> {
+    let known = Keys::new(prefix).known(key)?;
+    let prefix = Arc::clone(prefix);
+    Some(match known {
+        Known::User(name) => Changed::User {
+            prefix,
+            name: name.into(),
+        },
+        Known::Group(name) => Changed::Group {
+            prefix,
+            name: name.into(),
+        },
+        Known::Passwords => Changed::Passwords { prefix },
+        Known::Backends => Changed::Backends { prefix },
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Changed, Tracking, Watcher};
+    use redis::Value;
+    use std::sync::Arc;
+
+    struct Nobody;
+
+    impl Watcher for Nobody {
+        fn armed(&self, _: u64, _: bool) {}
+        fn lost(&self, _: u64) {}
+        fn changed(&self, _: u64, _: Vec<Changed>) {}
+        fn flushed(&self, _: u64) {}
+    }
+
+    fn tracking(prefixes: &[&str]) -> Tracking {
+        let prefixes: Vec<Box<str>> = prefixes.iter().map(|prefix| Box::from(*prefix)).collect();
+        Tracking::new(Arc::new(Nobody), &prefixes)
+    }
+
+    fn command(prefixes: &[&str]) -> String {
+        let packed = tracking(prefixes).command().get_packed_command();
+        let packed = String::from_utf8(packed).unwrap();
+        let words: Vec<&str> = packed
+            .split("\r\n")
+            .filter(|word| !word.starts_with(['$', '*']))
+            .collect();
+        words.join(" ").trim_end().to_owned()
+    }
+
+    #[test]
+    fn prefixes_that_overlap_are_left_out() {
+        assert_eq!(command(&["P"]), "CLIENT TRACKING ON BCAST PREFIX P:");
+        assert_eq!(
+            command(&["b", "a", "a:x", "ab", "a", "a:x:y", "a0"]),
+            "CLIENT TRACKING ON BCAST PREFIX a0: PREFIX a: PREFIX ab: PREFIX b:"
+        );
+        assert_eq!(command(&["", ":x"]), "CLIENT TRACKING ON BCAST PREFIX :");
+    }
+
+    fn told(prefixes: &[&str], keys: &[&str]) -> Option<Vec<Changed>> {
+        let keys = keys.iter().map(|key| Value::BulkString(key.as_bytes().to_vec()));
+        tracking(prefixes).changed(vec![Value::Array(keys.collect())])
+    }
+
+    #[test]
+    fn keys_are_those_of_the_schema() {
+        let prefix: Arc<str> = "P".into();
+        let p = || Arc::clone(&prefix);
+        assert_eq!(
+            told(
+                &["P", "Q"],
+                &[
+                    "P:user:alice",
+                    "P:group:team",
+                    "P:passwords",
+                    "P:backends",
+                    "P:other",
+                    "Q",
+                    "P:user"
+                ]
+            )
+            .unwrap(),
+            [
+                Changed::User {
+                    prefix: p(),
+                    name: "alice".into()
+                },
+                Changed::Group {
+                    prefix: p(),
+                    name: "team".into()
+                },
+                Changed::Passwords { prefix: p() },
+                Changed::Backends { prefix: p() },
+            ]
+        );
+    }
+
+    #[test]
+    fn a_key_may_be_one_of_two_prefixes() {
+        let changed = told(&["a", "a:user"], &["a:user:passwords"]).unwrap();
+        let user = Changed::User {
+            prefix: "a".into(),
+            name: "passwords".into(),
+        };
+        let passwords = Changed::Passwords {
+            prefix: "a:user".into(),
+        };
+        assert_eq!(changed, [user, passwords]);
+    }
+
+    #[test]
+    fn what_is_not_understood_is_everything() {
+        let tracking = tracking(&["P"]);
+        assert_eq!(tracking.changed(vec![Value::Nil]), None);
+        assert_eq!(tracking.changed(Vec::new()), None);
+        assert_eq!(tracking.changed(vec![Value::Array(vec![Value::Int(1)])]), None);
+        let bytes = Value::Array(vec![Value::BulkString(vec![0xff])]);
+        assert_eq!(tracking.changed(vec![bytes]), Some(Vec::new()));
+    }
+}
