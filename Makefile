@@ -130,6 +130,23 @@ t-vendored: prerequisites-test
 e2e: build prerequisites-e2e
 	cd e2e && $(PYTHON) -m unittest discover -v -s . -t .
 
+# --- documentation ---------------------------------------------------------------------------------------------------
+
+MDBOOK_VERSION := 0.5.4
+MDBOOK ?= build/mdbook/bin/mdbook
+
+build/mdbook/bin/mdbook: | prerequisites-build
+	CARGO_TARGET_DIR=$(CURDIR)/target/mdbook $(CARGO) install --locked --root build/mdbook --no-default-features mdbook@$(MDBOOK_VERSION)
+
+# docs/ as a book, in build/book; each of its links is followed.
+.PHONY: docs
+docs: $(MDBOOK)
+	tools/check-docs
+	rm -rf build/book
+	$(MDBOOK) build docs
+	rm -f build/book/book.toml
+	tools/check-docs build/book
+
 # --- slow ones, by themselves ----------------------------------------------------------------------------------------
 
 # Today's clients by themselves, docker 28 and podman 5 among them. `make e2e` runs these, too. Their system is
