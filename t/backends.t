@@ -1,6 +1,6 @@
-# interface.md and issue 2: the peers of the upstream are the user's backends,
+# registry_auth_backends: the peers of the upstream are the user's backends,
 # else P:backends, else the block's own servers; round robin, the next one on
-# failure, kept connections, names, and the allow list (row 14).
+# failure, kept connections, names, and the allow list (rule 14).
 use strict;
 use warnings;
 use lib 't/lib';
@@ -230,7 +230,7 @@ my $answer = http("GET /v2/", login => "alice:secret");
 die $answer->{body} unless $answer->{body} =~ /^backend: C/;
 --- backend_received_by: B C
 
-=== row 14: a backend outside of allow= is refused with 503 and a log line
+=== rule 14: a backend outside of allow= is refused with 503 and a log line
 --- http_config
     upstream registry { registry_auth_backends allow=10.0.0.0/8; }
 --- redis
@@ -243,7 +243,7 @@ GET /v2/
 --- error_log
 127.0.0.1:$TEST_NGINX_BACKEND_B_PORT
 
-=== row 14: allow= with a port allows this port only
+=== rule 14: allow= with a port allows this port only
 --- http_config
     upstream registry { registry_auth_backends allow=127.0.0.0/8:$TEST_NGINX_BACKEND_B_PORT; }
 --- redis
@@ -257,7 +257,7 @@ HSET docker-registry:user:bob backends 127.0.0.1:$TEST_NGINX_BACKEND_C_PORT
 [ 200, 503 ]
 --- backend_received_by: B
 
-=== row 14: several allow=
+=== rule 14: several allow=
 --- http_config
     upstream registry { registry_auth_backends allow=10.0.0.0/8 allow=127.0.0.1/32; }
 --- redis
@@ -270,7 +270,7 @@ HSET docker-registry:user:bob backends 127.0.0.2:$TEST_NGINX_BACKEND_C_PORT
 --- error_code eval
 [ 200, 503 ]
 
-=== row 14: a name is judged by what it resolves to
+=== rule 14: a name is judged by what it resolves to
 --- http_config
     upstream registry { registry_auth_backends allow=10.0.0.0/8; }
 --- redis
@@ -280,7 +280,7 @@ GET /v2/
 --- error_code: 503
 --- backend_not_received
 
-=== row 14: of several only the allowed ones are asked
+=== rule 14: of several only the allowed ones are asked
 --- http_config
     upstream registry { registry_auth_backends allow=127.0.0.1:$TEST_NGINX_BACKEND_B_PORT; }
 --- redis
@@ -289,7 +289,7 @@ HSET docker-registry:user:alice backends "127.0.0.1:$TEST_NGINX_BACKEND_C_PORT 1
 [ ("GET /v2/") x 4 ]
 --- backend_received_by: B B B B
 
-=== row 14: other spellings of an address are that address
+=== rule 14: other spellings of an address are that address
 --- http_config
     upstream registry { registry_auth_backends allow=10.0.0.0/8; }
 --- redis
@@ -303,7 +303,7 @@ HSET docker-registry:user:carol backends 127.1:$TEST_NGINX_BACKEND_B_PORT
 --- error_code: 503
 --- backend_not_received
 
-=== row 14: an IPv4-mapped address is judged as the IPv4 one
+=== rule 14: an IPv4-mapped address is judged as the IPv4 one
 --- http_config
     upstream registry { registry_auth_backends allow=127.0.0.0/8; }
 --- redis
@@ -312,7 +312,7 @@ HSET docker-registry:user:alice backends [::ffff:127.0.0.1]:$TEST_NGINX_BACKEND_
 GET /v2/
 --- error_code_like: ^(?:200|502)$
 
-=== row 14: the default backends are held to it too
+=== rule 14: the default backends are held to it too
 --- http_config
     upstream registry { registry_auth_backends allow=10.0.0.0/8; }
 --- redis
@@ -322,14 +322,14 @@ GET /v2/
 --- error_code: 503
 --- backend_not_received
 
-=== row 14: the block's own servers are the administrator's
+=== rule 14: the block's own servers are the administrator's
 --- http_config
     upstream registry { registry_auth_backends allow=10.0.0.0/8; server 127.0.0.1:$TEST_NGINX_BACKEND_PORT; }
 --- request
 GET /v2/
 --- backend_received_by: A
 
-=== row 14: and no way out for a user whose own are refused
+=== rule 14: and no way out for a user whose own are refused
 --- http_config
     upstream registry { registry_auth_backends allow=10.0.0.0/8; server 127.0.0.1:$TEST_NGINX_BACKEND_PORT; }
 --- redis
@@ -339,7 +339,7 @@ GET /v2/
 --- error_code: 503
 --- backend_not_received
 
-=== row 14: no unix socket, no URL, no path, ever
+=== rule 14: no unix socket, no URL, no path, ever
 --- redis
 HSET docker-registry:user:alice backends unix:$TEST_NGINX_REDIS_SOCKET
 HSET docker-registry:user:bob backends http://127.0.0.1:$TEST_NGINX_BACKEND_B_PORT/

@@ -1,4 +1,4 @@
-# interface.md, registry_auth_bearer; clients.md; security.md rows 11, 13 and 16:
+# registry_auth_bearer; rules 11, 13 and 16:
 # one challenge that says where to get which token, Basic beside it on every
 # request, and what a good token is good for in every way nginx can be asked.
 use strict;
@@ -125,7 +125,7 @@ main::token_config() =~ s{http://localhost/token;}{http://localhost/token servic
 my $challenge = 'WWW-Authenticate: Bearer realm="http://localhost/token",service="my.registry:5000/x"';
 [ $challenge, qq($challenge,error="invalid_token"), '!WWW-Authenticate' ]
 
-=== row 13: realm injection by the host: quoted, one line, one challenge
+=== rule 13: realm injection by the host: quoted, one line, one challenge
 --- config eval
 main::token_config() =~ s{http://localhost/token;}{\$scheme://\$http_host/token;}r
 --- request eval
@@ -137,7 +137,7 @@ main::token_config() =~ s{http://localhost/token;}{\$scheme://\$http_host/token;
 [ qr{WWW-Authenticate: Bearer realm="http://registry\.example:5000/token",service="registry"\r\n}, map { qr{^HTTP/1.1 400|WWW-Authenticate: Bearer realm="http://$_/token",service="registry"\r\n} }
     'a\\\\",error=\\\\"x', 'a\\\\\\\\', 'a\\\\", Basic realm=\\\\"b' ]
 
-=== row 13: realm injection by a variable with line ends
+=== rule 13: realm injection by a variable with line ends
 --- config eval
 'set $evil "x\r\nSet-Cookie: a=b\r\n\r\n<html>";' . main::token_config() =~ s{http://localhost/token;}{http://\$evil/token;}r
 --- request
@@ -207,7 +207,7 @@ main::bearer(main::signed())
 --- error_code eval
 [ 200, 401, 200, 401 ]
 
-=== row 11: two Authorization headers: refused, never a pick
+=== rule 11: two Authorization headers: refused, never a pick
 --- request eval
 [ ("GET /v2/") x 4 ]
 --- more_headers eval
@@ -249,7 +249,7 @@ main::token_config('satisfy any; deny all;')
 my $challenge = qq{WWW-Authenticate: $main::BEARER,scope="repository:alice/x:pull"};
 [ $challenge, qq($challenge,error="insufficient_scope"), "!WWW-Authenticate" ]
 
-=== row 16: an error_page into a gated location is decided there, by the same token
+=== rule 16: an error_page into a gated location is decided there, by the same token
 --- config eval
 main::token_config('proxy_intercept_errors on; error_page 404 = @other;') . Harness::gate_config() =~ s{location /}{location \@other}r
 --- backend
@@ -261,7 +261,7 @@ status: 404
 --- error_code eval
 [ 404, 401 ]
 
-=== row 16: an error_page into one where only Basic is accepted: the token is not
+=== rule 16: an error_page into one where only Basic is accepted: the token is not
 --- config eval
 main::token_config('proxy_intercept_errors on; error_page 404 = @other;') . Harness::gate_config('registry_auth_bearer off;') =~ s{location /}{location \@other}r
 --- backend
@@ -275,7 +275,7 @@ status: 404
 --- error_code eval
 [ 401, 404 ]
 
-=== row 16: error_page 401 keeps the page of the administrator, and the challenge
+=== rule 16: error_page 401 keeps the page of the administrator, and the challenge
 --- config eval
 main::token_config('error_page 401 /login.html;') . "location = /login.html { internal; return 401 'log in'; }\n"
 --- more_headers eval
@@ -287,7 +287,7 @@ GET /v2/
 --- response_headers eval
 qq(WWW-Authenticate: $main::BEARER,error="invalid_token")
 
-=== row 16: try_files to the gate
+=== rule 16: try_files to the gate
 --- config eval
 main::token_config() =~ s{location /v?2?/? \{}{location \@registry \{}r . 'location / { try_files /none @registry; }'
 --- request eval

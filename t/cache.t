@@ -1,4 +1,4 @@
-# interface.md, registry_auth_cache; security.md rows 7, 19 and 22: what is
+# registry_auth_cache; rules 7, 19 and 22: what is
 # known is not asked again, a change decides the next request in every worker,
 # and without Redis only what was verified is borne, for as long as configured.
 use strict;
@@ -111,7 +111,7 @@ in_each_worker('warm:secret');
 redis('HSET docker-registry:user:carol password {SHA}5en6G6MezRroT3XKqkdPOmY/BfQ=');
 soon('carol is let in', '200', sub { everywhere('carol:secret') });
 
-=== row 12: an unknown user's other password is asked for like any user's
+=== rule 12: an unknown user's other password is asked for like any user's
 --- redis eval
 "HSET docker-registry:user:dave password $main::BCRYPT\n"
 --- init
@@ -160,7 +160,7 @@ in_each_worker('warm:secret');
 --- response_headers eval
 [ map {"X-Cache: $_"} qw(MISS HIT HIT MISS HIT HIT) ]
 
-=== row 7: a changed password
+=== rule 7: a changed password
 --- after
 in_each_worker('alice:secret');
 redis("HSET docker-registry:user:alice password $main::OTHER");
@@ -168,14 +168,14 @@ soon('the old one is refused', '401', sub { everywhere('alice:secret') });
 always('and stays so', '401', sub { everywhere('alice:secret') });
 equal(everywhere('alice:correct horse'), '200', 'the new one');
 
-=== row 7: a password that was wrong is the right one now
+=== rule 7: a password that was wrong is the right one now
 --- after
 in_each_worker('warm:secret');
 soon('wrong, and known', '401 HIT', sub { asked('alice:correct horse') });
 redis("HSET docker-registry:user:alice password $main::OTHER");
 soon('right', '200', sub { everywhere('alice:correct horse') });
 
-=== row 7: a locked account, and an unlocked one
+=== rule 7: a locked account, and an unlocked one
 --- after
 in_each_worker('alice:secret');
 redis('HSET docker-registry:user:alice password !{SHA}5en6G6MezRroT3XKqkdPOmY/BfQ=');
@@ -184,7 +184,7 @@ always('and stays so', '401', sub { everywhere('alice:secret') });
 redis('HSET docker-registry:user:alice password {SHA}5en6G6MezRroT3XKqkdPOmY/BfQ=');
 soon('unlocked', '200', sub { everywhere('alice:secret') });
 
-=== row 7: a removed user, others stay known
+=== rule 7: a removed user, others stay known
 --- after
 in_each_worker('alice:secret');
 in_each_worker('bob:secret');
@@ -193,7 +193,7 @@ soon('removed', '401', sub { everywhere('alice:secret') });
 always('and stays so', '401', sub { everywhere('alice:secret') });
 equal(asked('bob:secret'), '200 HIT', 'bob is still known');
 
-=== row 7: a grant, and a denial
+=== rule 7: a grant, and a denial
 --- after
 in_each_worker('alice:secret');
 my $team = sub { everywhere('alice:secret', '/v2/team/x/tags/list') };
@@ -208,7 +208,7 @@ redis('HDEL docker-registry:user:alice grant:team/x');
 soon('revoked', '403', $team);
 always('and stays so', '403', $team);
 
-=== row 7: a field of P:passwords
+=== rule 7: a field of P:passwords
 --- redis
 HSET docker-registry:passwords erin {SHA}5en6G6MezRroT3XKqkdPOmY/BfQ= frank {SHA}5en6G6MezRroT3XKqkdPOmY/BfQ=
 --- after
@@ -222,7 +222,7 @@ equal(everywhere('frank:secret'), '200', 'frank');
 redis('HSET docker-registry:passwords gina {SHA}5en6G6MezRroT3XKqkdPOmY/BfQ=');
 soon('added', '200', sub { everywhere('gina:secret') });
 
-=== row 7: P:backends, and a user's own
+=== rule 7: P:backends, and a user's own
 --- redis
 RPUSH docker-registry:backends 127.0.0.1:$TEST_NGINX_BACKEND_PORT
 --- after
@@ -243,7 +243,7 @@ redis('DEL docker-registry:backends');
 soon('none of theirs', '', $backend);
 equal(everywhere('alice:secret'), '200', 'the server line of the upstream');
 
-=== row 7: FLUSHALL
+=== rule 7: FLUSHALL
 --- redis
 HSET docker-registry:passwords erin {SHA}5en6G6MezRroT3XKqkdPOmY/BfQ=
 --- after
@@ -255,7 +255,7 @@ always('and stays so', '401', sub { everywhere('alice:secret') });
 redis('HSET docker-registry:user:alice password {SHA}5en6G6MezRroT3XKqkdPOmY/BfQ=');
 soon('alice is back', '200', sub { everywhere('alice:secret') });
 
-=== row 7: other ways to change a key
+=== rule 7: other ways to change a key
 --- after
 my $key = 'docker-registry:user:alice';
 for my $way ("PEXPIRE $key 100", "UNLINK $key", "RENAME $key other", "RENAME docker-registry:user:bob $key", "MOVE $key 3",
@@ -273,7 +273,7 @@ in_each_worker('alice:secret');
 redis($_) for 'MULTI', "HSET $key password $main::OTHER", 'EXEC';
 soon('MULTI', '401', sub { everywhere('alice:secret') });
 
-=== row 7: a change while the connections are killed
+=== rule 7: a change while the connections are killed
 --- after
 in_each_worker('alice:secret');
 redis('CLIENT KILL TYPE normal SKIPME yes');
@@ -323,7 +323,7 @@ redis('DEL other:user:alice');
 soon('the other prefix is watched, too', '401', sub { everywhere('alice:correct horse', '/v1/users') });
 equal(everywhere('alice:secret'), '200', 'the first one has its own');
 
-=== row 19: neither passwords nor hashes lie in the zone
+=== rule 19: neither passwords nor hashes lie in the zone
 --- after
 use Digest::SHA qw(sha1_base64);
 use MIME::Base64 qw(encode_base64);
@@ -373,7 +373,7 @@ my $bytes = $main::SMALLEST;
 --- error_code eval
 [ 200, 200, 200, 403, 401 ]
 
-=== row 22: Redis is gone, without stale: 503, never 401
+=== rule 22: Redis is gone, without stale: 503, never 401
 --- http_config eval
 main::impatient('zone=auth:1m')
 --- after
@@ -388,7 +388,7 @@ redis('HSET docker-registry:user:alice password {SHA}5en6G6MezRroT3XKqkdPOmY/BfQ
 soon('Redis is back', '200 HIT', sub { asked('alice:secret') }, 5);
 soon('a wrong one', '401', sub { everywhere('alice:wrong') }, 5);
 
-=== row 22: Redis is gone, with stale: STALE for whom is known, 503 for others, never 401
+=== rule 22: Redis is gone, with stale: STALE for whom is known, 503 for others, never 401
 --- http_config eval
 main::impatient('zone=auth:1m stale=20s')
 --- redis
@@ -409,7 +409,7 @@ redis("HSET docker-registry:user:alice password $main::OTHER");
 soon('Redis is back: the changed password', '200 HIT', sub { asked('alice:correct horse') }, 5);
 soon('the old one', '401', sub { everywhere('alice:secret') }, 5);
 
-=== row 22: a change that was seen is not undone by stale
+=== rule 22: a change that was seen is not undone by stale
 --- http_config eval
 main::impatient('zone=auth:1m stale=20s')
 --- after
@@ -424,7 +424,7 @@ soon('the new password', '200 STALE', sub { asked('alice:correct horse') }, 5);
 soon('the old one', '503', sub { everywhere('alice:secret') }, 5);
 soon('the removed user', '503', sub { everywhere('bob:secret') }, 5);
 
-=== row 22: stale lasts for as long as it says
+=== rule 22: stale lasts for as long as it says
 --- http_config eval
 main::impatient('zone=auth:1m stale=1s')
 --- after
@@ -434,7 +434,7 @@ soon('alice is borne', '200 STALE', sub { asked('alice:secret') }, 5);
 soon('over', '503', sub { everywhere('alice:secret') }, 10);
 always('and stays so', '503', sub { everywhere('alice:secret') });
 
-=== row 22: Redis hangs: noticed without a request to ask it, then found back
+=== rule 22: Redis hangs: noticed without a request to ask it, then found back
 --- http_config eval
 main::impatient('zone=auth:1m stale=20s')
 --- after
@@ -444,7 +444,7 @@ soon('alice is borne', '200 STALE', sub { asked('alice:secret', '/v2/', timeout 
 redis_server()->thaw;
 soon('and found back', '200 HIT', sub { asked('alice:secret') }, 5);
 
-=== row 22: Redis hangs, without stale: 503 once that is noticed, never 401
+=== rule 22: Redis hangs, without stale: 503 once that is noticed, never 401
 --- http_config eval
 main::impatient('zone=auth:1m')
 --- after
@@ -456,7 +456,7 @@ redis_server()->thaw;
 soon('and found back', '200 HIT', sub { asked('alice:secret') }, 5);
 soon('a wrong password again', '401', sub { everywhere('alice:wrong') }, 5);
 
-=== row 7: changes in the middle of lookups: what they replace does not come back
+=== rule 7: changes in the middle of lookups: what they replace does not come back
 --- after
 in_each_worker('warm:secret');
 my @password = ('secret', 'correct horse');

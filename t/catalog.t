@@ -1,4 +1,4 @@
-# interface.md, registry_auth_catalog; security.md row 9: a catalogue shows what
+# registry_auth_catalog; rule 9: a catalogue shows what
 # its reader may pull and nothing else, in full pages, whatever the registry's
 # pages are like; what cannot be read is not shown.
 use strict;

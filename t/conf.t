@@ -1,4 +1,4 @@
-# interface.md, the directives: each wrong value is an error of `nginx -t` that
+# The directives: each wrong value is an error of `nginx -t` that
 # names the directive and the value; contexts, duplicates, inheritance.
 use strict;
 use warnings;

@@ -1,4 +1,4 @@
-# security.md rows 10, 11 and 12: what is no credential is 401 and nothing else;
+# Rules 10, 11 and 12: what is no credential is 401 and nothing else;
 # nothing is cut, guessed or picked.
 use strict;
 use warnings;
@@ -35,19 +35,19 @@ my $GOOD = basic('alice:secret');
 
 # rule => Authorization headers; each is answered with 401
 my @REFUSED = (
-    'row 10: a password is not cut at NUL' => [
+    'rule 10: a password is not cut at NUL' => [
         map { basic($_) } "alice:secret\0junk", "alice:secret\0", "alice:\0secret", "alice\0:secret", "\0alice:secret" ],
-    'row 10: control bytes are in no user and no password' => [
+    'rule 10: control bytes are in no user and no password' => [
         map { basic($_) } "alice:secret\n", "alice:secret\r\n", "alice:sec\tret", "alice\n:secret", "alice:secret\x7f", "alice:\x01secret", "al\x1bice:secret" ],
-    'row 10: an empty password is none'    => [ basic('alice:'), basic('empty:'), basic('nobody:') ],
-    'row 10: an empty user is nobody'      => [ basic(':secret') ],
-    'row 10: no colon'                     => [ basic('alice'), basic('alicesecret'), 'Authorization: Basic' . ' ' . b64('') ],
-    'row 10: no base64'                    => [
+    'rule 10: an empty password is none'    => [ basic('alice:'), basic('empty:'), basic('nobody:') ],
+    'rule 10: an empty user is nobody'      => [ basic(':secret') ],
+    'rule 10: no colon'                     => [ basic('alice'), basic('alicesecret'), 'Authorization: Basic' . ' ' . b64('') ],
+    'rule 10: no base64'                    => [
         map {"Authorization: Basic $_"} '!!!!', 'YWxpY2U6c2VjcmV0!', 'YWxp Y2U6c2VjcmV0', 'YWxpY2U6c2VjcmV0 x', 'YWxpY2U6c2Vj-_V0', '=', 'YWxpY2U6c2VjcmV0====',
         'YWxpY2U6c2VjcmV0,', 'alice:secret' ],
-    'row 10: no credentials after the scheme' => [ 'Authorization: Basic', 'Authorization: Basic ', 'Authorization:' ],
-    'row 10: a header over 4 KiB'             => [ basic('alice:' . 's' x 4096), basic('a' x 4096 . ':secret'), 'Authorization: Basic ' . 'A' x 5000 ],
-    'row 10: a user that is not UTF-8'        => [ basic("ali\xffce:secret"), basic("\xc0\xafalice:secret"), basic("\xed\xa0\x80:secret") ],
+    'rule 10: no credentials after the scheme' => [ 'Authorization: Basic', 'Authorization: Basic ', 'Authorization:' ],
+    'rule 10: a header over 4 KiB'             => [ basic('alice:' . 's' x 4096), basic('a' x 4096 . ':secret'), 'Authorization: Basic ' . 'A' x 5000 ],
+    'rule 10: a user that is not UTF-8'        => [ basic("ali\xffce:secret"), basic("\xc0\xafalice:secret"), basic("\xed\xa0\x80:secret") ],
     'a user holds no slash, and is at most 255 bytes' => [ basic('alice/app:secret'), basic('../alice:secret'), basic('a' x 256 . ':secret') ],
     'an unknown scheme is none' => [
         'Authorization: Bearer abc', 'Authorization: Digest username="alice"', 'Authorization: Negotiate ' . b64('alice:secret'),
@@ -130,7 +130,7 @@ Authorization: Basic Og==
 my $stat = redis('INFO commandstats');
 die "asked for a user: $stat" if $stat =~ /cmdstat_hgetall/;
 
-=== row 11: of two Authorization headers none is picked
+=== rule 11: of two Authorization headers none is picked
 --- request eval
 [ ("GET /v2/") x 4 ]
 --- more_headers eval
@@ -139,7 +139,7 @@ my ($good, $bad) = ("Authorization: Basic YWxpY2U6c2VjcmV0", "Authorization: Bas
 --- error_code_like: ^40[01]$
 --- forwarded: 0
 
-=== row 11: nor over HTTP/2
+=== rule 11: nor over HTTP/2
 --- http2
 --- request eval
 [ ("GET /v2/") x 2 ]
@@ -149,7 +149,7 @@ my ($good, $bad) = ("Authorization: Basic YWxpY2U6c2VjcmV0", "Authorization: Bas
 --- error_code_like: ^40[01]$
 --- forwarded: 0
 
-=== row 12: an unknown user and a wrong password are answered alike
+=== rule 12: an unknown user and a wrong password are answered alike
 --- request eval
 [ ("GET /v2/") x 2 ]
 --- login eval
@@ -161,7 +161,7 @@ my %seen;
 for (@answer) { (my $head = $_->{head}) =~ s/\r\nDate:[^\r]*//; $seen{"$head\n$_->{body}"}++ }
 die "answers differ: " . join("\n---\n", keys %seen) if keys %seen != 1;
 
-=== row 12: an unknown user costs the same time as a wrong password (argon2id by the tool)
+=== rule 12: an unknown user costs the same time as a wrong password (argon2id by the tool)
 --- users
 alice:secret
 carol:secret
@@ -174,7 +174,7 @@ carol:secret
 --- after
 main::compare_times();
 
-=== row 12: an unknown user costs the same time as a wrong password (bcrypt by the tool)
+=== rule 12: an unknown user costs the same time as a wrong password (bcrypt by the tool)
 --- users
 alice:secret hash=bcrypt
 carol:secret hash=bcrypt
@@ -187,7 +187,7 @@ carol:secret hash=bcrypt
 --- after
 main::compare_times();
 
-=== row 12: an unknown user costs the same time as a wrong password ({SHA})
+=== rule 12: an unknown user costs the same time as a wrong password ({SHA})
 --- accounts
 alice:secret
 carol:secret
@@ -200,7 +200,7 @@ carol:secret
 --- after
 main::compare_times();
 
-=== row 12: an unknown user costs the same time as a wrong password (the 2014 gate's)
+=== rule 12: an unknown user costs the same time as a wrong password (the 2014 gate's)
 --- accounts
 --- redis
 HSET docker-registry:passwords alice e5e9fa1ba31ecd1ae84f75caaa474f3a663f05f4 carol e5e9fa1ba31ecd1ae84f75caaa474f3a663f05f4

@@ -1,4 +1,4 @@
-# interface.md, "Answers of our own": status, OCI code, challenge, headers; and
+# docs/reference/answers.md: status, OCI code, challenge, headers; and
 # that a denial is a well-behaved HTTP answer.
 use strict;
 use warnings;
@@ -183,7 +183,7 @@ evil
 --- backend_received_like eval
 [ qr/^Content-Length: 300000$/m, qr/\n\n(?:0123456789){30000}\z/ ]
 
-=== row 13: quotes and backslashes of a realm are escaped
+=== rule 13: quotes and backslashes of a realm are escaped
 --- config
         location / {
             registry_auth "say \"hi\" \\o/";
@@ -195,7 +195,7 @@ GET /v2/
 --- response_headers
 WWW-Authenticate: Basic realm="say \"hi\" \\o/"
 
-=== row 13: a realm with a variable
+=== rule 13: a realm with a variable
 --- config
         location / {
             registry_auth "Registry $http_host $arg_x";
@@ -208,7 +208,7 @@ WWW-Authenticate: Basic realm="say \"hi\" \\o/"
 [ 'WWW-Authenticate: Basic realm="Registry localhost "', 'WWW-Authenticate: Basic realm="Registry localhost a\",evil=\"b"',
   'WWW-Authenticate: Basic realm="Registry localhost \\\\"' ]
 
-=== row 13: CR, LF and other control bytes leave the realm, the header stays one line
+=== rule 13: CR, LF and other control bytes leave the realm, the header stays one line
 --- config
         location / {
             set $evil "a\r\nX-Evil: 1\tb";

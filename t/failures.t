@@ -1,4 +1,4 @@
-# interface.md, registry_auth_failures: so many different wrong passwords of a
+# registry_auth_failures: so many different wrong passwords of a
 # client address for a user in a period, or for all users together, then 429
 # for every password without asking Redis; nobody else is shut out.
 use strict;

@@ -1,4 +1,4 @@
-# interface.md, "Data in Redis": who may do what by grants of the user, of its
+# docs/reference/data-model.md: who may do what by grants of the user, of its
 # groups and of public; whose backends a request goes to; what is open to the
 # anonymous; and when a change of a group takes effect.
 use strict;
@@ -263,7 +263,7 @@ redis('DEL docker-registry:nothing');
 --- response_headers
 X-Cache: HIT
 
-=== row 7: a change of a group or of public holds for the next request, in every worker
+=== rule 7: a change of a group or of public holds for the next request, in every worker
 --- http_config eval
 Harness::Zone::zone_http('zone=auth:1m')
 --- config eval

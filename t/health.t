@@ -1,4 +1,4 @@
-# interface.md, registry_auth_health: 200 while logins can be decided, else 503;
+# registry_auth_health: 200 while logins can be decided, else 503;
 # nobody is asked for a login.
 use strict;
 use warnings;

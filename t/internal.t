@@ -1,4 +1,4 @@
-# security.md row 16 further: internal redirects, subrequests and other detours
+# Rule 16 further: internal redirects, subrequests and other detours
 # around a gate that waits for Redis. A request that was not permitted reaches
 # no backend by any of them, and nothing crashes.
 use strict;

@@ -1,4 +1,4 @@
-# security.md rows 2 and 3, routes.md end-11: a mount needs push on the target
+# Rules 2 and 3; end-11: a mount needs push on the target
 # and pull on the source; else the upload goes on without it, its query
 # otherwise untouched. The backend's request line tells.
 use strict;
@@ -32,7 +32,7 @@ my $d = 'sha256:' . 'ab' x 32;
   "POST /v2/alice/app/blobs/uploads/?mount=$d&from=b%6Fb/app" ]
 --- forwarded: POST /v2/alice/app/blobs/uploads/
 
-=== row 3: mount without from is stripped
+=== rule 3: mount without from is stripped
 --- request eval
 my $d = 'sha256:' . 'ab' x 32;
 [ "POST /v2/alice/app/blobs/uploads/?mount=$d", "POST /v2/alice/app/blobs/uploads/?mount=$d&from=", "POST /v2/alice/app/blobs/uploads/?mount=$d&from",
@@ -44,7 +44,7 @@ my $d = 'sha256:' . 'ab' x 32;
 POST /v2/alice/app/blobs/uploads/?from=bob/app
 --- forwarded: POST /v2/alice/app/blobs/uploads/
 
-=== row 2: a duplicate is not allowed, wherever the good one stands
+=== rule 2: a duplicate is not allowed, wherever the good one stands
 --- request eval
 my $d = 'sha256:' . 'ab' x 32;
 [ map { "POST /v2/alice/app/blobs/uploads/?$_" }
@@ -52,20 +52,20 @@ my $d = 'sha256:' . 'ab' x 32;
   "mount=$d&from=alice/other&%66rom=bob/app", "mount=$d&from=alice/other&FROM=bob/app", "mount=$d&from=alice/other&from=alice/other" ]
 --- forwarded: POST /v2/alice/app/blobs/uploads/
 
-=== row 2: an encoded key is the key that it decodes to
+=== rule 2: an encoded key is the key that it decodes to
 --- request eval
 my $d = 'sha256:' . 'ab' x 32;
 [ map { "POST /v2/alice/app/blobs/uploads/?$_" }
   "mount=$d&%66rom=bob/app", "%6dount=$d&from=bob/app", "%6D%6F%75%6E%74=$d&%66%72%6F%6D=bob/app", "mount=$d&fro%6D=bob/app" ]
 --- forwarded: POST /v2/alice/app/blobs/uploads/
 
-=== row 2: odd case is not allowed
+=== rule 2: odd case is not allowed
 --- request eval
 my $d = 'sha256:' . 'ab' x 32;
 [ map { "POST /v2/alice/app/blobs/uploads/?$_" } "Mount=$d&From=bob/app", "MOUNT=$d&FROM=bob/app", "mount=$d&fRoM=bob/app", "Mount=$d&from=alice/other", "mOunt=$d&%46ROM=bob/app" ]
 --- forwarded: POST /v2/alice/app/blobs/uploads/
 
-=== row 2: a source that does not parse is not allowed
+=== rule 2: a source that does not parse is not allowed
 --- request eval
 my $d = 'sha256:' . 'ab' x 32;
 [ map { "POST /v2/alice/app/blobs/uploads/?mount=$d&from=$_" }
@@ -73,7 +73,7 @@ my $d = 'sha256:' . 'ab' x 32;
   "alice//other", "alice/" . 'a' x 250 ]
 --- forwarded: POST /v2/alice/app/blobs/uploads/
 
-=== row 2: joined by a semicolon it does not reach the backend either
+=== rule 2: joined by a semicolon it does not reach the backend either
 --- request eval
 my $d = 'sha256:' . 'ab' x 32;
 [ map { "POST /v2/alice/app/blobs/uploads/?$_" }
@@ -82,7 +82,7 @@ my $d = 'sha256:' . 'ab' x 32;
 bob
 mount
 
-=== row 2: no other byte of the query is touched
+=== rule 2: no other byte of the query is touched
 --- request eval
 my $d = 'sha256:' . 'ab' x 32;
 [ map { "POST /v2/alice/app/blobs/uploads/?$_" }
@@ -132,7 +132,7 @@ Content-Type: application/octet-stream
 ^from=bob/app&mount=sha256:
 ^Content-Length: 90$
 
-=== row 2: a form body could say from and mount: refused on an upload POST
+=== rule 2: a form body could say from and mount: refused on an upload POST
 --- request eval
 [ ("POST /v2/alice/app/blobs/uploads/\nmount=sha256%3Aab&from=bob%2Fapp") x 7 ]
 --- more_headers eval
@@ -141,7 +141,7 @@ Content-Type: application/octet-stream
 --- error_code_like: ^4(?!01)\d\d$
 --- forwarded: 0
 
-=== row 2: also as the first of two content types
+=== rule 2: also as the first of two content types
 --- request
 POST /v2/alice/app/blobs/uploads/
 from=bob/app

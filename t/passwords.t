@@ -1,4 +1,4 @@
-# interface.md, "Password hashes": each form of this issue, told apart by its
+# docs/reference/data-model.md, "Stored hashes": each form, told apart by its
 # form; a leading `!` locks; unknown forms fail closed and are logged; the 2014
 # gate's data works as it is.
 use strict;

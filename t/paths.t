@@ -1,4 +1,4 @@
-# security.md row 1: path confusion. A path is refused, or the repository that
+# Rule 1: path confusion. A path is refused, or the repository that
 # was decided about is the one that the backend reads off the request line.
 use strict;
 use warnings;
@@ -75,7 +75,7 @@ for my $config ([ 'merge_slashes on', '' ], [ 'merge_slashes off', 'merge_slashe
     my @rule = @REFUSED;
     while (my ($rule, $paths) = splice @rule, 0, 2) {
         $spec .= spec_block(
-            "row 1, $how: $rule",
+            "rule 1, $how: $rule",
             config => gate_config() . ($directive ? "        $directive\n" : ''),
             request         => [ map {"GET $_"} @$paths ],
             login           => 'alice:secret',
@@ -94,7 +94,7 @@ defaults(
 run_tests($spec . join '', <DATA>);
 
 __DATA__
-=== row 1: a path that is not canonical is 400 NAME_INVALID
+=== rule 1: a path that is not canonical is 400 NAME_INVALID
 --- request eval
 [ "GET /v2/alice/../bob/x/tags/list", "GET /v2/alice%2fx/tags/list", "GET /v2//alice/x/tags/list", "PUT /v2/Alice/x/manifests/v1" ]
 --- error_code: 400
@@ -123,7 +123,7 @@ Docker-Distribution-Api-Version: registry/2.0
 --- error_code: 401
 --- oci_error: UNAUTHORIZED
 
-=== row 1: also without credentials
+=== rule 1: also without credentials
 --- login:
 --- request
 GET /v2/alice/../bob/x/tags/list
@@ -138,20 +138,20 @@ GET /v2/alice/../bob/x/tags/list
 --- error_code: 404
 --- oci_error: UNSUPPORTED
 
-=== row 1: a NUL byte is refused, escaped or raw
+=== rule 1: a NUL byte is refused, escaped or raw
 --- raw_request eval
 [ map { my $path = $_; "GET $path HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nAuthorization: Basic YWxpY2U6c2VjcmV0\r\n\r\n" }
   "/v2/alice/x%00/tags/list" ]
 --- error_code: 400
 --- backend_not_received
 
-=== row 1: a raw NUL byte
+=== rule 1: a raw NUL byte
 --- raw_request eval
 "GET /v2/alice/x\0/tags/list HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nAuthorization: Basic YWxpY2U6c2VjcmV0\r\n\r\n"
 --- error_code: 400
 --- backend_not_received
 
-=== row 1: a raw space
+=== rule 1: a raw space
 --- raw_request eval
 "GET /v2/alice/x /tags/list HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nAuthorization: Basic YWxpY2U6c2VjcmV0\r\n\r\n"
 --- error_code: 400

@@ -1,4 +1,4 @@
-# security.md row 23, interface.md, registry_auth_cache: what is known survives
+# Rule 23, registry_auth_cache: what is known survives
 # a reload, a zone of another size begins anew, nobody is turned away meanwhile,
 # and new workers are told of changes like the old ones.
 use strict;
@@ -193,7 +193,7 @@ always('alice is still known', '200 HIT', sub { asked('alice:secret') });
 --- error_log
 registry_auth_cache
 
-=== row 23: a reload while lookups wait: each is answered
+=== rule 23: a reload while lookups wait: each is answered
 --- after
 in_each_worker('warm:secret');
 my @old = nginx_server()->workers;
@@ -235,7 +235,7 @@ main::reload();
 equal(asked('alice:wrong4') =~ s/ .*//r, '429', 'throttled');
 equal(asked('bob:secret') =~ s/ .*//r, '200', 'bob');
 
-=== row 23: a worker that is killed: the others go on, its successor is told of changes
+=== rule 23: a worker that is killed: the others go on, its successor is told of changes
 --- after
 in_each_worker('alice:secret');
 for my $round (1 .. 3) {
@@ -251,7 +251,7 @@ always('and stays so', '401', sub { everywhere('alice:secret') });
 --- error_log
 exited on signal 9
 
-=== row 23: all workers killed at once, and a change before others begin
+=== rule 23: all workers killed at once, and a change before others begin
 --- after
 in_each_worker('alice:secret');
 my @victim = nginx_server()->workers;

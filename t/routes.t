@@ -1,4 +1,4 @@
-# routes.md as a table: every method on every route, as its owner, as somebody
+# The routes as a table: every method on every route, as its owner, as somebody
 # else and without credentials. What is not in the table is refused and never
 # reaches the backend.
 use strict;

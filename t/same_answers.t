@@ -1,4 +1,4 @@
-# security.md row 5: Basic and Bearer decide alike. Over the whole route table,
+# Rule 5: Basic and Bearer decide alike. Over the whole route table,
 # legal and illegal: the same principal by a password, by a token for the scope
 # that the challenge names, and by an access token for everything gets the same
 # status, the same body, and sends the same request line to the backend.

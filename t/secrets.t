@@ -1,4 +1,4 @@
-# security.md row 18: no password, digest or Authorization header in what we
+# Rule 18: no password, digest or Authorization header in what we
 # write to error.log, at any level. nginx itself prints each header at debug
 # level, so its own lines are left out of the search.
 use strict;
@@ -35,7 +35,7 @@ defaults(
 run_tests();
 
 __DATA__
-=== row 18: at debug level, granted and refused
+=== rule 18: at debug level, granted and refused
 --- log_level: debug
 --- login eval
 [ "alice:S3cret-Passw0rd", "alice:Wrong-Passw0rd", "bob:Wrong-Passw0rd", "alice:S3cret-Passw0rd", "alice:S3cret-Passw0rd" ]
@@ -48,7 +48,7 @@ main::search();
 --- error_log
 registry_auth
 
-=== row 18: at info level nothing at all quotes them, nginx included
+=== rule 18: at info level nothing at all quotes them, nginx included
 --- login eval
 [ "alice:S3cret-Passw0rd", "alice:Wrong-Passw0rd", "bob:Wrong-Passw0rd", "alice:S3cret-Passw0rd" ]
 --- request eval
@@ -61,7 +61,7 @@ Wrong-Passw0rd
 YWxpY2U6
 OIP7DG3lJtTcILD8WwMkWnWi8ME=
 
-=== row 18: a digest that cannot be read is not quoted
+=== rule 18: a digest that cannot be read is not quoted
 --- log_level: debug
 --- redis
 HSET docker-registry:user:alice password bogus:OIP7DG3lJtTcILD8WwMkWnWi8ME=
@@ -75,7 +75,7 @@ HSET docker-registry:passwords carol S3cret-Passw0rd
 --- after
 main::search();
 
-=== row 18: nor a header that cannot be read
+=== rule 18: nor a header that cannot be read
 --- log_level: debug
 --- request eval
 [ ("GET /v2/") x 4 ]
@@ -85,7 +85,7 @@ main::search();
 --- after
 main::search();
 
-=== row 18: while Redis is down
+=== rule 18: while Redis is down
 --- log_level: debug
 --- init
 redis_server()->stop;
@@ -96,7 +96,7 @@ GET /v2/
 --- after
 main::search();
 
-=== row 18: the password of Redis
+=== rule 18: the password of Redis
 --- log_level: debug
 --- http_config eval
 Harness::gate_http() . '    registry_auth_redis redis://default:hunter2@127.0.0.1:$TEST_NGINX_REDIS_PORT;'
@@ -108,7 +108,7 @@ GET /v2/
 --- after
 main::search();
 
-=== row 18: nothing of it in answers
+=== rule 18: nothing of it in answers
 --- login eval
 [ "alice:Wrong-Passw0rd", "alice:S3cret-Passw0rd" ]
 --- request eval
@@ -117,7 +117,7 @@ main::search();
 [ 401, 403 ]
 --- response_body_unlike: Passw0rd|YWxp|OIP7
 
-=== row 17: a user that was not verified is no part of a log line of ours
+=== rule 17: a user that was not verified is no part of a log line of ours
 --- login eval
 [ "evil-user:x", "evil-user\x{c2}\x{85}forged:x" ]
 --- request eval

@@ -1,4 +1,4 @@
-# interface.md, registry_auth_status: the zone's counters as HTML, JSON and for
+# registry_auth_status: the zone's counters as HTML, JSON and for
 # Prometheus; they are all workers', and live over a reload.
 use strict;
 use warnings;

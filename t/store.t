@@ -1,4 +1,4 @@
-# security.md rows 22 and 24, clients.md: a store that is down, slow, not ready
+# Rules 22 and 24: a store that is down, slow, not ready
 # or holds what cannot be read gives 503 with Retry-After, never 401; it is
 # found again without a restart; a malformed record is logged once by its key.
 use strict;
@@ -34,7 +34,7 @@ defaults(
 run_tests();
 
 __DATA__
-=== row 22: Redis is not there: 503 UNAVAILABLE, Retry-After, no challenge
+=== rule 22: Redis is not there: 503 UNAVAILABLE, Retry-After, no challenge
 --- http_config eval
 main::at('redis://127.0.0.1:$TEST_NGINX_DEAD_PORT')
 --- request eval
@@ -48,7 +48,7 @@ Docker-Distribution-Api-Version: registry/2.0
 Retry-After: [1-9]\d*
 --- backend_not_received
 
-=== row 22: what needs no account is answered without it
+=== rule 22: what needs no account is answered without it
 --- http_config eval
 main::at('redis://127.0.0.1:$TEST_NGINX_DEAD_PORT')
 --- login:
@@ -57,7 +57,7 @@ main::at('redis://127.0.0.1:$TEST_NGINX_DEAD_PORT')
 --- error_code eval
 [ 401, 400, 404 ]
 
-=== row 22: Redis is killed and comes back, nginx stays
+=== rule 22: Redis is killed and comes back, nginx stays
 --- init
 our ($pid) = nginx_server()->workers;
 --- request
@@ -71,7 +71,7 @@ my $time = main::until_status(200, 2.5);
 my ($now) = nginx_server()->workers;
 die "worker $main::pid became $now" if $now != $main::pid;
 
-=== row 22: Redis hangs: 503 within the timeout, then recovers by itself
+=== rule 22: Redis hangs: 503 within the timeout, then recovers by itself
 --- http_config eval
 main::at('redis://127.0.0.1:$TEST_NGINX_REDIS_PORT')
 --- request
@@ -87,7 +87,7 @@ for (1 .. 3) {
 redis_server()->thaw;
 main::until_status(200, 2.5);
 
-=== row 22: a worker without a store answers other requests meanwhile
+=== rule 22: a worker without a store answers other requests meanwhile
 --- http_config eval
 main::at('redis://127.0.0.1:$TEST_NGINX_REDIS_PORT')
 --- config eval
@@ -107,7 +107,7 @@ die "/open took $time s" if $time > Harness::Valgrind::timeout(0.3);
 my ($answer) = Harness::Client::receive($main::socket, 5, 'GET');
 die "waiting request: $answer->{status}" if $answer->{status} !~ /^(?:200|503)$/;
 
-=== row 22: NOAUTH: 503, not 401
+=== rule 22: NOAUTH: 503, not 401
 --- restart
 --- redis
 CONFIG SET requirepass hunter2
@@ -119,7 +119,7 @@ redis('CONFIG SET requirepass ""');
 --- error_log
 NOAUTH
 
-=== row 22: a wrong password for Redis: 503, and it is not in the log
+=== rule 22: a wrong password for Redis: 503, and it is not in the log
 --- http_config eval
 main::at('redis://:hunter3@127.0.0.1:$TEST_NGINX_REDIS_PORT')
 --- restart
@@ -136,7 +136,7 @@ the log-in was refused
 hunter3
 hunter2
 
-=== row 22: Redis withdraws the right to read: 503
+=== rule 22: Redis withdraws the right to read: 503
 --- restart
 --- http_config eval
 main::at('redis://gate:hunter2@127.0.0.1:$TEST_NGINX_REDIS_PORT')
@@ -150,7 +150,7 @@ redis('ACL DELUSER gate');
 --- error_log
 NOPERM
 
-=== row 22: LOADING: 503, not 'wrong password'
+=== rule 22: LOADING: 503, not 'wrong password'
 --- http_config eval
 main::at('redis://127.0.0.1:$TEST_NGINX_FAKE_REDIS_PORT')
 --- fake_redis eval
@@ -162,7 +162,7 @@ main::at('redis://127.0.0.1:$TEST_NGINX_FAKE_REDIS_PORT')
 --- error_log
 LOADING
 
-=== row 22: MASTERDOWN and other errors: 503
+=== rule 22: MASTERDOWN and other errors: 503
 --- http_config eval
 main::at('redis://127.0.0.1:$TEST_NGINX_FAKE_REDIS_PORT')
 --- fake_redis eval
@@ -171,7 +171,7 @@ main::at('redis://127.0.0.1:$TEST_NGINX_FAKE_REDIS_PORT')
 [ ("GET /v2/") x 2 ]
 --- error_code: 503
 
-=== row 22: garbage: 503
+=== rule 22: garbage: 503
 --- http_config eval
 main::at('redis://127.0.0.1:$TEST_NGINX_FAKE_REDIS_PORT')
 --- fake_redis eval
@@ -180,7 +180,7 @@ main::at('redis://127.0.0.1:$TEST_NGINX_FAKE_REDIS_PORT')
 [ ("GET /v2/") x 3 ]
 --- error_code: 503
 
-=== row 22: a reply without end: 503
+=== rule 22: a reply without end: 503
 --- http_config eval
 main::at('redis://127.0.0.1:$TEST_NGINX_FAKE_REDIS_PORT')
 --- fake_redis eval
@@ -189,7 +189,7 @@ main::at('redis://127.0.0.1:$TEST_NGINX_FAKE_REDIS_PORT')
 [ ("GET /v2/") x 2 ]
 --- error_code: 503
 
-=== row 22: answers of a wrong type: 503
+=== rule 22: answers of a wrong type: 503
 --- http_config eval
 main::at('redis://127.0.0.1:$TEST_NGINX_FAKE_REDIS_PORT')
 --- fake_redis eval
@@ -198,7 +198,7 @@ main::at('redis://127.0.0.1:$TEST_NGINX_FAKE_REDIS_PORT')
 [ ("GET /v2/") x 2 ]
 --- error_code: 503
 
-=== row 22: Redis closes instead of answering: 503
+=== rule 22: Redis closes instead of answering: 503
 --- http_config eval
 main::at('redis://127.0.0.1:$TEST_NGINX_FAKE_REDIS_PORT')
 --- fake_redis: close
@@ -206,7 +206,7 @@ main::at('redis://127.0.0.1:$TEST_NGINX_FAKE_REDIS_PORT')
 [ ("GET /v2/") x 3 ]
 --- error_code: 503
 
-=== row 22: Redis never answers: 503
+=== rule 22: Redis never answers: 503
 --- http_config eval
 main::at('redis://127.0.0.1:$TEST_NGINX_FAKE_REDIS_PORT')
 --- fake_redis: hang
@@ -214,7 +214,7 @@ main::at('redis://127.0.0.1:$TEST_NGINX_FAKE_REDIS_PORT')
 [ ("GET /v2/") x 2 ]
 --- error_code: 503
 
-=== row 22: many at once while Redis hangs: each 503, none hangs
+=== rule 22: many at once while Redis hangs: each 503, none hangs
 --- http_config eval
 main::at('redis://127.0.0.1:$TEST_NGINX_FAKE_REDIS_PORT')
 --- fake_redis: hang
@@ -233,7 +233,7 @@ FLUSHALL
 GET /v2/
 --- error_code: 401
 
-=== row 24: a user's record of the wrong type: 503 and one log line naming the key
+=== rule 24: a user's record of the wrong type: 503 and one log line naming the key
 --- redis
 SET docker-registry:user:dave x
 --- login: dave:secret
@@ -252,7 +252,7 @@ Time::HiRes::sleep(0.1);
 my @line = grep {/docker-registry:user:dave/} split /\n/, nginx_server()->new_errors;
 die scalar(@line) . " lines: @line" if @line != 1;
 
-=== row 24: others are not concerned
+=== rule 24: others are not concerned
 --- redis
 SET docker-registry:user:dave x
 --- login eval
@@ -262,7 +262,7 @@ SET docker-registry:user:dave x
 --- error_code eval
 [ 200, 503, 200 ]
 
-=== row 24: P:passwords of the wrong type concerns whoever needs it
+=== rule 24: P:passwords of the wrong type concerns whoever needs it
 --- restart
 --- redis
 SET docker-registry:passwords x
@@ -273,7 +273,7 @@ GET /v2/
 --- error_log
 docker-registry:passwords
 
-=== row 24: P:backends of the wrong type
+=== rule 24: P:backends of the wrong type
 --- restart
 --- redis
 SET docker-registry:backends x
@@ -283,7 +283,7 @@ GET /v2/
 --- error_log
 docker-registry:backends
 
-=== row 24: a pattern that is none
+=== rule 24: a pattern that is none
 --- restart
 --- redis eval
 my $i = 0;
@@ -298,7 +298,7 @@ CORE::join '', map { 'HSET docker-registry:user:p' . $i++ . " password {SHA}5en6
 docker-registry:user:p0
 docker-registry:user:p10
 
-=== row 24: an access token that is none
+=== rule 24: an access token that is none
 --- redis
 HSET docker-registry:user:alice token:ci "sha256=00 expires=1800000000 scope=team/*:pull"
 --- request
@@ -308,7 +308,7 @@ GET /v2/
 --- error_log
 docker-registry:user:alice cannot be read: an access token is malformed
 
-=== row 24: actions that are none
+=== rule 24: actions that are none
 --- restart
 --- redis eval
 my $i = 0;
@@ -322,7 +322,7 @@ CORE::join '', map { 'HSET docker-registry:user:a' . $i++ . " password {SHA}5en6
 --- error_log
 docker-registry:user:a0
 
-=== row 24: bytes that are not UTF-8
+=== rule 24: bytes that are not UTF-8
 --- restart
 --- redis
 HSET docker-registry:user:u0 password "\xff\xfe"
@@ -376,7 +376,7 @@ my $sum = 0;
 $sum += $calls{$_} // 0 for qw(hgetall hget hmget lrange get smembers keys scan);
 die $stat if $sum > 4 || $calls{hgetall} > 2 || ($calls{keys} // 0) || ($calls{scan} // 0);
 
-=== row 7: a changed password, grant or lock holds for the next request, in every worker
+=== rule 7: a changed password, grant or lock holds for the next request, in every worker
 --- workers: 3
 --- skip_valgrind: one process there
 --- request
@@ -394,7 +394,7 @@ die 'revoked grant' if $status->('GET /v2/team/x/tags/list', 'alice:correct hors
 redis('DEL docker-registry:user:alice');
 die 'removed' if $status->('GET /v2/', 'alice:correct horse') ne '401';
 
-=== row 23: a reload while lookups wait: they are answered by the old worker
+=== rule 23: a reload while lookups wait: they are answered by the old worker
 --- skip_valgrind: there is no master to reload
 --- login:
 --- request
@@ -414,7 +414,7 @@ die 'after the reload' if http('GET /v2/', login => 'alice:secret')->{status} !=
 for (1 .. 300) { last unless kill 0, $old; Time::HiRes::sleep(0.01) }
 die "worker $old is still there" if kill 0, $old;
 
-=== row 23: a worker that is killed while lookups wait is replaced
+=== rule 23: a worker that is killed while lookups wait is replaced
 --- skip_valgrind: there is no master to start another
 --- restart
 --- request

@@ -1,4 +1,4 @@
-# interface.md, registry_auth_token; distribution's docs/spec/auth/token.md and
+# registry_auth_token; distribution's docs/spec/auth/token.md and
 # oauth.md: who asks is found out as anywhere, what is granted is what was asked
 # for and is allowed, and nothing of it may be kept by anybody between.
 use strict;

@@ -1,4 +1,4 @@
-# security.md rows 5, 6, 8 and 18: nothing but a token of our own, signed by our
+# Rules 5, 6, 8 and 18: nothing but a token of our own, signed by our
 # key, for this service, now, and for this is any good; what is wrong with one is
 # 401 with the challenge, never a 5xx, and nothing secret gets into a log.
 use strict;
@@ -119,7 +119,7 @@ for my $name (sort keys %ATTACKS) {
     my $where = 'GET /v2/alice/app/tags/list';
     # Twice: what is remembered of a token must not be good, either.
     $spec .= spec_block(
-        "row 8: $name",
+        "rule 8: $name",
         request      => [ map { ("$where?" . ($_->[0] =~ s/[^\w-]+/_/gr)) x 2 } @attack ],
         more_headers => [ map { (bearer($_->[1] =~ s/[\r\n]//gr)) x 2 } @attack ],
         error_code   => 401,
@@ -148,7 +148,7 @@ my %SCOPES = (
 for my $name (sort keys %SCOPES) {
     my ($rows, $status, $scope) = @{ $SCOPES{$name} };
     $spec .= spec_block(
-        "row 6: $name",
+        "rule 6: $name",
         redis        => "HSET docker-registry:user:alice grant:** *\n",
         request      => [ map { $_->{line} } @$rows ],
         more_headers => [ map { $_->{headers} . bearer(signed(scope => [ $scope->($_->{repository}) ])) } @$rows ],
@@ -220,7 +220,7 @@ WWW-Authenticate: [^=]+=[^=]+=[^=]+=[^=]+
 --- no_error_log
 [error]
 
-=== row 18: at debug level: neither password, access token, token nor key
+=== rule 18: at debug level: neither password, access token, token nor key
 --- log_level: debug
 --- workers: 2
 --- skip_valgrind: there is no master to reload

@@ -1,4 +1,4 @@
-# interface.md: registry_auth_bearer, registry_auth_token and
+# registry_auth_bearer, registry_auth_token and
 # registry_auth_token_key together: what each needs of the others, what is a file
 # of keys and what is none. Wrong values and contexts are in conf.t.
 use strict;

@@ -1,4 +1,4 @@
-# security.md rows 7 and 23; interface.md, registry_auth_token_key: a token holds
+# Rules 7 and 23; registry_auth_token_key: a token holds
 # in every worker while its account and its key are what they were, over reloads,
 # restarts and dead workers, and ends with them in every worker at once.
 use strict;
@@ -132,7 +132,7 @@ soon('a good one', '503', sub { asked_with(signed()) =~ s/ .*//r }, 5);
 equal(with_token(signed(user => 'carol'))->{status}, 503, 'of somebody else');
 equal(with_token('x.y.z')->{status}, 401, 'what is no token needs no Redis');
 
-=== row 7: a changed password ends a token within 100 ms in every worker, and only hers
+=== rule 7: a changed password ends a token within 100 ms in every worker, and only hers
 --- after
 in_each_worker("$_:secret") for qw(alice bob);
 my $token = main::team_token();
@@ -146,7 +146,7 @@ equal(everywhere_with(signed(user => 'bob')), 200, 'bob');
 redis("HSET docker-registry:user:alice password $SECRET");
 soon('it is what it was', 200, sub { everywhere_with($token, $TAGS) });
 
-=== row 7: a lock, and a user who is gone
+=== rule 7: a lock, and a user who is gone
 --- after
 in_each_worker('alice:secret');
 my ($token, $refresh) = (main::team_token(), signed(kind => 'refresh'));
@@ -160,7 +160,7 @@ redis('DEL docker-registry:user:alice');
 soon('gone', 401, sub { everywhere_with($token) }, 0.1);
 equal(http(form(grant_type => 'refresh_token', refresh_token => $refresh), headers => "Content-Type: application/x-www-form-urlencoded\n")->{status}, 401, 'the refresh token');
 
-=== row 7: a removed grant, group, and what a group may; a denial
+=== rule 7: a removed grant, group, and what a group may; a denial
 --- redis
 HSET docker-registry:user:alice groups crew grant:own/* pull
 HSET docker-registry:group:crew grant:team/* pull
@@ -184,7 +184,7 @@ soon('her in the group', 403, $asks->('team/a'), 0.1);
 redis('HSET docker-registry:user:alice grant:!alice/** *');
 soon('a denial', 403, $asks->('alice/a'), 0.1);
 
-=== row 7: the 2014 gate's P:passwords is a password like any other
+=== rule 7: the 2014 gate's P:passwords is a password like any other
 --- redis eval
 "DEL docker-registry:user:alice\nHSET docker-registry:passwords alice $main::SECRET\n"
 --- after
@@ -299,7 +299,7 @@ for my $round (1 .. 3) {
     always("round $round: and stays so", 401, sub { everywhere_with($token, $TAGS) });
 }
 
-=== row 23: a worker that is killed: tokens hold, with a key in the zone, too, and end with their account
+=== rule 23: a worker that is killed: tokens hold, with a key in the zone, too, and end with their account
 --- http_config eval
 $main::ZONE_KEY
 --- after

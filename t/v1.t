@@ -1,4 +1,4 @@
-# routes.md, V1: the order of requests of a docker push and pull of its time
+# V1: the order of requests of a docker push and pull of its time
 # (the 2014 gate's API), against a backend that speaks it.
 use strict;
 use warnings;

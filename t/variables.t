@@ -1,5 +1,5 @@
 # $registry_auth_* in the access log: what they say, that only a verified user
-# is named (row 17), and that they survive internal redirects (row 16). nginx
+# is named (rule 17), and that they survive internal redirects (rule 16). nginx
 # writes `-` for an empty one.
 use strict;
 use warnings;
@@ -41,7 +41,7 @@ GET /v2/
 status=200 user=[alice] repository=[-] action=[-]
 result=[granted] cache=[BYPASS]
 
-=== row 17: a user that was not verified is not named
+=== rule 17: a user that was not verified is not named
 --- request eval
 [ "GET /v2/?wrong", "GET /v2/?unknown", "GET /v2/?none" ]
 --- login eval
@@ -116,7 +116,7 @@ status=200 user=[-] repository=[-] action=[-] result=[-] cache=[-] backend=[-]
 --- no_access_log
 user=[alice]
 
-=== row 16: a denial's error_page keeps the identity for the log
+=== rule 16: a denial's error_page keeps the identity for the log
 --- config eval
 Harness::gate_config('error_page 403 /sorry;') . "location = /sorry { internal; return 403 sorry; }\n"
 --- login: alice:secret
@@ -127,7 +127,7 @@ GET /v2/bob/app/tags/list
 --- access_log
 status=403 user=[alice] repository=[bob/app] action=[pull] result=[denied] cache=[BYPASS]
 
-=== row 16: an error_page to a named location keeps it
+=== rule 16: an error_page to a named location keeps it
 --- config eval
 Harness::gate_config('error_page 401 403 = @sorry;') . 'location @sorry { return 418; }'
 --- login eval
@@ -139,7 +139,7 @@ Harness::gate_config('error_page 401 403 = @sorry;') . 'location @sorry { return
 status=418 user=[alice] repository=[bob/app] action=[pull] result=[denied]
 status=418 user=[-] repository=[-] action=[-] result=[unauthenticated]
 
-=== row 16: a backend's error that is intercepted keeps it
+=== rule 16: a backend's error that is intercepted keeps it
 --- config eval
 Harness::gate_config('proxy_intercept_errors on; error_page 404 /missing;') . "location = /missing { internal; return 404 missing; }\n"
 --- backend
@@ -151,7 +151,7 @@ GET /v2/alice/app/tags/list
 --- access_log
 status=404 user=[alice] repository=[alice/app] action=[pull] result=[granted]
 
-=== row 16: an internal redirect into a gated location is checked there again or keeps its permit
+=== rule 16: an internal redirect into a gated location is checked there again or keeps its permit
 --- config
         location /v2/ {
             registry_auth "Registry";
@@ -175,7 +175,7 @@ A => status: 404
 --- access_log
 status=200 user=[alice] repository=[alice/app] action=[pull] result=[granted]
 
-=== row 16: X-Accel-Redirect into a gated location is checked again, with its own rules
+=== rule 16: X-Accel-Redirect into a gated location is checked again, with its own rules
 --- config eval
 Harness::gate_config() . <<'EOC'
         location /other/ {
@@ -193,7 +193,7 @@ GET /v2/alice/app/tags/list
 --- error_code: 401
 --- backend_received_by: A
 
-=== row 16: try_files to a gated location
+=== rule 16: try_files to a gated location
 --- config
         location / {
             try_files /nonexistent @registry;

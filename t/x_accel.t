@@ -1,4 +1,4 @@
-# security.md row 15 with the shipped nginx/proxy.conf: what a backend cannot
+# Rule 15 with the shipped nginx/proxy.conf: what a backend cannot
 # do to nginx, and what it is and is not told.
 use strict;
 use warnings;
@@ -19,7 +19,7 @@ EOC
 run_tests();
 
 __DATA__
-=== row 15: X-Accel-Redirect of a backend reaches no internal location
+=== rule 15: X-Accel-Redirect of a backend reaches no internal location
 --- backend
 header: X-Accel-Redirect: /internal/x
 body: the backend's own\n
@@ -39,7 +39,7 @@ GET /v2/
 --- response_body
 the crown jewels
 
-=== row 15: nor do the other X-Accel headers steer nginx
+=== rule 15: nor do the other X-Accel headers steer nginx
 --- backend
 header: X-Accel-Expires: 100000
 header: X-Accel-Limit-Rate: 1
