@@ -174,6 +174,11 @@ latency kills soak flood: build prerequisites-bench
 memory: build prerequisites-bench
 	$(PYTHON) bench/memory $(MEMORY_ARGS)
 
+# How long the event loop works at a time, whatever a registry answers and a client asks.
+.PHONY: turns
+turns: build prerequisites-bench
+	$(PYTHON) bench/turns $(TURNS_ARGS)
+
 # With the system's heap, the only one that memcheck knows.
 .PHONY: valgrind
 valgrind: prerequisites-build prerequisites-test $(TREE)

@@ -1,0 +1,180 @@
+"""How long the event loop works at a time, whatever a registry answers and a client asks: `bench/turns`.
+
+One worker, one client, one request after the other, so that a turn of the loop is one callback of the module and what nginx does
+around it. Measured is CPU time (`turns.c`), so that a busy machine changes little.
+"""
+
+import os
+import socket
+import socketserver
+import subprocess
+import threading
+from dataclasses import dataclass
+
+from . import gateway, people
+from .stage import StageError, free_port, wait_port
+
+PREFIX = "P"
+AIM = 3.0  # milliseconds of CPU: a callback has 1 ms for lists, and nginx reads and sends in the same turn
+REQUESTS = 3  # of each case
+PATIENCE = 20  # seconds for a request; a longer one is hung up on
+GRANTS = 1_000
+
+CONFIGURATION = """\
+load_module {module};
+{user}worker_processes 1;
+pid {root}/nginx.pid;
+error_log {root}/error.log notice;
+daemon off;
+env TURNS;
+events {{ worker_connections 1024; }}
+http {{
+    access_log off;
+    client_body_temp_path {root}/body;
+    proxy_temp_path {root}/proxy;
+    fastcgi_temp_path {root}/fastcgi;
+    scgi_temp_path {root}/scgi;
+    uwsgi_temp_path {root}/uwsgi;
+    registry_auth_redis redis://127.0.0.1:{redis}/0 timeout=5s;
+    registry_auth_prefix {prefix};
+    registry_auth_cache zone=turns:16m ttl=1h;
+    upstream registry {{
+        registry_auth_backends;
+        server 127.0.0.1:{backend};
+    }}
+    server {{
+        listen 127.0.0.1:{port};
+        large_client_header_buffers 4 64k;
+        proxy_buffer_size 64k;
+        proxy_buffers 8 64k;
+        proxy_busy_buffers_size 128k;
+        proxy_http_version 1.1;
+        proxy_set_header Connection "";
+        proxy_set_header Authorization "";
+        location / {{
+            registry_auth registry;
+            proxy_pass http://registry;
+        }}
+        location = /token {{
+            registry_auth registry;
+            registry_auth_bearer http://localhost:{port}/token service=registry;
+            registry_auth_token;
+        }}
+    }}
+}}
+"""
+
+
+@dataclass(frozen=True)
+class Case:
+    """A request, who sends it, and what the registry answers."""
+
+    name: str
+    user: str
+    path: str
+    answer: bytes
+
+
+def _answer(body, *lines):
+    head = ["HTTP/1.1 200 OK", "Content-Type: application/json", *lines, f"Content-Length: {len(body)}"]
+    return ("\r\n".join(head) + "\r\n\r\n").encode() + body
+
+
+def _names(start, count):
+    return ",".join(f'"team{number % 7}/{number:07}"' for number in range(start, start + count))
+
+
+NEXT = 'Link: </v2/_catalog>; rel="next"'
+PAGE = f'{{"repositories":[{_names(0, 55_000)}]}}'.encode()
+RESULTS = ",".join(f'{{"name":"team/{number:07}","description":""}}' for number in range(20_000))
+SCOPES = "&".join(f"scope=repository:team{number}/x/y/z/a/b/c:pull,push" for number in range(64))
+CASES = [
+    Case("catalogue: pages of 1 MiB without end", "plain", "/v2/_catalog", _answer(PAGE, NEXT)),
+    Case("the same for 1,000 grants with several stars", "stars", "/v2/_catalog", _answer(PAGE, NEXT)),
+    Case("catalogue: one name of 900 KiB", "plain", "/v2/_catalog", _answer(b'{"repositories":["' + b"a" * 900_000 + b'"]}')),
+    Case("catalogue: brackets, 900 KiB", "plain", "/v2/_catalog", _answer(b'{"repositories":' + b"[" * 900_000)),
+    Case("V1 search: results of 1 MiB", "stars", "/v1/search?q=a", _answer(f'{{"results":[{RESULTS}]}}'.encode())),
+    Case("an answer with 1,000 header lines", "plain", "/v2/plain/app/manifests/1", _answer(b"{}", *(f"X-{n}: {n}" for n in range(1_000)))),
+    Case("a token for 64 scopes, 1,000 grants with several stars", "stars", f"/token?service=registry&{SCOPES}", b""),
+]
+
+
+def run(stage, nginx, module):
+    """A row for each case; whether every turn keeps the aim."""
+    counter = stage.path("turns.so")
+    source = os.path.join(os.path.dirname(os.path.abspath(__file__)), "turns.c")
+    subprocess.run(["cc", "-O1", "-shared", "-fPIC", "-o", counter, source, "-ldl"], check=True)
+    backend = _Backend()
+    port, worker_log = _start(stage, nginx, module, counter, backend.port), stage.path("turns.log")
+    met = True
+    print(f"{'case':56}{'answer':>8}{'turns > 0.1 ms':>16}{'longest, ms':>13}{'aim':>5}")
+    for case in CASES:
+        backend.answer = case.answer
+        _ask(port, "/v2/", case.user)  # the caches know the user
+        open(worker_log, "w", encoding="ascii").close()
+        statuses = {_ask(port, case.path, case.user) for _ in range(REQUESTS)}
+        with open(worker_log, encoding="ascii") as file:
+            turns = sorted(float(line) for line in file)
+        longest = turns[-1] if turns else 0.0
+        met &= longest <= AIM
+        said = ",".join(map(str, sorted(statuses)))
+        print(f"{case.name:56}{said:>8}{len(turns):>16}{longest:>13.2f}{AIM:>5.0f}", flush=True)
+    return met
+
+
+class _Backend:
+    """A registry that gives every request the same answer, and pages without end."""
+
+    def __init__(self):
+        self.answer = b""
+        outer = self
+
+        class Handler(socketserver.StreamRequestHandler):
+            def handle(self):
+                while self.rfile.readline() not in (b"\r\n", b""):
+                    pass
+                try:
+                    self.wfile.write(outer.answer.replace(b"HTTP/1.1 200 OK", b"HTTP/1.1 200 OK\r\nConnection: close", 1))
+                except OSError:
+                    pass
+
+        server = socketserver.ThreadingTCPServer(("127.0.0.1", 0), Handler)
+        server.daemon_threads = True
+        self.port = server.server_address[1]
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+
+
+def _start(stage, nginx, module, counter, backend):
+    redis, port, root = free_port(), free_port(), stage.path("gate")
+    argv = ["redis-server", "--bind", "127.0.0.1", "--port", str(redis), "--save", "", "--appendonly", "no", "--dir", stage.root]
+    wait_port(redis, stage.start(argv, {stage.load_cpu}, "redis.log"))
+    stars = [word for n in range(GRANTS) for word in (f"grant:team*{n}/**/x*y{n}/**/z*", "pull")]
+    for user, grants in (("plain", ["grant:**", "pull"]), ("stars", stars)):
+        record = ["HSET", f"{PREFIX}:user:{user}", "password", people.sha(people.password_of(user)), *grants]
+        subprocess.run(["redis-cli", "-p", str(redis), *record], check=True, capture_output=True)
+    user = "user root;\n" if os.geteuid() == 0 else ""
+    text = CONFIGURATION.format(module=module, user=user, root=root, redis=redis, prefix=PREFIX, backend=backend, port=port)
+    path = stage.write("gate/nginx.conf", text)
+    gateway.test(nginx, path)
+    argv = ["env", f"LD_PRELOAD={counter}", f"TURNS={stage.path('turns.log')}", nginx, "-c", path]
+    try:
+        wait_port(port, stage.start(argv, {stage.nginx_cpu}, "gate/out.log"))
+    except StageError as error:
+        raise StageError(f"{error}\n{stage.tail('gate/out.log')}") from error
+    return port
+
+
+def _ask(port, path, user):
+    """The answer's status; 0 where there is none in time."""
+    with socket.create_connection(("127.0.0.1", port)) as connection:
+        connection.settimeout(PATIENCE)
+        head = f"GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nAuthorization: {people.authorization(user)}\r\n\r\n"
+        connection.sendall(head.encode())
+        try:
+            with connection.makefile("rb") as reader:
+                status = reader.readline().split(b" ")
+                while reader.read(65_536):
+                    pass
+        except TimeoutError:
+            return 0
+        return int(status[1]) if len(status) > 1 else 0
