@@ -238,7 +238,7 @@ fn first(request: &Request, context: &mut Context, settings: &Settings) -> Resul
     if context
         .found
         .as_ref()
-        .is_some_and(|identity| identity.is(&who.claim, &settings.space))
+        .is_some_and(|identity| identity.matches(&who.claim, &settings.space))
     {
         return decide(context, &wanted, settings);
     }

@@ -333,7 +333,7 @@ impl Filtering {
 
     /// Whether this request is the page that is awaited; not so one that nginx makes beside it.
     pub fn is_page(&self, request: &Request) -> bool {
-        self.page.is(request)
+        self.page.matches(request)
     }
 
     /// Sees a page's status and headers, and why it was refused before it went to a registry. It `is_ours` unless it comes from a

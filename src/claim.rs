@@ -3,7 +3,7 @@
 use std::rc::Rc;
 
 use registry_auth::codec::State;
-use registry_auth::token::{Claims, Keys, Kind, Refused};
+use registry_auth::token::{Claims, Kind, Refused, SigningKeys};
 use registry_auth::{Denial, TokenDigest, UserNameBuf};
 use registry_auth_cache::worker_cache::allocated;
 
@@ -36,7 +36,7 @@ pub struct Signed {
     /// For which service.
     pub service: Box<str>,
     /// The keys that have verified it.
-    pub keys: Rc<Keys>,
+    pub keys: Rc<SigningKeys>,
 }
 
 /// What a token has to be for.
@@ -58,7 +58,7 @@ impl Claim {
     };
 
     /// Whether both claim the same, by what is the same.
-    pub fn is(&self, other: &Self) -> bool {
+    pub fn matches(&self, other: &Self) -> bool {
         let by = match (&self.by, &other.by) {
             (By::Password, By::Password) => true,
             (By::AccessToken(one), By::AccessToken(other)) => one == other,

@@ -199,8 +199,8 @@ impl Identity {
     }
 
     /// Whether this was found out about that claim, in this space.
-    pub fn is(&self, claim: &Claim, space: &Arc<Keyspace>) -> bool {
-        self.claim.is(claim) && self.is_of(space)
+    pub fn matches(&self, claim: &Claim, space: &Arc<Keyspace>) -> bool {
+        self.claim.matches(claim) && self.is_of(space)
     }
 
     /// Whether it was found out in this space.

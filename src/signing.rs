@@ -4,7 +4,7 @@ use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
 use registry_auth::cursor::CursorKeys;
-use registry_auth::token::Keys;
+use registry_auth::token::SigningKeys;
 use registry_auth_redis::Secret;
 
 use crate::cache;
@@ -12,9 +12,9 @@ use crate::cache;
 /// What this worker signs and verifies with.
 enum Worker {
     /// The configuration's keys.
-    Kept(Rc<Keys>),
+    Kept(Rc<SigningKeys>),
     /// The zone's, and what they were made of: a zone that is set up anew has others.
-    Zone(Option<([u8; 32], Rc<Keys>)>),
+    Zone(Option<([u8; 32], Rc<SigningKeys>)>),
 }
 
 thread_local! {
@@ -31,7 +31,7 @@ pub fn start(secrets: &[Secret], random: &[u8; 32]) {
     let kept = CursorKeys::derived(secrets.iter().map(Secret::expose));
     CURSORS.set(kept.or_else(|| CursorKeys::derived([&random[..]])).map(Rc::new));
     HAS_KEYS.set(!secrets.is_empty());
-    let kept = Keys::new(secrets.iter().map(Secret::expose));
+    let kept = SigningKeys::new(secrets.iter().map(Secret::expose));
     WORKER.set(kept.map_or(Worker::Zone(None), |keys| Worker::Kept(Rc::new(keys))));
 }
 
@@ -45,7 +45,7 @@ pub fn cursor_keys() -> Option<Rc<CursorKeys>> {
 }
 
 /// The keys; `None` where there are none to be had.
-pub fn keys() -> Option<Rc<Keys>> {
+pub fn keys() -> Option<Rc<SigningKeys>> {
     WORKER.with_borrow_mut(|worker| match worker {
         Worker::Kept(keys) => Some(Rc::clone(keys)),
         Worker::Zone(made) => {
@@ -53,7 +53,7 @@ pub fn keys() -> Option<Rc<Keys>> {
             match made {
                 Some((of, keys)) if *of == secret => Some(Rc::clone(keys)),
                 _ => {
-                    let keys = Rc::new(Keys::derived(&secret)?);
+                    let keys = Rc::new(SigningKeys::derived(&secret)?);
                     *made = Some((secret, Rc::clone(&keys)));
                     Some(keys)
                 }

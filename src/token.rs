@@ -5,7 +5,7 @@
 
 use registry_auth::policy;
 use registry_auth::token::{
-    sign, Issue, Kind, Place, Proof, TokenRequest, MAX_ACCESS, MAX_LIFE, MIN_LIFE, REFRESH_LIFE,
+    sign, Authorization, Issue, Kind, Place, TokenRequest, MAX_ACCESS, MAX_LIFE, MIN_LIFE, REFRESH_LIFE,
 };
 use registry_auth::{Access, Denial};
 use serde::Serialize;
@@ -170,10 +170,10 @@ fn issue(request: &Request, context: &Context, settings: &Settings) -> Option<Ve
 /// Whether a refresh token goes with it: to a user who asks for one, and again to one whose own is half used up. Not where the key goes
 /// with the zone: clients would forget the password for a token that a restart of nginx makes void.
 fn wants_refresh(identity: &Identity, asked: &TokenRequest, endpoint: &TokenEndpoint, now: u64) -> bool {
-    let is_old = match (&asked.proof, identity.claim().token()) {
-        (Proof::Refresh(_), Some(signed)) => signed.claims.expires < now + REFRESH_LIFE / 2,
+    let is_old = match (&asked.authorization, identity.claim().token()) {
+        (Authorization::Refresh(_), Some(signed)) => signed.claims.expires < now + REFRESH_LIFE / 2,
         _ => false,
     };
-    let is_first = asked.is_offline && !matches!(asked.proof, Proof::Refresh(_));
+    let is_first = asked.is_offline && !matches!(asked.authorization, Authorization::Refresh(_));
     endpoint.is_key_kept && identity.user().is_some() && (is_first || is_old)
 }

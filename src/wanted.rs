@@ -5,7 +5,7 @@
 use std::rc::Rc;
 
 use registry_auth::route::{Need, Route};
-use registry_auth::token::{Kind, Proof, TokenRequest};
+use registry_auth::token::{Authorization, Kind, TokenRequest};
 use registry_auth::Denial;
 
 use crate::claim::Expected;
@@ -41,7 +41,7 @@ impl Wanted<'_> {
         let service = &settings.bearer.as_ref()?.service;
         let kind = match self {
             Self::Route(_) => Kind::Access,
-            Self::Token(asked) if matches!(asked.proof, Proof::Refresh(_)) => Kind::Refresh,
+            Self::Token(asked) if matches!(asked.authorization, Authorization::Refresh(_)) => Kind::Refresh,
             // No token gets another one.
             Self::Token(_) => return None,
         };
@@ -55,9 +55,9 @@ impl Wanted<'_> {
     /// What a form says in place of a header.
     pub fn form(&self) -> Option<&[u8]> {
         match self {
-            Self::Token(asked) => match &asked.proof {
-                Proof::Basic(header) | Proof::Refresh(header) => Some(header),
-                Proof::Header => None,
+            Self::Token(asked) => match &asked.authorization {
+                Authorization::Basic(header) | Authorization::Refresh(header) => Some(header),
+                Authorization::Header => None,
             },
             Self::Route(_) => None,
         }

@@ -7,7 +7,7 @@ use base64::Engine;
 use hmac::{Hmac, KeyInit, Mac};
 use libfuzzer_sys::fuzz_target;
 use registry_auth::token::access_token::{parse_scope, StoredToken};
-use registry_auth::token::{verify, Keys, Kind, Place};
+use registry_auth::token::{verify, SigningKeys, Kind, Place};
 use registry_auth::{RecordRef, Resource, TokenDigest};
 use sha2::Sha256;
 
@@ -16,7 +16,7 @@ const HEADER: &str = "eyJ0eXAiOiJKV1QiLCJhbGciOiJIUzI1NiJ9";
 const PLACE: Place<'static> = Place { kind: Kind::Access, prefix: "P", service: "s" };
 
 fuzz_target!(|data: &[u8]| {
-    let keys = Keys::new([SECRET]).expect("a key");
+    let keys = SigningKeys::new([SECRET]).expect("a key");
     assert!(verify(&keys, &PLACE, data, 1_800_000_000, true).is_err());
     let text = format!("{HEADER}.{}", URL_SAFE_NO_PAD.encode(data));
     assert!(verify(&keys, &PLACE, text.as_bytes(), 1_800_000_000, true).is_err());

@@ -48,7 +48,7 @@ impl Subrequest {
     }
 
     /// Whether it is this request.
-    pub fn is(&self, request: &Request) -> bool {
+    pub fn matches(&self, request: &Request) -> bool {
         self.request()
             .is_some_and(|place| ptr::eq(place.as_ptr(), request.as_ref_ptr()))
     }

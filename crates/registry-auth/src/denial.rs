@@ -3,7 +3,7 @@
 //! Made by every other module, rendered by the nginx module's `response`. Invariant: each property is one exhaustive
 //! match over [`Reason`], so that a new reason cannot be forgotten anywhere. Messages never hold a secret.
 
-use crate::route::Unknown;
+use crate::route::need::Unknown;
 use crate::scope::{Action, Scope};
 use std::borrow::Cow;
 use std::fmt;

@@ -14,6 +14,7 @@
 mod apr1;
 mod argon2;
 mod bcrypt;
+mod hash;
 mod htpasswd;
 mod legacy;
 mod pbkdf2;
@@ -23,40 +24,10 @@ mod sha_crypt;
 
 pub use self::argon2::{hash_argon2id, DUMMY};
 pub use self::bcrypt::{hash_bcrypt, MAX_COST as MAX_BCRYPT_COST};
+pub use self::hash::InvalidHash;
 
+use self::hash::Hash;
 use crate::credentials::MAX_HEADER;
-use std::fmt;
-use subtle::ConstantTimeEq;
-
-/// Why a stored text cannot be verified against. None of them quotes it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum InvalidHash {
-    /// It is of none of the forms.
-    Unknown,
-    /// It begins like one of the forms, but does not go on like it.
-    Damaged,
-    /// Its cost parameters, or its lengths, are beyond the limits.
-    TooCostly,
-}
-
-impl InvalidHash {
-    /// In words.
-    pub fn why(self) -> &'static str {
-        match self {
-            Self::Unknown => "the password hash is of an unknown form",
-            Self::Damaged => "the password hash is damaged",
-            Self::TooCostly => "the password hash is too costly: its parameters are beyond the limits",
-        }
-    }
-}
-
-impl fmt::Display for InvalidHash {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.why())
-    }
-}
-
-impl std::error::Error for InvalidHash {}
 
 /// The forms of a stored hash.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -102,18 +73,6 @@ const MAX_STORED: usize = 512;
 
 /// Longest password in bytes: no header can carry more. A longer one is wrong.
 const MAX_PASSWORD: usize = MAX_HEADER;
-
-/// Longest password in bytes that crypt(3) takes (libxcrypt's CRYPT_MAX_PASSPHRASE_SIZE). A longer one is wrong.
-const MAX_CRYPT_PASSWORD: usize = 512;
-
-/// A stored hash that was read, and is within the limits.
-trait Hash {
-    /// Whether the password is the one that was stored. The salt is `registry_auth_salt`.
-    fn verify(&self, password: &[u8], salt: &[u8]) -> Result<bool, InvalidHash>;
-
-    /// Why it is guessed fast if it leaks.
-    fn weakness(&self) -> Option<&'static str>;
-}
 
 impl Form {
     /// Tells the form by its beginning; `None` for an unknown one. The `!` of a locked account is looked through.
@@ -223,25 +182,4 @@ pub fn dummy(like: Option<&str>, password: &[u8], salt: &[u8]) {
 /// The hash without the `!` of a locked account.
 fn unlocked(stored: &str) -> &str {
     stored.strip_prefix('!').unwrap_or(stored)
-}
-
-/// Compares two digests in constant time.
-fn same(left: &[u8], right: &[u8]) -> bool {
-    left.ct_eq(right).into()
-}
-
-/// Refuses what is beyond a limit.
-fn within(is_within: bool) -> Result<(), InvalidHash> {
-    match is_within {
-        true => Ok(()),
-        false => Err(InvalidHash::TooCostly),
-    }
-}
-
-/// Refuses what is not of its form.
-fn sound(is_sound: bool) -> Result<(), InvalidHash> {
-    match is_sound {
-        true => Ok(()),
-        false => Err(InvalidHash::Damaged),
-    }
 }

@@ -7,7 +7,7 @@ use crate::codec::{GrantRef, InvalidRecord, RecordRef};
 use crate::denial::{Denial, Reason};
 use crate::name::{RepositoryName, UserName};
 use crate::resource::{Access, Resource};
-use crate::route::{Mount, Need, Route};
+use crate::route::need::{Mount, Need, Route};
 use crate::scope::{Action, Scope};
 use crate::subject::{Limits, Subject};
 

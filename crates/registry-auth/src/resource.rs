@@ -5,7 +5,7 @@
 //! Invariant: an [`Access`] says of no repository more than was granted; names in it are whole, never patterns.
 
 use crate::name::RepositoryName;
-use crate::route::{Mount, Need, Route};
+use crate::route::need::{Mount, Need, Route};
 use crate::scope::{Action, Actions};
 use serde::{Deserialize, Serialize};
 use std::borrow::Cow;

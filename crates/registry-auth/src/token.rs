@@ -9,7 +9,7 @@ pub mod access_token;
 mod hs256;
 mod request;
 
-pub use request::{Proof, TokenRequest};
+pub use request::{Authorization, TokenRequest};
 
 use crate::codec::{RecordRef, State, TokenRef};
 use crate::name::{UserName, UserNameBuf};
@@ -40,15 +40,15 @@ const SKEW: u64 = 60;
 /// `{"typ":"JWT","alg":"HS256"}` and the dot.
 const HEADER: &[u8] = b"eyJ0eXAiOiJKV1QiLCJhbGciOiJIUzI1NiJ9.";
 
-/// The keys: the first signs, all verify. Nothing of them can be printed.
-pub struct Keys(Vec<Key>);
+/// The keys that tokens are signed with: the first one signs, all of them verify. They cannot be printed.
+pub struct SigningKeys(Vec<Key>);
 
 struct Key {
     signing: EncodingKey,
     verifying: DecodingKey,
 }
 
-impl Keys {
+impl SigningKeys {
     /// Keys of these secrets; `None` where there is none.
     pub fn new<'s>(secrets: impl IntoIterator<Item = &'s [u8]>) -> Option<Self> {
         hs256::install();
@@ -185,7 +185,7 @@ struct Body {
 }
 
 /// Signs a token; `None` only where it cannot be put into JSON.
-pub fn sign(keys: &Keys, place: &Place<'_>, issue: &Issue<'_>) -> Option<String> {
+pub fn sign(keys: &SigningKeys, place: &Place<'_>, issue: &Issue<'_>) -> Option<String> {
     let key = keys.0.first()?;
     let user = issue.user.map_or("", |user| user.as_str());
     let body = Body {
@@ -204,7 +204,7 @@ pub fn sign(keys: &Keys, place: &Place<'_>, issue: &Issue<'_>) -> Option<String>
 /// Verifies a token that is to be good at this place and time. `is_upload`: the request goes on with an upload, which may have begun
 /// before the token's end, and is let finish ([`UPLOAD_GRACE`]).
 pub fn verify(
-    keys: &Keys,
+    keys: &SigningKeys,
     place: &Place<'_>,
     token: &[u8],
     now: u64,
@@ -266,7 +266,7 @@ impl Claims {
     }
 
     /// Whether the account is in the state in which the token was issued.
-    pub fn is_of(&self, keys: &Keys, prefix: &str, state: State) -> bool {
+    pub fn is_of(&self, keys: &SigningKeys, prefix: &str, state: State) -> bool {
         let user = self.user.as_ref().map(UserNameBuf::as_name);
         let user = user.as_ref().map_or("", |user| user.as_str());
         let tag = keys

@@ -11,10 +11,10 @@ use registry_auth::resource::{scope_of, Resource};
 use registry_auth::route::{self, Method, Options, Request};
 use registry_auth::token::access_token::StoredToken;
 use registry_auth::token::{
-    bound_to, sign, verify, Issue, Keys, Kind, Place, Refused, MAX_ACCESS, MAX_LIFE, MAX_TOKEN, REFRESH_LIFE,
-    UPLOAD_GRACE,
+    bound_to, sign, verify, Issue, Kind, Place, Refused, SigningKeys, MAX_ACCESS, MAX_LIFE, MAX_TOKEN,
+    REFRESH_LIFE, UPLOAD_GRACE,
 };
-use registry_auth::token::{Proof, TokenRequest};
+use registry_auth::token::{Authorization, TokenRequest};
 use registry_auth::{challenge, Access, Action, Denial, RepositoryName, UserName};
 use serde_json::{json, Value};
 use sha2::Sha256;
@@ -27,8 +27,8 @@ const PLACE: Place<'static> = Place {
     service: "registry.example",
 };
 
-fn keys(secrets: &[&[u8]]) -> Keys {
-    Keys::new(secrets.iter().copied()).unwrap()
+fn keys(secrets: &[&[u8]]) -> SigningKeys {
+    SigningKeys::new(secrets.iter().copied()).unwrap()
 }
 
 fn state(stored: &str) -> State {
@@ -300,7 +300,7 @@ fn the_first_key_signs_and_all_verify() {
         false
     )
     .is_err());
-    assert!(Keys::new([]).is_none());
+    assert!(SigningKeys::new([]).is_none());
 }
 
 #[test]
@@ -649,7 +649,7 @@ fn a_get_asks_for_scopes() {
         .map(|scope| Resource::parse(scope).unwrap())
         .collect();
     assert_eq!(request.resources(), expected);
-    assert!(request.is_offline && matches!(request.proof, Proof::Header));
+    assert!(request.is_offline && matches!(request.authorization, Authorization::Header));
     let user = |name: &'static str| Some(UserName::parse(name.as_bytes()).unwrap());
     assert_eq!(request.check_account(user("alice")), Ok(()));
     assert_eq!(request.check_account(None), Ok(()));
@@ -667,7 +667,9 @@ fn a_get_asks_for_scopes() {
     ] {
         let request = TokenRequest::from_query(query.as_bytes(), "s").unwrap_or_else(|why| panic!("{why}"));
         assert!(
-            request.resources().is_empty() && !request.is_offline && matches!(request.proof, Proof::Header)
+            request.resources().is_empty()
+                && !request.is_offline
+                && matches!(request.authorization, Authorization::Header)
         );
     }
     for query in [
@@ -691,8 +693,8 @@ fn a_get_asks_for_scopes() {
 
 #[test]
 fn a_form_proves_who_asks() {
-    let basic = |body: &str| match form(body).map(|request| request.proof) {
-        Ok(Proof::Basic(header)) => Some(String::from_utf8(header.to_vec()).unwrap()),
+    let basic = |body: &str| match form(body).map(|request| request.authorization) {
+        Ok(Authorization::Basic(header)) => Some(String::from_utf8(header.to_vec()).unwrap()),
         _ => None,
     };
     // RFC 7617, section 2.
@@ -703,9 +705,9 @@ fn a_form_proves_who_asks() {
         Some(format!("Basic {}", "YTo6Jg=="))
     );
     match form("grant_type=refresh_token&refresh_token=x.y.z&access_type=offline")
-        .map(|request| (request.is_offline, request.proof))
+        .map(|request| (request.is_offline, request.authorization))
     {
-        Ok((true, Proof::Refresh(header))) => assert_eq!(&header[..], b"Bearer x.y.z"),
+        Ok((true, Authorization::Refresh(header))) => assert_eq!(&header[..], b"Bearer x.y.z"),
         _ => panic!("a refresh token"),
     }
     for (body, status) in [

@@ -1,6 +1,6 @@
 //! The pieces that an encoded record is read by. Each takes what it reads off the front, or says that it is not there.
 
-use super::InvalidRecord;
+use super::record::InvalidRecord;
 
 /// The next item of a section; after a damaged one the section is at its end.
 #[inline]

@@ -3,7 +3,7 @@
 //! Called by `policy` on every request. Invariants as in `read`.
 
 use super::bytes::{next, slice, take};
-use super::InvalidRecord;
+use super::record::InvalidRecord;
 use crate::grant::Grant;
 use crate::pattern::{self, Pattern};
 use crate::scope::{Action, Actions};

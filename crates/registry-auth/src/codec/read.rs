@@ -5,8 +5,8 @@
 
 use super::bytes::{next, short, slice, take, text};
 use super::grants::{GrantRef, Grants};
+use super::record::{InvalidRecord, Peer, Record, HAS_PASSWORD, HEADER, SEALED, VERSION};
 use super::tokens::{State, TokenRef, Tokens, STATE};
-use super::{InvalidRecord, Peer, Record, HAS_PASSWORD, HEADER, SEALED, VERSION};
 use crate::token::access_token::TokenDigest;
 use std::net::{IpAddr, SocketAddr};
 
@@ -117,7 +117,7 @@ impl<'a> RecordRef<'a> {
     pub fn token(&self, digest: TokenDigest) -> Result<Option<TokenRef<'a>>, InvalidRecord> {
         for token in self.tokens() {
             let token = token?;
-            if digest.is(token.digest) {
+            if digest.matches(token.digest) {
                 return Ok(Some(token));
             }
         }

@@ -4,7 +4,7 @@
 
 use super::bytes::{next, slice, take, text};
 use super::grants::Grants;
-use super::InvalidRecord;
+use super::record::InvalidRecord;
 use crate::scope::Action;
 use crate::token::access_token::{StoredToken, TokenDigest};
 use sha2::{Digest as _, Sha256};

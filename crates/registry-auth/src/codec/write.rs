@@ -2,7 +2,7 @@
 //!
 //! Invariant: what does not fit the layout is an error and leaves the buffer as it was.
 
-use super::{InvalidRecord, Peer, Record, HAS_PASSWORD, HEADER, VERSION};
+use super::record::{InvalidRecord, Peer, Record, HAS_PASSWORD, HEADER, VERSION};
 use crate::grant::Grant;
 use crate::token::access_token::StoredToken;
 use std::net::{IpAddr, SocketAddr};

@@ -3,7 +3,7 @@
 //! No living crate has it, so it is here, after Apache's `apr_md5_encode`. Kept for files that are imported; the tool
 //! makes no such hash. Invariant: salt and digest are of the form that htpasswd writes, or the hash is invalid.
 
-use super::{same, sound, within, Hash, InvalidHash, MAX_CRYPT_PASSWORD};
+use super::hash::{same, sound, within, Hash, InvalidHash, MAX_CRYPT_PASSWORD};
 use md5::{Digest, Md5};
 
 const PREFIX: &str = "$apr1$";

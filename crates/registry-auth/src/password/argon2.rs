@@ -3,8 +3,8 @@
 //! What the tool gives to new users. Invariant: parameters beyond the limits are refused before any memory is taken, so
 //! that one record cannot occupy the hashing pool. Where `v=` is missing it is version 1.0, as in the reference program.
 
+use super::hash::{within, Hash, InvalidHash};
 use super::phc::Phc;
-use super::{within, Hash, InvalidHash};
 use argon2::{Algorithm, Argon2, Params, PasswordHasher, Version};
 
 /// Most memory in KiB: 256 MiB.

@@ -2,7 +2,7 @@
 //!
 //! Invariant: a cost beyond [`MAX_COST`] is refused. Bytes after the 72nd do not count, as with htpasswd and crypt(3).
 
-use super::{sound, within, Hash, InvalidHash};
+use super::hash::{sound, within, Hash, InvalidHash};
 
 /// Highest cost: about a second and a half.
 pub const MAX_COST: u32 = 15;

@@ -2,7 +2,7 @@
 //!
 //! nginx's auth_basic accepts both, so files that it used can be imported. Fast, and so fast to guess.
 
-use super::{same, sound, within, Hash, InvalidHash};
+use super::hash::{same, sound, within, Hash, InvalidHash};
 use base64::engine::general_purpose::STANDARD;
 use base64::Engine;
 use sha1::{Digest, Sha1};

@@ -2,8 +2,8 @@
 //!
 //! Invariant: more rounds than the limit are refused before the first one. Each 32 bytes of the digest take them anew.
 
+use super::hash::{sound, within, Hash, InvalidHash};
 use super::phc::Phc;
-use super::{sound, within, Hash, InvalidHash};
 use pbkdf2::{pbkdf2_hmac_with_params, Algorithm, Params};
 
 /// Most rounds, all blocks of the digest together: a second, three where the processor has no instructions for SHA-256.

@@ -3,7 +3,7 @@
 //! Used by those forms. Invariant: each parameter is one of the form's and stands once. The crate that splits the string
 //! takes `m=8,m=4294967295`, and whoever looks for `m` finds the first where the hashing crates would take the last.
 
-use super::{sound, InvalidHash};
+use super::hash::{same, sound, InvalidHash};
 use argon2::password_hash::phc::{Output, PasswordHash, Salt};
 
 /// A PHC string with all its fields.
@@ -60,6 +60,6 @@ impl Phc {
             .get_mut(..self.digest().len())
             .ok_or(InvalidHash::Damaged)?;
         compute(computed).map_err(|_| InvalidHash::Damaged)?;
-        Ok(super::same(computed, self.digest()))
+        Ok(same(computed, self.digest()))
     }
 }

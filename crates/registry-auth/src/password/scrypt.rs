@@ -2,8 +2,8 @@
 //!
 //! Invariant: parameters beyond the limits are refused before any memory is taken.
 
+use super::hash::{sound, within, Hash, InvalidHash};
 use super::phc::Phc;
-use super::{sound, within, Hash, InvalidHash};
 use scrypt::Params;
 
 /// Most memory in bytes, 2^ln × r × 128: 256 MiB.

@@ -3,7 +3,7 @@
 //! Invariant: more rounds than the limit, and longer passwords and salts than crypt(3) takes, are refused: the time grows
 //! with all of them. The crate reads the text again; it is let through only where there is one way to read it.
 
-use super::{sound, within, Hash, InvalidHash, MAX_CRYPT_PASSWORD};
+use super::hash::{sound, within, Hash, InvalidHash, MAX_CRYPT_PASSWORD};
 use argon2::password_hash::{Error, PasswordVerifier};
 use sha_crypt::ShaCrypt;
 

@@ -4,8 +4,9 @@
 //! the nginx module (strip). Invariant: after [`strip`] no parameter is left that any of them could read as one of
 //! those that were to go, and [`classify`] keeps a mount only in the one form that all read alike.
 
+use super::need::Mount;
+use super::reference;
 use crate::name::RepositoryName;
-use crate::route::Mount;
 use std::borrow::Cow;
 
 /// The parameters of a mount.
@@ -153,7 +154,7 @@ fn hex_digit(byte: u8) -> Option<u8> {
 }
 
 fn is_digest(raw: &[u8]) -> bool {
-    unescape(raw).is_some_and(|digest| crate::route::is_digest(&digest))
+    unescape(raw).is_some_and(|digest| reference::is_digest(&digest))
 }
 
 fn repository(raw: &[u8]) -> Option<RepositoryName<'_>> {

@@ -87,3 +87,9 @@ pub(super) fn is_extension_segment(bytes: &[u8]) -> bool {
 fn is_dots(bytes: &[u8]) -> bool {
     bytes.iter().all(|byte| *byte == b'.')
 }
+
+/// The bytes around the last `/`; `None` if there is none.
+pub(super) fn split_last(path: &[u8]) -> Option<(&[u8], &[u8])> {
+    let at = memchr::memrchr(b'/', path)?;
+    Some((path.get(..at)?, path.get(at + 1..)?))
+}

@@ -5,8 +5,9 @@
 //! that is one of the words, are refused, so that there is one way only to read a path. Other words are legal
 //! segments of a name: each pattern is anchored at the path's end, where the word stands.
 
-use super::reference;
-use super::{Api, Method, Need, Options, Route};
+use super::need::{Api, Need, Route};
+use super::reference::{self, split_last};
+use super::request::{Method, Options};
 use crate::denial::Denial;
 use crate::name::RepositoryName;
 use crate::scope::{Action, Scope};
@@ -39,7 +40,7 @@ pub(super) fn parse<'a>(method: Method, rest: &'a [u8], options: &Options) -> Re
 
 /// `/v1/images/<id>/<word>`: no repository, hence any verified user.
 fn image<'a>(method: Method, rest: &[u8]) -> Result<Route<'a>, Denial> {
-    let (id, word) = super::split_last(rest).ok_or_else(Denial::unsupported)?;
+    let (id, word) = split_last(rest).ok_or_else(Denial::unsupported)?;
     let action = match (word, method) {
         (b"layer" | b"json" | b"ancestry" | b"checksum" | b"files" | b"diff", Method::Get | Method::Head) => {
             Action::Pull
@@ -91,7 +92,7 @@ enum Tail<'a> {
 
 /// Splits a path into name and tail, from the right.
 fn split_name(path: &[u8]) -> Option<(&[u8], Tail<'_>)> {
-    let (before, last) = super::split_last(path)?;
+    let (before, last) = split_last(path)?;
     match last {
         b"" => Some((before, Tail::Nothing)),
         // The `json` of a repository `<name>/tags/<tag>` reads the same, and is no repository.
@@ -106,7 +107,7 @@ fn split_name(path: &[u8]) -> Option<(&[u8], Tail<'_>)> {
 
 /// The name and the tag of `<name>/tags/<tag>`.
 fn split_tag(path: &[u8]) -> Option<(&[u8], &[u8])> {
-    let (before, tag) = super::split_last(path)?;
+    let (before, tag) = split_last(path)?;
     Some((before.strip_suffix(b"/tags")?, tag))
 }
 

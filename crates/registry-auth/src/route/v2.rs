@@ -6,8 +6,9 @@
 
 use super::canonical::Escape;
 use super::mount;
-use super::reference::{self, Reference};
-use super::{split_last, Api, Method, Mount, Need, Request, Route, Unknown};
+use super::need::{Api, Mount, Need, Route, Unknown};
+use super::reference::{self, split_last, Reference};
+use super::request::{Method, Request};
 use crate::denial::{Denial, Reason};
 use crate::name::{ByteSet, RepositoryName};
 use crate::scope::{Action, Scope};

@@ -104,8 +104,8 @@ impl TokenDigest {
         id
     }
 
-    /// Whether this is the digest whose bytes these are.
-    pub(crate) fn is(self, bytes: &[u8]) -> bool {
+    /// Whether `bytes` is this digest, compared in constant time.
+    pub(crate) fn matches(self, bytes: &[u8]) -> bool {
         self.0.ct_eq(bytes).into()
     }
 

@@ -21,11 +21,11 @@ pub struct TokenRequest {
     /// Whether a refresh token is wanted, too.
     pub is_offline: bool,
     /// How the client proves who it is.
-    pub proof: Proof,
+    pub authorization: Authorization,
 }
 
 /// How the client proves who it is.
-pub enum Proof {
+pub enum Authorization {
     /// By the header of the request, or not at all.
     Header,
     /// By user and password in the form: as the value of a Basic `Authorization` header.
@@ -91,14 +91,14 @@ impl Fields {
         }
     }
 
-    fn into_request(self, proof: Proof) -> TokenRequest {
+    fn into_request(self, authorization: Authorization) -> TokenRequest {
         let is_offline =
             self.offline_token.as_deref() == Some("true") || self.access_type.as_deref() == Some("offline");
         TokenRequest {
             account: self.account.filter(|account| !account.is_empty()),
             scopes: self.scopes,
             is_offline,
-            proof,
+            authorization,
         }
     }
 }
@@ -108,7 +108,7 @@ impl TokenRequest {
     pub fn from_query(query: &[u8], service: &str) -> Result<Self, Denial> {
         let fields = Fields::read(query)?;
         fields.check_service(service)?;
-        Ok(fields.into_request(Proof::Header))
+        Ok(fields.into_request(Authorization::Header))
     }
 
     /// Reads the form of a POST to the endpoint of a service.
@@ -126,12 +126,12 @@ impl TokenRequest {
         let mut fields = Fields::read(body)?;
         fields.check_service(service)?;
         let (username, password) = (fields.username.take(), fields.password.take());
-        let proof = match (fields.grant_type.as_deref(), fields.refresh_token.take()) {
+        let authorization = match (fields.grant_type.as_deref(), fields.refresh_token.take()) {
             (Some("password"), None) => basic(&username.unwrap_or_default(), &password.unwrap_or_default())?,
             (Some("refresh_token"), Some(token)) => {
                 let mut header = Zeroizing::new(b"Bearer ".to_vec());
                 header.extend_from_slice(token.as_bytes());
-                Proof::Refresh(header)
+                Authorization::Refresh(header)
             }
             _ => {
                 return Err(Denial::bad_token_request(
@@ -139,7 +139,7 @@ impl TokenRequest {
                 ))
             }
         };
-        Ok(fields.into_request(proof))
+        Ok(fields.into_request(authorization))
     }
 
     /// The resources that are asked for; what nobody can have is left out.
@@ -162,14 +162,14 @@ impl TokenRequest {
 }
 
 /// User and password as a header. What a header cannot carry is a wrong password.
-fn basic(user: &str, password: &str) -> Result<Proof, Denial> {
+fn basic(user: &str, password: &str) -> Result<Authorization, Denial> {
     // A colon in the name would make another name of it.
     UserName::parse(user.as_bytes()).map_err(|_| Denial::bad_credentials())?;
     let pair = Zeroizing::new(format!("{user}:{password}"));
     let mut header = Zeroizing::new(String::with_capacity(8 + pair.len().div_ceil(3) * 4));
     header.push_str("Basic ");
     STANDARD.encode_string(pair.as_bytes(), &mut header);
-    Ok(Proof::Basic(Zeroizing::new(
+    Ok(Authorization::Basic(Zeroizing::new(
         std::mem::take(&mut *header).into_bytes(),
     )))
 }

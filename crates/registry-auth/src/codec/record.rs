@@ -1,0 +1,56 @@
+//! A record before it is encoded, and the constants of the layout.
+//!
+//! Made by the store and the tool, encoded by `write`, read back by `read`.
+
+use crate::grant::Grant;
+use crate::token::access_token::StoredToken;
+use std::fmt;
+use std::net::SocketAddr;
+
+/// The layout's version, the first byte of a record. Raise it with every change of the layout.
+pub const VERSION: u8 = 3;
+
+/// Bytes before the sections.
+pub(super) const HEADER: usize = 24;
+
+/// Flag: there is a password.
+pub(super) const HAS_PASSWORD: u8 = 1;
+
+/// Flag: in place of the password stands whether it is locked (`!`, or a space), and its digest.
+pub(super) const SEALED: u8 = 2;
+
+/// The data of a user, of a group, or of everybody (only `backends`).
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Record {
+    /// The stored password hash, `!` in front where the account is locked. Groups have none.
+    pub password: Option<String>,
+    /// The user's groups, in order.
+    pub groups: Vec<String>,
+    /// The backends, in order.
+    pub backends: Vec<Peer>,
+    /// The grants. Their order has no meaning, and is not kept.
+    pub grants: Vec<Grant>,
+    /// The user's access tokens. Groups have none.
+    pub tokens: Vec<StoredToken>,
+}
+
+/// A backend with the addresses its name had when it was looked up.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Peer {
+    /// `host:port` as stored.
+    pub name: String,
+    /// Its addresses; none if the name could not be resolved.
+    pub addresses: Vec<SocketAddr>,
+}
+
+/// The bytes are no record of this layout, or the record is too large for it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct InvalidRecord;
+
+impl fmt::Display for InvalidRecord {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("record is damaged, too large or of another version")
+    }
+}
+
+impl std::error::Error for InvalidRecord {}

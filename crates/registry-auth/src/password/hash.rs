@@ -1,0 +1,70 @@
+//! What the forms of a stored hash have in common: how one is verified against, and why one is refused.
+//!
+//! Used by `password` and by the file of each form. Guarantee: two digests are compared in a time that does not depend on
+//! where they differ.
+
+use std::fmt;
+use subtle::ConstantTimeEq;
+
+/// Why a stored text cannot be verified against. None of them quotes it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum InvalidHash {
+    /// It is of none of the forms.
+    Unknown,
+    /// It begins like one of the forms, but does not go on like it.
+    Damaged,
+    /// Its cost parameters, or its lengths, are beyond the limits.
+    TooCostly,
+}
+
+impl InvalidHash {
+    /// In words.
+    pub fn why(self) -> &'static str {
+        match self {
+            Self::Unknown => "the password hash is of an unknown form",
+            Self::Damaged => "the password hash is damaged",
+            Self::TooCostly => "the password hash is too costly: its parameters are beyond the limits",
+        }
+    }
+}
+
+impl fmt::Display for InvalidHash {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.why())
+    }
+}
+
+impl std::error::Error for InvalidHash {}
+
+/// Longest password in bytes that crypt(3) takes (libxcrypt's CRYPT_MAX_PASSPHRASE_SIZE). A longer one is wrong.
+pub(super) const MAX_CRYPT_PASSWORD: usize = 512;
+
+/// A stored hash that was read, and is within the limits.
+pub(super) trait Hash {
+    /// Whether the password is the one that was stored. The salt is `registry_auth_salt`.
+    fn verify(&self, password: &[u8], salt: &[u8]) -> Result<bool, InvalidHash>;
+
+    /// Why it is guessed fast if it leaks.
+    fn weakness(&self) -> Option<&'static str>;
+}
+
+/// Compares two digests in constant time.
+pub(super) fn same(left: &[u8], right: &[u8]) -> bool {
+    left.ct_eq(right).into()
+}
+
+/// Refuses what is beyond a limit.
+pub(super) fn within(is_within: bool) -> Result<(), InvalidHash> {
+    match is_within {
+        true => Ok(()),
+        false => Err(InvalidHash::TooCostly),
+    }
+}
+
+/// Refuses what is not of its form.
+pub(super) fn sound(is_sound: bool) -> Result<(), InvalidHash> {
+    match is_sound {
+        true => Ok(()),
+        false => Err(InvalidHash::Damaged),
+    }
+}

@@ -1,0 +1,69 @@
+//! What decides the route of a request, and which routes are configured.
+//!
+//! Made by the nginx module, read by `route::parse`. The caller must give the path and the query that nginx will forward,
+//! not decoded, beside the path that nginx decides on.
+
+/// The request method.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Method {
+    /// GET
+    Get,
+    /// HEAD
+    Head,
+    /// POST
+    Post,
+    /// PUT
+    Put,
+    /// PATCH
+    Patch,
+    /// DELETE
+    Delete,
+    /// Any other one: on no route.
+    Other,
+}
+
+/// What of a request decides its route.
+#[derive(Clone, Copy, Debug)]
+pub struct Request<'a> {
+    /// The method.
+    pub method: Method,
+    /// The path that will be forwarded, before the first `?`, not decoded.
+    pub raw_path: &'a [u8],
+    /// The path that nginx decides on (`r->uri`): decoded and normalised.
+    pub decided_path: &'a [u8],
+    /// The query that will be forwarded, after the first `?`, not decoded. **Not** nginx's `r->args`: that ends at a
+    /// `#`, which the forwarded query does not.
+    pub args: &'a [u8],
+    /// The `Content-Type` of the request; where it has several, all of them, joined by commas: a backend may heed any.
+    pub content_type: Option<&'a [u8]>,
+}
+
+impl<'a> Request<'a> {
+    /// Splits the target as it will be forwarded (nginx's `r->unparsed_uri`) into path and query.
+    pub fn from_target(
+        method: Method,
+        target: &'a [u8],
+        decided_path: &'a [u8],
+        content_type: Option<&'a [u8]>,
+    ) -> Self {
+        let (raw_path, args) = match memchr::memchr(b'?', target) {
+            Some(at) => target.split_at(at),
+            None => (target, &[][..]),
+        };
+        let args = args.strip_prefix(b"?").unwrap_or(args);
+        Self {
+            method,
+            raw_path,
+            decided_path,
+            args,
+            content_type,
+        }
+    }
+}
+
+/// Which routes there are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Options {
+    /// Whether `/v1/images/…` is served (`registry_auth_v1_images`).
+    pub v1_images: bool,
+}
