@@ -1,9 +1,11 @@
 //! The catalogue, `GET /v2/_catalog`, and V1's search, `GET /v1/search`: the registry is asked by subrequests, and the client gets what
 //! they say of the repositories that it may pull.
 //!
-//! `access` starts it before it grants the request, and goes on with it whenever something has come; the filters take the pages.
-//! Invariants: what a registry lists gets to a client through `registry_auth::catalog` and `registry_auth::search` only, or not at
-//! all; whatever it sends, it is read a slice at a time, which all requests share, and between which the worker serves others.
+//! `access` starts it before it grants the request, and goes on with it whenever something has come; the
+//! filters take the pages. Where a user's repositories lie on several backends, `upstream` says which these
+//! are, and is told which of them a page is of. Invariants: what a registry lists gets to a client through
+//! `registry_auth::catalog` and `registry_auth::search` only, or not at all; whatever it sends, it is read a
+//! slice at a time, which all requests share, and between which the worker serves others.
 
 use std::borrow::Cow;
 use std::mem;
@@ -29,6 +31,8 @@ use crate::lists::{InLine, Place, Slice};
 use crate::routing;
 use crate::signing;
 
+/// What the client of a list is told that lacks a backend's part.
+const INCOMPLETE: &[u8] = b"299 - \"the list is incomplete: a registry cannot be reached\"";
 /// Bytes of a registry's refusal at most, to be passed on.
 const REFUSAL_BYTES: usize = 64 << 10;
 
@@ -47,6 +51,23 @@ enum List {
     Search(Search),
 }
 
+/// What a registry answers that does not list.
+enum Failure {
+    /// Its own refusal.
+    Refusal(Answer),
+    /// nginx's page for this status.
+    Status(u16),
+}
+
+impl From<Failure> for Next {
+    fn from(failure: Failure) -> Self {
+        match failure {
+            Failure::Refusal(refusal) => Self::Answer(refusal),
+            Failure::Status(status) => Self::Status(status),
+        }
+    }
+}
+
 /// A list in the making, and the registry's page for it.
 pub struct Filtering {
     list: List,
@@ -61,6 +82,8 @@ pub struct Filtering {
     refusal: Option<Answer>,
     /// Whether it is a page of nginx's own, as where the registry cannot be reached.
     is_nginxs: bool,
+    /// What the first registry has come to that was left out: the answer, where none lists anything.
+    left_out: Option<Failure>,
     /// Why it went to no registry.
     refused: Option<Denial>,
     /// Why it cannot be read.
@@ -117,11 +140,34 @@ impl List {
         }
     }
 
-    fn answer(&self) -> Answer {
+    /// Goes on without the registry that was asked, where it is down and there are others. `None` where there
+    /// are none.
+    fn leave_out(&mut self, status: u32) -> Option<Result<Progress, Malformed>> {
+        match self {
+            Self::Catalog(catalog) if catalog.is_merged() && status >= 500 => Some(catalog.leave_out()),
+            Self::Catalog(_) | Self::Search(_) => None,
+        }
+    }
+
+    fn answer(&self, request: &Request) -> Answer {
         let (headers, body) = match self {
             Self::Catalog(catalog) => {
                 let mut headers = vec![version()];
                 headers.extend(catalog.link(seal).map(|link| ("Link", link.into_bytes())));
+                if catalog.is_incomplete() {
+                    // RFC 7234, section 5.5, as the OCI distribution specification wants it.
+                    headers.push(("Warning", INCOMPLETE.to_vec()));
+                }
+                if catalog.is_disordered() {
+                    lines::write(
+                        request,
+                        Level::Warn,
+                        format_args!(
+                            "registry_auth: a backend's catalog is not in the order of paths: where it is merged with \
+                             others' and cut into pages, names may be missing"
+                        ),
+                    );
+                }
                 (headers, catalog.to_json())
             }
             Self::Search(search) => (Vec::new(), search.to_json()),
@@ -208,6 +254,7 @@ pub fn start(
         more: false,
         refusal: None,
         is_nginxs: false,
+        left_out: None,
         refused: None,
         bad: None,
         is_woken: false,
@@ -267,27 +314,56 @@ impl Filtering {
         if let Some(why) = self.bad {
             return Err(self.list.malformed(request, why));
         }
-        match (self.status, self.refusal.take()) {
-            (200, _) => {}
-            (status, _) if self.is_first && self.is_nginxs => {
-                return Ok(Next::Status(u16::try_from(status).unwrap_or(502)))
+        let progress = match (self.status, self.failure()) {
+            (200, _) => {
+                self.is_first = false;
+                self.list.end(mem::take(&mut self.more))
             }
-            (_, Some(refusal)) if self.is_first => return Ok(Next::Answer(refusal)),
-            _ => {
-                let why = "a page after the first was refused";
-                return Err(self.list.malformed(request, why));
-            }
-        }
-        match self.list.end(mem::take(&mut self.more)) {
-            Ok(Progress::Done) => Ok(Next::Answer(self.list.answer())),
+            (status, failure) => match (self.list.leave_out(status), failure) {
+                (Some(progress), failure) => {
+                    self.left_out = self.left_out.take().or(failure);
+                    progress
+                }
+                (None, Some(failure)) if self.is_first => return Ok(failure.into()),
+                _ => Err(Malformed::REFUSED),
+            },
+        };
+        match progress {
+            Ok(Progress::Done) => Ok(match self.left_out.take().filter(|_| self.is_first) {
+                Some(failure) => failure.into(),
+                None => Next::Answer(self.list.answer(request)),
+            }),
             Ok(Progress::Ask) => {
                 let args = self.list.args(request).into_owned();
                 self.page = request.ask(&args).ok_or_else(Denial::unavailable)?;
-                (self.is_first, self.status) = (false, 0);
+                (self.status, self.is_nginxs) = (0, false);
                 Ok(Next::Wait(self))
             }
             Err(error) => Err(self.list.malformed(request, error.why())),
         }
+    }
+
+    /// What the page says in place of a list.
+    fn failure(&mut self) -> Option<Failure> {
+        let refusal = self.refusal.take();
+        match self.is_nginxs {
+            true => Some(Failure::Status(u16::try_from(self.status).unwrap_or(502))),
+            false => refusal.map(Failure::Refusal),
+        }
+    }
+
+    /// Says which backends a page of the catalogue may be of, by name; `is_down` is asked once of each.
+    /// Answers which of them it is of. `None` where they cannot be merged.
+    pub fn among<'n>(
+        &mut self,
+        backends: impl ExactSizeIterator<Item = &'n [u8]>,
+        is_down: impl FnMut(usize) -> bool,
+    ) -> Option<usize> {
+        let List::Catalog(catalog) = &mut self.list else {
+            return None;
+        };
+        let found = catalog.among(backends, is_down);
+        found.map_err(|error| self.bad = Some(error.why())).ok()
     }
 
     /// Waits for another turn.

@@ -1,23 +1,30 @@
 //! `registry_auth_backends`: the peers of a request are its user's backends, else the default ones, else the block's own
 //! `server` lines.
 //!
+//! Of several backends a repository has one: all of its requests go there, and to the next one while it is
+//! down. V1's images belong to no repository, so that there a user has one.
+//!
 //! An address that `allow=` does not permit is never connected to. A user whose backends are all refused or unresolved gets 503
 //! rather than somebody else's storage.
 
 use core::marker::PhantomData;
 use std::cell::Cell;
 use std::rc::Rc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::OnceLock;
 
 use registry_auth::backend::AllowList;
 use registry_auth::codec::{PeerRef, RecordRef};
+use registry_auth::outages::Outages;
 use registry_auth::{rendezvous, route, Denial, InvalidRecord};
 
 use crate::conf::value::invalid;
 use crate::conf::Location;
-use crate::context::Context;
+use crate::context::{Context, Stage};
 use crate::ffi::conf::Conf;
+use crate::ffi::event;
 use crate::ffi::log::Level;
+use crate::ffi::numbers;
 use crate::ffi::peer::{self, Balancer, Candidates, OwnServers, Selection};
 use crate::ffi::request::{Kept, Request};
 use crate::identity::Identity;
@@ -31,18 +38,56 @@ pub struct Upstream {
     pub allow: AllowList,
     /// The block's own `server` lines.
     pub own_servers: OwnServers,
+    /// Which of several backends a request goes to; by repository where nothing is said.
+    balance: Option<Balance>,
     /// Turns for the round robin over a user's backends.
     pub turns: Turns,
 }
 
-/// `registry_auth_backends [allow=cidr[:port] ...]`
+/// Which of a user's backends a request goes to.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Balance {
+    /// That of its repository.
+    Repository,
+    /// Each one in turn.
+    Turn,
+}
+
+/// How many addresses may be known to be down.
+const OUTAGES: usize = 512;
+
+/// What all workers know of addresses that could not be connected to.
+static DOWN: OnceLock<&'static [AtomicU64]> = OnceLock::new();
+
+fn outages() -> Outages<'static> {
+    Outages(DOWN.get().copied().unwrap_or_default())
+}
+
+/// `registry_auth_backends [allow=cidr[:port] ...] [balance=repository | turn]`
 pub fn backends(conf: &mut Conf<'_>, upstream: &mut Upstream) -> Result<(), String> {
     const NAME: &str = "registry_auth_backends";
     for argument in conf.texts() {
+        if let Some(value) = argument.strip_prefix(b"balance=") {
+            let balance = match value {
+                b"repository" => Balance::Repository,
+                b"turn" => Balance::Turn,
+                _ => return Err(invalid(NAME, argument, "\"repository\" or \"turn\" is expected")),
+            };
+            if upstream.balance.replace(balance).is_some() {
+                return Err(invalid(NAME, argument, "\"balance\" stands there twice"));
+            }
+            continue;
+        }
         let entry = argument
             .strip_prefix(b"allow=")
             .and_then(|entry| std::str::from_utf8(entry).ok())
-            .ok_or_else(|| invalid(NAME, argument, "\"allow=cidr[:port]\" is expected"))?;
+            .ok_or_else(|| {
+                invalid(
+                    NAME,
+                    argument,
+                    "\"allow=cidr[:port]\" or \"balance=repository | turn\" is expected",
+                )
+            })?;
         upstream
             .allow
             .add(entry)
@@ -53,6 +98,7 @@ pub fn backends(conf: &mut Conf<'_>, upstream: &mut Upstream) -> Result<(), Stri
             ));
         }
     }
+    numbers::share(&DOWN, OUTAGES);
     peer::attach(conf, upstream, PhantomData::<UserBackends>).map_err(|error| format!("\"{NAME}\": {error}"))
 }
 
@@ -185,6 +231,13 @@ impl Balancer for UserBackends {
         });
     }
 
+    fn tried(address: &[u8], is_reached: bool) {
+        match is_reached {
+            true => outages().reached(address),
+            false => outages().failed(address, event::now()),
+        }
+    }
+
     fn own_servers(upstream: &mut Upstream) -> &mut OwnServers {
         &mut upstream.own_servers
     }
@@ -208,16 +261,21 @@ fn of_context(
         None => Ok(Found::None),
     };
     match found {
-        // All pages of a catalogue are of the same backend.
-        Ok(Found::Some) if context.is_catalog => Selection::Candidates { first: 0 },
-        // So is a push of V1, most of whose requests name no repository.
-        Ok(Found::Some) if candidates.count() > 1 && route::is_v1(request.uri()) => {
-            candidates.order_by(|name, address| rendezvous::weight(user, name, address));
-            Selection::Candidates { first: 0 }
+        Ok(Found::Some) => {
+            let is_listed = context.is_catalog && upstream.balance != Some(Balance::Turn);
+            let first = match (is_listed, candidates.count()) {
+                (true, _) if !route::is_v1(request.uri()) && context.awaits(request) => {
+                    match take_part(context, candidates) {
+                        Some(()) => 0,
+                        // The list says why.
+                        None => return Selection::Refuse,
+                    }
+                }
+                (_, 1) => 0,
+                _ => choose(request, context, user, upstream, candidates),
+            };
+            Selection::Candidates { first }
         }
-        Ok(Found::Some) => Selection::Candidates {
-            first: upstream.turns.next(user),
-        },
         Ok(Found::None) if upstream.own_servers.exist() => Selection::OwnServers,
         Ok(Found::None) => {
             refuse(
@@ -236,6 +294,56 @@ fn of_context(
             Selection::Refuse
         }
     }
+}
+
+/// Sends a page of the catalogue to the backend whose turn it is: of all of them together the user's list is
+/// made.
+fn take_part(context: &mut Context, candidates: &mut Candidates<BackendNames>) -> Option<()> {
+    let Stage::Filtering(filtering) = &mut context.stage else {
+        return None;
+    };
+    let now = event::now();
+    let is_down = |at| {
+        let address = candidates.iter().nth(at).map(|(_, address)| address);
+        address.is_some_and(|address| !outages().may_try(address, now))
+    };
+    let at = filtering.among(candidates.iter().map(|(name, _)| name), is_down)?;
+    candidates.keep_only(at);
+    Some(())
+}
+
+/// Which of several candidates comes first.
+fn choose(
+    request: &Request,
+    context: &Context,
+    user: &[u8],
+    upstream: &Upstream,
+    candidates: &mut Candidates<BackendNames>,
+) -> usize {
+    // The requests of a push by V1 name no repository, most of them; and what is searched for is where it was
+    // pushed to.
+    let key = match (route::is_v1(request.uri()), upstream.balance) {
+        (true, _) => user,
+        // All pages of a catalogue are of the same backend, which has what the others have.
+        (false, Some(Balance::Turn)) if context.is_catalog => return 0,
+        (false, Some(Balance::Turn)) => return upstream.turns.next(user),
+        (false, _) => match context
+            .repository
+            .as_ref()
+            .map(|name| request.kept::<Context>(name))
+        {
+            // Such as the ping of a login: it is all the same where it goes.
+            None | Some([]) => user,
+            Some(name) => name,
+        },
+    };
+    let now = event::now();
+    candidates.order_by(
+        |name, address| rendezvous::rank(key, name, address),
+        |address| outages().has_failed(address),
+        |address| outages().may_try(address, now),
+    );
+    0
 }
 
 fn refuse(request: &Request, context: &mut Context, why: &str) {

@@ -43,7 +43,9 @@ RPUSH docker-registry:backends 127.0.0.1:$TEST_NGINX_BACKEND_B_PORT
 GET /v1/_ping
 --- backend_received_by: B
 
-=== round robin over several
+=== balance=turn: round robin over several
+--- http_config
+    upstream registry { registry_auth_backends balance=turn; server 127.0.0.1:$TEST_NGINX_BACKEND_PORT; }
 --- redis
 HSET docker-registry:user:alice backends "127.0.0.1:$TEST_NGINX_BACKEND_PORT 127.0.0.1:$TEST_NGINX_BACKEND_B_PORT 127.0.0.1:$TEST_NGINX_BACKEND_C_PORT"
 --- request eval
@@ -54,7 +56,9 @@ my %count;
 $count{$_}++ for @by;
 die "@by" if join(',', map { $count{$_} // 0 } qw(A B C)) ne '3,3,3';
 
-=== round robin over the default ones
+=== balance=turn: round robin over the default ones
+--- http_config
+    upstream registry { registry_auth_backends balance=turn; server 127.0.0.1:$TEST_NGINX_BACKEND_PORT; }
 --- redis
 RPUSH docker-registry:backends 127.0.0.1:$TEST_NGINX_BACKEND_B_PORT 127.0.0.1:$TEST_NGINX_BACKEND_C_PORT
 --- request
@@ -65,7 +69,9 @@ my %count;
 $count{$_}++ for @by;
 die "@by" if join(',', map { $count{$_} // 0 } qw(A B C)) ne '0,3,3';
 
-=== the next one when one does not answer
+=== balance=turn: the next one when one does not answer
+--- http_config
+    upstream registry { registry_auth_backends balance=turn; }
 --- redis
 HSET docker-registry:user:alice backends "127.0.0.1:$TEST_NGINX_DEAD_PORT 127.0.0.1:$TEST_NGINX_BACKEND_B_PORT"
 --- request eval
@@ -74,7 +80,9 @@ HSET docker-registry:user:alice backends "127.0.0.1:$TEST_NGINX_DEAD_PORT 127.0.
 --- error_log
 Connection refused
 
-=== the next one when one closes without an answer
+=== balance=turn: the next one when one closes without an answer
+--- http_config
+    upstream registry { registry_auth_backends balance=turn; }
 --- redis
 HSET docker-registry:user:alice backends "127.0.0.1:$TEST_NGINX_BACKEND_PORT 127.0.0.1:$TEST_NGINX_BACKEND_B_PORT"
 --- backend
@@ -82,7 +90,9 @@ A => close
 --- request eval
 [ ("GET /v2/") x 4 ]
 
-=== the next one by proxy_next_upstream http_503
+=== balance=turn: the next one by proxy_next_upstream http_503
+--- http_config
+    upstream registry { registry_auth_backends balance=turn; }
 --- config eval
 Harness::gate_config('proxy_next_upstream error http_503;')
 --- redis
@@ -618,7 +628,9 @@ for my $user (@users) {
     die "$user: $now, before $chosen{$user}" if $now ne $chosen{$user};
 }
 
-=== V1: also where the user has several backends; V2 goes round
+=== V1: also where the user has several backends, and V2 takes turns
+--- http_config
+    upstream registry { registry_auth_backends balance=turn; server 127.0.0.1:$TEST_NGINX_BACKEND_PORT; }
 --- redis
 HSET docker-registry:user:alice backends "127.0.0.1:$TEST_NGINX_BACKEND_PORT 127.0.0.1:$TEST_NGINX_BACKEND_B_PORT 127.0.0.1:$TEST_NGINX_BACKEND_C_PORT"
 --- request

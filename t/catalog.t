@@ -664,10 +664,10 @@ GET /v2/_catalog
 my @answer = main::at_once(map {"u$_:secret"} 2 .. 20);
 main::is_deeply([ map { $_->{body} } @answer ], [ map { qq({"repositories":["u$_/last"]}\n) } 2 .. 20 ], 'theirs');
 
-=== all pages are of the same backend
+=== balance=turn: all pages are of the same backend, as each has all
 --- http_config eval
 my $http = main::registry('', '' => [ main::names('alice/app'), 1 ], 'alice/app' => [ main::names('alice/b'), 0 ]);
-$http =~ s/upstream registry \{.*?\}/upstream registry { registry_auth_backends; }/r
+$http =~ s/upstream registry \{.*?\}/upstream registry { registry_auth_backends balance=turn; }/r
 --- redis
 HSET docker-registry:user:alice backends "127.0.0.1:$TEST_NGINX_EXTRA_PORT 127.0.0.1:$TEST_NGINX_BACKEND_B_PORT"
 --- login: alice:secret

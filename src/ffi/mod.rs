@@ -14,6 +14,7 @@ mod files;
 pub mod filter;
 pub mod guard;
 pub mod log;
+pub mod numbers;
 pub mod observe;
 pub mod parking;
 pub mod peer;

@@ -12,7 +12,7 @@ use nginx_sys::{
     ngx_array_push, ngx_conf_t, ngx_http_request_t, ngx_http_upstream_init_peer_pt,
     ngx_http_upstream_init_round_robin, ngx_http_upstream_rr_peers_t, ngx_http_upstream_server_t,
     ngx_http_upstream_srv_conf_t, ngx_int_t, ngx_peer_connection_t, ngx_str_t, ngx_uint_t, socklen_t,
-    NGX_BUSY, NGX_ERROR, NGX_OK,
+    NGX_BUSY, NGX_ERROR, NGX_OK, NGX_PEER_FAILED,
 };
 
 use smallvec::SmallVec;
@@ -41,6 +41,9 @@ pub trait Balancer: 'static {
 
     /// The request is about to be sent to this peer.
     fn chosen(request: &mut Request, name: Kept);
+
+    /// The address, as text, of an ordered candidate was connected to, or could not be.
+    fn tried(address: &[u8], is_reached: bool);
 
     /// Where the upstream's configuration keeps what its `server` lines became.
     fn own_servers(upstream: &mut Self::Upstream) -> &mut OwnServers;
@@ -304,6 +307,9 @@ pub struct Candidates<N> {
     /// Where their names stand.
     names: Option<N>,
     targets: SmallVec<[Target; 1]>,
+    /// Whether a request that finds a kept connection closed tries the same peer again, and what becomes of
+    /// tries is told.
+    is_ordered: bool,
 }
 
 /// One address, as nginx connects to it.
@@ -381,14 +387,51 @@ impl<N: Names> Candidates<N> {
         Some(())
     }
 
-    /// Has them tried in the order of a weight, the highest first, which is given a name and the text of the address.
-    pub fn order_by(&mut self, weight: impl Fn(&[u8], &[u8]) -> u64) {
-        self.targets.sort_by_key(|target| {
-            // SAFETY: `push` has checked that the name stands in `names`, which lives as long as this, and the other text
-            // is the same or in the request's pool.
-            let (name, shown) = unsafe { (bytes::of(target.name), bytes::of(target.shown)) };
-            Reverse(weight(name, shown))
+    /// Has them tried in the order of a rank, the highest first, which is given a name and the text of the
+    /// address; but those that have failed, by that text, come last. `may_try` says whether one of these is
+    /// tried nevertheless, if it is its turn.
+    pub fn order_by<R: Ord>(
+        &mut self,
+        rank: impl Fn(&[u8], &[u8]) -> R,
+        has_failed: impl Fn(&[u8]) -> bool,
+        may_try: impl Fn(&[u8]) -> bool,
+    ) {
+        self.is_ordered = true;
+        // SAFETY: `push` has checked that the name stands in `names`, which lives as long as this, and the
+        // other text is the same or in the request's pool.
+        self.targets.sort_by_cached_key(|target| unsafe {
+            Reverse(rank(bytes::of(target.name), bytes::of(target.shown)))
         });
+        // SAFETY: as above.
+        let first = self
+            .targets
+            .iter()
+            .position(|target| may_try(unsafe { bytes::of(target.shown) }));
+        if let Some(before) = self.targets.get_mut(..=first.unwrap_or_default()) {
+            before.rotate_right(1);
+        }
+        if let Some(others) = self.targets.get_mut(1..) {
+            // SAFETY: as above.
+            others.sort_by_key(|target| has_failed(unsafe { bytes::of(target.shown) }));
+        }
+    }
+
+    /// Leaves the one at this place alone to be tried; all, where there is none. What becomes of the try is
+    /// told.
+    pub fn keep_only(&mut self, at: usize) {
+        self.is_ordered = true;
+        if at < self.targets.len() {
+            self.targets.swap(0, at);
+            self.targets.truncate(1);
+        }
+    }
+
+    /// Their names, and the texts of their addresses.
+    pub fn iter(&self) -> impl ExactSizeIterator<Item = (&[u8], &[u8])> {
+        // SAFETY: as in `order_by`, for as long as this is borrowed.
+        self.targets
+            .iter()
+            .map(|target| unsafe { (bytes::of(target.name), bytes::of(target.shown)) })
     }
 
     /// How many were added.
@@ -433,6 +476,7 @@ unsafe extern "C" fn init_peer<B: Balancer>(
                 candidates: Candidates {
                     names: None,
                     targets: SmallVec::new(),
+                    is_ordered: false,
                 },
                 first: 0,
                 tried: 0,
@@ -473,7 +517,7 @@ fn install<B: Balancer>(request: &mut Request, data: Block<Linked<Data<B>>>) -> 
         let upstream = &mut *(*request.as_ptr()).upstream;
         upstream.peer.data = place.as_ptr().cast();
         upstream.peer.get = Some(get::<B>);
-        upstream.peer.free = Some(free);
+        upstream.peer.free = Some(free::<B>);
         upstream.peer.tries = count as ngx_uint_t;
         shim::rga_upstream_ssl_sessions(upstream);
     }
@@ -510,8 +554,44 @@ unsafe extern "C" fn get<B: Balancer>(pc: *mut ngx_peer_connection_t, data: *mut
 }
 
 /// `peer.free`: a try is used up.
-unsafe extern "C" fn free(pc: *mut ngx_peer_connection_t, _data: *mut c_void, _state: ngx_uint_t) {
-    // SAFETY: nginx's own pointer, valid during the call.
-    let pc = unsafe { &mut *pc };
+unsafe extern "C" fn free<B: Balancer>(pc: *mut ngx_peer_connection_t, data: *mut c_void, state: ngx_uint_t) {
+    // SAFETY: nginx's own pointer, valid during the call; `install` set this function and its data, which
+    // live as long as the request.
+    let (pc, data) = unsafe { (&mut *pc, &mut **data.cast::<Linked<Data<B>>>()) };
     pc.tries = pc.tries.saturating_sub(1);
+    if data.candidates.is_ordered {
+        guard((), || note_try(pc, data, state));
+    }
+}
+
+/// Tells what became of a try.
+#[inline(never)]
+fn note_try<B: Balancer>(pc: &ngx_peer_connection_t, data: &mut Data<B>, state: ngx_uint_t) {
+    let has_failed = state & NGX_PEER_FAILED as ngx_uint_t != 0;
+    // SAFETY: null, or this request's upstream, which lies in its pool; the request lives.
+    let Some(upstream) = (unsafe { (*data.request).upstream.as_ref() }) else {
+        return;
+    };
+    // SAFETY: null, or the connection at hand, which has both events.
+    let is_late = unsafe { pc.connection.as_ref() }.is_some_and(
+        |connection| unsafe { (*connection.read).timedout() + (*connection.write).timedout() } != 0,
+    );
+    let is_sent = upstream.request_sent() != 0;
+    // Where nothing could be connected to, nginx has no connection, or has sent nothing.
+    let is_refused = has_failed && (pc.connection.is_null() || !is_sent);
+    let at = data.first.wrapping_add(data.tried).wrapping_sub(1);
+    let at = at.checked_rem(data.candidates.targets.len());
+    let Some(target) = at.and_then(|at| data.candidates.targets.get(at)) else {
+        return;
+    };
+    if is_refused || is_sent {
+        // SAFETY: the same text as the name, or one in the request's pool.
+        B::tried(unsafe { bytes::of(target.shown) }, !is_refused);
+    }
+    let is_stale = has_failed && pc.cached() != 0 && upstream.headers_in.status_n == 0 && !is_late;
+    if is_stale && !is_refused {
+        // The backend has closed a kept connection, which says nothing of it; nginx does not count that
+        // either.
+        data.tried = data.tried.wrapping_sub(1);
+    }
 }

@@ -1,8 +1,12 @@
 //! The catalogue, `GET /v2/_catalog`: which page a client wants, what the registry is asked for it, and what is left of its answers.
 //!
-//! Used by the nginx module. The registry is asked page after page, until the client's page is full of names that the client may
-//! know, or there are no more, or the registry has been asked often enough. Invariants: no name gets out that was not asked about,
-//! neither in the body nor, but for a sealed one, in a link; every page goes further than the one before. Source: distribution's registry/handlers/catalog.go and its
+//! Used by the nginx module. The registry is asked page after page, until the client's page is full of names
+//! that the client may know, or there are no more, or the registry has been asked often enough. Of several
+//! registries, each of which has its part of a user's repositories, the lists are merged: the one that is
+//! behind the others is asked next. Invariants: no name gets out that was not asked about, neither in the
+//! body nor, but for a sealed one, in a link; every page goes further than the one before; of a merged list
+//! no name is left out before the one where it goes on, if each registry lists in the order of [`by_path`].
+//! Source: distribution's registry/handlers/catalog.go, registry/storage/catalog.go (the order) and its
 //! specification, "Listing Repositories" and "Pagination".
 
 use crate::cursor::is_sealed;
@@ -10,11 +14,13 @@ use crate::denial::{Denial, Reason};
 use crate::listing::{Listing, Malformed, Reading, Shape};
 use crate::name::RepositoryName;
 use percent_encoding::{percent_decode, utf8_percent_encode, AsciiSet, NON_ALPHANUMERIC};
+use std::cmp::Ordering;
 use std::fmt::Write as _;
 
 /// Names in a page at most, the client's and the registry's.
 pub const PAGE: usize = 1_000;
-/// Requests to the registry, at most, for one of a client's: it is told where to go on.
+/// Requests to registries, at most, for one of a client's: it is told where to go on. No more of them are
+/// merged.
 pub const REQUESTS: usize = 50;
 /// Bytes of `last` at most.
 const CURSOR: usize = 1_024;
@@ -32,17 +38,45 @@ const KEPT: &AsciiSet = &NON_ALPHANUMERIC
 pub struct Catalog {
     /// Names wanted, [`PAGE`] at most.
     wanted: usize,
-    /// What the client may know, in the registry's order; one more than wanted where there are more.
+    /// What the client may know, in the registry's order, or of several in that of [`by_path`]; one more than
+    /// wanted where there are more.
     names: Vec<String>,
-    /// Where the registry's next page begins, if it is not the first.
-    cursor: Option<String>,
+    /// After which name the client's page begins, if it is not the first.
+    start: Option<String>,
+    /// The registries, one at least.
+    sources: Vec<Source>,
+    /// Which of them is asked.
+    at: usize,
     /// The registry's page that is being read.
     page: Listing,
     /// The last name of it so far.
     last: Option<String>,
     requests: usize,
-    /// Whether the client has to ask again for what comes after the cursor.
-    is_unfinished: bool,
+    /// Where the client has to go on asking, if the registries were asked too often.
+    unfinished: Option<String>,
+    /// Whether a list was not in the order in which lists are merged.
+    is_disordered: bool,
+}
+
+/// One registry.
+#[derive(Default)]
+struct Source {
+    /// What it is called; several may have one name, as the addresses of a host.
+    name: Box<[u8]>,
+    /// Where its next page begins, if it is not the first.
+    cursor: Option<String>,
+    is_asked: bool,
+    /// Whether there is no more to be asked of it.
+    is_done: bool,
+    is_left_out: bool,
+}
+
+/// The order of distribution's lists, that of a walk through folders: what lies in `a` comes before `a-b`.
+pub fn by_path(one: &str, other: &str) -> Ordering {
+    fn ranks(name: &str) -> impl Iterator<Item = u8> + '_ {
+        name.bytes().map(|byte| if byte == b'/' { 0 } else { byte })
+    }
+    ranks(one).cmp(ranks(other))
 }
 
 /// What is to be done after a page.
@@ -88,18 +122,92 @@ impl Catalog {
         Ok(Self {
             wanted,
             names: Vec::new(),
-            cursor,
+            start: cursor.clone(),
+            sources: vec![Source {
+                cursor,
+                ..Source::default()
+            }],
+            at: 0,
             page: Listing::new(Shape::Names),
             last: None,
             requests: 0,
-            is_unfinished: false,
+            unfinished: None,
+            is_disordered: false,
+        })
+    }
+
+    /// Says which registries there are, by name. To be called before each page, and each time with the same
+    /// names. `is_down` is asked once of each whether it is known to be down. Answers which of them that page
+    /// is of.
+    ///
+    /// # Errors
+    /// [`Malformed`] where there are too many, or others than before.
+    pub fn among<'n>(
+        &mut self,
+        registries: impl ExactSizeIterator<Item = &'n [u8]>,
+        mut is_down: impl FnMut(usize) -> bool,
+    ) -> Result<usize, Malformed> {
+        if registries.len() > REQUESTS {
+            return Err(Malformed(
+                "it is to be merged of more than 50 addresses of backends",
+            ));
+        }
+        if self.requests > 0 || self.is_merged() || registries.len() == 1 {
+            let are_same = match self.sources.len() {
+                1 => registries.len() == 1,
+                _ => registries.eq(self.sources.iter().map(|source| &*source.name)),
+            };
+            return match are_same {
+                true => Ok(self.at),
+                false => Err(Malformed("the backends have changed meanwhile")),
+            };
+        }
+        let source = |(at, name): (usize, &[u8])| {
+            let is_down = is_down(at);
+            Source {
+                name: name.into(),
+                cursor: self.start.clone(),
+                is_asked: false,
+                is_done: is_down,
+                is_left_out: is_down,
+            }
+        };
+        self.sources = registries.enumerate().map(source).collect();
+        let first = self.sources.iter().position(|source| !source.is_done);
+        if first.is_none() {
+            // Rather than nothing.
+            for source in &mut self.sources {
+                (source.is_done, source.is_left_out) = (false, false);
+            }
+        }
+        self.at = first.unwrap_or_default();
+        Ok(self.at)
+    }
+
+    /// Whether the lists of several registries are merged.
+    pub fn is_merged(&self) -> bool {
+        self.sources.len() > 1
+    }
+
+    /// Whether a list was not in the order in which lists are merged, so that at the end of a page names may
+    /// get lost.
+    pub fn is_disordered(&self) -> bool {
+        self.is_disordered
+    }
+
+    /// Whether a registry was left out, and none of the same name was asked.
+    pub fn is_incomplete(&self) -> bool {
+        self.sources.iter().any(|out| {
+            let is_it = |source: &Source| source.name == out.name && source.is_asked && !source.is_left_out;
+            out.is_left_out && !self.sources.iter().any(is_it)
         })
     }
 
     /// The query of the registry's next page, without its `?`.
     pub fn args(&self) -> String {
         let mut args = format!("n={PAGE}");
-        if let Some(last) = &self.cursor {
+        let source = self.sources.get(self.at);
+        if let Some(last) = source.and_then(|source| source.cursor.as_ref()) {
             // Writing to a string does not fail.
             let _ = write!(args, "&last={}", utf8_percent_encode(last, KEPT));
         }
@@ -129,15 +237,33 @@ impl Catalog {
         mut may_know: impl FnMut(&RepositoryName<'_>) -> bool,
         go_on: impl FnMut() -> bool,
     ) -> Result<Reading, Malformed> {
-        let (names, last, wanted) = (&mut self.names, &mut self.last, self.wanted);
+        let is_merged = self.is_merged();
+        let (names, start, wanted) = (&mut self.names, self.start.as_deref(), self.wanted);
+        let (last, is_disordered) = (&mut self.last, &mut self.is_disordered);
         self.page.read(
             |entry| {
+                if is_merged
+                    && last
+                        .as_deref()
+                        .is_some_and(|last| by_path(last, entry.name).is_gt())
+                {
+                    *is_disordered = true;
+                }
                 let last = last.get_or_insert_default();
                 last.clear();
                 last.push_str(entry.name);
-                let name = RepositoryName::parse(entry.name.as_bytes());
-                if names.len() <= wanted && name.is_ok_and(|name| may_know(&name)) {
-                    names.push(entry.name.to_owned());
+                let Ok(name) = RepositoryName::parse(entry.name.as_bytes()) else {
+                    return;
+                };
+                let place = match is_merged {
+                    false => Some(names.len()),
+                    // Before the client's page, or there already.
+                    true if start.is_some_and(|start| by_path(entry.name, start).is_le()) => None,
+                    true => names.binary_search_by(|known| by_path(known, entry.name)).err(),
+                };
+                if let Some(at) = place.filter(|at| *at <= wanted && may_know(&name)) {
+                    names.insert(at, entry.name.to_owned());
+                    names.truncate(wanted.saturating_add(1));
                 }
             },
             go_on,
@@ -152,21 +278,76 @@ impl Catalog {
         self.requests += 1;
         self.page = Listing::new(Shape::Names);
         let last = self.last.take();
-        if self.names.len() > self.wanted {
+        if !self.is_merged() && self.names.len() > self.wanted {
             return Ok(Progress::Done);
         }
-        let Some(last) = last.filter(|_| more) else {
+        let Some(source) = self.sources.get_mut(self.at) else {
             return Ok(Progress::Done);
         };
-        if last.len() > CURSOR || self.cursor.as_ref() == Some(&last) {
-            return Err(Malformed("a page does not go further than the one before"));
+        source.is_asked = true;
+        match last.filter(|_| more) {
+            None => source.is_done = true,
+            Some(last) if last.len() > CURSOR || source.cursor.as_ref() == Some(&last) => {
+                return Err(Malformed("a page does not go further than the one before"));
+            }
+            last => source.cursor = last,
         }
-        self.cursor = Some(last);
-        self.is_unfinished = self.requests >= REQUESTS;
-        Ok(match self.is_unfinished {
-            true => Progress::Done,
-            false => Progress::Ask,
-        })
+        self.next()
+    }
+
+    /// Goes on without the registry that was asked, which did not list. Only if the lists of several are
+    /// merged.
+    ///
+    /// # Errors
+    /// As of [`Catalog::end`].
+    pub fn leave_out(&mut self) -> Result<Progress, Malformed> {
+        self.requests += 1;
+        self.page = Listing::new(Shape::Names);
+        self.last = None;
+        if let Some(source) = self.sources.get_mut(self.at) {
+            (source.is_done, source.is_left_out) = (true, true);
+        }
+        self.next()
+    }
+
+    /// Chooses the registry that is behind the others, unless the client's page is made.
+    fn next(&mut self) -> Result<Progress, Malformed> {
+        fn place(source: &Source) -> Option<&str> {
+            source.cursor.as_deref().filter(|_| source.is_asked)
+        }
+        let behind = |one: &(usize, &Source), other: &(usize, &Source)| match (place(one.1), place(other.1)) {
+            (Some(one), Some(other)) => by_path(one, other),
+            (one, other) => one.is_some().cmp(&other.is_some()),
+        };
+        let sources = self.sources.iter().enumerate();
+        let Some((at, source)) = sources.filter(|(_, source)| !source.is_done).min_by(behind) else {
+            return Ok(Progress::Done);
+        };
+        self.at = at;
+        // Of a registry that was not asked, anything may come; and there are no more of them than requests.
+        let Some(place) = place(source) else {
+            return Ok(Progress::Ask);
+        };
+        // All have listed what comes before that.
+        let is_made = self.names.get(self.wanted);
+        if is_made.is_some_and(|beyond| by_path(beyond, place).is_le()) {
+            return Ok(Progress::Done);
+        }
+        if self.requests < REQUESTS {
+            return Ok(Progress::Ask);
+        }
+        if self.is_merged() {
+            if self
+                .start
+                .as_deref()
+                .is_some_and(|start| by_path(place, start).is_le())
+            {
+                return Err(Malformed("a page does not go further than the one before"));
+            }
+            self.names.retain(|name| by_path(name, place).is_le());
+        }
+        self.unfinished = Some(place.to_owned());
+        Ok(Progress::Done)
     }
 
     /// The client's page.
@@ -189,7 +370,7 @@ impl Catalog {
         let last = match self.names.get(self.wanted) {
             Some(_) => self.names.get(self.wanted.checked_sub(1)?)?.clone(),
             None => {
-                let cursor = self.cursor.as_ref().filter(|_| self.is_unfinished)?;
+                let cursor = self.unfinished.as_ref()?;
                 match self.names.last() == Some(cursor) {
                     true => cursor.clone(),
                     false => seal(cursor)?,

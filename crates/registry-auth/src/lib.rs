@@ -18,6 +18,7 @@ pub mod grant;
 pub mod listing;
 pub mod name;
 pub mod network;
+pub mod outages;
 pub mod password;
 pub mod pattern;
 pub mod policy;

@@ -22,6 +22,9 @@ const DEPTH: usize = 32;
 pub struct Malformed(pub(crate) &'static str);
 
 impl Malformed {
+    /// It began to list, and does not go on.
+    pub const REFUSED: Self = Self("a page after the first was refused");
+
     /// What is wrong with it.
     pub fn why(&self) -> &'static str {
         self.0

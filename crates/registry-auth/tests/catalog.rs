@@ -2,7 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing)] // a panic is how a test fails
 
 use proptest::prelude::*;
-use registry_auth::catalog::{has_next, Catalog, Progress, PAGE, REQUESTS};
+use registry_auth::catalog::{by_path, has_next, Catalog, Progress, PAGE, REQUESTS};
 use registry_auth::cursor::{CursorKeys, NONCE};
 use registry_auth::listing::{Malformed, Reading, PAGE_BYTES, TEXT_BYTES};
 use registry_auth::Reason;
@@ -46,7 +46,11 @@ impl Registry {
         let n: usize = value("n").unwrap().parse().unwrap();
         assert_eq!(n, PAGE);
         let last = value("last").unwrap_or_default();
-        let after: Vec<&String> = self.names.iter().filter(|name| **name > last).collect();
+        let after: Vec<&String> = self
+            .names
+            .iter()
+            .filter(|name| by_path(name, &last).is_gt())
+            .collect();
         let shown = &after[..after.len().min(n).min(self.limit)];
         let body = serde_json::json!({ "repositories": shown }).to_string();
         (body.into_bytes(), shown.len() < after.len())
@@ -454,5 +458,182 @@ proptest! {
             let _ = catalog.end(true);
             let _ = (catalog.to_json(), link(&catalog), has_next(&body));
         }
+    }
+}
+
+/// One request of a client, of whose backends some are down: the answer, the next page's query, and how often
+/// they were asked.
+fn ask_merged(
+    registries: &mut [Registry],
+    args: &str,
+    down: &[usize],
+    may_know: impl Fn(&str) -> bool,
+) -> (Vec<String>, Option<String>, bool) {
+    let names: Vec<String> = (0..registries.len())
+        .map(|at| format!("registry{at}:5000"))
+        .collect();
+    let mut catalog = catalog(args.as_bytes());
+    let asked = |registries: &[Registry]| registries.iter().map(|registry| registry.asked).sum::<usize>();
+    let before = asked(registries);
+    loop {
+        let at = catalog
+            .among(names.iter().map(String::as_bytes), |_| false)
+            .unwrap();
+        let progress = match down.contains(&at) {
+            true => catalog.leave_out().unwrap(),
+            false => {
+                let (body, more) = registries[at].page(&catalog.args());
+                catalog.feed(&body).unwrap();
+                end(&mut catalog, more, &may_know).unwrap()
+            }
+        };
+        if progress == Progress::Done {
+            break;
+        }
+    }
+    assert!(asked(registries) - before <= REQUESTS);
+    let json: serde_json::Value = serde_json::from_slice(&catalog.to_json()).unwrap();
+    let names = json["repositories"].as_array().unwrap();
+    let names = names
+        .iter()
+        .map(|name| name.as_str().unwrap().to_owned())
+        .collect();
+    let next = link(&catalog).map(|link| {
+        let query = link.strip_prefix("</v2/_catalog?").unwrap();
+        query.strip_suffix(">; rel=\"next\"").unwrap().to_owned()
+    });
+    (names, next, catalog.is_incomplete())
+}
+
+fn registry(names: &[String], limit: usize) -> Registry {
+    let mut names = names.to_vec();
+    names.sort_by(|one, other| by_path(one, other));
+    names.dedup();
+    Registry {
+        names,
+        limit,
+        asked: 0,
+    }
+}
+
+#[test]
+fn the_order_is_that_of_folders() {
+    let mut names = ["a-b", "a/b", "a", "ab", "a/b-c", "a/b/c", "a.b"];
+    names.sort_by(|one, other| by_path(one, other));
+    assert_eq!(names, ["a", "a/b", "a/b/c", "a/b-c", "a-b", "a.b", "ab"]);
+}
+
+fn among(catalog: &mut Catalog, names: &[&str], down: &[bool]) -> Result<usize, Malformed> {
+    catalog.among(names.iter().map(|name| name.as_bytes()), |at| {
+        down.get(at) == Some(&true)
+    })
+}
+
+#[test]
+fn registries_that_are_known_to_be_down_are_left_out_unless_all_are() {
+    for (down, first, incomplete) in [
+        ([false, false], 0, false),
+        ([true, false], 1, true),
+        ([true, true], 0, false),
+    ] {
+        let mut catalog = catalog(b"");
+        assert_eq!(among(&mut catalog, &["a:1", "b:1"], &down), Ok(first));
+        assert_eq!(catalog.is_incomplete(), incomplete);
+    }
+}
+
+#[test]
+fn an_address_of_a_name_of_which_another_one_answers_is_not_missed() {
+    let mut catalog = catalog(b"");
+    let names = ["a:1", "a:1", "b:1"];
+    assert_eq!(among(&mut catalog, &names, &[]), Ok(0));
+    assert_eq!(catalog.leave_out(), Ok(Progress::Ask));
+    assert!(catalog.is_incomplete());
+    assert_eq!(among(&mut catalog, &names, &[]), Ok(1));
+    catalog.feed(b"{}").unwrap();
+    assert_eq!(end(&mut catalog, false, |_| true), Ok(Progress::Ask));
+    assert!(!catalog.is_incomplete());
+    assert_eq!(among(&mut catalog, &names, &[]), Ok(2));
+    assert_eq!(catalog.leave_out(), Ok(Progress::Done));
+    assert!(catalog.is_incomplete());
+}
+
+#[test]
+fn backends_that_change_within_a_list_are_an_error() {
+    let mut catalog = catalog(b"");
+    assert_eq!(among(&mut catalog, &["a:1", "b:1"], &[]), Ok(0));
+    assert_eq!(among(&mut catalog, &["a:1", "b:1"], &[]), Ok(0));
+    assert!(among(&mut catalog, &["a:1", "c:1"], &[]).is_err());
+    assert!(among(&mut catalog, &["a:1"], &[]).is_err());
+    assert!(among(&mut self::catalog(b""), &["a:1"; REQUESTS + 1], &[]).is_err());
+    assert!(among(&mut self::catalog(b""), &["a:1"; REQUESTS], &[]).is_ok());
+}
+
+#[test]
+fn a_list_in_another_order_is_noticed() {
+    for (names, expected) in [(r#"["a/b","a-b"]"#, false), (r#"["a-b","a/b"]"#, true)] {
+        let mut catalog = catalog(b"");
+        among(&mut catalog, &["a:1", "b:1"], &[]).unwrap();
+        catalog
+            .feed(format!(r#"{{"repositories":{names}}}"#).as_bytes())
+            .unwrap();
+        end(&mut catalog, false, |_| true).unwrap();
+        assert_eq!(catalog.is_disordered(), expected);
+    }
+}
+
+/// A merged page takes no more memory than another one: what is beyond it is forgotten.
+#[test]
+fn of_many_lists_no_more_names_are_kept_than_are_wanted() {
+    let all: Vec<String> = (0..3_000).map(|number| format!("x/{number:05}")).collect();
+    let mut registries: Vec<Registry> = (0..3)
+        .map(|at| {
+            registry(
+                &all.iter().skip(at).step_by(3).cloned().collect::<Vec<_>>(),
+                1_000,
+            )
+        })
+        .collect();
+    let (names, next, _) = ask_merged(&mut registries, "n=10", &[], |_| true);
+    assert_eq!(names, all[..10]);
+    assert_eq!(next.as_deref(), Some("last=x/00009&n=10"));
+    assert!(registries.iter().all(|registry| registry.asked == 1));
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 64, failure_persistence: None, ..ProptestConfig::default() })]
+
+    /// Whatever lies where, in one storage or in several, and however pages are cut: who goes from link to
+    /// link sees the union of what they may know, in order, each once.
+    #[test]
+    fn the_pages_of_several_registries_are_their_union(
+        lists in prop::collection::vec(prop::collection::vec("[ab]([-./]?[ab]){0,3}", 0..40), 2..5),
+        limit in 1_usize..9,
+        n in 1_usize..12,
+        hidden in "[ab]",
+        down in prop::option::of(0_usize..5),
+    ) {
+        let may_know = |name: &str| !name.ends_with(&hidden);
+        let mut registries: Vec<Registry> = lists.iter().map(|list| registry(list, limit)).collect();
+        let down: Vec<usize> = down.into_iter().filter(|at| *at < lists.len()).collect();
+        let mut expected: Vec<String> = lists.iter().enumerate()
+            .filter(|(at, _)| !down.contains(at))
+            .flat_map(|(_, list)| list.clone())
+            .filter(|name| may_know(name))
+            .collect();
+        expected.sort_by(|one, other| by_path(one, other));
+        expected.dedup();
+        let (mut seen, mut args) = (Vec::new(), format!("n={n}"));
+        for _ in 0..200 {
+            let (names, next, is_incomplete) = ask_merged(&mut registries, &args, &down, may_know);
+            prop_assert!(names.len() <= n);
+            prop_assert_eq!(is_incomplete, !down.is_empty());
+            seen.extend(names);
+            match next {
+                Some(next) => args = next,
+                None => break,
+            }
+        }
+        prop_assert_eq!(seen, expected);
     }
 }

@@ -2,13 +2,13 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing)]
 
 use proptest::prelude::*;
-use registry_auth::rendezvous::weight;
+use registry_auth::rendezvous::{rank, weight};
 use std::cmp::Reverse;
 
 /// The backends in the order in which the key tries them.
 fn order(key: &str, backends: &[String]) -> Vec<String> {
     let mut order = backends.to_vec();
-    order.sort_by_key(|name| Reverse(weight(key.as_bytes(), name.as_bytes(), name.as_bytes())));
+    order.sort_by_key(|name| Reverse(rank(key.as_bytes(), name.as_bytes(), name.as_bytes())));
     order
 }
 
@@ -47,6 +47,37 @@ fn parts_do_not_run_into_each_other() {
     assert_ne!(weight(b"ab", b"c", b"d"), weight(b"a", b"bc", b"d"));
     assert_ne!(weight(b"a", b"bc", b"d"), weight(b"a", b"b", b"cd"));
     assert_ne!(weight(b"", b"a", b""), weight(b"a", b"", b""));
+}
+
+/// What was pushed to a backend is found there after it got another address, as a container does.
+#[test]
+fn a_name_keeps_its_keys_whatever_its_address() {
+    let names = ["one:5000", "two:5000", "three:5000"];
+    let first = |key: &str, address: &str| {
+        let rank = |name: &&&str| {
+            rank(
+                key.as_bytes(),
+                name.as_bytes(),
+                format!("{address}{name}").as_bytes(),
+            )
+        };
+        names.iter().max_by_key(rank).unwrap()
+    };
+    for key in 0..100 {
+        let key = format!("team/app{key}");
+        assert_eq!(first(&key, "10.0.0.1"), first(&key, "10.0.0.2"), "{key}");
+    }
+}
+
+/// Of a name with several addresses each has its share of the keys.
+#[test]
+fn the_addresses_of_a_name_are_told_apart() {
+    let order = |key: i32| {
+        let of = |address| rank(format!("app{key}").as_bytes(), b"registry:5000", address);
+        of(b"10.0.0.1:5000") > of(b"10.0.0.2:5000")
+    };
+    let first = (0..1000).filter(|key| order(*key)).count();
+    assert!((400..600).contains(&first), "{first}");
 }
 
 /// 10,000 keys over five backends: each has about a fifth, and as the second choice a fifth of the others' as

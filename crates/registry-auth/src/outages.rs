@@ -1,0 +1,98 @@
+//! Which addresses could not be connected to lately: what nginx's round robin knows as `max_fails=1
+//! fail_timeout=10s`.
+//!
+//! Used by the nginx module, whose workers share the numbers, so that all of them pass the repositories of a
+//! backend that is down to the same next one. One request at a time tries whether it is back. Invariant: what
+//! is said of an address is a hint. Two that share a place may hide each other's outage; an address that
+//! answers is never held back for longer than [`PAUSE`].
+
+use siphasher::sip::SipHasher13;
+use std::hash::Hasher;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// Milliseconds after a failure until the address is tried again.
+pub const PAUSE: u64 = 10_000;
+/// Bits of a time in milliseconds: 34 years. The others tell addresses apart that share a place.
+const TIME: u32 = 40;
+
+/// The numbers in which outages are noted; all zeros at first.
+#[derive(Clone, Copy)]
+pub struct Outages<'n>(pub &'n [AtomicU64]);
+
+/// Where an address is noted, and by what mark.
+struct Place<'n> {
+    number: &'n AtomicU64,
+    mark: u64,
+}
+
+impl Place<'_> {
+    /// Until when the address is not to be tried; `None` where it is not known to have failed.
+    fn until(&self) -> Option<u64> {
+        self.noted().map(|number| number & !(u64::MAX << TIME))
+    }
+
+    fn noted(&self) -> Option<u64> {
+        let number = self.number.load(Ordering::Relaxed);
+        (number & (u64::MAX << TIME) == self.mark).then_some(number)
+    }
+
+    fn note(&self, now: u64) -> u64 {
+        self.mark | ((now + PAUSE) & !(u64::MAX << TIME))
+    }
+}
+
+impl<'n> Outages<'n> {
+    /// `None` where there are no numbers: nothing is known then.
+    fn place(self, address: &[u8]) -> Option<Place<'n>> {
+        let mut hasher = SipHasher13::new();
+        hasher.write(address);
+        let hash = hasher.finish();
+        let at = usize::try_from(hash & u64::from(u32::MAX)).ok()?;
+        Some(Place {
+            number: self.0.get(at.checked_rem(self.0.len())?)?,
+            // Never that of an empty place.
+            mark: (hash | 1 << 63) & (u64::MAX << TIME),
+        })
+    }
+
+    /// Whether the address could not be connected to, and has not been since.
+    pub fn has_failed(self, address: &[u8]) -> bool {
+        self.place(address).is_some_and(|place| place.noted().is_some())
+    }
+
+    /// Whether a request may go to the address at this time (in milliseconds). One that has failed is tried
+    /// by one request once in a [`PAUSE`]: the caller's, if this is true.
+    pub fn may_try(self, address: &[u8], now: u64) -> bool {
+        let Some(place) = self.place(address) else {
+            return true;
+        };
+        match (place.noted(), place.until()) {
+            (Some(noted), Some(until)) if until <= now => place
+                .number
+                .compare_exchange(noted, place.note(now), Ordering::Relaxed, Ordering::Relaxed)
+                .is_ok(),
+            (Some(_), _) => false,
+            (None, _) => true,
+        }
+    }
+
+    /// The address could not be connected to at this time (in milliseconds).
+    pub fn failed(self, address: &[u8], now: u64) {
+        if let Some(place) = self.place(address) {
+            place.number.store(place.note(now), Ordering::Relaxed);
+        }
+    }
+
+    /// The address was connected to.
+    pub fn reached(self, address: &[u8]) {
+        let Some(place) = self.place(address) else {
+            return;
+        };
+        if let Some(noted) = place.noted() {
+            // Where it has failed once more meanwhile, that is what holds.
+            let _ = place
+                .number
+                .compare_exchange(noted, 0, Ordering::Relaxed, Ordering::Relaxed);
+        }
+    }
+}
