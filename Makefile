@@ -164,9 +164,10 @@ e2e-v1: build prerequisites-e2e-v1
 bench: build prerequisites-bench
 	$(PYTHON) bench/run $(BENCH_ARGS)
 
-# From a change in Redis to its effect; workers killed; millions of requests while everything changes; a flood of logins.
-.PHONY: latency kills soak flood
-latency kills soak flood: build prerequisites-bench
+# From a change in Redis to its effect; workers killed; millions of requests while everything changes; a flood of logins;
+# reloads, against plain nginx's.
+.PHONY: latency kills soak flood reloads
+latency kills soak flood reloads: build prerequisites-bench
 	$(PYTHON) bench/endurance $@ $(ENDURANCE_ARGS)
 
 # What a worker takes in memory after 10,000 and 100,000 users; and that it is no more than it may.

@@ -11,8 +11,9 @@ end
 
 function init(args)
   for line in io.lines(args[1]) do
-    local method, path, authorization = line:match("^(%S+)\t(%S+)\t([^\t]+)\t%d+$")
-    requests[#requests + 1] = wrk.format(method, path, { ["Authorization"] = authorization })
+    local method, path, authorization, bytes = line:match("^(%S+)\t(%S+)\t([^\t]+)\t(%d+)$")
+    local body = tonumber(bytes) > 0 and string.rep("x", tonumber(bytes)) or nil
+    requests[#requests + 1] = wrk.format(method, path, { ["Authorization"] = authorization }, body)
   end
 end
 

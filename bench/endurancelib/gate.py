@@ -141,15 +141,22 @@ class Gate:
         self.backend = gateway.start_backend(setting)
         self.redis = Redis(stage)
         self.seed()
+        self._start(nginx, "gate", self._configuration("gate", module, zone, ttl, directives))
+
+    def _configuration(self, name, module="", zone="16m", ttl="1h", directives=""):
         self.port = free_port()
-        self._argv = [nginx, "-c", stage.path("gate/nginx.conf")]
-        text = CONFIGURATION.format(
-            module=module, user="user root;\n" if os.geteuid() == 0 else "", workers=WORKERS, root=stage.path("gate"), redis=self.redis.port,
-            prefix=PREFIX, zone=zone, ttl=ttl, directives=directives, backend=self.backend, port=self.port,
+        return CONFIGURATION.format(
+            module=module, user="user root;\n" if os.geteuid() == 0 else "", workers=WORKERS,
+            root=self.stage.path(name), redis=self.redis.port, prefix=PREFIX, zone=zone, ttl=ttl,
+            directives=directives, backend=self.backend, port=self.port,
         )
-        gateway.test(nginx, stage.write("gate/nginx.conf", text))
+
+    def _start(self, nginx, name, text):
+        stage = self.stage
+        self._argv = [nginx, "-c", stage.path(f"{name}/nginx.conf")]
+        gateway.test(nginx, stage.write(f"{name}/nginx.conf", text))
         cpus = {stage.nginx_cpu, stage.load_cpu}
-        self.master = stage.start(self._argv, cpus, "gate/out.log")
+        self.master = stage.start(self._argv, cpus, f"{name}/out.log")
         wait_port(self.port, self.master)
 
     def seed(self):
@@ -206,3 +213,13 @@ class Gate:
         """How often a text is in the error log."""
         grep = subprocess.run(["grep", "-c", "-F", text, self.stage.path("gate/error.log")], capture_output=True, text=True, check=False)
         return int(grep.stdout or 0)
+
+
+class Plain(Gate):
+    """The same nginx without the module, in front of the backend of `gate`: its configuration, but for our lines."""
+
+    def __init__(self, gate, nginx):
+        self.stage, self.backend, self.redis = gate.stage, gate.backend, gate.redis
+        text = self._configuration("plain")
+        ours = "load_module", "registry_auth"
+        self._start(nginx, "plain", "\n".join(line for line in text.splitlines() if not any(word in line for word in ours)))
