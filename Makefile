@@ -1,4 +1,4 @@
-# Building, running and testing. The targets people use: build (the default), run, test, install, bench, lint.
+# Building, running and testing. The targets people use: build (the default), run, test, install, docs, bench, lint.
 #
 #   make                                            for the nginx of this machine (Debian's packages nginx, nginx-dev)
 #   make NGINX_SOURCE_DIR=... NGINX_BUILD_DIR=...   for any configured tree

@@ -652,7 +652,7 @@ fn what_was_verified_is_not_hashed_again() {
     assert_eq!(ask("mallory", Some(same)), Outcome::Unknown);
 }
 
-/// Row 24, and interface.md's 'unknown forms fail closed and are logged once': a hash beyond the limits is refused
+/// Rule 24 of the security model: a hash beyond the limits is refused
 /// before any hashing, with the key and not the hash in the log; a locked account is locked, whatever its hash costs.
 #[test]
 fn a_hash_beyond_the_limits_is_refused_at_once() {

@@ -172,8 +172,8 @@ pub fn is_locked(stored: &str) -> bool {
     stored.starts_with('!')
 }
 
-/// Spends the time of a wrong password, for a user who does not exist (security.md row 12). `like` is a stored hash of
-/// the form and cost that most users have; without one, what the tool gives to new users.
+/// Spends the time of a wrong password, for a user who does not exist (rule 12 of the security model). `like`
+/// is a stored hash of the form and cost that most users have; without one, what the tool gives to new users.
 pub fn dummy(like: Option<&str>, password: &[u8], salt: &[u8]) {
     let stored = like.map_or(DUMMY, unlocked);
     let _ = std::hint::black_box(verify(stored, password, salt));

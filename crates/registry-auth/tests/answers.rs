@@ -1,4 +1,5 @@
-//! What a refusal looks like on the wire: the table of interface.md, and a challenge that stays one line.
+//! What a refusal looks like on the wire: the tables of docs/reference/answers.md, and a challenge that stays
+//! one line.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing)]
 
 use proptest::prelude::*;
@@ -171,7 +172,7 @@ fn challenge(realm: &[u8]) -> Vec<u8> {
     out
 }
 
-/// security.md row 13: a realm out of a variable stays within its quotes and on its line.
+/// Rule 13 of the security model: a realm out of a variable stays within its quotes and on its line.
 #[test]
 fn realms_are_escaped() {
     assert_eq!(challenge(b"Registry"), b"Basic realm=\"Registry\"");

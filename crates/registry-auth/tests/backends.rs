@@ -1,4 +1,4 @@
-//! Backends of records and the list of allowed ones (security.md row 14).
+//! Backends of records and the list of allowed ones (rule 14 of the security model).
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing)]
 
 use registry_auth::backend::{AllowList, Backend, Host, InvalidBackend};

@@ -1,4 +1,5 @@
-//! security.md row 10: whatever is no valid Basic header is refused with 401 and never taken for anonymous.
+//! Rule 10 of the security model: whatever is no valid Basic header is refused with 401 and never taken for
+//! anonymous.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing)]
 
 use base64::engine::general_purpose::STANDARD;

@@ -1,4 +1,4 @@
-//! security.md rows 2 and 3: no decoder may find a `mount` or `from` in what `strip` leaves.
+//! Rules 2 and 3 of the security model: no decoder may find a `mount` or `from` in what `strip` leaves.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing)]
 
 use proptest::prelude::*;

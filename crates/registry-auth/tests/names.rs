@@ -1,4 +1,4 @@
-//! Names of repositories and users: the grammar of routes.md and nothing else.
+//! Names of repositories and users: the grammar of the OCI distribution specification and nothing else.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing)]
 
 use proptest::prelude::*;
@@ -6,7 +6,7 @@ use regex::bytes::Regex;
 use registry_auth::{InvalidName, RepositoryName, UserName};
 use std::sync::LazyLock;
 
-/// routes.md, Grammar, word for word.
+/// The specification's grammar, word for word.
 static GRAMMAR: LazyLock<Regex> = LazyLock::new(|| {
     Regex::new(r"^[a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*(\/[a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*)*$").unwrap()
 });

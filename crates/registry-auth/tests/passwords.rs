@@ -1,4 +1,5 @@
-//! Password forms of interface.md, against what Debian's htpasswd, openssl, mkpasswd and argon2 made (passwords.txt).
+//! Password forms of docs/reference/data-model.md, against what Debian's htpasswd, openssl, mkpasswd and
+//! argon2 made (passwords.txt).
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing)]
 
 use registry_auth::password::{self, Form, InvalidHash};
@@ -121,7 +122,7 @@ fn other_passwords_do_not() {
     }
 }
 
-/// interface.md: a leading `!` locks the account.
+/// A leading `!` locks the account.
 #[test]
 fn a_locked_account_verifies_nothing() {
     for Vector {
@@ -368,7 +369,8 @@ fn bcrypt_refuses_what_it_would_cut() {
     );
 }
 
-/// security.md row 12: the stand-in for an unknown user is a real hash of the form and cost of new users.
+/// Rule 12 of the security model: the stand-in for an unknown user is a real hash of the form and cost of new
+/// users.
 #[test]
 fn the_dummy_hashes() {
     assert_eq!(password::verify(password::DUMMY, PASSWORD, b""), Ok(false));

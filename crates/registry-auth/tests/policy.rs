@@ -691,7 +691,7 @@ fn a_credential_may_what_its_owner_and_its_scopes_allow() {
     );
 }
 
-/// row 6: a token for pull@a is good on no other route.
+/// Rule 6 of the security model: a token for pull@a is good on no other route.
 #[test]
 fn a_token_is_good_for_its_own_repository_and_action_only() {
     let record = encode(grants("** *"), None);

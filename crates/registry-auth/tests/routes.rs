@@ -127,7 +127,7 @@ fn each_line_of_the_table_holds() {
     assert_eq!(wrong.collect::<Vec<_>>(), [""; 0]);
 }
 
-/// routes.md: a request that fits no row is refused. A refused path is refused with every method, and a served one
+/// A request that fits no route is refused. A refused path is refused with every method, and a served one
 /// with every method that has no line.
 #[test]
 fn a_method_without_a_line_is_refused() {
@@ -226,7 +226,8 @@ fn any_method() -> impl Strategy<Value = Method> {
 proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, cases: 4096, ..ProptestConfig::default() })]
 
-    /// security.md row 1: the repository that is authorised is the one that distribution would serve.
+    /// Rule 1 of the security model: the repository that is authorised is the one that distribution would
+    /// serve.
     #[test]
     fn distribution_reads_the_same_name(path in tricky_path(), method in any_method()) {
         let request = Request::from_target(method, path.as_bytes(), path.as_bytes(), None);

@@ -1,5 +1,5 @@
-//! Tokens of the token endpoint: what is signed is what is read, and nothing else is (security row 8). Their resource scopes and the
-//! challenge that asks for them.
+//! Tokens of the token endpoint: what is signed is what is read, and nothing else is (rule 8 of the security
+//! model). Their resource scopes and the challenge that asks for them.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing)]
 
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;

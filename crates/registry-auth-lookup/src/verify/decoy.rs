@@ -1,8 +1,9 @@
 //! Which hash an unknown user is measured against, so that 'no such user' takes as long as 'wrong password'.
 //!
-//! Used by `lookup`. Security row 12 asks that both cost the same. They can only do so exactly where all users of a
-//! space have one form of hash; where forms are mixed, every choice of a dummy tells users of the other forms apart
-//! from unknown ones. What is chosen here is the form that most of the users seen lately have, because then
+//! Used by `lookup`. Rule 12 of the security model asks that both cost the same. They can only do so exactly
+//! where all users of a space have one form of hash; where forms are mixed, every choice of a dummy tells
+//! users of the other forms apart from unknown ones. What is chosen here is the form that most of the users
+//! seen lately have, because then
 //! - it is exact for one form (also the 2014 gate's SHA-1, where argon2 for unknown users would stand out);
 //! - the fewest users stand out where forms are mixed (until they change their passwords);
 //! - nobody can steer it: each user counts once, however often somebody tries that name. 'The form verified last'

@@ -1,10 +1,11 @@
 //! The pool for slow password hashes: `threads` threads behind a queue of `queue` places.
 //!
-//! Only `verify` uses it. Invariants: a full queue refuses at once, so that a flood of logins costs memory for `queue`
-//! passwords and no more; the helper thread itself never computes a slow hash (security rows 20, 21); and the queue is shared
-//! fairly: networks take turns, whatever each has waiting, and one of them holds at most a quarter of the places. So a flood delays
-//! its own sender, and others by one hash for each network that floods. Which user a login is for, and whether there is
-//! one, plays no role in who waits.
+//! Only `verify` uses it. Invariants: a full queue refuses at once, so that a flood of logins costs memory
+//! for `queue` passwords and no more; the helper thread itself never computes a slow hash (rules 20 and 21 of
+//! the security model); and the queue is shared fairly: networks take turns, whatever each has waiting, and
+//! one of them holds at most a quarter of the places. So a flood delays its own sender, and others by one
+//! hash for each network that floods. Which user a login is for, and whether there is one, plays no role in
+//! who waits.
 
 use crate::store::Hashing;
 use registry_auth::Network;

@@ -1,8 +1,8 @@
 //! Is it this user's password? Fast forms are verified at once, slow ones on the hashing pool.
 //!
-//! Used by `lookup`. Invariants: whoever is refused has cost what a wrong password costs (security row 12: unknown,
-//! locked or without a password); a hash that cannot be used is a bad record, not a wrong password; one password of one
-//! user is hashed once at a time, whoever waits for it.
+//! Used by `lookup`. Invariants: whoever is refused has cost what a wrong password costs (rule 12 of the
+//! security model: unknown, locked or without a password); a hash that cannot be used is a bad record, not a
+//! wrong password; one password of one user is hashed once at a time, whoever waits for it.
 
 use crate::last_use::LastUses;
 use crate::lookup::questions_and_replies::hash_key;

@@ -1,4 +1,4 @@
-//! The names of the keys in Redis (interface: "The data in Redis"). The only place that knows them.
+//! The names of the keys in Redis (docs/reference/data-model.md). The only place that knows them.
 
 /// Fields of `P:user:<name>` and `P:group:<name>`.
 pub mod field {
