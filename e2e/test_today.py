@@ -4,6 +4,7 @@ otherwise. What each prints, for those who look it up: docs/clients.md.
 
 import json
 import re
+import shutil
 import sys
 import unittest
 
@@ -28,7 +29,20 @@ def version(made):
     return tuple(map(int, found.groups())), f"{made.name} {found.group().split()[-1]}"
 
 
-class Newer:
+class AccessToken:
+    """A robot with an access token for pulls in the place of alice's password."""
+
+    token_denied = "denied: the access token may not push alice/app"
+
+    def test_an_access_token(self):
+        Wire(self.stack, "alice").push_image("alice/app", GREETING)
+        said = self.stack.tool("token", "create", "alice", "--scope", "alice/**:pull", "--expires", "90d")
+        self.works(self.client.login("alice", re.search(r"^rga_\w+$", said, re.MULTILINE).group()))
+        self.works(self.client.pull("alice/app"))
+        self.fails(self.client.push("alice/app"), self.token_denied)
+
+
+class Newer(AccessToken):
     """What all of them must hold beside the rules of test_clients.py."""
 
     def test_it_is_newer_than_this_machines(self):
@@ -139,6 +153,25 @@ class DockerIdentity(StackCase):
         self.assertNotEqual(done.returncode, 0, done.stdout)
         self.assertIn("unauthorized: authentication required", done.stdout)
 
+    def test_podman_beside_docker(self):
+        """It pushes by docker's login, and refuses to have one of its own unless it is told in what file."""
+        docker = today.kind(client.Docker)(self.stack, self.stack.directory / "docker2")
+        self.addCleanup(docker.close)
+        self.works(docker.login("alice", self.stack.passwords["alice"]))
+        podman = today.kind(client.Podman)(self.stack, self.stack.directory / "beside")
+        self.works(podman.call("podman", "load", "--input", podman.archive))
+        (podman.directory / ".docker").mkdir()
+        shutil.copy(docker.auth, podman.directory / ".docker" / "config.json")
+        image = podman.reference("alice/loaded")
+        trust = ("--cert-dir", self.stack.certificates)
+        self.works(podman.call("podman", "push", *trust, image, podman.reference("alice/beside")))
+        refused = podman.call("podman", "login", *trust, "--username", "bob", "--password-stdin", self.stack.address,
+                              input=self.stack.passwords["bob"])
+        self.assertNotEqual(refused.returncode, 0, refused.stdout)
+        self.assertIn("currently logged in, auth file contains an Identity token", refused.stdout)
+        self.works(podman.login("bob", self.stack.passwords["bob"]))
+        self.works(podman.push("bob/own"))
+
     def works(self, done):
         self.assertEqual(done.returncode, 0, done.stdout)
 
@@ -155,11 +188,12 @@ class CtrBearer(Bearer, Ctr):
     wrong_password = stale = test_clients.CtrBearer.stale
 
 
-class Crane(Verbs, StackCase):
+class Crane(AccessToken, Verbs, StackCase):
     kind = today.kind(today.Crane)
     denied_push = "403 Forbidden"
     denied_pull = "DENIED: alice may not pull bob/"
     robots_pull = "DENIED: robot may not pull ci/app"
+    token_denied = "DENIED: the access token may not push alice/app"
     anonymous = "UNAUTHORIZED: authentication required|401 Unauthorized"
     stale = "UNAUTHORIZED: incorrect username or password|401 Unauthorized"
 
@@ -198,7 +232,7 @@ class CraneBearer(Bearer, Crane):
     pass
 
 
-class Oras(Verbs, StackCase):
+class Oras(AccessToken, Verbs, StackCase):
     kind = today.kind(today.Oras)
     wrong_password = "unauthorized: incorrect username or password"
     denied_push = "403: Forbidden"
