@@ -125,6 +125,34 @@ main::token_config() =~ s{http://localhost/token;}{http://localhost/token servic
 my $challenge = 'WWW-Authenticate: Bearer realm="http://localhost/token",service="my.registry:5000/x"';
 [ $challenge, qq($challenge,error="invalid_token"), '!WWW-Authenticate' ]
 
+=== service= may hold blanks, and is compared without regard to case
+--- config eval
+main::token_config() =~ s{http://localhost/token;}{http://localhost/token "service=My own registry";}r
+--- login eval
+[ undef, ("alice:secret") x 4, undef ]
+--- request eval
+[ "GET /v2/", (map {"GET /token?service=$_"} 'My%20own%20registry', 'My+own+registry', 'my%20OWN%20registry', 'My%20registry'), "GET /v2/" ]
+--- more_headers eval
+[ (undef) x 5, main::bearer(main::signed(service => 'My own registry')) ]
+--- error_code eval
+[ 401, 200, 200, 200, 400, 200 ]
+--- response_headers eval
+[ 'WWW-Authenticate: Bearer realm="http://localhost/token",service="My own registry"', (undef) x 5 ]
+
+=== a token for the target alone: a permitted mount asks for both, one that is not permitted goes on without
+--- redis
+HSET docker-registry:user:alice grant:bob/open pull
+--- more_headers eval
+main::bearer(main::signed(scope => 'repository:alice/app:pull,push'))
+--- request eval
+[ map {"POST /v2/alice/app/blobs/uploads/?mount=$main::DIGEST&from=bob/$_"} 'open', 'closed' ]
+--- error_code eval
+[ 401, 200 ]
+--- response_headers eval
+[ qq{WWW-Authenticate: $main::BEARER,scope="repository:alice/app:pull,push repository:bob/open:pull",error="insufficient_scope"}, '!WWW-Authenticate' ]
+--- forwarded eval
+[ 0, "POST /v2/alice/app/blobs/uploads/" ]
+
 === rule 13: realm injection by the host: quoted, one line, one challenge
 --- config eval
 main::token_config() =~ s{http://localhost/token;}{\$scheme://\$http_host/token;}r
