@@ -15,6 +15,35 @@ use crate::table::Table;
 const BYTES_PER_BUCKET: usize = 256;
 
 /// A cache in a block that the caller has locked.
+///
+/// ```
+/// use registry_auth_cache::{Cache, EntryKey, Found, Freshness, Keys, NewRecord};
+/// # mod block { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/examples/block/mod.rs")); }
+/// # use block::Block;
+///
+/// let keys = Keys::new([7; 32]); // random bytes, really
+/// let mut block = Block::new(256 * 1024); // a `Memory`
+/// let mut cache = Cache::open(&mut block, || Some(keys)).expect("the block is large enough");
+///
+/// let alice = EntryKey { key: b"alice", hash: keys.hash(b"alice") };
+/// let tag = keys.tag(b"Basic YWxpY2U6c2VjcmV0");
+/// assert!(matches!(cache.find_user(alice, tag, Freshness::Fresh(1_000)), Found::Missing));
+///
+/// let new = NewRecord {
+///     record: b"grants and backends",
+///     binding: keys.tag(b"the stored password hash"),
+///     from_passwords: false,
+///     tag,
+///     verified: Some(true),
+///     expires: 60_000,
+/// };
+/// cache.put_user(alice, &new, 1_000);
+/// let Found::Verified(record) = cache.find_user(alice, tag, Freshness::Fresh(2_000)) else { panic!() };
+/// assert_eq!(cache.record_bytes(record), b"grants and backends");
+///
+/// cache.invalidate_user(alice);
+/// assert!(matches!(cache.find_user(alice, tag, Freshness::Fresh(2_000)), Found::Missing));
+/// ```
 pub struct Cache<'m, M: Memory> {
     pub(crate) table: Table<'m, M>,
 }

@@ -104,8 +104,42 @@ impl<'a> Permit<'a> {
     }
 }
 
-/// Decides a request. A user without the right is denied (403), the anonymous is asked for credentials (401), a damaged
-/// record is 503.
+/// Decides a request.
+///
+/// ```
+/// use registry_auth::codec::{encode, Record, RecordRef};
+/// use registry_auth::grant::Grant;
+/// use registry_auth::policy::{decide, Rules};
+/// use registry_auth::route::{self, Method, Options, Request};
+/// use registry_auth::{Limits, Subject, UserName};
+///
+/// let mut record = Vec::new();
+/// let grants = vec![Grant::from_parts("team/*", "pull")?];
+/// encode(&Record { grants, ..Record::default() }, &mut record)?;
+/// let alice = Subject {
+///     user: Some(UserName::parse(b"alice")?), // whose password was verified
+///     record: RecordRef::decode(&record)?,
+///     groups: &[],
+///     limits: Limits::default(),
+/// };
+/// let rules = Rules { own_namespace: true, catalog: true, public_images: false };
+///
+/// let path = b"/v2/team/app/manifests/latest";
+/// let pull = Request::from_target(Method::Get, path, path, None);
+/// let pull = route::parse(&pull, &Options { v1_images: true })?;
+/// assert_eq!(decide(&alice, &pull, &rules)?.result(), "granted");
+///
+/// let push = Request::from_target(Method::Put, path, path, None);
+/// let push = route::parse(&push, &Options { v1_images: true })?;
+/// let denial = decide(&alice, &push, &rules).unwrap_err();
+/// assert_eq!((denial.status(), denial.code()), (403, "DENIED"));
+/// assert_eq!(decide(&Subject::ANONYMOUS, &push, &rules).unwrap_err().status(), 401);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+///
+/// # Errors
+/// The refusal: 403 for a user without the right, 401 for the anonymous and for a locked account, 503 for a record that
+/// cannot be read, 404 for what no registry can have.
 pub fn decide<'a>(subject: &Subject<'a>, route: &Route<'_>, rules: &Rules) -> Result<Permit<'a>, Denial> {
     let rule = match &route.need {
         Need::Nothing => Rule::Open,

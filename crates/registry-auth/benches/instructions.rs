@@ -1,10 +1,8 @@
-//! What one request costs here, in instructions. Run under callgrind, which counts the functions named `measured_*`:
+//! The instructions that the parts of a request take here: `cargo bench -p registry-auth`. Needs valgrind.
 //!
-//!     cargo build --release --example instructions -p registry-auth
-//!     valgrind --tool=callgrind --toggle-collect='*measured_route*' target/release/examples/instructions
-//!
-//! and divide by [`ROUNDS`]. Names: `measured_route`, `measured_mount`, `measured_credentials`, `measured_decode`,
-//! `measured_own`, `measured_grants`.
+//! An argument is the number of grants of the busy user, 1,000 if there is none: `cargo bench -p registry-auth -- 10`.
+
+mod callgrind;
 
 use registry_auth::codec::{encode, Record, RecordRef};
 use registry_auth::credentials::{self, Buffer};
@@ -12,9 +10,18 @@ use registry_auth::grant::Grant;
 use registry_auth::policy::{decide, Rules};
 use registry_auth::route::{self, Method, Options, Request, Route};
 use registry_auth::{Denial, Limits, Subject, UserName};
+use std::error::Error;
 use std::hint::black_box;
 
-const ROUNDS: u32 = 1000;
+const ROUNDS: u64 = 1000;
+const FUNCTIONS: [&str; 6] = [
+    "measured_route",
+    "measured_mount",
+    "measured_credentials",
+    "measured_decode",
+    "measured_own",
+    "measured_grants",
+];
 const OPTIONS: Options = Options { v1_images: true };
 const RULES: Rules = Rules {
     own_namespace: true,
@@ -54,7 +61,7 @@ fn measured_grants(subject: &Subject<'_>, route: &Route<'_>) -> bool {
     black_box(decide(subject, route, black_box(&RULES))).is_ok()
 }
 
-/// A user with this many grants, the last of which speaks of `team/app`.
+/// The encoded record of a user with this many grants, one of which is for `team/app`.
 fn record(grants: usize) -> Vec<u8> {
     let many =
         (1..grants).filter_map(|index| Grant::from_parts(&format!("team/project-{index}/*"), "pull").ok());
@@ -75,7 +82,17 @@ fn record(grants: usize) -> Vec<u8> {
     bytes
 }
 
-fn main() -> Result<(), Denial> {
+fn main() -> Result<(), Box<dyn Error>> {
+    // `cargo bench` adds an argument of its own.
+    let grants = std::env::args().skip(1).find_map(|text| text.parse().ok());
+    match callgrind::is_counted() {
+        true => Ok(work(grants.unwrap_or(1000))?),
+        false => Ok(callgrind::report(&FUNCTIONS, ROUNDS)?),
+    }
+}
+
+/// Calls each of the measured functions so often as [`ROUNDS`] says.
+fn work(grants: usize) -> Result<(), Denial> {
     let get = |path: &'static [u8]| Request::from_target(Method::Get, path, path, None);
     let manifest = get(b"/v2/alice/app/manifests/latest");
     let team = get(b"/v2/team/app/manifests/latest");
@@ -85,10 +102,6 @@ fn main() -> Result<(), Denial> {
         b"/v2/alice/app/blobs/uploads/",
         None,
     );
-    let grants: usize = std::env::args()
-        .nth(1)
-        .and_then(|text| text.parse().ok())
-        .unwrap_or(1000);
     let (few, many) = (record(1), record(grants));
     let decode = |bytes| RecordRef::decode(bytes).map_err(|_| Denial::bad_record());
     let user = UserName::parse(b"alice").ok();

@@ -1,10 +1,11 @@
-//! What a hit costs: hashes and tag of a typical user, the block opened, the user found and verified, the record read.
-//!
-//! `valgrind --tool=callgrind --toggle-collect='*::hit' target/release/examples/hit 1000` divided by 1000 is what a hit takes.
+//! The instructions that a hit takes: hashes and tag of a typical user, opening the block, finding and verifying the user,
+//! reading the record. `cargo bench -p registry-auth-cache`; needs valgrind.
 
-// A failure here is a bug of the example.
+// A failure here is a bug of the benchmark.
 #![allow(clippy::expect_used, clippy::unwrap_used, clippy::indexing_slicing, dead_code)]
 
+#[path = "../../registry-auth/benches/callgrind/mod.rs"]
+mod callgrind;
 #[path = "../src/tests/slab.rs"]
 mod slab;
 
@@ -13,12 +14,17 @@ use std::hint::black_box;
 use registry_auth_cache::{Cache, EntryKey, Found, Freshness, Keys, Memory, NewRecord};
 
 const USERS: usize = 10_000;
+const HITS: usize = 1_000;
 
 fn main() {
-    let hits = std::env::args()
-        .nth(1)
-        .and_then(|hits| hits.parse().ok())
-        .unwrap_or(1_000);
+    match callgrind::is_counted() {
+        true => work(),
+        false => callgrind::report(&["hit"], HITS as u64).expect("a count"),
+    }
+}
+
+/// Calls `hit` so often as [`HITS`] says, for users in turn.
+fn work() {
     let mut slab = slab::Slab::new(10 * 1024 * 1024);
     let keys = Keys::new(std::array::from_fn(|index| index as u8));
     let users: Vec<(Vec<u8>, Vec<u8>)> = (0..USERS)
@@ -29,7 +35,7 @@ fn main() {
         .collect();
     let mut cache = Cache::open(&mut slab, || Some(keys)).expect("a block that is large enough");
     for (key, header) in &users {
-        let put = NewRecord {
+        let new = NewRecord {
             record: &[1; 60],
             binding: keys.tag(b"stored"),
             from_passwords: false,
@@ -42,18 +48,18 @@ fn main() {
                 key,
                 hash: keys.hash(key),
             },
-            &put,
+            &new,
             1_000,
         );
     }
-    let found = (0..hits).map(|turn| &users[turn * 331 % USERS]);
+    let found = (0..HITS).map(|turn| &users[turn * 331 % USERS]);
     let bytes: usize = found
         .map(|(key, header)| hit(&mut slab, &keys, key, header))
         .sum();
-    assert_eq!(bytes, hits * 60);
+    assert_eq!(bytes, HITS * 60);
 }
 
-/// A hit, as a worker does it; the record's bytes.
+/// A hit, as a worker does it. The number of bytes of the record.
 #[inline(never)]
 fn hit<M: Memory>(memory: &mut M, keys: &Keys, key: &[u8], header: &[u8]) -> usize {
     let user = EntryKey {
@@ -68,7 +74,7 @@ fn hit<M: Memory>(memory: &mut M, keys: &Keys, key: &[u8], header: &[u8]) -> usi
         return 0;
     }
     match cache.find_user(user, tag, Freshness::Fresh(1_500)) {
-        Found::Verified(known) => black_box(cache.record_bytes(known)).len(),
+        Found::Verified(record) => black_box(cache.record_bytes(record)).len(),
         _ => 0,
     }
 }
