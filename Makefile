@@ -90,8 +90,24 @@ install:
 	echo 'load_module modules/$(MODULE);' >$(DESTDIR)/usr/share/nginx/modules-available/mod-registry-auth.conf
 	install -m 644 $(wildcard nginx/*.conf) $(DESTDIR)/etc/nginx/registry-auth/
 	# The administrator's from then on.
-	test -e $(DESTDIR)/etc/nginx/sites-available/registry || \
-		install -D -m 644 nginx/sites-available/registry $(DESTDIR)/etc/nginx/sites-available/registry
+	for site in registry registry-v1; do \
+		test -e $(DESTDIR)/etc/nginx/sites-available/$$site || \
+			install -D -m 644 nginx/sites-available/$$site $(DESTDIR)/etc/nginx/sites-available/$$site || exit 1; \
+	done
+
+# What `install` has put there, except what is the administrator's: the sites, and what else lies beside the snippets, as
+# certificates and keys. nginx has to be without the module by then, or does not start any more.
+.PHONY: uninstall
+uninstall:
+	rm -f $(DESTDIR)$(MODULES_DIR)/$(MODULE) $(DESTDIR)/usr/share/nginx/modules-available/mod-registry-auth.conf \
+		$(DESTDIR)$(PREFIX)/bin/registry-authctl \
+		$(DESTDIR)$(PREFIX)/share/man/man1/registry-authctl.1 $(DESTDIR)$(PREFIX)/share/man/man1/registry-authctl-*.1 \
+		$(DESTDIR)$(PREFIX)/share/man/man5/nginx-registry-auth.5 \
+		$(DESTDIR)$(PREFIX)/share/bash-completion/completions/registry-authctl \
+		$(DESTDIR)$(PREFIX)/share/zsh/vendor-completions/_registry-authctl \
+		$(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d/registry-authctl.fish \
+		$(addprefix $(DESTDIR)/etc/nginx/registry-auth/,$(notdir $(wildcard nginx/*.conf)))
+	rmdir --ignore-fail-on-non-empty $(DESTDIR)/etc/nginx/registry-auth
 
 # --- testing ---------------------------------------------------------------------------------------------------------
 

@@ -123,7 +123,7 @@ impl Observer for Beside {
         &raw mut ngx_http_registry_auth_observer_module
     }
 
-    fn see(location: &mut Location, name: &'static str, conf: &Conf<'_>) {
+    fn see(location: &mut Location, name: &'static str, conf: &mut Conf<'_>) {
         location.neighbours.see(name, conf);
     }
 }

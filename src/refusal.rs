@@ -1,5 +1,7 @@
 //! A refusal on its way out: challenge, log line, counters. `response` then words the answer.
 
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use registry_auth::denial::LogLevel;
 use registry_auth::resource::scope_of;
 use registry_auth::{challenge, directive, route, Denial};
@@ -60,6 +62,7 @@ fn bearer_challenge(
         let wanted = routing::route(request, content_type.as_deref(), settings);
         wanted.map_or_else(|_| String::new(), |route| scope_of(&route))
     };
+    let says_tls = says_tls(request);
     let realm = bearer.realm.evaluate(request)?;
     // Variables may come to anything: no client is sent where no scheme is known.
     if !directive::is_url(realm) {
@@ -72,6 +75,10 @@ fn bearer_challenge(
         );
         return None;
     }
+    let is_clear = realm
+        .get(..7)
+        .is_some_and(|scheme| scheme.eq_ignore_ascii_case(b"http://"));
+    let told = (says_tls && is_clear).then(|| String::from_utf8_lossy(realm).into_owned());
     challenge::bearer(
         realm,
         bearer.service.as_bytes(),
@@ -79,7 +86,32 @@ fn bearer_challenge(
         denial.challenge_error(),
         out,
     );
+    if let Some(realm) = told {
+        tell_of_front(request, &realm);
+    }
     Some(())
+}
+
+/// Whether a front that is not known was told of.
+static TOLD: AtomicBool = AtomicBool::new(false);
+
+/// Whether the request says that it came by TLS, and nobody was told of that yet.
+fn says_tls(request: &Request) -> bool {
+    let mut said = request.headers(b"x-forwarded-proto");
+    !TOLD.load(Ordering::Relaxed) && said.any(|scheme| scheme.eq_ignore_ascii_case(b"https"))
+}
+
+/// A balancer that ends TLS and is not listed in behind-balancer.conf: clients are then sent to http://, with their passwords.
+/// Anybody can send this header, so that it is told once a worker, and nothing goes by it.
+fn tell_of_front(request: &Request, realm: &str) {
+    TOLD.store(true, Ordering::Relaxed);
+    request.log(
+        Level::Warn,
+        format_args!(
+            "registry_auth: clients are sent to {realm} for tokens, but this request came with \"X-Forwarded-Proto: https\": \
+             is its sender a balancer that behind-balancer.conf does not list?"
+        ),
+    );
 }
 
 fn level(level: LogLevel) -> Level {

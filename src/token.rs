@@ -10,7 +10,7 @@ use registry_auth::token::{
 use registry_auth::{Access, Denial};
 use serde::Serialize;
 
-use crate::conf::value::invalid;
+use crate::conf::value::{invalid, unexpected};
 use crate::conf::{Location, Settings, TokenEndpoint, MAX_FORM};
 use crate::context::Context;
 use crate::ffi::conf::Conf;
@@ -30,6 +30,9 @@ pub fn endpoint(conf: &mut Conf<'_>, location: &mut Location) -> Result<(), Stri
     for argument in conf.texts() {
         ttl = match argument.strip_prefix(b"ttl=").and_then(Conf::milliseconds) {
             Some(time) if (MIN_LIFE..=MAX_LIFE).contains(&(time / 1000)) => time / 1000,
+            _ if !argument.starts_with(b"ttl=") => {
+                return Err(unexpected(NAME, argument, "\"ttl=\" and a time is expected"))
+            }
             _ => {
                 return Err(invalid(
                     NAME,

@@ -18,7 +18,7 @@ use registry_auth::codec::{PeerRef, RecordRef};
 use registry_auth::outages::Outages;
 use registry_auth::{rendezvous, route, Denial, InvalidRecord};
 
-use crate::conf::value::invalid;
+use crate::conf::value::{invalid, unexpected};
 use crate::conf::Location;
 use crate::context::{Context, Stage};
 use crate::ffi::conf::Conf;
@@ -78,16 +78,11 @@ pub fn backends(conf: &mut Conf<'_>, upstream: &mut Upstream) -> Result<(), Stri
             }
             continue;
         }
+        let expected = "\"allow=cidr[:port]\" or \"balance=repository | turn\" is expected";
         let entry = argument
             .strip_prefix(b"allow=")
-            .and_then(|entry| std::str::from_utf8(entry).ok())
-            .ok_or_else(|| {
-                invalid(
-                    NAME,
-                    argument,
-                    "\"allow=cidr[:port]\" or \"balance=repository | turn\" is expected",
-                )
-            })?;
+            .ok_or_else(|| unexpected(NAME, argument, expected))?;
+        let entry = std::str::from_utf8(entry).map_err(|_| invalid(NAME, argument, expected))?;
         upstream
             .allow
             .add(entry)
@@ -216,7 +211,7 @@ impl Balancer for UserBackends {
             None if upstream.own_servers.exist() => Selection::OwnServers,
             None => {
                 request.with_context::<Context, _>(|request, context| {
-                    refuse(request, context, "no user was verified")
+                    refuse(request, context, "no user was verified", Denial::no_backend())
                 });
                 Selection::Refuse
             }
@@ -282,15 +277,26 @@ fn of_context(
                 request,
                 context,
                 "neither the user, nor a group, nor the defaults name one",
+                Denial::no_backend(),
             );
             Selection::Refuse
         }
         Ok(Found::Refused) => {
-            refuse(request, context, "none of them can be used");
+            refuse(
+                request,
+                context,
+                "none of them can be used",
+                Denial::no_usable_backend(),
+            );
             Selection::Refuse
         }
         Err(InvalidRecord) => {
-            refuse(request, context, "the record cannot be read");
+            refuse(
+                request,
+                context,
+                "the record cannot be read",
+                Denial::no_usable_backend(),
+            );
             Selection::Refuse
         }
     }
@@ -346,14 +352,14 @@ fn choose(
     0
 }
 
-fn refuse(request: &Request, context: &mut Context, why: &str) {
+fn refuse(request: &Request, context: &mut Context, why: &str, denial: Denial) {
     let user = context.user(request);
     lines::write(
         request,
         Level::Error,
         format_args!("registry_auth: no backend for user \"{user}\": {why}"),
     );
-    context.refuse(request, Denial::no_backend(), true);
+    context.refuse(request, denial, true);
 }
 
 enum Found {

@@ -215,7 +215,7 @@ no-such-host.invalid
 --- request
 GET /v2/
 --- error_code: 503
---- oci_error: UNAVAILABLE
+--- oci_error: UNAVAILABLE ^no registry is assigned to this account$
 --- response_headers_like
 Retry-After: [1-9]\d*
 --- error_log
@@ -248,7 +248,7 @@ HSET docker-registry:user:alice backends 127.0.0.1:$TEST_NGINX_BACKEND_B_PORT
 --- request
 GET /v2/
 --- error_code: 503
---- oci_error: UNAVAILABLE
+--- oci_error: UNAVAILABLE ^the registry of this account cannot be used$
 --- backend_not_received
 --- error_log
 127.0.0.1:$TEST_NGINX_BACKEND_B_PORT

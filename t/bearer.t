@@ -386,3 +386,31 @@ main::bearer(main::signed(scope => 'repository:alice/app:push'))
 --- error_code: 401
 --- oci_error: UNAUTHORIZED the account of the token is locked or gone
 --- response_headers_like: WWW-Authenticate: .*,error="invalid_token"
+
+=== a balancer that is not listed: where clients are sent to http://, and the request says that it came by TLS, the log asks, once
+--- config
+        location / { registry_auth "Registry"; registry_auth_bearer http://localhost/token; proxy_pass http://registry; }
+--- more_headers eval
+[ "", "X-Forwarded-Proto: http", "X-Forwarded-Proto: https", "X-Forwarded-Proto: https" ]
+--- request eval
+[ ('GET /v2/') x 4 ]
+--- error_code: 401
+--- restart
+--- error_log
+[warn]
+clients are sent to http://localhost/token for tokens, but this request came with "X-Forwarded-Proto: https"
+--- after
+my $lines = () = nginx_server()->since('error') =~ /behind-balancer\.conf does not list/g;
+equal($lines, 1, 'lines');
+
+=== where they are sent to https://, the header is of no matter
+--- config
+        location / { registry_auth "Registry"; registry_auth_bearer https://localhost/token; proxy_pass http://registry; }
+--- more_headers
+X-Forwarded-Proto: https
+--- request
+GET /v2/
+--- error_code: 401
+--- restart
+--- no_error_log
+behind-balancer

@@ -198,6 +198,16 @@ my @WRONG = (
     map( { [ 'location', 'registry_auth', $_, qq{"$_"} ] } qw(on On ON Off OFF yes no true false enabled disabled) ),
     [ 'location', 'registry_auth', '"$unknown_variable"', 'unknown_variable' ],
 );
+# A name that is misspelt is called so, and not its value.
+push @WRONG, map { [ 'http', $_->[0], $_->[1], qq{unknown parameter "$_->[2]=", } ] } (
+    [ 'registry_auth_failures', '5 60s addresses=4', 'addresses' ],
+    [ 'registry_auth_cache', 'zone=auth:1m tll=5s', 'tll' ],
+    [ 'registry_auth_hashing', 'thread=4', 'thread' ],
+    [ 'registry_auth_redis', 'redis://127.0.0.1 time_out=1s', 'time_out' ],
+    [ 'registry_auth_redis', 'timeuot=1s redis://127.0.0.1', 'timeuot' ],
+    [ 'registry_auth_bearer', 'https://a/token services=a', 'services' ],
+);
+push @WRONG, [ 'upstream', 'registry_auth_backends', 'blance=turn', 'unknown parameter "blance=", ' ];
 for my $row (@WRONG) {
     my ($context, $directive, $value, $quoted) = @$row;
     $quoted = $value unless defined $quoted;
@@ -393,6 +403,11 @@ sub warned {
         @said ? (error_log => [ map { qr/\[warn\] [^\n]*\Q$_\E[^\n]* in \S+nginx\.conf:\d+$/m } @said ]) : (no_error_log => '[warn]'));
 }
 $spec .= warned(@$_) for (
+    # nginx counts before anybody is known.
+    [ 'a limit of requests by the user',         'http: limit_req_zone $registry_auth_user zone=r:1m rate=1r/s;' . "\n", '"limit_req_zone" counts before "registry_auth" has found out who asks: "$registry_auth_user" is empty then, and nobody is limited' ],
+    [ 'a limit of connections by the repository', 'http: limit_conn_zone ${registry_auth_repository} zone=r:1m;' . "\n", '"limit_conn_zone" counts before "registry_auth"' ],
+    [ 'a limit by the address and the user',     'http: limit_req_zone $remote_addr$registry_auth_user zone=r:1m rate=1r/s;' . "\n", '"$registry_auth_user" is empty then' ],
+    [ 'limits by the address',                   'http: limit_req_zone $binary_remote_addr zone=r:1m rate=1r/s; limit_conn_zone $remote_user zone=c2:1m;' . "\n" ],
     [ 'a salt with a variable',                  'registry_auth_salt a$host;',              '"registry_auth_salt" is taken as it is written' ],
     [ 'a salt that turns nothing off',           'registry_auth_salt off;',                 '"registry_auth_salt" is taken as it is written' ],
     [ 'a salt',                                  'registry_auth_salt "a$1$";' ],

@@ -91,3 +91,45 @@ header: Access-Control-Allow-Credentials: no
 [ ("GET /v2/") x 2 ]
 --- response_headers eval
 [ "Access-Control-Allow-Origin: https://ui.example.com\nAccess-Control-Allow-Credentials: true", "!Access-Control-Allow-Origin\n!Access-Control-Allow-Credentials" ]
+
+=== nginx's own answers have them, too: 413, 502, 400, 414
+--- config
+        include $TEST_NGINX_ROOT/nginx/cors.conf;
+        include $TEST_NGINX_ROOT/nginx/errors.conf;
+        registry_auth "Registry";
+        location / { proxy_pass http://registry; client_max_body_size 1; proxy_set_header Authorization ""; }
+        location = /v2/down/ { proxy_pass http://127.0.0.1:$TEST_NGINX_DEAD_PORT; proxy_set_header Authorization ""; registry_auth off; }
+--- more_headers
+Origin: https://ui.example.com
+--- login: alice:secret
+--- request eval
+[ "PUT /v2/alice/app/manifests/v1\nabc", "GET /v2/down/", "GET /v2/" . "a" x 9000 ]
+--- error_code eval
+[ 413, 502, 414 ]
+--- response_headers eval
+[ ("Access-Control-Allow-Origin: https://ui.example.com\nAccess-Control-Allow-Credentials: true\nVary: Origin\nDocker-Distribution-Api-Version: registry/2.0") x 2,
+  "Docker-Distribution-Api-Version: registry/2.0" ]
+--- response_headers_like eval
+[ ("Access-Control-Expose-Headers: .*WWW-Authenticate") x 2, "" ]
+
+=== without cors.conf they have none, and nothing is logged of its variables
+--- config
+        include $TEST_NGINX_ROOT/nginx/errors.conf;
+        registry_auth "Registry";
+        location / { proxy_pass http://registry; client_max_body_size 1; proxy_set_header Authorization ""; }
+        location = /v2/down/ { proxy_pass http://127.0.0.1:$TEST_NGINX_DEAD_PORT; proxy_set_header Authorization ""; registry_auth off; }
+--- more_headers
+Origin: https://ui.example.com
+--- login: alice:secret
+--- request eval
+[ "PUT /v2/alice/app/manifests/v1\nabc", "GET /v2/down/", "GET /v2/" . "a" x 9000 ]
+--- error_code eval
+[ 413, 502, 414 ]
+--- response_headers
+!Access-Control-Allow-Origin
+!Access-Control-Allow-Credentials
+!Access-Control-Expose-Headers
+!Vary
+Docker-Distribution-Api-Version: registry/2.0
+--- no_error_log
+uninitialized

@@ -134,6 +134,13 @@ for my $file (glob "$ROOT/nginx/*.conf") {
     $spec .= example("nginx/$name", $CONTEXT{$name} || 'server', Harness::slurp($file));
 }
 
+# The site for V1, whose registry is the test's.
+sub v1_site {
+    my $text = Harness::slurp("$ROOT/nginx/sites-available/registry-v1");
+    $text =~ s/127\.0\.0\.1:5002/127.0.0.1:\$TEST_NGINX_BACKEND_B_PORT/ or die "registry-v1 has no upstream\n";
+    return $text;
+}
+
 defaults(
     accounts     => "alice:secret\nbob:secret\n",
     certificate  => '',
@@ -162,6 +169,13 @@ add_block_preprocessor(sub {
     if (defined $block->site) {
         # As Debian's nginx.conf has it, which logs errors only, with a site that was there before.
         my $site = here(Harness::slurp("$ROOT/nginx/sites-available/registry"), 1);
+        if ($block->site =~ /v1/) {
+            my $v1 = v1_site();
+            # Alone, with the lines that the other site has; beside it, under another name on the same port.
+            $block->site =~ /alone/ ? $v1 =~ s{^# (?=registry_auth_|include |log_format |    +')}{}mg : $v1 =~ s/server_name .*;/server_name v1.example.com;/;
+            $v1 = here($v1, 1);
+            $site = $block->site =~ /alone/ ? $v1 : "$site$v1";
+        }
         $text = <<"EOC";
 load_module modules/ngx_http_registry_auth_module.so;
 user www-data;
@@ -298,6 +312,33 @@ HSET docker-registry:user:alice backends 127.0.0.1:$TEST_NGINX_BACKEND_B_PORT
 --- request
 GET /v2/
 --- error_code: 401
+--- after
+my $log = Harness::slurp(main::expand('$TEST_NGINX_SERVROOT/logs/registry-error.log'));
+equal(scalar($log =~ /incorrect username or password \(UNAUTHORIZED\)/), 1, 'registry-error.log');
+
+=== sites-available/registry-v1 beside it: names of others stay theirs, V2 is not found, and V1 has registries of its own
+--- site: v1
+--- redis
+HSET docker-registry:user:alice backends 127.0.0.1:$TEST_NGINX_BACKEND_C_PORT
+--- login: alice:secret
+--- more_headers eval
+[ map {"Host: $_"} "unknown.example.com", ("v1.example.com") x 4, "registry.example.com" ]
+--- request eval
+[ "GET /v1/_ping", "GET /v1/_ping", "GET /v1/users/", "GET /v1/repositories/bob/app/images", "GET /v2/", "GET /v2/" ]
+--- error_code eval
+[ 200, 200, 200, 403, 404, 200 ]
+--- response_body_like eval
+[ "^the other site\$", ("^backend: B") x 2, "DENIED", "no such registry route", "^backend: C" ]
+
+=== sites-available/registry-v1 alone, with the lines that the other site has
+--- site: v1 alone
+--- more_headers: Host: registry.example.com
+--- login eval
+[ "alice:secret", "alice:wrong" ]
+--- request eval
+[ ("GET /v1/users/") x 2 ]
+--- error_code eval
+[ 200, 401 ]
 --- after
 my $log = Harness::slurp(main::expand('$TEST_NGINX_SERVROOT/logs/registry-error.log'));
 equal(scalar($log =~ /incorrect username or password \(UNAUTHORIZED\)/), 1, 'registry-error.log');

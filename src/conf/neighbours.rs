@@ -57,6 +57,8 @@ pub const NAMES: &[&CStr] = &[
     c"fastcgi_store",
     c"uwsgi_store",
     c"scgi_store",
+    c"limit_req_zone",
+    c"limit_conn_zone",
 ];
 
 /// A directive, and where it stands.
@@ -143,9 +145,28 @@ pub struct Neighbours {
     said: [Said; FORWARDERS.len()],
 }
 
+/// nginx counts before it asks who somebody is, and counts nobody whose key is empty.
+fn warn_of_key(name: &str, conf: &mut Conf<'_>) {
+    let key = conf.arg();
+    let Some(variable) = directive::own_variable(key).map(str::to_owned) else {
+        return;
+    };
+    let consequence = match directive::is_variable(key, &variable) {
+        true => ", and nobody is limited",
+        false => "",
+    };
+    conf.warn(&format_args!(
+        "\"{name}\" counts before \"registry_auth\" has found out who asks: \"${variable}\" is empty then{consequence}"
+    ));
+}
+
 impl Neighbours {
     /// Notes a directive.
-    pub fn see(&mut self, name: &'static str, conf: &Conf<'_>) {
+    pub fn see(&mut self, name: &'static str, conf: &mut Conf<'_>) {
+        if let "limit_req_zone" | "limit_conn_zone" = name {
+            return warn_of_key(name, conf);
+        }
+        let conf = &*conf;
         let (value, place) = (conf.arg(), conf.place());
         let seen = Seen { name, place };
         match name {

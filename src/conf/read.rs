@@ -11,7 +11,8 @@ use registry_auth_lookup::Hashing;
 use registry_auth_redis::{Endpoint, Secret};
 
 use super::value::{
-    cache_time, flag, invalid, literal, timeout, unset, within, without_userinfo, zone as zone_of, MAX_TTL,
+    cache_time, flag, invalid, literal, parameter, timeout, unexpected, unset, within, without_userinfo,
+    zone as zone_of, MAX_TTL,
 };
 use super::{Bearer, BearerSaid, Gate, Location, Main, Page, V1Images};
 use crate::cache;
@@ -55,6 +56,12 @@ pub fn redis(conf: &mut Conf<'_>, main: &mut Main) -> Result<(), String> {
             main.timeout = Some(timeout(NAME, argument, time)?);
         } else if let Some(time) = argument.strip_prefix(b"connect_timeout=") {
             main.connect_timeout = Some(timeout(NAME, argument, time)?);
+        } else if parameter(argument).is_some() {
+            return Err(unexpected(
+                NAME,
+                argument,
+                "one URL, \"timeout=\" and \"connect_timeout=\" are expected",
+            ));
         } else if main.endpoint.is_none() {
             main.endpoint =
                 Some(redis_url(argument).map_err(|why| invalid(NAME, shown_url(argument), &why))?);
@@ -247,7 +254,7 @@ pub fn cache(conf: &mut Conf<'_>, main: &mut Main) -> Result<(), String> {
         } else if let Some(time) = argument.strip_prefix(b"stale=") {
             stale = cache_time(NAME, argument, time, 0)?;
         } else {
-            return Err(invalid(
+            return Err(unexpected(
                 NAME,
                 argument,
                 "\"zone=name:size\", \"ttl=\", \"stale=\" or \"off\" is expected",
@@ -287,7 +294,9 @@ pub fn failures(conf: &mut Conf<'_>, location: &mut Location) -> Result<(), Stri
         Some(argument) => {
             let why = "a number from that for one user to 10000 is expected after \"address=\"";
             let refused = || invalid(NAME, argument, why);
-            let address = argument.strip_prefix(b"address=").ok_or_else(refused)?;
+            let address = argument
+                .strip_prefix(b"address=")
+                .ok_or_else(|| unexpected(NAME, argument, "\"address=\" and a number is expected"))?;
             let address = within(NAME, argument, address, failures::MAX_PER_ADDRESS as usize)?;
             if address < number {
                 return Err(refused());
@@ -314,7 +323,11 @@ pub fn hashing(conf: &mut Conf<'_>, main: &mut Main) -> Result<(), String> {
         } else if let Some(number) = argument.strip_prefix(b"queue=") {
             hashing.queue = within(NAME, argument, number, 65_536)?;
         } else {
-            return Err(invalid(NAME, argument, "\"threads=\" or \"queue=\" is expected"));
+            return Err(unexpected(
+                NAME,
+                argument,
+                "\"threads=\" or \"queue=\" is expected",
+            ));
         }
     }
     main.hashing = Some(hashing);
@@ -350,6 +363,7 @@ pub fn bearer(conf: &mut Conf<'_>, location: &mut Location) -> Result<(), String
         [] => DEFAULT_SERVICE,
         [argument] => match argument.strip_prefix(b"service=").map(std::str::from_utf8) {
             Some(Ok(service)) if is_service(service) => service,
+            None => return Err(unexpected(NAME, argument, "\"service=\" and a name is expected")),
             _ => return Err(invalid(
                 NAME,
                 argument,

@@ -66,6 +66,28 @@ pub fn unset(directive: &str, is_set: bool) -> Result<(), String> {
     Ok(())
 }
 
+/// An argument that is none of those that the directive has. A name that is misspelt is called so, or its value would be looked at.
+pub fn unexpected(directive: &str, argument: &[u8], why: &str) -> String {
+    match parameter(argument) {
+        Some(name) => invalid(
+            directive,
+            argument,
+            &format!("unknown parameter \"{name}=\", {why}"),
+        ),
+        None => invalid(directive, argument, why),
+    }
+}
+
+/// The name of a parameter, `name=value`.
+pub fn parameter(argument: &[u8]) -> Option<&str> {
+    let name = argument.split(|byte| *byte == b'=').next()?;
+    let is_name = |byte: &u8| byte.is_ascii_alphanumeric() || *byte == b'_';
+    let is_followed = name.len() < argument.len() && !name.is_empty();
+    (is_followed && name.iter().all(is_name))
+        .then_some(name)
+        .and_then(|name| std::str::from_utf8(name).ok())
+}
+
 /// What is wrong with a value.
 pub fn invalid(directive: &str, value: &[u8], why: &str) -> String {
     format!(

@@ -27,7 +27,7 @@ pub trait Observer: 'static {
     /// The descriptor whose commands these are.
     fn descriptor() -> *mut ngx_module_t;
     /// Sees one: its name, and its arguments in `conf`.
-    fn see(target: &mut Self::Target, name: &'static str, conf: &Conf<'_>);
+    fn see(target: &mut Self::Target, name: &'static str, conf: &mut Conf<'_>);
 }
 
 /// A row without a name ends a table of commands.
@@ -131,7 +131,7 @@ unsafe extern "C" fn set<O: Observer>(
                     .as_mut()
             };
             if let (Some(Ok(name)), Some(target)) = (name.map(|name| name.to_str()), target) {
-                O::see(target, name, &conf);
+                O::see(target, name, &mut conf);
             }
             found
         };

@@ -14,6 +14,10 @@ pub struct Finding {
 pub enum Problem {
     /// The module refuses the record as a whole. With the field, where it is one field.
     Unreadable(String),
+    /// A backend of a list is skipped; requests go to the others. With the field, where the list is one.
+    SkippedBackend(Option<String>),
+    /// A grant's or an access token's pattern begins like the address of a registry, and no user has that name.
+    Address(String),
     /// The password hash is of no known form, damaged or beyond the limits: 503 for every login.
     Hash {
         /// Whose.

@@ -10,7 +10,7 @@ use crate::strength::{rate, Rating};
 use crate::walk::{share, Progress, Walk};
 use redis::Value;
 use registry_auth::codec::encode;
-use registry_auth::pattern::Pattern;
+use registry_auth::pattern::{address_of, Pattern};
 use registry_auth::{password, Record, UserName};
 use registry_auth_redis::schema::keys::PUBLIC;
 use registry_auth_redis::schema::keys::{field, Keys};
@@ -31,6 +31,8 @@ struct Inspection<'a> {
     members: BTreeMap<String, Vec<String>>,
     /// Rights, with whose they are, that are for repositories of one owner each.
     rights: Vec<(String, Pattern)>,
+    /// Patterns that begin like an address, with the keys that they are in.
+    addresses: BTreeSet<(String, String)>,
 }
 
 impl Admin {
@@ -54,6 +56,7 @@ impl Admin {
             groups: BTreeSet::from([PUBLIC.to_owned()]),
             members: BTreeMap::new(),
             rights: Vec::new(),
+            addresses: BTreeSet::new(),
         };
         self.inspect_defaults(&mut inspection).await?;
         self.inspect_token_use(&mut inspection).await?;
@@ -92,7 +95,7 @@ impl Admin {
             Ok(defaults) => {
                 inspection.counts.defaults = defaults.backends.len();
                 if skipped {
-                    inspection.unreadable(&key, record::SKIPPED);
+                    inspection.report(&key, Problem::SkippedBackend(None));
                 }
             }
             Err(Unreadable::Bad(why)) => inspection.unreadable(&key, why),
@@ -188,10 +191,23 @@ impl Inspection<'_> {
         let record = self.read(key, reply);
         if let Some(record) = &record {
             self.note_rights(&super::Subject::label(&name), record);
+            self.note_addresses(key, record);
         }
         if super::group_name(&name).is_err() {
             self.report(key, Problem::Name(name));
         }
+    }
+
+    fn note_addresses(&mut self, key: &str, record: &Record) {
+        let scopes = record.tokens.iter().flat_map(|token| &token.scopes);
+        let patterns = record
+            .grants
+            .iter()
+            .chain(scopes)
+            .map(|grant| grant.pattern.as_str());
+        let addresses = patterns.filter(|pattern| address_of(pattern).is_some());
+        self.addresses
+            .extend(addresses.map(|pattern| (key.to_owned(), pattern.to_owned())));
     }
 
     fn note_rights(&mut self, subject: &str, record: &Record) {
@@ -216,6 +232,7 @@ impl Inspection<'_> {
             return;
         };
         self.note_rights(&name, &record);
+        self.note_addresses(key, &record);
         match &record.password {
             Some(hash) => self.hash(key, &name, hash),
             None if self.old.contains(&name) => {}
@@ -243,7 +260,7 @@ impl Inspection<'_> {
             if let Err(Unreadable::Bad(why)) = record::from_hash_noting(alone, &mut skipped) {
                 self.unreadable(key, &format!("field {shown}: {why}"));
             } else if skipped {
-                self.unreadable(key, &format!("field {shown}: {}", record::SKIPPED));
+                self.report(key, Problem::SkippedBackend(Some(shown)));
             } else if !is_known(&shown) {
                 self.report(key, Problem::UnknownField(shown));
             }
@@ -278,6 +295,12 @@ impl Inspection<'_> {
                 for key in keys {
                     self.report(&key, Problem::UnknownGroup(group.clone()));
                 }
+            }
+        }
+        for (key, pattern) in std::mem::take(&mut self.addresses) {
+            let is_user = |name: &str| self.seen.contains(name) || self.old.contains(name);
+            if address_of(&pattern).is_some_and(|first| !is_user(first)) {
+                self.report(&key, Problem::Address(pattern));
             }
         }
         for (subject, pattern) in std::mem::take(&mut self.rights) {

@@ -214,6 +214,11 @@ impl Denial {
         Self::new(Reason::NoBackend, "no registry is assigned to this account")
     }
 
+    /// There are backends, and none of them may be used, or has an address.
+    pub fn no_usable_backend() -> Self {
+        Self::new(Reason::NoBackend, "the registry of this account cannot be used")
+    }
+
     /// The server's configuration would have something else answered, or another request sent on, than was decided about.
     pub fn misconfigured() -> Self {
         Self::new(

@@ -96,6 +96,13 @@ pub fn is_variable(text: &[u8], name: &str) -> bool {
     matches!(variables(text).next(), Some((b"", found, b"")) if found == name.as_bytes())
 }
 
+/// The first variable in a text that is empty until it is decided who asks.
+pub fn own_variable(text: &[u8]) -> Option<&str> {
+    let mut names = variables(text).map(|(_, name, _)| name);
+    let ours = names.find(|name| name.starts_with(b"registry_auth_"))?;
+    std::str::from_utf8(ours).ok()
+}
+
 /// What stands before one of nginx's variables, its name, and what stands after it.
 type Variable<'a> = (&'a [u8], &'a [u8], &'a [u8]);
 

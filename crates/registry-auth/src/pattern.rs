@@ -53,6 +53,13 @@ impl Pattern {
     }
 }
 
+/// The first segment of a pattern, or of a name, where it looks like the address of a registry: `registry.example.com/team/app`.
+pub fn address_of(name: &str) -> Option<&str> {
+    let (first, _) = name.split_once('/')?;
+    let is_address = first == "localhost" || first.contains('.') && !first.contains('*');
+    is_address.then_some(first)
+}
+
 impl fmt::Display for Pattern {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)

@@ -7,7 +7,7 @@ use crate::codec::{GrantRef, InvalidRecord, RecordRef};
 use crate::denial::{Denial, Reason};
 use crate::name::{RepositoryName, UserName};
 use crate::resource::{Access, Resource};
-use crate::route::need::{Mount, Need, Route};
+use crate::route::need::{Api, Mount, Need, Route};
 use crate::scope::{Action, Scope};
 use crate::subject::{Limits, Subject};
 
@@ -147,7 +147,7 @@ pub fn decide<'a>(subject: &Subject<'a>, route: &Route<'_>, rules: &Rules) -> Re
         Need::Images(action) => images(subject, *action, rules)?,
         Need::Catalog => catalog(subject, rules)?,
         Need::Search => listing(subject)?,
-        Need::Repository(scope) => repository(subject, scope, rules)?,
+        Need::Repository(scope) => repository(subject, scope, route.api, rules)?,
         Need::Existence(name) => existence(subject, name, rules)?,
         Need::Unknown(unknown) => {
             verified(subject)?;
@@ -283,11 +283,16 @@ fn images<'a>(subject: &Subject<'_>, action: Action, rules: &Rules) -> Result<Ru
     }
 }
 
-fn repository<'a>(subject: &Subject<'a>, scope: &Scope<'_>, rules: &Rules) -> Result<Rule<'a>, Denial> {
+fn repository<'a>(
+    subject: &Subject<'a>,
+    scope: &Scope<'_>,
+    api: Api,
+    rules: &Rules,
+) -> Result<Rule<'a>, Denial> {
     let verdict = verdict(subject, &scope.repository, scope.action, rules)?;
     match verdict.allowed {
         true => Ok(verdict.rule),
-        false => Err(refusal(subject, scope, &verdict.rule, rules)),
+        false => Err(refusal(subject, scope, api, &verdict.rule, rules)),
     }
 }
 
@@ -311,7 +316,8 @@ fn existence<'a>(
         false => (Action::Pull, pull.rule),
     };
     let repository = name.clone();
-    Err(refusal(subject, &Scope { repository, action }, &rule, rules))
+    let scope = Scope { repository, action };
+    Err(refusal(subject, &scope, Api::V2, &rule, rules))
 }
 
 /// The verdict on what a user who is not locked, or the anonymous, wants to do to a repository.
@@ -329,7 +335,7 @@ fn verdict<'a>(
 
 /// The refusal of a scope that this rule does not allow.
 #[cold]
-fn refusal(subject: &Subject<'_>, scope: &Scope<'_>, rule: &Rule<'_>, rules: &Rules) -> Denial {
+fn refusal(subject: &Subject<'_>, scope: &Scope<'_>, api: Api, rule: &Rule<'_>, rules: &Rules) -> Denial {
     match (rule, subject.user) {
         (Rule::OutsideToken, _) => Denial::insufficient_scope(&scope.to_string()),
         (_, None) => Denial::unauthenticated(),
@@ -339,7 +345,7 @@ fn refusal(subject: &Subject<'_>, scope: &Scope<'_>, rule: &Rule<'_>, rules: &Ru
         (rule, Some(user)) => {
             let denial = Denial::lacks(user.as_str(), scope, describe(rule));
             match *rule == Rule::None && rules.own_namespace {
-                true => without_namespace(denial, user, &scope.repository),
+                true => without_namespace(denial, user, &scope.repository, api),
                 false => denial,
             }
         }
@@ -347,8 +353,19 @@ fn refusal(subject: &Subject<'_>, scope: &Scope<'_>, rule: &Rule<'_>, rules: &Ru
 }
 
 /// Tells who has named a repository without a namespace, as people do at first, which one is theirs.
-fn without_namespace(denial: Denial, user: UserName<'_>, repository: &RepositoryName<'_>) -> Denial {
-    let is_in_one = repository.as_bytes().contains(&b'/');
+fn without_namespace(
+    denial: Denial,
+    user: UserName<'_>,
+    repository: &RepositoryName<'_>,
+    api: Api,
+) -> Denial {
+    let name = repository.as_bytes();
+    // V1's clients put none into the path, which is `library` then.
+    let typed = match api {
+        Api::V1 => name.strip_prefix(b"library/").unwrap_or(name),
+        _ => name,
+    };
+    let is_in_one = typed.contains(&b'/');
     let own = format!("{user}/");
     let is_legal = || RepositoryName::parse_owned(format!("{own}x")).is_ok();
     match !is_in_one && is_legal() {

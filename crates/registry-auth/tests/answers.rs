@@ -136,6 +136,14 @@ fn the_table_of_answers() {
             "unavailable",
             LogLevel::Error,
         ),
+        (
+            Denial::no_usable_backend(),
+            503,
+            "UNAVAILABLE",
+            Some(10),
+            "unavailable",
+            LogLevel::Error,
+        ),
     ] {
         assert_eq!((denial.status(), denial.code()), (status, code));
         assert_eq!(

@@ -282,7 +282,17 @@ fn a_denial_that_helps() {
 fn a_v1_name_of_one_segment_is_librarys() {
     let record = encode(vec![], None);
     let denial = request(&user("ubuntu", &record), Method::Put, "/v1/repositories/ubuntu/").unwrap_err();
-    assert_eq!(denial.message, "ubuntu may not push library/ubuntu");
+    assert_eq!(
+        denial.message,
+        "ubuntu may not push library/ubuntu: your own repositories are ubuntu/…"
+    );
+    let denial = request(
+        &user("alice", &record),
+        Method::Put,
+        "/v1/repositories/library/x/y/",
+    )
+    .unwrap_err();
+    assert_eq!(denial.message, "alice may not push library/x/y");
     assert_eq!(
         request(
             &user("ubuntu", &record),

@@ -101,9 +101,10 @@ where
     };
     if counts.is_some_and(|counts| counts.users == 0) {
         let what = format!(
-            "there are no users under the prefix {prefix}: is --prefix (REGISTRY_AUTH_PREFIX) that of registry_auth_prefix?"
+            "there are no users under the prefix {prefix} yet; if there should be, see whether --prefix (REGISTRY_AUTH_PREFIX) \
+             is what registry_auth_prefix of nginx.conf says"
         );
-        report.insert(Kind::single(Level::Warning, what), Vec::new());
+        report.insert(Kind::single(Level::Remark, what), Vec::new());
     }
     for places in report.values_mut() {
         places.sort_unstable();
@@ -189,6 +190,31 @@ fn describe(finding: Finding, prefix: &str) -> (Kind, String, String) {
             key.clone(),
             format!("{key}: {why}"),
         ),
+        Problem::SkippedBackend(field) => (
+            kind(
+                Level::Warning,
+                "list with a backend that is neither host:port nor host, and is skipped: requests go to the others; to set \
+                 it anew: registry-authctl backend set SUBJECT HOST:PORT...",
+                "lists with backends that are neither host:port nor host, and are skipped: requests go to the others; to \
+                 set one anew: registry-authctl backend set SUBJECT HOST:PORT...",
+            ),
+            key.clone(),
+            match field {
+                Some(field) => format!("{key}: field {field}"),
+                None => key,
+            },
+        ),
+        Problem::Address(pattern) => (
+            kind(
+                Level::Remark,
+                "pattern that begins with what looks like a registry's address, which is no part of a repository's name: \
+                 what clients call registry.example.com/team/app is team/app here",
+                "patterns that begin with what looks like a registry's address, which is no part of a repository's name: \
+                 what clients call registry.example.com/team/app is team/app here",
+            ),
+            format!("{key}: {pattern}"),
+            format!("{key}: {pattern}"),
+        ),
         Problem::Hash { user, why } => (
             kind(
                 Level::Error,
@@ -203,8 +229,10 @@ fn describe(finding: Finding, prefix: &str) -> (Kind, String, String) {
         Problem::Weak { user, why } => (
             kind(
                 Level::Warning,
-                "password that is guessed fast if its hash leaks; to set a new one: registry-authctl user passwd NAME",
-                "passwords that are guessed fast if the hashes leak; to set new ones: registry-authctl user passwd NAME",
+                "password that is guessed fast if its hash leaks; to set a new one: registry-authctl user passwd NAME; \
+                 registry_auth_rehash of nginx does so when its owner logs in",
+                "passwords that are guessed fast if the hashes leak; to set new ones: registry-authctl user passwd \
+                 NAME; registry_auth_rehash of nginx does so when their owners log in",
             ),
             user.clone(),
             format!("{user}: {why}"),
@@ -310,7 +338,9 @@ fn text(health: &Health, counts: Option<Counts>, report: &Report, endpoint: &str
             counts.users, counts.locked, counts.no_password, counts.old, counts.groups
         ));
         lines.push(match (counts.defaults, counts.with_backends) {
-            (0, 0) => "backends: none, so that all requests go to the upstream's own server lines".to_owned(),
+            (0, 0) => "backends: none, so that all requests go to the upstream's own server lines if it has any, and get \
+                       503 else"
+                .to_owned(),
             (defaults, with) => {
                 format!("backends: {defaults} of everybody; users and groups with their own: {with}")
             }
@@ -335,7 +365,8 @@ fn text(health: &Health, counts: Option<Counts>, report: &Report, endpoint: &str
             lines.push(format!("    and {more} more (--json tells all)"));
         }
     }
-    if report.keys().all(|kind| kind.level == Level::Remark) {
+    let is_empty = counts.is_some_and(|counts| counts.users == 0);
+    if !is_empty && report.keys().all(|kind| kind.level == Level::Remark) {
         lines.push(styled(GOOD, "nothing is wrong"));
     }
     lines.join("\n")

@@ -34,7 +34,8 @@ Examples:
 
 Environment: REGISTRY_AUTH_REDIS and REGISTRY_AUTH_PREFIX stand for --redis and --prefix; NO_COLOR for no colours.
 
-Exit status: 0 done, or allowed; 1 refused, not found, or Redis not reachable; 2 wrong usage.";
+Exit status: 0 done, or allowed; 1 refused, not found, something found by check, or Redis not
+reachable; 2 wrong usage.";
 
 /// Manages the users, groups, grants, access tokens and backends of nginx registry auth in Redis.
 #[derive(Parser)]
@@ -163,6 +164,11 @@ pub(crate) enum Command {
 }
 
 impl Command {
+    /// Whether it takes a user as well as a group, which is then written with `@`.
+    pub(crate) fn takes_both(&self) -> bool {
+        matches!(self, Self::Grant(_) | Self::Backend(_))
+    }
+
     /// Whether it gives something to a user or a group, so that one who is missing may have to be created first.
     pub(crate) fn gives(&self) -> bool {
         matches!(

@@ -1,10 +1,11 @@
 //! Why the tool did not do it, and with which exit status it says so.
 
 use crate::output::printable;
-use registry_auth_admin::AdminError;
-use registry_auth_admin::ForeignGrant;
+use registry_auth::UserName;
+use registry_auth_admin::{Admin, AdminError, ForeignGrant};
 use registry_auth_redis::InvalidEndpoint;
 use std::fmt;
+use std::future::Future;
 use std::path::PathBuf;
 
 /// Anything that ends the tool.
@@ -41,6 +42,13 @@ pub(crate) enum Error {
         /// The command to type.
         advice: String,
     },
+    /// There is no such user, but a group of that name, or the reverse.
+    OfTheOtherKind {
+        /// What is missing.
+        what: AdminError,
+        /// What there is.
+        hint: String,
+    },
     /// A new user would own what others were granted.
     Owned {
         /// The user's name.
@@ -65,6 +73,7 @@ impl Error {
             | Self::Password(_)
             | Self::Refused
             | Self::Missing { .. }
+            | Self::OfTheOtherKind { .. }
             | Self::Owned { .. }
             | Self::Unseen { .. }
             | Self::Interrupted
@@ -93,6 +102,7 @@ impl fmt::Display for Error {
                 "the token could not be printed ({why}), and is of use to nobody, but could not be revoked either: {left}"
             ),
             Self::Missing { what, advice } => write!(f, "{what}; {advice}"),
+            Self::OfTheOtherKind { what, hint } => write!(f, "{what}, but {hint}"),
             Self::Owned { user, foreign } => {
                 let shown = |grant: &ForeignGrant| {
                     printable(&format!("{} ({}) of {}", grant.pattern, grant.actions, grant.subject))
@@ -120,6 +130,38 @@ impl fmt::Display for Error {
 impl std::error::Error for Error {}
 
 impl Error {
+    /// Says that what is missing as a user is there as a group, or the reverse. `takes_both`: the verb takes either, a group with `@`.
+    pub(crate) async fn of_the_other_kind<C>(self, takes_both: bool, connect: impl Fn() -> C) -> Self
+    where
+        C: Future<Output = Result<Admin, AdminError>>,
+    {
+        let (Self::Admin(AdminError::NoUser(name)) | Self::Admin(AdminError::NoGroup(name))) = &self else {
+            return self;
+        };
+        let is_user = matches!(self, Self::Admin(AdminError::NoGroup(_)));
+        let Ok(parsed) = UserName::parse(name.as_bytes()) else {
+            return self;
+        };
+        let Ok(admin) = connect().await else { return self };
+        let hint = if is_user {
+            match (admin.user_find(parsed).await, takes_both) {
+                (Ok(Some(_)), true) => format!("there is a user {name}, who is written without @"),
+                (Ok(Some(_)), false) => format!("there is a user {name}: registry-authctl user show {name}"),
+                _ => return self,
+            }
+        } else {
+            match (admin.group_show(parsed).await, takes_both) {
+                (Ok(_), true) => format!("there is a group {name}, which is written @{name}"),
+                (Ok(_), false) => format!("there is a group {name}: registry-authctl group show {name}"),
+                _ => return self,
+            }
+        };
+        match self {
+            Self::Admin(what) => Self::OfTheOtherKind { what, hint },
+            other => other,
+        }
+    }
+
     /// Says of a missing user or group how to make it, where `gives` something to it, or else how to see those there are.
     pub(crate) fn advised(self, gives: bool) -> Self {
         let advice = match (&self, gives) {

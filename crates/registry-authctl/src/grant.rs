@@ -4,6 +4,7 @@ use crate::cli::GrantVerb;
 use crate::error::Error;
 use crate::output::{note, printable, styled, Output, BAD};
 use registry_auth::grant::Grant;
+use registry_auth::pattern::address_of;
 use registry_auth::UserName;
 use registry_auth_admin::{Admin, AdminError};
 use registry_auth_admin::{StoredGrant, Subject};
@@ -63,16 +64,9 @@ where
     }
 }
 
-/// The first segment, where it looks like the address of a registry: `registry.example.com/team/app`.
-fn host(name: &str) -> Option<&str> {
-    let (first, _) = name.split_once('/')?;
-    let is_host = first == "localhost" || first.contains('.') && !first.contains('*');
-    is_host.then_some(first)
-}
-
 /// Remarks on names and patterns that begin like the address of a registry, unless there is a user of that name.
 pub(crate) async fn remark_on_hosts<'n>(admin: &Admin, names: impl Iterator<Item = &'n str>) {
-    for host in names.filter_map(host).collect::<BTreeSet<_>>() {
+    for host in names.filter_map(address_of).collect::<BTreeSet<_>>() {
         let Ok(user) = UserName::parse(host.as_bytes()) else {
             continue;
         };

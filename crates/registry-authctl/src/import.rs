@@ -40,6 +40,8 @@ struct Tally {
     /// For each of `new` and `changed`, in the order of the input.
     lines: Vec<String>,
     written: usize,
+    /// Only reported so far.
+    is_trial: bool,
 }
 
 impl Tally {
@@ -49,7 +51,7 @@ impl Tally {
         match put {
             Put::New | Put::Moved => {
                 self.lines
-                    .push(format!("{at}{} {shown}", styled(GOOD, verb(put))));
+                    .push(format!("{at}{} {shown}", styled(GOOD, self.verb(put))));
                 self.new.push(user.to_owned());
             }
             Put::Changed(locked) => {
@@ -83,6 +85,14 @@ impl Tally {
             put,
             Put::New | Put::Moved | Put::Changed(_) | Put::Superseded
         ));
+    }
+
+    fn verb(&self, put: Put) -> &'static str {
+        match put {
+            Put::New => "new",
+            _ if self.is_trial => "would move",
+            _ => "moved",
+        }
     }
 
     /// For a line of the file whose hash is weak, and which was not refused.
@@ -119,13 +129,6 @@ impl Tally {
             .iter()
             .map(|(line, user, why)| json!({ "line": line, "user": user, "why": why }))
             .collect()
-    }
-}
-
-fn verb(put: Put) -> &'static str {
-    match put {
-        Put::New => "new",
-        _ => "moved",
     }
 }
 
@@ -344,7 +347,10 @@ where
     C: Future<Output = Result<Admin, AdminError>>,
 {
     let admin = connect().await?;
-    let mut tally = Tally::default();
+    let mut tally = Tally {
+        is_trial: !apply,
+        ..Tally::default()
+    };
     let mut salted = 0;
     let bar = Bar::of("moving", admin.old_passwords_count().await?);
     let ended = until_interrupted(async {
@@ -400,7 +406,8 @@ where
     drop(bar);
     ended_early(ended, apply, &tally)?;
     let counts = format!(
-        "moved: {}, superseded: {}, refused: {}",
+        "{}: {}, superseded: {}, refused: {}",
+        tally.verb(Put::Moved),
         tally.new.len(),
         tally.superseded.len(),
         tally.refused.len()

@@ -4,7 +4,7 @@
 //! Map: `cli` (what can be typed), `complete` (what a shell offers) → `user`, `group`, `grant`, `token`, `backend`,
 //! `explain`, `check`, `import`, `shell` (the verbs), `manual` (the pages) → `password` (asking and hashing), `terminal`,
 //! `htpasswd` and `docker_auth` (the files), `time`, `progress` → `output` (text or JSON). Exit status: 0 done or allowed,
-//! 1 refused, not found or Redis unreachable, 2 usage.
+//! 1 refused, not found, something found by `check`, or Redis unreachable, 2 usage.
 #![forbid(unsafe_code)]
 
 mod backend;
@@ -75,11 +75,11 @@ fn run(cli: Cli) -> Result<(), Error> {
         .build()
         .map_err(Error::Io)?;
     let out = Output::new(cli.json);
-    let gives = cli.command.gives();
+    let (gives, takes_both) = (cli.command.gives(), cli.command.takes_both());
     runtime
         .block_on(async {
             let connect = || Admin::connect(&endpoint, &cli.prefix, LIMIT);
-            match cli.command {
+            let done = match cli.command {
                 Command::User(verb) => user::run(verb, connect, &out).await,
                 Command::Group(verb) => group::run(verb, connect, &out).await,
                 Command::Grant(verb) => grant::run(verb, connect, &out).await,
@@ -102,6 +102,10 @@ fn run(cli: Cli) -> Result<(), Error> {
                 Command::Migrate { apply } => import::migrate(apply, connect, &cli.prefix, &out).await,
                 // Done before there was a connection.
                 Command::Completions { .. } | Command::Man { .. } => Ok(()),
+            };
+            match done {
+                Err(error) => Err(error.of_the_other_kind(takes_both, connect).await),
+                done => done,
             }
         })
         .map_err(|error| error.advised(gives))

@@ -83,7 +83,7 @@ fn every_kind_of_bad_record_is_found() {
         (
             &["HSET", "P:user:a4", "password", BCRYPT, "backends", "r/1 r2:1"],
             "P:user:a4",
-            "error",
+            "warning",
             "field backends",
         ),
         (
@@ -365,10 +365,11 @@ fn nothing_under_a_prefix_is_told() {
     redis.add("alice");
     let url = redis.url();
     let ran = common::run(&["--redis", &url, "--prefix", "other", "check"], None);
-    assert_eq!(ran.status, 1);
+    // A new installation is in order.
+    assert_eq!(ran.status, 0);
     assert!(
-        ran.out.contains("there are no users under the prefix other")
-            && ran.out.contains("backends: none")
+        ran.out.contains("remark: there are no users under the prefix other yet; if there should be")
+            && ran.out.contains("backends: none, so that all requests go to the upstream's own server lines if it has any, and get 503")
             && !ran.out.contains("nothing is wrong"),
         "{ran:?}"
     );
@@ -457,4 +458,62 @@ fn users_who_own_by_name_what_others_were_granted_are_remarked_on() {
     );
     assert_eq!(findings(&redis, "bob:"), []);
     redis.tool(&["check"]).ok();
+}
+
+#[test]
+fn patterns_that_begin_with_an_address_are_remarked_on_unless_a_user_has_that_name() {
+    let redis = Redis::start();
+    let user = "P:user:alice";
+    let token = EXPIRED
+        .replace("=17", "=99")
+        .replace("scope=a:", "scope=localhost/x:");
+    redis.run::<()>(&[
+        "HSET",
+        user,
+        "password",
+        BCRYPT,
+        "grant:registry.example.com/team/*",
+        "pull",
+    ]);
+    redis.run::<()>(&[
+        "HSET",
+        user,
+        "token:ci",
+        &token,
+        "grant:**/a.b",
+        "pull",
+        "grant:*.x/y",
+        "pull",
+    ]);
+    redis.run::<()>(&[
+        "HSET",
+        user,
+        "grant:bob.smith/app",
+        "pull",
+        "grant:carol.j/app",
+        "pull",
+        "grant:a",
+        "pull",
+    ]);
+    redis.run::<()>(&["HSET", "P:group:team", "grant:!10.0.0.5/x", "*"]);
+    redis.run::<()>(&["HSET", "P:user:bob.smith", "password", BCRYPT]);
+    redis.run::<()>(&["HSET", "P:passwords", "carol.j", BCRYPT]);
+    let mut found = Vec::new();
+    for place in ["P:user:alice", "P:group:team"] {
+        found.extend(findings(&redis, place));
+    }
+    let expected = [
+        "P:user:alice: localhost/x",
+        "P:user:alice: registry.example.com/team/*",
+        "P:group:team: 10.0.0.5/x",
+    ];
+    assert_eq!(
+        found,
+        expected.map(|place| ("remark".to_owned(), place.to_owned()))
+    );
+    let out = redis.tool(&["check"]).ok();
+    assert!(
+        out.contains("3 patterns that begin with what looks like a registry's address"),
+        "{out}"
+    );
 }

@@ -133,3 +133,54 @@ fn many_administrators_at_once_lose_no_action() {
     });
     assert_eq!(redis.tool(&["grant", "list", "alice"]).ok(), "x/* *\n");
 }
+
+#[test]
+fn who_names_a_group_for_a_user_or_a_user_for_a_group_is_told() {
+    let redis = Redis::start();
+    redis.add("alice");
+    redis.tool(&["group", "add", "team"]).ok();
+    for (verb, hint) in [
+        (
+            &["grant", "add", "team", "x/*", "pull"][..],
+            "there is no user team, but there is a group team, which is written @team",
+        ),
+        (&["grant", "list", "team"], "which is written @team"),
+        (&["grant", "remove", "team", "x/*"], "which is written @team"),
+        (&["backend", "set", "team", "r:1"], "which is written @team"),
+        (&["backend", "list", "team"], "which is written @team"),
+        (&["backend", "clear", "team"], "which is written @team"),
+        (
+            &["grant", "add", "@alice", "x/*", "pull"],
+            "there is no group alice, but there is a user alice, who is written without @",
+        ),
+        (&["backend", "set", "@alice", "r:1"], "who is written without @"),
+        (
+            &["user", "show", "team"],
+            "but there is a group team: registry-authctl group show team",
+        ),
+        (&["user", "lock", "team"], "registry-authctl group show team"),
+        (&["user", "remove", "team"], "registry-authctl group show team"),
+        (
+            &["token", "create", "team", "--scope", "a:pull"],
+            "registry-authctl group show team",
+        ),
+        (&["token", "list", "team"], "registry-authctl group show team"),
+        (
+            &["group", "show", "alice"],
+            "but there is a user alice: registry-authctl user show alice",
+        ),
+        (&["group", "join", "alice", "team"], "there is a group team"),
+        (&["group", "remove", "alice"], "registry-authctl user show alice"),
+    ] {
+        let err = redis.tool(verb).fails(1);
+        assert!(
+            err.contains(hint) && !err.contains("to create one"),
+            "{verb:?}: {err}"
+        );
+    }
+    let err = redis.tool(&["grant", "add", "dev", "x/*", "pull"]).fails(1);
+    assert!(
+        err.contains("there is no user dev; to create one: registry-authctl user add dev"),
+        "{err}"
+    );
+}

@@ -417,13 +417,13 @@ fn the_2014_gates_passwords_move_and_hold() {
     let ran = redis.tool(&["migrate"]);
     assert_eq!(ran.status, 1, "{ran:?}");
     for part in [
-        "moved old",
-        "moved locked",
+        "would move old",
+        "would move locked",
         "superseded both",
         "refused a/b: ",
         "refused plain: ",
         "refused costly: ",
-        "moved: 2, superseded: 1, refused: 3",
+        "would move: 2, superseded: 1, refused: 3",
         "add --apply",
     ] {
         assert!(ran.out.contains(part), "{part}: {}", ran.out);
