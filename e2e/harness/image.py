@@ -34,48 +34,54 @@ def layer(files):
     return buffer.getvalue()
 
 
-def _config(tar):
+def _layers(files):
+    """`files` of one layer, or a list of such: the tar of each layer."""
+    return [layer(one) for one in ([files] if isinstance(files, dict) else files)]
+
+
+def _config(tars):
     return _json({
         "architecture": _ARCHITECTURES.get(platform.machine(), platform.machine()),
         "os": "linux",
         "config": {"Cmd": ["/hello"]},
-        "rootfs": {"type": "layers", "diff_ids": [_digest(tar)]},
-        "history": [{"created_by": "end-to-end test"}],
+        "rootfs": {"type": "layers", "diff_ids": [_digest(tar) for tar in tars]},
+        "history": [{"created_by": "end-to-end test"}] * len(tars),
     })
 
 
 def archive(path, files, tags):
     """Writes what `docker save` writes; `docker load`, `podman load`, `skopeo copy` and `ctr import` all read it."""
-    tar = layer(files)
-    config = _config(tar)
+    tars = _layers(files)
+    config = _config(tars)
     config_name = hashlib.sha256(config).hexdigest() + ".json"
-    layer_name = hashlib.sha256(tar).hexdigest() + "/layer.tar"
-    manifest = _json([{"Config": config_name, "RepoTags": tags, "Layers": [layer_name]}])
+    names = [hashlib.sha256(tar).hexdigest() + "/layer.tar" for tar in tars]
+    manifest = _json([{"Config": config_name, "RepoTags": tags, "Layers": names}])
     with tarfile.open(path, "w") as out:
         _member(out, config_name, config)
-        _member(out, layer_name, tar)
+        for name, tar in zip(names, tars):
+            _member(out, name, tar)
         _member(out, "manifest.json", manifest)
 
 
 def blobs(files):
-    """The parts of an OCI image: (manifest, config, compressed layer), each as bytes."""
-    tar = layer(files)
+    """The parts of an OCI image: (manifest, config, compressed layer, ...), each as bytes."""
+    tars = _layers(files)
     # Level 0 and no time stamp: the same bytes each time, at the speed of a copy however large.
-    packed = gzip.compress(tar, compresslevel=0, mtime=0)
-    config = _config(tar)
+    packed = [gzip.compress(tar, compresslevel=0, mtime=0) for tar in tars]
+    config = _config(tars)
     manifest = _json({
         "schemaVersion": 2,
         "mediaType": "application/vnd.oci.image.manifest.v1+json",
         "config": {"mediaType": "application/vnd.oci.image.config.v1+json",
                    "digest": _digest(config), "size": len(config)},
         "layers": [{"mediaType": "application/vnd.oci.image.layer.v1.tar+gzip",
-                    "digest": _digest(packed), "size": len(packed)}],
+                    "digest": _digest(one), "size": len(one)} for one in packed],
     })
-    return manifest, config, packed
+    return (manifest, config, *packed)
 
 
 def layout(directory, files, tag="latest"):
-    """Writes an OCI image layout into `directory` (a Path) and returns the digest of its layer."""
+    """Writes an OCI image layout into `directory` (a Path) and returns the digest of its first layer."""
     parts = blobs(files)
     store = directory / "blobs" / "sha256"
     store.mkdir(parents=True)

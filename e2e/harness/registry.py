@@ -9,18 +9,19 @@ from .process import Process
 
 
 class Registry:
-    """`directory` is made and takes configuration, log and storage. `address` is host:port."""
+    """`directory` is made and takes configuration, log and, unless there is another, storage. `address` is host:port.
+    Without a `secret` it makes a random one."""
 
-    def __init__(self, directory, name, stopped=lambda: False):
+    def __init__(self, directory, name, stopped=lambda: False, storage=None, secret="of the demo"):
         directory.mkdir()
-        self.storage = directory / "storage"
+        self.storage = storage or directory / "storage"
         configuration = directory / "registry.yml"
         # JSON is YAML. Port 0: two stacks can't collide, and the log tells the port.
         configuration.write_text(json.dumps({
             "version": 0.1,
             "log": {"level": "info", "accesslog": {"disabled": True}},
             "storage": {"filesystem": {"rootdirectory": str(self.storage)}, "delete": {"enabled": True}},
-            "http": {"addr": "127.0.0.1:0", "secret": "of the demo", "relativeurls": False},
+            "http": {"addr": "127.0.0.1:0", "relativeurls": False, **({"secret": secret} if secret else {})},
         }), encoding="ascii")
         # It takes every REGISTRY_… of the environment for configuration, REGISTRY_AUTH_REDIS (our tool's) and
         # REGISTRY_AUTH_FILE (podman's) included, and would not start.

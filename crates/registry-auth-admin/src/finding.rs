@@ -53,6 +53,13 @@ pub enum Problem {
         /// Its pattern.
         pattern: String,
     },
+    /// Somebody has several backends, which must share what `balance=` of the module needs.
+    Several {
+        /// Who: a user, `@team`, `public` or `default`.
+        subject: String,
+        /// As stored.
+        backends: Vec<String>,
+    },
 }
 
 /// How much there is.

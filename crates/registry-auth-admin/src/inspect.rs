@@ -94,6 +94,7 @@ impl Admin {
         match record::from_list_noting(reply.unwrap_or_default(), &mut skipped) {
             Ok(defaults) => {
                 inspection.counts.defaults = defaults.backends.len();
+                inspection.note_several(&key, "default", &defaults);
                 if skipped {
                     inspection.report(&key, Problem::SkippedBackend(None));
                 }
@@ -190,8 +191,10 @@ impl Inspection<'_> {
         self.counts.groups += 1;
         let record = self.read(key, reply);
         if let Some(record) = &record {
-            self.note_rights(&super::Subject::label(&name), record);
+            let subject = super::Subject::label(&name);
+            self.note_rights(&subject, record);
             self.note_addresses(key, record);
+            self.note_several(key, &subject, record);
         }
         if super::group_name(&name).is_err() {
             self.report(key, Problem::Name(name));
@@ -208,6 +211,14 @@ impl Inspection<'_> {
         let addresses = patterns.filter(|pattern| address_of(pattern).is_some());
         self.addresses
             .extend(addresses.map(|pattern| (key.to_owned(), pattern.to_owned())));
+    }
+
+    fn note_several(&mut self, key: &str, subject: &str, record: &Record) {
+        let backends: Vec<String> = record.backends.iter().map(|peer| peer.name.clone()).collect();
+        if backends.len() > 1 {
+            let subject = subject.to_owned();
+            self.report(key, Problem::Several { subject, backends });
+        }
     }
 
     fn note_rights(&mut self, subject: &str, record: &Record) {
@@ -233,6 +244,7 @@ impl Inspection<'_> {
         };
         self.note_rights(&name, &record);
         self.note_addresses(key, &record);
+        self.note_several(key, &name, &record);
         match &record.password {
             Some(hash) => self.hash(key, &name, hash),
             None if self.old.contains(&name) => {}

@@ -8,6 +8,11 @@ use registry_auth_admin::{Subject, PUBLIC};
 use serde_json::json;
 use std::future::Future;
 
+/// What several backends must share.
+pub(crate) const SEVERAL: &str =
+    "with balance=repository (the default) each repository has one of them, and each may have a storage of its own; with \
+     balance=turn all must have the same storage and the same http.secret, or pushes fail";
+
 pub(crate) async fn run<C>(verb: BackendVerb, connect: impl Fn() -> C, out: &Output) -> Result<(), Error>
 where
     C: Future<Output = Result<Admin, AdminError>>,
@@ -26,6 +31,9 @@ where
                     "all that {whose} pulls and pushes goes there from now on, their own repositories included: what lies at \
                      their backends of before is not found there"
                 ));
+            }
+            if backends.len() > 1 {
+                note(&format!("several backends: {SEVERAL}"));
             }
             out.print(
                 &format!("backends of {subject}: {}", backends.join(" ")),

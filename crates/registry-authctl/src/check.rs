@@ -2,6 +2,7 @@
 //!
 //! Errors are what keeps somebody out or loses data, warnings what should be changed. Remarks are neither, and do not count.
 
+use crate::backend::SEVERAL;
 use crate::error::Error;
 use crate::output::{printable, styled, Output, BAD, DOUBTFUL, GOOD};
 use crate::progress::Bar;
@@ -314,6 +315,15 @@ fn describe(finding: Finding, prefix: &str) -> (Kind, String, String) {
             ),
             user.clone(),
             format!("{user}: {pattern} of {subject}"),
+        ),
+        Problem::Several { subject, backends } => (
+            Kind::new(
+                Level::Remark,
+                format!("set of several backends; {SEVERAL}"),
+                format!("sets of several backends; {SEVERAL}"),
+            ),
+            subject.clone(),
+            format!("{subject}: {}", backends.join(" ")),
         ),
     }
 }

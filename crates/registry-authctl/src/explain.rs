@@ -10,7 +10,7 @@ use crate::token::is_id;
 use explanation::{explain, group_label, refusal, unreadable, Explanation};
 use registry_auth::policy::Rules;
 use registry_auth::scope::Action;
-use registry_auth::{Record, RepositoryName, UserName};
+use registry_auth::{rendezvous, Record, RepositoryName, UserName};
 use registry_auth_admin::{Access, PUBLIC};
 use registry_auth_admin::{Admin, AdminError};
 use serde_json::json;
@@ -99,6 +99,13 @@ pub(crate) struct Backends {
 }
 
 impl Backends {
+    /// Where the module sends what concerns the repository, if it balances by repository, and nothing is down.
+    fn of(&self, repository: &str) -> Option<&str> {
+        let rank = |name: &&String| rendezvous::rank(repository.as_bytes(), name.as_bytes(), name.as_bytes());
+        // Of equals the module takes the first, and this the last: they are the same.
+        self.names.iter().max_by_key(rank).map(String::as_str)
+    }
+
     pub(crate) fn shown(&self) -> String {
         match (self.names.is_empty(), self.source.as_str()) {
             (true, _) => "the upstream's own server lines".to_owned(),
@@ -192,6 +199,12 @@ fn show(
             false => backends.shown(),
         };
         lines.push(format!("backend: {shown}"));
+        if let (Some(name), true) = (backends.of(&args.repository), backends.names.len() > 1) {
+            lines.push(format!(
+                "         {} goes to {name}; with balance=turn to each of them",
+                args.repository
+            ));
+        }
         if let Some(before) = before {
             lines.push(format!("         in place of {}", before.shown()));
         }
@@ -208,6 +221,7 @@ fn show(
             "grant": explanation.grant, "source": explanation.source, "status": explanation.status,
             "head": explanation.allowed && args.action == Action::Pull || explanation.existence,
             "backends": backends.as_ref().map(|(backends, _)| &backends.names),
+            "backend": source.and_then(|(backends, _)| backends.of(&args.repository)),
             "backends_of": source.map(|(backends, _)| &backends.source),
             "backends_in_place_of": before.map(|before| &before.names),
             "unknown_groups": unknown,

@@ -32,6 +32,26 @@ fn everybodys_backends() {
     assert_eq!(redis.run::<Vec<String>>(&["KEYS", "*"]), [""; 0]);
 }
 
+/// Where each has a storage of its own, `balance=turn` would break every push.
+#[test]
+fn who_sets_several_backends_learns_what_they_must_share() {
+    let redis = Redis::start();
+    redis.add("alice");
+    let ran = redis.tool(&["backend", "set", "alice", "r1:5000"]);
+    assert!(!ran.err.contains("balance"), "{}", ran.err);
+    for subject in ["alice", "default", "public"] {
+        let ran = redis.tool(&["backend", "set", subject, "r1:5000", "r2:5000"]);
+        assert!(
+            ran.err
+                .contains("note: several backends: with balance=repository (the default) each repository has one of them")
+                && ran.err.contains("balance=turn all must have the same storage and the same http.secret"),
+            "{}",
+            ran.err
+        );
+        assert_eq!(ran.ok(), format!("backends of {subject}: r1:5000 r2:5000\n"));
+    }
+}
+
 #[test]
 fn a_users_backends() {
     let redis = Redis::start();

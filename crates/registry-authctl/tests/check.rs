@@ -517,3 +517,29 @@ fn patterns_that_begin_with_an_address_are_remarked_on_unless_a_user_has_that_na
         "{out}"
     );
 }
+
+#[test]
+fn sets_of_several_backends_are_remarked_on_with_what_they_must_share() {
+    let redis = Redis::start();
+    for user in ["alice", "bob"] {
+        redis.run::<()>(&["HSET", &format!("P:user:{user}"), "password", BCRYPT]);
+    }
+    redis.tool(&["group", "add", "team"]).ok();
+    redis.tool(&["backend", "set", "bob", "r1:5000"]).ok();
+    assert!(!redis.tool(&["check"]).ok().contains("several"));
+    for subject in ["alice", "@team", "default"] {
+        redis
+            .tool(&["backend", "set", subject, "r1:5000", "r2:5000"])
+            .ok();
+        assert_eq!(
+            findings(&redis, &format!("{subject}:")),
+            [("remark".to_owned(), format!("{subject}: r1:5000 r2:5000"))]
+        );
+    }
+    let out = redis.tool(&["check"]).ok();
+    assert!(
+        out.contains("remark: 3 sets of several backends; with balance=repository (the default)")
+            && out.contains("nothing is wrong"),
+        "{out}"
+    );
+}

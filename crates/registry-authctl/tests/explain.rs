@@ -471,3 +471,41 @@ fn a_group_that_does_not_exist_is_told() {
     let json = redis.tool(&[&explain[..], &["--json"]].concat()).json();
     assert_eq!(json["unknown_groups"], serde_json::json!(["gone"]));
 }
+
+/// As the module chooses: `t/balance.t` holds the module to the same function.
+#[test]
+fn of_several_backends_it_says_which_one_a_repository_has() {
+    let redis = Redis::start();
+    redis.add("alice");
+    redis.tool(&["backend", "set", "alice", "r1:5000"]).ok();
+    let explain = |repository: &str, json: bool| {
+        let mut arguments = vec!["explain", "--user", "alice", "--action", "push", repository];
+        arguments.extend(json.then_some("--json"));
+        redis.tool(&arguments)
+    };
+    assert_eq!(explain("alice/app", true).json()["backend"], "r1:5000");
+    assert!(!explain("alice/app", false).ok().contains("goes to"));
+    let mut homes = std::collections::BTreeSet::new();
+    for number in 0..20 {
+        let repository = format!("alice/app{number}");
+        let mut found = [
+            ["r1:5000", "r2:5000", "r3:5000"],
+            ["r3:5000", "r1:5000", "r2:5000"],
+        ]
+        .map(|[one, two, three]| {
+            redis.tool(&["backend", "set", "alice", one, two, three]).ok();
+            let json = explain(&repository, true).json();
+            json["backend"].as_str().unwrap().to_owned()
+        })
+        .to_vec();
+        found.dedup();
+        assert_eq!(found.len(), 1, "the order does not matter");
+        let line = format!(
+            "         {repository} goes to {}; with balance=turn to each of them\n",
+            found[0]
+        );
+        assert!(explain(&repository, false).ok().contains(&line), "{line}");
+        homes.extend(found);
+    }
+    assert_eq!(homes.len(), 3, "each has some");
+}
