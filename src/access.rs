@@ -26,10 +26,11 @@ use crate::ffi::event;
 use crate::ffi::request::Request;
 use crate::health;
 use crate::identity::Identity;
+use crate::lists::Slice;
 use crate::refusal::{challenge, refuse};
 use crate::routing::{self, Strip};
 use crate::sender::{password, who, Sender, Who};
-use crate::token;
+use crate::token::{self, Granted, Granting};
 use crate::wanted::{wanted, Wanted};
 
 /// What nginx is told.
@@ -58,6 +59,8 @@ enum Step {
         asked: Box<Asked>,
         password: Secret,
     },
+    /// What a token is asked for is more than a slice of time is enough for.
+    LineUp(Box<Granting>),
     ReadBody,
     /// Logins can be decided, as the location that tells it wanted to know.
     Healthy,
@@ -77,18 +80,19 @@ fn pass(request: &mut Request, context: &mut Context, settings: &Settings) -> Ac
     if context.enter(request.visit()).is_err() {
         return Access::Refused(500);
     }
-    let outcome = match std::mem::take(&mut context.stage) {
+    let step = match std::mem::take(&mut context.stage) {
         waiting @ Stage::Waiting(_) => {
             context.stage = waiting;
             return Access::Waiting;
         }
         Stage::Filtering(filtering) => return filter(request, context, settings, filtering),
-        Stage::Answered(answered) => Some(answered),
-        Stage::Idle => None,
-    };
-    let step = match outcome {
-        Some(answer) => answered(request, context, settings, answer),
-        None => first(request, context, settings),
+        Stage::Granting(granting) if granting.is_in_line() => {
+            context.stage = Stage::Granting(granting);
+            return Access::Waiting;
+        }
+        Stage::Granting(granting) => grant(context, settings, granting, &Slice::of_turn()),
+        Stage::Answered(answer) => answered(request, context, settings, answer),
+        Stage::Idle => first(request, context, settings),
     };
     match step {
         Ok(Step::Permit {
@@ -136,6 +140,13 @@ fn pass(request: &mut Request, context: &mut Context, settings: &Settings) -> Ac
                 }
                 refused(request, context, settings, Denial::unavailable())
             }
+        },
+        Ok(Step::LineUp(mut granting)) => match granting.line_up(request) {
+            Some(()) => {
+                context.stage = Stage::Granting(granting);
+                Access::Waiting
+            }
+            None => refused(request, context, settings, Denial::unavailable()),
         },
         Ok(Step::ReadBody) => Access::ReadBody,
         // Not counted: nobody was let in.
@@ -400,15 +411,7 @@ fn decide(context: &mut Context, wanted: &Wanted<'_>, settings: &Settings) -> Re
     let identity = context.found.as_ref().ok_or_else(Denial::unavailable)?;
     let route = match wanted {
         Wanted::Route(route) => route,
-        Wanted::Token(asked) => {
-            let (granted, result) = token::grant(identity, asked, settings)?;
-            context.granted = Some(Box::new(granted));
-            return Ok(Step::Permit {
-                result,
-                strip: None,
-                listing: None,
-            });
-        }
+        Wanted::Token(_) => return grant(context, settings, Box::default(), &Slice::at_first()),
     };
     let decision = identity.with_subject(|subject| {
         let permit: Permit<'_> = policy::decide(subject, route, &settings.rules)?;
@@ -428,4 +431,27 @@ fn decide(context: &mut Context, wanted: &Wanted<'_>, settings: &Settings) -> Re
         })
     });
     decision.unwrap_or_else(|_| Err(Denial::bad_record()))
+}
+
+/// Judges what a token is asked for, for a slice of time.
+fn grant(
+    context: &mut Context,
+    settings: &Settings,
+    granting: Box<Granting>,
+    slice: &Slice,
+) -> Result<Step, Denial> {
+    let (Some(identity), Some(asked)) = (&context.found, &context.token_request) else {
+        return Err(Denial::unavailable());
+    };
+    match token::grant(identity, asked, settings, granting, slice)? {
+        Granted::Whole(granted, result) => {
+            context.granted = Some(Box::new(granted));
+            Ok(Step::Permit {
+                result,
+                strip: None,
+                listing: None,
+            })
+        }
+        Granted::Part(granting) => Ok(Step::LineUp(granting)),
+    }
 }

@@ -21,6 +21,7 @@ use crate::ffi::parking::Parking;
 use crate::ffi::request::{Kept, Request};
 use crate::ffi::visit::{LastUpstream, Visit};
 use crate::identity::Identity;
+use crate::token::Granting;
 
 /// The module's state of one request.
 #[derive(Default)]
@@ -69,6 +70,8 @@ pub enum Stage {
     Answered(Answered),
     /// The registry was asked for its catalogue.
     Filtering(Box<Filtering>),
+    /// What a token is asked for was judged in part.
+    Granting(Box<Granting>),
 }
 
 /// A request that waits for the store's answer.

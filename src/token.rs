@@ -12,12 +12,13 @@ use serde::Serialize;
 
 use crate::conf::value::{invalid, unexpected};
 use crate::conf::{Location, Settings, TokenEndpoint, MAX_FORM};
-use crate::context::Context;
+use crate::context::{Context, Stage};
 use crate::ffi::conf::Conf;
 use crate::ffi::content::{Answer, Content};
 use crate::ffi::event;
 use crate::ffi::request::Request;
 use crate::identity::Identity;
+use crate::lists::{InLine, Slice};
 use crate::signing;
 
 /// Seconds for which a token is good, where nothing is said.
@@ -71,16 +72,59 @@ fn too_large() -> Denial {
     Denial::bad_token_request("the form is too large")
 }
 
-/// What of that the sender may have, and the value of `$registry_auth_result`.
+/// What the sender may have, as far as that was judged.
+#[derive(Default)]
+pub struct Granting {
+    judged: policy::Granting,
+    /// Held while others have their turn.
+    line: Option<InLine>,
+}
+
+/// What was judged.
+pub enum Granted {
+    /// All of it, and the value of `$registry_auth_result`.
+    Whole(Access, &'static str),
+    /// A part: there is a turn to be waited for.
+    Part(Box<Granting>),
+}
+
+impl Granting {
+    /// Waits for its turn. `None` when memory is out.
+    pub fn line_up(&mut self, request: &mut Request) -> Option<()> {
+        self.line = Some(InLine::new(request, |request| {
+            request.existing_context::<Context, _>(|_, context| {
+                if let Stage::Granting(granting) = &mut context.stage {
+                    granting.line = None;
+                }
+            });
+        })?);
+        Some(())
+    }
+
+    /// Whether it waits.
+    pub fn is_in_line(&self) -> bool {
+        self.line.is_some()
+    }
+}
+
+/// What of that the sender may have. What scopes and grants there are is theirs, and their administrator's, to say: so it takes a slice
+/// of time, and goes on in another.
 pub fn grant(
     identity: &Identity,
     asked: &TokenRequest,
     settings: &Settings,
-) -> Result<(Access, &'static str), Denial> {
+    mut granting: Box<Granting>,
+    slice: &Slice,
+) -> Result<Granted, Denial> {
     asked.check_account(identity.user())?;
-    let granted = identity
-        .with_subject(|subject| policy::grant(subject, &asked.resources(), &settings.rules))
+    let judged = &mut granting.judged;
+    let is_whole = identity
+        .with_subject(|subject| judged.go_on(subject, &asked.resources(), &settings.rules, || slice.go_on()))
         .map_err(|_| Denial::bad_record())??;
+    if !is_whole {
+        return Ok(Granted::Part(granting));
+    }
+    let granted = granting.judged.into_access();
     if granted.size() > MAX_ACCESS {
         return Err(Denial::bad_token_request(
             "what the scopes grant takes more than 5000 bytes",
@@ -91,7 +135,7 @@ pub fn grant(
     } else {
         "anonymous"
     };
-    Ok((granted, result))
+    Ok(Granted::Whole(granted, result))
 }
 
 /// The endpoint's answer (distribution `docs/spec/auth/token.md` and `oauth.md`: each client reads one of the two names).

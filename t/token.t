@@ -385,6 +385,38 @@ for my $user ("j\xc3\xbcrgen", 'x"y\\z') {
 [ undef, "UNSUPPORTED what the scopes grant takes more than 5000 bytes" ]
 --- response_headers: Cache-Control: no-store
 
+=== many scopes, and many grants with many stars to look at for each: what may be had is had, and others are served between
+--- users
+alice:secret
+bob:secret
+--- redis eval
+# Each has all pieces of the names, and none matches, as one of its stars would have to match a slash.
+join "\n", map {
+    my $bits = $_;
+    'HSET docker-registry:user:alice grant:team' . join('', map { ('a' .. 'l')[$_] . ($bits >> $_ & 1 ? '*' : '') } 0 .. 11) . '*uv pull'
+} 0 .. 2047
+--- request
+GET /v2/
+--- error_code: 401
+--- after
+my @scope = map {"repository:teamabcdefghijkl/x$_/uv:pull"} 1 .. 61;
+@scope = ('repository:alice/first:pull', @scope[ 0 .. 30 ], 'repository:alice/middle:push', @scope[ 31 .. 60 ], 'repository:alice/last:*');
+my $port   = Harness::expand('$TEST_NGINX_SERVER_PORT');
+my $uri    = '/token?' . main::query(service => 'registry', scope => \@scope);
+my @socket = map { Harness::Client::connect_to($port) } 1 .. 4;
+my $bytes  = Harness::Client::bytes(Harness::Client::parse_request("GET $uri", '', 'alice:secret', 0));
+Harness::Client::write_all($_, $bytes) for @socket;
+# One of the clients goes away.
+close pop @socket;
+my $before = 0;
+until (IO::Select->new(@socket)->can_read(0)) {
+    Test::More::is(main::http('GET /token?service=registry', login => 'bob:secret')->{status}, 200, 'another user') if !$before++;
+    main::http('GET /token?service=registry', login => 'bob:secret');
+}
+Test::More::cmp_ok($before, '>', 20, 'of others that were served first');
+my @answer = map { (Harness::Client::receive($_, Harness::Valgrind::timeout(20), 'GET'))[0] } @socket;
+Test::More::is(main::granted($_), 'repository:alice/first:pull repository:alice/last:pull,push,delete repository:alice/middle:push', 'granted') for @answer;
+
 === POST over HTTP/2
 --- http2
 --- more_headers eval

@@ -78,7 +78,43 @@ pub(crate) fn matches_tail(head: &[u8], tail: &[u8], rest: &[u8]) -> bool {
         b"" => rest.is_empty(),
         b"**" => true,
         b"*" => memchr::memchr(b'/', rest).is_none(),
-        tail => matches_any(Tail::after(head, tail), rest),
+        tail => {
+            let tail = Tail::after(head, tail);
+            has_pieces(tail, rest) && matches_any(tail, rest)
+        }
+    }
+}
+
+/// Whether what a name has after the pattern's head has all that stands between the stars of its tail, in order, and ends as that does.
+/// Else it does not match, which of most patterns of many is so, and told much faster than by [`matches_any`].
+fn has_pieces(tail: Tail<'_>, name: &[u8]) -> bool {
+    let (mut at, mut rest) = (0, name);
+    loop {
+        // An absent segment has no slash either.
+        let slash = usize::from(tail.is_optional_segment(at));
+        let stars = tail.after_stars(at);
+        let piece = tail.bytes.get(stars + slash..).unwrap_or_default();
+        match memchr::memchr(b'*', piece) {
+            None => return rest.ends_with(piece),
+            Some(end) => match behind(piece.get(..end).unwrap_or_default(), rest) {
+                Some(behind) => (at, rest) = (stars + slash + end, behind),
+                None => return false,
+            },
+        }
+    }
+}
+
+/// What stands behind the first place of a piece in a name.
+fn behind<'n>(piece: &[u8], mut name: &'n [u8]) -> Option<&'n [u8]> {
+    let Some(first) = piece.first() else {
+        return Some(name);
+    };
+    loop {
+        name = name.get(memchr::memchr(*first, name)?..)?;
+        match name.strip_prefix(piece) {
+            Some(behind) => return Some(behind),
+            None => name = name.get(1..)?,
+        }
     }
 }
 
@@ -118,6 +154,12 @@ impl<'p> Tail<'p> {
             bytes,
             begins_segment: matches!(head, [] | [.., b'/']),
         }
+    }
+
+    /// The position behind the stars at this one.
+    fn after_stars(self, at: usize) -> usize {
+        let stars = self.bytes.get(at..).unwrap_or_default();
+        at + stars.iter().take_while(|byte| **byte == b'*').count()
     }
 
     /// Whether a segment begins at this position that is `**` and has another one behind it: it may be absent.

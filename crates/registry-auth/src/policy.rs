@@ -8,7 +8,7 @@ use crate::denial::{Denial, Reason};
 use crate::name::{RepositoryName, UserName};
 use crate::resource::{Access, Resource};
 use crate::route::need::{Api, Mount, Need, Route};
-use crate::scope::{Action, Scope};
+use crate::scope::{Action, Actions, Scope};
 use crate::subject::{Limits, Subject};
 
 /// The rules that are configured rather than stored.
@@ -165,32 +165,72 @@ pub fn decide<'a>(subject: &Subject<'a>, route: &Route<'_>, rules: &Rules) -> Re
 /// What a token may be issued for: of all that is `wanted`, what the subject may do. Refuses whom [`decide`] would refuse whatever
 /// they want; the anonymous gets what is public.
 pub fn grant(subject: &Subject<'_>, wanted: &[Resource<'_>], rules: &Rules) -> Result<Access, Denial> {
-    let subject = subject.beside_token();
-    if subject.user.is_some() {
-        verified(&subject)?;
-    }
-    let mut access = Access::default();
-    for resource in wanted {
-        match resource {
-            Resource::Repository(name, actions) => {
-                for action in actions.iter() {
+    let mut granting = Granting::default();
+    granting.go_on(subject, wanted, rules, || true)?;
+    Ok(granting.access)
+}
+
+/// What [`grant`] gives, in the making: there may be many resources, and many grants to look at for each.
+#[derive(Debug, Default)]
+pub struct Granting {
+    access: Access,
+    /// How many of the wanted actions were judged, in order.
+    judged: usize,
+}
+
+impl Granting {
+    /// Judges one action after the other, while `has_time` says so, and one at least. Whether all were judged. Subject and resources are
+    /// to be the same each time.
+    ///
+    /// # Errors
+    /// As of [`grant`].
+    pub fn go_on(
+        &mut self,
+        subject: &Subject<'_>,
+        wanted: &[Resource<'_>],
+        rules: &Rules,
+        mut has_time: impl FnMut() -> bool,
+    ) -> Result<bool, Denial> {
+        let subject = subject.beside_token();
+        if subject.user.is_some() {
+            verified(&subject)?;
+        }
+        let actions = wanted.iter().flat_map(|resource| {
+            let actions = match resource {
+                Resource::Repository(_, actions) | Resource::Images(actions) => *actions,
+                Resource::Catalog => Actions::only(Action::Pull),
+            };
+            actions.iter().map(move |action| (resource, action))
+        });
+        let judged = self.judged;
+        for (resource, action) in actions.skip(judged) {
+            if self.judged > judged && !has_time() {
+                return Ok(false);
+            }
+            self.judged += 1;
+            match resource {
+                Resource::Repository(name, _) => {
                     let verdict = judge(&subject, name, action, rules).map_err(|_| Denial::bad_record())?;
                     if verdict.allowed {
-                        access.add(name, action);
+                        self.access.add(name, action);
                     }
                 }
-            }
-            Resource::Catalog => access.catalog |= catalog(&subject, rules).is_ok(),
-            Resource::Images(actions) => {
-                for action in actions.iter() {
+                Resource::Catalog => self.access.catalog |= catalog(&subject, rules).is_ok(),
+                Resource::Images(_) => {
                     if images(&subject, action, rules).is_ok() {
-                        access.add_images(action);
+                        self.access.add_images(action);
                     }
                 }
             }
         }
+        Ok(true)
     }
-    Ok(access)
+
+    /// What was granted.
+    #[must_use]
+    pub fn into_access(self) -> Access {
+        self.access
+    }
 }
 
 /// The verdict on one scope, for `explain`. Locked accounts are the caller's to see.

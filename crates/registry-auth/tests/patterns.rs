@@ -57,6 +57,16 @@ fn stars() {
         ("a**b", "ab", true),
         ("a**b", "a/x/b", true),
         ("*-dev/**", "team-dev/x/y", true),
+        ("a*/**/x*y/**/z*", "ab/xy/z", true),
+        ("a*/**/x*y/**/z*", "ab/c/xay/d/zz", true),
+        ("a*/**/x*y/**/z*", "ab/x/y/z", false),
+        ("a*/**/x*y/**/z*", "ab/c/xay/dz", false),
+        ("a*/**/x*y/**/z*", "ab/cxay/z", false),
+        ("**/**/x", "x", true),
+        ("a*ab", "aab", true),
+        ("a*ab", "ab", false),
+        ("a*b*ab", "ab/ab", false),
+        ("a**b**ab", "ab/ab", true),
     ] {
         assert_eq!(matches(pattern, name), expected, "{pattern} {name}");
     }
@@ -97,6 +107,27 @@ fn patterns_that_match_no_name_do_not_parse() {
             "{good}"
         );
     }
+}
+
+/// Most patterns of many lack a piece of a name, and are put aside without their stars being tried.
+#[test]
+fn what_lacks_a_piece_costs_a_look() {
+    let name = RepositoryName::parse_owned(format!("team{}xyx/zz", "a/".repeat(30))).unwrap();
+    let patterns = |text: &dyn Fn(usize) -> String| -> Vec<Pattern> {
+        (0..1_000).map(|at| Pattern::parse(&text(at)).unwrap()).collect()
+    };
+    let lacking = patterns(&|at| format!("team*{at}/**/x*y{at}/**/z*"));
+    let having = patterns(&|at| format!("team*/**/a*{}", "/**".repeat(at % 20 + 1) + "/x*z/**z"));
+    let time = |patterns: &[Pattern]| {
+        let once = || {
+            let started = Instant::now();
+            assert!(!patterns.iter().any(|pattern| pattern.matches(&name)));
+            started.elapsed()
+        };
+        (0..20).map(|_| once()).min().unwrap()
+    };
+    let (lacking, having) = (time(&lacking), time(&having));
+    assert!(lacking * 5 < having, "{lacking:?} {having:?}");
 }
 
 /// Stars that could match in very many ways cost no more than pattern × name steps.

@@ -783,6 +783,51 @@ fn a_token_is_issued_for_what_the_subject_may() {
     );
 }
 
+/// A slice of time is one action at least, and what comes of many slices is what comes of one.
+#[test]
+fn a_token_may_be_granted_piece_by_piece() {
+    let record = encode(grants("team/** pull,push; !team/secret *"), None);
+    let subject = user("alice", &record);
+    let wanted = [
+        "repository:team/app:pull,push,delete",
+        "registry:catalog:*",
+        "repository:team/secret:pull",
+        "registry:images:pull,push",
+        "repository:alice/app:*",
+    ];
+    let wanted: Vec<Resource<'_>> = wanted.iter().filter_map(|scope| Resource::parse(scope)).collect();
+    let whole = policy::grant(&subject, &wanted, &RULES).unwrap();
+    for (in_a_slice, slices) in [(1, 10), (3, 4), (4, 3), (10, 1), (11, 1)] {
+        let (mut granting, mut count) = (policy::Granting::default(), 0);
+        loop {
+            count += 1;
+            let mut left = in_a_slice;
+            let has_time = || {
+                left -= 1;
+                left > 0
+            };
+            if granting.go_on(&subject, &wanted, &RULES, has_time).unwrap() {
+                break;
+            }
+        }
+        assert_eq!(
+            (granting.into_access(), count),
+            (whole.clone(), slices),
+            "{in_a_slice}"
+        );
+    }
+    // Nothing is whole at once.
+    let mut nothing = policy::Granting::default();
+    assert!(nothing.go_on(&subject, &[], &RULES, || false).unwrap());
+    // Who is locked meanwhile gets nothing more.
+    let locked = encode(vec![], Some("!x"));
+    let mut granting = policy::Granting::default();
+    assert!(!granting.go_on(&subject, &wanted, &RULES, || false).unwrap());
+    assert!(granting
+        .go_on(&user("alice", &locked), &wanted, &RULES, || true)
+        .is_err());
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
 
