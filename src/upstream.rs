@@ -18,6 +18,7 @@ use registry_auth::codec::{PeerRef, RecordRef};
 use registry_auth::outages::Outages;
 use registry_auth::{rendezvous, route, Denial, InvalidRecord};
 
+use crate::conf::neighbours::Forward;
 use crate::conf::value::{invalid, unexpected};
 use crate::conf::Location;
 use crate::context::{Context, Stage};
@@ -119,6 +120,8 @@ fn is_as_decided(request: &Request) -> bool {
         return true;
     }
     match (request.target(), request.forwarded()) {
+        // Parameters are sent in the place of a target.
+        (None, None) if sends_target(request) => request.rewritten_target() == request.written_target(),
         (_, None) => true,
         // Rewritten, or moved here. What it came from, the client chose.
         (None, Some(forwarded)) => request.rewritten_target() == forwarded,
@@ -137,6 +140,19 @@ fn is_as_decided(request: &Request) -> bool {
             query_of(forwarded).is_empty() || query_of(forwarded) == query_of(target)
         }
     }
+}
+
+/// Whether the parameters that are sent on here have the target that the client wrote.
+fn sends_target(request: &Request) -> bool {
+    let location = request.location::<Location>();
+    location.is_some_and(|location| location.neighbours.sends_target())
+}
+
+/// What says here which path goes on.
+fn target_directive(request: &Request) -> String {
+    let location = request.location::<Location>();
+    let forward = location.and_then(|location| location.neighbours.forward.as_ref());
+    forward.map_or_else(|| "proxy_pass".into(), Forward::target_directive)
 }
 
 /// How many users take turns independently of each other.
@@ -194,7 +210,8 @@ impl Balancer for UserBackends {
                 Level::Error,
                 format_args!(
                     "registry_auth: another path or query would go on than the one that was decided about, by the variables \
-                     of \"proxy_pass\""
+                     of \"{}\"",
+                    target_directive(request)
                 ),
             );
             request.with_context::<Context, _>(|request, context| {

@@ -462,6 +462,7 @@ $spec .= warned(@$_) for (
     [ 'rewrite in an if',                        "registry_auth R; $PROXY location / { if (\$arg_a) { rewrite ^ /v2/ break; } proxy_pass http://registries\$request_uri; }", '"$request_uri" in "proxy_pass" is not the path that "rewrite"' ],
     [ 'rewrite, and what it makes',              "registry_auth R; $PROXY rewrite ^/x(/v2/.*)\$ \$1; location / { rewrite ^/y(/v2/.*)\$ \$1 break; proxy_pass http://registries; } location /a/ { location /a/b/ { proxy_pass http://registries; } }" ],
     [ 'rewrite beside another location',         "registry_auth R; $PROXY location / { rewrite ^ /v2/ last; location /a/ { proxy_pass http://registries\$request_uri; } } location /v2/ { proxy_pass http://registries\$request_uri; }" ],
+    [ 'rewrite, and parameters with the path as it was', 'registry_auth R; location / { rewrite ^/x(/v2/.*)$ $1 break; uwsgi_param HTTP_AUTHORIZATION ""; uwsgi_param REQUEST_URI $request_uri; uwsgi_pass registries; }', '"$request_uri" in "uwsgi_param" is not the path that "rewrite"' ],
     # What is kept for others, by a key that does not tell users apart.
     [ 'a cache, and variables that choose the registry', "registry_auth R; $PROXY $CACHE location /v2/ { proxy_pass http://\$arg_to; proxy_cache c; }", '"proxy_cache" keeps for everybody', '"proxy_cache_key"' ],
     [ 'files, and variables that choose the registry', "registry_auth R; $PROXY location /v2/ { proxy_pass http://\$arg_to; proxy_store on; }", '"proxy_store" keeps for everybody' ],
@@ -513,6 +514,18 @@ for (
     my ($text, @said) = @$_;
     $spec .= spec_block("another method: $text", no_redis => '', must_die => '', http_config => '',
         config => "        registry_auth R; location / { $text }\n", error_log => [ 'another method', '"registry_auth"', @said ]);
+}
+# Nor does a user's registry get another path than the one that was decided about.
+for (
+    [ 'uwsgi_param PATH_INFO /v2/alice/x; uwsgi_pass registries;',                 '"uwsgi_param" with "PATH_INFO" and "/v2/alice/x"' ],
+    [ 'fastcgi_param REQUEST_URI $arg_a; fastcgi_pass registries;',                '"fastcgi_param" with "REQUEST_URI" and "$arg_a"' ],
+    [ 'fastcgi_split_path_info ^(.*)(/v2/.*)$; fastcgi_param PATH_INFO $fastcgi_path_info; fastcgi_pass registries;', '"fastcgi_param" with "PATH_INFO" and "$fastcgi_path_info"' ],
+    [ 'scgi_param DOCUMENT_URI /x$document_uri; scgi_pass registries;',            '"scgi_param" with "DOCUMENT_URI" and "/x$document_uri"' ],
+    [ 'uwsgi_param QUERY_STRING $query_string&a=b if_not_empty; uwsgi_pass $arg_a;', '"uwsgi_param" with "QUERY_STRING" and "$query_string&a=b"' ],
+) {
+    my ($text, $said) = @$_;
+    $spec .= spec_block("another path: $text", no_redis => '', must_die => '', http_config => "    upstream registries { registry_auth_backends; }\n",
+        config => "        registry_auth R; location / { $text }\n", error_log => [ $said, '"registry_auth_backends"', 'another path' ]);
 }
 # What one user's registry has said is nothing for another user.
 for (

@@ -98,6 +98,23 @@ GET /v2/alice/x/tags/list
 --- error_code: 200
 --- no_error_log: would go on
 
+=== parameters in the place of a target: of a path that was rewritten, or moved here, none tells another
+--- config eval
+my $param = '$::GATE NAME_param HTTP_AUTHORIZATION ""; NAME_param DOCUMENT_URI $document_uri; NAME_param REQUEST_URI $request_uri; NAME_param END " GET /NAME HTTP/1.1\r\n\r\n"; NAME_pass registry;' =~ s/\$::GATE/registry_auth R;/r;
+join "\n", map {
+    my $here = $param =~ s/NAME/$_/gr;
+    "location ~ ^/$_/moved(?<path>/.*)\$ { try_files /none \$path; }
+     location ~ ^(?:/$_/x)?/v2/alice/$_/ { rewrite ^/$_/x(/.*)\$ \$1 break; $here }"
+} qw(uwsgi scgi fastcgi)
+--- request eval
+[ map { my $name = $_; map { "GET $_/v2/alice/$name/tags/list" } "", "/$name/x", "/$name/moved" } qw(uwsgi scgi fastcgi) ]
+--- backend
+raw: HTTP/1.1 200 OK\r\nStatus: 200 OK\r\nContent-Type: text/plain\r\n\r\nyes
+--- error_code eval
+[ (200, 500, 500) x 2, 502, 500, 500 ]
+--- error_log eval
+[ map { "$::LINE, by the variables of \"${_}_param\"" } qw(uwsgi scgi fastcgi) ]
+
 === the catalogue's pages are asked for by its own query, by whichever way proxy_pass has the request's
 --- config eval
 "        location / { $::GATE proxy_pass http://registry\$request_uri; }

@@ -86,7 +86,10 @@ fn gate(
         return Ok(());
     };
     let Seen { name, place } = &forward.seen;
-    main.has_variable_target |= forward.is_proxy() && directive::may_replace_path(&forward.url);
+    main.has_variable_target |= match forward.is_proxy() {
+        true => directive::may_replace_path(&forward.url),
+        false => others.sends_target(),
+    };
     if let (Some(method), false) = (others.method(), core.is_internal) {
         conf.go_to(&method.place);
         return Err(format!(
@@ -96,16 +99,20 @@ fn gate(
         ));
     }
     kept(forward, others, conf)?;
-    if forward.is_proxy()
-        && others.is_rewritten
-        && directive::sends_request_uri(&forward.url)
-        && main.path_told.as_ref() != Some(place)
-    {
+    parameters(forward, others, core, conf)?;
+    let is_target_sent = match forward.is_proxy() {
+        true => directive::sends_request_uri(&forward.url),
+        false => others.sends_target(),
+    };
+    if others.is_rewritten && is_target_sent && main.path_told.as_ref() != Some(place) {
         main.path_told = Some(place.clone());
         conf.warn_at(
             place,
-            &"\"$request_uri\" in \"proxy_pass\" is not the path that \"rewrite\" has made and \"registry_auth\" decides \
-              about: leave it out",
+            &format_args!(
+                "\"$request_uri\" in \"{}\" is not the path that \"rewrite\" has made and \"registry_auth\" decides \
+                 about: leave it out",
+                forward.target_directive()
+            ),
         );
     }
     // Told once for a location, not again for each block in it.
@@ -121,10 +128,10 @@ fn gate(
     }
     if let (Some((parameter, which)), false) = (others.path(), core.is_internal) {
         conf.warn_at(
-            &parameter.place,
+            &parameter.seen.place,
             &format_args!(
                 "\"{}\" with \"{which}\" sends another path on than the one that \"registry_auth\" decides about",
-                parameter.name
+                parameter.seen.name
             ),
         );
     }
@@ -140,6 +147,36 @@ fn gate(
         );
     }
     Ok(())
+}
+
+/// Refuses parameters with which a user's registry gets another path or query than the one that is decided about: unlike the target that
+/// `proxy_pass` sends, they are not compared when a request goes on.
+fn parameters(
+    forward: &Forward,
+    others: &Neighbours,
+    core: &CoreLocation,
+    conf: &mut Conf<'_>,
+) -> Result<(), String> {
+    let Some((parameter, which)) = others.path() else {
+        return Ok(());
+    };
+    if core.is_internal || !leads_to_users(forward, conf) {
+        return Ok(());
+    }
+    conf.go_to(&parameter.seen.place);
+    Err(format!(
+        "\"{}\" with \"{which}\" and \"{}\" gives a user's registry (\"registry_auth_backends\") another path than the \
+         one that \"registry_auth\" decides about: leave it as in nginx's own file of parameters",
+        parameter.seen.name, parameter.value
+    ))
+}
+
+/// Whether users' registries are where it leads to, or may be.
+fn leads_to_users(forward: &Forward, conf: &mut Conf<'_>) -> bool {
+    match directive::upstream_name(&forward.url) {
+        Some(upstream) => peer::is_attached_to(conf, upstream, PhantomData::<UserBackends>),
+        None => peer::is_attached(conf, PhantomData::<UserBackends>),
+    }
 }
 
 /// Warns of a way to the registries for which nobody has said whether there is a gate.
@@ -167,13 +204,7 @@ fn kept(forward: &Forward, others: &Neighbours, conf: &mut Conf<'_>) -> Result<(
     let Some(Seen { name, place }) = others.kept_blindly() else {
         return Ok(());
     };
-    let balancer = PhantomData::<UserBackends>;
-    let upstream = directive::upstream_name(&forward.url);
-    let is_balanced = match upstream {
-        Some(upstream) => peer::is_attached_to(conf, upstream, balancer),
-        None => peer::is_attached(conf, balancer),
-    };
-    if !is_balanced {
+    if !leads_to_users(forward, conf) {
         return Ok(());
     }
     let remedy = match name.strip_suffix("_cache") {
@@ -183,7 +214,7 @@ fn kept(forward: &Forward, others: &Neighbours, conf: &mut Conf<'_>) -> Result<(
     let message = format!(
         "\"{name}\" keeps for everybody what the registry of one user has answered (\"registry_auth_backends\"): {remedy}"
     );
-    match upstream {
+    match directive::upstream_name(&forward.url) {
         Some(_) => {
             conf.go_to(place);
             Err(message)

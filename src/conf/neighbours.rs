@@ -92,6 +92,15 @@ impl Forward {
         self.module() == "proxy"
     }
 
+    /// The directive that says which path goes on.
+    pub fn target_directive(&self) -> String {
+        let module = self.module();
+        match module {
+            "proxy" => format!("{module}_pass"),
+            _ => format!("{module}_param"),
+        }
+    }
+
     /// The directive that keeps the password here.
     pub fn remedy(&self) -> String {
         let module = self.module();
@@ -110,7 +119,18 @@ struct Sent {
     /// A parameter that names another method.
     method: Option<Seen>,
     /// A parameter that names another path or query, and which.
-    path: Option<(Seen, &'static str)>,
+    path: Option<(Parameter, &'static str)>,
+    /// Whether a parameter has the target that the client wrote.
+    has_target: bool,
+}
+
+/// A parameter, and its value.
+#[derive(Clone)]
+pub struct Parameter {
+    /// The directive.
+    pub seen: Seen,
+    /// The value, as it is written.
+    pub value: Box<str>,
 }
 
 /// What the directives of one module that forwards say.
@@ -221,8 +241,15 @@ impl Neighbours {
     }
 
     /// The parameter that gives the registry another path or query than nginx's, and which.
-    pub fn path(&self) -> Option<&(Seen, &'static str)> {
+    pub fn path(&self) -> Option<&(Parameter, &'static str)> {
         self.said()?.sent.as_ref()?.path.as_ref()
+    }
+
+    /// Whether a parameter has the target that the client wrote, whatever it was rewritten to.
+    pub fn sends_target(&self) -> bool {
+        self.said()
+            .and_then(|said| said.sent.as_ref())
+            .is_some_and(|sent| sent.has_target)
     }
 
     /// Whether the registry is sent the client's Authorization, and nothing says that it is meant.
@@ -290,14 +317,12 @@ impl Said {
 impl Sent {
     /// A parameter of CGI, and its value.
     fn parameter(&mut self, name: &[u8], value: &[u8], seen: Seen) {
-        // What nginx itself takes for each, as its own files of parameters have it.
+        // What nginx itself takes for each, as its own files of parameters have it. Not the part that fastcgi_split_path_info takes
+        // out of a path: in one that was decided about there may be another's.
         const PATHS: [(&str, &[&str]); 4] = [
             ("REQUEST_URI", &["request_uri"]),
             ("DOCUMENT_URI", &["document_uri", "uri"]),
-            (
-                "PATH_INFO",
-                &["document_uri", "uri", "fastcgi_path_info", "fastcgi_script_name"],
-            ),
+            ("PATH_INFO", &["document_uri", "uri"]),
             ("QUERY_STRING", &["query_string", "args"]),
         ];
         let is_one_of = |known: &[&str]| known.iter().any(|known| directive::is_variable(value, known));
@@ -305,10 +330,12 @@ impl Sent {
             b"HTTP_AUTHORIZATION" => self.sets_authorization = true,
             b"REQUEST_METHOD" if !is_one_of(&["request_method"]) => self.method = Some(seen),
             _ => {
+                self.has_target |= directive::sends_request_uri(value);
                 let path = PATHS.iter().find(|(path, _)| path.as_bytes() == name);
                 if let Some((path, known)) = path {
                     if !is_one_of(known) {
-                        self.path = Some((seen, path));
+                        let value = String::from_utf8_lossy(value).into();
+                        self.path = Some((Parameter { seen, value }, path));
                     }
                 }
             }

@@ -109,6 +109,11 @@ impl Request {
         (self.0.valid_unparsed_uri() != 0).then(|| self.text(self.0.unparsed_uri))
     }
 
+    /// The target as `$request_uri` has it: as the client wrote it, whatever has become of it since.
+    pub fn written_target(&self) -> &[u8] {
+        self.text(self.0.unparsed_uri)
+    }
+
     /// The target as proxy_pass without a URI forwards it where nginx has rewritten the path: [`Request::uri`], escaped anew, and
     /// [`Request::args`].
     pub fn rewritten_target(&self) -> Vec<u8> {
