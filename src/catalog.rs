@@ -432,12 +432,13 @@ impl Filtering {
         }
     }
 
-    /// Whether the registry was asked for another page than was meant, as with the client's query in the place of the gate's. What it says
-    /// is then no answer to what was asked.
+    /// Whether the registry was asked for another page than was meant, as with the client's query in the
+    /// place of the gate's. What it says is then no answer to what was asked.
     fn is_another(&self, page: &Request) -> bool {
         let sent = match page.forwarded() {
             Some(target) => routing::query_of(target),
-            // What has parameters in the place of a target has the query as one; and what comes from a cache was not asked for.
+            // What has parameters in the place of a target has the query as one; and what comes from a cache
+            // was not asked for.
             None if page.is_of_upstream() => page.args(),
             None => return false,
         };

@@ -1,8 +1,9 @@
 //! The lists that this worker makes, catalogues and searches, all together: how many there are, and whose turn it is to be read.
 //!
-//! Called by `catalog`; and by `token`, whose requests may have much to be judged, for their turns. What is read is somebody else's, and
-//! as long as they like. Invariants: of a turn of the event loop all lists take one slice, however many they are
-//! ([`registry_auth::share`]); and there are no more of them than have places, so that the memory that they take is bounded.
+//! Called by `catalog`; and by `token`, whose requests may have much to be judged, for their turns. What is
+//! read is somebody else's, and as long as they like. Invariants: of a turn of the event loop all lists take
+//! one slice, however many they are ([`registry_auth::share`]); and there are no more of them than have
+//! places, so that the memory that they take is bounded.
 
 use std::cell::RefCell;
 use std::collections::VecDeque;

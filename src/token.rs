@@ -107,8 +107,8 @@ impl Granting {
     }
 }
 
-/// What of that the sender may have. What scopes and grants there are is theirs, and their administrator's, to say: so it takes a slice
-/// of time, and goes on in another.
+/// What of that the sender may have. What scopes and grants there are is theirs, and their administrator's,
+/// to say: so it takes a slice of time, and goes on in another.
 pub fn grant(
     identity: &Identity,
     asked: &TokenRequest,

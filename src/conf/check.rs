@@ -149,8 +149,8 @@ fn gate(
     Ok(())
 }
 
-/// Refuses parameters with which a user's registry gets another path or query than the one that is decided about: unlike the target that
-/// `proxy_pass` sends, they are not compared when a request goes on.
+/// Refuses parameters with which a user's registry gets another path or query than the one that is decided
+/// about: unlike the target that `proxy_pass` sends, they are not compared when a request goes on.
 fn parameters(
     forward: &Forward,
     others: &Neighbours,

@@ -317,8 +317,8 @@ impl Said {
 impl Sent {
     /// A parameter of CGI, and its value.
     fn parameter(&mut self, name: &[u8], value: &[u8], seen: Seen) {
-        // What nginx itself takes for each, as its own files of parameters have it. Not the part that fastcgi_split_path_info takes
-        // out of a path: in one that was decided about there may be another's.
+        // What nginx itself takes for each, as its own files of parameters have it. Not the part that
+        // fastcgi_split_path_info takes out of a path: in one that was decided about there may be another's.
         const PATHS: [(&str, &[&str]); 4] = [
             ("REQUEST_URI", &["request_uri"]),
             ("DOCUMENT_URI", &["document_uri", "uri"]),

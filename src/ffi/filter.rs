@@ -159,8 +159,8 @@ unsafe fn seen_header<F: Filter>(r: *mut ngx_http_request_t) -> ngx_int_t {
     }
 }
 
-/// Sends status and headers, and the whole body that belongs to them. Whoever makes the answer sees that no other one is wanted, as where
-/// HEAD is answered; an upstream is then done.
+/// Sends status and headers, and the whole body that belongs to them. Whoever makes the answer sees that no
+/// other one is wanted, as where HEAD is answered; an upstream is then done.
 ///
 /// # Safety
 /// As of `header`.
@@ -176,7 +176,8 @@ unsafe fn replace(r: *mut ngx_http_request_t, body: &[u8], next: HeaderFilter) -
     let (Some(chain), Some(next_body)) = (made, NEXT.body.get()) else {
         return ERROR;
     };
-    // SAFETY: the next filters, with what nginx gave us and a chain of the request's pool, which lives as long as they may run.
+    // SAFETY: the next filters, with what nginx gave us and a chain of the request's pool, which lives as
+    // long as they may run.
     unsafe {
         let sent = next(r);
         if sent == ERROR || sent > NGX_OK as ngx_int_t || (*r).header_only() != 0 {

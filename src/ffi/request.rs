@@ -359,7 +359,8 @@ impl Request {
         }
     }
 
-    /// Has the answer say that the connection ends with it, where it will: nginx reads no request after a body that nobody has read.
+    /// Has the answer say that the connection ends with it, where it will: nginx reads no request after a
+    /// body that nobody has read.
     pub(super) fn announce_end(&mut self) {
         if self.0.reading_body() != 0 {
             self.0.set_keepalive(0);

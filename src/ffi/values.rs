@@ -1,4 +1,5 @@
-//! The values of nginx's variables, which it keeps for a request and all its subrequests: what holds no more, it is to find out anew.
+//! The values of nginx's variables, which it keeps for a request and all its subrequests: what holds no more,
+//! it is to find out anew.
 
 use core::ptr::NonNull;
 
@@ -7,18 +8,20 @@ use nginx_sys::{ngx_http_core_main_conf_t, ngx_http_variable_t, ngx_http_variabl
 use super::bytes;
 use super::request::Request;
 
-/// The variable that holds a request's target. nginx evaluates it once, and takes what a query was for what it is.
+/// The variable that holds a request's target. nginx evaluates it once, and takes what a query was for what
+/// it is.
 const TARGET: &[u8] = b"request_uri";
 
 impl Request {
-    /// A copy of what nginx has evaluated of variables so far, but for the target, for a subrequest that has another one: `set` and
-    /// auth_request have put values there that only they can. `None` when memory is out.
+    /// A copy of what nginx has evaluated of variables so far, but for the target, for a subrequest that has
+    /// another one: `set` and auth_request have put values there that only they can. `None` when memory is
+    /// out.
     pub(super) fn copy_values(&self) -> Option<NonNull<ngx_http_variable_value_t>> {
         let pool = self.pool()?;
         let names = self.indexed()?;
         let own = pool.place_all::<ngx_http_variable_value_t>(names.len())?;
-        // SAFETY: nginx gives each request as many values as variables have indices, and a subrequest those of its main request. The
-        // copies have room, and are nobody else's.
+        // SAFETY: nginx gives each request as many values as variables have indices, and a subrequest those
+        // of its main request. The copies have room, and are nobody else's.
         unsafe {
             own.as_ptr()
                 .copy_from_nonoverlapping(self.as_ref_ptr().variables, names.len());
@@ -38,7 +41,8 @@ impl Request {
 
     /// The variables that have an index, in order.
     fn indexed(&self) -> Option<&[ngx_http_variable_t]> {
-        // SAFETY: nginx has as many slots as modules; its core's has an array of variables, which does not change any more.
+        // SAFETY: nginx has as many slots as modules; its core's has an array of variables, which does not
+        // change any more.
         unsafe {
             let slot = self
                 .as_ref_ptr()

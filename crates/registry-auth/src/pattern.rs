@@ -85,8 +85,9 @@ pub(crate) fn matches_tail(head: &[u8], tail: &[u8], rest: &[u8]) -> bool {
     }
 }
 
-/// Whether what a name has after the pattern's head has all that stands between the stars of its tail, in order, and ends as that does.
-/// Else it does not match, which of most patterns of many is so, and told much faster than by [`matches_any`].
+/// Whether what a name has after the pattern's head has all that stands between the stars of its tail, in
+/// order, and ends as that does. Else it does not match, which of most patterns of many is so, and told much
+/// faster than by [`matches_any`].
 fn has_pieces(tail: Tail<'_>, name: &[u8]) -> bool {
     let (mut at, mut rest) = (0, name);
     loop {

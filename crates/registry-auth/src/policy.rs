@@ -179,8 +179,8 @@ pub struct Granting {
 }
 
 impl Granting {
-    /// Judges one action after the other, while `has_time` says so, and one at least. Whether all were judged. Subject and resources are
-    /// to be the same each time.
+    /// Judges one action after the other, while `has_time` says so, and one at least. Whether all were
+    /// judged. Subject and resources are to be the same each time.
     ///
     /// # Errors
     /// As of [`grant`].
