@@ -1,6 +1,5 @@
 //! Why a change or a question failed, in words that say what to do.
 
-use crate::tokens::MOST_TOKENS;
 use redis::{ErrorKind, RedisError, ServerError};
 use registry_auth_redis::connection::open::describe;
 use registry_auth_redis::InvalidEndpoint;
@@ -62,7 +61,12 @@ pub enum AdminError {
         id: String,
     },
     /// The user has as many access tokens as one may have.
-    TooManyTokens(String),
+    TooManyTokens {
+        /// The user.
+        user: String,
+        /// As many as one may have.
+        most: usize,
+    },
     /// Others kept changing the same keys.
     Contended,
 }
@@ -111,9 +115,9 @@ impl fmt::Display for AdminError {
             Self::TokenExists { user, id } => {
                 write!(f, "{user} has an access token {id} already, by an odd chance: try again")
             }
-            Self::TooManyTokens(user) => write!(
+            Self::TooManyTokens { user, most } => write!(
                 f,
-                "{user} has {MOST_TOKENS} access tokens, which is the most; to see which of them have expired: registry-authctl \
+                "{user} has {most} access tokens, which is the most; to see which of them have expired: registry-authctl \
                  token list {user}, and to make room: registry-authctl token revoke {user} ID"
             ),
             Self::Contended => f.write_str("somebody else is changing the same data; try again"),

@@ -76,7 +76,10 @@ impl Admin {
                 });
             }
             if tokens.len() >= MOST_TOKENS {
-                return Err(AdminError::TooManyTokens(user.as_str().to_owned()));
+                return Err(AdminError::TooManyTokens {
+                    user: user.as_str().to_owned(),
+                    most: MOST_TOKENS,
+                });
             }
             changes
                 .cmd("HSET")
