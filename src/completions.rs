@@ -7,7 +7,7 @@ use std::cell::RefCell;
 use std::sync::Arc;
 
 use registry_auth_cache::LoginResult;
-use registry_auth_lookup::{By as Proof, Completion, Event, Job, Keyspace, Options, Outcome, Store};
+use registry_auth_lookup::{Completion, Event, Job, Keyspace, Options, Outcome, Proof, Store};
 use registry_auth_redis::log::Level;
 use registry_auth_redis::Secret;
 use smallvec::SmallVec;
@@ -121,10 +121,10 @@ pub fn ask(request: &mut Request, asked: &Asked, password: Secret) -> Option<Par
             space: Arc::clone(space),
             user: claim.user.clone(),
             password,
-            by: match &claim.by {
+            proof: match &claim.by {
                 By::Password => Proof::Password,
                 By::AccessToken(digest) => Proof::AccessToken(digest.clone()),
-                By::Token(_) => Proof::Vouched,
+                By::Token(_) => Proof::PreVerified,
             },
             from: request.network(),
             verified: miss.as_ref().and_then(Miss::verified),
@@ -181,9 +181,9 @@ fn answers(idle: &mut Idle) {
                 resume(idle, ticket, |request| note(request, outcome, cacheable));
             }
             Event::Changed(keys) => cache::changed(&keys),
-            Event::Flushed => cache::invalidate_all(),
-            Event::Lost => cache::tracking_lost(),
-            Event::Armed { .. } => cache::tracking_started(),
+            Event::AllChanged => cache::invalidate_all(),
+            Event::ConnectionLost => cache::tracking_lost(),
+            Event::Connected { .. } => cache::tracking_started(),
         }
     }
     // The list of a burst is not kept.

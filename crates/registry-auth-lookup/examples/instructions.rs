@@ -9,7 +9,7 @@
 //! argument says how many.
 
 use registry_auth::{Network, UserName};
-use registry_auth_lookup::{By, Event, Hashing, Job, Keyspace, Options, Outcome, Store};
+use registry_auth_lookup::{Event, Hashing, Job, Keyspace, Options, Outcome, Proof, Store};
 use registry_auth_redis::{Endpoint, Secret};
 use std::error::Error;
 use std::sync::mpsc::sync_channel;
@@ -57,7 +57,7 @@ fn main() -> Result<(), Box<dyn Error>> {
                     .ok()
                     .map(|name| name.to_owned()),
                 password: Secret::new(b"secret"),
-                by: By::Password,
+                proof: Proof::Password,
                 verified: None,
                 from: Network::Local,
             };

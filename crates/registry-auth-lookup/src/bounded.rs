@@ -1,6 +1,6 @@
 //! A table with a bound in bytes: what was used lately is kept, the rest gives way by halves.
 //!
-//! Used by `familiar` and `shared`. There are two generations. What is new, or found in the old one, goes into the young
+//! Used by `lookup::reply_cache`; the other bounded memories count their bytes by [`allocated`]. There are two generations. What is new, or found in the old one, goes into the young
 //! one; as soon as that has half of the bytes it becomes the old one, and what was old is dropped. So nothing is in order of its use,
 //! which would cost each find more than it does now, and what is used more often than half a table of others comes is never dropped.
 //!

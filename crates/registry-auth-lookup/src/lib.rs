@@ -14,7 +14,7 @@
 //! `%R~P:*` instead of `~P:*` from Redis 7 on, so that nothing could be written even by mistake. Without `ping`
 //! or `select` (only needed for a database other than 0) it works the same, and from 7.2 on `client|setinfo` lets the
 //! connection show who it is; without `hello` or
-//! `client|tracking` nothing is told of changes ([`Event::Armed`] says so), and the log says it once. Recording the last use takes
+//! `client|tracking` nothing is told of changes ([`Event::Connected`] says so), and the log says it once. Recording the last use takes
 //! `%W~P:token-use +hset` (before Redis 7 `+hset`, which with `~P:*` is good for all of these keys); without it, the log says so once
 //! for each connection. Replacing weak password hashes takes `+watch +multi +exec +hset` and `%W~P:user:*` and `%W~P:passwords`; without
 //! them, the log says so once a minute while weak hashes are used.
@@ -24,12 +24,15 @@ mod bounded;
 mod last_use;
 mod lookup;
 mod messages;
+mod options;
 mod rehash;
 mod single_flight;
 mod store;
+mod unreadable;
 
 /// Between nginx's thread and the helper: jobs there, events back; a pending job is one under way.
 mod queue {
+    pub(crate) mod basis;
     pub(crate) mod events;
     pub(crate) mod jobs;
     pub(crate) mod pending;
@@ -40,9 +43,11 @@ mod queue {
 mod verify {
     pub(crate) mod decoy;
     pub(crate) mod pool;
+    pub(crate) mod stored_hash;
     pub(crate) mod verdict;
 }
 
-pub use messages::{By, Completion, Event, Job, Keyspace, Outcome};
+pub use messages::{Completion, Event, Job, Keyspace, Outcome, Proof};
+pub use options::{own_thread, Hashing, Options, Spawn, Work};
 pub use registry_auth_redis::connection::tracking::Changed;
-pub use store::{own_thread, Hashing, Options, Spawn, StartError, Store, Work};
+pub use store::{StartError, Store};

@@ -41,8 +41,8 @@ pub struct Job {
     pub user: Option<UserNameBuf>,
     /// The password to verify; not looked at when `user` is `None`. Comes back in the [`Completion`].
     pub password: Secret,
-    /// By what the user is to be verified.
-    pub by: By,
+    /// Proof what the user is to be verified.
+    pub proof: Proof,
     /// Where it came from: networks take turns where passwords have to wait to be hashed.
     pub from: Network,
     /// What stands for the stored password for which this very password was found to be right before: as long as that is stored
@@ -52,14 +52,14 @@ pub struct Job {
 
 /// What proves who somebody is.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum By {
+pub enum Proof {
     /// The job's password.
     Password,
     /// An access token of the user, which stands in their record: nothing has to be hashed for it. Boxed, as it is rare,
     /// and jobs are moved often.
     AccessToken(Box<TokenDigest>),
     /// Somebody else has verified the user: only whether the account is there, and not locked, is to be found out.
-    Vouched,
+    PreVerified,
 }
 
 /// What the helper tells, in the order of the connection's stream. Without tracking ([`crate::Options`]) there are only
@@ -71,12 +71,12 @@ pub enum Event {
     /// These keys have changed: whatever is known about them is old.
     Changed(Vec<Changed>),
     /// FLUSHALL or FLUSHDB: everything has changed.
-    Flushed,
-    /// The connection is gone, or frozen and given up: changes are not told from here to the next [`Event::Armed`].
-    /// Once for each `Armed`.
-    Lost,
+    AllChanged,
+    /// The connection is gone, or frozen and given up: changes are not told from here to the next [`Event::Connected`].
+    /// Once for each of those.
+    ConnectionLost,
     /// Connected. Whatever was known before is suspect.
-    Armed {
+    Connected {
         /// Whether every change from here on is told. False where Redis, a proxy or an ACL does not let us track:
         /// then only a time to live limits the age of what is known.
         tracking: bool,

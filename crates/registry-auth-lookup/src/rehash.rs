@@ -9,7 +9,7 @@
 //! between. So each replacement has a connection of its own, one at a time; each hash is replaced once in its life.
 
 use crate::messages::Keyspace;
-use crate::verify::verdict::Hash;
+use crate::verify::stored_hash::StoredHash;
 use redis::aio::MultiplexedConnection;
 use redis::{Cmd, Value};
 use registry_auth::password;
@@ -91,7 +91,7 @@ impl Renewals {
         space: &Keyspace,
         user: &str,
         own: bool,
-        hash: &Hash,
+        hash: &StoredHash,
         password: &Secret,
     ) -> Option<Renewal> {
         let old = hash.unlocked()?;

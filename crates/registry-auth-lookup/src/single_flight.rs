@@ -1,8 +1,8 @@
 //! Single flight: who wants what is already being done waits for it.
 //!
-//! Used by `lookup` (one question to Redis for each user) and by `hashing` (one hash for each password). Invariant:
+//! Used by `lookup` (one question to Redis for each user) and by `verdict` (one hash for each password). Invariant:
 //! however the one who does it ends (return, panic, an aborted task), everybody who waits is let go: by
-//! [`Flight::land`], or dropped with the [`Flight`].
+//! [`Flight::finish`], or dropped with the [`Flight`].
 
 use hashbrown::HashTable;
 use std::hash::Hash;
@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::{collections::hash_map::RandomState, hash::BuildHasher};
 
 /// What is under way. `T` is somebody who waits.
-pub(crate) struct Flights<T> {
+pub(crate) struct SingleFlight<T> {
     table: Mutex<Table<T>>,
     hasher: RandomState,
 }
@@ -29,7 +29,7 @@ struct Group<T> {
     joined: Vec<T>,
 }
 
-impl<T> Default for Flights<T> {
+impl<T> Default for SingleFlight<T> {
     fn default() -> Self {
         let table = Table {
             groups: HashTable::new(),
@@ -42,14 +42,14 @@ impl<T> Default for Flights<T> {
     }
 }
 
-impl<T> Flights<T> {
+impl<T> SingleFlight<T> {
     fn lock(&self) -> MutexGuard<'_, Table<T>> {
         self.table.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// `item` joins those who wait for the `same`, or else is the first: then the caller does it, and lands the flight.
+    /// `item` joins those who wait for the `same`, or else is the first: then the caller does it, and finishes the flight.
     /// Items that are the same must have equal `key`s.
-    pub(crate) fn board(
+    pub(crate) fn join(
         self: &Arc<Self>,
         key: impl Hash,
         item: T,
@@ -79,7 +79,7 @@ impl<T> Flights<T> {
             flights,
             hash,
             number,
-            landed: false,
+            finished: false,
         })
     }
 
@@ -92,10 +92,10 @@ impl<T> Flights<T> {
 
 /// The duty to do it. Dropped, it drops those who wait.
 pub(crate) struct Flight<T> {
-    flights: Arc<Flights<T>>,
+    flights: Arc<SingleFlight<T>>,
     hash: u64,
     number: u64,
-    landed: bool,
+    finished: bool,
 }
 
 impl<T> Flight<T> {
@@ -112,9 +112,9 @@ impl<T> Flight<T> {
     }
 
     /// Everybody who waits for it; from here on nobody joins.
-    pub(crate) fn land(mut self) -> impl Iterator<Item = T> {
+    pub(crate) fn finish(mut self) -> impl Iterator<Item = T> {
         let group = self.flights.take(self.hash, self.number);
-        self.landed = true;
+        self.finished = true;
         let (first, joined) = match group {
             Some(group) => (Some(group.first), group.joined),
             None => (None, Vec::new()),
@@ -125,7 +125,7 @@ impl<T> Flight<T> {
 
 impl<T> Drop for Flight<T> {
     fn drop(&mut self) {
-        if !self.landed {
+        if !self.finished {
             // The lock is free again before anybody is dropped.
             drop(self.flights.take(self.hash, self.number));
         }
@@ -134,7 +134,7 @@ impl<T> Drop for Flight<T> {
 
 #[cfg(test)]
 mod tests {
-    use super::Flights;
+    use super::SingleFlight;
     use std::sync::Arc;
 
     fn same(a: &Arc<str>, b: &Arc<str>) -> bool {
@@ -143,27 +143,27 @@ mod tests {
 
     #[test]
     fn equals_join_and_others_do_not() {
-        let flights = Arc::new(Flights::default());
+        let flights = Arc::new(SingleFlight::default());
         let (a, b): (Arc<str>, Arc<str>) = ("a".into(), "b".into());
-        let first = flights.board(1, Arc::clone(&a), same).unwrap();
-        assert!(flights.board(1, Arc::clone(&a), same).is_none());
+        let first = flights.join(1, Arc::clone(&a), same).unwrap();
+        assert!(flights.join(1, Arc::clone(&a), same).is_none());
         // The same hash is not the same.
-        let other = flights.board(1, Arc::clone(&b), same).unwrap();
-        assert!(flights.board(1, Arc::clone(&a), same).is_none());
-        assert_eq!(first.land().count(), 3);
-        assert_eq!(other.land().collect::<Vec<_>>(), [Arc::clone(&b)]);
-        assert!(flights.board(1, a, same).is_some(), "a new flight after the last");
+        let other = flights.join(1, Arc::clone(&b), same).unwrap();
+        assert!(flights.join(1, Arc::clone(&a), same).is_none());
+        assert_eq!(first.finish().count(), 3);
+        assert_eq!(other.finish().collect::<Vec<_>>(), [Arc::clone(&b)]);
+        assert!(flights.join(1, a, same).is_some(), "a new flight after the last");
     }
 
     #[test]
     fn a_dropped_flight_drops_its_passengers() {
-        let flights = Arc::new(Flights::default());
+        let flights = Arc::new(SingleFlight::default());
         let passenger: Arc<str> = "a".into();
-        let first = flights.board(1, Arc::clone(&passenger), same);
-        flights.board(1, Arc::clone(&passenger), same);
+        let first = flights.join(1, Arc::clone(&passenger), same);
+        flights.join(1, Arc::clone(&passenger), same);
         assert_eq!(Arc::strong_count(&passenger), 3);
         drop(first);
         assert_eq!(Arc::strong_count(&passenger), 1);
-        assert!(flights.board(1, passenger, same).is_some());
+        assert!(flights.join(1, passenger, same).is_some());
     }
 }

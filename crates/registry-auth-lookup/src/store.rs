@@ -6,30 +6,31 @@
 //! the helper's runtime from outside of them.
 
 use crate::last_use::LastUses;
-use crate::lookup::reply_cache::Familiars;
-use crate::lookup::shared::SharedCache;
-use crate::lookup::{self, Context};
+use crate::lookup::encode::Encoder;
+use crate::lookup::reply_cache::ReplyCache;
+use crate::lookup::{self, Lookups};
 use crate::messages::{Event, Job};
-use crate::queue::events::Completions;
-use crate::queue::jobs::{inbox, Door, Exit, Inbox};
-use crate::queue::pending::{Arrivals, Waiting};
+use crate::options::{Hashing, Options};
+use crate::queue::events::EventQueue;
+use crate::queue::jobs::{self, IdleReceiver, JobReceiver, JobSender};
+use crate::queue::pending::{Arrivals, Outbox, PendingJob};
 use crate::rehash::Renewals;
-use crate::verify::decoy::Dummies;
+use crate::verify::decoy::Decoys;
 use crate::verify::pool::Pool;
+use crate::verify::stored_hash::PasswordTags;
 use crate::verify::verdict::{Passwords, Verifier};
 use nix::sys::signal::{SigSet, SigmaskHow};
-use registry_auth_redis::connection::supervisor::Keeper;
+use registry_auth_redis::connection::supervisor::Supervisor;
 use registry_auth_redis::connection::tracking::{Tracking, Watcher};
 use registry_auth_redis::log::{Level, Log, LogLine, LogQueue};
 use registry_auth_redis::wake::Wake;
 use registry_auth_redis::{Endpoint, InvalidEndpoint};
 use std::fmt;
 use std::io;
-use std::os::fd::BorrowedFd;
 use std::panic::{catch_unwind, AssertUnwindSafe};
 use std::sync::mpsc::{sync_channel, RecvError};
 use std::sync::Arc;
-use std::thread::{self, JoinHandle};
+use std::thread::JoinHandle;
 use std::time::Duration;
 use tokio::runtime::Runtime;
 use tokio::sync::mpsc::{unbounded_channel, UnboundedReceiver};
@@ -39,62 +40,6 @@ use tokio::sync::Semaphore;
 const BATCHES: usize = 1024;
 /// Threads for name resolution (`getaddrinfo` blocks, for seconds when the resolver is down).
 const RESOLVERS: usize = 8;
-
-/// How a [`Store`] is to work.
-pub struct Options {
-    /// Which Redis.
-    pub endpoint: Endpoint,
-    /// Limit of one lookup's Redis part, a connection attempt that it waits for included (`timeout=`).
-    pub timeout: Duration,
-    /// Limit of one attempt to connect (`connect_timeout=`).
-    pub connect_timeout: Duration,
-    /// `registry_auth_hashing`.
-    pub hashing: Hashing,
-    /// Every `registry_auth_prefix` in use: the keys whose changes are told.
-    pub prefixes: Vec<Box<str>>,
-    /// Whether changes are to be told ([`crate::Event`]); false: events are completions only.
-    pub tracking: bool,
-    /// Whether the last use of access tokens is to be recorded in `P:token-use`.
-    pub last_use: bool,
-    /// Whether a weak password hash is to be replaced by argon2id when its owner logs in (`registry_auth_rehash`).
-    pub rehash: bool,
-    /// Called, from any thread, when [`Store::drain`] or [`Store::drain_log`] has something after having had
-    /// nothing. Must not block or panic. Never called again once [`Store::stop`] has returned.
-    pub wake: Box<dyn Fn() + Send + Sync>,
-    /// Starts the helper's thread: [`own_thread`], or what changes something of it first, as the table of open files; all threads of
-    /// the store inherit that.
-    pub spawn: Spawn,
-}
-
-/// What a thread does.
-pub type Work = Box<dyn FnOnce() + Send>;
-
-/// Starts a thread of that name. In it the descriptor has to stay open, and what [`Options::wake`] needs.
-pub type Spawn = Box<dyn FnOnce(&str, BorrowedFd<'_>, Work) -> io::Result<JoinHandle<()>>>;
-
-/// A thread like any other.
-#[must_use]
-pub fn own_thread() -> Spawn {
-    Box::new(|name, _, work| thread::Builder::new().name(name.to_owned()).spawn(work))
-}
-
-/// The pool for slow password hashes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Hashing {
-    /// Threads; 0 is taken as 1.
-    pub threads: usize,
-    /// Passwords that may wait for a thread, a quarter of them from one network; one more is answered [`crate::Outcome::Busy`].
-    pub queue: usize,
-}
-
-impl Default for Hashing {
-    fn default() -> Self {
-        Self {
-            threads: 1,
-            queue: 256,
-        }
-    }
-}
 
 /// Why a [`Store`] could not be started. An unreachable Redis is no reason.
 #[derive(Debug)]
@@ -119,8 +64,8 @@ impl std::error::Error for StartError {}
 
 /// The handle of the helper thread. One thread uses it; dropping it stops the helper.
 pub struct Store {
-    inbox: Inbox,
-    completions: Arc<Completions>,
+    jobs: JobSender,
+    events: Arc<EventQueue>,
     log: Arc<LogQueue>,
     helper: Option<JoinHandle<()>>,
 }
@@ -140,13 +85,12 @@ impl Store {
     /// [`StartError`] when the endpoint makes no sense or the system gives no thread.
     pub fn start(options: Options) -> Result<Self, StartError> {
         options.endpoint.check().map_err(StartError::Endpoint)?;
-        let (inbox, exit) = inbox().map_err(StartError::Os)?;
-        let (again, overtaken) = unbounded_channel();
+        let (jobs, receiver) = jobs::channel().map_err(StartError::Os)?;
         let wake = Arc::new(Wake::new(options.wake));
-        let completions = Completions::new(Arc::clone(&wake), options.tracking, again);
+        let events = EventQueue::new(Arc::clone(&wake), options.tracking);
         let mut store = Self {
-            inbox,
-            completions: Arc::new(completions),
+            jobs,
+            events: Arc::new(events),
             log: Arc::new(LogQueue::new(wake)),
             helper: None,
         };
@@ -159,10 +103,9 @@ impl Store {
             tracking: options.tracking,
             last_use: options.last_use,
             rehash: options.rehash,
-            completions: Arc::clone(&store.completions),
+            events: Arc::clone(&store.events),
             log: Arc::clone(&store.log),
-            exit,
-            overtaken,
+            receiver,
         };
         // Threads inherit the mask of their creator: nginx's signals must reach nginx's thread only.
         let unblocked = SigSet::all()
@@ -181,7 +124,7 @@ impl Store {
                 Err(error) => drop(ready.send(Err(error))),
             }
         };
-        let helper = (options.spawn)("registry-auth", parts.exit.bell(), Box::new(work));
+        let helper = (options.spawn)("registry-auth", parts.receiver.pipe(), Box::new(work));
         let restored = unblocked.thread_set_mask();
         store.helper = Some(helper.map_err(StartError::Os)?);
         restored.map_err(os)?;
@@ -198,7 +141,7 @@ impl Store {
     /// has others to take yet. When the helper is gone they are answered `Unavailable` at once.
     pub fn submit(&self, jobs: Vec<Job>) {
         if !jobs.is_empty() {
-            self.inbox.leave(Arrivals::new(jobs, &self.completions));
+            self.jobs.send(Arrivals::new(jobs, &self.events));
         }
     }
 
@@ -206,12 +149,12 @@ impl Store {
     /// as a heap that two threads free from is slow for both.
     #[must_use]
     pub fn spare(&self) -> Vec<Job> {
-        self.completions.spare()
+        self.events.spare()
     }
 
     /// Appends the events that are there. To be called after each wake-up; with an empty `out` it swaps buffers.
     pub fn drain(&self, out: &mut Vec<Event>) {
-        self.completions.drain(out);
+        self.events.drain(out);
     }
 
     /// Appends the log lines that are there. To be called after each wake-up.
@@ -223,8 +166,8 @@ impl Store {
     /// a name resolution cannot be interrupted: they are left to end by themselves and touch nothing of the caller's.
     /// Jobs under way are answered `Unavailable`; nobody is woken for them.
     pub fn stop(&mut self) {
-        self.completions.close();
-        self.inbox.close();
+        self.events.close();
+        self.jobs.close();
         if let Some(helper) = self.helper.take() {
             // An error is the payload of a panic, and `run` catches those.
             drop(helper.join());
@@ -248,15 +191,13 @@ struct Parts {
     tracking: bool,
     last_use: bool,
     rehash: bool,
-    completions: Arc<Completions>,
+    events: Arc<EventQueue>,
     log: Arc<LogQueue>,
-    exit: Exit,
-    overtaken: UnboundedReceiver<Vec<Waiting>>,
+    receiver: IdleReceiver,
 }
 
 impl Parts {
     fn assemble(self) -> io::Result<(Runtime, Helper)> {
-        let completions = self.completions;
         let log = Log::new(self.log);
         log.tell_panics();
         let pool = Pool::start(self.hashing, &log)?;
@@ -272,54 +213,56 @@ impl Parts {
             let (endpoint, helper) = (self.endpoint.clone(), runtime.handle().clone());
             Renewals::new(endpoint, self.connect_timeout, self.timeout, log.clone(), helper)
         });
-        let watcher: Arc<dyn Watcher> = Arc::<Completions>::clone(&completions);
+        let watcher: Arc<dyn Watcher> = Arc::<EventQueue>::clone(&self.events);
         let tracking = Tracking::new(watcher, &self.prefixes);
-        let (keeper, link) = Keeper::new(
+        let (supervisor, link) = Supervisor::new(
             self.endpoint,
             self.connect_timeout,
             self.timeout,
             self.tracking.then_some(tracking).map(Arc::new),
             log.clone(),
         );
+        let (again, overtaken) = unbounded_channel();
+        let outbox = Arc::new(Outbox::new(self.events, again));
         let verifier = Verifier {
-            dummies: Dummies::default(),
+            decoys: Decoys::default(),
             log: log.clone(),
-            completions: Arc::clone(&completions),
+            outbox: Arc::clone(&outbox),
         };
-        let familiars = Familiars::new().ok_or_else(|| io::Error::other("no random numbers"))?;
-        let familiars = Arc::new(familiars);
+        let random = || io::Error::other("no random numbers");
         let last_uses = self
             .last_use
             .then(|| LastUses::new(link.clone(), self.timeout, log.clone()));
         let passwords = Passwords {
             verifier: Arc::new(verifier),
             pool,
-            underway: Arc::default(),
-            familiars: Arc::clone(&familiars),
+            under_way: Arc::default(),
+            tags: PasswordTags::new().ok_or_else(random)?,
             last_uses,
             renewals,
         };
-        let context = Context {
+        let lookups = Lookups {
             link,
             timeout: self.timeout,
             passwords,
-            completions,
-            log,
-            resolver: Arc::default(),
-            underway: Arc::default(),
-            shared: SharedCache::default(),
-            familiars,
+            outbox,
+            encoder: Encoder {
+                resolver: Arc::default(),
+                log,
+            },
+            under_way: Arc::default(),
+            cache: ReplyCache::new().ok_or_else(random)?,
             turns: Semaphore::new(lookup::AT_A_TIME),
         };
-        let door = {
+        let receiver = {
             let _in_runtime = runtime.enter();
-            self.exit.open()?
+            self.receiver.open()?
         };
-        runtime.spawn(keeper.run());
+        runtime.spawn(supervisor.run());
         let helper = Helper {
-            door,
-            overtaken: self.overtaken,
-            context: Arc::new(context),
+            receiver,
+            overtaken,
+            lookups: Arc::new(lookups),
         };
         Ok((runtime, helper))
     }
@@ -331,10 +274,10 @@ fn os(error: nix::Error) -> StartError {
 
 /// What the helper thread works with.
 struct Helper {
-    door: Door,
+    receiver: JobReceiver,
     /// Jobs whose answers were overtaken by a change.
-    overtaken: UnboundedReceiver<Vec<Waiting>>,
-    context: Arc<Context>,
+    overtaken: UnboundedReceiver<Vec<PendingJob>>,
+    lookups: Arc<Lookups>,
 }
 
 impl Helper {
@@ -346,10 +289,10 @@ impl Helper {
             if served.is_ok() {
                 break;
             }
-            let log = &self.context.log;
+            let log = &self.lookups.encoder.log;
             log.write(Level::Error, "the helper thread panicked and goes on");
         }
-        self.context.passwords.pool.stop();
+        self.lookups.passwords.pool.stop();
         // Before the runtime, which watches it.
         drop(self);
         runtime.shutdown_background();
@@ -361,7 +304,7 @@ impl Helper {
         let (mut arrived, mut overtaken) = (Vec::new(), Vec::new());
         for batch in 1.. {
             tokio::select! {
-                is_open = self.door.take(&mut arrived) => {
+                is_open = self.receiver.recv(&mut arrived) => {
                     if !is_open {
                         return;
                     }
@@ -369,17 +312,17 @@ impl Helper {
                 _ = self.overtaken.recv_many(&mut overtaken, BATCHES) => {}
             }
             let mut asked = Vec::new();
-            let board = |job| self.context.board(job, batch);
+            let question = |job| self.lookups.question(job, batch);
             for jobs in overtaken.drain(..) {
-                asked.extend(jobs.into_iter().filter_map(board));
+                asked.extend(jobs.into_iter().filter_map(question));
             }
             for jobs in arrived.drain(..) {
-                asked.extend(jobs.filter_map(board));
+                asked.extend(jobs.filter_map(question));
             }
             while !asked.is_empty() {
                 let rest = asked.split_off(asked.len().min(lookup::TOGETHER));
                 // Boxed: tokio moves a task several times before it runs.
-                tokio::spawn(Box::pin(lookup::run(Arc::clone(&self.context), asked)));
+                tokio::spawn(Box::pin(lookup::run(Arc::clone(&self.lookups), asked)));
                 asked = rest;
             }
         }

@@ -6,7 +6,7 @@ mod common;
 
 use common::{tracked, verified, Gate, Server, PATIENCE, SHA1_SECRET};
 use registry_auth::{AccessToken, StoredToken, TokenDigest};
-use registry_auth_lookup::{By, Outcome};
+use registry_auth_lookup::{Outcome, Proof};
 use std::time::Instant;
 
 fn digest(seed: u8) -> TokenDigest {
@@ -35,7 +35,7 @@ fn store(redis: &Server, user: &str, seed: u8) {
 
 fn ask(gate: &mut Gate, user: &str, seed: u8) -> Outcome {
     let mut job = gate.job(Some(user), "");
-    job.by = By::AccessToken(Box::new(digest(seed)));
+    job.proof = Proof::AccessToken(Box::new(digest(seed)));
     let ticket = job.ticket;
     gate.store.submit(vec![job]);
     gate.wait(ticket)
@@ -134,7 +134,7 @@ fn who_shares_a_question_is_answered_by_what_each_sent() {
                 let kind = (number + round as u8) % 3;
                 let mut job = gate.job(Some(user), "secret");
                 if kind > 0 {
-                    job.by = By::AccessToken(Box::new(digest(kind)));
+                    job.proof = Proof::AccessToken(Box::new(digest(kind)));
                 }
                 let ticket = job.ticket;
                 gate.store.submit(vec![job]);

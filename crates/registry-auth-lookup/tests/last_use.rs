@@ -6,7 +6,7 @@ mod common;
 
 use common::{options, tracked, verified, Gate, Server, SHA1_SECRET};
 use registry_auth::{AccessToken, TokenDigest};
-use registry_auth_lookup::{By, Options, Outcome};
+use registry_auth_lookup::{Options, Outcome, Proof};
 use std::borrow::Borrow;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -41,9 +41,9 @@ fn token(redis: &Server, user: &str, id: &str, seed: u8, expires: u64) -> TokenD
     digest
 }
 
-fn ask(gate: &mut Gate, user: &str, by: impl Borrow<By>) -> Outcome {
+fn ask(gate: &mut Gate, user: &str, by: impl Borrow<Proof>) -> Outcome {
     let mut job = gate.job(Some(user), "");
-    job.by = by.borrow().clone();
+    job.proof = by.borrow().clone();
     let ticket = job.ticket;
     gate.store.submit(vec![job]);
     gate.wait(ticket)
@@ -89,9 +89,9 @@ fn calls(redis: &Server, command: &str) -> u64 {
 #[test]
 fn the_first_use_of_a_day_is_written_and_no_other() {
     let redis = Server::start();
-    let first = By::AccessToken(Box::new(token(&redis, "alice", "a1", 1, u64::MAX)));
-    let second = By::AccessToken(Box::new(token(&redis, "alice", "a2", 2, u64::MAX)));
-    let other = By::AccessToken(Box::new(token(&redis, "bob", "a1", 3, u64::MAX)));
+    let first = Proof::AccessToken(Box::new(token(&redis, "alice", "a1", 1, u64::MAX)));
+    let second = Proof::AccessToken(Box::new(token(&redis, "alice", "a2", 2, u64::MAX)));
+    let other = Proof::AccessToken(Box::new(token(&redis, "bob", "a1", 3, u64::MAX)));
     for options in [options(&redis.url()), tracked(&redis.url())] {
         redis.run("DEL P:token-use");
         let before = calls(&redis, "hset");
@@ -119,11 +119,11 @@ fn what_is_no_use_is_not_written() {
     let before = calls(&redis, "hset");
     let mut gate = noted(options(&redis.url()));
     assert!(verified(&gate.ask("alice", "secret")));
-    ask(&mut gate, "alice", By::Vouched);
+    ask(&mut gate, "alice", Proof::PreVerified);
     // Whether it has expired is the caller's to see.
-    ask(&mut gate, "alice", By::AccessToken(Box::new(expired)));
+    ask(&mut gate, "alice", Proof::AccessToken(Box::new(expired)));
     for (user, token) in [("alice", locked), ("locked", locked), ("bob", good)] {
-        let outcome = ask(&mut gate, user, By::AccessToken(Box::new(token)));
+        let outcome = ask(&mut gate, user, Proof::AccessToken(Box::new(token)));
         assert_eq!(outcome, Outcome::NoToken, "{user}");
     }
     // Nor is anything where it is off.
@@ -131,13 +131,13 @@ fn what_is_no_use_is_not_written() {
     assert!(verified(&ask(
         &mut silent,
         "alice",
-        By::AccessToken(Box::new(good))
+        Proof::AccessToken(Box::new(good))
     )));
     // Sent last, it is written last.
     assert!(verified(&ask(
         &mut gate,
         "alice",
-        By::AccessToken(Box::new(good))
+        Proof::AccessToken(Box::new(good))
     )));
     written(&redis, "alice:good");
     assert_eq!(calls(&redis, "hset"), before + 1);
@@ -159,7 +159,7 @@ fn a_refusal_is_said_once_and_not_tried_again_on_this_connection() {
         assert!(verified(&ask(
             &mut gate,
             "alice",
-            By::AccessToken(Box::new(*digest))
+            Proof::AccessToken(Box::new(*digest))
         )));
     }
     let log = gate.logged("NOPERM");
@@ -171,7 +171,7 @@ fn a_refusal_is_said_once_and_not_tried_again_on_this_connection() {
         assert!(verified(&ask(
             &mut gate,
             "alice",
-            By::AccessToken(Box::new(*digest))
+            Proof::AccessToken(Box::new(*digest))
         )));
     }
     // The right is given, and taken from nothing else.
@@ -179,7 +179,7 @@ fn a_refusal_is_said_once_and_not_tried_again_on_this_connection() {
     assert!(verified(&ask(
         &mut gate,
         "alice",
-        By::AccessToken(Box::new(good[0]))
+        Proof::AccessToken(Box::new(good[0]))
     )));
     std::thread::sleep(Duration::from_millis(100));
     assert_eq!(get(&redis, "alice:a1"), None, "tried again on this connection");
@@ -195,7 +195,7 @@ fn a_refusal_is_said_once_and_not_tried_again_on_this_connection() {
     assert!(verified(&ask(
         &mut gate,
         "alice",
-        By::AccessToken(Box::new(good[0]))
+        Proof::AccessToken(Box::new(good[0]))
     )));
     written(&redis, "alice:a1");
     gate.collect();
@@ -206,7 +206,7 @@ fn a_refusal_is_said_once_and_not_tried_again_on_this_connection() {
 #[test]
 fn a_replica_and_a_key_of_another_type_refuse_it_too() {
     let redis = Server::start();
-    let good = By::AccessToken(Box::new(token(&redis, "alice", "a", 1, u64::MAX)));
+    let good = Proof::AccessToken(Box::new(token(&redis, "alice", "a", 1, u64::MAX)));
     redis.run("SET P:token-use x");
     let mut gate = noted(options(&redis.url()));
     assert!(verified(&ask(&mut gate, "alice", &good)));

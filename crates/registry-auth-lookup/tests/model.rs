@@ -275,18 +275,18 @@ impl Model {
             match event {
                 Event::Completion(done) => self.completed(done),
                 Event::Changed(keys) => keys.iter().for_each(|key| self.told(key)),
-                Event::Flushed => {
+                Event::AllChanged => {
                     for key in 0..KEYS {
                         self.told_once(key);
                     }
                     self.cache.clear();
                 }
-                Event::Lost => {
+                Event::ConnectionLost => {
                     assert_eq!(self.armed, 1, "lost what was not armed");
                     self.armed = 0;
                     self.cache.clear();
                 }
-                Event::Armed { tracking } => {
+                Event::Connected { tracking } => {
                     assert!(tracking);
                     assert_eq!(self.armed, 0, "armed twice");
                     self.armed = 1;

@@ -8,7 +8,7 @@ mod common;
 
 use common::{free_port, tracked, Gate, Server, PATIENCE, SHA1_SECRET};
 use registry_auth::UserName;
-use registry_auth_lookup::{By, Hashing, Job, Options};
+use registry_auth_lookup::{Hashing, Job, Options, Proof};
 use registry_auth_redis::Secret;
 use std::net::{TcpListener, TcpStream};
 use std::path::Path;
@@ -191,7 +191,7 @@ fn more_jobs_are_under_way_than_it_can_answer_in_that_time() {
                         .to_owned(),
                 ),
                 password: Secret::new(format!("{ticket}").as_bytes()),
-                by: By::Password,
+                proof: Proof::Password,
                 from: registry_auth::Network::Local,
                 verified: None,
             });

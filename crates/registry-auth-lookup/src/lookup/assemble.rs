@@ -1,144 +1,123 @@
-//! Answers the jobs of one space once all names they need are resolved (or cannot be).
+//! Assembles the answers to the jobs of one keyspace, once all names that they need are resolved (or cannot be).
 //!
 //! Used by `lookup`. Invariant: a record is encoded once, however many jobs share it.
 
-use crate::lookup::questions_and_replies::{self, is_wrong_token, Asked, Entry, Records, User};
-use crate::lookup::reply_cache::{Familiar, Replies};
-use crate::lookup::shared::Shared;
-use crate::lookup::Context;
+use crate::lookup::encode::{has_names, Encoder};
+use crate::lookup::questions_and_replies::{is_wrong_token, Question, UserReply, UserState};
+use crate::lookup::reply_cache::{RememberedUser, ReplyCache, UserTags};
+use crate::lookup::shared_records::{SharedRecord, SharedRecords};
 use crate::messages::Outcome;
-use crate::queue::events::Mark;
-use crate::queue::pending::{Answer, Basis, GroupNames, Subject, Waiting};
+use crate::queue::basis::{Basis, GroupNames, LookupKey, ReadMark};
+use crate::queue::pending::{Answer, Outbox, PendingJob};
 use crate::single_flight::Flight;
-use crate::verify::verdict::{Check, Common};
+use crate::unreadable::{hash_key, log_bad};
+use crate::verify::verdict::{Common, Passwords, Verdict};
 use redis::Value;
-use registry_auth::backend::Backend;
-use registry_auth::{codec, Record};
-use registry_auth_redis::log::Level;
+use registry_auth::Record;
 use std::sync::Arc;
 
-/// Whether some backend is a name, not an address.
-pub(crate) fn has_names(record: &Record) -> bool {
-    let is_address = |name: &str| Backend::stored(name).is_ok_and(|backend| backend.address().is_some());
-    !record.backends.iter().all(|peer| is_address(&peer.name))
-}
-
-/// Whether some backend's name has to be asked for first.
-pub(crate) fn lacks_names(context: &Context, record: &Record) -> bool {
-    record
-        .backends
-        .iter()
-        .any(|peer| context.resolver.known(&peer.name).is_none())
-}
-
-/// The record with its backends' addresses, encoded; `None` when it is too large.
-pub(crate) fn encode(context: &Context, record: &mut Record, buffer: &mut Vec<u8>) -> Option<Arc<[u8]>> {
-    for peer in &mut record.backends {
-        peer.addresses = context.resolver.known(&peer.name).unwrap_or_default();
-        // More than the layout holds, and than anybody has.
-        peer.addresses.truncate(u8::MAX.into());
-        if peer.addresses.is_empty() {
-            let message = format!("backend {} has no address", peer.name);
-            context.log.write_once(&peer.name, Level::Error, &message);
-        }
-    }
-    buffer.clear();
-    codec::encode(record, buffer).ok()?;
-    Some(Arc::from(buffer.as_slice()))
+/// What answers are assembled with.
+#[derive(Clone, Copy)]
+pub(crate) struct Tools<'a> {
+    pub(crate) passwords: &'a Passwords,
+    pub(crate) outbox: &'a Outbox,
+    pub(crate) cache: &'a ReplyCache,
+    pub(crate) encoder: &'a Encoder,
 }
 
 /// What is needed to know a user again.
-struct Remembered {
+struct ToRemember {
     hash: u64,
+    tags: UserTags,
     has_backends: bool,
     groups: GroupNames,
-    /// `None`: better not.
-    replies: Option<Replies>,
 }
 
-pub(crate) struct Settling<'a> {
-    context: &'a Context,
-    mark: Mark,
-    records: &'a Records,
+/// The answers of one keyspace in the making.
+pub(crate) struct Assembly<'a> {
+    tools: Tools<'a>,
+    mark: ReadMark,
+    shared: &'a SharedRecords,
     /// Each encoded, or what those get who need it.
     defaults: Result<Arc<[u8]>, Outcome>,
     public: Result<Arc<[u8]>, Outcome>,
     buffer: Vec<u8>,
 }
 
-impl<'a> Settling<'a> {
-    pub(crate) fn new(context: &'a Context, mark: Mark, records: &'a Records) -> Self {
+impl<'a> Assembly<'a> {
+    /// Of what was asked for after `mark` was noted.
+    pub(crate) fn new(tools: Tools<'a>, mark: ReadMark, shared: &'a SharedRecords) -> Self {
         let mut buffer = Vec::with_capacity(256);
         Self {
-            context,
+            tools,
             mark,
-            records,
-            defaults: encoded(context, &records.defaults, &mut buffer),
-            public: encoded(context, &records.public, &mut buffer),
+            shared,
+            defaults: encoded(tools.encoder, &shared.defaults, &mut buffer),
+            public: encoded(tools.encoder, &shared.public, &mut buffer),
             buffer,
         }
     }
 
-    /// All jobs of one user, or those of the anonymous.
-    pub(crate) fn user(&mut self, user: User, answers: &mut Vec<Answer>) {
-        let names = match &user.entry {
-            Entry::Familiar(familiar) => Arc::clone(&familiar.groups),
+    /// Answers all jobs of one user, or those of the anonymous.
+    pub(crate) fn user(&mut self, user: UserReply, answers: &mut Vec<Answer>) {
+        let names = match &user.state {
+            UserState::Remembered(known) => Arc::clone(&known.groups),
             _ => user.groups().map(Box::from).collect(),
         };
-        let Asked { subject, flight, .. } = user.asked;
-        let passwords = &self.context.passwords;
-        let verifier = &passwords.verifier;
-        let check = match user.entry {
-            Entry::Unavailable => Err(Outcome::Unavailable),
-            Entry::Bad => Err(Outcome::BadRecord),
-            Entry::Again => {
-                let key = (&*subject.space.prefix, subject.name());
-                self.context.familiars.forget(flight.hash(), key);
-                return self.context.completions.retry(flight.land());
+        let Question { key, flight, .. } = user.question;
+        let passwords = self.tools.passwords;
+        let verdict = match user.state {
+            UserState::Unavailable => Err(Outcome::Unavailable),
+            UserState::Unreadable => Err(Outcome::BadRecord),
+            UserState::Retry => {
+                let names = (&*key.space.prefix, key.name());
+                self.tools.cache.forget_user(flight.hash(), names);
+                return self.tools.outbox.retry(flight.finish());
             }
-            Entry::NoToken(reply) => return self.no_token(flight, &reply, answers),
-            Entry::Anonymous => Err(self.anonymous()),
+            UserState::NoToken(reply) => return self.no_token(flight, &reply, answers),
+            UserState::Anonymous => Err(self.anonymous()),
             // 401 in any case: what is unreadable does not matter.
-            Entry::Nobody => Ok(Check::nobody(verifier, &subject, self.mark)),
-            Entry::Known(record) => {
-                let remembered = Remembered {
+            UserState::Unknown => Ok(Verdict::unknown(&passwords.verifier, &key, self.mark)),
+            UserState::Known(record) => {
+                // What a name stands for may change without a reply that does.
+                let tags = user.tags.filter(|_| !has_names(&record));
+                let to_remember = tags.map(|tags| ToRemember {
                     hash: flight.hash(),
+                    tags,
                     has_backends: !record.backends.is_empty(),
                     groups: Arc::clone(&names),
-                    // What a name stands for may change without a reply that does.
-                    replies: user.replies.filter(|_| !has_names(&record)),
-                };
-                self.known(record, &subject, user.own_password, &names)
-                    .inspect(|check| self.remember(&subject, check, remembered))
+                });
+                self.known(record, &key, user.own_password, &names)
+                    .inspect(|verdict| self.remember(&key, verdict, to_remember))
             }
-            Entry::Familiar(familiar) => self
-                .common(&names, familiar.has_backends)
-                .map(|common| Check::familiar(familiar, common, self.mark)),
+            UserState::Remembered(known) => self.common(&names, known.has_backends).map(|common| {
+                let (record, hash) = (Arc::clone(&known.record), Arc::clone(&known.hash));
+                Verdict::known(record, known.own_password, hash, common, self.mark)
+            }),
         };
-        let outcome = match check {
-            Ok(check) => return passwords.answer(check, flight.land(), answers),
+        let outcome = match verdict {
+            Ok(verdict) => return passwords.answer(verdict, flight.finish(), answers),
             Err(outcome) => outcome,
         };
         let is_read = !matches!(outcome, Outcome::Unavailable);
         let basis = is_read.then_some(Basis {
             mark: self.mark,
-            passwords: subject.user.is_some(),
+            passwords: key.user.is_some(),
             groups: names,
         });
-        answers.extend(flight.land().map(|waiting| Answer {
-            waiting,
+        answers.extend(flight.finish().map(|job| Answer {
+            job,
             outcome: outcome.clone(),
             basis: basis.clone(),
         }));
     }
 
     /// Answers who has sent access tokens that are not in this reply; who has joined them with something else asks again.
-    fn no_token(&self, flight: Flight<Waiting>, reply: &Value, answers: &mut Vec<Answer>) {
-        let (wrong, others): (Vec<_>, Vec<_>) = flight
-            .land()
-            .partition(|waiting| is_wrong_token(&waiting.by, reply));
-        answers.extend(wrong.into_iter().map(|waiting| Answer {
-            waiting,
+    fn no_token(&self, flight: Flight<PendingJob>, reply: &Value, answers: &mut Vec<Answer>) {
+        let (wrong, others): (Vec<_>, Vec<_>) =
+            flight.finish().partition(|job| is_wrong_token(&job.proof, reply));
+        answers.extend(wrong.into_iter().map(|job| Answer {
+            job,
             outcome: Outcome::NoToken,
             basis: Some(Basis {
                 mark: self.mark,
@@ -146,7 +125,7 @@ impl<'a> Settling<'a> {
                 groups: Arc::default(),
             }),
         }));
-        self.context.completions.retry(others.into_iter());
+        self.tools.outbox.retry(others.into_iter());
     }
 
     fn anonymous(&mut self) -> Outcome {
@@ -159,46 +138,47 @@ impl<'a> Settling<'a> {
     fn known(
         &mut self,
         mut record: Record,
-        subject: &Subject,
+        key: &LookupKey,
         own_password: bool,
         names: &GroupNames,
-    ) -> Result<Check, Outcome> {
+    ) -> Result<Verdict, Outcome> {
         let common = self.common(names, !record.backends.is_empty())?;
-        let Some(encoded) = encode(self.context, &mut record, &mut self.buffer) else {
-            questions_and_replies::log_bad(self.context, subject, own_password, "it is too large");
+        let encoder = self.tools.encoder;
+        let Some(encoded) = encoder.encode(&mut record, &mut self.buffer) else {
+            let key = hash_key(&key.space.prefix, key.name(), own_password);
+            log_bad(&encoder.log, &key, "it is too large");
             return Err(Outcome::BadRecord);
         };
-        Ok(Check::known(
-            &self.context.passwords.verifier,
-            subject,
-            record.password,
-            own_password,
-            encoded,
-            common,
-            self.mark,
-        ))
+        let hash = self.tools.passwords.verifier.hash(key, record.password);
+        Ok(Verdict::known(encoded, own_password, hash, common, self.mark))
     }
 
-    fn remember(&self, subject: &Subject, check: &Check, remembered: Remembered) {
-        if let (Some(replies), Some((record, own, stored))) = (remembered.replies, check.parts()) {
-            let (has_backends, groups) = (remembered.has_backends, remembered.groups);
-            let familiar = Familiar::new(replies, own, record, has_backends, groups, stored);
-            let key = (&*subject.space.prefix, subject.name());
-            let familiars = &self.context.familiars;
-            familiars.put(remembered.hash, key, Arc::new(familiar));
-        }
+    fn remember(&self, key: &LookupKey, verdict: &Verdict, to_remember: Option<ToRemember>) {
+        let Some((to_remember, (record, own_password, hash))) = to_remember.zip(verdict.parts()) else {
+            return;
+        };
+        let user = RememberedUser {
+            tags: to_remember.tags,
+            own_password,
+            record,
+            has_backends: to_remember.has_backends,
+            groups: to_remember.groups,
+            hash,
+        };
+        let names = (&*key.space.prefix, key.name());
+        self.tools.cache.put_user(to_remember.hash, names, user);
     }
 
     /// What concerns a user of these groups. A group that cannot be read fails its members, for it might have denied something;
     /// unreadable defaults fail those who would get them, rather than send them to some other registry.
     fn common(&mut self, names: &GroupNames, has_backends: bool) -> Result<Common, Outcome> {
         let public = self.public.clone()?;
-        let mut elsewhere = has_backends || self.records.public.has_backends();
+        let mut elsewhere = has_backends || self.shared.public.has_backends();
         let mut groups = Vec::new();
         for name in names.iter() {
-            let group = self.records.group(name).ok_or(Outcome::Unavailable)?;
+            let group = self.shared.group(name).ok_or(Outcome::Unavailable)?;
             elsewhere |= group.has_backends();
-            groups.push(encoded(self.context, group, &mut self.buffer)?);
+            groups.push(encoded(self.tools.encoder, group, &mut self.buffer)?);
         }
         let defaults = match &self.defaults {
             Err(_) if elsewhere => None,
@@ -207,9 +187,10 @@ impl<'a> Settling<'a> {
         Ok(Common {
             names: Arc::clone(names),
             // An empty one costs no allocation so.
-            groups: match groups.is_empty() {
-                true => Arc::default(),
-                false => groups.into(),
+            groups: if groups.is_empty() {
+                Arc::default()
+            } else {
+                groups.into()
             },
             public,
             defaults,
@@ -218,10 +199,12 @@ impl<'a> Settling<'a> {
 }
 
 /// A shared record's encoding, or what those get who need it.
-fn encoded(context: &Context, shared: &Shared, buffer: &mut Vec<u8>) -> Result<Arc<[u8]>, Outcome> {
+fn encoded(encoder: &Encoder, shared: &SharedRecord, buffer: &mut Vec<u8>) -> Result<Arc<[u8]>, Outcome> {
     match shared {
-        Shared::Encoded(encoded) => Ok(Arc::clone(encoded)),
-        Shared::Names(record) => encode(context, &mut record.clone(), buffer).ok_or(Outcome::BadRecord),
-        Shared::Failed(outcome) => Err(outcome.clone()),
+        SharedRecord::Encoded(encoded) => Ok(Arc::clone(encoded)),
+        SharedRecord::HasNames(record) => encoder
+            .encode(&mut record.clone(), buffer)
+            .ok_or(Outcome::BadRecord),
+        SharedRecord::Failed(outcome) => Err(outcome.clone()),
     }
 }

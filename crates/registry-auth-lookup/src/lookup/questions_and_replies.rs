@@ -1,340 +1,402 @@
-//! The replies to one space's questions, sorted to the users who were asked for.
+//! What Redis is asked about users, and its replies, sorted to the users who were asked for.
 //!
-//! Used by `lookup` only. Invariant: whoever was asked for is in the [`Part`], in the order of the questions.
+//! Used by `lookup`. Questions and replies are in this one file as their orders must agree: [`questions`] and [`Reader::read`],
+//! [`group_questions`] and [`Reader::read_groups`]. Invariant: whoever was asked for is in a [`KeyspaceReply`], in the order of the
+//! questions.
 
-use crate::lookup::reply_cache::{Familiar, Replies};
-use crate::lookup::shared::{self, Shared, Whose};
-use crate::lookup::{users_without_password, Context};
-use crate::messages::{By, Keyspace};
-use crate::queue::pending::{Subject, Waiting};
+use crate::lookup::encode::Encoder;
+use crate::lookup::reply_cache::{RememberedUser, ReplyCache, Source, UserTags};
+use crate::lookup::shared_records::{self, SharedRecord, SharedRecords};
+use crate::messages::{Keyspace, Proof};
+use crate::queue::basis::LookupKey;
+use crate::queue::events::EventQueue;
+use crate::queue::pending::PendingJob;
 use crate::single_flight::Flight;
-use redis::{ServerError, Value};
+use crate::unreadable::{log_bad, log_refused, log_skipped};
+use redis::{Cmd, Pipeline, Value};
 use registry_auth::Record;
-use registry_auth_redis::log::Level;
+use registry_auth_redis::log::{Level, Log};
 use registry_auth_redis::schema::keys::{Keys, PUBLIC};
 use registry_auth_redis::schema::record::{self, Unreadable};
+use std::cmp::Ordering;
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
-/// What is asked about one user of one space, or about its defaults only.
-pub(crate) struct Asked {
-    pub(crate) subject: Subject,
+/// What is asked about one user of one keyspace, or about its defaults only.
+pub(crate) struct Question {
+    /// Whom it is about.
+    pub(crate) key: LookupKey,
     /// The jobs that wait for it.
-    pub(crate) flight: Flight<Waiting>,
+    pub(crate) flight: Flight<PendingJob>,
     /// What is remembered of the user.
-    pub(crate) familiar: Option<Arc<Familiar>>,
+    pub(crate) remembered: Option<Arc<RememberedUser>>,
     /// Whether an access token was sent: the same is asked for whoever the user is then.
     pub(crate) by_token: bool,
 }
 
-impl Asked {
+impl Question {
     /// Whether the user had a password of their own the last time: `P:passwords` is not asked then, in the hope that it is so still.
-    pub(crate) fn has_password(&self) -> bool {
-        !self.by_token && self.familiar.as_ref().is_some_and(|familiar| familiar.own)
+    fn has_password(&self) -> bool {
+        !self.by_token && self.remembered.as_ref().is_some_and(|user| user.own_password)
     }
 }
 
-/// What one space's jobs are answered with.
-pub(crate) struct Part {
-    /// Prefix of the keys.
-    pub(crate) space: Option<Arc<Keyspace>>,
-    pub(crate) records: Arc<Records>,
-    pub(crate) users: Vec<User>,
+/// Equal keyspaces become neighbours, as all of this file relies on. Nearly always there is one only, and its jobs share it. (The salt
+/// plays no role in a question.)
+pub(crate) fn sort(questions: &mut [Question]) {
+    questions.sort_unstable_by(keyspace_order);
 }
 
-/// What the users of one space share.
-pub(crate) struct Records {
-    /// `P:backends`.
-    pub(crate) defaults: Shared,
-    /// `P:group:public`.
-    pub(crate) public: Shared,
-    /// The groups of all users of the part, by name; without `public`.
-    pub(crate) groups: HashMap<Box<str>, Shared>,
+fn keyspace_order(a: &Question, b: &Question) -> Ordering {
+    let (a, b) = (&a.key.space, &b.key.space);
+    if Arc::ptr_eq(a, b) {
+        return Ordering::Equal;
+    }
+    a.prefix.cmp(&b.prefix)
 }
 
-impl Records {
-    /// A group of which somebody here is a member.
-    pub(crate) fn group(&self, name: &str) -> Option<&Shared> {
-        match name {
-            PUBLIC => Some(&self.public),
-            name => self.groups.get(name),
+/// The questions of each keyspace.
+fn by_keyspace(questions: &[Question]) -> impl Iterator<Item = &[Question]> {
+    questions.chunk_by(|a, b| keyspace_order(a, b).is_eq())
+}
+
+fn users<'a>(questions: impl Iterator<Item = &'a Question>) -> impl Iterator<Item = &'a str> {
+    questions.filter_map(|question| question.key.user())
+}
+
+/// Those of the users whose password may be in `P:passwords`.
+fn users_without_password(questions: &[Question]) -> impl Iterator<Item = &str> {
+    users(questions.iter().filter(|question| !question.has_password()))
+}
+
+/// For each keyspace: `LRANGE P:backends`, `HGETALL P:group:public`, `HMGET P:passwords` of its users but those who had a password of
+/// their own the last time, `HGETALL P:user:<name>` of each user.
+pub(crate) fn questions(sorted: &[Question]) -> Pipeline {
+    let mut pipeline = Pipeline::with_capacity(sorted.len() + 3);
+    for part in by_keyspace(sorted) {
+        let Some(first) = part.first() else { continue };
+        let keys = Keys::new(&first.key.space.prefix);
+        pipeline
+            .add_command(command("LRANGE", &keys.backends(), 2))
+            .arg("0")
+            .arg("-1");
+        pipeline.add_command(command("HGETALL", &keys.group(PUBLIC), 0));
+        if users_without_password(part).next().is_some() {
+            pipeline.add_command(command("HMGET", &keys.passwords(), part.len()));
+            for user in users_without_password(part) {
+                pipeline.arg(user);
+            }
+        }
+        let mut key = String::new();
+        for user in users(part.iter()) {
+            keys.write_user(user, &mut key);
+            pipeline.add_command(command("HGETALL", &key, 0));
         }
     }
+    pipeline
+}
 
-    /// All of them.
-    pub(crate) fn all(&self) -> impl Iterator<Item = &Shared> {
-        [&self.defaults, &self.public]
-            .into_iter()
-            .chain(self.groups.values())
+/// `HGETALL P:group:<name>` of each group that a user is in.
+pub(crate) fn group_questions(replies: &[KeyspaceReply]) -> Pipeline {
+    let mut pipeline = Pipeline::new();
+    let mut key = String::new();
+    for part in replies {
+        for name in part.groups() {
+            Keys::new(part.prefix()).write_group(name, &mut key);
+            pipeline.add_command(command("HGETALL", &key, 0));
+        }
     }
+    pipeline
+}
+
+/// A command with room for `more` short arguments, so that it is allocated once.
+fn command(name: &str, key: &str, more: usize) -> Cmd {
+    let mut command = Cmd::with_capacity(2 + more, name.len() + key.len() + 16 * more);
+    command.arg(name).arg(key);
+    command
+}
+
+/// What one keyspace's jobs are answered with.
+pub(crate) struct KeyspaceReply {
+    space: Option<Arc<Keyspace>>,
+    pub(crate) shared: Arc<SharedRecords>,
+    pub(crate) users: Vec<UserReply>,
 }
 
 /// What all jobs of one user are answered with.
-pub(crate) struct User {
-    pub(crate) asked: Asked,
+pub(crate) struct UserReply {
+    pub(crate) question: Question,
     /// Whether the password is in `P:user:<name>`, so that `P:passwords` plays no role.
     pub(crate) own_password: bool,
-    pub(crate) entry: Entry,
-    /// What the entry was read from, where that may be remembered.
-    pub(crate) replies: Option<Replies>,
+    pub(crate) state: UserState,
+    /// Of what the state was read from, where that may be remembered.
+    pub(crate) tags: Option<UserTags>,
 }
 
-pub(crate) enum Entry {
+/// What Redis says of a user.
+pub(crate) enum UserState {
     /// No user was asked for.
     Anonymous,
+    /// There is one, with this record.
     Known(Record),
-    /// Known, and what it was the last time.
-    Familiar(Arc<Familiar>),
-    Nobody,
+    /// There is one, and all is what it was the last time.
+    Remembered(Arc<RememberedUser>),
+    /// There is none.
+    Unknown,
     /// `P:passwords` has to be asked after all.
-    Again,
+    Retry,
     /// Everybody who waits has sent an access token, and none is this user's; what was looked at, to look again for who joins.
     NoToken(Value),
-    Bad,
+    /// The log names the key.
+    Unreadable,
+    /// Redis refuses, or the store is being stopped.
     Unavailable,
 }
 
-/// Takes from `replies` what `lookup::questions` asked for all of `asked`, which is of one space.
-pub(crate) fn read(context: &Context, asked: Vec<Asked>, replies: &mut impl Iterator<Item = Value>) -> Part {
-    let space = asked.first().map(|asked| Arc::clone(&asked.subject.space));
-    let prefix = space.as_ref().map_or("", |space| &space.prefix);
-    let keys = Keys::new(prefix);
-    let count = users_without_password(&asked).count();
-    let mut next = || replies.next().unwrap_or_default();
-    let defaults = shared::read(context, prefix, Whose::Everybody, next());
-    let public = shared::read(context, prefix, Whose::Group(PUBLIC), next());
-    let passwords = if count == 0 {
-        Ok(Vec::new())
-    } else {
-        record::from_passwords(next(), count)
-    };
-    let mut passwords = passwords.map(Vec::into_iter);
-    let answer = |asked: Asked| {
-        let without = |asked, entry| User {
-            asked,
-            own_password: true,
-            entry,
-            replies: None,
-        };
-        // Nobody waits for what is not read yet.
-        if context.completions.is_closed() {
-            return without(asked, Entry::Unavailable);
-        }
-        let Some(user) = asked.subject.user() else {
-            return without(asked, Entry::Anonymous);
-        };
-        let was_asked = !asked.has_password();
-        let item = match &mut passwords {
-            _ if !was_asked => Ok(Value::Nil),
-            Ok(items) => Ok(items.next().unwrap_or_default()),
-            Err(why) => Err(why.clone()),
-        };
-        let reply = next();
-        // Who has guessed an access token learns nothing by the rest of a record: whether there is one, how much is in it and in its
-        // groups, whether it can be read.
-        let is_wrong = |waiting: &Waiting| is_wrong_token(&waiting.by, &reply);
-        let is_refused = matches!(&reply, Value::ServerError(error) if error.code() != "WRONGTYPE");
-        if !is_refused && asked.flight.all(is_wrong) {
-            return without(asked, Entry::NoToken(reply));
-        }
-        let mut replies = None;
-        if let Ok(item) = &item {
-            let seen = context.familiars.replies(&reply, item);
-            if let Some(familiar) = asked.familiar.as_ref().filter(|familiar| familiar.is(seen)) {
-                return User {
-                    own_password: familiar.own,
-                    entry: Entry::Familiar(Arc::clone(familiar)),
-                    asked,
-                    replies: None,
-                };
-            }
-            replies = Some(seen);
-        }
-        let (mut entry, own_password) = merge(context, keys, user, reply, item.and_then(record::password));
-        if !was_asked && !own_password {
-            entry = Entry::Again;
-        }
-        User {
-            asked,
-            own_password,
-            entry,
-            replies,
-        }
-    };
-    let users = asked.into_iter().map(answer).collect();
-    let groups = HashMap::new();
-    Part {
-        space,
-        records: Arc::new(Records {
-            defaults,
-            public,
-            groups,
-        }),
-        users,
-    }
-}
-
 /// Whether it is an access token that is not in this reply.
-pub(crate) fn is_wrong_token(by: &By, reply: &Value) -> bool {
-    matches!(by, By::AccessToken(digest) if !record::has_token(reply, digest))
+pub(crate) fn is_wrong_token(proof: &Proof, reply: &Value) -> bool {
+    matches!(proof, Proof::AccessToken(digest) if !record::has_token(reply, digest))
 }
 
-impl User {
+impl UserReply {
     /// The names of the groups that the user is in.
     pub(crate) fn groups(&self) -> impl Iterator<Item = &str> {
-        let (known, familiar) = match &self.entry {
-            Entry::Known(record) => (Some(record), None),
-            Entry::Familiar(familiar) => (None, Some(familiar)),
+        let (known, remembered) = match &self.state {
+            UserState::Known(record) => (Some(record), None),
+            UserState::Remembered(user) => (None, Some(user)),
             _ => (None, None),
         };
         let known = known
             .into_iter()
             .flat_map(|record| &record.groups)
             .map(String::as_str);
-        let familiar = familiar.into_iter().flat_map(|familiar| familiar.groups.iter());
-        known.chain(familiar.map(|name| &**name))
+        let remembered = remembered.into_iter().flat_map(|user| user.groups.iter());
+        known.chain(remembered.map(|name| &**name))
     }
 }
 
-impl Part {
+impl KeyspaceReply {
     /// The groups that have to be asked for, each once.
-    pub(crate) fn groups(&self) -> BTreeSet<&str> {
-        let all = self.users.iter().flat_map(User::groups);
+    fn groups(&self) -> BTreeSet<&str> {
+        let all = self.users.iter().flat_map(UserReply::groups);
         all.filter(|name| *name != PUBLIC).collect()
+    }
+
+    /// The same for some of the users.
+    pub(crate) fn of(&self, users: Vec<UserReply>) -> Self {
+        Self {
+            space: self.space.clone(),
+            shared: Arc::clone(&self.shared),
+            users,
+        }
     }
 
     /// The users who are in no group but `public`, apart from the others.
     pub(crate) fn split_off_groupless(&mut self) -> Self {
-        let in_group = |user: &User| user.groups().any(|name| name != PUBLIC);
+        let in_group = |user: &UserReply| user.groups().any(|name| name != PUBLIC);
         let (members, groupless) = std::mem::take(&mut self.users).into_iter().partition(in_group);
         self.users = members;
-        Self {
-            space: self.space.clone(),
-            records: Arc::clone(&self.records),
-            users: groupless,
-        }
+        self.of(groupless)
     }
 
     /// A group that was mistyped, or removed: its members have less than somebody thinks.
-    fn log_no_group(&self, context: &Context, name: &str) {
+    fn log_no_group(&self, log: &Log, name: &str) {
         let key = Keys::new(self.prefix()).group(name);
-        let member = |user: &&User| user.groups().any(|group| group == name);
+        let member = |user: &&UserReply| user.groups().any(|group| group == name);
         let user = self.users.iter().find(member);
-        let user = user.map_or("", |user| user.asked.subject.name());
+        let user = user.map_or("", |user| user.question.key.name());
         let message = format!(
             "record {}: there is no group {name}",
             Keys::new(self.prefix()).user(user)
         );
-        context.log.write_of_kind("no group", &key, Level::Warn, &message);
+        log.write_of_kind("no group", &key, Level::Warn, &message);
     }
 
-    pub(crate) fn prefix(&self) -> &str {
+    fn prefix(&self) -> &str {
         self.space.as_ref().map_or("", |space| &space.prefix)
     }
+}
 
-    /// Takes what was asked for all of [`Part::groups`], in their order.
-    pub(crate) fn read_groups(&mut self, context: &Context, replies: &mut impl Iterator<Item = Value>) {
-        let mut groups = HashMap::new();
-        for name in self.groups() {
-            let reply = replies.next().unwrap_or_default();
-            if record::is_nothing(&reply) {
-                self.log_no_group(context, name);
+/// What reads replies.
+pub(crate) struct Reader<'a> {
+    pub(crate) cache: &'a ReplyCache,
+    pub(crate) encoder: &'a Encoder,
+    /// Says whether somebody waits for what is read.
+    pub(crate) events: &'a EventQueue,
+}
+
+impl Reader<'_> {
+    /// Takes what [`questions`] asked from `replies`.
+    pub(crate) fn read(
+        &self,
+        mut sorted: Vec<Question>,
+        replies: &mut impl Iterator<Item = Value>,
+    ) -> Vec<KeyspaceReply> {
+        let mut read = Vec::with_capacity(1);
+        while !sorted.is_empty() {
+            let length = by_keyspace(&sorted).next().map_or(0, <[Question]>::len);
+            let rest = sorted.split_off(length);
+            read.push(self.read_keyspace(sorted, replies));
+            sorted = rest;
+        }
+        read
+    }
+
+    fn read_keyspace(
+        &self,
+        questions: Vec<Question>,
+        replies: &mut impl Iterator<Item = Value>,
+    ) -> KeyspaceReply {
+        let space = questions.first().map(|first| Arc::clone(&first.key.space));
+        let prefix = space.as_ref().map_or("", |space| &space.prefix);
+        let count = users_without_password(&questions).count();
+        let mut next = || replies.next().unwrap_or_default();
+        let defaults = self.shared(prefix, Source::Backends, next());
+        let public = self.shared(prefix, Source::Group(PUBLIC), next());
+        let passwords = if count == 0 {
+            Ok(Vec::new())
+        } else {
+            record::from_passwords(next(), count)
+        };
+        let mut passwords = passwords.map(Vec::into_iter);
+        let read = |question: Question| {
+            // Nobody waits for what is not read yet.
+            if self.events.is_closed() {
+                return without_record(question, UserState::Unavailable);
             }
-            groups.insert(
-                name.into(),
-                shared::read(context, self.prefix(), Whose::Group(name), reply),
-            );
+            if question.key.user().is_none() {
+                return without_record(question, UserState::Anonymous);
+            }
+            let item = match &mut passwords {
+                _ if question.has_password() => Ok(Value::Nil),
+                Ok(items) => Ok(items.next().unwrap_or_default()),
+                Err(why) => Err(why.clone()),
+            };
+            self.read_user(question, next(), item)
+        };
+        let users = questions.into_iter().map(read).collect();
+        KeyspaceReply {
+            space,
+            shared: Arc::new(SharedRecords {
+                defaults,
+                public,
+                groups: HashMap::new(),
+            }),
+            users,
         }
-        if !groups.is_empty() {
-            self.records = Arc::new(Records {
-                defaults: self.records.defaults.clone(),
-                public: self.records.public.clone(),
-                groups,
-            });
+    }
+
+    /// The reply to `HGETALL P:user:<name>`, and the user's item of `HMGET P:passwords`.
+    fn read_user(&self, question: Question, reply: Value, item: Result<Value, Unreadable>) -> UserReply {
+        // Who has guessed an access token learns nothing by the rest of a record: whether there is one, how much is in it and in its
+        // groups, whether it can be read.
+        let is_wrong = |job: &PendingJob| is_wrong_token(&job.proof, &reply);
+        let is_refused = matches!(&reply, Value::ServerError(error) if error.code() != "WRONGTYPE");
+        if !is_refused && question.flight.all(is_wrong) {
+            return without_record(question, UserState::NoToken(reply));
+        }
+        let tags = item.as_ref().ok().map(|item| UserTags {
+            record: self.cache.tag(&reply),
+            password: self.cache.tag(item),
+        });
+        let remembered = question.remembered.as_ref();
+        if let Some(user) = remembered.filter(|user| tags.is_some_and(|tags| user.matches(tags))) {
+            return UserReply {
+                own_password: user.own_password,
+                state: UserState::Remembered(Arc::clone(user)),
+                question,
+                tags: None,
+            };
+        }
+        let (mut state, own_password) = self.merge(&question.key, reply, item.and_then(record::password));
+        if question.has_password() && !own_password {
+            state = UserState::Retry;
+        }
+        UserReply {
+            question,
+            own_password,
+            state,
+            tags,
+        }
+    }
+
+    /// `P:user:<name>`, and where that has no password the one of `P:passwords`. And whether it has one.
+    fn merge(
+        &self,
+        key: &LookupKey,
+        reply: Value,
+        password: Result<Option<String>, Unreadable>,
+    ) -> (UserState, bool) {
+        let keys = Keys::new(&key.space.prefix);
+        let mut skipped = false;
+        let own = record::from_hash_noting(reply, &mut skipped);
+        if skipped {
+            log_skipped(&self.encoder.log, &keys.user(key.name()));
+        }
+        let own = match own {
+            Ok(own) => own,
+            Err(why) => return (self.unreadable(&keys.user(key.name()), why), true),
+        };
+        if own.as_ref().is_some_and(|own| own.password.is_some()) {
+            return (own.map_or(UserState::Unknown, UserState::Known), true);
+        }
+        let state = match (own, password) {
+            (_, Err(why)) => self.unreadable(&keys.passwords(), why),
+            (None, Ok(None)) => UserState::Unknown,
+            (own, Ok(password)) => UserState::Known(Record {
+                password,
+                ..own.unwrap_or_default()
+            }),
+        };
+        (state, false)
+    }
+
+    fn unreadable(&self, key: &str, why: Unreadable) -> UserState {
+        match why {
+            Unreadable::Bad(why) => {
+                log_bad(&self.encoder.log, key, why);
+                UserState::Unreadable
+            }
+            Unreadable::Refused(error) => {
+                log_refused(&self.encoder.log, &error);
+                UserState::Unavailable
+            }
+        }
+    }
+
+    fn shared(&self, prefix: &str, source: Source<'_>, reply: Value) -> SharedRecord {
+        shared_records::read(self.cache, self.encoder, prefix, source, reply)
+    }
+
+    /// Takes what [`group_questions`] asked for all of `read` from `replies`.
+    pub(crate) fn read_groups(&self, read: &mut [KeyspaceReply], replies: &mut impl Iterator<Item = Value>) {
+        for part in read {
+            let mut groups = HashMap::new();
+            for name in part.groups() {
+                let reply = replies.next().unwrap_or_default();
+                if record::is_nothing(&reply) {
+                    part.log_no_group(&self.encoder.log, name);
+                }
+                let group = self.shared(part.prefix(), Source::Group(name), reply);
+                groups.insert(name.into(), group);
+            }
+            if !groups.is_empty() {
+                part.shared = Arc::new(SharedRecords {
+                    defaults: part.shared.defaults.clone(),
+                    public: part.shared.public.clone(),
+                    groups,
+                });
+            }
         }
     }
 }
 
-/// `P:user:<name>`, and where that has no password the one of `P:passwords`.
-fn merge(
-    context: &Context,
-    keys: Keys<'_>,
-    user: &str,
-    reply: Value,
-    password: Result<Option<String>, Unreadable>,
-) -> (Entry, bool) {
-    let mut skipped = false;
-    let own = record::from_hash_noting(reply, &mut skipped);
-    if skipped {
-        log_skipped(context, &keys.user(user));
-    }
-    let own = match own {
-        Ok(own) => own,
-        Err(why) => return (log_unreadable(context, &keys.user(user), why), true),
-    };
-    if own.as_ref().is_some_and(|own| own.password.is_some()) {
-        return (own.map_or(Entry::Nobody, Entry::Known), true);
-    }
-    let entry = match (own, password) {
-        (_, Err(why)) => log_unreadable(context, &keys.passwords(), why),
-        (None, Ok(None)) => Entry::Nobody,
-        (own, Ok(password)) => Entry::Known(Record {
-            password,
-            ..own.unwrap_or_default()
-        }),
-    };
-    (entry, false)
-}
-
-/// One line per key and while, and what to answer.
-fn log_unreadable(context: &Context, key: &str, why: Unreadable) -> Entry {
-    match why {
-        Unreadable::Bad(why) => {
-            context
-                .log
-                .write_once(key, Level::Error, &format!("record {key} cannot be read: {why}"));
-            Entry::Bad
-        }
-        Unreadable::Refused(error) => {
-            log_refused(context, &error);
-            Entry::Unavailable
-        }
-    }
-}
-
-/// One line per key and while.
-pub(crate) fn log_skipped(context: &Context, key: &str) {
-    context.log.write_once(
-        &format!("{key} backends"),
-        Level::Error,
-        &format!("record {key}: {}", record::SKIPPED),
-    );
-}
-
-pub(crate) fn log_refused(context: &Context, error: &ServerError) {
-    let message = format!(
-        "Redis refuses: {} {}",
-        error.code(),
-        error.details().unwrap_or_default()
-    );
-    context
-        .log
-        .write_once(error.code(), Level::Error, message.trim_end());
-}
-
-/// Logs that the record of this user cannot be used.
-pub(crate) fn log_bad(context: &Context, subject: &Subject, own_password: bool, why: &str) {
-    let key = hash_key(&subject.space.prefix, subject.name(), own_password);
-    context
-        .log
-        .write_once(&key, Level::Error, &format!("record {key} cannot be read: {why}"));
-}
-
-/// The key that holds the user's password hash.
-pub(crate) fn hash_key(prefix: &str, user: &str, own_password: bool) -> String {
-    if own_password {
-        Keys::new(prefix).user(user)
-    } else {
-        format!("{} (field {user})", Keys::new(prefix).passwords())
+/// A user of whose record nothing was read.
+fn without_record(question: Question, state: UserState) -> UserReply {
+    UserReply {
+        question,
+        own_password: true,
+        state,
+        tags: None,
     }
 }

@@ -1,74 +1,62 @@
-//! Users whose data is what it was when they were last asked for: what was made of it is made once.
+//! Replies of Redis that are what they were the last time: what was made of them is made once.
 //!
-//! Used by `reply` and `settle`, on the helper. Redis is asked all the same; only reading, encoding and, for fast forms, verifying
-//! are spared. Invariants: what is remembered is used for an identical reply only, and never where a name has to be resolved, so that
-//! it cannot be out of date; of a reply, as of a password, only a keyed tag is kept (a reply is many small allocations, and takes
-//! four times as much memory as what is made of it), and only of a right password. Bounded in bytes.
+//! Used by all of `lookup`, on the helper. Redis is asked all the same; only reading, encoding and, for fast forms, verifying
+//! are spared. Invariants: what is remembered is used for an identical reply to the same question only, and never where a name has to
+//! be resolved, so that it cannot be out of date; of a reply only a keyed tag is kept (a reply is many small allocations, and takes four
+//! times as much memory as what is made of it). All of it together takes [`MAX_BYTES`] at most.
 
 use crate::bounded::{allocated, Bounded, Item};
-use crate::queue::pending::GroupNames;
-use crate::verify::verdict::Hash;
+use crate::queue::basis::GroupNames;
+use crate::verify::stored_hash::StoredHash;
 use redis::Value;
-use registry_auth_redis::Secret;
 use siphasher::sip128::{Hasher128, SipHasher24};
-use std::hash::Hasher;
+use std::collections::hash_map::RandomState;
+use std::hash::{BuildHasher, Hasher};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// Bytes of all that is remembered.
-pub(crate) const MOST: usize = 6 << 20;
-/// Bytes of a record that is remembered: a larger one is read anew.
+pub(crate) const MAX_BYTES: usize = 8 << 20;
+/// Bytes of a user's record that is remembered: a larger one is read anew.
 const LARGEST: usize = 16_384;
 /// What counts an `Arc`'s owners.
 const COUNTS: usize = 2 * size_of::<usize>();
 
-/// A user's replies, and what they come to.
-pub(crate) struct Familiar {
-    replies: Replies,
+/// A key that many users share.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Source<'a> {
+    /// `P:backends`
+    Backends,
+    /// `P:group:<name>`
+    Group(&'a str),
+}
+
+/// The tags of a user's replies.
+#[derive(Clone, Copy)]
+pub(crate) struct UserTags {
+    /// Of `HGETALL P:user:<name>`.
+    pub(crate) record: u128,
+    /// Of the user's item of `HMGET P:passwords`.
+    pub(crate) password: u128,
+}
+
+/// What a user's replies come to.
+pub(crate) struct RememberedUser {
+    pub(crate) tags: UserTags,
     /// Whether the password is in `P:user:<name>`.
-    pub(crate) own: bool,
+    pub(crate) own_password: bool,
     /// The record, encoded.
     pub(crate) record: Arc<[u8]>,
     /// Whether it names backends.
     pub(crate) has_backends: bool,
     /// The names of the groups in it.
     pub(crate) groups: GroupNames,
-    pub(crate) hash: Arc<Hash>,
-    /// The tag of the password that was last right.
-    right: Mutex<Option<u128>>,
+    pub(crate) hash: Arc<StoredHash>,
 }
 
-/// What stands for a user's replies: see [`Familiars::replies`].
-#[derive(Clone, Copy)]
-pub(crate) struct Replies {
-    /// `HGETALL P:user:<name>`
-    reply: u128,
-    /// The user's item of `HMGET P:passwords`.
-    password: u128,
-}
-
-impl Familiar {
-    pub(crate) fn new(
-        replies: Replies,
-        own: bool,
-        record: Arc<[u8]>,
-        has_backends: bool,
-        groups: GroupNames,
-        hash: Arc<Hash>,
-    ) -> Self {
-        Self {
-            replies,
-            own,
-            record,
-            has_backends,
-            groups,
-            hash,
-            right: Mutex::default(),
-        }
-    }
-
+impl RememberedUser {
     /// Whether these replies are those of the last time. `P:passwords` plays no role for a user with a password of their own.
-    pub(crate) fn is(&self, replies: Replies) -> bool {
-        self.replies.reply == replies.reply && (self.own || self.replies.password == replies.password)
+    pub(crate) fn matches(&self, tags: UserTags) -> bool {
+        self.tags.record == tags.record && (self.own_password || self.tags.password == tags.password)
     }
 
     /// The bytes that it takes in all, about.
@@ -81,100 +69,138 @@ impl Familiar {
         allocated(COUNTS + size_of::<Self>())
             + allocated(COUNTS + self.record.len())
             + if groups > 0 { COUNTS + groups } else { 0 }
-            + allocated(COUNTS + size_of::<Hash>())
+            + allocated(COUNTS + size_of::<StoredHash>())
             + allocated(self.hash.len())
-    }
-
-    pub(crate) fn is_right(&self, tag: u128) -> bool {
-        *lock(&self.right) == Some(tag)
-    }
-
-    pub(crate) fn was_right(&self, tag: u128) {
-        *lock(&self.right) = Some(tag);
     }
 }
 
-/// All who are remembered, by prefix and name.
-pub(crate) struct Familiars {
-    table: Mutex<Bounded<Place>>,
+/// All that is remembered.
+pub(crate) struct ReplyCache {
+    table: Mutex<Bounded<Entry>>,
+    hasher: RandomState,
     /// Of tags; known to nobody.
     key: [u8; 16],
 }
 
-struct Place {
+struct Entry {
     hash: u64,
     prefix: Box<str>,
-    user: Box<str>,
-    familiar: Arc<Familiar>,
+    /// Of the user or the group; empty for everybody's backends.
+    name: Box<str>,
+    made: Made,
 }
 
-impl Item for Place {
+/// What was made of a reply.
+enum Made {
+    User(Arc<RememberedUser>),
+    Group(u128, Arc<[u8]>),
+    Backends(u128, Arc<[u8]>),
+}
+
+impl Entry {
+    fn is_user(&self, (prefix, user): (&str, &str)) -> bool {
+        matches!(self.made, Made::User(_)) && &*self.name == user && &*self.prefix == prefix
+    }
+
+    fn is_shared(&self, prefix: &str, source: Source<'_>) -> bool {
+        let is_source = match (&self.made, source) {
+            (Made::Backends(..), Source::Backends) => true,
+            (Made::Group(..), Source::Group(name)) => &*self.name == name,
+            _ => false,
+        };
+        is_source && &*self.prefix == prefix
+    }
+}
+
+impl Item for Entry {
     fn hash(&self) -> u64 {
         self.hash
     }
 
     fn elsewhere(&self) -> usize {
-        allocated(self.prefix.len()) + allocated(self.user.len()) + self.familiar.bytes()
+        let made = match &self.made {
+            Made::User(user) => user.bytes(),
+            Made::Group(_, encoded) | Made::Backends(_, encoded) => allocated(COUNTS + encoded.len()),
+        };
+        allocated(self.prefix.len()) + allocated(self.name.len()) + made
     }
 }
 
-impl Familiars {
-    /// Nobody yet. `None` where the system has no random numbers.
+impl ReplyCache {
+    /// Nothing yet. `None` where the system has no random numbers.
     pub(crate) fn new() -> Option<Self> {
         let mut key = [0; 16];
         getrandom::fill(&mut key).ok()?;
         Some(Self {
-            table: Mutex::new(Bounded::new(MOST)),
+            table: Mutex::new(Bounded::new(MAX_BYTES)),
+            hasher: RandomState::new(),
             key,
         })
     }
 
-    /// Stands for a password under a salt; only who knows the key can make one.
-    pub(crate) fn tag(&self, password: &Secret, salt: &[u8]) -> u128 {
+    fn table(&self) -> MutexGuard<'_, Bounded<Entry>> {
+        self.table.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The tag of a reply, and of no other: the key is secret, so that nobody can look for two that have the same.
+    pub(crate) fn tag(&self, reply: &Value) -> u128 {
         let mut hasher = SipHasher24::new_with_key(&self.key);
-        hasher.write(password.expose());
-        hasher.write(salt);
-        // Says where the one ends and the other begins.
-        hasher.write_usize(salt.len());
+        write(&mut hasher, reply);
         hasher.finish128().as_u128()
     }
 
-    /// What stands for a user's replies, and for no others: the key is secret, so that nobody can look for two that have the same.
-    pub(crate) fn replies(&self, reply: &Value, password: &Value) -> Replies {
-        let tag = |value| {
-            let mut hasher = SipHasher24::new_with_key(&self.key);
-            write(&mut hasher, value);
-            hasher.finish128().as_u128()
-        };
-        Replies {
-            reply: tag(reply),
-            password: tag(password),
+    /// What is remembered of a user, of that prefix and name. `hash` is the same for equal names.
+    pub(crate) fn user(&self, hash: u64, key: (&str, &str)) -> Option<Arc<RememberedUser>> {
+        match &self.table().find(hash, |entry| entry.is_user(key))?.made {
+            Made::User(user) => Some(Arc::clone(user)),
+            _ => None,
         }
-    }
-
-    /// What is remembered of a user. `hash` is the same for equal names.
-    pub(crate) fn find(&self, hash: u64, key: (&str, &str)) -> Option<Arc<Familiar>> {
-        let mut table = lock(&self.table);
-        table.find(hash, is(key)).map(|place| Arc::clone(&place.familiar))
     }
 
     /// Remembers a user no more.
-    pub(crate) fn forget(&self, hash: u64, key: (&str, &str)) {
-        lock(&self.table).remove(hash, is(key));
+    pub(crate) fn forget_user(&self, hash: u64, key: (&str, &str)) {
+        self.table().remove(hash, |entry| entry.is_user(key));
     }
 
-    /// Remembers a user in place of what was known, unless it is too large.
-    pub(crate) fn put(&self, hash: u64, (prefix, user): (&str, &str), familiar: Arc<Familiar>) {
-        if familiar.record.len() > LARGEST {
-            return self.forget(hash, (prefix, user));
+    /// Remembers a user in place of what was known, unless the record is too large.
+    pub(crate) fn put_user(&self, hash: u64, (prefix, name): (&str, &str), user: RememberedUser) {
+        if user.record.len() > LARGEST {
+            return self.forget_user(hash, (prefix, name));
         }
-        let place = Place {
+        let entry = Entry {
             hash,
             prefix: prefix.into(),
-            user: user.into(),
-            familiar,
+            name: name.into(),
+            made: Made::User(Arc::new(user)),
         };
-        lock(&self.table).put(place, is((prefix, user)));
+        self.table().put(entry, |entry| entry.is_user((prefix, name)));
+    }
+
+    /// What a shared key's reply was encoded to, if it is the one of this tag.
+    pub(crate) fn shared(&self, prefix: &str, source: Source<'_>, tag: u128) -> Option<Arc<[u8]>> {
+        let hash = self.hasher.hash_one((prefix, source));
+        let mut table = self.table();
+        match &table.find(hash, |entry| entry.is_shared(prefix, source))?.made {
+            Made::Group(known, encoded) | Made::Backends(known, encoded) if *known == tag => {
+                Some(Arc::clone(encoded))
+            }
+            _ => None,
+        }
+    }
+
+    /// Remembers what a shared key's reply was encoded to, in place of what was known.
+    pub(crate) fn put_shared(&self, prefix: &str, source: Source<'_>, tag: u128, encoded: Arc<[u8]>) {
+        let (name, made) = match source {
+            Source::Backends => ("", Made::Backends(tag, encoded)),
+            Source::Group(name) => (name, Made::Group(tag, encoded)),
+        };
+        let entry = Entry {
+            hash: self.hasher.hash_one((prefix, source)),
+            prefix: prefix.into(),
+            name: name.into(),
+            made,
+        };
+        self.table().put(entry, |entry| entry.is_shared(prefix, source));
     }
 }
 
@@ -211,64 +237,62 @@ fn write(hasher: &mut SipHasher24, value: &Value) {
     }
 }
 
-fn is<'k>((prefix, user): (&'k str, &'k str)) -> impl Fn(&Place) -> bool + 'k {
-    move |place| &*place.user == user && &*place.prefix == prefix
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
 #[cfg(test)]
 mod tests {
-    use super::{Familiar, Familiars, LARGEST, MOST};
-    use crate::verify::verdict::Hash;
+    use super::{RememberedUser, ReplyCache, Source, UserTags, LARGEST, MAX_BYTES};
+    use crate::verify::stored_hash::StoredHash;
     use redis::Value;
-    use registry_auth_redis::Secret;
+    use std::hash::BuildHasher;
     use std::sync::Arc;
 
     fn bulk(text: &str) -> Value {
         Value::BulkString(text.as_bytes().to_vec())
     }
 
-    fn familiar(familiars: &Familiars, reply: &Value, own: bool, record: &[u8]) -> Arc<Familiar> {
-        let replies = familiars.replies(reply, &bulk("x"));
-        let hash = Arc::new(Hash::of(Some("x".to_owned()), || None));
-        Arc::new(Familiar::new(
-            replies,
-            own,
-            record.into(),
-            true,
-            Arc::default(),
-            hash,
-        ))
+    fn tags(cache: &ReplyCache, record: &Value, password: &str) -> UserTags {
+        UserTags {
+            record: cache.tag(record),
+            password: cache.tag(&bulk(password)),
+        }
+    }
+
+    fn user(cache: &ReplyCache, reply: &Value, own_password: bool, record: &[u8]) -> RememberedUser {
+        RememberedUser {
+            tags: tags(cache, reply, "x"),
+            own_password,
+            record: record.into(),
+            has_backends: true,
+            groups: Arc::default(),
+            hash: Arc::new(StoredHash::of(Some("x".to_owned()), || None)),
+        }
     }
 
     #[test]
-    fn only_the_same_replies_of_the_same_user_are_familiar() {
-        let familiars = Familiars::new().unwrap();
+    fn only_the_same_replies_of_the_same_user_are_remembered() {
+        let cache = ReplyCache::new().unwrap();
         let reply = Value::Map(vec![(bulk("password"), bulk("x"))]);
         let other = Value::Map(vec![(bulk("password"), bulk("y"))]);
-        let is = |familiar: &Familiar, reply: &Value, password: &str| {
-            familiar.is(familiars.replies(reply, &bulk(password)))
+        let matches = |user: &RememberedUser, reply: &Value, password: &str| {
+            user.matches(tags(&cache, reply, password))
         };
-        familiars.put(1, ("P", "alice"), familiar(&familiars, &reply, true, b""));
-        let known = familiars.find(1, ("P", "alice")).unwrap();
-        assert!(is(&known, &reply, "x") && !is(&known, &other, "x"));
-        assert!(is(&known, &reply, "y"), "the password is the user's own");
+        cache.put_user(1, ("P", "alice"), user(&cache, &reply, true, b""));
+        let known = cache.user(1, ("P", "alice")).unwrap();
+        assert!(matches(&known, &reply, "x") && !matches(&known, &other, "x"));
+        assert!(matches(&known, &reply, "y"), "the password is the user's own");
         for key in [("P", "bob"), ("Q", "alice")] {
-            assert!(familiars.find(1, key).is_none());
+            assert!(cache.user(1, key).is_none());
         }
-        familiars.put(1, ("P", "alice"), familiar(&familiars, &other, false, b""));
-        let known = familiars.find(1, ("P", "alice")).unwrap();
-        assert!(!is(&known, &reply, "x") && is(&known, &other, "x") && !is(&known, &other, "y"));
-        familiars.forget(1, ("P", "alice"));
-        assert!(familiars.find(1, ("P", "alice")).is_none());
+        cache.put_user(1, ("P", "alice"), user(&cache, &other, false, b""));
+        let known = cache.user(1, ("P", "alice")).unwrap();
+        assert!(!matches(&known, &reply, "x"));
+        assert!(matches(&known, &other, "x") && !matches(&known, &other, "y"));
+        cache.forget_user(1, ("P", "alice"));
+        assert!(cache.user(1, ("P", "alice")).is_none());
     }
 
     #[test]
     fn replies_that_differ_in_anything_are_told_apart() {
-        let familiars = Familiars::new().unwrap();
+        let cache = ReplyCache::new().unwrap();
         let all = [
             Value::Nil,
             Value::Okay,
@@ -289,58 +313,65 @@ mod tests {
         ];
         for (number, one) in all.iter().enumerate() {
             for (other_number, other) in all.iter().enumerate() {
-                let (one, other) = (
-                    familiars.replies(one, &Value::Nil),
-                    familiars.replies(other, &Value::Nil),
-                );
                 assert_eq!(
-                    one.reply == other.reply,
+                    cache.tag(one) == cache.tag(other),
                     number == other_number,
                     "{number} {other_number}"
                 );
             }
         }
+        let others = ReplyCache::new().unwrap();
+        assert_ne!(others.tag(&bulk("a")), cache.tag(&bulk("a")));
     }
 
     #[test]
-    fn a_tag_is_that_of_one_password_under_one_salt() {
-        let familiars = Familiars::new().unwrap();
-        let tag =
-            |password: &str, salt: &str| familiars.tag(&Secret::new(password.as_bytes()), salt.as_bytes());
-        assert_eq!(tag("secret", "s"), tag("secret", "s"));
-        for (password, salt) in [
-            ("secret", ""),
-            ("secrets", ""),
-            ("secre", "ts"),
-            ("", "secrets"),
-            ("Secret", "s"),
-        ] {
-            assert_ne!(tag(password, salt), tag("secret", "s"), "{password} {salt}");
-        }
-        let others = Familiars::new().unwrap();
-        assert_ne!(others.tag(&Secret::new(b"secret"), b"s"), tag("secret", "s"));
-        let known = familiar(&familiars, &Value::Nil, true, b"");
-        assert!(!known.is_right(tag("secret", "s")));
-        known.was_right(tag("secret", "s"));
-        assert!(known.is_right(tag("secret", "s")) && !known.is_right(tag("other", "s")));
+    fn a_shared_reply_is_that_of_one_key() {
+        let cache = ReplyCache::new().unwrap();
+        cache.put_shared("P", Source::Group("team"), 2, Arc::from(*b"team"));
+        cache.put_shared("P", Source::Backends, 2, Arc::from(*b"all"));
+        let text = |prefix: &str, source, tag| cache.shared(prefix, source, tag);
+        assert_eq!(text("P", Source::Group("team"), 2).as_deref(), Some(&b"team"[..]));
+        assert_eq!(text("P", Source::Backends, 2).as_deref(), Some(&b"all"[..]));
+        assert!(text("P", Source::Group("team"), 3).is_none());
+        assert!(text("P", Source::Group("other"), 2).is_none());
+        assert!(text("Q", Source::Group("team"), 2).is_none() && text("Q", Source::Backends, 2).is_none());
+        // A group and a user of one name are two things, whatever their hashes.
+        let hash = cache.hasher.hash_one(("P", Source::Group("team")));
+        assert!(cache.user(hash, ("P", "team")).is_none());
+        cache.put_user(hash, ("P", "team"), user(&cache, &Value::Nil, true, b""));
+        assert_eq!(text("P", Source::Group("team"), 2).as_deref(), Some(&b"team"[..]));
     }
 
     #[test]
-    fn they_are_bounded_in_bytes() {
+    fn it_is_bounded_in_bytes() {
         for length in [100, 4000, LARGEST] {
-            let familiars = Familiars::new().unwrap();
+            let cache = ReplyCache::new().unwrap();
             let record = vec![0; length];
-            for number in 0..20_000 {
-                let one = familiar(&familiars, &Value::Nil, true, &record);
-                familiars.put(number, ("P", &number.to_string()), one);
+            for number in 0..20_000_u64 {
+                let name = number.to_string();
+                cache.put_user(
+                    number,
+                    ("P", &name),
+                    user(&cache, &Value::Nil, true, &record[..length / 2]),
+                );
+                cache.put_shared("P", Source::Group(&name), 1, record.as_slice().into());
+                assert!(cache.shared("P", Source::Group(&name), 1).is_some());
             }
-            let table = familiars.table.lock().unwrap();
-            assert!(table.bytes() <= MOST, "{length}: {}", table.bytes());
-            assert!(table.len() * length >= MOST / 16, "{length}: {}", table.len());
+            let table = cache.table();
+            assert!(
+                (MAX_BYTES / 5..=MAX_BYTES).contains(&table.bytes()),
+                "{length}: {}",
+                table.bytes()
+            );
+            assert!(
+                table.len() * length >= MAX_BYTES / 16,
+                "{length}: {}",
+                table.len()
+            );
         }
-        let familiars = Familiars::new().unwrap();
-        let large = familiar(&familiars, &Value::Nil, true, &[0; LARGEST + 1]);
-        familiars.put(1, ("P", "alice"), large);
-        assert!(familiars.find(1, ("P", "alice")).is_none());
+        let cache = ReplyCache::new().unwrap();
+        let large = user(&cache, &Value::Nil, true, &[0; LARGEST + 1]);
+        cache.put_user(1, ("P", "alice"), large);
+        assert!(cache.user(1, ("P", "alice")).is_none());
     }
 }

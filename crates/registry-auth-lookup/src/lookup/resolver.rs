@@ -25,7 +25,7 @@ const MOST: usize = 1 << 20;
 /// Addresses of a name: more than a record holds.
 const ADDRESSES: usize = u8::MAX as usize;
 
-/// By `host:port` as stored.
+/// Proof `host:port` as stored.
 type Names = HashMap<Box<str>, Entry>;
 
 #[derive(Default)]

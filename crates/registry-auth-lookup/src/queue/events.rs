@@ -1,52 +1,43 @@
 //! The queue from the helper back to nginx's thread: answers, and what changes, in one order.
 //!
-//! Invariants: an answer is never posted behind a change of a key that it was made of before the change; such a job is
-//! asked again. `wake` is called when a queue goes from empty to non-empty, not otherwise; after
-//! [`Completions::close`] has returned `wake` is never called again (its file descriptor may be closed by then).
+//! Written by `pending` (answers) and by the connection (changes). Invariant: `wake` is called when the queue goes from empty to
+//! non-empty, not otherwise; after [`EventQueue::close`] has returned it is never called again.
 
 use crate::bounded::allocated;
 use crate::messages::{Completion, Event, Job, Outcome};
-use crate::queue::pending::{Answer, Waiting};
-use crate::queue::recent_changes::{Key, Recent};
+use crate::queue::basis::{Basis, LookupKey, ReadMark};
+use crate::queue::recent_changes::RecentChanges;
 use registry_auth_redis::connection::tracking::{Changed, Watcher};
-use registry_auth_redis::schema::keys::PUBLIC;
 use registry_auth_redis::wake::Wake;
 use registry_auth_redis::Secret;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use tokio::sync::mpsc::UnboundedSender;
 
 /// Bytes of changes kept for a worker that does not drain them; beyond that it is told that everything has changed.
 const CHANGES: usize = 2 << 20;
 /// Jobs for which an empty list keeps room; a longer one, of a burst, is freed.
 const SPARE: usize = 4096;
 
-/// When something is read: the connection, and the last change before it.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Mark {
-    epoch: u64,
-    sequence: u64,
-}
-
-pub(crate) struct Completions {
+pub(crate) struct EventQueue {
     queue: Mutex<Queue>,
     /// An empty list of jobs, to be filled again.
     spare: Mutex<Vec<Job>>,
     wake: Arc<Wake>,
-    /// Jobs to be asked again go back to the helper. Used on the store's threads only.
-    again: UnboundedSender<Vec<Waiting>>,
     tracking: bool,
     closed: AtomicBool,
 }
 
+/// What is in the queue, under its lock.
 #[derive(Default)]
-struct Queue {
+pub(crate) struct Queue {
     events: Vec<Event>,
     /// Bytes of the changed keys in `events`.
     changes: usize,
-    recent: Recent,
-    /// The connection that was last armed and is not lost; 0 for none.
-    armed: u64,
+    recent: RecentChanges,
+    /// The connection in use; 0 for none.
+    connection: u64,
+    /// Whether answers are checked against changes.
+    tracking: bool,
 }
 
 /// A panic while a lock was held leaves a whole list behind (pushes do not unwind half-way): go on.
@@ -54,13 +45,15 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-impl Completions {
-    pub(crate) fn new(wake: Arc<Wake>, tracking: bool, again: UnboundedSender<Vec<Waiting>>) -> Self {
+impl EventQueue {
+    pub(crate) fn new(wake: Arc<Wake>, tracking: bool) -> Self {
         Self {
-            queue: Mutex::default(),
+            queue: Mutex::new(Queue {
+                tracking,
+                ..Queue::default()
+            }),
             spare: Mutex::default(),
             wake,
-            again,
             tracking,
             closed: AtomicBool::new(false),
         }
@@ -72,60 +65,18 @@ impl Completions {
     }
 
     /// To be noted before Redis is asked on the connection of `epoch`.
-    pub(crate) fn mark(&self, epoch: u64) -> Mark {
+    pub(crate) fn mark(&self, epoch: u64) -> ReadMark {
         let sequence = lock(&self.queue).recent.sequence();
-        Mark { epoch, sequence }
+        ReadMark { epoch, sequence }
     }
 
-    /// Posts the answers that still hold, with at most one wake-up; the others' jobs are asked again.
-    pub(crate) fn post(&self, mut answers: Vec<Answer>) {
-        self.write(|queue| {
-            queue.events.reserve(answers.len());
-            for answer in &mut answers {
-                if !queue.holds(answer) {
-                    continue;
-                }
-                let epoch = answer.basis.as_ref().map(|basis| basis.mark.epoch);
-                let (ticket, spent) = answer.waiting.answered();
-                queue.events.push(Event::Completion(Completion {
-                    ticket,
-                    spent,
-                    outcome: std::mem::replace(&mut answer.outcome, Outcome::Unavailable),
-                    cacheable: epoch.is_some_and(|epoch| !self.tracking || epoch == queue.armed),
-                }));
-            }
-        });
-        let waiting = answers.into_iter().map(|answer| answer.waiting);
-        self.retry(waiting.filter(|waiting| !waiting.is_answered()));
-    }
-
-    /// Has jobs asked again. Those of a store that is stopped meanwhile are `Unavailable`, as is a job that has been asked too often.
-    pub(crate) fn retry(&self, jobs: impl Iterator<Item = Waiting>) {
-        let mut stale = Vec::new();
-        for mut job in jobs {
-            if job.may_try_again() {
-                stale.push(job);
-            }
-        }
-        if !stale.is_empty() {
-            // What nobody takes any more is dropped, and so answered.
-            drop(self.again.send(stale));
-        }
-    }
-
+    /// Answers a job of which nothing is known.
     pub(crate) fn post_unavailable(&self, ticket: u64, spent: Secret) {
-        self.write(|queue| {
-            queue.events.push(Event::Completion(Completion {
-                ticket,
-                spent,
-                outcome: Outcome::Unavailable,
-                cacheable: false,
-            }));
-        });
+        self.write(|queue| queue.complete(ticket, spent, Outcome::Unavailable, None));
     }
 
     /// Lets `change` add events, and wakes the worker when they are the first.
-    fn write(&self, change: impl FnOnce(&mut Queue)) {
+    pub(crate) fn write(&self, change: impl FnOnce(&mut Queue)) {
         let was_first = {
             let mut queue = lock(&self.queue);
             let was_empty = queue.events.is_empty();
@@ -168,64 +119,67 @@ impl Completions {
     }
 }
 
-impl Watcher for Completions {
-    fn armed(&self, epoch: u64, tracking: bool) {
+impl Watcher for EventQueue {
+    fn connected(&self, epoch: u64, tracking: bool) {
         self.write(|queue| {
-            queue.armed = epoch;
-            queue.recent.everything();
-            queue.events.push(Event::Armed { tracking });
+            queue.connection = epoch;
+            queue.recent.all_changed();
+            queue.events.push(Event::Connected { tracking });
         });
     }
 
-    /// Tells it once, if it was armed.
-    fn lost(&self, epoch: u64) {
+    /// An event for a connection that was in use only, and once.
+    fn connection_lost(&self, epoch: u64) {
         self.write(|queue| {
-            if queue.armed == epoch {
-                queue.armed = 0;
-                queue.events.push(Event::Lost);
+            if queue.connection == epoch {
+                queue.connection = 0;
+                queue.events.push(Event::ConnectionLost);
             }
         });
     }
 
-    /// Before it is armed nothing is known, after its loss nothing is kept.
+    /// Before it is in use nothing is known, after its loss nothing is kept.
     fn changed(&self, epoch: u64, changed: Vec<Changed>) {
         if changed.is_empty() {
             return;
         }
         self.write(|queue| {
-            if queue.armed == epoch {
+            if queue.connection == epoch {
                 changed.iter().for_each(|key| queue.recent.changed(key));
                 queue.push_changed(changed);
             }
         });
     }
 
-    fn flushed(&self, epoch: u64) {
+    fn all_changed(&self, epoch: u64) {
         self.write(|queue| {
-            if queue.armed == epoch {
-                queue.recent.everything();
-                queue.push_flushed();
+            if queue.connection == epoch {
+                queue.recent.all_changed();
+                queue.push_all_changed();
             }
         });
     }
 }
 
 impl Queue {
-    /// Whether nothing that the answer was made of has changed since it was read.
-    fn holds(&self, answer: &Answer) -> bool {
-        let Some(basis) = &answer.basis else {
-            return true;
-        };
-        let (prefix, user) = answer.waiting.subject.key();
-        let keys = [
-            Some(Key::Backends(prefix)),
-            Some(Key::Group(prefix, PUBLIC)),
-            user.map(|user| Key::User(prefix, user)),
-            basis.passwords.then_some(Key::Passwords(prefix)),
-        ];
-        let groups = basis.groups.iter().map(|group| Key::Group(prefix, group));
-        let keys = keys.into_iter().flatten().chain(groups);
-        !self.recent.since(basis.mark.sequence, keys)
+    /// Makes room for this many answers more.
+    pub(crate) fn reserve(&mut self, answers: usize) {
+        self.events.reserve(answers);
+    }
+
+    /// Whether nothing that an answer was made of has changed since it was read.
+    pub(crate) fn is_current(&self, key: &LookupKey, basis: &Basis) -> bool {
+        !self.recent.since(basis.mark.sequence, basis.keys(key))
+    }
+
+    /// Answers a job. `mark` is when that was read, where it may be kept.
+    pub(crate) fn complete(&mut self, ticket: u64, spent: Secret, outcome: Outcome, mark: Option<ReadMark>) {
+        self.events.push(Event::Completion(Completion {
+            ticket,
+            spent,
+            outcome,
+            cacheable: mark.is_some_and(|mark| !self.tracking || mark.epoch == self.connection),
+        }));
     }
 
     fn push_changed(&mut self, mut changed: Vec<Changed>) {
@@ -233,7 +187,7 @@ impl Queue {
         let bytes = |changed: &Changed| 2 * size_of::<Changed>() + allocated(changed.name().len());
         self.changes = self.changes.saturating_add(changed.iter().map(bytes).sum());
         if self.changes > CHANGES {
-            return self.push_flushed();
+            return self.push_all_changed();
         }
         match self.events.last_mut() {
             Some(Event::Changed(last)) => last.append(&mut changed),
@@ -241,10 +195,10 @@ impl Queue {
         }
     }
 
-    fn push_flushed(&mut self) {
+    fn push_all_changed(&mut self) {
         // Nothing can have been kept since the last one.
-        if !matches!(self.events.last(), Some(Event::Flushed)) {
-            self.events.push(Event::Flushed);
+        if !matches!(self.events.last(), Some(Event::AllChanged)) {
+            self.events.push(Event::AllChanged);
         }
     }
 }
@@ -254,17 +208,6 @@ fn take<T>(from: &mut Vec<T>, out: &mut Vec<T>) {
         std::mem::swap(from, out);
     } else {
         out.append(from);
-    }
-}
-
-#[cfg(test)]
-impl Completions {
-    /// One that wakes nobody, and the helper's end of its channel.
-    pub(crate) fn alone(tracking: bool) -> (Self, tests::Helper) {
-        let (again, receiver) = tokio::sync::mpsc::unbounded_channel();
-        let wake = Wake::new(Box::new(|| ()));
-        let completions = Self::new(Arc::new(wake), tracking, again);
-        (completions, tests::Helper { receiver })
     }
 }
 

@@ -1,8 +1,8 @@
 //! The way of jobs from nginx's thread to the helper.
 //!
-//! Invariant: nginx's thread does not touch the helper's runtime, nor the helper what nginx's thread rings by. The two may have
-//! different tables of open files (see `Options::spawn`), in which a number stands for different files. Whoever leaves something in an
-//! inbox that is closed, or is not emptied, gets it answered.
+//! Invariant: nginx's thread does not touch the helper's runtime, nor the helper what nginx's thread writes to. The two may have
+//! different tables of open files (see `Options::spawn`), in which a number stands for different files. What is sent to a
+//! receiver that has closed, or is not received, is answered.
 
 use crate::queue::pending::Arrivals;
 use nix::fcntl::OFlag;
@@ -15,34 +15,34 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::io::{AsyncRead, ReadBuf};
 use tokio::net::unix::pipe::Receiver;
 
-/// Rings that are heard at once: about as many as there are, since only the first of several jobs rings.
-const RINGS: usize = 64;
+/// Bytes of the pipe that are read at once: about as many as there are, since only the first of several jobs writes one.
+const BYTES: usize = 64;
 
 /// What lies between the two ends.
-type Shared = Arc<Mutex<Left>>;
+type Shared = Arc<Mutex<Sent>>;
 
 #[derive(Default)]
-struct Left {
+struct Sent {
     jobs: Vec<Arrivals>,
     closed: bool,
 }
 
-/// The end of nginx's thread. Dropping it does not close the inbox.
-pub(crate) struct Inbox {
-    bell: OwnedFd,
-    left: Shared,
+/// The end of nginx's thread. Dropping it does not close the queue.
+pub(crate) struct JobSender {
+    pipe: OwnedFd,
+    sent: Shared,
 }
 
-/// The helper's end, which may be on its way there. Dropping it closes the inbox.
-pub(crate) struct Exit {
-    bell: OwnedFd,
-    left: CloseOnDrop,
+/// The helper's end, which may be on its way there. Dropping it closes the queue.
+pub(crate) struct IdleReceiver {
+    pipe: OwnedFd,
+    sent: CloseOnDrop,
 }
 
 /// The helper's end, in its runtime.
-pub(crate) struct Door {
-    bell: Receiver,
-    left: CloseOnDrop,
+pub(crate) struct JobReceiver {
+    pipe: Receiver,
+    sent: CloseOnDrop,
 }
 
 struct CloseOnDrop(Shared);
@@ -54,139 +54,140 @@ impl Drop for CloseOnDrop {
 }
 
 /// A push does not unwind half-way: go on after a panic.
-fn lock(left: &Shared) -> MutexGuard<'_, Left> {
-    left.lock().unwrap_or_else(PoisonError::into_inner)
+fn lock(sent: &Shared) -> MutexGuard<'_, Sent> {
+    sent.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Takes nothing more, and answers what is left.
-fn close(left: &Shared) {
-    let mut left = lock(left);
-    left.closed = true;
-    let jobs = std::mem::take(&mut left.jobs);
-    drop(left);
+fn close(sent: &Shared) {
+    let mut sent = lock(sent);
+    sent.closed = true;
+    let jobs = std::mem::take(&mut sent.jobs);
+    drop(sent);
     // That answers them, which takes other locks.
     drop(jobs);
 }
 
-/// Both ends of an empty inbox.
+/// Both ends of an empty queue.
 ///
 /// # Errors
 /// No descriptor is left.
-pub(crate) fn inbox() -> io::Result<(Inbox, Exit)> {
+pub(crate) fn channel() -> io::Result<(JobSender, IdleReceiver)> {
     let (out, into) = pipe2(OFlag::O_NONBLOCK | OFlag::O_CLOEXEC)?;
-    let left = Shared::default();
-    let exit = Exit {
-        bell: out,
-        left: CloseOnDrop(Arc::clone(&left)),
+    let sent = Shared::default();
+    let receiver = IdleReceiver {
+        pipe: out,
+        sent: CloseOnDrop(Arc::clone(&sent)),
     };
-    Ok((Inbox { bell: into, left }, exit))
+    Ok((JobSender { pipe: into, sent }, receiver))
 }
 
-impl Inbox {
-    /// Leaves jobs, and rings where the helper may not have been told already.
-    pub(crate) fn leave(&self, jobs: Arrivals) {
-        let mut left = lock(&self.left);
-        if left.closed {
-            drop(left);
+impl JobSender {
+    /// Sends jobs, and writes to the pipe where the helper may not have been notified already.
+    pub(crate) fn send(&self, jobs: Arrivals) {
+        let mut sent = lock(&self.sent);
+        if sent.closed {
+            drop(sent);
             // That answers them.
             drop(jobs);
             return;
         }
-        let was_empty = left.jobs.is_empty();
-        left.jobs.push(jobs);
-        drop(left);
+        let was_empty = sent.jobs.is_empty();
+        sent.jobs.push(jobs);
+        drop(sent);
         if was_empty {
-            self.ring();
+            self.notify();
         }
     }
 
-    /// Takes nothing more, answers what is left, and tells the helper.
+    /// Takes nothing more, answers what is left, and notifies the helper.
     pub(crate) fn close(&self) {
-        close(&self.left);
-        self.ring();
+        close(&self.sent);
+        self.notify();
     }
 
-    /// It cannot fail in a way that matters: a pipe that is full has rung, and nobody hears one without a reader.
-    fn ring(&self) {
-        let _ = write(&self.bell, b"!");
+    /// It cannot fail in a way that matters: a pipe that is full notifies, and one without a reader has nobody to notify.
+    fn notify(&self) {
+        let _ = write(&self.pipe, b"!");
     }
 }
 
-impl Exit {
+impl IdleReceiver {
     /// What the helper must have open.
-    pub(crate) fn bell(&self) -> BorrowedFd<'_> {
-        self.bell.as_fd()
+    pub(crate) fn pipe(&self) -> BorrowedFd<'_> {
+        self.pipe.as_fd()
     }
 
     /// To be called in the helper's runtime.
     ///
     /// # Errors
-    /// The runtime cannot watch the bell.
-    pub(crate) fn open(self) -> io::Result<Door> {
-        let bell = Receiver::from_owned_fd(self.bell)?;
-        let left = self.left;
-        Ok(Door { bell, left })
+    /// The runtime cannot watch the pipe.
+    pub(crate) fn open(self) -> io::Result<JobReceiver> {
+        let pipe = Receiver::from_owned_fd(self.pipe)?;
+        let sent = self.sent;
+        Ok(JobReceiver { pipe, sent })
     }
 }
 
-impl Door {
-    /// Waits until something is left here, and appends it; `false` when the inbox is closed. Nothing is lost where it is dropped while
+impl JobReceiver {
+    /// Waits until something is left here, and appends it; `false` when the queue is closed. Nothing is lost where it is dropped while
     /// it waits.
-    pub(crate) async fn take(&mut self, jobs: &mut Vec<Arrivals>) -> bool {
+    pub(crate) async fn recv(&mut self, jobs: &mut Vec<Arrivals>) -> bool {
         loop {
-            if let Some(is_open) = look(&self.left.0, jobs) {
+            if let Some(is_open) = try_recv(&self.sent.0, jobs) {
                 return is_open;
             }
-            let mut rings = [0; RINGS];
-            let mut rings = ReadBuf::new(&mut rings);
-            let heard = poll_fn(|context| Pin::new(&mut self.bell).poll_read(context, &mut rings)).await;
-            if heard.is_err() || rings.filled().is_empty() {
+            let mut bytes = [0; BYTES];
+            let mut bytes = ReadBuf::new(&mut bytes);
+            let read = poll_fn(|context| Pin::new(&mut self.pipe).poll_read(context, &mut bytes)).await;
+            if read.is_err() || bytes.filled().is_empty() {
                 return false;
             }
         }
     }
 }
 
-/// Appends what is there; `None` where nothing is, `false` where the inbox is closed.
-fn look(left: &Shared, jobs: &mut Vec<Arrivals>) -> Option<bool> {
-    let mut left = lock(left);
-    if left.closed {
+/// Appends what is there; `None` where nothing is, `false` where the queue is closed.
+fn try_recv(sent: &Shared, jobs: &mut Vec<Arrivals>) -> Option<bool> {
+    let mut sent = lock(sent);
+    if sent.closed {
         return Some(false);
     }
-    if left.jobs.is_empty() {
+    if sent.jobs.is_empty() {
         return None;
     }
     match jobs.is_empty() {
-        true => std::mem::swap(&mut left.jobs, jobs),
-        false => jobs.append(&mut left.jobs),
+        true => std::mem::swap(&mut sent.jobs, jobs),
+        false => jobs.append(&mut sent.jobs),
     }
     Some(true)
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{inbox, Exit, Inbox};
-    use crate::messages::{By, Event, Job, Keyspace};
-    use crate::queue::events::Completions;
+    use super::{channel, IdleReceiver, JobSender};
+    use crate::messages::{Event, Job, Keyspace, Proof};
+    use crate::queue::events::EventQueue;
     use crate::queue::pending::Arrivals;
+    use registry_auth_redis::wake::Wake;
     use registry_auth_redis::Secret;
     use std::sync::Arc;
     use std::time::Duration;
     use tokio::time::timeout;
 
     struct Setting {
-        completions: Arc<Completions>,
-        inbox: Inbox,
+        events: Arc<EventQueue>,
+        jobs: JobSender,
     }
 
     impl Setting {
-        fn new() -> (Self, Exit) {
-            let (inbox, exit) = inbox().unwrap();
+        fn new() -> (Self, IdleReceiver) {
+            let (jobs, idle) = channel().unwrap();
             let setting = Self {
-                completions: Arc::new(Completions::alone(false).0),
-                inbox,
+                events: Arc::new(EventQueue::new(Arc::new(Wake::new(Box::new(|| ()))), false)),
+                jobs,
             };
-            (setting, exit)
+            (setting, idle)
         }
 
         fn leave(&self, ticket: u64) {
@@ -199,17 +200,17 @@ mod tests {
                 space,
                 user: None,
                 password: Secret::default(),
-                by: By::Password,
+                proof: Proof::Password,
                 verified: None,
                 from: registry_auth::Network::Local,
             };
-            self.inbox.leave(Arrivals::new(vec![job], &self.completions));
+            self.jobs.send(Arrivals::new(vec![job], &self.events));
         }
 
         /// How many were answered: all that were dropped.
         fn answered(&self) -> usize {
             let mut events = Vec::new();
-            self.completions.drain(&mut events);
+            self.events.drain(&mut events);
             assert!(events.iter().all(|event| matches!(event, Event::Completion(_))));
             events.len()
         }
@@ -225,7 +226,7 @@ mod tests {
     #[test]
     fn what_is_left_is_taken_once_whenever_it_comes() {
         const ROUNDS: u64 = 2_000;
-        let (setting, exit) = Setting::new();
+        let (setting, idle) = Setting::new();
         let setting = Arc::new(setting);
         let other = Arc::clone(&setting);
         let leaves = std::thread::spawn(move || {
@@ -237,17 +238,17 @@ mod tests {
             }
         });
         runtime().block_on(async {
-            let mut door = exit.open().unwrap();
+            let mut receiver = idle.open().unwrap();
             let (mut jobs, mut taken) = (Vec::new(), 0);
             while taken < ROUNDS {
-                let open = timeout(Duration::from_secs(20), door.take(&mut jobs)).await;
+                let open = timeout(Duration::from_secs(20), receiver.recv(&mut jobs)).await;
                 assert!(open.unwrap());
                 taken += jobs.len() as u64;
                 jobs.clear();
             }
             assert_eq!(taken, ROUNDS);
-            // A bell that rang for nothing wakes nobody.
-            assert!(timeout(Duration::from_millis(20), door.take(&mut jobs))
+            // A pipe that rang for nothing wakes nobody.
+            assert!(timeout(Duration::from_millis(20), receiver.recv(&mut jobs))
                 .await
                 .is_err());
         });
@@ -256,28 +257,28 @@ mod tests {
     }
 
     #[test]
-    fn a_closed_inbox_answers_what_is_left_in_it() {
-        let (setting, exit) = Setting::new();
+    fn a_closed_queue_answers_what_is_left_in_it() {
+        let (setting, idle) = Setting::new();
         setting.leave(1);
         setting.leave(2);
         assert_eq!(setting.answered(), 0);
-        setting.inbox.close();
+        setting.jobs.close();
         assert_eq!(setting.answered(), 2);
         setting.leave(3);
         assert_eq!(setting.answered(), 1);
         runtime().block_on(async {
-            let mut door = exit.open().unwrap();
-            assert!(!door.take(&mut Vec::new()).await);
+            let mut receiver = idle.open().unwrap();
+            assert!(!receiver.recv(&mut Vec::new()).await);
         });
     }
 
     #[test]
     fn a_helper_that_is_gone_has_closed_it() {
-        let (setting, exit) = Setting::new();
+        let (setting, idle) = Setting::new();
         runtime().block_on(async {
-            let door = exit.open().unwrap();
+            let receiver = idle.open().unwrap();
             setting.leave(1);
-            drop(door);
+            drop(receiver);
         });
         setting.leave(2);
         assert_eq!(setting.answered(), 2);

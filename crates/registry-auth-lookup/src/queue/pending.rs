@@ -1,108 +1,83 @@
 //! A job under way, from the channel to its answer.
 //!
-//! Made by `runtime`, answered through `completions`. Invariant: however its owner ends (return, panic, an aborted task,
-//! a queue that is dropped) a job gets an answer, and one only: [`Waiting`] that is dropped without one is
-//! `Unavailable`.
+//! Made by `store`, answered through an [`Outbox`]. Invariant: however its owner ends (return, panic, an aborted task,
+//! a queue that is dropped) a job gets an answer, and one only: [`PendingJob`] that is dropped without one is
+//! `Unavailable`. An answer is never posted behind a change of a key that it was made of before the change; such a job is asked again.
 
-use crate::messages::{By, Job, Keyspace, Outcome};
-use crate::queue::events::{Completions, Mark};
-use crate::verify::verdict::Proof;
+use crate::messages::{Job, Keyspace, Outcome, Proof};
+use crate::queue::basis::{Basis, LookupKey};
+use crate::queue::events::EventQueue;
+use crate::verify::stored_hash::HashResult;
 use registry_auth::codec::State;
-use registry_auth::{Network, UserNameBuf};
+use registry_auth::Network;
 use registry_auth_redis::Secret;
 use std::sync::Arc;
+use tokio::sync::mpsc::UnboundedSender;
 
 /// How often an answer may be overtaken by a change before the job is given up: each time costs a round trip, so that
 /// more than a few in a row means a key that is written all the time.
 const TRIES: u8 = 10;
 
-/// Whom a lookup is about. The salt of the space plays no role in it.
-#[derive(Clone)]
-pub(crate) struct Subject {
-    pub(crate) space: Arc<Keyspace>,
-    /// `None`: only the defaults are wanted.
-    pub(crate) user: Option<UserNameBuf>,
-}
-
-impl Subject {
-    pub(crate) fn key(&self) -> (&str, Option<&str>) {
-        (&self.space.prefix, self.user())
-    }
-
-    /// The user's name.
-    pub(crate) fn user(&self) -> Option<&str> {
-        self.user.as_ref().map(UserNameBuf::as_str)
-    }
-
-    /// The user's name; empty where none was asked for.
-    pub(crate) fn name(&self) -> &str {
-        self.user().unwrap_or_default()
-    }
-}
-
 /// A job that waits for its answer.
-pub(crate) struct Waiting {
+pub(crate) struct PendingJob {
     ticket: u64,
     /// With the job's own salt.
     pub(crate) space: Arc<Keyspace>,
-    pub(crate) subject: Subject,
+    /// Whom the lookup is about.
+    pub(crate) key: LookupKey,
     pub(crate) password: Secret,
-    pub(crate) by: By,
+    pub(crate) proof: Proof,
     pub(crate) from: Network,
     pub(crate) verified: Option<State>,
     /// What an earlier try found out about the password.
-    pub(crate) proof: Option<Proof>,
+    pub(crate) hash_result: Option<HashResult>,
     /// The batch in which it was last asked for.
     pub(crate) batch: u64,
     tries: u8,
     answered: bool,
-    completions: Arc<Completions>,
+    events: Arc<EventQueue>,
 }
 
-impl Waiting {
-    pub(crate) fn new(job: Job, completions: &Arc<Completions>) -> Self {
-        let subject = Subject {
+impl PendingJob {
+    pub(crate) fn new(job: Job, events: &Arc<EventQueue>) -> Self {
+        let key = LookupKey {
             space: Arc::clone(&job.space),
             user: job.user,
         };
         Self {
             ticket: job.ticket,
             space: job.space,
-            subject,
+            key,
             password: job.password,
-            by: job.by,
+            proof: job.proof,
             from: job.from,
             verified: job.verified,
-            proof: None,
+            hash_result: None,
             batch: 0,
             tries: 0,
             answered: false,
-            completions: Arc::clone(completions),
+            events: Arc::clone(events),
         }
     }
 
     /// Its ticket and its password, once: whoever takes them posts the answer.
-    pub(crate) fn answered(&mut self) -> (u64, Secret) {
+    fn answered(&mut self) -> (u64, Secret) {
         self.answered = true;
         (self.ticket, std::mem::take(&mut self.password))
     }
 
-    pub(crate) fn is_answered(&self) -> bool {
-        self.answered
-    }
-
     /// Counts a try; false when it was the last.
-    pub(crate) fn may_try_again(&mut self) -> bool {
+    fn may_try_again(&mut self) -> bool {
         self.tries += 1;
         self.tries < TRIES
     }
 }
 
-impl Drop for Waiting {
+impl Drop for PendingJob {
     fn drop(&mut self) {
         if !self.answered {
             let (ticket, password) = self.answered();
-            self.completions.post_unavailable(ticket, password);
+            self.events.post_unavailable(ticket, password);
         }
     }
 }
@@ -111,54 +86,85 @@ impl Drop for Waiting {
 pub(crate) struct Arrivals {
     /// The last first.
     jobs: Vec<Job>,
-    completions: Arc<Completions>,
+    events: Arc<EventQueue>,
 }
 
 impl Arrivals {
-    pub(crate) fn new(mut jobs: Vec<Job>, completions: &Arc<Completions>) -> Self {
+    pub(crate) fn new(mut jobs: Vec<Job>, events: &Arc<EventQueue>) -> Self {
         jobs.reverse();
         Self {
             jobs,
-            completions: Arc::clone(completions),
+            events: Arc::clone(events),
         }
     }
 }
 
 impl Iterator for Arrivals {
-    type Item = Waiting;
+    type Item = PendingJob;
 
-    fn next(&mut self) -> Option<Waiting> {
+    fn next(&mut self) -> Option<PendingJob> {
         let job = self.jobs.pop()?;
-        Some(Waiting::new(job, &self.completions))
+        Some(PendingJob::new(job, &self.events))
     }
 }
 
 impl Drop for Arrivals {
     fn drop(&mut self) {
         self.for_each(drop);
-        self.completions.give_back(std::mem::take(&mut self.jobs));
+        self.events.give_back(std::mem::take(&mut self.jobs));
     }
 }
 
 /// An answer that is ready. Dropped unposted it is `Unavailable`.
 pub(crate) struct Answer {
-    pub(crate) waiting: Waiting,
+    pub(crate) job: PendingJob,
     pub(crate) outcome: Outcome,
     /// `None` for an outcome that tells nothing about any key.
     pub(crate) basis: Option<Basis>,
 }
 
-/// Which state of which keys an answer was made of: always `P:backends` and `P:group:public` and, where a user was asked for,
-/// `P:user:<name>`.
-#[derive(Debug, Clone)]
-pub(crate) struct Basis {
-    /// Noted before Redis was asked.
-    pub(crate) mark: Mark,
-    /// And `P:passwords`.
-    pub(crate) passwords: bool,
-    /// And `P:group:<name>` of these.
-    pub(crate) groups: GroupNames,
+/// Where the helper's threads put answers.
+pub(crate) struct Outbox {
+    pub(crate) events: Arc<EventQueue>,
+    /// Jobs to be asked again go back to the helper. Used on the store's threads only.
+    again: UnboundedSender<Vec<PendingJob>>,
 }
 
-/// Of one user, in order; most have none.
-pub(crate) type GroupNames = Arc<[Box<str>]>;
+impl Outbox {
+    pub(crate) fn new(events: Arc<EventQueue>, again: UnboundedSender<Vec<PendingJob>>) -> Self {
+        Self { events, again }
+    }
+
+    /// Posts the answers that still hold, with at most one wake-up; the others' jobs are asked again.
+    pub(crate) fn post(&self, mut answers: Vec<Answer>) {
+        self.events.write(|queue| {
+            queue.reserve(answers.len());
+            for answer in &mut answers {
+                let basis = answer.basis.as_ref();
+                if basis.is_some_and(|basis| !queue.is_current(&answer.job.key, basis)) {
+                    continue;
+                }
+                let mark = basis.map(|basis| basis.mark);
+                let outcome = std::mem::replace(&mut answer.outcome, Outcome::Unavailable);
+                let (ticket, spent) = answer.job.answered();
+                queue.complete(ticket, spent, outcome, mark);
+            }
+        });
+        let jobs = answers.into_iter().map(|answer| answer.job);
+        self.retry(jobs.filter(|job| !job.answered));
+    }
+
+    /// Has jobs asked again. Those of a store that is stopped meanwhile are `Unavailable`, as is a job that has been asked too often.
+    pub(crate) fn retry(&self, jobs: impl Iterator<Item = PendingJob>) {
+        let mut stale = Vec::new();
+        for mut job in jobs {
+            if job.may_try_again() {
+                stale.push(job);
+            }
+        }
+        if !stale.is_empty() {
+            // What nobody takes any more is dropped, and so answered.
+            drop(self.again.send(stale));
+        }
+    }
+}

@@ -1,6 +1,6 @@
 //! Which keys changed lately: so that an answer read before a change is not given after it.
 //!
-//! Used by `completions` under its lock. Invariant: what is not remembered any more counts as changed, so that the memory
+//! Used by `events` under its lock. Invariant: what is not remembered any more counts as changed, so that the memory
 //! is bounded and forgetting costs a lookup, never a wrong answer.
 
 use registry_auth_redis::connection::tracking::Changed;
@@ -32,7 +32,7 @@ impl<'a> From<&'a Changed> for Key<'a> {
 }
 
 #[derive(Default)]
-pub(crate) struct Recent {
+pub(crate) struct RecentChanges {
     /// Counts changes.
     sequence: u64,
     /// Everything has changed at this number, or may have.
@@ -42,7 +42,7 @@ pub(crate) struct Recent {
     hasher: RandomState,
 }
 
-impl Recent {
+impl RecentChanges {
     /// The number of the last change: to be noted before Redis is asked.
     pub(crate) fn sequence(&self) -> u64 {
         self.sequence
@@ -60,7 +60,7 @@ impl Recent {
             .insert(self.hasher.hash_one(Key::from(changed)), self.sequence);
     }
 
-    pub(crate) fn everything(&mut self) {
+    pub(crate) fn all_changed(&mut self) {
         self.sequence += 1;
         self.floor = self.sequence;
         self.keys.clear();
@@ -81,7 +81,7 @@ impl Recent {
 
 #[cfg(test)]
 mod tests {
-    use super::{Key, Recent, KEYS};
+    use super::{Key, RecentChanges, KEYS};
     use registry_auth_redis::connection::tracking::Changed;
 
     fn user(name: &str) -> Changed {
@@ -93,7 +93,7 @@ mod tests {
 
     #[test]
     fn a_key_counts_from_its_change_on() {
-        let mut recent = Recent::default();
+        let mut recent = RecentChanges::default();
         let before = recent.sequence();
         recent.changed(&user("alice"));
         let after = recent.sequence();
@@ -114,17 +114,17 @@ mod tests {
 
     #[test]
     fn everything_is_every_key() {
-        let mut recent = Recent::default();
+        let mut recent = RecentChanges::default();
         recent.changed(&user("alice"));
         let before = recent.sequence();
-        recent.everything();
+        recent.all_changed();
         assert!(recent.since(before, [Key::User("P", "bob")]));
         assert!(!recent.since(recent.sequence(), [Key::User("P", "bob")]));
     }
 
     #[test]
     fn what_is_forgotten_counts_as_changed() {
-        let mut recent = Recent::default();
+        let mut recent = RecentChanges::default();
         recent.changed(&user("alice"));
         let noted = 0;
         for n in 0..10 * KEYS {

@@ -1,9 +1,8 @@
-//! Which hash an unknown user is measured against, so that 'no such user' takes as long as 'wrong password'.
+//! The decoy: which hash the password of an unknown user is verified against, so that 'no such user' takes as long as 'wrong password'.
 //!
-//! Used by `lookup`. Rule 12 of the security model asks that both cost the same. They can only do so exactly
-//! where all users of a space have one form of hash; where forms are mixed, every choice of a dummy tells
-//! users of the other forms apart from unknown ones. What is chosen here is the form that most of the users
-//! seen lately have, because then
+//! Used by `stored_hash` and `verdict`. Rule 12 of the security model asks that both cost the same. They can only do so exactly where all users of a
+//! space have one form of hash; where forms are mixed, every choice of a decoy tells users of the other forms apart
+//! from unknown ones. What is chosen here is the form that most of the users seen lately have, because then
 //! - it is exact for one form (also the 2014 gate's SHA-1, where argon2 for unknown users would stand out);
 //! - the fewest users stand out where forms are mixed (until they change their passwords);
 //! - nobody can steer it: each user counts once, however often somebody tries that name. 'The form verified last'
@@ -29,7 +28,7 @@ const SPACES: usize = 256;
 
 /// What all spaces have learnt.
 #[derive(Default)]
-pub(crate) struct Dummies {
+pub(crate) struct Decoys {
     spaces: Mutex<HashMap<Box<str>, Keyspace>>,
     hasher: RandomState,
     calls: AtomicUsize,
@@ -64,7 +63,7 @@ fn cost(form: Form, stored: &str) -> &str {
     stored.get(..end).unwrap_or(stored)
 }
 
-impl Dummies {
+impl Decoys {
     /// A user's hash has been verified, successfully or not: `stored` (without the `!` of a locked account) is one
     /// that exists in this space.
     pub(crate) fn saw(&self, prefix: &str, user: &str, stored: &str) {
@@ -135,22 +134,22 @@ impl Keyspace {
     }
 }
 
-/// Whether this dummy has to go through the hashing pool.
+/// Whether this decoy has to go through the hashing pool.
 pub(crate) fn is_slow(like: Option<&str>) -> bool {
     like.is_none_or(password::is_slow)
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{is_slow, Dummies, WINDOW};
+    use super::{is_slow, Decoys, WINDOW};
 
     const SHA1: &str = "da39a3ee5e6b4b0d3255bfef95601890afd80709";
     const BCRYPT: &str = "$2y$10$n4Uf8cs1OT7Xhz94UJEdXuloZMyY4kBb0uLSW3Z/k8i65UNJh4rjC";
 
     #[test]
     fn a_class_is_form_and_cost() {
-        let dummies = Dummies::default();
-        let same = |a, b| dummies.class(a) == dummies.class(b);
+        let decoys = Decoys::default();
+        let same = |a, b| decoys.class(a) == decoys.class(b);
         assert!(same(SHA1, "0000000000000000000000000000000000000000"));
         assert!(same("$2y$10$aaaa", "$2y$10$bbbb"));
         assert!(!same("$2y$10$aaaa", "$2y$12$aaaa"));
@@ -170,43 +169,43 @@ mod tests {
 
     #[test]
     fn nothing_seen_is_the_tools_form() {
-        let dummies = Dummies::default();
-        assert_eq!(dummies.like("P"), None);
+        let decoys = Decoys::default();
+        assert_eq!(decoys.like("P"), None);
         assert!(is_slow(None) && is_slow(Some(BCRYPT)) && !is_slow(Some(SHA1)));
     }
 
     #[test]
     fn spaces_do_not_mix() {
-        let dummies = Dummies::default();
-        dummies.saw("P", "alice", SHA1);
-        assert_eq!(dummies.like("P").as_deref(), Some(SHA1));
-        assert_eq!(dummies.like("Q"), None);
+        let decoys = Decoys::default();
+        decoys.saw("P", "alice", SHA1);
+        assert_eq!(decoys.like("P").as_deref(), Some(SHA1));
+        assert_eq!(decoys.like("Q"), None);
     }
 
     #[test]
     fn a_user_counts_once_however_often_tried() {
-        let dummies = Dummies::default();
-        dummies.saw("P", "alice", SHA1);
-        dummies.saw("P", "bob", SHA1);
+        let decoys = Decoys::default();
+        decoys.saw("P", "alice", SHA1);
+        decoys.saw("P", "bob", SHA1);
         for _ in 0..1000 {
-            dummies.saw("P", "carol", BCRYPT);
+            decoys.saw("P", "carol", BCRYPT);
         }
-        assert_eq!(dummies.like("P").as_deref(), Some(SHA1));
+        assert_eq!(decoys.like("P").as_deref(), Some(SHA1));
     }
 
     #[test]
     fn the_majority_follows_a_migration() {
-        let dummies = Dummies::default();
+        let decoys = Decoys::default();
         for n in 0..WINDOW {
-            dummies.saw("P", &n.to_string(), SHA1);
+            decoys.saw("P", &n.to_string(), SHA1);
         }
         for n in 0..WINDOW {
-            dummies.saw("P", &n.to_string(), BCRYPT);
+            decoys.saw("P", &n.to_string(), BCRYPT);
         }
-        assert_eq!(dummies.like("P").as_deref(), Some(BCRYPT));
+        assert_eq!(decoys.like("P").as_deref(), Some(BCRYPT));
         for n in 0..2 * WINDOW {
-            dummies.saw("P", &(n + 1000).to_string(), SHA1);
+            decoys.saw("P", &(n + 1000).to_string(), SHA1);
         }
-        assert_eq!(dummies.like("P").as_deref(), Some(SHA1));
+        assert_eq!(decoys.like("P").as_deref(), Some(SHA1));
     }
 }

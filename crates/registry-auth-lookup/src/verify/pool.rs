@@ -7,7 +7,7 @@
 //! hash for each network that floods. Which user a login is for, and whether there is one, plays no role in
 //! who waits.
 
-use crate::store::Hashing;
+use crate::options::Hashing;
 use registry_auth::Network;
 use registry_auth_redis::log::{Level, Log};
 use std::collections::{HashMap, VecDeque};

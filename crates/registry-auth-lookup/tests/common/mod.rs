@@ -8,7 +8,7 @@
 use nix::sys::signal::{kill, Signal};
 use nix::unistd::Pid;
 use registry_auth::{codec, Network, Record, RecordRef, UserName};
-use registry_auth_lookup::{By, Completion, Event, Hashing, Job, Keyspace, Options, Outcome, Store};
+use registry_auth_lookup::{Completion, Event, Hashing, Job, Keyspace, Options, Outcome, Proof, Store};
 use registry_auth_redis::log::LogLine;
 use registry_auth_redis::{Endpoint, Secret};
 use std::collections::HashMap;
@@ -235,7 +235,7 @@ impl Gate {
             space: Arc::clone(&self.space),
             user: user.map(|user| UserName::parse(user.as_bytes()).unwrap().to_owned()),
             password: Secret::new(password.as_bytes()),
-            by: By::Password,
+            proof: Proof::Password,
             verified: None,
             from: Network::Local,
         }
@@ -290,8 +290,8 @@ impl Gate {
     }
 
     pub fn armed(&mut self) -> bool {
-        match self.told(|event| matches!(event, Event::Armed { .. })) {
-            Event::Armed { tracking } => tracking,
+        match self.told(|event| matches!(event, Event::Connected { .. })) {
+            Event::Connected { tracking } => tracking,
             _ => unreachable!(),
         }
     }

@@ -1,6 +1,6 @@
-//! From an address to a connection that is logged in, and armed where changes are to be told.
+//! From an address to a connection that is logged in, and on which Redis says what changes where that is wanted.
 //!
-//! Used by the keeper and, for a single connection, by `registry-auth-admin`. Invariant: an attempt that is given up leaves no
+//! Used by the supervisor and, for a single connection, by `registry-auth-admin`. Invariant: an attempt that is given up leaves no
 //! socket and no task behind.
 
 use crate::connection::endpoint::{Address, Endpoint};
@@ -66,7 +66,7 @@ pub fn describe(error: &RedisError) -> String {
 /// A connection and the task that drives its socket.
 type Driver = Pin<Box<dyn Future<Output = ()> + Send>>;
 
-/// Connects, logs in, and waits for a first answer, all within `limit`. In RESP2, and nothing is told unasked.
+/// Connects, logs in, and waits for a first answer, all within `limit`. In RESP2, in which Redis pushes nothing.
 pub async fn open(
     endpoint: &Endpoint,
     limit: Duration,
@@ -114,7 +114,7 @@ impl Opened {
     }
 }
 
-/// Who is told what Redis says unasked, and the number of the connection that says it.
+/// Who hears what Redis pushes, and the number of the connection.
 pub(crate) type Listener = (Arc<Tracking>, u64);
 
 /// Connects and logs in: in RESP3 with a listener, else in RESP2.
@@ -128,7 +128,7 @@ pub(crate) async fn greet(endpoint: &Endpoint, listener: Option<Listener>) -> Re
     if let Some((tracking, epoch)) = listener {
         login = login.set_protocol(ProtocolVersion::RESP3);
         config = config.set_push_sender(move |push| {
-            tracking.told(epoch, push);
+            tracking.on_push(epoch, push);
             Ok::<(), Infallible>(())
         });
     }
@@ -161,22 +161,28 @@ async fn handshake(
     }
 }
 
-/// Whether a connection tells what changes.
-pub(crate) enum Armed {
-    Yes,
-    /// Why not.
-    No(String),
+/// Whether Redis says on a connection what changes.
+pub(crate) enum TrackingState {
+    /// It does.
+    On,
+    /// It does not, and why.
+    Refused(String),
     /// Nobody wants to know.
-    Unwanted,
+    Off,
 }
 
-/// Arms a connection on which nothing has been asked yet. (Later is possible, too: then nothing read before counts.)
-pub(crate) async fn arm(connection: &MultiplexedConnection, tracking: &Tracking) -> Result<Armed, Failure> {
+/// Has Redis say what changes from here on. Before anything is asked; or later: then nothing read before counts.
+pub(crate) async fn start_tracking(
+    connection: &MultiplexedConnection,
+    tracking: &Tracking,
+) -> Result<TrackingState, Failure> {
     let mut connection = connection.clone();
     match connection.send_packed_command(&tracking.command()).await {
-        Ok(Value::Okay) => Ok(Armed::Yes),
-        Ok(Value::ServerError(error)) => Ok(Armed::No(describe(&error.into()))),
-        Ok(_) => Ok(Armed::No("the answer to CLIENT TRACKING is not OK".to_owned())),
+        Ok(Value::Okay) => Ok(TrackingState::On),
+        Ok(Value::ServerError(error)) => Ok(TrackingState::Refused(describe(&error.into()))),
+        Ok(_) => Ok(TrackingState::Refused(
+            "the answer to CLIENT TRACKING is not OK".to_owned(),
+        )),
         Err(error) => Err(Failure::Redis(error)),
     }
 }

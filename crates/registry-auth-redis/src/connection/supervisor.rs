@@ -1,13 +1,15 @@
-//! One connection to Redis and its keeper: connects, watches, reconnects.
+//! One connection to Redis and its supervisor: connects, watches, reconnects.
 //!
-//! Used by `registry-auth-lookup`, through [`Link`]. Invariants: a connection is
-//! published only after Redis has answered on it, so a frozen server never counts as up; where changes are tracked it
-//! is armed, and that is told, before it is published, and its loss is told before the next is tried.
+//! Used by `registry-auth-lookup`, through [`Link`]. Invariants: a connection is published only after Redis has answered on it, so that
+//! a frozen server never counts as up; where changes are tracked, tracking begins, and the watcher hears of it, before the connection is
+//! published, and the watcher hears of its loss before the next is tried.
 //!
-//! `redis::aio::ConnectionManager` is not used: it reconnects without telling and without arming.
+//! `redis::aio::ConnectionManager` is not used: it says nothing when it reconnects, and does not track.
 
 use crate::connection::endpoint::Endpoint;
-use crate::connection::open::{arm, greet, is_alive, is_closed, is_no_resp3, within, Armed, Failure, Opened};
+use crate::connection::open::{
+    greet, is_alive, is_closed, is_no_resp3, start_tracking, within, Failure, Opened, TrackingState,
+};
 use crate::connection::tracking::Tracking;
 use crate::log::{Level, Log};
 use futures_util::FutureExt;
@@ -26,7 +28,7 @@ const BACKOFF_MAX: Duration = Duration::from_secs(1);
 /// How often a silent connection is asked for a sign of life.
 const PING_EVERY: Duration = Duration::from_secs(1);
 /// How often tracking is tried again on a connection where it was refused: an ACL may have been changed.
-const ARM_EVERY: Duration = Duration::from_secs(10);
+const TRACK_EVERY: Duration = Duration::from_secs(10);
 /// Connections closed during RESP3's greeting in a row until RESP2 is tried: some proxies close on what they do not know,
 /// but so does a server that is being restarted.
 const CLOSED_GREETINGS: u32 = 2;
@@ -40,8 +42,8 @@ pub struct Live {
     pub epoch: u64,
 }
 
-/// The keeper's state, as lookups see it.
-pub(crate) enum State {
+/// The supervisor's state, as lookups see it.
+pub(crate) enum LinkState {
     /// An attempt is under way that may well succeed: at the start, or right after a loss. Jobs wait for it.
     Connecting,
     /// Connected.
@@ -50,10 +52,10 @@ pub(crate) enum State {
     Down,
 }
 
-/// The lookups' end of the keeper.
+/// The lookups' end of the supervisor.
 #[derive(Clone)]
 pub struct Link {
-    state: watch::Receiver<State>,
+    state: watch::Receiver<LinkState>,
     broken: Arc<watch::Sender<u64>>,
     answers: Arc<AtomicU64>,
 }
@@ -61,12 +63,12 @@ pub struct Link {
 impl Link {
     /// The connection, waiting until `deadline` for an attempt under way; `None` when there is none.
     pub async fn live(&self, deadline: Instant) -> Option<Live> {
-        if let Some(known) = Self::look(&self.state.borrow()) {
+        if let Some(known) = Self::settled(&self.state.borrow()) {
             return known;
         }
         let mut state = self.state.clone();
         loop {
-            if let Some(known) = Self::look(&state.borrow_and_update()) {
+            if let Some(known) = Self::settled(&state.borrow_and_update()) {
                 return known;
             }
             time::timeout_at(deadline, state.changed()).await.ok()?.ok()?;
@@ -75,18 +77,18 @@ impl Link {
 
     /// The connection, if there is one now.
     pub fn up(&self) -> Option<Live> {
-        Self::look(&self.state.borrow()).flatten()
+        Self::settled(&self.state.borrow()).flatten()
     }
 
-    fn look(state: &State) -> Option<Option<Live>> {
+    fn settled(state: &LinkState) -> Option<Option<Live>> {
         match state {
-            State::Up(live) => Some(Some(live.clone())),
-            State::Down => Some(None),
-            State::Connecting => None,
+            LinkState::Up(live) => Some(Some(live.clone())),
+            LinkState::Down => Some(None),
+            LinkState::Connecting => None,
         }
     }
 
-    /// This connection timed out or talks nonsense: the keeper replaces it.
+    /// This connection timed out or talks nonsense: the supervisor replaces it.
     pub fn broken(&self, epoch: u64) {
         self.broken.send_if_modified(|known| {
             let newer = *known < epoch;
@@ -100,29 +102,29 @@ impl Link {
         self.answers.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// Waits until the keeper has noticed that the connection of `epoch` is gone; false at the deadline.
+    /// Waits until the supervisor has noticed that the connection of `epoch` is gone; false at the deadline.
     pub async fn replaced(&self, epoch: u64, deadline: Instant) -> bool {
         let mut state = self.state.clone();
-        let gone = state.wait_for(|state| !matches!(state, State::Up(live) if live.epoch == epoch));
+        let gone = state.wait_for(|state| !matches!(state, LinkState::Up(live) if live.epoch == epoch));
         let gone = time::timeout_at(deadline, gone).await;
         matches!(gone, Ok(Ok(_)))
     }
 }
 
-/// When the keeper tries again.
+/// When the supervisor tries again.
 enum Retry {
     AtOnce,
     AfterPause,
 }
 
 /// The task that owns the connection.
-pub struct Keeper {
+pub struct Supervisor {
     endpoint: Endpoint,
     connect_timeout: Duration,
     timeout: Duration,
     tracking: Option<Arc<Tracking>>,
     log: Log,
-    state: watch::Sender<State>,
+    state: watch::Sender<LinkState>,
     broken: watch::Receiver<u64>,
     answers: Arc<AtomicU64>,
     /// What was last logged as the reason of the present outage.
@@ -133,8 +135,8 @@ pub struct Keeper {
     closed: u32,
 }
 
-impl Keeper {
-    /// A keeper to be spawned with [`Keeper::run`], and the lookups' end of it.
+impl Supervisor {
+    /// A supervisor to be spawned with [`Supervisor::run`], and the lookups' end of it.
     pub fn new(
         endpoint: Endpoint,
         connect_timeout: Duration,
@@ -142,7 +144,7 @@ impl Keeper {
         tracking: Option<Arc<Tracking>>,
         log: Log,
     ) -> (Self, Link) {
-        let (state, receiver) = watch::channel(State::Connecting);
+        let (state, receiver) = watch::channel(LinkState::Connecting);
         let (broken_sender, broken) = watch::channel(0);
         let answers = Arc::new(AtomicU64::new(0));
         let link = Link {
@@ -150,7 +152,7 @@ impl Keeper {
             broken: Arc::new(broken_sender),
             answers: Arc::clone(&answers),
         };
-        let keeper = Self {
+        let supervisor = Self {
             endpoint,
             connect_timeout,
             timeout,
@@ -163,7 +165,7 @@ impl Keeper {
             untracked: false,
             closed: 0,
         };
-        (keeper, link)
+        (supervisor, link)
     }
 
     /// Runs until it is dropped with its runtime.
@@ -175,8 +177,8 @@ impl Keeper {
                 .catch_unwind()
                 .await;
             if cycle.is_err() {
-                self.lost(epoch);
-                self.state.send_replace(State::Down);
+                self.connection_lost(epoch);
+                self.state.send_replace(LinkState::Down);
                 self.down("the connection's task panicked");
             }
             if !matches!(cycle, Ok(Retry::AtOnce)) {
@@ -188,68 +190,71 @@ impl Keeper {
 
     /// One connection, from the attempt to its end.
     async fn cycle(&mut self, epoch: u64, backoff: &mut Duration) -> Retry {
-        let (opened, armed) = match within(self.connect_timeout, self.attempt(epoch)).await {
+        let (opened, tracked) = match within(self.connect_timeout, self.attempt(epoch)).await {
             Ok(opened) => opened,
             Err(failure) => {
-                self.state.send_replace(State::Down);
+                self.state.send_replace(LinkState::Down);
                 self.down(&format!("cannot connect: {failure}"));
                 return Retry::AfterPause;
             }
         };
         let since = Instant::now();
         let answers = self.answers.load(Ordering::Relaxed);
-        self.armed(epoch, &armed);
+        self.connected(epoch, &tracked);
         self.up(Live {
             connection: opened.connection.clone(),
             epoch,
         });
-        let why = self.watch(opened, armed, epoch).await;
-        self.lost(epoch);
+        let why = self.watch(opened, tracked, epoch).await;
+        self.connection_lost(epoch);
         // A server that drops each connection before it was of any use is not hammered, and jobs do not wait for it.
         let useful = since.elapsed() >= BACKOFF_MAX || self.answers.load(Ordering::Relaxed) != answers;
         let (state, retry) = if useful {
             *backoff = BACKOFF_MIN;
-            (State::Connecting, Retry::AtOnce)
+            (LinkState::Connecting, Retry::AtOnce)
         } else {
-            (State::Down, Retry::AfterPause)
+            (LinkState::Down, Retry::AfterPause)
         };
         self.state.send_replace(state);
         self.down(&format!("connection lost: {why}"));
         retry
     }
 
-    /// Connects, and arms the connection if changes are to be tracked.
-    async fn attempt(&mut self, epoch: u64) -> Result<(Opened, Armed), Failure> {
+    /// Connects, and has Redis track changes if that is wanted.
+    async fn attempt(&mut self, epoch: u64) -> Result<(Opened, TrackingState), Failure> {
         let Some(tracking) = self.tracking.clone() else {
             let opened = greet(&self.endpoint, None).await?;
             opened.is_alive().await?;
-            return Ok((opened, Armed::Unwanted));
+            return Ok((opened, TrackingState::Off));
         };
         let listener = (Arc::clone(&tracking), epoch);
-        let (opened, armed) = match greet(&self.endpoint, Some(listener)).await {
+        let (opened, tracked) = match greet(&self.endpoint, Some(listener)).await {
             Ok(opened) => {
-                let armed = arm(&opened.connection, &tracking).await?;
-                (opened, armed)
+                let tracked = start_tracking(&opened.connection, &tracking).await?;
+                (opened, tracked)
             }
             Err(failure) => {
                 self.closed = if is_closed(&failure) { self.closed + 1 } else { 0 };
                 if !is_no_resp3(&failure) && self.closed < CLOSED_GREETINGS {
                     return Err(failure);
                 }
-                (greet(&self.endpoint, None).await?, Armed::No(failure.to_string()))
+                (
+                    greet(&self.endpoint, None).await?,
+                    TrackingState::Refused(failure.to_string()),
+                )
             }
         };
         // What it says to TRACKING it may say to a client that it will not serve.
         opened.is_alive().await?;
         self.closed = 0;
-        Ok((opened, armed))
+        Ok((opened, tracked))
     }
 
-    /// Tells that from here on changes are told, or never will be.
-    fn armed(&mut self, epoch: u64, armed: &Armed) {
+    /// Lets the watcher know whether Redis says from here on what changes.
+    fn connected(&mut self, epoch: u64, tracked: &TrackingState) {
         let Some(tracking) = &self.tracking else { return };
-        match armed {
-            Armed::No(why) if !self.untracked => {
+        match tracked {
+            TrackingState::Refused(why) if !self.untracked => {
                 let message = format!(
                     "{} does not tell what changes ({why}): \
                      what is cached lives as long as registry_auth_cache says",
@@ -258,19 +263,19 @@ impl Keeper {
                 self.log.write(Level::Warn, &message);
                 self.untracked = true;
             }
-            Armed::Yes if self.untracked => {
+            TrackingState::On if self.untracked => {
                 let message = format!("{} tells what changes again", self.endpoint);
                 self.log.write(Level::Notice, &message);
                 self.untracked = false;
             }
             _ => {}
         }
-        tracking.armed(epoch, matches!(armed, Armed::Yes));
+        tracking.connected(epoch, matches!(tracked, TrackingState::On));
     }
 
-    fn lost(&self, epoch: u64) {
+    fn connection_lost(&self, epoch: u64) {
         if let Some(tracking) = &self.tracking {
-            tracking.lost(epoch);
+            tracking.connection_lost(epoch);
         }
     }
 
@@ -282,7 +287,7 @@ impl Keeper {
             self.log
                 .write(Level::Info, &format!("connected to {}", self.endpoint));
         }
-        self.state.send_replace(State::Up(live));
+        self.state.send_replace(LinkState::Up(live));
     }
 
     /// One line when an outage begins and one whenever its reason changes.
@@ -296,7 +301,7 @@ impl Keeper {
 
     /// Returns when the connection is of no use any more, with the reason. Dropping `driver` closes the socket for
     /// lookups still waiting on it, too: they fail now rather than at their timeout.
-    async fn watch(&mut self, opened: Opened, armed: Armed, epoch: u64) -> Failure {
+    async fn watch(&mut self, opened: Opened, tracked: TrackingState, epoch: u64) -> Failure {
         let Opened {
             connection,
             mut driver,
@@ -306,7 +311,7 @@ impl Keeper {
         };
         let mut ticks = time::interval_at(Instant::now() + PING_EVERY, PING_EVERY);
         ticks.set_missed_tick_behavior(time::MissedTickBehavior::Delay);
-        let mut arm_at = matches!(armed, Armed::No(_)).then(|| Instant::now() + ARM_EVERY);
+        let mut track_at = matches!(tracked, TrackingState::Refused(_)).then(|| Instant::now() + TRACK_EVERY);
         let mut answers = self.answers.load(Ordering::Relaxed);
         loop {
             tokio::select! {
@@ -320,10 +325,10 @@ impl Keeper {
                         }
                     }
                     answers = now;
-                    if arm_at.is_some_and(|at| at <= Instant::now()) {
-                        arm_at = match self.arm_late(&connection, epoch).await {
+                    if track_at.is_some_and(|at| at <= Instant::now()) {
+                        track_at = match self.retry_tracking(&connection, epoch).await {
                             Ok(true) => None,
-                            Ok(false) => Some(Instant::now() + ARM_EVERY),
+                            Ok(false) => Some(Instant::now() + TRACK_EVERY),
                             Err(failure) => return failure,
                         };
                     }
@@ -332,17 +337,21 @@ impl Keeper {
         }
     }
 
-    /// Tries again to arm a connection that is in use.
-    async fn arm_late(&mut self, connection: &MultiplexedConnection, epoch: u64) -> Result<bool, Failure> {
+    /// Tries again to have changes tracked on a connection that is in use.
+    async fn retry_tracking(
+        &mut self,
+        connection: &MultiplexedConnection,
+        epoch: u64,
+    ) -> Result<bool, Failure> {
         let Some(tracking) = self.tracking.clone() else {
             return Ok(true);
         };
-        let armed = within(self.timeout, arm(connection, &tracking)).await?;
-        let is_armed = matches!(armed, Armed::Yes);
-        if is_armed {
-            self.armed(epoch, &armed);
+        let tracked = within(self.timeout, start_tracking(connection, &tracking)).await?;
+        let is_on = matches!(tracked, TrackingState::On);
+        if is_on {
+            self.connected(epoch, &tracked);
         }
-        Ok(is_armed)
+        Ok(is_on)
     }
 }
 

@@ -1,9 +1,9 @@
-//! Client-side caching as Redis offers it: a connection is told which keys change (RESP3, `CLIENT TRACKING ON BCAST`).
+//! Client-side caching as Redis offers it: Redis says on a connection which keys change (RESP3, `CLIENT TRACKING ON BCAST`).
 //!
-//! `connection` arms each connection with it before anything is asked on it. Invariant: what is told but not understood
-//! counts as 'everything has changed'.
+//! `supervisor` starts it on each connection before anything is asked there. Invariant: a message that is not understood counts as
+//! 'everything has changed'.
 //!
-//! Not told by Redis, whatever is armed: SWAPDB. The time to live of a cache limits that.
+//! Redis never reports SWAPDB. The time to live of a cache limits that.
 
 use crate::schema::keys::{Keys, Known};
 use redis::{Cmd, PushInfo, PushKind, Value};
@@ -51,16 +51,16 @@ impl Changed {
 /// Who wants to know what changes. Called in the order of the connection's stream.
 pub trait Watcher: Send + Sync {
     /// The connection of `epoch` is ready to be used; `tracking` if it tells what changes.
-    fn armed(&self, epoch: u64, tracking: bool);
+    fn connected(&self, epoch: u64, tracking: bool);
 
     /// The connection of `epoch` is of no use any more.
-    fn lost(&self, epoch: u64);
+    fn connection_lost(&self, epoch: u64);
 
     /// Keys changed, as told on the connection of `epoch`.
     fn changed(&self, epoch: u64, changed: Vec<Changed>);
 
     /// All keys changed.
-    fn flushed(&self, epoch: u64);
+    fn all_changed(&self, epoch: u64);
 }
 
 /// What is tracked, and who is told.
@@ -99,23 +99,23 @@ impl Tracking {
     }
 
     /// The connection of `epoch` is ready to be used; `tracking` if it tells what changes.
-    pub(crate) fn armed(&self, epoch: u64, tracking: bool) {
-        self.watcher.armed(epoch, tracking);
+    pub(crate) fn connected(&self, epoch: u64, tracking: bool) {
+        self.watcher.connected(epoch, tracking);
     }
 
     /// The connection of `epoch` is given up.
-    pub(crate) fn lost(&self, epoch: u64) {
-        self.watcher.lost(epoch);
+    pub(crate) fn connection_lost(&self, epoch: u64) {
+        self.watcher.connection_lost(epoch);
     }
 
-    /// Called by the connection of `epoch` for whatever Redis tells unasked, in the order of the stream.
-    pub(crate) fn told(&self, epoch: u64, push: PushInfo) {
+    /// Called by the connection of `epoch` for each message that Redis pushes, in the order of the stream.
+    pub(crate) fn on_push(&self, epoch: u64, push: PushInfo) {
         match push.kind {
             PushKind::Invalidate => match self.changed(push.data) {
                 Some(changed) => self.watcher.changed(epoch, changed),
-                None => self.watcher.flushed(epoch),
+                None => self.watcher.all_changed(epoch),
             },
-            PushKind::Disconnection => self.watcher.lost(epoch),
+            PushKind::Disconnection => self.watcher.connection_lost(epoch),
             _ => {}
         }
     }
@@ -164,10 +164,10 @@ mod tests {
     struct Nobody;
 
     impl Watcher for Nobody {
-        fn armed(&self, _: u64, _: bool) {}
-        fn lost(&self, _: u64) {}
+        fn connected(&self, _: u64, _: bool) {}
+        fn connection_lost(&self, _: u64) {}
         fn changed(&self, _: u64, _: Vec<Changed>) {}
-        fn flushed(&self, _: u64) {}
+        fn all_changed(&self, _: u64) {}
     }
 
     fn tracking(prefixes: &[&str]) -> Tracking {
@@ -195,7 +195,7 @@ mod tests {
         assert_eq!(command(&["", ":x"]), "CLIENT TRACKING ON BCAST PREFIX :");
     }
 
-    fn told(prefixes: &[&str], keys: &[&str]) -> Option<Vec<Changed>> {
+    fn changes(prefixes: &[&str], keys: &[&str]) -> Option<Vec<Changed>> {
         let keys = keys.iter().map(|key| Value::BulkString(key.as_bytes().to_vec()));
         tracking(prefixes).changed(vec![Value::Array(keys.collect())])
     }
@@ -205,7 +205,7 @@ mod tests {
         let prefix: Arc<str> = "P".into();
         let p = || Arc::clone(&prefix);
         assert_eq!(
-            told(
+            changes(
                 &["P", "Q"],
                 &[
                     "P:user:alice",
@@ -235,7 +235,7 @@ mod tests {
 
     #[test]
     fn a_key_may_be_one_of_two_prefixes() {
-        let changed = told(&["a", "a:user"], &["a:user:passwords"]).unwrap();
+        let changed = changes(&["a", "a:user"], &["a:user:passwords"]).unwrap();
         let user = Changed::User {
             prefix: "a".into(),
             name: "passwords".into(),

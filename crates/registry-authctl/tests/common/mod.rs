@@ -5,7 +5,7 @@
 pub mod terminal;
 
 use registry_auth::{TokenDigest, UserName};
-use registry_auth_lookup::{By, Event, Hashing, Job, Keyspace, Options, Outcome, Store};
+use registry_auth_lookup::{Event, Hashing, Job, Keyspace, Options, Outcome, Proof, Store};
 use registry_auth_redis::{Endpoint, Secret};
 use std::hash::{BuildHasher, RandomState};
 use std::io::Write;
@@ -174,15 +174,15 @@ impl Redis {
             prefix: "P".into(),
             salt: Box::default(),
         });
-        let by = TokenDigest::of(password.as_bytes())
-            .map_or(By::Password, |digest| By::AccessToken(Box::new(digest)));
+        let proof = TokenDigest::of(password.as_bytes())
+            .map_or(Proof::Password, |digest| Proof::AccessToken(Box::new(digest)));
         let password = Secret::new(password.as_bytes());
         store.submit(vec![Job {
             ticket: 1,
             space,
             user: Some(UserName::parse(user.as_bytes()).unwrap().to_owned()),
             password,
-            by,
+            proof,
             from: registry_auth::Network::Local,
             verified: None,
         }]);

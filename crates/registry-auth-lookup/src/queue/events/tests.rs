@@ -1,8 +1,9 @@
 //! What the queue promises, without a Redis.
 
-use super::{Completions, Mark, CHANGES};
-use crate::messages::{By, Event, Job, Keyspace, Outcome};
-use crate::queue::pending::{Answer, Arrivals, Basis, Waiting};
+use super::{EventQueue, CHANGES};
+use crate::messages::{Event, Job, Keyspace, Outcome, Proof};
+use crate::queue::basis::{Basis, ReadMark};
+use crate::queue::pending::{Answer, Arrivals, Outbox, PendingJob};
 use registry_auth::{Network, UserName};
 use registry_auth_redis::connection::tracking::{Changed, Watcher};
 use registry_auth_redis::wake::Wake;
@@ -11,36 +12,44 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::Arc;
 use tokio::sync::mpsc::{unbounded_channel, UnboundedReceiver};
 
-pub(crate) struct Helper {
-    pub(super) receiver: UnboundedReceiver<Vec<Waiting>>,
+/// A queue, the outbox in front of it, and the helper's end of what is asked again.
+struct Setting {
+    events: Arc<EventQueue>,
+    outbox: Outbox,
+    helper: UnboundedReceiver<Vec<PendingJob>>,
+    wakes: Arc<AtomicUsize>,
 }
 
-impl Helper {
-    fn again(&mut self) -> Vec<Waiting> {
+impl Setting {
+    fn new(tracking: bool) -> Self {
+        let wakes = Arc::new(AtomicUsize::new(0));
+        let seen = Arc::clone(&wakes);
+        let wake = Wake::new(Box::new(move || {
+            seen.fetch_add(1, Ordering::SeqCst);
+        }));
+        let events = Arc::new(EventQueue::new(Arc::new(wake), tracking));
+        let (again, helper) = unbounded_channel();
+        let outbox = Outbox::new(Arc::clone(&events), again);
+        Self {
+            events,
+            outbox,
+            helper,
+            wakes,
+        }
+    }
+
+    fn wakes(&self) -> usize {
+        self.wakes.load(Ordering::SeqCst)
+    }
+
+    /// The jobs that are to be asked again.
+    fn again(&mut self) -> Vec<PendingJob> {
         let mut all = Vec::new();
-        while let Ok(jobs) = self.receiver.try_recv() {
+        while let Ok(jobs) = self.helper.try_recv() {
             all.extend(jobs);
         }
         all
     }
-}
-
-fn counted() -> (Arc<AtomicUsize>, Arc<Completions>) {
-    let wakes = Arc::new(AtomicUsize::new(0));
-    let seen = Arc::clone(&wakes);
-    let (again, _) = unbounded_channel();
-    let wake = Box::new(move || {
-        seen.fetch_add(1, Ordering::SeqCst);
-    });
-    (
-        wakes,
-        Arc::new(Completions::new(Arc::new(Wake::new(wake)), true, again)),
-    )
-}
-
-fn tracked() -> (Arc<Completions>, Helper) {
-    let (completions, helper) = Completions::alone(true);
-    (Arc::new(completions), helper)
 }
 
 fn job(ticket: u64, user: Option<&str>) -> Job {
@@ -53,21 +62,21 @@ fn job(ticket: u64, user: Option<&str>) -> Job {
         space,
         user: user.map(|user| UserName::parse(user.as_bytes()).unwrap().to_owned()),
         password: Secret::new(b""),
-        by: By::Password,
+        proof: Proof::Password,
         verified: None,
         from: Network::Local,
     }
 }
 
-fn answer(completions: &Arc<Completions>, ticket: u64, basis: Option<Basis>) -> Answer {
+fn answer(events: &Arc<EventQueue>, ticket: u64, basis: Option<Basis>) -> Answer {
     Answer {
-        waiting: Waiting::new(job(ticket, Some("alice")), completions),
+        job: PendingJob::new(job(ticket, Some("alice")), events),
         outcome: Outcome::Busy,
         basis,
     }
 }
 
-fn basis(mark: Mark) -> Option<Basis> {
+fn basis(mark: ReadMark) -> Option<Basis> {
     Some(Basis {
         mark,
         passwords: false,
@@ -83,73 +92,79 @@ fn alice() -> Vec<Changed> {
 }
 
 /// The events, one word each; the number of a ticket with `!` when it is not cacheable.
-fn drained(completions: &Completions) -> String {
+fn drained(events: &EventQueue) -> String {
     let mut out = Vec::new();
-    completions.drain(&mut out);
+    events.drain(&mut out);
     let words = out.iter().map(|event| match event {
         Event::Completion(done) if done.cacheable => done.ticket.to_string(),
         Event::Completion(done) => format!("{}!", done.ticket),
         Event::Changed(keys) => format!("changed{}", keys.len()),
-        Event::Flushed => "flushed".to_owned(),
-        Event::Lost => "lost".to_owned(),
-        Event::Armed { tracking } => format!("armed-{tracking}"),
+        Event::AllChanged => "all".to_owned(),
+        Event::ConnectionLost => "lost".to_owned(),
+        Event::Connected { tracking } => format!("connected-{tracking}"),
     });
     words.collect::<Vec<_>>().join(" ")
 }
 
 #[test]
 fn wakes_only_from_empty() {
-    let (wakes, completions) = counted();
-    completions.post_unavailable(1, Secret::default());
-    completions.post(vec![answer(&completions, 2, None), answer(&completions, 3, None)]);
-    assert_eq!(wakes.load(Ordering::SeqCst), 1);
-    assert_eq!(drained(&completions), "1! 2! 3!");
-    completions.armed(1, true);
-    assert_eq!(wakes.load(Ordering::SeqCst), 2);
-    completions.changed(1, Vec::new());
-    completions.close();
-    drained(&completions);
-    completions.post_unavailable(4, Secret::default());
-    assert_eq!(wakes.load(Ordering::SeqCst), 2, "no wake after close");
+    let setting = Setting::new(true);
+    let events = &setting.events;
+    events.post_unavailable(1, Secret::default());
+    setting
+        .outbox
+        .post(vec![answer(events, 2, None), answer(events, 3, None)]);
+    assert_eq!(setting.wakes(), 1);
+    assert_eq!(drained(events), "1! 2! 3!");
+    events.connected(1, true);
+    assert_eq!(setting.wakes(), 2);
+    events.changed(1, Vec::new());
+    events.close();
+    drained(events);
+    events.post_unavailable(4, Secret::default());
+    assert_eq!(setting.wakes(), 2, "no wake after close");
 }
 
 #[test]
 fn whoever_is_dropped_is_answered() {
-    let (_, completions) = counted();
-    let mut jobs = Arrivals::new((1..=4).map(|n| job(n, None)).collect(), &completions);
+    let setting = Setting::new(true);
+    let events = &setting.events;
+    let mut jobs = Arrivals::new((1..=4).map(|n| job(n, None)).collect(), events);
     let first = jobs.next().unwrap();
     let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(move || {
         let _jobs = jobs;
         panic!("on purpose");
     }));
     assert!(result.is_err());
-    assert_eq!(drained(&completions), "2! 3! 4!");
-    drop(vec![answer(&completions, 5, None)]);
+    assert_eq!(drained(events), "2! 3! 4!");
+    drop(vec![answer(events, 5, None)]);
     drop(first);
-    assert_eq!(drained(&completions), "5! 1!");
+    assert_eq!(drained(events), "5! 1!");
 }
 
 #[test]
 fn an_answer_overtaken_by_a_change_is_asked_again() {
-    let (completions, mut helper) = tracked();
-    completions.armed(1, true);
-    let before = completions.mark(1);
-    completions.changed(1, alice());
-    let after = completions.mark(1);
-    completions.post(vec![
-        answer(&completions, 1, basis(before)),
-        answer(&completions, 2, basis(after)),
+    let mut setting = Setting::new(true);
+    let events = &Arc::clone(&setting.events);
+    events.connected(1, true);
+    let before = events.mark(1);
+    events.changed(1, alice());
+    let after = events.mark(1);
+    setting.outbox.post(vec![
+        answer(events, 1, basis(before)),
+        answer(events, 2, basis(after)),
     ]);
-    assert_eq!(drained(&completions), "armed-true changed1 2");
-    assert_eq!(helper.again().len(), 1);
+    assert_eq!(drained(events), "connected-true changed1 2");
+    assert_eq!(setting.again().len(), 1);
     // The dropped job of ticket 1 was answered by its guard.
-    assert_eq!(drained(&completions), "1!");
+    assert_eq!(drained(events), "1!");
 }
 
 #[test]
 fn only_the_keys_it_was_made_of_overtake_it() {
-    let (completions, mut helper) = tracked();
-    completions.armed(1, true);
+    let mut setting = Setting::new(true);
+    let events = &Arc::clone(&setting.events);
+    events.connected(1, true);
     let prefix: Arc<str> = "P".into();
     let (backends, passwords) = (
         Changed::Backends {
@@ -157,111 +172,111 @@ fn only_the_keys_it_was_made_of_overtake_it() {
         },
         Changed::Passwords { prefix },
     );
-    let mark = completions.mark(1);
-    completions.changed(1, vec![passwords]);
+    let mark = events.mark(1);
+    events.changed(1, vec![passwords]);
     let from_passwords = Some(Basis {
         mark,
         passwords: true,
         groups: Arc::default(),
     });
-    completions.post(vec![
-        answer(&completions, 1, basis(mark)),
-        answer(&completions, 2, from_passwords),
+    setting.outbox.post(vec![
+        answer(events, 1, basis(mark)),
+        answer(events, 2, from_passwords),
     ]);
-    assert_eq!(helper.again().len(), 1);
-    completions.changed(1, vec![backends]);
-    completions.post(vec![answer(&completions, 3, basis(mark))]);
-    assert_eq!(helper.again().len(), 1);
-    completions.flushed(1);
-    let mark = completions.mark(1);
-    completions.post(vec![answer(&completions, 4, basis(mark))]);
-    assert!(helper.again().is_empty());
+    assert_eq!(setting.again().len(), 1);
+    events.changed(1, vec![backends]);
+    setting.outbox.post(vec![answer(events, 3, basis(mark))]);
+    assert_eq!(setting.again().len(), 1);
+    events.all_changed(1);
+    let mark = events.mark(1);
+    setting.outbox.post(vec![answer(events, 4, basis(mark))]);
+    assert!(setting.again().is_empty());
 }
 
 #[test]
 fn a_loss_makes_uncacheable_and_a_new_connection_asks_again() {
-    let (completions, mut helper) = tracked();
-    completions.armed(1, true);
-    let mark = completions.mark(1);
-    completions.lost(1);
-    completions.lost(1);
-    completions.changed(1, alice());
-    completions.flushed(1);
-    completions.post(vec![answer(&completions, 1, basis(mark))]);
-    assert_eq!(drained(&completions), "armed-true lost 1!");
-    completions.armed(2, false);
-    completions.lost(1);
-    completions.post(vec![answer(&completions, 2, basis(mark))]);
-    assert_eq!(helper.again().len(), 1);
-    let mark = completions.mark(2);
-    completions.post(vec![answer(&completions, 3, basis(mark))]);
-    assert_eq!(drained(&completions), "armed-false 2! 3");
+    let mut setting = Setting::new(true);
+    let events = &Arc::clone(&setting.events);
+    events.connected(1, true);
+    let mark = events.mark(1);
+    events.connection_lost(1);
+    events.connection_lost(1);
+    events.changed(1, alice());
+    events.all_changed(1);
+    setting.outbox.post(vec![answer(events, 1, basis(mark))]);
+    assert_eq!(drained(events), "connected-true lost 1!");
+    events.connected(2, false);
+    events.connection_lost(1);
+    setting.outbox.post(vec![answer(events, 2, basis(mark))]);
+    assert_eq!(setting.again().len(), 1);
+    let mark = events.mark(2);
+    setting.outbox.post(vec![answer(events, 3, basis(mark))]);
+    assert_eq!(drained(events), "connected-false 2! 3");
 }
 
 #[test]
 fn without_tracking_there_are_only_completions() {
-    let (completions, _helper) = Completions::alone(false);
-    let completions = Arc::new(completions);
-    let mark = completions.mark(1);
-    completions.post(vec![answer(&completions, 1, basis(mark))]);
-    assert_eq!(drained(&completions), "1");
+    let setting = Setting::new(false);
+    let events = &setting.events;
+    let mark = events.mark(1);
+    setting.outbox.post(vec![answer(events, 1, basis(mark))]);
+    assert_eq!(drained(events), "1");
 }
 
 #[test]
 fn a_job_is_not_asked_for_ever() {
-    let (completions, mut helper) = tracked();
-    completions.armed(1, true);
-    let mut jobs = vec![Waiting::new(job(1, Some("alice")), &completions)];
+    let mut setting = Setting::new(true);
+    let events = &Arc::clone(&setting.events);
+    events.connected(1, true);
+    let mut jobs = vec![PendingJob::new(job(1, Some("alice")), events)];
     let mut asked = 0;
-    while let Some(waiting) = jobs.pop() {
+    while let Some(job) = jobs.pop() {
         asked += 1;
-        let mark = completions.mark(1);
-        completions.changed(1, alice());
+        let mark = events.mark(1);
+        events.changed(1, alice());
         let (outcome, basis) = (Outcome::Busy, basis(mark));
-        completions.post(vec![Answer {
-            waiting,
-            outcome,
-            basis,
-        }]);
-        jobs = helper.again();
+        setting.outbox.post(vec![Answer { job, outcome, basis }]);
+        jobs = setting.again();
     }
     assert_eq!(asked, 10);
-    assert_eq!(drained(&completions), "armed-true changed10 1!");
+    assert_eq!(drained(events), "connected-true changed10 1!");
 }
 
 #[test]
 fn a_worker_that_does_not_drain_costs_no_memory() {
-    let (completions, _helper) = tracked();
-    completions.armed(1, true);
+    let setting = Setting::new(true);
+    let events = &setting.events;
+    events.connected(1, true);
     let one = 2 * size_of::<Changed>() + 16;
     let most = CHANGES / one;
     for _ in 0..most {
-        completions.changed(1, alice());
+        events.changed(1, alice());
     }
-    completions.changed(1, alice());
-    completions.changed(1, alice());
-    completions.post_unavailable(1, Secret::default());
-    completions.changed(1, alice());
+    events.changed(1, alice());
+    events.changed(1, alice());
+    events.post_unavailable(1, Secret::default());
+    events.changed(1, alice());
     assert_eq!(
-        drained(&completions),
-        format!("armed-true changed{most} flushed 1! flushed")
+        drained(events),
+        format!("connected-true changed{most} all 1! all")
     );
-    completions.changed(1, alice());
-    assert_eq!(drained(&completions), "changed1");
+    events.changed(1, alice());
+    assert_eq!(drained(events), "changed1");
     // Names count by their length.
     let long = |n: usize| Changed::User {
         prefix: "P".into(),
         name: format!("{n:0255}").into(),
     };
-    completions.changed(1, (0..CHANGES / 255).map(long).collect());
-    assert_eq!(drained(&completions), "flushed");
+    events.changed(1, (0..CHANGES / 255).map(long).collect());
+    assert_eq!(drained(events), "all");
 }
 
 #[test]
 fn a_list_of_a_burst_is_not_kept() {
-    let (completions, _helper) = tracked();
-    completions.give_back(Vec::with_capacity(100));
-    assert!(completions.spare().capacity() >= 100);
-    completions.give_back(Vec::with_capacity(100_000));
-    assert_eq!(completions.spare().capacity(), 0);
+    let setting = Setting::new(true);
+    let events = &setting.events;
+    events.give_back(Vec::with_capacity(100));
+    assert!(events.spare().capacity() >= 100);
+    events.give_back(Vec::with_capacity(100_000));
+    assert_eq!(events.spare().capacity(), 0);
 }

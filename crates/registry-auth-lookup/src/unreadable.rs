@@ -1,0 +1,39 @@
+//! What the log says of keys that cannot be read: one line for each key and while, without a value of it.
+
+use redis::ServerError;
+use registry_auth_redis::log::{Level, Log};
+use registry_auth_redis::schema::keys::Keys;
+use registry_auth_redis::schema::record;
+
+/// Logs that a key cannot be read, and why.
+pub(crate) fn log_bad(log: &Log, key: &str, why: &str) {
+    log.write_once(key, Level::Error, &format!("record {key} cannot be read: {why}"));
+}
+
+/// Logs that a backend of a key was skipped.
+pub(crate) fn log_skipped(log: &Log, key: &str) {
+    log.write_once(
+        &format!("{key} backends"),
+        Level::Error,
+        &format!("record {key}: {}", record::SKIPPED),
+    );
+}
+
+/// Logs that Redis does not answer a question.
+pub(crate) fn log_refused(log: &Log, error: &ServerError) {
+    let message = format!(
+        "Redis refuses: {} {}",
+        error.code(),
+        error.details().unwrap_or_default()
+    );
+    log.write_once(error.code(), Level::Error, message.trim_end());
+}
+
+/// The key that holds the user's password hash, and its field where that is named after the user.
+pub(crate) fn hash_key(prefix: &str, user: &str, own_password: bool) -> String {
+    if own_password {
+        Keys::new(prefix).user(user)
+    } else {
+        format!("{} (field {user})", Keys::new(prefix).passwords())
+    }
+}
