@@ -9,7 +9,8 @@ impl Admin {
     /// The backends as stored, in order.
     ///
     /// # Errors
-    /// [`AdminError::NoUser`], [`AdminError::NoGroup`]; [`AdminError::BadRecord`] when the key is of another type.
+    /// [`AdminError::NoUser`], [`AdminError::NoGroup`]; [`AdminError::BadRecord`] when the key is of another
+    /// type.
     pub async fn backends_list(&self, subject: Subject<'_>) -> Result<Vec<String>, AdminError> {
         let key = subject.key(self.keys());
         if let Subject::Default = subject {
@@ -30,10 +31,12 @@ impl Admin {
             .collect())
     }
 
-    /// Replaces the backends. `backends` must be parsed `host:port`s (see `registry_auth::backend`), at least one.
+    /// Replaces the backends. `backends` must be parsed `host:port`s (see `registry_auth::backend`), at least
+    /// one.
     ///
     /// # Errors
-    /// [`AdminError::NoUser`], [`AdminError::NoGroup`]; [`AdminError::BadRecord`] when the key is of another type.
+    /// [`AdminError::NoUser`], [`AdminError::NoGroup`]; [`AdminError::BadRecord`] when the key is of another
+    /// type.
     pub async fn backends_set(&self, subject: Subject<'_>, backends: &[&str]) -> Result<(), AdminError> {
         let key = subject.key(self.keys());
         if let Subject::Default = subject {
@@ -53,7 +56,8 @@ impl Admin {
     /// Removes the backends: those of a wider scope hold then.
     ///
     /// # Errors
-    /// [`AdminError::NoUser`], [`AdminError::NoGroup`]; [`AdminError::BadRecord`] when the key is of another type.
+    /// [`AdminError::NoUser`], [`AdminError::NoGroup`]; [`AdminError::BadRecord`] when the key is of another
+    /// type.
     pub async fn backends_clear(&self, subject: Subject<'_>) -> Result<(), AdminError> {
         let key = subject.key(self.keys());
         if let Subject::Default = subject {

@@ -1,7 +1,8 @@
 //! Passwords of many users at once: imports, and moving those of `P:passwords`.
 //!
-//! A batch is one transaction that watches all it depends on. Invariant: every user is changed whole or not at all,
-//! whenever the tool or Redis ends; a locked account stays locked, and everything but the password stays as it is.
+//! A batch is one transaction that watches all it depends on. Invariant: every user is changed whole or not
+//! at all, whenever the tool or Redis ends; a locked account stays locked, and everything but the password
+//! stays as it is.
 
 use crate::client::{unreadable, Admin, ATTEMPTS};
 use crate::error::AdminError;
@@ -141,7 +142,8 @@ impl Admin {
         self.ask(&key, redis::cmd("HLEN").arg(&key)).await
     }
 
-    /// Passwords of `P:passwords` from a cursor on, first 0, and the next cursor, at the end 0. One may be told twice.
+    /// Passwords of `P:passwords` from a cursor on, first 0, and the next cursor, at the end 0. One may be
+    /// told twice.
     ///
     /// # Errors
     /// As [`Admin::passwords_put`].
@@ -152,8 +154,8 @@ impl Admin {
         self.ask(&key, &scan).await
     }
 
-    /// Lets `decide` plan for each user, and carries that out if `apply` says so. Where others keep changing some of the
-    /// keys, in ever smaller parts.
+    /// Lets `decide` plan for each user, and carries that out if `apply` says so. Where others keep changing
+    /// some of the keys, in ever smaller parts.
     async fn batch(
         &self,
         names: &[&str],
@@ -227,8 +229,8 @@ impl Admin {
     }
 }
 
-/// Whether the new hash is guessed faster than the stored one, if either leaks. Only of good argon2 hashes it is said: nothing
-/// else makes memory the price of a guess as they do, except scrypt.
+/// Whether the new hash is guessed faster than the stored one, if either leaks. Only of good argon2 hashes it
+/// is said: nothing else makes memory the price of a guess as they do, except scrypt.
 fn is_weaker(new: &str, stored: &str) -> bool {
     let form = |hash: &str| Form::of(hash.trim_start_matches('!'));
     form(stored) == Some(Form::Argon2)

@@ -1,6 +1,7 @@
 //! One administrator's connection: commands, pipelines and transactions, and what their failures mean.
 //!
-//! Used by all of this crate. Invariant: a transaction is carried out whole or not at all, also where an ACL refuses a part of it.
+//! Used by all of this crate. Invariant: a transaction is carried out whole or not at all, also where an ACL
+//! refuses a part of it.
 
 use crate::error::{greeting, refused, AdminError};
 use redis::aio::MultiplexedConnection;
@@ -42,8 +43,8 @@ impl Drop for Admin {
 }
 
 impl Admin {
-    /// Connects and logs in; `limit` holds for this and for each later round trip. Must be called within a tokio
-    /// runtime with I/O and time.
+    /// Connects and logs in; `limit` holds for this and for each later round trip. Must be called within a
+    /// tokio runtime with I/O and time.
     ///
     /// # Errors
     /// [`AdminError::Endpoint`], [`AdminError::Unreachable`], [`AdminError::Refused`] (a wrong log-in).
@@ -74,8 +75,8 @@ impl Admin {
             .map_err(|error| self.failed(key, &error))
     }
 
-    /// Independent questions in one round trip. Only the reply that a key is of another type is left to the caller: it
-    /// says something about that key, every other error something about all of them.
+    /// Independent questions in one round trip. Only the reply that a key is of another type is left to the
+    /// caller: it says something about that key, every other error something about all of them.
     pub(crate) async fn ask_all(&self, questions: &mut Pipeline) -> Result<Vec<Value>, AdminError> {
         if questions.is_empty() {
             return Ok(Vec::new());
@@ -101,8 +102,8 @@ impl Admin {
         Ok(replies)
     }
 
-    /// One transaction; `None` when a watched key was changed. MULTI goes ahead alone: sent together with the changes
-    /// and refused (an ACL without it), the changes would be carried out one by one.
+    /// One transaction; `None` when a watched key was changed. MULTI goes ahead alone: sent together with the
+    /// changes and refused (an ACL without it), the changes would be carried out one by one.
     pub(crate) async fn transact(
         &self,
         key: &str,

@@ -7,8 +7,9 @@ use redis::Pipeline;
 use registry_auth_redis::schema::keys::PUBLIC;
 
 impl Admin {
-    /// Lets `decide` read what it needs and add changes to a transaction, and commits it if nobody changed one of the watched
-    /// keys meanwhile; else all of it again. What Redis refuses is blamed on the first of them.
+    /// Lets `decide` read what it needs and add changes to a transaction, and commits it if nobody changed
+    /// one of the watched keys meanwhile; else all of it again. What Redis refuses is blamed on the first of
+    /// them.
     pub(crate) async fn commit<T>(
         &self,
         watched: &[&str],
@@ -31,8 +32,8 @@ impl Admin {
         Err(AdminError::Contended)
     }
 
-    /// As [`Admin::commit`], of changes to a subject, who must exist: one who is removed meanwhile must not come back as a
-    /// record with nothing but the change.
+    /// As [`Admin::commit`], of changes to a subject, who must exist: one who is removed meanwhile must not
+    /// come back as a record with nothing but the change.
     pub(crate) async fn edit<T>(
         &self,
         subject: Subject<'_>,

@@ -76,7 +76,11 @@ impl fmt::Display for AdminError {
         match self {
             Self::Endpoint(error) => write!(f, "{error}"),
             Self::Unreachable { endpoint, why } => {
-                write!(f, "cannot reach {endpoint}: {why}; is it running, and is --redis (REGISTRY_AUTH_REDIS) right?")
+                write!(
+                    f,
+                    "cannot reach {endpoint}: {why}; is it running, and is --redis (REGISTRY_AUTH_REDIS) \
+                     right?"
+                )
             }
             Self::Refused(why) | Self::Forbidden(why) => write!(f, "Redis refuses: {why}"),
             Self::BadRecord { key, why } => write!(
@@ -91,7 +95,8 @@ impl fmt::Display for AdminError {
             }
             Self::NoGrant { subject, pattern } => write!(
                 f,
-                "{subject} has no such grant for {pattern}; to see those there are: registry-authctl grant list {subject}"
+                "{subject} has no such grant for {pattern}; to see those there are: \
+                 registry-authctl grant list {subject}"
             ),
             Self::Exists(user) => {
                 write!(
@@ -117,8 +122,8 @@ impl fmt::Display for AdminError {
             }
             Self::TooManyTokens { user, most } => write!(
                 f,
-                "{user} has {most} access tokens, which is the most; to see which of them have expired: registry-authctl \
-                 token list {user}, and to make room: registry-authctl token revoke {user} ID"
+                "{user} has {most} access tokens, which is the most; to see which of them have expired: \
+                 registry-authctl token list {user}, and to make room: registry-authctl token revoke {user} ID"
             ),
             Self::Contended => f.write_str("somebody else is changing the same data; try again"),
         }
@@ -157,7 +162,8 @@ fn hint(code: &str) -> &'static str {
     match code {
         "READONLY" => " (this is a replica: name its master)",
         "NOPERM" => {
-            " (this Redis user lacks the right: docs/registry-authctl.md has the ACL line that registry-authctl needs)"
+            " (this Redis user lacks the right: docs/registry-authctl.md has the ACL line that \
+             registry-authctl needs)"
         }
         "NOAUTH" => " (give the password: REGISTRY_AUTH_REDIS=redis://[user]:password@host:port)",
         "WRONGPASS" => " (see user and password in the URL; special characters must be percent-encoded)",

@@ -24,7 +24,8 @@ impl Admin {
     /// The grants as stored, by pattern.
     ///
     /// # Errors
-    /// [`AdminError::NoUser`], [`AdminError::NoGroup`]; [`AdminError::BadRecord`] when the key is of another type.
+    /// [`AdminError::NoUser`], [`AdminError::NoGroup`]; [`AdminError::BadRecord`] when the key is of another
+    /// type.
     pub async fn grants_list(&self, subject: Subject<'_>) -> Result<Vec<StoredGrant>, AdminError> {
         let key = subject.key(self.keys());
         let fields: Vec<(Vec<u8>, Vec<u8>)> = self.ask(&key, redis::cmd("HGETALL").arg(&key)).await?;
@@ -49,11 +50,12 @@ impl Admin {
         Ok(grants)
     }
 
-    /// Adds the actions of `grant` to those that its pattern has; returns all of them. Actions that cannot be read are
-    /// replaced.
+    /// Adds the actions of `grant` to those that its pattern has; returns all of them. Actions that cannot be
+    /// read are replaced.
     ///
     /// # Errors
-    /// [`AdminError::NoUser`], [`AdminError::NoGroup`]; [`AdminError::BadRecord`] when the key is of another type.
+    /// [`AdminError::NoUser`], [`AdminError::NoGroup`]; [`AdminError::BadRecord`] when the key is of another
+    /// type.
     pub async fn grant_add(&self, subject: Subject<'_>, grant: &Grant) -> Result<Actions, AdminError> {
         let key = subject.key(self.keys());
         let name = grant.field();
@@ -72,12 +74,12 @@ impl Admin {
         .await
     }
 
-    /// Takes actions from a pattern, or all of it; returns those that are left. The pattern may be an illegal one, so
-    /// that a record can be repaired.
+    /// Takes actions from a pattern, or all of it; returns those that are left. The pattern may be an illegal
+    /// one, so that a record can be repaired.
     ///
     /// # Errors
-    /// [`AdminError::NoGrant`], and as [`Admin::grant_add`]; [`AdminError::BadRecord`] when some actions are to be taken
-    /// from what cannot be read.
+    /// [`AdminError::NoGrant`], and as [`Admin::grant_add`]; [`AdminError::BadRecord`] when some actions are
+    /// to be taken from what cannot be read.
     pub async fn grant_remove(
         &self,
         subject: Subject<'_>,

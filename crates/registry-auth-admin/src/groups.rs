@@ -1,7 +1,7 @@
 //! Groups, and who is in them.
 //!
-//! A group exists while `P:group:<name>` does. Redis keeps no empty hash, so a new group gets a field `name`, which
-//! nobody reads. Who is in a group stands in the user's record, so that a lookup is one round trip.
+//! A group exists while `P:group:<name>` does. Redis keeps no empty hash, so a new group gets a field `name`,
+//! which nobody reads. Who is in a group stands in the user's record, so that a lookup is one round trip.
 
 use crate::client::{unreadable, Admin, ATTEMPTS};
 use crate::error::AdminError;
@@ -27,8 +27,8 @@ pub struct GroupEntry {
 }
 
 impl Admin {
-    /// Creates a group. Returns who is in it already (in records that were made otherwise, or by a removal that was
-    /// interrupted).
+    /// Creates a group. Returns who is in it already (in records that were made otherwise, or by a removal
+    /// that was interrupted).
     ///
     /// # Errors
     /// [`AdminError::GroupExists`].
@@ -128,8 +128,8 @@ impl Admin {
         Ok(members.into_iter().collect())
     }
 
-    /// Removes a group: first its grants and backends, at once for everybody, then its name from the records of its
-    /// members, who are returned. Where that was interrupted, it is completed by calling it again.
+    /// Removes a group: first its grants and backends, at once for everybody, then its name from the records
+    /// of its members, who are returned. Where that was interrupted, it is completed by calling it again.
     ///
     /// # Errors
     /// [`AdminError::NoGroup`].
@@ -185,8 +185,8 @@ impl Admin {
         .await
     }
 
-    /// Takes a user out of a group, whose name may be an illegal one, so that a record can be repaired. False when the
-    /// user is not in it.
+    /// Takes a user out of a group, whose name may be an illegal one, so that a record can be repaired. False
+    /// when the user is not in it.
     ///
     /// # Errors
     /// [`AdminError::NoUser`].

@@ -1,4 +1,5 @@
-//! The server itself: how far away, which version, whether it may drop records, whether it tells what changes.
+//! The server itself: how far away, which version, whether it may drop records, whether it tells what
+//! changes.
 
 use crate::client::Admin;
 use crate::error::AdminError;

@@ -1,8 +1,9 @@
 //! The administrator's side of the store: typed, atomic changes for the command-line tool.
 //!
-//! Invariants: a change is one command or one transaction, so that an interrupted tool leaves nothing half-done; what
-//! depends on what was there before watches it (`WATCH`), so that two administrators cannot undo each other's work
-//! unseen. The module's own connection writes nothing but the last use of access tokens, where it is told to.
+//! Invariants: a change is one command or one transaction, so that an interrupted tool leaves nothing
+//! half-done; what depends on what was there before watches it (`WATCH`), so that two administrators cannot
+//! undo each other's work unseen. The module's own connection writes nothing but the last use of access
+//! tokens, where it is told to.
 #![forbid(unsafe_code)]
 
 mod access;

@@ -32,8 +32,8 @@ impl Admin {
     /// Unlocks the account. False when it was not locked.
     ///
     /// # Errors
-    /// [`AdminError::NoUser`]; [`AdminError::NoPassword`] when nothing but the lock is there, nor an access token that was
-    /// locked with it.
+    /// [`AdminError::NoUser`]; [`AdminError::NoPassword`] when nothing but the lock is there, nor an access
+    /// token that was locked with it.
     pub async fn user_unlock(&self, name: UserName<'_>) -> Result<bool, AdminError> {
         let (own, passwords) = (self.keys().user(name.as_str()), self.keys().passwords());
         self.commit(&[&own, &passwords], async |changes| {

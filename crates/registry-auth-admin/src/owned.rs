@@ -1,8 +1,8 @@
-//! Whose repositories a grant is for: a user owns `<name>/**` by the name, so one who is added as `team` gets all that a group
-//! was granted as `team/**`.
+//! Whose repositories a grant is for: a user owns `<name>/**` by the name, so one who is added as `team` gets
+//! all that a group was granted as `team/**`.
 //!
-//! Only patterns that say something about the first segment count: whoever may do something everywhere (`**`, `*/base`) says
-//! nothing about a name.
+//! Only patterns that say something about the first segment count: whoever may do something everywhere (`**`,
+//! `*/base`) says nothing about a name.
 
 use crate::client::Admin;
 use crate::error::AdminError;

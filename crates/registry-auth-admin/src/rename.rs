@@ -1,6 +1,7 @@
 //! A user under another name: all that is stored moves, at once.
 //!
-//! Invariant: nobody else has the new name, not even a record without a password: its grants were meant for somebody else.
+//! Invariant: nobody else has the new name, not even a record without a password: its grants were meant for
+//! somebody else.
 
 use crate::client::Admin;
 use crate::error::AdminError;
@@ -12,7 +13,8 @@ impl Admin {
     /// Moves everything that is stored for the user, with the days on which access tokens were last used.
     ///
     /// # Errors
-    /// [`AdminError::NoUser`], [`AdminError::Exists`]; [`AdminError::BadRecord`] when a key is of another type.
+    /// [`AdminError::NoUser`], [`AdminError::Exists`]; [`AdminError::BadRecord`] when a key is of another
+    /// type.
     pub async fn user_rename(&self, old: UserName<'_>, new: UserName<'_>) -> Result<(), AdminError> {
         let (from, to) = (self.keys().user(old.as_str()), self.keys().user(new.as_str()));
         let (passwords, token_use) = (self.keys().passwords(), self.keys().token_use());

@@ -1,6 +1,7 @@
 //! Who a grant or a backend is for, as typed at the tool: `alice`, `@team`, `public`, `default`.
 //!
-//! Used by all of `admin`. Invariant: a group's name holds no white space, or it could not stand in a user's `groups`.
+//! Used by all of `admin`. Invariant: a group's name holds no white space, or it could not stand in a user's
+//! `groups`.
 
 use registry_auth::{InvalidName, UserName};
 use registry_auth_redis::schema::keys::{Keys, PUBLIC};

@@ -1,8 +1,8 @@
 //! Access tokens of users, one field of the record each, and when each was last used.
 //!
-//! Invariants: only what the module can read is written, and nothing of a secret but its SHA-256. What is there may be
-//! anything, and can be seen and revoked. `P:token-use` is a remark: whatever is wrong with it keeps no token from being
-//! revoked.
+//! Invariants: only what the module can read is written, and nothing of a secret but its SHA-256. What is
+//! there may be anything, and can be seen and revoked. `P:token-use` is a remark: whatever is wrong with it
+//! keeps no token from being revoked.
 
 use crate::client::{unreadable, Admin};
 use crate::error::AdminError;
@@ -56,8 +56,9 @@ impl Admin {
     /// Stores an access token of a user.
     ///
     /// # Errors
-    /// [`AdminError::NoUser`], [`AdminError::TooManyTokens`], [`AdminError::TokenExists`]; [`AdminError::BadRecord`] when the
-    /// module could not read the record, so that the token would be of no use.
+    /// [`AdminError::NoUser`], [`AdminError::TooManyTokens`], [`AdminError::TokenExists`];
+    /// [`AdminError::BadRecord`] when the module could not read the record, so that the token would be of no
+    /// use.
     pub async fn token_add(
         &self,
         user: UserName<'_>,
@@ -189,10 +190,12 @@ impl Admin {
         }
     }
 
-    /// Removes an access token, and what is known of its use. The id may be an illegal one, so that a record can be repaired.
+    /// Removes an access token, and what is known of its use. The id may be an illegal one, so that a record
+    /// can be repaired.
     ///
     /// # Errors
-    /// [`AdminError::NoUser`], [`AdminError::NoToken`]; [`AdminError::BadRecord`] when the key is of another type.
+    /// [`AdminError::NoUser`], [`AdminError::NoToken`]; [`AdminError::BadRecord`] when the key is of another
+    /// type.
     pub async fn token_revoke(&self, user: UserName<'_>, id: &str) -> Result<(), AdminError> {
         let key = self.keys().user(user.as_str());
         let name = format!("{}{id}", field::TOKEN);
@@ -223,8 +226,8 @@ impl Admin {
         Ok(ids)
     }
 
-    /// Adds to a transaction that what is known of the use of these tokens is forgotten. Not where that key cannot be used, or
-    /// the transaction would fail with it.
+    /// Adds to a transaction that what is known of the use of these tokens is forgotten. Not where that key
+    /// cannot be used, or the transaction would fail with it.
     pub(crate) async fn forget_uses(
         &self,
         user: UserName<'_>,

@@ -1,7 +1,7 @@
 //! Accounts: who exists, with which password, locked or not.
 //!
-//! A password is in `P:user:<name>` or, from the 2014 gate, in `P:passwords`; the former wins. Invariant: a change
-//! leaves exactly one of them.
+//! A password is in `P:user:<name>` or, from the 2014 gate, in `P:passwords`; the former wins. Invariant: a
+//! change leaves exactly one of them.
 
 use crate::client::{unreadable, Admin};
 use crate::error::AdminError;
@@ -47,7 +47,8 @@ pub struct UserEntry {
     pub locked: bool,
     /// Why the hash is guessed fast if it leaks.
     pub weak: Option<&'static str>,
-    /// The day on which an access token of the user was last used, as its first second since 1970; only [`Admin::user_list`] asks.
+    /// The day on which an access token of the user was last used, as its first second since 1970; only
+    /// [`Admin::user_list`] asks.
     pub last_use: Option<u64>,
 }
 
@@ -82,8 +83,8 @@ impl Account {
 }
 
 impl Admin {
-    /// Creates a user who logs in with the password of `hash`. Groups, backends and grants that were stored for the
-    /// name beforehand stay.
+    /// Creates a user who logs in with the password of `hash`. Groups, backends and grants that were stored
+    /// for the name beforehand stay.
     ///
     /// # Errors
     /// [`AdminError::Exists`] when the name has a password already.
@@ -98,7 +99,8 @@ impl Admin {
         .await
     }
 
-    /// Replaces the password. It goes into `P:user:<name>`, and out of `P:passwords`. A locked account stays locked.
+    /// Replaces the password. It goes into `P:user:<name>`, and out of `P:passwords`. A locked account stays
+    /// locked.
     ///
     /// # Errors
     /// [`AdminError::NoUser`].
@@ -141,11 +143,12 @@ impl Admin {
         Ok(())
     }
 
-    /// All users by name. Reads pages with SCAN, so Redis is never blocked for long; what changes meanwhile may or may
-    /// not be seen.
+    /// All users by name. Reads pages with SCAN, so Redis is never blocked for long; what changes meanwhile
+    /// may or may not be seen.
     ///
     /// # Errors
-    /// [`AdminError::BadRecord`] when `P:passwords` is no hash; a user's record that is no hash counts as no password.
+    /// [`AdminError::BadRecord`] when `P:passwords` is no hash; a user's record that is no hash counts as no
+    /// password.
     pub async fn user_list(&self, progress: Progress<'_>) -> Result<Vec<UserEntry>, AdminError> {
         let mut users = BTreeMap::new();
         let passwords = self.keys().passwords();
@@ -218,8 +221,8 @@ impl Admin {
         Ok((UserEntry::new(name.as_str(), stored, hash.as_deref()), record))
     }
 
-    /// What there is of this user; `None` for nothing. Unlike [`Admin::user_show`] it looks at the password only, so a
-    /// grant that cannot be read does not keep an administrator from changing the password.
+    /// What there is of this user; `None` for nothing. Unlike [`Admin::user_show`] it looks at the password
+    /// only, so a grant that cannot be read does not keep an administrator from changing the password.
     ///
     /// # Errors
     /// [`AdminError::BadRecord`] when a key is of another type.

@@ -32,7 +32,8 @@ impl<'a> Walk<'a> {
         }
     }
 
-    /// The next keys, each with the reply to the one command that `question` adds for it. A reply may be an error.
+    /// The next keys, each with the reply to the one command that `question` adds for it. A reply may be an
+    /// error.
     pub(crate) async fn next(
         &mut self,
         question: impl Fn(&mut Pipeline, &str),

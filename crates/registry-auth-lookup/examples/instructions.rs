@@ -5,8 +5,8 @@
 //! cargo build --release -p registry-auth-lookup --example instructions
 //! valgrind --tool=callgrind --separate-threads=yes target/release/examples/instructions redis://127.0.0.1:7000 10000 16
 //! ```
-//! Run it with two numbers of lookups: the difference is free of start-up. Users are alice, and u0, u1... if a fourth
-//! argument says how many.
+//! Run it with two numbers of lookups: the difference is free of start-up. Users are alice, and u0, u1... if
+//! a fourth argument says how many.
 
 use registry_auth::{Network, UserName};
 use registry_auth_lookup::{Event, Hashing, Job, Keyspace, Options, Outcome, Proof, Store};

@@ -1,16 +1,20 @@
 //! A table with a bound in bytes: what was used lately is kept, the rest gives way by halves.
 //!
-//! Used by `lookup::reply_cache`; the other bounded memories count their bytes by [`allocated`]. There are two generations. What is new, or found in the old one, goes into the young
-//! one; as soon as that has half of the bytes it becomes the old one, and what was old is dropped. So nothing is in order of its use,
-//! which would cost each find more than it does now, and what is used more often than half a table of others comes is never dropped.
+//! Used by `lookup::reply_cache`; the other bounded memories count their bytes by [`allocated`]. There are
+//! two generations. What is new, or found in the old one, goes into the young one; as soon as that has half
+//! of the bytes it becomes the old one, and what was old is dropped. So nothing is in order of its use, which
+//! would cost each find more than it does now, and what is used more often than half a table of others comes
+//! is never dropped.
 //!
-//! Invariant: items, and the tables that they lie in, take no more than the bound. What is larger than an eighth of it is not kept.
+//! Invariant: items, and the tables that they lie in, take no more than the bound. What is larger than an
+//! eighth of it is not kept.
 
 use hashbrown::HashTable;
 
 /// What is kept.
 pub(crate) trait Item {
-    /// The same for what is found by the same key; kept with the item, as it is asked for each time the table grows.
+    /// The same for what is found by the same key; kept with the item, as it is asked for each time the table
+    /// grows.
     fn hash(&self) -> u64;
 
     /// The bytes that it takes elsewhere than in its own place.
@@ -29,7 +33,8 @@ struct Generation<T> {
     elsewhere: usize,
 }
 
-/// What an allocator takes for an allocation of so many bytes, about: sizes are rounded up to one of some, an eighth apart.
+/// What an allocator takes for an allocation of so many bytes, about: sizes are rounded up to one of some, an
+/// eighth apart.
 pub(crate) const fn allocated(bytes: usize) -> usize {
     match bytes {
         0 => 0,

@@ -1,10 +1,12 @@
 //! When access tokens were last used: a remark for people, by day, in `P:token-use`.
 //!
-//! Told by `verify`, on the helper. With a better hash (`rehash`) it is all that the module ever writes, and only where [`crate::Options`] say
-//! so. Invariants: no job waits for it, and none fails with it; a token's day is written once by each worker, or again where
-//! the memory of it was full; what Redis refuses is said once and not tried again on the same connection.
+//! Told by `verify`, on the helper. With a better hash (`rehash`) it is all that the module ever writes, and
+//! only where [`crate::Options`] say so. Invariants: no job waits for it, and none fails with it; a token's
+//! day is written once by each worker, or again where the memory of it was full; what Redis refuses is said
+//! once and not tried again on the same connection.
 //!
-//! A write that comes just after its token was revoked leaves a field that nobody reads: ids are not used again.
+//! A write that comes just after its token was revoked leaves a field that nobody reads: ids are not used
+//! again.
 
 use redis::{ServerError, Value};
 use registry_auth_redis::connection::open::describe;
@@ -42,8 +44,8 @@ impl LastUses {
         })
     }
 
-    /// The token has just been found, good until `expires`. Spawns a task if there is something to write: to be called on the
-    /// helper.
+    /// The token has just been found, good until `expires`. Spawns a task if there is something to write: to
+    /// be called on the helper.
     pub(crate) fn used(self: &Arc<Self>, prefix: &str, user: &str, id: &str, expires: u64) {
         let Ok(now) = SystemTime::now().duration_since(UNIX_EPOCH) else {
             return;
@@ -120,7 +122,8 @@ struct Written {
 }
 
 impl Written {
-    /// Whether this is to be written. It counts as written from here on, so that it is not written twice at the same time.
+    /// Whether this is to be written. It counts as written from here on, so that it is not written twice at
+    /// the same time.
     fn begin(&mut self, note: Note) -> bool {
         if self.day != note.day || self.tokens.len() >= TOKENS {
             self.tokens.clear();

@@ -3,21 +3,24 @@
 //! nginx's worker hands [`Job`]s to a [`Store`] and later drains [`Event`]s; only a `u64` ticket crosses
 //! between the two, never a pointer of nginx.
 //!
-//! Reading order: `messages` (what crosses) → `queue::jobs` → `store` (the thread) → `lookup` → `lookup::questions_and_replies` →
-//! `lookup::assemble` → `verify::verdict` → `queue::events` (the queue back).
+//! Reading order: `messages` (what crosses) → `queue::jobs` → `store` (the thread) → `lookup` →
+//! `lookup::questions_and_replies` → `lookup::assemble` → `verify::verdict` → `queue::events` (the queue
+//! back).
 //!
 //! # What the store's Redis user must be allowed
-//! It only reads, unless [`Options`] have it record the last use of access tokens, or replace weak password hashes. With ACLs (Redis 6 and later), for the prefix `P`:
+//! It only reads, unless [`Options`] have it record the last use of access tokens, or replace weak password
+//! hashes. With ACLs (Redis 6 and later), for the prefix `P`:
 //! ```text
 //! ACL SETUSER gate on >password resetkeys ~P:* resetchannels -@all +hgetall +hmget +lrange +ping +select +hello +client|tracking
 //! ```
-//! `%R~P:*` instead of `~P:*` from Redis 7 on, so that nothing could be written even by mistake. Without `ping`
-//! or `select` (only needed for a database other than 0) it works the same, and from 7.2 on `client|setinfo` lets the
-//! connection show who it is; without `hello` or
-//! `client|tracking` nothing is told of changes ([`Event::Connected`] says so), and the log says it once. Recording the last use takes
-//! `%W~P:token-use +hset` (before Redis 7 `+hset`, which with `~P:*` is good for all of these keys); without it, the log says so once
-//! for each connection. Replacing weak password hashes takes `+watch +multi +exec +hset` and `%W~P:user:*` and `%W~P:passwords`; without
-//! them, the log says so once a minute while weak hashes are used.
+//! `%R~P:*` instead of `~P:*` from Redis 7 on, so that nothing could be written even by mistake. Without
+//! `ping` or `select` (only needed for a database other than 0) it works the same, and from 7.2 on
+//! `client|setinfo` lets the connection show who it is; without `hello` or `client|tracking` nothing is told
+//! of changes ([`Event::Connected`] says so), and the log says it once. Recording the last use takes
+//! `%W~P:token-use +hset` (before Redis 7 `+hset`, which with `~P:*` is good for all of these keys); without
+//! it, the log says so once for each connection. Replacing weak password hashes takes `+watch +multi +exec
+//! +hset` and `%W~P:user:*` and `%W~P:passwords`; without them, the log says so once a minute while weak
+//! hashes are used.
 #![forbid(unsafe_code)]
 
 mod bounded;
@@ -39,7 +42,8 @@ mod queue {
     pub(crate) mod recent_changes;
 }
 
-/// Whether a job's proof is right: hashed by the pool where that is slow, against a decoy where there is no hash.
+/// Whether a job's proof is right: hashed by the pool where that is slow, against a decoy where there is no
+/// hash.
 mod verify {
     pub(crate) mod decoy;
     pub(crate) mod pool;

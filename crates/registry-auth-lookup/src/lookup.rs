@@ -1,8 +1,9 @@
 //! A batch of questions: one pipeline to Redis, its replies to records, passwords verified, answers posted.
 //!
-//! Spawned by `runtime` per batch. Invariants: one round trip whatever the number of jobs, and one more for those whose users
-//! are in groups; a user, a group and defaults that several jobs ask for are asked and encoded once; one user's bad record, slow hash or unresolvable backend delays
-//! or fails no other user; the mark that tells how old an answer may be is noted before the question is sent.
+//! Spawned by `runtime` per batch. Invariants: one round trip whatever the number of jobs, and one more for
+//! those whose users are in groups; a user, a group and defaults that several jobs ask for are asked and
+//! encoded once; one user's bad record, slow hash or unresolvable backend delays or fails no other user; the
+//! mark that tells how old an answer may be is noted before the question is sent.
 
 pub(crate) mod assemble;
 pub(crate) mod encode;
@@ -32,8 +33,8 @@ use std::time::Duration;
 use tokio::sync::Semaphore;
 use tokio::time::{self, Instant};
 
-/// Users asked for in one pipeline, and in all pipelines at a time; the others wait for their turn. What Redis answers about them takes
-/// many times the room of a record while it is read.
+/// Users asked for in one pipeline, and in all pipelines at a time; the others wait for their turn. What
+/// Redis answers about them takes many times the room of a record while it is read.
 pub(crate) const TOGETHER: usize = 128;
 pub(crate) const AT_A_TIME: usize = 512;
 
@@ -55,8 +56,9 @@ pub(crate) struct Lookups {
 impl Lookups {
     /// A question about the job's user, unless one is under way that it can wait for.
     ///
-    /// That one may have been asked before this job came. It is no older for that than what a cache would tell, as the
-    /// answer is checked against changes when it is posted; without tracking only jobs of one batch share a question.
+    /// That one may have been asked before this job came. It is no older for that than what a cache would
+    /// tell, as the answer is checked against changes when it is posted; without tracking only jobs of one
+    /// batch share a question.
     pub(crate) fn question(&self, mut job: PendingJob, batch: u64) -> Option<Question> {
         job.batch = batch;
         let shared = self.outbox.events.tracking();
@@ -129,8 +131,9 @@ pub(crate) async fn run(lookups: Arc<Lookups>, mut batch: Vec<Question>) {
     lookups.outbox.post(answers);
 }
 
-/// Sends the pipeline and waits for its replies. Asks a second time when the connection turns out to be dead (Redis
-/// was restarted, or closed an idle connection) and a new one is there in time; reading twice does no harm.
+/// Sends the pipeline and waits for its replies. Asks a second time when the connection turns out to be dead
+/// (Redis was restarted, or closed an idle connection) and a new one is there in time; reading twice does no
+/// harm.
 async fn exchange(
     lookups: &Lookups,
     pipeline: &Pipeline,
@@ -193,7 +196,10 @@ fn answer(
     answers: &mut Vec<Answer>,
 ) {
     let encoder = &lookups.encoder;
-    let lacks_names = |shared: &SharedRecord| matches!(shared, SharedRecord::HasNames(record) if encoder.lacks_names(record));
+    let lacks_names = |shared: &SharedRecord| match shared {
+        SharedRecord::HasNames(record) => encoder.lacks_names(record),
+        _ => false,
+    };
     if part.shared.all().any(lacks_names) {
         tokio::spawn(resolve_first(Arc::clone(lookups), part, mark, deadline));
         return;

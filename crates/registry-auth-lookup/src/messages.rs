@@ -1,8 +1,9 @@
 //! What crosses between nginx's thread and the helper: jobs there, events back.
 //!
-//! A job's answer is tied to it by a ticket, which is opaque here: the caller chooses it and gets it back exactly once.
-//! Events are in an order that a cache can simply follow: put on [`Event::Completion`], delete on [`Event::Changed`],
-//! empty it on the others. What a completion tells is never older than a change that stands before it in the queue.
+//! A job's answer is tied to it by a ticket, which is opaque here: the caller chooses it and gets it back
+//! exactly once. Events are in an order that a cache can simply follow: put on [`Event::Completion`], delete
+//! on [`Event::Changed`], empty it on the others. What a completion tells is never older than a change that
+//! stands before it in the queue.
 
 use registry_auth::codec::State;
 use registry_auth::{Network, TokenDigest, UserNameBuf};
@@ -11,8 +12,8 @@ use registry_auth_redis::Secret;
 use std::fmt;
 use std::sync::Arc;
 
-/// Where a location's users live: one per distinct (`registry_auth_prefix`, `registry_auth_salt`), shared by all
-/// jobs of that location. It is also the scope within which an unknown user's dummy hash is chosen.
+/// Where a location's users live: one per distinct (`registry_auth_prefix`, `registry_auth_salt`), shared by
+/// all jobs of that location. It is also the scope within which an unknown user's dummy hash is chosen.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Keyspace {
     /// `registry_auth_prefix`, `P` in the interface: keys are `P:user:<name>`, `P:passwords`, `P:backends`.
@@ -45,8 +46,8 @@ pub struct Job {
     pub proof: Proof,
     /// Where it came from: networks take turns where passwords have to wait to be hashed.
     pub from: Network,
-    /// What stands for the stored password for which this very password was found to be right before: as long as that is stored
-    /// for the user, it is not hashed again.
+    /// What stands for the stored password for which this very password was found to be right before: as long
+    /// as that is stored for the user, it is not hashed again.
     pub verified: Option<State>,
 }
 
@@ -55,15 +56,16 @@ pub struct Job {
 pub enum Proof {
     /// The job's password.
     Password,
-    /// An access token of the user, which stands in their record: nothing has to be hashed for it. Boxed, as it is rare,
-    /// and jobs are moved often.
+    /// An access token of the user, which stands in their record: nothing has to be hashed for it. Boxed, as
+    /// it is rare, and jobs are moved often.
     AccessToken(Box<TokenDigest>),
-    /// Somebody else has verified the user: only whether the account is there, and not locked, is to be found out.
+    /// Somebody else has verified the user: only whether the account is there, and not locked, is to be found
+    /// out.
     PreVerified,
 }
 
-/// What the helper tells, in the order of the connection's stream. Without tracking ([`crate::Options`]) there are only
-/// completions.
+/// What the helper tells, in the order of the connection's stream. Without tracking ([`crate::Options`])
+/// there are only completions.
 #[derive(Debug, Clone)]
 pub enum Event {
     /// A job is answered.
@@ -72,13 +74,13 @@ pub enum Event {
     Changed(Vec<Changed>),
     /// FLUSHALL or FLUSHDB: everything has changed.
     AllChanged,
-    /// The connection is gone, or frozen and given up: changes are not told from here to the next [`Event::Connected`].
-    /// Once for each of those.
+    /// The connection is gone, or frozen and given up: changes are not told from here to the next
+    /// [`Event::Connected`]. Once for each of those.
     ConnectionLost,
     /// Connected. Whatever was known before is suspect.
     Connected {
-        /// Whether every change from here on is told. False where Redis, a proxy or an ACL does not let us track:
-        /// then only a time to live limits the age of what is known.
+        /// Whether every change from here on is told. False where Redis, a proxy or an ACL does not let us
+        /// track: then only a time to live limits the age of what is known.
         tracking: bool,
     },
 }
@@ -90,11 +92,12 @@ pub struct Completion {
     pub ticket: u64,
     /// What was found.
     pub outcome: Outcome,
-    /// The job's password. Its memory is best freed by the thread that took it: a heap that others free from is slow for all.
+    /// The job's password. Its memory is best freed by the thread that took it: a heap that others free from
+    /// is slow for all.
     pub spent: Secret,
-    /// Whether the outcome may be kept for later requests: every change since it was read has been told, or will be in
-    /// a later event (or tracking is not possible: then for the time to live). False when the connection on which it
-    /// was read is lost.
+    /// Whether the outcome may be kept for later requests: every change since it was read has been told, or
+    /// will be in a later event (or tracking is not possible: then for the time to live). False when the
+    /// connection on which it was read is lost.
     pub cacheable: bool,
 }
 
@@ -105,7 +108,8 @@ pub enum Outcome {
     Known {
         /// The user's record (password hash, groups, backends with resolved addresses, grants).
         user: Arc<[u8]>,
-        /// The records of the user's groups, in the user's order; that of a group which does not exist is empty.
+        /// The records of the user's groups, in the user's order; that of a group which does not exist is
+        /// empty.
         groups: Arc<[Arc<[u8]>]>,
         /// `P:group:public`; empty where there is none.
         public: Arc<[u8]>,
@@ -113,13 +117,14 @@ pub enum Outcome {
         defaults: Option<Arc<[u8]>>,
         /// Whether the password, or what else was to prove it, is this user's and the account is not locked.
         verified: bool,
-        /// Whether `P:passwords` was looked at, as `P:user:<name>` has no password: a change of it concerns this user.
+        /// Whether `P:passwords` was looked at, as `P:user:<name>` has no password: a change of it concerns
+        /// this user.
         from_passwords: bool,
     },
     /// No such user, found out at the cost of a wrong password.
     Unknown,
-    /// The access token is none of this user's, if there is such a user: which is not told, nor in how long it takes, as nothing but the
-    /// user's access tokens was looked at.
+    /// The access token is none of this user's, if there is such a user: which is not told, nor in how long
+    /// it takes, as nothing but the user's access tokens was looked at.
     NoToken,
     /// No user was asked for.
     Anonymous {

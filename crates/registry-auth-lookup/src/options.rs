@@ -22,13 +22,15 @@ pub struct Options {
     pub tracking: bool,
     /// Whether the last use of access tokens is to be recorded in `P:token-use`.
     pub last_use: bool,
-    /// Whether a weak password hash is to be replaced by argon2id when its owner logs in (`registry_auth_rehash`).
+    /// Whether a weak password hash is to be replaced by argon2id when its owner logs in
+    /// (`registry_auth_rehash`).
     pub rehash: bool,
-    /// Called, from any thread, when [`crate::Store::drain`] or [`crate::Store::drain_log`] has something after having had
-    /// nothing. Must not block or panic. Never called again once [`crate::Store::stop`] has returned.
+    /// Called, from any thread, when [`crate::Store::drain`] or [`crate::Store::drain_log`] has something
+    /// after having had nothing. Must not block or panic. Never called again once [`crate::Store::stop`] has
+    /// returned.
     pub wake: Box<dyn Fn() + Send + Sync>,
-    /// Starts the helper's thread: [`own_thread`], or what changes something of it first, as the table of open files; all threads of
-    /// the store inherit that.
+    /// Starts the helper's thread: [`own_thread`], or what changes something of it first, as the table of
+    /// open files; all threads of the store inherit that.
     pub spawn: Spawn,
 }
 
@@ -49,7 +51,8 @@ pub fn own_thread() -> Spawn {
 pub struct Hashing {
     /// Threads; 0 is taken as 1.
     pub threads: usize,
-    /// Passwords that may wait for a thread, a quarter of them from one network; one more is answered [`crate::Outcome::Busy`].
+    /// Passwords that may wait for a thread, a quarter of them from one network; one more is answered
+    /// [`crate::Outcome::Busy`].
     pub queue: usize,
 }
 

@@ -1,12 +1,14 @@
 //! Weak password hashes, each replaced by argon2id when its owner logs in (`registry_auth_rehash`).
 //!
-//! Told by `verify` of each password that was right, only where [`crate::Options`] say so. Invariants: no login waits for it, and
-//! none fails with it; a hash is computed by the pool, and left undone where that is full; what is stored is replaced only
-//! if it still is the hash that the password was right for, in the key and field where it was found (`WATCH`, `MULTI`), and nothing
-//! else of the record is touched; what Redis refuses is said, and not tried again, for a while.
+//! Told by `verify` of each password that was right, only where [`crate::Options`] say so. Invariants: no
+//! login waits for it, and none fails with it; a hash is computed by the pool, and left undone where that is
+//! full; what is stored is replaced only if it still is the hash that the password was right for, in the key
+//! and field where it was found (`WATCH`, `MULTI`), and nothing else of the record is touched; what Redis
+//! refuses is said, and not tried again, for a while.
 //!
-//! `WATCH` belongs to a connection, and so does `MULTI`: on the one that all lookups share both would concern whatever is sent
-//! between. So each replacement has a connection of its own, one at a time; each hash is replaced once in its life.
+//! `WATCH` belongs to a connection, and so does `MULTI`: on the one that all lookups share both would concern
+//! whatever is sent between. So each replacement has a connection of its own, one at a time; each hash is
+//! replaced once in its life.
 
 use crate::messages::Keyspace;
 use crate::verify::stored_hash::StoredHash;
@@ -121,11 +123,15 @@ impl Renewals {
         self.lock().refused = Some(Instant::now());
         let what = match failure {
             Failure::Redis(error) if error.code() == Some("NOPERM") => {
-                "its user needs +hmget +watch +multi +exec +hset and the right to write P:user:* and P:passwords"
+                "its user needs +hmget +watch +multi +exec +hset and the right to write P:user:* and \
+                 P:passwords"
             }
             _ => "it is tried again at a later login",
         };
-        let message = format!("weak password hashes stay, as Redis does not let registry_auth_rehash replace them ({failure}): {what}");
+        let message = format!(
+            "weak password hashes stay, as Redis does not let registry_auth_rehash replace them \
+             ({failure}): {what}"
+        );
         self.log.write_once("rehash", Level::Warn, &message);
     }
 
@@ -198,8 +204,8 @@ impl Renewal {
         .await
     }
 
-    /// `None`: somebody has changed the key meanwhile. Each command waits for the answer to the one before: sent together with a
-    /// `WATCH` or a `MULTI` that is refused, the change would be carried out unguarded.
+    /// `None`: somebody has changed the key meanwhile. Each command waits for the answer to the one before:
+    /// sent together with a `WATCH` or a `MULTI` that is refused, the change would be carried out unguarded.
     async fn attempt(
         &self,
         mut connection: MultiplexedConnection,

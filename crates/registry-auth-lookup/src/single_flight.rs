@@ -1,8 +1,8 @@
 //! Single flight: who wants what is already being done waits for it.
 //!
-//! Used by `lookup` (one question to Redis for each user) and by `verdict` (one hash for each password). Invariant:
-//! however the one who does it ends (return, panic, an aborted task), everybody who waits is let go: by
-//! [`Flight::finish`], or dropped with the [`Flight`].
+//! Used by `lookup` (one question to Redis for each user) and by `verdict` (one hash for each password).
+//! Invariant: however the one who does it ends (return, panic, an aborted task), everybody who waits is let
+//! go: by [`Flight::finish`], or dropped with the [`Flight`].
 
 use hashbrown::HashTable;
 use std::hash::Hash;
@@ -47,8 +47,8 @@ impl<T> SingleFlight<T> {
         self.table.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// `item` joins those who wait for the `same`, or else is the first: then the caller does it, and finishes the flight.
-    /// Items that are the same must have equal `key`s.
+    /// `item` joins those who wait for the `same`, or else is the first: then the caller does it, and
+    /// finishes the flight. Items that are the same must have equal `key`s.
     pub(crate) fn join(
         self: &Arc<Self>,
         key: impl Hash,

@@ -1,9 +1,11 @@
-//! The store as nginx's worker holds it: one helper thread, a channel of jobs to it, a queue of completions back.
+//! The store as nginx's worker holds it: one helper thread, a channel of jobs to it, a queue of completions
+//! back.
 //!
-//! Started in `init_process` of a worker, stopped in `exit_process`. Invariants: no method blocks (but `start`, until the helper
-//! runs, and `stop`, for less than 100 ms); every job is answered once, whatever fails; the helper never runs with a signal
-//! unblocked; all other threads of the store are started by the helper, and share its signal mask and its open files; nothing wakes
-//! the helper's runtime from outside of them.
+//! Started in `init_process` of a worker, stopped in `exit_process`. Invariants: no method blocks (but
+//! `start`, until the helper runs, and `stop`, for less than 100 ms); every job is answered once, whatever
+//! fails; the helper never runs with a signal unblocked; all other threads of the store are started by the
+//! helper, and share its signal mask and its open files; nothing wakes the helper's runtime from outside of
+//! them.
 
 use crate::last_use::LastUses;
 use crate::lookup::encode::Encoder;
@@ -137,22 +139,24 @@ impl Store {
         Ok(store)
     }
 
-    /// Hands jobs over; they are asked in one pipeline, together with others that wait by then. Costs a system call, unless the helper
-    /// has others to take yet. When the helper is gone they are answered `Unavailable` at once.
+    /// Hands jobs over; they are asked in one pipeline, together with others that wait by then. Costs a
+    /// system call, unless the helper has others to take yet. When the helper is gone they are answered
+    /// `Unavailable` at once.
     pub fn submit(&self, jobs: Vec<Job>) {
         if !jobs.is_empty() {
             self.jobs.send(Arrivals::new(jobs, &self.events));
         }
     }
 
-    /// An empty list for the next jobs. It may be one that was submitted before: its memory comes back to the thread that made it,
-    /// as a heap that two threads free from is slow for both.
+    /// An empty list for the next jobs. It may be one that was submitted before: its memory comes back to the
+    /// thread that made it, as a heap that two threads free from is slow for both.
     #[must_use]
     pub fn spare(&self) -> Vec<Job> {
         self.events.spare()
     }
 
-    /// Appends the events that are there. To be called after each wake-up; with an empty `out` it swaps buffers.
+    /// Appends the events that are there. To be called after each wake-up; with an empty `out` it swaps
+    /// buffers.
     pub fn drain(&self, out: &mut Vec<Event>) {
         self.events.drain(out);
     }
@@ -162,9 +166,9 @@ impl Store {
         self.log.drain(out);
     }
 
-    /// Stops and joins the helper, within 100 ms also when Redis hangs. Threads in the middle of a password hash or of
-    /// a name resolution cannot be interrupted: they are left to end by themselves and touch nothing of the caller's.
-    /// Jobs under way are answered `Unavailable`; nobody is woken for them.
+    /// Stops and joins the helper, within 100 ms also when Redis hangs. Threads in the middle of a password
+    /// hash or of a name resolution cannot be interrupted: they are left to end by themselves and touch
+    /// nothing of the caller's. Jobs under way are answered `Unavailable`; nobody is woken for them.
     pub fn stop(&mut self) {
         self.events.close();
         self.jobs.close();
@@ -298,8 +302,8 @@ impl Helper {
         runtime.shutdown_background();
     }
 
-    /// Turns what comes into lookups until the store is stopped. Lookups overlap: the next pipeline is sent while the answers of the
-    /// last are on their way.
+    /// Turns what comes into lookups until the store is stopped. Lookups overlap: the next pipeline is sent
+    /// while the answers of the last are on their way.
     async fn serve(&mut self) {
         let (mut arrived, mut overtaken) = (Vec::new(), Vec::new());
         for batch in 1.. {

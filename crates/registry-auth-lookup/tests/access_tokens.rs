@@ -1,5 +1,6 @@
-//! A guessed access token tells nothing of the user whose it is said to be: it costs the same work whoever that is, and its answer is
-//! the same. Counted is what Redis was asked, as a time would tell something else on each machine.
+//! A guessed access token tells nothing of the user whose it is said to be: it costs the same work whoever
+//! that is, and its answer is the same. Counted is what Redis was asked, as a time would tell something else
+//! on each machine.
 #![allow(clippy::unwrap_used)]
 
 mod common;
@@ -118,7 +119,8 @@ fn a_right_one_is_as_good_as_it_was_and_a_record_that_cannot_be_read_fails_it() 
     assert_eq!(ask(&mut gate, "locked", 1), Outcome::NoToken);
 }
 
-/// Jobs for one user share a question: one with a wrong token takes along neither a password nor a right token, and the reverse.
+/// Jobs for one user share a question: one with a wrong token takes along neither a password nor a right
+/// token, and the reverse.
 #[test]
 fn who_shares_a_question_is_answered_by_what_each_sent() {
     let redis = Server::start();

@@ -1,4 +1,5 @@
-//! What the store answers while Redis is well: records, password forms, defaults, bad records, the hashing pool.
+//! What the store answers while Redis is well: records, password forms, defaults, bad records, the hashing
+//! pool.
 
 mod common;
 
@@ -59,7 +60,8 @@ fn the_2014_gates_salt_goes_before_the_password() {
     assert!(!verified(&gate.ask("user1", "secret")));
 }
 
-/// Who came before is known again by the replies of Redis: what differs in them, or in what was asked, decides anew.
+/// Who came before is known again by the replies of Redis: what differs in them, or in what was asked,
+/// decides anew.
 #[test]
 fn who_is_known_again_is_known_by_all_that_matters() {
     let redis = Server::start();
@@ -568,8 +570,8 @@ fn a_full_queue_is_busy_and_fast_forms_go_on() {
         .collect();
     let tickets: Vec<u64> = flood.iter().map(|job| job.ticket).collect();
     gate.store.submit(flood);
-    // An unknown user costs what the users of its space cost: there a slow hash, so Busy; here SHA-1, so an answer.
-    // ("zed": jobs of one pipeline are answered by name.)
+    // An unknown user costs what the users of its space cost: there a slow hash, so Busy; here SHA-1, so an
+    // answer. ("zed": jobs of one pipeline are answered by name.)
     let unknown = gate.submit("zed", "x");
     gate.space = p;
     assert!(matches!(gate.ask("mallory", "x"), Outcome::Unknown));
@@ -621,7 +623,8 @@ fn a_flood_of_one_network_leaves_room_for_others() {
     assert!(outcomes.iter().filter(is_busy).count() >= 36, "{outcomes:?}");
 }
 
-/// What was found to be right is not hashed again as long as the stored password is the same: told so, a wrong one is right.
+/// What was found to be right is not hashed again as long as the stored password is the same: told so, a
+/// wrong one is right.
 #[test]
 fn what_was_verified_is_not_hashed_again() {
     let redis = Server::start();
@@ -652,8 +655,8 @@ fn what_was_verified_is_not_hashed_again() {
     assert_eq!(ask("mallory", Some(same)), Outcome::Unknown);
 }
 
-/// Rule 24 of the security model: a hash beyond the limits is refused
-/// before any hashing, with the key and not the hash in the log; a locked account is locked, whatever its hash costs.
+/// Rule 24 of the security model: a hash beyond the limits is refused before any hashing, with the key and
+/// not the hash in the log; a locked account is locked, whatever its hash costs.
 #[test]
 fn a_hash_beyond_the_limits_is_refused_at_once() {
     let phc = "$c29tZXNhbHQwMA$1CB7TWsCiDvsK0PwBxuxJijzR9L1KJh54Zl6dLxc6v0";
@@ -836,9 +839,9 @@ fn stop_is_prompt_while_a_hash_is_computed() {
     let late = gate.submit("slow", "x");
     let mut done = Vec::new();
     gate.store.drain(&mut done);
-    assert!(
-        done.iter()
-            .any(|done| matches!(done, Event::Completion(done) if done.ticket == late && done.outcome == Outcome::Unavailable)),
-        "{done:?}"
-    );
+    let is_late = |event: &Event| match event {
+        Event::Completion(done) => done.ticket == late && done.outcome == Outcome::Unavailable,
+        _ => false,
+    };
+    assert!(done.iter().any(is_late), "{done:?}");
 }

@@ -1,6 +1,6 @@
-//! Random changes, questions, losses and reconnects against a real Redis, with a cache that follows the queue as nginx's does
-//! (put on a cacheable completion, delete on changes): no answer, fresh or cached, is older than the last change
-//! that the queue has delivered; and when all is quiet the cache is what Redis holds.
+//! Random changes, questions, losses and reconnects against a real Redis, with a cache that follows the queue
+//! as nginx's does (put on a cacheable completion, delete on changes): no answer, fresh or cached, is older
+//! than the last change that the queue has delivered; and when all is quiet the cache is what Redis holds.
 //!
 //! A failure prints its seed; `REGISTRY_AUTH_SEED=n` repeats one.
 

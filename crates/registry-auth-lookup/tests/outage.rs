@@ -1,4 +1,5 @@
-//! What the store answers while Redis is not well: gone, frozen, loading, refusing, talking nonsense; and afterwards.
+//! What the store answers while Redis is not well: gone, frozen, loading, refusing, talking nonsense; and
+//! afterwards.
 
 mod common;
 

@@ -142,7 +142,8 @@ fn what_is_good_locked_or_cut_by_bcrypt_stays_and_nothing_does_where_it_is_off()
     assert_eq!(calls(&redis, "watch"), 1);
 }
 
-/// Passes on what two say to each other; before a `word` of the client's goes on, `meanwhile` is done, `times` at most.
+/// Passes on what two say to each other; before a `word` of the client's goes on, `meanwhile` is done,
+/// `times` at most.
 fn between(
     redis: &Server,
     word: &'static str,
@@ -210,7 +211,8 @@ fn a_password_that_is_changed_meanwhile_is_not_overwritten() {
             assert!(Instant::now() < until, "{word} was never sent");
             thread::sleep(Duration::from_millis(10));
         }
-        // The other password's hash is weak as well: it is replaced at the owner's next login, and by what it is a hash of.
+        // The other password's hash is weak as well: it is replaced at the owner's next login, and by what it
+        // is a hash of.
         let settled = Instant::now() + Duration::from_millis(300);
         while Instant::now() < settled {
             assert_eq!(

@@ -1,7 +1,7 @@
 //! A store is stopped within 100 ms, whatever it is doing: nginx's worker waits for that before it exits.
 //!
-//! A machine that is busy with other tests may keep a thread waiting for that long, so a state is tried a few times, until it is in
-//! time. What is too slow by itself is too slow each time.
+//! A machine that is busy with other tests may keep a thread waiting for that long, so a state is tried a few
+//! times, until it is in time. What is too slow by itself is too slow each time.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing)] // a panic is how a test fails
 
 mod common;
@@ -202,8 +202,9 @@ fn more_jobs_are_under_way_than_it_can_answer_in_that_time() {
     });
 }
 
-/// Names that the system's resolver does not answer: this test runs once more in namespaces of its own, where the resolver is a socket
-/// that nobody reads. Where the system gives no namespaces, names are asked for that do not exist, which may not hang.
+/// Names that the system's resolver does not answer: this test runs once more in namespaces of its own, where
+/// the resolver is a socket that nobody reads. Where the system gives no namespaces, names are asked for that
+/// do not exist, which may not hang.
 #[test]
 fn names_are_resolved_by_a_server_that_never_answers() {
     const INSIDE: &str = "REGISTRY_AUTH_TEST_IS_INSIDE";

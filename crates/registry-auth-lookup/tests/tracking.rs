@@ -1,4 +1,5 @@
-//! What the store tells of changes, and that no answer comes behind a change that it does not know; single flight.
+//! What the store tells of changes, and that no answer comes behind a change that it does not know; single
+//! flight.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing)] // a panic is how a test fails
 

@@ -1,6 +1,8 @@
-//! Redis as the module and the tool know it: the [`schema`] of the data, and the [`connection`] that reads it and tells what changes.
+//! Redis as the module and the tool know it: the [`schema`] of the data, and the [`connection`] that reads it
+//! and tells what changes.
 //!
-//! `registry-auth-lookup` (the module) and `registry-auth-admin` (the tool) stand on this crate and know nothing of each other.
+//! `registry-auth-lookup` (the module) and `registry-auth-admin` (the tool) stand on this crate and know
+//! nothing of each other.
 #![forbid(unsafe_code)]
 
 pub mod log;
@@ -13,8 +15,8 @@ pub mod schema {
 }
 
 /// The connection to Redis, from the bottom up: [`endpoint`](connection::endpoint) says where Redis is,
-/// [`tracking`](connection::tracking) hears what it says unasked, [`open`](connection::open) comes from an address to a connection
-/// that is logged in, [`supervisor`](connection::supervisor) keeps one open.
+/// [`tracking`](connection::tracking) hears what it says unasked, [`open`](connection::open) comes from an
+/// address to a connection that is logged in, [`supervisor`](connection::supervisor) keeps one open.
 pub mod connection {
     pub mod endpoint;
     pub mod open;

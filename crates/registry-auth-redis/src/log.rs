@@ -125,15 +125,15 @@ impl Log {
         }
     }
 
-    /// As [`Log::write_once`], of one of many subjects of a kind: [`OF_KIND`] lines of the kind are written in that time at most, so
-    /// that they leave room for others.
+    /// As [`Log::write_once`], of one of many subjects of a kind: [`OF_KIND`] lines of the kind are written
+    /// in that time at most, so that they leave room for others.
     pub fn write_of_kind(&self, kind: &str, subject: &str, level: Level, message: &str) {
         let place = self.hasher.hash_one(subject) % OF_KIND;
         self.write_once(&format!("{kind} {place}"), level, message);
     }
 
-    /// Has panics of this thread written here: where they happened, and not what they say, which may be a part of what was worked on.
-    /// Those of other threads are told as before.
+    /// Has panics of this thread written here: where they happened, and not what they say, which may be a
+    /// part of what was worked on. Those of other threads are told as before.
     pub fn tell_panics(&self) {
         static HOOK: Once = Once::new();
         HOOK.call_once(|| {
@@ -171,7 +171,8 @@ impl Log {
     }
 }
 
-/// Key names come from clients and error texts from a server: neither may break or forge a line, nor fill the memory.
+/// Key names come from clients and error texts from a server: neither may break or forge a line, nor fill the
+/// memory.
 fn printable(text: &str) -> String {
     text.chars()
         .take(LINE)

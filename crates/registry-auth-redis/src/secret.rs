@@ -1,12 +1,14 @@
 //! A password in memory: wiped when dropped, printed by nothing.
 //!
-//! Built by the nginx module from the Authorization header, by the tool from a prompt, and by [`crate::Endpoint`].
+//! Built by the nginx module from the Authorization header, by the tool from a prompt, and by
+//! [`crate::Endpoint`].
 
 use std::fmt;
 use subtle::ConstantTimeEq;
 use zeroize::{Zeroize, Zeroizing};
 
-/// Bytes that are wiped when the last owner drops them. There is no `Display`; `Debug` shows no content and no length.
+/// Bytes that are wiped when the last owner drops them. There is no `Display`; `Debug` shows no content and
+/// no length.
 #[derive(Clone, Default)]
 pub struct Secret(Zeroizing<Box<[u8]>>);
 

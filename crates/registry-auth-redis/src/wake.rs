@@ -1,6 +1,7 @@
 //! The call that wakes nginx's thread, shared by the queues that it drains.
 //!
-//! Invariant: after [`Wake::close`] has returned the call is never made again, as its file descriptor may be closed by then.
+//! Invariant: after [`Wake::close`] has returned the call is never made again, as its file descriptor may be
+//! closed by then.
 
 use std::fmt;
 use std::sync::{Mutex, PoisonError};
@@ -8,7 +9,8 @@ use std::sync::{Mutex, PoisonError};
 /// What is called; it must be quick and must not block or panic.
 pub type Call = Box<dyn Fn() + Send + Sync>;
 
-/// A call that can be taken away. It has a lock of its own, so that a thread that it wakes does not find a queue locked by its waker.
+/// A call that can be taken away. It has a lock of its own, so that a thread that it wakes does not find a
+/// queue locked by its waker.
 pub struct Wake(Mutex<Option<Call>>);
 
 impl Wake {

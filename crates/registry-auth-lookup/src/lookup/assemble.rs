@@ -1,4 +1,5 @@
-//! Assembles the answers to the jobs of one keyspace, once all names that they need are resolved (or cannot be).
+//! Assembles the answers to the jobs of one keyspace, once all names that they need are resolved (or cannot
+//! be).
 //!
 //! Used by `lookup`. Invariant: a record is encoded once, however many jobs share it.
 
@@ -112,7 +113,8 @@ impl<'a> Assembly<'a> {
         }));
     }
 
-    /// Answers who has sent access tokens that are not in this reply; who has joined them with something else asks again.
+    /// Answers who has sent access tokens that are not in this reply; who has joined them with something else
+    /// asks again.
     fn no_token(&self, flight: Flight<PendingJob>, reply: &Value, answers: &mut Vec<Answer>) {
         let (wrong, others): (Vec<_>, Vec<_>) =
             flight.finish().partition(|job| is_wrong_token(&job.proof, reply));
@@ -169,8 +171,9 @@ impl<'a> Assembly<'a> {
         self.tools.cache.put_user(to_remember.hash, names, user);
     }
 
-    /// What concerns a user of these groups. A group that cannot be read fails its members, for it might have denied something;
-    /// unreadable defaults fail those who would get them, rather than send them to some other registry.
+    /// What concerns a user of these groups. A group that cannot be read fails its members, for it might have
+    /// denied something; unreadable defaults fail those who would get them, rather than send them to some
+    /// other registry.
     fn common(&mut self, names: &GroupNames, has_backends: bool) -> Result<Common, Outcome> {
         let public = self.public.clone()?;
         let mut elsewhere = has_backends || self.shared.public.has_backends();

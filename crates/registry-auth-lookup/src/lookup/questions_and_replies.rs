@@ -1,8 +1,8 @@
 //! What Redis is asked about users, and its replies, sorted to the users who were asked for.
 //!
-//! Used by `lookup`. Questions and replies are in this one file as their orders must agree: [`questions`] and [`Reader::read`],
-//! [`group_questions`] and [`Reader::read_groups`]. Invariant: whoever was asked for is in a [`KeyspaceReply`], in the order of the
-//! questions.
+//! Used by `lookup`. Questions and replies are in this one file as their orders must agree: [`questions`] and
+//! [`Reader::read`], [`group_questions`] and [`Reader::read_groups`]. Invariant: whoever was asked for is in
+//! a [`KeyspaceReply`], in the order of the questions.
 
 use crate::lookup::encode::Encoder;
 use crate::lookup::reply_cache::{RememberedUser, ReplyCache, Source, UserTags};
@@ -35,14 +35,15 @@ pub(crate) struct Question {
 }
 
 impl Question {
-    /// Whether the user had a password of their own the last time: `P:passwords` is not asked then, in the hope that it is so still.
+    /// Whether the user had a password of their own the last time: `P:passwords` is not asked then, in the
+    /// hope that it is so still.
     fn has_password(&self) -> bool {
         !self.by_token && self.remembered.as_ref().is_some_and(|user| user.own_password)
     }
 }
 
-/// Equal keyspaces become neighbours, as all of this file relies on. Nearly always there is one only, and its jobs share it. (The salt
-/// plays no role in a question.)
+/// Equal keyspaces become neighbours, as all of this file relies on. Nearly always there is one only, and its
+/// jobs share it. (The salt plays no role in a question.)
 pub(crate) fn sort(questions: &mut [Question]) {
     questions.sort_unstable_by(keyspace_order);
 }
@@ -69,8 +70,8 @@ fn users_without_password(questions: &[Question]) -> impl Iterator<Item = &str> 
     users(questions.iter().filter(|question| !question.has_password()))
 }
 
-/// For each keyspace: `LRANGE P:backends`, `HGETALL P:group:public`, `HMGET P:passwords` of its users but those who had a password of
-/// their own the last time, `HGETALL P:user:<name>` of each user.
+/// For each keyspace: `LRANGE P:backends`, `HGETALL P:group:public`, `HMGET P:passwords` of its users but
+/// those who had a password of their own the last time, `HGETALL P:user:<name>` of each user.
 pub(crate) fn questions(sorted: &[Question]) -> Pipeline {
     let mut pipeline = Pipeline::with_capacity(sorted.len() + 3);
     for part in by_keyspace(sorted) {
@@ -145,7 +146,8 @@ pub(crate) enum UserState {
     Unknown,
     /// `P:passwords` has to be asked after all.
     Retry,
-    /// Everybody who waits has sent an access token, and none is this user's; what was looked at, to look again for who joins.
+    /// Everybody who waits has sent an access token, and none is this user's; what was looked at, to look
+    /// again for who joins.
     NoToken(Value),
     /// The log names the key.
     Unreadable,
@@ -288,8 +290,8 @@ impl Reader<'_> {
 
     /// The reply to `HGETALL P:user:<name>`, and the user's item of `HMGET P:passwords`.
     fn read_user(&self, question: Question, reply: Value, item: Result<Value, Unreadable>) -> UserReply {
-        // Who has guessed an access token learns nothing by the rest of a record: whether there is one, how much is in it and in its
-        // groups, whether it can be read.
+        // Who has guessed an access token learns nothing by the rest of a record: whether there is one, how
+        // much is in it and in its groups, whether it can be read.
         let is_wrong = |job: &PendingJob| is_wrong_token(&job.proof, &reply);
         let is_refused = matches!(&reply, Value::ServerError(error) if error.code() != "WRONGTYPE");
         if !is_refused && question.flight.all(is_wrong) {

@@ -1,9 +1,10 @@
 //! Replies of Redis that are what they were the last time: what was made of them is made once.
 //!
-//! Used by all of `lookup`, on the helper. Redis is asked all the same; only reading, encoding and, for fast forms, verifying
-//! are spared. Invariants: what is remembered is used for an identical reply to the same question only, and never where a name has to
-//! be resolved, so that it cannot be out of date; of a reply only a keyed tag is kept (a reply is many small allocations, and takes four
-//! times as much memory as what is made of it). All of it together takes [`MAX_BYTES`] at most.
+//! Used by all of `lookup`, on the helper. Redis is asked all the same; only reading, encoding and, for fast
+//! forms, verifying are spared. Invariants: what is remembered is used for an identical reply to the same
+//! question only, and never where a name has to be resolved, so that it cannot be out of date; of a reply
+//! only a keyed tag is kept (a reply is many small allocations, and takes four times as much memory as what
+//! is made of it). All of it together takes [`MAX_BYTES`] at most.
 
 use crate::bounded::{allocated, Bounded, Item};
 use crate::queue::basis::GroupNames;
@@ -54,7 +55,8 @@ pub(crate) struct RememberedUser {
 }
 
 impl RememberedUser {
-    /// Whether these replies are those of the last time. `P:passwords` plays no role for a user with a password of their own.
+    /// Whether these replies are those of the last time. `P:passwords` plays no role for a user with a
+    /// password of their own.
     pub(crate) fn matches(&self, tags: UserTags) -> bool {
         self.tags.record == tags.record && (self.own_password || self.tags.password == tags.password)
     }
@@ -142,7 +144,8 @@ impl ReplyCache {
         self.table.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The tag of a reply, and of no other: the key is secret, so that nobody can look for two that have the same.
+    /// The tag of a reply, and of no other: the key is secret, so that nobody can look for two that have the
+    /// same.
     pub(crate) fn tag(&self, reply: &Value) -> u128 {
         let mut hasher = SipHasher24::new_with_key(&self.key);
         write(&mut hasher, reply);

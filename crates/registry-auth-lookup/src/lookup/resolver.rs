@@ -1,8 +1,8 @@
 //! Names of backends to addresses, on the helper so that nginx's thread never waits for DNS.
 //!
-//! Used by `lookup`. Invariant: a name that cannot be resolved is a peer without addresses, never a failed lookup of
-//! the user. A name that was known a moment ago never makes a request wait: its old addresses serve while it is asked
-//! anew.
+//! Used by `lookup`. Invariant: a name that cannot be resolved is a peer without addresses, never a failed
+//! lookup of the user. A name that was known a moment ago never makes a request wait: its old addresses serve
+//! while it is asked anew.
 
 use crate::bounded::allocated;
 use registry_auth::backend::{Backend, Host};
@@ -20,7 +20,8 @@ const STALE: Duration = Duration::from_secs(300);
 const FAILED: Duration = Duration::from_secs(2);
 /// Limit of a refresh that no request waits for.
 const REFRESH: Duration = Duration::from_secs(10);
-/// Bytes of names and addresses remembered. They come from administrators, so this is only a limit on accidents.
+/// Bytes of names and addresses remembered. They come from administrators, so this is only a limit on
+/// accidents.
 const MOST: usize = 1 << 20;
 /// Addresses of a name: more than a record holds.
 const ADDRESSES: usize = u8::MAX as usize;
@@ -52,8 +53,8 @@ impl Resolver {
         self.names.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The addresses of `host:port` without waiting: an address, or a name known. `None`: ask [`Resolver::resolve`].
-    /// Must be called within the runtime (it may start a refresh).
+    /// The addresses of `host:port` without waiting: an address, or a name known. `None`: ask
+    /// [`Resolver::resolve`]. Must be called within the runtime (it may start a refresh).
     pub(crate) fn known(self: &Arc<Self>, peer: &str) -> Option<Vec<SocketAddr>> {
         // A record with something else is refused before it gets here.
         let Ok(backend) = Backend::stored(peer) else {

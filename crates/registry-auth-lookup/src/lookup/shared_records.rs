@@ -26,7 +26,8 @@ pub(crate) enum SharedRecord {
 }
 
 impl SharedRecord {
-    /// Whether it names backends. What cannot be read counts as one that does not: it fails who needs it in any case.
+    /// Whether it names backends. What cannot be read counts as one that does not: it fails who needs it in
+    /// any case.
     pub(crate) fn has_backends(&self) -> bool {
         match self {
             Self::Encoded(encoded) => RecordRef::decode(encoded).is_ok_and(|record| record.has_peers()),

@@ -40,8 +40,8 @@ pub(crate) struct ReadMark {
     pub(crate) sequence: u64,
 }
 
-/// Which state of which keys an answer was made of: always `P:backends` and `P:group:public` and, where a user was asked for,
-/// `P:user:<name>`.
+/// Which state of which keys an answer was made of: always `P:backends` and `P:group:public` and, where a
+/// user was asked for, `P:user:<name>`.
 #[derive(Debug, Clone)]
 pub(crate) struct Basis {
     /// Noted before Redis was asked.

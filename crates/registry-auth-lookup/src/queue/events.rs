@@ -1,7 +1,8 @@
 //! The queue from the helper back to nginx's thread: answers, and what changes, in one order.
 //!
-//! Written by `pending` (answers) and by the connection (changes). Invariant: `wake` is called when the queue goes from empty to
-//! non-empty, not otherwise; after [`EventQueue::close`] has returned it is never called again.
+//! Written by `pending` (answers) and by the connection (changes). Invariant: `wake` is called when the queue
+//! goes from empty to non-empty, not otherwise; after [`EventQueue::close`] has returned it is never called
+//! again.
 
 use crate::bounded::allocated;
 use crate::messages::{Completion, Event, Job, Outcome};
@@ -13,7 +14,8 @@ use registry_auth_redis::Secret;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-/// Bytes of changes kept for a worker that does not drain them; beyond that it is told that everything has changed.
+/// Bytes of changes kept for a worker that does not drain them; beyond that it is told that everything has
+/// changed.
 const CHANGES: usize = 2 << 20;
 /// Jobs for which an empty list keeps room; a longer one, of a burst, is freed.
 const SPARE: usize = 4096;
@@ -113,7 +115,8 @@ impl EventQueue {
         self.wake.close();
     }
 
-    /// Whether the store is being stopped: whoever works through many jobs asks between one and the next, as the worker waits.
+    /// Whether the store is being stopped: whoever works through many jobs asks between one and the next, as
+    /// the worker waits.
     pub(crate) fn is_closed(&self) -> bool {
         self.closed.load(Ordering::Relaxed)
     }

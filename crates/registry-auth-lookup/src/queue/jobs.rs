@@ -1,8 +1,8 @@
 //! The way of jobs from nginx's thread to the helper.
 //!
-//! Invariant: nginx's thread does not touch the helper's runtime, nor the helper what nginx's thread writes to. The two may have
-//! different tables of open files (see `Options::spawn`), in which a number stands for different files. What is sent to a
-//! receiver that has closed, or is not received, is answered.
+//! Invariant: nginx's thread does not touch the helper's runtime, nor the helper what nginx's thread writes
+//! to. The two may have different tables of open files (see `Options::spawn`), in which a number stands for
+//! different files. What is sent to a receiver that has closed, or is not received, is answered.
 
 use crate::queue::pending::Arrivals;
 use nix::fcntl::OFlag;
@@ -15,7 +15,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::io::{AsyncRead, ReadBuf};
 use tokio::net::unix::pipe::Receiver;
 
-/// Bytes of the pipe that are read at once: about as many as there are, since only the first of several jobs writes one.
+/// Bytes of the pipe that are read at once: about as many as there are, since only the first of several jobs
+/// writes one.
 const BYTES: usize = 64;
 
 /// What lies between the two ends.
@@ -106,7 +107,8 @@ impl JobSender {
         self.notify();
     }
 
-    /// It cannot fail in a way that matters: a pipe that is full notifies, and one without a reader has nobody to notify.
+    /// It cannot fail in a way that matters: a pipe that is full notifies, and one without a reader has
+    /// nobody to notify.
     fn notify(&self) {
         let _ = write(&self.pipe, b"!");
     }
@@ -130,8 +132,8 @@ impl IdleReceiver {
 }
 
 impl JobReceiver {
-    /// Waits until something is left here, and appends it; `false` when the queue is closed. Nothing is lost where it is dropped while
-    /// it waits.
+    /// Waits until something is left here, and appends it; `false` when the queue is closed. Nothing is lost
+    /// where it is dropped while it waits.
     pub(crate) async fn recv(&mut self, jobs: &mut Vec<Arrivals>) -> bool {
         loop {
             if let Some(is_open) = try_recv(&self.sent.0, jobs) {

@@ -1,8 +1,9 @@
 //! A job under way, from the channel to its answer.
 //!
-//! Made by `store`, answered through an [`Outbox`]. Invariant: however its owner ends (return, panic, an aborted task,
-//! a queue that is dropped) a job gets an answer, and one only: [`PendingJob`] that is dropped without one is
-//! `Unavailable`. An answer is never posted behind a change of a key that it was made of before the change; such a job is asked again.
+//! Made by `store`, answered through an [`Outbox`]. Invariant: however its owner ends (return, panic, an
+//! aborted task, a queue that is dropped) a job gets an answer, and one only: [`PendingJob`] that is dropped
+//! without one is `Unavailable`. An answer is never posted behind a change of a key that it was made of
+//! before the change; such a job is asked again.
 
 use crate::messages::{Job, Keyspace, Outcome, Proof};
 use crate::queue::basis::{Basis, LookupKey};
@@ -14,8 +15,8 @@ use registry_auth_redis::Secret;
 use std::sync::Arc;
 use tokio::sync::mpsc::UnboundedSender;
 
-/// How often an answer may be overtaken by a change before the job is given up: each time costs a round trip, so that
-/// more than a few in a row means a key that is written all the time.
+/// How often an answer may be overtaken by a change before the job is given up: each time costs a round trip,
+/// so that more than a few in a row means a key that is written all the time.
 const TRIES: u8 = 10;
 
 /// A job that waits for its answer.
@@ -154,7 +155,8 @@ impl Outbox {
         self.retry(jobs.filter(|job| !job.answered));
     }
 
-    /// Has jobs asked again. Those of a store that is stopped meanwhile are `Unavailable`, as is a job that has been asked too often.
+    /// Has jobs asked again. Those of a store that is stopped meanwhile are `Unavailable`, as is a job that
+    /// has been asked too often.
     pub(crate) fn retry(&self, jobs: impl Iterator<Item = PendingJob>) {
         let mut stale = Vec::new();
         for mut job in jobs {

@@ -1,14 +1,15 @@
 //! Which keys changed lately: so that an answer read before a change is not given after it.
 //!
-//! Used by `events` under its lock. Invariant: what is not remembered any more counts as changed, so that the memory
-//! is bounded and forgetting costs a lookup, never a wrong answer.
+//! Used by `events` under its lock. Invariant: what is not remembered any more counts as changed, so that the
+//! memory is bounded and forgetting costs a lookup, never a wrong answer.
 
 use registry_auth_redis::connection::tracking::Changed;
 use std::collections::hash_map::RandomState;
 use std::collections::HashMap;
 use std::hash::BuildHasher;
 
-/// Keys remembered. A lookup takes less than a millisecond; more changes than this meanwhile make it be asked again.
+/// Keys remembered. A lookup takes less than a millisecond; more changes than this meanwhile make it be asked
+/// again.
 const KEYS: usize = 4096;
 
 /// A key of the schema, as in [`Changed`]; the first text is the prefix.
@@ -66,7 +67,8 @@ impl RecentChanges {
         self.keys.clear();
     }
 
-    /// Whether one of `keys` has changed, or may have, since `noted`. Costs a comparison when nothing has changed at all.
+    /// Whether one of `keys` has changed, or may have, since `noted`. Costs a comparison when nothing has
+    /// changed at all.
     pub(crate) fn since<'a>(&self, noted: u64, keys: impl IntoIterator<Item = Key<'a>>) -> bool {
         if self.sequence == noted {
             return false;

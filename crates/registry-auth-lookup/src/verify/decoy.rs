@@ -1,13 +1,15 @@
-//! The decoy: which hash the password of an unknown user is verified against, so that 'no such user' takes as long as 'wrong password'.
+//! The decoy: which hash the password of an unknown user is verified against, so that 'no such user' takes as
+//! long as 'wrong password'.
 //!
-//! Used by `stored_hash` and `verdict`. Rule 12 of the security model asks that both cost the same. They can only do so exactly where all users of a
-//! space have one form of hash; where forms are mixed, every choice of a decoy tells users of the other forms apart
-//! from unknown ones. What is chosen here is the form that most of the users seen lately have, because then
+//! Used by `stored_hash` and `verdict`. Rule 12 of the security model asks that both cost the same. They can
+//! only do so exactly where all users of a space have one form of hash; where forms are mixed, every choice
+//! of a decoy tells users of the other forms apart from unknown ones. What is chosen here is the form that
+//! most of the users seen lately have, because then
 //! - it is exact for one form (also the 2014 gate's SHA-1, where argon2 for unknown users would stand out);
 //! - the fewest users stand out where forms are mixed (until they change their passwords);
-//! - nobody can steer it: each user counts once, however often somebody tries that name. 'The form verified last'
-//!   would be steerable: ask an unknown name, then alice, then the first name again; if its time changed, the first
-//!   does not exist.
+//! - nobody can steer it: each user counts once, however often somebody tries that name. 'The form verified
+//!   last' would be steerable: ask an unknown name, then alice, then the first name again; if its time
+//!   changed, the first does not exist.
 //!
 //! Before any user has been seen it is argon2id as the tool makes it. Each worker learns by itself.
 
@@ -20,7 +22,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 /// Users remembered per space. A window rather than all: after a change of forms the old one is forgotten.
 const WINDOW: usize = 64;
-/// Verifications that are all looked at, and then every how many: a look costs more than the fast hash itself.
+/// Verifications that are all looked at, and then every how many: a look costs more than the fast hash
+/// itself.
 const CALLS: usize = 1024;
 const SAMPLE: usize = 16;
 /// Spaces remembered: as many as there are prefixes in nginx.conf.
@@ -39,17 +42,18 @@ struct Keyspace {
     /// A ring of the users seen lately: hash of the name, and class of their stored hash.
     seen: Vec<(u64, Class)>,
     next: usize,
-    /// The most frequent class and a stored hash of it, whose digest plays no role: the comparison's result is
-    /// discarded.
+    /// The most frequent class and a stored hash of it, whose digest plays no role: the comparison's result
+    /// is discarded.
     like: Option<(Class, Arc<str>)>,
 }
 
-/// Hashes of one class cost the same: the form and, for slow forms, a hash of the text of the cost parameters.
+/// Hashes of one class cost the same: the form and, for slow forms, a hash of the text of the cost
+/// parameters.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 struct Class(Form, u64);
 
-/// The text without salt and digest: `$2y$10`, `$argon2id$v=19$m=19456,t=2,p=1`, `$6$rounds=5000`. Nothing for the fast
-/// forms, which cost the same whatever their salt.
+/// The text without salt and digest: `$2y$10`, `$argon2id$v=19$m=19456,t=2,p=1`, `$6$rounds=5000`. Nothing
+/// for the fast forms, which cost the same whatever their salt.
 fn cost(form: Form, stored: &str) -> &str {
     if !form.is_slow() {
         return "";
@@ -64,8 +68,8 @@ fn cost(form: Form, stored: &str) -> &str {
 }
 
 impl Decoys {
-    /// A user's hash has been verified, successfully or not: `stored` (without the `!` of a locked account) is one
-    /// that exists in this space.
+    /// A user's hash has been verified, successfully or not: `stored` (without the `!` of a locked account)
+    /// is one that exists in this space.
     pub(crate) fn saw(&self, prefix: &str, user: &str, stored: &str) {
         let calls = self.calls.fetch_add(1, Ordering::Relaxed);
         if calls >= CALLS && !calls.is_multiple_of(SAMPLE) {

@@ -108,7 +108,8 @@ impl<W> Queue<W> {
 }
 
 impl<W: Work> Pool<W> {
-    /// Starts the threads; they inherit the caller's signal mask and open files. They are never joined: a hash cannot be interrupted.
+    /// Starts the threads; they inherit the caller's signal mask and open files. They are never joined: a
+    /// hash cannot be interrupted.
     pub(crate) fn start(hashing: Hashing, log: &Log) -> io::Result<Self> {
         let pool = Self {
             queue: Arc::new(Queue {
@@ -126,7 +127,8 @@ impl<W: Work> Pool<W> {
         Ok(pool)
     }
 
-    /// Queues `work` that came from this network, or gives it back when its share of the queue, or all of it, is full.
+    /// Queues `work` that came from this network, or gives it back when its share of the queue, or all of it,
+    /// is full.
     pub(crate) fn submit(&self, from: Network, work: W) -> Result<(), W> {
         self.queue.lock().push(from, work)?;
         self.queue.bell.notify_one();

@@ -1,7 +1,7 @@
 //! What a password is verified against, and what is known of that already.
 //!
-//! Made by `verdict`, kept by `reply_cache` as long as what is stored stays the same. Invariant: of a password only a keyed tag is kept,
-//! and only of one that was right.
+//! Made by `verdict`, kept by `reply_cache` as long as what is stored stays the same. Invariant: of a
+//! password only a keyed tag is kept, and only of one that was right.
 
 use crate::verify::decoy;
 use registry_auth::codec::State;
@@ -35,7 +35,8 @@ impl StoredHash {
         let locked = password::is_locked(&stored);
         match stored.trim_start_matches('!') {
             // An empty text is a hash of no form, not 'no password': it must not fall back to anything.
-            // Whatever stands behind the mark of a locked account, the account is locked rather than unreadable.
+            // Whatever stands behind the mark of a locked account, the account is locked rather than
+            // unreadable.
             bare if locked && password::check(bare).is_err() => Self::Decoy(like()),
             bare => Self::Own {
                 text: bare.into(),
@@ -110,8 +111,8 @@ impl StoredHash {
     }
 }
 
-/// What a slow hash has told about a job's password; still true when the job has to be asked again and the stored hash is
-/// the same.
+/// What a slow hash has told about a job's password; still true when the job has to be asked again and the
+/// stored hash is the same.
 pub(crate) struct HashResult {
     pub(crate) hash: Arc<StoredHash>,
     pub(crate) is_right: bool,

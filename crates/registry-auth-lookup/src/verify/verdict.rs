@@ -43,7 +43,8 @@ pub(crate) struct Common {
 }
 
 impl Verdict {
-    /// For a user who has a record, encoded here, and this hash, which is that of the record where `own` says so.
+    /// For a user who has a record, encoded here, and this hash, which is that of the record where `own` says
+    /// so.
     pub(crate) fn known(
         record: Arc<[u8]>,
         own: bool,
@@ -92,9 +93,9 @@ impl Verdict {
         self.based(job, outcome)
     }
 
-    /// Whether what is to prove who somebody is does so, where that stands in the record; `None` for a password. Nothing is hashed, for
-    /// an unknown user either: what has 190 random bits is not guessed, whatever time tells. An access token that proves it goes to
-    /// `used`.
+    /// Whether what is to prove who somebody is does so, where that stands in the record; `None` for a
+    /// password. Nothing is hashed, for an unknown user either: what has 190 random bits is not guessed,
+    /// whatever time tells. An access token that proves it goes to `used`.
     fn is_proven(&self, proof: &Proof, used: impl FnOnce(TokenRef<'_>)) -> Option<bool> {
         let digest = match proof {
             Proof::Password => return None,
@@ -196,7 +197,8 @@ impl Verifier {
         }
     }
 
-    /// Data of the 2014 gate is in order, and its salt is not configured: all its users are refused, and nothing else tells why.
+    /// Data of the 2014 gate is in order, and its salt is not configured: all its users are refused, and
+    /// nothing else tells why.
     fn hint_at_salt(&self, stored: &str, space: &Keyspace, password: &Secret) {
         if let Some(hint) = password::other_salt(stored, password.expose(), &space.salt) {
             let message = format!(
@@ -288,7 +290,8 @@ impl Passwords {
         Ok(right)
     }
 
-    /// Has the pool replace a weak hash for which this password is right; where the pool is full, a later login will do.
+    /// Has the pool replace a weak hash for which this password is right; where the pool is full, a later
+    /// login will do.
     fn renew(&self, verdict: &Verdict, job: &PendingJob) {
         let Some(renewals) = &self.renewals else { return };
         let (space, user) = (&job.space, job.key.name());

@@ -1,7 +1,7 @@
 //! A real redis-server and a store around it, for the tests of this crate.
 //!
-//! Each server has a port and a folder of its own and is killed by its handle. No test measures tightly: bounds are
-//! there to tell 'answers' from 'hangs' on a busy machine.
+//! Each server has a port and a folder of its own and is killed by its handle. No test measures tightly:
+//! bounds are there to tell 'answers' from 'hangs' on a busy machine.
 #![allow(dead_code)] // each test binary uses its own part
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing)] // a panic is how a test fails
 
@@ -24,7 +24,8 @@ use tempfile::TempDir;
 /// Longer than anything takes that does not hang.
 pub const PATIENCE: Duration = Duration::from_secs(20);
 
-/// Below the ports that the system gives to clients: what is free now stays free while a server is restarted on it.
+/// Below the ports that the system gives to clients: what is free now stays free while a server is restarted
+/// on it.
 pub fn free_port() -> u16 {
     loop {
         let port = 12_000 + u16::try_from(RandomState::new().hash_one(()) % 20_000).unwrap();
@@ -82,7 +83,8 @@ impl Server {
             .spawn()
             .expect("redis-server is installed");
         let until = Instant::now() + PATIENCE;
-        // Behind the port there may be another test's server; the socket in the folder is this one's, and made after the port.
+        // Behind the port there may be another test's server; the socket in the folder is this one's, and
+        // made after the port.
         while UnixStream::connect(dir.path().join("sock")).is_err() {
             if child.try_wait().unwrap().is_some() || Instant::now() > until {
                 return None;

@@ -93,12 +93,12 @@ impl From<url::ParseError> for InvalidEndpoint {
 }
 
 impl Endpoint {
-    /// Parses `redis://[user:password@]host[:port][/db]` or `redis+unix:///path[?db=n]`. User and password are
-    /// percent-decoded.
+    /// Parses `redis://[user:password@]host[:port][/db]` or `redis+unix:///path[?db=n]`. User and password
+    /// are percent-decoded.
     ///
     /// # Errors
-    /// [`InvalidEndpoint`]; a user without a password is only refused by [`Endpoint::check`], because the password
-    /// may still come from a file.
+    /// [`InvalidEndpoint`]; a user without a password is only refused by [`Endpoint::check`], because the
+    /// password may still come from a file.
     pub fn parse(url: &str) -> Result<Self, InvalidEndpoint> {
         let url = Url::parse(url)?;
         if url.fragment().is_some() {

@@ -1,7 +1,8 @@
-//! From an address to a connection that is logged in, and on which Redis says what changes where that is wanted.
+//! From an address to a connection that is logged in, and on which Redis says what changes where that is
+//! wanted.
 //!
-//! Used by the supervisor and, for a single connection, by `registry-auth-admin`. Invariant: an attempt that is given up leaves no
-//! socket and no task behind.
+//! Used by the supervisor and, for a single connection, by `registry-auth-admin`. Invariant: an attempt that
+//! is given up leaves no socket and no task behind.
 
 use crate::connection::endpoint::{Address, Endpoint};
 use crate::connection::tracking::Tracking;
@@ -66,7 +67,8 @@ pub fn describe(error: &RedisError) -> String {
 /// A connection and the task that drives its socket.
 type Driver = Pin<Box<dyn Future<Output = ()> + Send>>;
 
-/// Connects, logs in, and waits for a first answer, all within `limit`. In RESP2, in which Redis pushes nothing.
+/// Connects, logs in, and waits for a first answer, all within `limit`. In RESP2, in which Redis pushes
+/// nothing.
 pub async fn open(
     endpoint: &Endpoint,
     limit: Duration,
@@ -171,7 +173,8 @@ pub(crate) enum TrackingState {
     Off,
 }
 
-/// Has Redis say what changes from here on. Before anything is asked; or later: then nothing read before counts.
+/// Has Redis say what changes from here on. Before anything is asked; or later: then nothing read before
+/// counts.
 pub(crate) async fn start_tracking(
     connection: &MultiplexedConnection,
     tracking: &Tracking,
@@ -205,8 +208,9 @@ pub(crate) fn is_closed(failure: &Failure) -> bool {
     matches!(failure, Failure::Redis(error) if error.is_connection_dropped())
 }
 
-/// Whether this answer to PING leaves the connection usable. A restricted ACL user may not PING, and a server that
-/// loads its data or lost its master says so to each command: lookups then fail one by one and recover at once.
+/// Whether this answer to PING leaves the connection usable. A restricted ACL user may not PING, and a server
+/// that loads its data or lost its master says so to each command: lookups then fail one by one and recover
+/// at once.
 pub(crate) fn is_alive(error: &redis::ServerError) -> bool {
     match error.kind() {
         Some(

@@ -1,8 +1,9 @@
 //! One connection to Redis and its supervisor: connects, watches, reconnects.
 //!
-//! Used by `registry-auth-lookup`, through [`Link`]. Invariants: a connection is published only after Redis has answered on it, so that
-//! a frozen server never counts as up; where changes are tracked, tracking begins, and the watcher hears of it, before the connection is
-//! published, and the watcher hears of its loss before the next is tried.
+//! Used by `registry-auth-lookup`, through [`Link`]. Invariants: a connection is published only after Redis
+//! has answered on it, so that a frozen server never counts as up; where changes are tracked, tracking
+//! begins, and the watcher hears of it, before the connection is published, and the watcher hears of its loss
+//! before the next is tried.
 //!
 //! `redis::aio::ConnectionManager` is not used: it says nothing when it reconnects, and does not track.
 
@@ -22,15 +23,16 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::{self, Instant};
 
-/// First pause between attempts; doubles up to [`BACKOFF_MAX`]. With it an outage's end is noticed within 2 s.
+/// First pause between attempts; doubles up to [`BACKOFF_MAX`]. With it an outage's end is noticed within 2
+/// s.
 const BACKOFF_MIN: Duration = Duration::from_millis(50);
 const BACKOFF_MAX: Duration = Duration::from_secs(1);
 /// How often a silent connection is asked for a sign of life.
 const PING_EVERY: Duration = Duration::from_secs(1);
 /// How often tracking is tried again on a connection where it was refused: an ACL may have been changed.
 const TRACK_EVERY: Duration = Duration::from_secs(10);
-/// Connections closed during RESP3's greeting in a row until RESP2 is tried: some proxies close on what they do not know,
-/// but so does a server that is being restarted.
+/// Connections closed during RESP3's greeting in a row until RESP2 is tried: some proxies close on what they
+/// do not know, but so does a server that is being restarted.
 const CLOSED_GREETINGS: u32 = 2;
 
 /// A connection that Redis has answered on.
@@ -207,7 +209,8 @@ impl Supervisor {
         });
         let why = self.watch(opened, tracked, epoch).await;
         self.connection_lost(epoch);
-        // A server that drops each connection before it was of any use is not hammered, and jobs do not wait for it.
+        // A server that drops each connection before it was of any use is not hammered, and jobs do not wait
+        // for it.
         let useful = since.elapsed() >= BACKOFF_MAX || self.answers.load(Ordering::Relaxed) != answers;
         let (state, retry) = if useful {
             *backoff = BACKOFF_MIN;
@@ -299,8 +302,8 @@ impl Supervisor {
         }
     }
 
-    /// Returns when the connection is of no use any more, with the reason. Dropping `driver` closes the socket for
-    /// lookups still waiting on it, too: they fail now rather than at their timeout.
+    /// Returns when the connection is of no use any more, with the reason. Dropping `driver` closes the
+    /// socket for lookups still waiting on it, too: they fail now rather than at their timeout.
     async fn watch(&mut self, opened: Opened, tracked: TrackingState, epoch: u64) -> Failure {
         let Opened {
             connection,
@@ -355,7 +358,8 @@ impl Supervisor {
     }
 }
 
-/// Waits until a lookup reports the connection of `epoch`. (On its own so that the guard of `wait_for` is gone.)
+/// Waits until a lookup reports the connection of `epoch`. (On its own so that the guard of `wait_for` is
+/// gone.)
 async fn reported(broken: &mut watch::Receiver<u64>, epoch: u64) {
     drop(broken.wait_for(|broken| *broken >= epoch).await);
 }

@@ -1,7 +1,8 @@
-//! Client-side caching as Redis offers it: Redis says on a connection which keys change (RESP3, `CLIENT TRACKING ON BCAST`).
+//! Client-side caching as Redis offers it: Redis says on a connection which keys change (RESP3, `CLIENT
+//! TRACKING ON BCAST`).
 //!
-//! `supervisor` starts it on each connection before anything is asked there. Invariant: a message that is not understood counts as
-//! 'everything has changed'.
+//! `supervisor` starts it on each connection before anything is asked there. Invariant: a message that is not
+//! understood counts as 'everything has changed'.
 //!
 //! Redis never reports SWAPDB. The time to live of a cache limits that.
 
@@ -80,7 +81,8 @@ impl Tracking {
         Self { watcher, prefixes }
     }
 
-    /// `CLIENT TRACKING ON BCAST PREFIX P: ...`. Redis refuses prefixes that overlap: a shorter one stands for them.
+    /// `CLIENT TRACKING ON BCAST PREFIX P: ...`. Redis refuses prefixes that overlap: a shorter one stands
+    /// for them.
     pub(crate) fn command(&self) -> Cmd {
         let mut command = redis::cmd("CLIENT");
         command.arg("TRACKING").arg("ON").arg("BCAST");

@@ -80,8 +80,8 @@ impl<'a> Keys<'a> {
         join(self.prefix, ":backends", "")
     }
 
-    /// `P:token-use`, HASH of `<user>:<id>` → when that access token was last used: the day's first second since 1970. The module
-    /// writes it where it is told to, as it does password hashes, and no other key.
+    /// `P:token-use`, HASH of `<user>:<id>` → when that access token was last used: the day's first second
+    /// since 1970. The module writes it where it is told to, as it does password hashes, and no other key.
     #[must_use]
     pub fn token_use(&self) -> String {
         join(self.prefix, ":token-use", "")
@@ -121,7 +121,8 @@ impl<'a> Keys<'a> {
         join(self.prefix, ":", "")
     }
 
-    /// Which key that decides about somebody this is; `None` for any other, and for those not under this prefix.
+    /// Which key that decides about somebody this is; `None` for any other, and for those not under this
+    /// prefix.
     #[must_use]
     pub fn known<'k>(&self, key: &'k str) -> Option<Known<'k>> {
         match key.strip_prefix(self.prefix)?.strip_prefix(':')? {

@@ -1,9 +1,10 @@
 //! Replies of Redis become records. The redis crate's types end here.
 //!
-//! Used by `registry-auth-lookup` for the module and by `registry-auth-admin` for the tool. Invariant: what cannot be read whole is an
-//! error, never a record with something missing (a grant that is skipped might have been a denial). But a backend that
-//! cannot be one is skipped, and told, where there are others beside it: they are as good as they were without it.
-//! Fields that are not known here are ignored: later versions may store more.
+//! Used by `registry-auth-lookup` for the module and by `registry-auth-admin` for the tool. Invariant: what
+//! cannot be read whole is an error, never a record with something missing (a grant that is skipped might
+//! have been a denial). But a backend that cannot be one is skipped, and told, where there are others beside
+//! it: they are as good as they were without it. Fields that are not known here are ignored: later versions
+//! may store more.
 
 use crate::schema::keys::field;
 use redis::{ServerError, Value};
@@ -33,8 +34,8 @@ impl Unreadable {
 /// What is said of a backend that was skipped.
 pub const SKIPPED: &str = "a backend is neither host:port nor host, and is skipped";
 
-/// The reply to `HGETALL P:user:<name>` (or `P:group:<name>`); `None` when there is no such key. The backends have no
-/// addresses yet.
+/// The reply to `HGETALL P:user:<name>` (or `P:group:<name>`); `None` when there is no such key. The backends
+/// have no addresses yet.
 pub fn from_hash(reply: Value) -> Result<Option<Record>, Unreadable> {
     from_hash_noting(reply, &mut false)
 }
@@ -109,7 +110,8 @@ fn read_field(record: &mut Record, name: &[u8], value: Value, skipped: &mut bool
     Ok(())
 }
 
-/// Whether an access token is in the reply to `HGETALL P:user:<name>`: nothing else is read of it. What cannot be read is not in it.
+/// Whether an access token is in the reply to `HGETALL P:user:<name>`: nothing else is read of it. What
+/// cannot be read is not in it.
 pub fn has_token(reply: &Value, digest: &TokenDigest) -> bool {
     let is = |(name, value): (&Value, &Value)| {
         let (Value::BulkString(name), Value::BulkString(value)) = (name, value) else {
@@ -143,8 +145,8 @@ fn group(name: &str) -> Result<String, Unreadable> {
     Ok(name.to_owned())
 }
 
-/// The peers of a list, without those that cannot be one. Where that would leave none, the list cannot be read: who has
-/// backends of their own is not to be sent to those of others.
+/// The peers of a list, without those that cannot be one. Where that would leave none, the list cannot be
+/// read: who has backends of their own is not to be sent to those of others.
 fn peers<'n>(names: impl Iterator<Item = &'n str>, skipped: &mut bool) -> Result<Vec<Peer>, Unreadable> {
     let mut peers = Vec::new();
     let mut is_any_bad = false;
