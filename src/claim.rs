@@ -3,9 +3,9 @@
 use std::rc::Rc;
 
 use registry_auth::codec::State;
+use registry_auth::heap::allocated;
 use registry_auth::token::{Claims, Kind, Refused, SigningKeys};
 use registry_auth::{Denial, TokenDigest, UserNameBuf};
-use registry_auth_cache::worker_cache::allocated;
 
 /// A claim that is not yet verified.
 #[derive(Clone)]

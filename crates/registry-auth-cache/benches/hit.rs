@@ -1,5 +1,5 @@
-//! The instructions that a hit takes: hashes and tag of a typical user, opening the block, finding and verifying the user,
-//! reading the record. `cargo bench -p registry-auth-cache`; needs valgrind.
+//! The instructions that a hit takes: hashes and tag of a typical user, opening the block, finding and
+//! verifying the user, reading the record. `cargo bench -p registry-auth-cache`; needs valgrind.
 
 // A failure here is a bug of the benchmark.
 #![allow(clippy::expect_used, clippy::unwrap_used, clippy::indexing_slicing, dead_code)]

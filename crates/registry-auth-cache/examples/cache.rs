@@ -1,4 +1,5 @@
-//! Keeps a user's record, finds it again, and invalidates it: `cargo run -p registry-auth-cache --example cache`.
+//! Keeps a user's record, finds it again, and invalidates it: `cargo run -p registry-auth-cache --example
+//! cache`.
 
 mod block;
 
@@ -6,7 +7,8 @@ use block::Block;
 use registry_auth_cache::{Cache, EntryKey, Found, Freshness, Keys, Memory, NewRecord};
 
 fn main() -> Result<(), &'static str> {
-    // The module takes 32 random bytes. A worker keeps a copy of the keys, so that it can hash before it locks the block.
+    // The module takes 32 random bytes. A worker keeps a copy of the keys, so that it can hash before it
+    // locks the block.
     let keys = Keys::new(std::array::from_fn(|index| index as u8));
     let key = b"user alice";
     let alice = EntryKey {

@@ -1,8 +1,9 @@
-//! [`Cache`]: a block that the caller has locked. Opening and setting up the block, and invalidating all of it at once.
+//! [`Cache`]: a block that the caller has locked. Opening and setting up the block, and invalidating all of
+//! it at once.
 //!
-//! Called by the nginx module under the lock of its zone. `records`, `failures`, `watchers` and `counters` add the
-//! methods for what is kept. Guarantees: a block that cannot be trusted is emptied before it is used, and after
-//! [`Cache::invalidate_all`] no earlier record is found, fresh or stale.
+//! Called by the nginx module under the lock of its zone. `records`, `failures`, `watchers` and `counters`
+//! add the methods for what is kept. Guarantees: a block that cannot be trusted is emptied before it is used,
+//! and after [`Cache::invalidate_all`] no earlier record is found, fresh or stale.
 
 use std::sync::atomic::{compiler_fence, Ordering};
 
@@ -49,9 +50,9 @@ pub struct Cache<'m, M: Memory> {
 }
 
 impl<'m, M: Memory> Cache<'m, M> {
-    /// Opens the cache in `memory`. A block that cannot be used (it is new, of another layout, or a process died while it
-    /// changed it) is set up anew, with the keys that `new_keys` makes. `None` where the block is too small, or
-    /// `new_keys` gives none because there are no random numbers.
+    /// Opens the cache in `memory`. A block that cannot be used (it is new, of another layout, or a process
+    /// died while it changed it) is set up anew, with the keys that `new_keys` makes. `None` where the block
+    /// is too small, or `new_keys` gives none because there are no random numbers.
     #[inline]
     pub fn open(memory: &'m mut M, new_keys: impl FnOnce() -> Option<Keys>) -> Option<Self> {
         let root = memory.root() as usize;
@@ -99,7 +100,8 @@ impl<'m, M: Memory> Cache<'m, M> {
         memory.put_u64(root + root::EPOCH, 1);
         memory.put_u64(root + root::FLOOR, 1);
         memory.put_u64(root + root::PASSWORDS_EPOCH, 1);
-        // A worker that has noted a generation of the block as it was before must not meet the same number again.
+        // A worker that has noted a generation of the block as it was before must not meet the same number
+        // again.
         memory.put_u64(root + root::GENERATION, keys.hash(b"generation"));
         memory.put_u32(root + root::VERSION, VERSION);
         memory.put_u64(root + root::MAGIC, MAGIC);
@@ -140,21 +142,22 @@ impl<'m, M: Memory> Cache<'m, M> {
         self.keys() == *copy
     }
 
-    /// The epoch of records that are put now. The caller reads it before it asks the store, and must not put the answer if
-    /// the epoch has changed since: the answer may be older than the change.
+    /// The epoch of records that are put now. The caller reads it before it asks the store, and must not put
+    /// the answer if the epoch has changed since: the answer may be older than the change.
     pub fn epoch(&self) -> u64 {
         self.number(root::EPOCH)
     }
 
-    /// A number that differs after each change that makes any record old, and after the block was set up anew. A worker
-    /// that has copied a record may use the copy until it expires, as long as this number is the one that it read when it
-    /// found the record. It can read the number without the lock, at the offset [`GENERATION`](crate::GENERATION).
+    /// A number that differs after each change that makes any record old, and after the block was set up
+    /// anew. A worker that has copied a record may use the copy until it expires, as long as this number is
+    /// the one that it read when it found the record. It can read the number without the lock, at the offset
+    /// [`GENERATION`](crate::GENERATION).
     pub fn generation(&self) -> u64 {
         self.number(root::GENERATION)
     }
 
-    /// The number of records, and the number of negative entries (users that do not exist, and counters of failed
-    /// logins).
+    /// The number of records, and the number of negative entries (users that do not exist, and counters of
+    /// failed logins).
     pub fn counts(&self) -> (u32, u32) {
         let records = List::records()
             .map(|list| self.table.count(list))
@@ -166,7 +169,8 @@ impl<'m, M: Memory> Cache<'m, M> {
         (records, negative)
     }
 
-    /// Changes may be missed from `now` on: no record is fresh any more, but all of them may be used as stale ones.
+    /// Changes may be missed from `now` on: no record is fresh any more, but all of them may be used as stale
+    /// ones.
     pub fn mark_all_stale(&mut self, now: u64) {
         self.change(|table| {
             table.raise(root::EPOCH);
@@ -192,13 +196,14 @@ impl<'m, M: Memory> Cache<'m, M> {
         self.table.number(at)
     }
 
-    /// Runs a change with the dirty flag set: if the process dies in it, whoever opens the block next empties it.
+    /// Runs a change with the dirty flag set: if the process dies in it, whoever opens the block next empties
+    /// it.
     pub(crate) fn change<T>(&mut self, change: impl FnOnce(&mut Table<'m, M>) -> T) -> T {
         let dirty = self.table.root + root::DIRTY;
         self.table.memory.put_u32(dirty, 1);
-        // The compiler must not move a write of the change across a write of the flag. No fence for the processor is
-        // needed: other processors look only after the lock's own barrier, and when a process dies, the writes that it
-        // has made are seen in their order.
+        // The compiler must not move a write of the change across a write of the flag. No fence for the
+        // processor is needed: other processors look only after the lock's own barrier, and when a process
+        // dies, the writes that it has made are seen in their order.
         compiler_fence(Ordering::SeqCst);
         let result = change(&mut self.table);
         compiler_fence(Ordering::SeqCst);

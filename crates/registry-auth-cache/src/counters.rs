@@ -1,7 +1,8 @@
 //! The counters that all workers add to: the numbers of the status page.
 //!
-//! Called by the nginx module. The counters live as long as the block, so they survive a reload, and begin at 0 when the
-//! block is set up anew. The caller decides what each counter means, except [`EVICTED`](crate::EVICTED).
+//! Called by the nginx module. The counters live as long as the block, so they survive a reload, and begin at
+//! 0 when the block is set up anew. The caller decides what each counter means, except
+//! [`EVICTED`](crate::EVICTED).
 
 use crate::cache::Cache;
 use crate::layout::COUNTERS;
@@ -18,8 +19,8 @@ impl<M: Memory> Cache<'_, M> {
         numbers
     }
 
-    /// Adds to the counters. This touches no entry and writes each number whole, so a process that dies here damages
-    /// nothing.
+    /// Adds to the counters. This touches no entry and writes each number whole, so a process that dies here
+    /// damages nothing.
     pub fn add_counters(&mut self, more: &[u64; COUNTERS]) {
         for (index, more) in more.iter().enumerate() {
             self.table.add_to_counter(index, *more);

@@ -1,15 +1,17 @@
-//! Failed logins: how many different wrong passwords one client has tried within a period, for one user and for all users.
+//! Failed logins: how many different wrong passwords one client has tried within a period, for one user and
+//! for all users.
 //!
-//! Called by the nginx module under the lock, before and after a password is verified. Each login has two counters: one of
-//! the client for the user, one of the client for all users. A client that repeats one wrong password is counted once,
-//! however often it asks: most clients do so (containerd five times a request). The failures of other clients do not
-//! count, because the client's address is part of both keys.
+//! Called by the nginx module under the lock, before and after a password is verified. Each login has two
+//! counters: one of the client for the user, one of the client for all users. A client that repeats one wrong
+//! password is counted once, however often it asks: most clients do so (containerd five times a request). The
+//! failures of other clients do not count, because the client's address is part of both keys.
 //!
-//! A login is counted from its beginning ([`Cache::begin_login`]) until its result is known ([`Cache::finish_login`]): else
-//! a client could try a thousand passwords at the same time. Guarantee: within a period, no more different passwords of a
-//! client are found to be wrong than its limits say, however many it tries at once. When a limit is reached, no password of
-//! that client is looked at until the period is over ([`Cache::blocked_for`]). That includes the right one: if it were let
-//! in, the client would know which it is.
+//! A login is counted from its beginning ([`Cache::begin_login`]) until its result is known
+//! ([`Cache::finish_login`]): else a client could try a thousand passwords at the same time. Guarantee:
+//! within a period, no more different passwords of a client are found to be wrong than its limits say,
+//! however many it tries at once. When a limit is reached, no password of that client is looked at until the
+//! period is over ([`Cache::blocked_for`]). That includes the right one: if it were let in, the client would
+//! know which it is.
 
 use crate::cache::Cache;
 use crate::keys::{EntryKey, Keys, Tag};
@@ -24,10 +26,11 @@ pub const MAX_PER_ADDRESS: u32 = 10_000;
 /// Milliseconds after which a client may try again that has as many logins under way as it may have failures.
 pub const RETRY_INTERVAL_MS: u64 = 1_000;
 
-/// Offsets within a value: `u32` place of the network (see [`root::PLACES`]), `u16` number of failed logins, `u16` number of
-/// logins that failed or are under way. The counter for a user then has room for [`MAX_PER_USER`] times `u32`, a part of a
-/// tag each, whatever the limit is: a reload may change it. The failed ones come first. So one wrong password in 2^32 is
-/// taken for another one and is not counted, but nobody can tell which one.
+/// Offsets within a value: `u32` place of the network (see [`root::PLACES`]), `u16` number of failed logins,
+/// `u16` number of logins that failed or are under way. The counter for a user then has room for
+/// [`MAX_PER_USER`] times `u32`, a part of a tag each, whatever the limit is: a reload may change it. The
+/// failed ones come first. So one wrong password in 2^32 is taken for another one and is not counted, but
+/// nobody can tell which one.
 const PLACE: usize = 0;
 const FAILED: usize = 4;
 const ALL: usize = 6;
@@ -68,12 +71,12 @@ pub struct LoginKeys<'k> {
 pub enum Attempt {
     /// It may be tried, and must be finished with this.
     Allowed(Reservation),
-    /// The client must wait for so many milliseconds.
+    /// The client must wait for this number of milliseconds.
     Wait(u64),
 }
 
-/// What a login under way has reserved in its counters. It is nothing where the same password has failed before, or is under
-/// way already.
+/// What a login under way has reserved in its counters. It is nothing where the same password has failed
+/// before, or is under way already.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Reservation(Option<Periods>);
 
@@ -103,16 +106,17 @@ pub enum LoginResult {
     Undecided,
 }
 
-/// Whether any client may be blocked. Never false where a client is blocked. `peek` is as for [`may_be_blocked`].
+/// Whether any client may be blocked. Never false where a client is blocked. `peek` is as for
+/// [`may_be_blocked`].
 #[inline]
 pub fn may_any_be_blocked(peek: impl Fn(usize) -> Option<u64>) -> bool {
     // The count, with the unused `u32` after it, which is 0.
     !matches!(peek(List::BLOCKED.at() + 8), None | Some(0))
 }
 
-/// Whether a client of a network may be blocked. Never false where a client of it is. `peek` reads a `u64` of the block
-/// without the lock, by its offset from the root. `network` gives [`LoginKeys::network`]; it is called only where some
-/// client is blocked.
+/// Whether a client of a network may be blocked. Never false where a client of it is. `peek` reads a `u64` of
+/// the block without the lock, by its offset from the root. `network` gives [`LoginKeys::network`]; it is
+/// called only where some client is blocked.
 #[inline]
 pub fn may_be_blocked(peek: impl Fn(usize) -> Option<u64>, network: impl FnOnce() -> u64) -> bool {
     if !may_any_be_blocked(&peek) {
@@ -153,7 +157,8 @@ impl<M: Memory> Cache<'_, M> {
         left
     }
 
-    /// Begins a login with the password of this tag. The password is counted from now on, unless it was counted before.
+    /// Begins a login with the password of this tag. The password is counted from now on, unless it was
+    /// counted before.
     pub fn begin_login(
         &mut self,
         login: &LoginKeys<'_>,
@@ -248,7 +253,8 @@ impl<M: Memory> Cache<'_, M> {
         });
     }
 
-    /// A password is not counted any more: it is right, even if it was wrong before, or nothing was found out about it.
+    /// A password is not counted any more: it is right, even if it was wrong before, or nothing was found out
+    /// about it.
     fn give_back(
         &mut self,
         login: &LoginKeys<'_>,

@@ -1,25 +1,27 @@
 //! One copy of each record that concerns several users, in the memory of one worker.
 //!
-//! Called by the nginx module when it copies records of groups and defaults out of the block. What the worker keeps about
-//! ten thousand users of a group refers to one copy of the group's record, which is in the processor's caches when the
-//! next of these users comes. Guarantee: all copies that are counted here take [`MAX_BYTES`] at most. A copy that is in use
-//! is counted as long as it is in use, also after the record has changed. Whoever gets a copy that is not counted here is
-//! told its size ([`Interned::unshared`]) and must count it.
+//! Called by the nginx module when it copies records of groups and defaults out of the block. What the worker
+//! keeps about ten thousand users of a group refers to one copy of the group's record, which is in the
+//! processor's caches when the next of these users comes. Guarantee: all copies that are counted here take
+//! [`MAX_BYTES`] at most. A copy that is in use is counted as long as it is in use, also after the record has
+//! changed. Whoever gets a copy that is not counted here is told its size ([`Interned::unshared`]) and must
+//! count it.
 
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use crate::worker_cache::allocated;
+use registry_auth::heap::allocated;
 
 /// Bytes of all copies, at most.
 pub const MAX_BYTES: usize = 2 << 20;
 /// Bytes of a record that is kept, at most.
 const MAX_RECORD_BYTES: usize = 64 << 10;
-/// After a search for copies that nobody uses has found too few, so many requests are refused before the next search: a
-/// search goes through all copies.
+/// After a search for copies that nobody uses has found too few, so many requests are refused before the next
+/// search: a search goes through all copies.
 const PAUSE: u32 = 256;
 
-/// The last copy of each record, by the hash of its key ([`crate::Keys::hash`]), and earlier copies that are in use.
+/// The last copy of each record, by the hash of its key ([`crate::Keys::hash`]), and earlier copies that are
+/// in use.
 #[derive(Default)]
 pub struct Interner {
     last: HashMap<u64, Arc<[u8]>>,
@@ -37,7 +39,8 @@ pub struct Interned {
 }
 
 impl Interner {
-    /// A copy of this record: the one that others have, if they have one. `hash` is the hash of the record's key.
+    /// A copy of this record: the one that others have, if they have one. `hash` is the hash of the record's
+    /// key.
     pub fn intern(&mut self, hash: u64, record: &[u8]) -> Interned {
         if let Some(kept) = self.last.get(&hash).filter(|kept| ***kept == *record) {
             return Interned {

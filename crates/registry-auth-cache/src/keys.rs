@@ -1,7 +1,8 @@
 //! The secret keys of a block, and what is computed with them: hashes of entry keys, and tags of credentials.
 //!
-//! Called by the nginx module before it locks the block, and by every other file of this crate. Guarantee: without the
-//! keys nobody can predict or choose a hash or a tag, so a client can neither fill one bucket nor forge a credential.
+//! Called by the nginx module before it locks the block, and by every other file of this crate. Guarantee:
+//! without the keys nobody can predict or choose a hash or a tag, so a client can neither fill one bucket nor
+//! forge a credential.
 
 use std::hash::Hasher;
 
@@ -14,8 +15,9 @@ use crate::memory::Numbers;
 pub(crate) const WHOLE: usize = 16;
 pub(crate) const HALF: usize = 8;
 
-/// The secret keys of a block, made at random when the block was set up. The first half hashes the keys of entries, the
-/// second half makes the tags of credentials. A worker keeps a copy, so that it can hash before it locks the block.
+/// The secret keys of a block, made at random when the block was set up. The first half hashes the keys of
+/// entries, the second half makes the tags of credentials. A worker keeps a copy, so that it can hash before
+/// it locks the block.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Keys([u8; 32]);
 
@@ -37,16 +39,17 @@ impl Keys {
         SipHasher13::new_with_key(secret).hash(key)
     }
 
-    /// The tag of a credential: SipHash-2-4, 128 bits. Nobody without the keys can find a second credential with the
-    /// same tag.
+    /// The tag of a credential: SipHash-2-4, 128 bits. Nobody without the keys can find a second credential
+    /// with the same tag.
     #[inline]
     pub fn tag(&self, credential: &[u8]) -> Tag {
         let [_, secret] = self.halves();
         Tag(SipHasher24::new_with_key(secret).hash(credential).as_u128())
     }
 
-    /// The tag of a header that was verified under a configured password salt. The header must not contain NUL bytes.
-    /// The same header has another tag under another salt. With an empty salt this is [`Keys::tag`].
+    /// The tag of a header that was verified under a configured password salt. The header must not contain
+    /// NUL bytes. The same header has another tag under another salt. With an empty salt this is
+    /// [`Keys::tag`].
     #[inline]
     pub fn salted_tag(&self, salt: &[u8], credential: &[u8]) -> Tag {
         if salt.is_empty() {
@@ -61,8 +64,8 @@ impl Keys {
         Tag(hasher.finish128().as_u128())
     }
 
-    /// The tag of a user's password under a salt, the same however the header spelled it. It never equals the tag of a
-    /// header, which contains no NUL byte, nor that of another user's password.
+    /// The tag of a user's password under a salt, the same however the header spelled it. It never equals the
+    /// tag of a header, which contains no NUL byte, nor that of another user's password.
     pub fn password_tag(&self, salt: &[u8], user: &str, password: &[u8]) -> Tag {
         let [_, secret] = self.halves();
         let mut hasher = SipHasher24::new_with_key(secret);
@@ -85,15 +88,15 @@ impl Keys {
     }
 }
 
-/// The keyed digest of a credential, see [`Keys::tag`]. Packed, because entries are kept in memory that nginx aligns to 8
-/// bytes.
+/// The keyed digest of a credential, see [`Keys::tag`]. Packed, because entries are kept in memory that nginx
+/// aligns to 8 bytes.
 #[derive(Clone, Copy, Default, PartialEq, Eq)]
 #[repr(C, packed(8))]
 pub struct Tag(pub(crate) u128);
 
 impl Tag {
-    /// Whether `bytes` is this tag, or its lower half where they are 8 bytes. The time this takes may tell which bytes
-    /// differ, but nobody without the keys can predict or choose a tag.
+    /// Whether `bytes` is this tag, or its lower half where they are 8 bytes. The time this takes may tell
+    /// which bytes differ, but nobody without the keys can predict or choose a tag.
     #[inline]
     pub(crate) fn matches(self, bytes: &[u8]) -> bool {
         match bytes.len() {

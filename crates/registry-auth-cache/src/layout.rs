@@ -1,21 +1,21 @@
 //! The layout of the block: where each field of the root and of an entry lies.
 //!
-//! Used by every file that reads or writes the block. Whoever changes an offset or a size must raise [`VERSION`]: a
-//! process that finds a block of another version empties it. Offsets are bytes; a `u32` link is an offset from the
-//! block's start, and 0 links to nothing.
+//! Used by every file that reads or writes the block. Whoever changes an offset or a size must raise
+//! [`VERSION`]: a process that finds a block of another version empties it. Offsets are bytes; a `u32` link
+//! is an offset from the block's start, and 0 links to nothing.
 
 /// The first 8 bytes of a root: they tell that the block belongs to this crate.
 pub const MAGIC: u64 = u64::from_ne_bytes(*b"rga-zone");
 /// The version of the layout.
 pub const VERSION: u32 = 5;
 
-/// How many workers can be written down as watchers at a time. Further workers serve requests, but do not keep the
-/// records alive over a reload.
+/// How many workers can be written down as watchers at a time. Further workers serve requests, but do not
+/// keep the records alive over a reload.
 pub const WATCHERS: usize = 64;
 
-/// The number of places by which blocked networks are noted, so that a worker can see without the lock whether a network
-/// may be blocked. A power of 2. More places would not fit the smallest block: nginx's allocator gives whole pages to
-/// whatever is larger than half a page.
+/// The number of places by which blocked networks are noted, so that a worker can see without the lock
+/// whether a network may be blocked. A power of 2. More places would not fit the smallest block: nginx's
+/// allocator gives whole pages to whatever is larger than half a page.
 pub const PLACES: usize = 64;
 
 /// The number of counters that all workers add to.
@@ -23,8 +23,8 @@ pub const COUNTERS: usize = 16;
 /// The index of the one counter that the cache itself adds to: records that were evicted.
 pub const EVICTED: usize = COUNTERS - 1;
 
-/// The offset of [`crate::Cache::generation`] from the block's root: 8 bytes, aligned to 8, so that a reader without the
-/// lock never sees half of a write.
+/// The offset of [`crate::Cache::generation`] from the block's root: 8 bytes, aligned to 8, so that a reader
+/// without the lock never sees half of a write.
 pub const GENERATION: usize = root::GENERATION;
 
 /// The root: there is one in a block.
@@ -49,14 +49,16 @@ pub mod root {
     pub const BUCKET_MASK: usize = 80;
     /// `u32`: where the buckets are, each the `u32` offset of its first entry.
     pub const BUCKETS: usize = 84;
-    /// `u32`: the first free slot for a negative entry; each free slot begins with the `u32` offset of the next one.
+    /// `u32`: the first free slot for a negative entry; each free slot begins with the `u32` offset of the
+    /// next one.
     pub const FREE_SLOTS: usize = 88;
     /// `u32`: the number of slots, free or not.
     pub const SLOTS: usize = 92;
-    /// The lists, most recently used entry first, see [`super::List`]: each `u32` first, `u32` last, `u32` count, `u32`
-    /// unused and 0.
+    /// The lists, most recently used entry first, see [`super::List`]: each `u32` first, `u32` last, `u32`
+    /// count, `u32` unused and 0.
     pub const LISTS: usize = 96;
-    /// [`super::WATCHERS`] times `u32` process id, `u32` unused, `u64` start time: the workers that Redis tells of changes.
+    /// [`super::WATCHERS`] times `u32` process id, `u32` unused, `u64` start time: the workers that Redis
+    /// tells of changes.
     pub const WATCHERS: usize = LISTS + 16 * super::LISTS;
     /// `u64`: where the records come from, see `Cache::bind_source`; 0 in a new block.
     pub const SOURCE: usize = WATCHERS + 16 * super::WATCHERS;
@@ -64,7 +66,8 @@ pub mod root {
     pub const COUNTERS: usize = SOURCE + 8;
     /// `u64`: another number after each change that makes any record old; see `Cache::generation`.
     pub const GENERATION: usize = COUNTERS + 8 * super::COUNTERS;
-    /// [`super::PLACES`] times `u32`: how many counters of [`super::List::BLOCKED`] belong to networks of this place.
+    /// [`super::PLACES`] times `u32`: how many counters of [`super::List::BLOCKED`] belong to networks of
+    /// this place.
     pub const PLACES: usize = GENERATION + 8;
     /// The size of the root.
     pub const SIZE: usize = PLACES + 4 * super::PLACES;
@@ -94,12 +97,14 @@ pub mod entry {
     pub const SIZE: usize = 40;
 }
 
-/// The size of a slot for a negative entry. Slots are set aside when the block is set up. So negative entries, which any
-/// client can cause, never push out records, and records never push out them, however the block's allocator groups sizes.
+/// The size of a slot for a negative entry. Slots are set aside when the block is set up. So negative
+/// entries, which any client can cause, never push out records, and records never push out them, however the
+/// block's allocator groups sizes.
 pub const SLOT: usize = 512;
-/// One byte in so many of the block is for negative entries.
+/// The share of the block that is for negative entries: one byte in this number.
 pub const NEGATIVE_SHARE: usize = 8;
-/// The fewest slots of a small block, unless they were more than a quarter of it: one client alone needs two counters.
+/// The fewest slots of a small block, unless they were more than a quarter of it: one client alone needs two
+/// counters.
 pub const MIN_SLOTS: usize = 12;
 
 /// The number of lists.
@@ -107,8 +112,8 @@ pub const LISTS: usize = 9;
 /// The largest size whose records have a list of their own; all larger records share one list.
 const LARGEST: usize = 2048;
 
-/// A list of entries in the order of their last use. Records have one list for each size that an allocator such as
-/// nginx's keeps apart (a power of 2): only evicting an entry of the same size is sure to make room.
+/// A list of entries in the order of their last use. Records have one list for each size that an allocator
+/// such as nginx's keeps apart (a power of 2): only evicting an entry of the same size is sure to make room.
 ///
 /// The other lists hold negative entries: users that do not exist, and counters of failed logins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -119,8 +124,8 @@ impl List {
     pub const UNKNOWN: List = List(6);
     /// Counters of failed logins that have not reached their limit.
     pub const FAILURES: List = List(7);
-    /// Counters that have reached their limit, in the order in which they reached it. They are not moved when used, and
-    /// nothing that clients do pushes them out while there are other counters.
+    /// Counters that have reached their limit, in the order in which they reached it. They are not moved when
+    /// used, and nothing that clients do pushes them out while there are other counters.
     pub const BLOCKED: List = List(8);
 
     /// The list for a record whose entry has this size: up to 128 bytes, up to 256, and so on.

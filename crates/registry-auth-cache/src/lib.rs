@@ -1,13 +1,14 @@
-//! The cache that all workers of one nginx share: account records, verified credentials and failed logins, in one
-//! block of memory. Beside it, what a single worker keeps of them in its own memory.
+//! The cache that all workers of one nginx share: account records, verified credentials and failed logins, in
+//! one block of memory. Beside it, what a single worker keeps of them in its own memory.
 //!
 //! The nginx module is the only caller. It gives the block, the block's allocator, the lock and the time
-//! ([`Memory`]); this crate does no I/O and reads no clock. Everything in the block is found by offsets, and each offset
-//! is checked before it is used: the block holds no pointers. So a damaged block can lead to a wrong miss, but never to a
-//! wrong permission. A flag is set around every change; if a process dies in the middle of a change, the next process
-//! finds the flag set and empties the block.
+//! ([`Memory`]); this crate does no I/O and reads no clock. Everything in the block is found by offsets, and
+//! each offset is checked before it is used: the block holds no pointers. So a damaged block can lead to a
+//! wrong miss, but never to a wrong permission. A flag is set around every change; if a process dies in the
+//! middle of a change, the next process finds the flag set and empties the block.
 //!
-//! Times are milliseconds of one clock that the caller chooses, and sizes are bytes, unless a comment says otherwise.
+//! Times are milliseconds of one clock that the caller chooses, and sizes are bytes, unless a comment says
+//! otherwise.
 //!
 //! Files, lowest first; each uses only those before it:
 //!

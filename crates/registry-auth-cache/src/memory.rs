@@ -1,10 +1,12 @@
-//! The block of memory that a cache lives in, as its caller gives it: nginx's shared zone, or a vector in tests.
+//! The block of memory that a cache lives in, as its caller gives it: nginx's shared zone, or a vector in
+//! tests.
 //!
-//! Implemented by the nginx module (`src/ffi/shm.rs`); read and written by every file of this crate. Guarantee: a read
-//! outside of the block gives 0 or nothing, a write outside of it does nothing, and neither panics.
+//! Implemented by the nginx module (`src/ffi/shm.rs`); read and written by every file of this crate.
+//! Guarantee: a read outside of the block gives 0 or nothing, a write outside of it does nothing, and neither
+//! panics.
 
-/// A locked block of memory with an allocator of its own. Offsets count bytes from the block's start; no allocation has
-/// the offset 0.
+/// A locked block of memory with an allocator of its own. Offsets count bytes from the block's start; no
+/// allocation has the offset 0.
 pub trait Memory {
     /// The whole block.
     fn bytes(&self) -> &[u8];
@@ -22,7 +24,8 @@ pub trait Memory {
     fn reset(&mut self);
 }
 
-/// Reading numbers, in the machine's own byte order: the block never leaves the machine. Outside of the bytes all is 0.
+/// Reading numbers, in the machine's own byte order: the block never leaves the machine. Outside of the bytes
+/// all is 0.
 pub(crate) trait Numbers {
     fn get_u16(&self, at: usize) -> u16;
     fn get_u32(&self, at: usize) -> u32;

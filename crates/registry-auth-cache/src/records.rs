@@ -1,9 +1,10 @@
 //! Account records: those of users, groups and defaults, and which credentials of a user were verified.
 //!
-//! Called by the nginx module under the lock. A user's entry holds the tags of credentials that were right, several of them
-//! because robots may share an account, and of a few that were wrong. Guarantees: a tag is found as right only while the
-//! stored password is the one that it was verified against, however often the record is put again; and a record is found
-//! only in its epoch and before it expires, or within the time that the caller allows for stale ones.
+//! Called by the nginx module under the lock. A user's entry holds the tags of credentials that were right,
+//! several of them because robots may share an account, and of a few that were wrong. Guarantees: a tag is
+//! found as right only while the stored password is the one that it was verified against, however often the
+//! record is put again; and a record is found only in its epoch and before it expires, or within the time
+//! that the caller allows for stale ones.
 
 use crate::cache::Cache;
 use crate::keys::{EntryKey, Tag, HALF, WHOLE};
@@ -13,25 +14,27 @@ use crate::table::{EntryKind, Location, NewEntry, Table};
 
 /// Right credentials that are kept for one user.
 const RIGHT: usize = 4;
-/// Wrong credentials that are kept for one user: a client that repeats one is answered without hashing it again.
+/// Wrong credentials that are kept for one user: a client that repeats one is answered without hashing it
+/// again.
 const WRONG: usize = 2;
 
-/// Offsets within a value: `u64` epoch, `u64` passwords' epoch ([`NOT_PASSWORDS`] where the password is the record's own),
-/// for users [`CREDENTIALS`] bytes about their credentials, then the encoded record. The value of a user that does not
-/// exist has no record, and only wrong credentials.
+/// Offsets within a value: `u64` epoch, `u64` passwords' epoch ([`NOT_PASSWORDS`] where the password is the
+/// record's own), for users [`CREDENTIALS`] bytes about their credentials, then the encoded record. The value
+/// of a user that does not exist has no record, and only wrong credentials.
 const EPOCH: usize = 0;
 const PASSWORDS_EPOCH: usize = 8;
 const PLAIN: usize = 16;
-/// 8 bytes: half of the tag of the stored password, to which the credentials are bound. That two passwords share it happens
-/// by chance only, once in 2^64.
+/// 8 bytes: half of the tag of the stored password, to which the credentials are bound. That two passwords
+/// share it happens by chance only, once in 2^64.
 const BINDING: usize = PLAIN;
-/// Whole tags, the latest first: nobody may guess one of these.
+/// Whole tags, the latest first: no client may be able to guess one of these.
 const RIGHT_TAGS: usize = BINDING + HALF;
 /// Half tags, the latest first.
 const WRONG_TAGS: usize = RIGHT_TAGS + WHOLE * RIGHT;
 const USER: usize = WRONG_TAGS + HALF * WRONG;
 const CREDENTIALS: usize = USER - PLAIN;
-/// For a user that does not exist: half tags of what was tried, the latest first, as many as for a user that exists.
+/// For a user that does not exist: half tags of what was tried, the latest first, as many as for a user that
+/// exists.
 const UNKNOWN: usize = HALF * WRONG;
 
 /// The passwords' epoch of a record whose password did not come out of the one hash of all passwords.
@@ -46,8 +49,8 @@ pub enum Freshness {
     Stale {
         /// The current time, in milliseconds.
         now: u64,
-        /// Milliseconds for which a record is used after the connection to Redis was lost, or after the record has
-        /// expired, whichever was earlier.
+        /// Milliseconds for which a record is used after the connection to Redis was lost, or after the
+        /// record has expired, whichever was earlier.
         max_stale: u64,
     },
 }
@@ -77,14 +80,15 @@ pub struct FoundRecord {
 pub struct NewRecord<'r> {
     /// The encoded record.
     pub record: &'r [u8],
-    /// [`crate::Keys::tag`] of all that decides which credentials are right: the stored password and the access tokens.
+    /// [`crate::Keys::tag`] of all that decides which credentials are right: the stored password and the
+    /// access tokens.
     pub binding: Tag,
     /// Whether the password came out of the one hash of all passwords.
     pub from_passwords: bool,
     /// The tag of the credential that was tried.
     pub tag: Tag,
-    /// Whether the credential was right. `None` where it is not one of the user's own credentials, but a token that the
-    /// caller has verified by itself.
+    /// Whether the credential was right. `None` where it is not one of the user's own credentials, but a
+    /// token that the caller has verified by itself.
     pub verified: Option<bool>,
     /// When the record expires, in milliseconds.
     pub expires: u64,
@@ -117,8 +121,8 @@ impl<M: Memory> Cache<'_, M> {
         }
     }
 
-    /// Finds a user for a credential that the caller has verified by itself, such as a signed token: no password is
-    /// compared. [`Found::Wrong`] means that there is no such user.
+    /// Finds a user for a credential that the caller has verified by itself, such as a signed token: no
+    /// password is compared. [`Found::Wrong`] means that there is no such user.
     pub fn find_preverified_user(&mut self, user: EntryKey<'_>, tag: Tag, freshness: Freshness) -> Found {
         let Some(at) = self.usable(user, freshness) else {
             return Found::Missing;
@@ -134,8 +138,8 @@ impl<M: Memory> Cache<'_, M> {
         })
     }
 
-    /// The record against which this credential of a user was verified last, however old it is. The credential is still
-    /// right if the password that is stored for the user now is the one of this record.
+    /// The record against which this credential of a user was verified last, however old it is. The
+    /// credential is still right if the password that is stored for the user now is the one of this record.
     pub fn find_once_verified(&self, user: EntryKey<'_>, tag: Tag) -> Option<FoundRecord> {
         let at = self.table.find(user)?;
         let length = at.length.checked_sub(USER)?;
@@ -166,8 +170,8 @@ impl<M: Memory> Cache<'_, M> {
         self.table.memory.bytes().slice(found.at, found.length)
     }
 
-    /// Puts a user's record, with the credential that was tried. The credentials that were tried before are kept if
-    /// `binding` is the same.
+    /// Puts a user's record, with the credential that was tried. The credentials that were tried before are
+    /// kept if `binding` is the same.
     pub fn put_user(&mut self, user: EntryKey<'_>, new: &NewRecord<'_>, now: u64) {
         let passwords_epoch = match new.from_passwords {
             true => self.number(root::PASSWORDS_EPOCH),
@@ -177,7 +181,8 @@ impl<M: Memory> Cache<'_, M> {
         self.change(|table| {
             let found = table.find(user);
             if let Some(at) = found.filter(|at| is_same(table, *at, new)) {
-                // Many requests may have waited for one answer. Each puts it, and only the first changes the record.
+                // Many requests may have waited for one answer. Each puts it, and only the first changes the
+                // record.
                 table.set_expires(at, new.expires);
                 table.touch(at, now);
                 return write(table.memory, at.value, epoch, passwords_epoch, new);
@@ -211,9 +216,9 @@ impl<M: Memory> Cache<'_, M> {
         self.put_plain(&entry, record, NOT_PASSWORDS, now);
     }
 
-    /// Puts that there is no such user, which was found out with a credential of this tag. The entry answers only for the
-    /// credentials that were tried last, as a known user's entry does for wrong passwords: else the time of an answer
-    /// would tell which users exist.
+    /// Puts that there is no such user, which was found out with a credential of this tag. The entry answers
+    /// only for the credentials that were tried last, as a known user's entry does for wrong passwords: else
+    /// the time of an answer would tell which users exist.
     pub fn put_unknown_user(&mut self, user: EntryKey<'_>, tag: Tag, expires: u64, now: u64) {
         let passwords_epoch = self.number(root::PASSWORDS_EPOCH);
         let earlier = self.table.find(user);
@@ -329,8 +334,8 @@ fn write<M: Memory>(memory: &mut M, value: usize, epoch: u64, passwords_epoch: u
     remember::<M, { HALF * WRONG }>(memory, value + WRONG_TAGS, new.tag, HALF, wrong);
 }
 
-/// Removes a tag from a list of tags, and puts `first` (that tag, or nothing) in front. Where there is no room, the last
-/// tag is dropped.
+/// Removes a tag from a list of tags, and puts `first` (that tag, or nothing) in front. Where there is no
+/// room, the last tag is dropped.
 fn remember<M: Memory, const LENGTH: usize>(memory: &mut M, at: usize, tag: Tag, size: usize, first: &[u8]) {
     let held = memory.bytes().slice(at, LENGTH);
     let mut tags: [u8; LENGTH] = held.try_into().unwrap_or([0; LENGTH]);

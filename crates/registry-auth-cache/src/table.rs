@@ -1,21 +1,24 @@
-//! The entries of a block: found by their key in a hash bucket, evicted from the end of a list when there is no room.
+//! The entries of a block: found by their key in a hash bucket, evicted from the end of a list when there is
+//! no room.
 //!
-//! Used by `records` and `failures`; `cache` sets the dirty flag around every change. Guarantee: every loop has a bound,
-//! so that it ends in a damaged block too.
+//! Used by `records` and `failures`; `cache` sets the dirty flag around every change. Guarantee: every loop
+//! has a bound, so that it ends in a damaged block too.
 
 use crate::keys::EntryKey;
 use crate::layout::{entry, root, List, EVICTED, PLACES, SLOT};
 use crate::memory::{Memory, Numbers, Write};
 
-/// Entries of a bucket that are looked at, at most. No undamaged bucket has more: there are about as many buckets as
-/// entries fit into the block, and the hash has a secret key.
+/// Entries of a bucket that are looked at, at most. No undamaged bucket has more: there are about as many
+/// buckets as entries fit into the block, and the hash has a secret key.
 const MAX_CHAIN: usize = 4096;
-/// Records that are evicted for a new one, at most. The lock must not be held for long, and a large record in a block full
-/// of small ones must not cost many of those. A record that finds no room after that is not kept.
+/// Records that are evicted for a new one, at most. The lock must not be held for long, and a large record in
+/// a block full of small ones must not cost many of those. A record that finds no room after that is not
+/// kept.
 const MAX_EVICTIONS: usize = 8;
 /// Counters whose period is over that are removed at a time: more than are added at a time.
 const SWEPT: usize = 2;
-/// Seconds in which an entry is moved to the front of its list at most once: a move is a dozen writes to shared memory.
+/// Seconds in which an entry is moved to the front of its list at most once: a move is a dozen writes to
+/// shared memory.
 const TOUCH_INTERVAL: u32 = 1;
 
 /// The entries of a locked block.
@@ -95,8 +98,9 @@ impl<M: Memory> Table<'_, M> {
         self.memory.bytes().get_u64(at.entry + entry::EXPIRES)
     }
 
-    /// Removes the entry of this key, if there is one, and adds a new one. Gives the offset of its value, which the caller
-    /// must write; `None` where there is no room, though the entries that were used longest ago were evicted.
+    /// Removes the entry of this key, if there is one, and adds a new one. Gives the offset of its value,
+    /// which the caller must write; `None` where there is no room, though the entries that were used longest
+    /// ago were evicted.
     pub fn replace(&mut self, new: &NewEntry<'_>, now: u64) -> Option<usize> {
         if let Some(earlier) = self.find(new.key) {
             self.remove(earlier);
@@ -142,8 +146,9 @@ impl<M: Memory> Table<'_, M> {
         self.memory.put_u64(at.entry + entry::EXPIRES, expires);
     }
 
-    /// Moves a counter of failed logins to those that have reached their limit. Those have a quarter of all slots. When
-    /// there are more, the one that reached its limit first is removed: its period is nearest to its end.
+    /// Moves a counter of failed logins to those that have reached their limit. Those have a quarter of all
+    /// slots. When there are more, the one that reached its limit first is removed: its period is nearest to
+    /// its end.
     pub fn block(&mut self, at: Location, now: u64) {
         if self.list(at) == List::BLOCKED {
             return;
@@ -159,7 +164,8 @@ impl<M: Memory> Table<'_, M> {
         self.add_to_place(at.value, 1);
     }
 
-    /// Removes a few counters that have reached their limit and whose period is over, those that reached it first.
+    /// Removes a few counters that have reached their limit and whose period is over, those that reached it
+    /// first.
     pub fn sweep_blocked(&mut self, now: u64) {
         for _ in 0..SWEPT {
             if let Some(at) = self.next_swept(now) {
@@ -180,7 +186,8 @@ impl<M: Memory> Table<'_, M> {
         List::of(self.memory.bytes().get_u16(at.entry + entry::LIST))
     }
 
-    /// Adds to the number of blocked counters of a network's place. The value of a counter begins with its place.
+    /// Adds to the number of blocked counters of a network's place. The value of a counter begins with its
+    /// place.
     fn add_to_place(&mut self, value: usize, more: u32) {
         let place = self.memory.bytes().get_u32(value) as usize % PLACES;
         let at = self.root + root::PLACES + 4 * place;
@@ -200,8 +207,8 @@ impl<M: Memory> Table<'_, M> {
         }
     }
 
-    /// As [`Table::touch`], but however short the last move is ago: so a client that tries a thousand logins within a second
-    /// does not push out the counters of others that were used in the same second.
+    /// As [`Table::touch`], but however short the last move is ago: so a client that tries a thousand logins
+    /// within a second does not push out the counters of others that were used in the same second.
     pub fn move_to_front(&mut self, at: Location, now: u64) {
         let list = self.unlink(at.entry);
         self.link_first(list, at.entry, now);
@@ -260,9 +267,9 @@ impl<M: Memory> Table<'_, M> {
         bytes.get_u32(self.root + root::BUCKETS) as usize + 4 * (hash as u32 & mask) as usize
     }
 
-    /// The offset of room for a record. Eviction alternates between the record that was used longest ago of all, so that
-    /// sizes that are not used any more give way, and the one of the same size that was used longest ago, which is sure to
-    /// make room.
+    /// The offset of room for a record. Eviction alternates between the record that was used longest ago of
+    /// all, so that sizes that are not used any more give way, and the one of the same size that was used
+    /// longest ago, which is sure to make room.
     fn room(&mut self, size: usize, now: u64) -> Option<usize> {
         let same = List::for_record(size);
         for turn in 0..MAX_EVICTIONS {
@@ -283,9 +290,9 @@ impl<M: Memory> Table<'_, M> {
         self.memory.allocate(size).map(|at| at as usize)
     }
 
-    /// The offset of a slot for a negative entry of this list, whose last entry is evicted if need be. Half of the slots are
-    /// for users that do not exist, half for counters. A counter that has reached its limit is evicted only where there
-    /// are no others.
+    /// The offset of a slot for a negative entry of this list, whose last entry is evicted if need be. Half
+    /// of the slots are for users that do not exist, half for counters. A counter that has reached its limit
+    /// is evicted only where there are no others.
     fn slot(&mut self, list: List, size: usize) -> Option<usize> {
         if size > SLOT {
             return None;

@@ -1,9 +1,10 @@
 //! The watchers: the workers that Redis tells of every change, and the source that the records come from.
 //!
-//! Called by the nginx module when a worker starts, ends, and gains or loses its connection to Redis. Guarantee: records
-//! survive a reload only if some worker was told of changes all the time. A worker that begins to watch looks for another
-//! one that is watching. If there is none, changes may have been missed, and all records are invalidated. A worker that was
-//! killed is still written down here, so its process is looked for by id and start time: ids are used again.
+//! Called by the nginx module when a worker starts, ends, and gains or loses its connection to Redis.
+//! Guarantee: records survive a reload only if some worker was told of changes all the time. A worker that
+//! begins to watch looks for another one that is watching. If there is none, changes may have been missed,
+//! and all records are invalidated. A worker that was killed is still written down here, so its process is
+//! looked for by id and start time: ids are used again.
 
 use crate::cache::Cache;
 use crate::layout::{root, WATCHERS};
@@ -26,8 +27,8 @@ pub struct Process {
 }
 
 impl<M: Memory> Cache<'_, M> {
-    /// Redis tells the worker `me` of every change from now on. All records are invalidated, unless another worker that is
-    /// alive has been watching.
+    /// Redis tells the worker `me` of every change from now on. All records are invalidated, unless another
+    /// worker that is alive has been watching.
     pub fn add_watcher(&mut self, me: Process, is_alive: impl Fn(Process) -> bool) {
         let watchers: Vec<(usize, Process)> = (0..WATCHERS).map(|index| self.watcher(index)).collect();
         let is_other = |watcher: &Process| watcher.id != 0 && *watcher != me && is_alive(*watcher);
@@ -55,9 +56,9 @@ impl<M: Memory> Cache<'_, M> {
         }
     }
 
-    /// Binds the block to a source: a number for the Redis that is asked and the keys that are watched there. If the block
-    /// was bound to another source, all records are invalidated and all watchers removed: after a reload the workers of
-    /// the earlier configuration, which may ask another Redis, go on for a while.
+    /// Binds the block to a source: a number for the Redis that is asked and the keys that are watched there.
+    /// If the block was bound to another source, all records are invalidated and all watchers removed: after
+    /// a reload the workers of the earlier configuration, which may ask another Redis, go on for a while.
     pub fn bind_source(&mut self, source: u64) {
         if self.is_bound_to(source) {
             return;

@@ -1,13 +1,14 @@
-//! What one worker keeps in its own memory about credentials that it has seen: for a short time, what the block said.
+//! What one worker keeps in its own memory about credentials that it has seen: for a short time, what the
+//! block said.
 //!
-//! Called by the nginx module once a request, before it looks into the block: a hit takes no lock and copies nothing. Only
-//! the keyed tag of a credential is kept, never the credential. Guarantees: a hit is as good as a find in the block, because
-//! it is compared with the block's generation ([`crate::Cache::generation`]), and it is no older than
-//! [`RECHECK_INTERVAL_MS`]; all entries take [`MAX_BYTES`] at most; and an entry that finds no room replaces a few others, so
-//! that no request pays for many.
+//! Called by the nginx module once a request, before it looks into the block: a hit takes no lock and copies
+//! nothing. Only the keyed tag of a credential is kept, never the credential. Guarantees: a hit is as good as
+//! a find in the block, because it is compared with the block's generation ([`crate::Cache::generation`]),
+//! and it is no older than [`RECHECK_INTERVAL_MS`]; all entries take [`MAX_BYTES`] at most; and an entry that
+//! finds no room replaces a few others, so that no request pays for many.
 //!
-//! With many users, no request finds its own entry in the processor's caches. What counts then is the number of places in
-//! memory that are read, and whether one leads to the next: here a set, and the entry itself.
+//! With many users, no request finds its own entry in the processor's caches. What counts then is the number
+//! of places in memory that are read, and whether one leads to the next: here a set, and the entry itself.
 
 use std::rc::Rc;
 
@@ -16,22 +17,13 @@ use crate::keys::Tag;
 /// The number of sets, each of [`WAYS`] entries. The tag of a credential decides on its set.
 const SETS: usize = 1 << 13;
 const WAYS: usize = 4;
-/// Milliseconds after which the block is asked again. So the block knows which users are still active when it has to make
-/// room.
+/// Milliseconds after which the block is asked again. So the block knows which users are still active when it
+/// has to make room.
 pub const RECHECK_INTERVAL_MS: u64 = 10_000;
 /// Bytes of all entries and the sets, at most.
 pub const MAX_BYTES: usize = 10 << 20;
 /// Bytes of one entry, at most; a larger one is not kept.
 pub const MAX_ENTRY_BYTES: usize = 64 << 10;
-
-/// About how much memory an allocator takes for an allocation of so many bytes: it rounds sizes up to classes that are an
-/// eighth apart.
-pub const fn allocated(bytes: usize) -> usize {
-    match bytes {
-        0 => 0,
-        bytes => (bytes + bytes / 8 + 15) & !15,
-    }
-}
 
 /// A worker's own cache of entries `T`: what the block said about credentials.
 pub struct WorkerCache<T> {
@@ -66,8 +58,9 @@ pub struct Validity {
 }
 
 impl Validity {
-    /// Of what the block said about the credential `tag` at the time `now`, in its generation `generation`. `expires` is when
-    /// the records expire (both times in milliseconds of the same clock), `size` the bytes of memory that the entry takes.
+    /// Of what the block said about the credential `tag` at the time `now`, in its generation `generation`.
+    /// `expires` is when the records expire (both times in milliseconds of the same clock), `size` the bytes
+    /// of memory that the entry takes.
     pub fn new(tag: Tag, now: u64, generation: u64, expires: u64, size: usize) -> Self {
         Self {
             tag,
@@ -109,8 +102,9 @@ impl<T> Default for Set<T> {
 }
 
 impl<T: Timestamped> WorkerCache<T> {
-    /// The entry about the credential of this tag, and whether it is valid at the time `now`. `generation` gives the block's
-    /// current generation, or `None` where no entry may be used; it is called only for an entry that has not expired.
+    /// The entry about the credential of this tag, and whether it is valid at the time `now`. `generation`
+    /// gives the block's current generation, or `None` where no entry may be used; it is called only for an
+    /// entry that has not expired.
     #[inline]
     pub fn get(&self, tag: Tag, now: u64, generation: impl FnOnce() -> Option<u64>) -> Lookup<'_, T> {
         let Some(entry) = self.find(tag) else {
@@ -133,7 +127,8 @@ impl<T: Timestamped> WorkerCache<T> {
             .filter(|entry| entry.validity().tag == tag)
     }
 
-    /// Keeps an entry. It replaces an earlier one about the same credential, and entries about others if there is no room.
+    /// Keeps an entry. It replaces an earlier one about the same credential, and entries about others if
+    /// there is no room.
     pub fn insert(&mut self, entry: Rc<T>) {
         let Validity { tag, size, .. } = *entry.validity();
         if size > MAX_ENTRY_BYTES {
@@ -163,8 +158,8 @@ impl<T: Timestamped> WorkerCache<T> {
         self.size -= place.replace(entry).map_or(0, |earlier| earlier.validity().size);
     }
 
-    /// Empties the next set. Nothing is known about which entries are used more often than others, and which set comes next
-    /// is chance.
+    /// Empties the next set. Nothing is known about which entries are used more often than others, and which
+    /// set comes next is chance.
     fn make_room(&mut self) {
         self.hand = (self.hand + 1) % SETS;
         let Some(set) = self.sets.get_mut(self.hand) else {

@@ -10,6 +10,7 @@
 //! eighth of it is not kept.
 
 use hashbrown::HashTable;
+pub(crate) use registry_auth::heap::allocated;
 
 /// What is kept.
 pub(crate) trait Item {
@@ -31,15 +32,6 @@ pub(crate) struct Bounded<T> {
 struct Generation<T> {
     items: HashTable<T>,
     elsewhere: usize,
-}
-
-/// What an allocator takes for an allocation of so many bytes, about: sizes are rounded up to one of some, an
-/// eighth apart.
-pub(crate) const fn allocated(bytes: usize) -> usize {
-    match bytes {
-        0 => 0,
-        bytes => (bytes + bytes / 8 + 15) & !15,
-    }
 }
 
 impl<T> Default for Generation<T> {

@@ -1,6 +1,7 @@
 //! The instructions that the parts of a request take here: `cargo bench -p registry-auth`. Needs valgrind.
 //!
-//! An argument is the number of grants of the busy user, 1,000 if there is none: `cargo bench -p registry-auth -- 10`.
+//! An argument is the number of grants of the busy user, 1,000 if there is none: `cargo bench -p
+//! registry-auth -- 10`.
 
 mod callgrind;
 

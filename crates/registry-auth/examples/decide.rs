@@ -1,7 +1,9 @@
-//! May alice do this? `cargo run -p registry-auth --example decide -- push team/app 'team/*=pull,push' '!team/secret=*'`
+//! May alice do this? `cargo run -p registry-auth --example decide -- push team/app 'team/*=pull,push'
+//! '!team/secret=*'`
 //!
-//! The arguments are an action, a repository and alice's grants: `pattern=actions`, with `!` in front where the grant
-//! denies. Prints the decision and its reason, as `registry-authctl explain` does for accounts in Redis.
+//! The arguments are an action, a repository and alice's grants: `pattern=actions`, with `!` in front where
+//! the grant denies. Prints the decision and its reason, as `registry-authctl explain` does for accounts in
+//! Redis.
 
 use registry_auth::codec::{encode, Record, RecordRef};
 use registry_auth::grant::Grant;

@@ -1,7 +1,8 @@
-//! Which right does a request need? `cargo run -p registry-auth --example route -- PUT /v2/team/app/manifests/1.0`
+//! Which right does a request need? `cargo run -p registry-auth --example route -- PUT
+//! /v2/team/app/manifests/1.0`
 //!
-//! Prints the repository, the action and what a Bearer token for the request has to be asked for; or why no registry has
-//! such a route, and with which status the request would be answered.
+//! Prints the repository, the action and what a Bearer token for the request has to be asked for; or why no
+//! registry has such a route, and with which status the request would be answered.
 
 use registry_auth::resource::scope_of;
 use registry_auth::route::{self, Method, Options, Request};

@@ -1,7 +1,8 @@
-//! Backends: the `host:port`, or `host`, of records, and the list of addresses that are allowed.
+//! Backends: `host:port`, or `host`, as records have them, and the list of addresses that are allowed.
 //!
-//! Parsed by the store and the tool; the list is checked by the nginx module for every address it is about to connect
-//! to. Invariant: a backend is always host and port, never a unix socket or a URL, so that a record cannot reach those.
+//! Backends are parsed by the store and the tool. The list is checked by the nginx module for every address
+//! that it is about to connect to. Guarantee: a backend is always a host and a port, never a unix socket or a
+//! URL, so a record cannot reach those.
 
 use ipnet::IpNet;
 use std::fmt;
@@ -78,8 +79,8 @@ impl Backend {
     }
 }
 
-/// A DNS name (RFC 1123, with `_` as container networks use it). A last label of digits only is refused: resolvers read
-/// `0x7f.1` or `127.1` as addresses.
+/// A DNS name (RFC 1123, with `_` as container networks use it). A last label of digits only is refused:
+/// resolvers read `0x7f.1` or `127.1` as addresses.
 fn host_name(host: &str) -> Result<String, InvalidBackend> {
     let legal = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_';
     let label = |label: &str| {
@@ -164,7 +165,8 @@ impl AllowList {
         self.0.is_empty()
     }
 
-    /// Whether a backend may have this address. An IPv4-mapped IPv6 address counts as the IPv4 address it reaches.
+    /// Whether a backend may have this address. An IPv4-mapped IPv6 address counts as the IPv4 address it
+    /// reaches.
     pub fn permits(&self, address: SocketAddr) -> bool {
         let ip = address.ip().to_canonical();
         let allows = |(net, port): &(IpNet, Option<u16>)| {

@@ -1,13 +1,11 @@
-//! The catalogue, `GET /v2/_catalog`: which page a client wants, what the registry is asked for it, and what is left of its answers.
+//! The catalogue, `GET /v2/_catalog`: which page the client wants, what to ask the registry for, and which of
+//! its names to show.
 //!
-//! Used by the nginx module. The registry is asked page after page, until the client's page is full of names
-//! that the client may know, or there are no more, or the registry has been asked often enough. Of several
-//! registries, each of which has its part of a user's repositories, the lists are merged: the one that is
-//! behind the others is asked next. Invariants: no name gets out that was not asked about, neither in the
-//! body nor, but for a sealed one, in a link; every page goes further than the one before; of a merged list
-//! no name is left out before the one where it goes on, if each registry lists in the order of [`by_path`].
-//! Source: distribution's registry/handlers/catalog.go, registry/storage/catalog.go (the order) and its
-//! specification, "Listing Repositories" and "Pagination".
+//! Called by the nginx module, which asks the registry for page after page until the client's page is full of
+//! names that the client may know, or there are no more, or the registry was asked [`REQUESTS`] times.
+//! Guarantees: no name is shown that `may_know` did not allow, neither in the body nor, unless it is sealed,
+//! in a link; and every page of the registry goes further than the one before. Source: distribution's
+//! registry/handlers/catalog.go and its specification, "Listing Repositories" and "Pagination".
 
 use crate::cursor::is_sealed;
 use crate::denial::{Denial, Reason};
@@ -34,7 +32,7 @@ const KEPT: &AsciiSet = &NON_ALPHANUMERIC
     .remove(b'-')
     .remove(b'_');
 
-/// A client's page in the making.
+/// The page for a client, while it is being made.
 pub struct Catalog {
     /// Names wanted, [`PAGE`] at most.
     wanted: usize,
@@ -89,7 +87,8 @@ pub enum Progress {
 }
 
 impl Catalog {
-    /// Reads the client's query (without its `?`): `n` and `last`; others are of no meaning. `open` reads a `last` that was sealed.
+    /// Reads the client's query (without its `?`): `n` and `last`; others are of no meaning. `open` reads a
+    /// `last` that was sealed.
     ///
     /// # Errors
     /// A [`Denial`] (400) where one of them is there twice, or is no text.
@@ -222,13 +221,13 @@ impl Catalog {
         self.page.feed(piece)
     }
 
-    /// The registry's page has come to its end.
+    /// The registry's page is complete.
     pub fn complete(&mut self) {
         self.page.complete();
     }
 
-    /// Reads what has come of the registry's page, as long as `go_on` says so. Names that no repository may have are left out: nobody
-    /// could be asked about them.
+    /// Reads what has arrived of the registry's page, as long as `go_on` gives true. A name that no
+    /// repository may have is left out.
     ///
     /// # Errors
     /// [`Malformed`] where it is no page of a catalogue.
@@ -360,11 +359,11 @@ impl Catalog {
         json
     }
 
-    /// The value of `Link`, where there is more that the client may know, or there may be. It goes on after a name that was shown; where
-    /// it cannot, after one that `seal` keeps from the client.
+    /// The value of `Link`, where there is more that the client may know, or there may be. It goes on after a
+    /// name that was shown; where it cannot, after one that `seal` keeps from the client.
     pub fn link(&self, seal: impl FnOnce(&str) -> Option<String>) -> Option<String> {
         if self.wanted == 0 {
-            // Who asks for none gets no further by asking again.
+            // A client that asks for no names gets no further by asking again.
             return None;
         }
         let last = match self.names.get(self.wanted) {

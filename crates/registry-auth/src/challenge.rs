@@ -1,7 +1,7 @@
 //! The `WWW-Authenticate` header of a 401.
 //!
-//! Called by the nginx module, whose realm may come from a variable and so from the client. Invariant: the result is
-//! one header line and one challenge, whatever bytes the realm holds.
+//! Called by the nginx module, whose realm may come from a variable and so from the client. Guarantee: the
+//! result is one header line with one challenge, whatever bytes the realm holds.
 
 /// Appends `Basic realm="…"` (RFC 7617, section 2): quote and backslash escaped, control bytes dropped.
 pub fn basic(realm: &[u8], out: &mut Vec<u8>) {
@@ -9,8 +9,9 @@ pub fn basic(realm: &[u8], out: &mut Vec<u8>) {
     quoted(realm, out);
 }
 
-/// Appends `Bearer realm="…",service="…"`, and `scope` and `error` where there are any (distribution `docs/spec/auth/token.md`;
-/// RFC 6750, section 3). Without blanks after the commas, as old clients want it.
+/// Appends `Bearer realm="…",service="…"`, with `scope` unless it is empty, and `error` if there is one
+/// (distribution `docs/spec/auth/token.md`; RFC 6750, section 3). There are no blanks after the commas,
+/// because old clients cannot read them.
 pub fn bearer(realm: &[u8], service: &[u8], scope: &[u8], error: Option<&str>, out: &mut Vec<u8>) {
     out.extend_from_slice(b"Bearer realm=");
     quoted(realm, out);

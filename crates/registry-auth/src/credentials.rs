@@ -1,7 +1,8 @@
-//! Who says who they are: the `Authorization` header.
+//! The `Authorization` header: which user the sender claims to be, and the password that proves it.
 //!
-//! Called once a request by the nginx module. Invariant: nothing malformed becomes anonymous — it is refused with 401 —
-//! and the decoded password is wiped when its buffer is reused or dropped. Nothing here can be printed.
+//! Called by the nginx module once a request. Guarantees: a malformed header is refused with 401 and never
+//! taken for an anonymous request; the decoded password is wiped when its buffer is reused or dropped;
+//! nothing here can be printed.
 
 use crate::denial::Denial;
 use crate::name::UserName;
@@ -9,13 +10,13 @@ use base64::engine::general_purpose::STANDARD;
 use base64::Engine;
 use zeroize::Zeroize;
 
-/// Longest header value in bytes.
+/// The longest header value that is read, in bytes.
 pub const MAX_HEADER: usize = 4096;
 
-/// Decoded bytes of the longest header value.
+/// The bytes that the longest header value decodes to.
 const CAPACITY: usize = MAX_HEADER / 4 * 3;
 
-/// Where credentials are decoded to. One can serve many requests: it is wiped between them.
+/// The buffer that credentials are decoded into. It can serve many requests, and is wiped between them.
 pub struct Buffer {
     bytes: [u8; CAPACITY],
     used: usize,
@@ -30,7 +31,7 @@ impl Buffer {
         }
     }
 
-    /// Overwrites what was decoded.
+    /// Overwrites what was decoded with zeroes.
     pub fn wipe(&mut self) {
         if let Some(decoded) = self.bytes.get_mut(..self.used) {
             decoded.zeroize();
@@ -51,7 +52,7 @@ impl Drop for Buffer {
     }
 }
 
-/// A password as sent; lives in its [`Buffer`] and is wiped with it.
+/// A password as it was sent. It lies in a [`Buffer`] and is wiped with it.
 #[derive(Clone, Copy)]
 pub struct Password<'a>(&'a [u8]);
 
@@ -62,7 +63,7 @@ impl<'a> Password<'a> {
     }
 }
 
-/// What a request's header says, not yet verified.
+/// The credentials of a request, not yet verified.
 #[derive(Clone, Copy)]
 pub enum Credentials<'a> {
     /// No header, or `Basic Og==` (empty user and password), which podman sends for anonymous.
@@ -76,7 +77,10 @@ pub enum Credentials<'a> {
     },
 }
 
-/// Parses the value of `Authorization` (RFC 7617). Whatever is no valid Basic header is refused with 401.
+/// Parses the value of `Authorization` (RFC 7617).
+///
+/// # Errors
+/// 401 for whatever is not a valid Basic header.
 pub fn parse<'b>(header: Option<&[u8]>, buffer: &'b mut Buffer) -> Result<Credentials<'b>, Denial> {
     buffer.wipe();
     match header {
@@ -85,7 +89,7 @@ pub fn parse<'b>(header: Option<&[u8]>, buffer: &'b mut Buffer) -> Result<Creden
     }
 }
 
-/// The token of a `Bearer` header (RFC 6750, section 2.1); `None` for any other header. Whether it is one is not looked at.
+/// The token of a `Bearer` header (RFC 6750, section 2.1), of whatever form; `None` for any other header.
 pub fn bearer(header: &[u8]) -> Option<&[u8]> {
     let (scheme, rest) = header.split_at_checked(b"Bearer ".len())?;
     scheme
@@ -120,7 +124,7 @@ fn basic<'b>(header: &[u8], buffer: &'b mut Buffer) -> Option<Credentials<'b>> {
     })
 }
 
-/// Decodes into the buffer, which counts as used even where decoding fails half-way.
+/// Decodes into the buffer, which is marked as used also where decoding fails half-way.
 fn decode<'b>(base64: &[u8], buffer: &'b mut Buffer) -> Option<&'b [u8]> {
     buffer.used = (base64.len().div_ceil(4) * 3).min(CAPACITY);
     let length = STANDARD.decode_slice(base64, &mut buffer.bytes).ok()?;

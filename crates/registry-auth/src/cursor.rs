@@ -1,7 +1,8 @@
-//! Where a catalogue goes on after a repository that its reader may not know of: its name, sealed.
+//! The sealed cursor of a catalogue: the name of a repository that the client may not know, encrypted.
 //!
-//! A client takes the cursor out of a link and sends it back; nobody but who has the key reads it, and nobody else makes one. Used by
-//! the nginx module with `catalog`. Invariant: of a name only the length shows, in steps of 64 bytes.
+//! Called by the nginx module with `catalog`. A catalogue that goes on after such a name needs a link that
+//! does not show it. The client sends the cursor back as it got it; only who has the key can read it or make
+//! another one. Guarantee: the cursor shows only the length of the name, in steps of 64 bytes.
 
 use crate::token::derived;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -9,18 +10,18 @@ use base64::Engine;
 use chacha20poly1305::aead::{Aead, KeyInit};
 use chacha20poly1305::XChaCha20Poly1305;
 
-/// Bytes of a nonce: so many that random ones do not repeat.
+/// The number of bytes of a nonce: large enough that random ones do not repeat.
 pub const NONCE: usize = 24;
-/// What no repository's name begins with.
+/// The beginning of a sealed cursor. No repository's name begins with it.
 const MARK: char = '~';
-/// The plain text is padded to a multiple of this.
+/// The plain text is padded to a multiple of this number of bytes.
 const STEP: usize = 64;
 
 /// The keys of cursors: the first seals, all of them open.
 pub struct CursorKeys(Vec<XChaCha20Poly1305>);
 
 impl CursorKeys {
-    /// Keys derived from secrets that serve something else, too; `None` where there is none.
+    /// Keys derived from secrets that are used for other purposes too; `None` where there are none.
     pub fn derived<'s>(secrets: impl IntoIterator<Item = &'s [u8]>) -> Option<Self> {
         let keys: Option<Vec<_>> = secrets
             .into_iter()
@@ -32,7 +33,7 @@ impl CursorKeys {
         keys.filter(|keys| !keys.is_empty()).map(Self)
     }
 
-    /// The cursor for a name. The nonce must be random.
+    /// The cursor for a name; `None` for a name over 65,535 bytes. The nonce must be random.
     pub fn seal(&self, name: &str, nonce: [u8; NONCE]) -> Option<String> {
         let length = u16::try_from(name.len()).ok()?;
         let mut plain = length.to_be_bytes().to_vec();
@@ -45,7 +46,7 @@ impl CursorKeys {
         ))
     }
 
-    /// The name in a cursor; `None` where none of these keys has made it.
+    /// The name in a cursor; `None` where no key of these has made the cursor.
     pub fn open(&self, cursor: &str) -> Option<String> {
         let bytes = URL_SAFE_NO_PAD.decode(cursor.strip_prefix(MARK)?).ok()?;
         let (nonce, sealed) = bytes.split_first_chunk::<NONCE>()?;
@@ -59,7 +60,7 @@ impl CursorKeys {
     }
 }
 
-/// Whether a cursor is one of [`CursorKeys::seal`], and not a name.
+/// Whether a cursor was made by [`CursorKeys::seal`], and is not a name.
 pub fn is_sealed(cursor: &str) -> bool {
     cursor.starts_with(MARK)
 }

@@ -1,7 +1,8 @@
-//! A refusal that knows its consequences: status, OCI error code, log level, challenge, variable.
+//! A denial: a refusal that knows its consequences, such as status, OCI error code, log level and challenge.
 //!
-//! Made by every other module, rendered by the nginx module's `response`. Invariant: each property is one exhaustive
-//! match over [`Reason`], so that a new reason cannot be forgotten anywhere. Messages never hold a secret.
+//! Made by every other file, sent to the client by the nginx module. Guarantees: each property is one
+//! exhaustive match over [`Reason`], so a new reason cannot be forgotten anywhere; no message contains a
+//! secret.
 
 use crate::route::need::Unknown;
 use crate::scope::{Action, Scope};
@@ -15,13 +16,13 @@ pub enum Reason {
     Unauthenticated,
     /// Malformed or wrong credentials, an unknown user, a locked account.
     BadCredentials,
-    /// A token of the token endpoint that is none, or not any more.
+    /// A token of the token endpoint that is not valid, or has expired.
     InvalidToken,
-    /// A token that is good, but not for this.
+    /// A token that is valid, but was not issued for this.
     InsufficientScope,
-    /// Verified, but without the right; or a function that is turned off.
+    /// A verified user without the right, or a function that is turned off.
     Denied,
-    /// What was sent to the token endpoint is no request for a token.
+    /// A request to the token endpoint that is malformed.
     BadTokenRequest,
     /// The path or a name in it is not canonical.
     NameInvalid,
@@ -29,13 +30,13 @@ pub enum Reason {
     FormBody,
     /// `n` or `last` of the catalogue is not valid.
     PaginationNumber,
-    /// The registry's own catalogue, or its search results, cannot be read, and so not be filtered.
+    /// The registry's catalogue or search results cannot be read, and so cannot be filtered.
     MalformedCatalog,
-    /// The registry redirects to another host, where it must not.
+    /// The registry redirects to another host, which it must not do here.
     ForeignRedirect,
-    /// What the registry sends is no answer, or no final one.
+    /// The registry sent something that is not an HTTP answer, or not a final one.
     MalformedAnswer,
-    /// No registry route.
+    /// The request is on no route of a registry.
     Unsupported,
     /// No registry can have what the path names.
     Unknown(Unknown),
@@ -54,18 +55,18 @@ pub enum Reason {
     BadRecord,
     /// There is no backend for this user, or none that is allowed.
     NoBackend,
-    /// The server is configured to answer otherwise than was decided.
+    /// The configuration would have nginx answer otherwise than was decided.
     Misconfigured,
 }
 
-/// How loudly a denial is logged. Named as nginx's levels.
+/// The level of a log line, named as nginx names it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LogLevel {
-    /// Of interest to who looks for it.
+    /// Of interest only to those who look for it.
     Info,
     /// Normal, but of interest.
     Notice,
-    /// Somebody should look at it.
+    /// An administrator should look at it.
     Warn,
     /// Something is broken.
     Error,
@@ -76,18 +77,18 @@ pub enum LogLevel {
 pub struct Denial {
     /// Why.
     pub reason: Reason,
-    /// What the client is told: no secret, and nothing the asker may not know.
+    /// The sentence: no secret, and nothing that the client may not know.
     pub message: Cow<'static, str>,
-    /// What was asked for, where a right to it is missing.
+    /// The scope that was asked for, where the right to it is missing.
     wanted: Option<Box<Wanted>>,
 }
 
-/// What somebody may not do, and why.
+/// A scope that is not allowed, and the reason.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Wanted {
     repository: String,
     action: Action,
-    /// For the log: other people's rules are nothing for the asker.
+    /// For the log only: the client may not know the rules of others.
     rule: String,
 }
 
@@ -114,7 +115,7 @@ impl Denial {
         }
     }
 
-    /// What the sender could do instead is told, too.
+    /// Adds to the message what the client could do instead.
     #[must_use]
     pub fn with_hint(mut self, hint: &str) -> Self {
         self.message = format!("{}: {hint}", self.message).into();
@@ -131,18 +132,18 @@ impl Denial {
         Self::new(Reason::Unauthenticated, "authentication required")
     }
 
-    /// Credentials were sent and are no good. The same words for each cause: they must not tell a wrong password from
-    /// an unknown user.
+    /// Credentials were sent and are not valid. The message is the same for each cause, so that it does not
+    /// show whether the user exists.
     pub fn bad_credentials() -> Self {
         Self::new(Reason::BadCredentials, "incorrect username or password")
     }
 
-    /// A token is not what it should be.
+    /// A token is not valid.
     pub fn invalid_token(message: &'static str) -> Self {
         Self::new(Reason::InvalidToken, message)
     }
 
-    /// A token is not for what is wanted.
+    /// A token was not issued for this.
     pub fn insufficient_scope(wanted: &str) -> Self {
         Self::new(
             Reason::InsufficientScope,
@@ -150,12 +151,12 @@ impl Denial {
         )
     }
 
-    /// An access token is right, but its time is over. Only who has it learns that.
+    /// An access token is right, but has expired. Only who has the token learns that.
     pub fn access_token_expired(id: &str) -> Self {
         Self::new(Reason::BadCredentials, format!("access token {id} has expired"))
     }
 
-    /// A request for a token that is none.
+    /// A request for a token is malformed.
     pub fn bad_token_request(message: &'static str) -> Self {
         Self::new(Reason::BadTokenRequest, message)
     }
@@ -219,7 +220,7 @@ impl Denial {
         Self::new(Reason::NoBackend, "the registry of this account cannot be used")
     }
 
-    /// The server's configuration would have something else answered, or another request sent on, than was decided about.
+    /// The configuration would have nginx answer otherwise, or forward another request, than was decided.
     pub fn misconfigured() -> Self {
         Self::new(
             Reason::Misconfigured,
@@ -232,12 +233,12 @@ impl Denial {
         Self::new(Reason::MalformedCatalog, "the registry's catalog cannot be read")
     }
 
-    /// The registry leads its clients away.
+    /// The registry redirects its clients to another host.
     pub fn foreign_redirect() -> Self {
         Self::new(Reason::ForeignRedirect, "the registry redirects to another host")
     }
 
-    /// The registry has sent no answer of HTTP.
+    /// The registry has sent something that is not an HTTP answer.
     pub fn malformed_answer() -> Self {
         Self::new(Reason::MalformedAnswer, "the registry's answer is malformed")
     }
@@ -288,14 +289,15 @@ impl Denial {
         }
     }
 
-    /// How it is logged. A request without credentials is how most clients begin: hardly worth a line.
+    /// The level at which it is logged. Most clients begin with a request without credentials, which is
+    /// hardly worth a line.
     pub fn log_level(&self) -> LogLevel {
         match self.reason {
             Reason::Unauthenticated | Reason::Denied => LogLevel::Info,
             Reason::Unsupported | Reason::NameInvalid | Reason::FormBody => LogLevel::Info,
             Reason::Unknown(_) => LogLevel::Info,
             Reason::PaginationNumber | Reason::BadTokenRequest => LogLevel::Info,
-            // Tokens end, and clients then ask for another.
+            // Tokens expire, and clients then ask for another one.
             Reason::InvalidToken | Reason::InsufficientScope => LogLevel::Info,
             Reason::MalformedCatalog | Reason::ForeignRedirect | Reason::MalformedAnswer => LogLevel::Error,
             Reason::Misconfigured => LogLevel::Error,
@@ -350,9 +352,9 @@ impl Denial {
 
     /// Appends the body of the answer: OCI distribution-spec error JSON, one line.
     ///
-    /// The detail is never absent: distribution's client (docker, podman, skopeo) takes an error without one whose message is
-    /// the code's standard text for no error of a registry at all, retries a push for 50 seconds and prints a bare "denied"
-    /// (registry/api/errcode/errors.go, `Errors.UnmarshalJSON`).
+    /// The detail is never absent: distribution's client (docker, podman, skopeo) takes an error without one
+    /// whose message is the code's standard text for no error of a registry at all, retries a push for 50
+    /// seconds and prints a bare "denied" (registry/api/errcode/errors.go, `Errors.UnmarshalJSON`).
     pub fn write_json(&self, out: &mut Vec<u8>) {
         out.extend_from_slice(br#"{"errors":[{"code":""#);
         out.extend_from_slice(self.code().as_bytes());

@@ -1,8 +1,8 @@
-//! What values of nginx directives say, as far as that can be told without nginx.
+//! The values of nginx directives, as far as they can be judged without nginx.
 //!
 //! Called by the module while it reads the configuration: which values can only be a mistake, and which lead
-//! requests to another place than their author believes. No error repeats a part of a URL in which a password
-//! may stand.
+//! requests to another place than their author believes. Guarantee: no error message repeats a part of a URL
+//! that may contain a password.
 
 use std::fmt;
 use std::net::Ipv6Addr;
@@ -24,8 +24,8 @@ pub fn is_switch(text: &[u8]) -> bool {
         .any(|word| text.eq_ignore_ascii_case(word.as_bytes()))
 }
 
-/// Whether variables may decide with which path `proxy_pass` with this value sends a request on. `$request_uri`, too: it is what
-/// the client wrote, and the path may have been rewritten since.
+/// Whether variables may decide with which path `proxy_pass` with this value sends a request on.
+/// `$request_uri`, too: it is what the client wrote, and the path may have been rewritten since.
 pub fn may_replace_path(url: &[u8]) -> bool {
     url.contains(&b'$')
 }
@@ -35,8 +35,8 @@ pub fn sends_request_uri(url: &[u8]) -> bool {
     variables(url).any(|(_, name, _)| name == b"request_uri")
 }
 
-/// The name of the upstream in a `proxy_pass`, `uwsgi_pass` or the like; `None` where variables choose it. Variables that hold a path
-/// choose none.
+/// The name of the upstream in a `proxy_pass`, `uwsgi_pass` or the like; `None` where variables choose it.
+/// Variables that hold a path choose none.
 pub fn upstream_name(url: &[u8]) -> Option<&[u8]> {
     let target = match url.windows(3).position(|window| window == b"://") {
         Some(at) => url.get(at + 3..).unwrap_or_default(),
@@ -58,9 +58,10 @@ pub fn upstream_name(url: &[u8]) -> Option<&[u8]> {
     (!is_chosen && !is_scheme_chosen).then(|| target.get(..end).unwrap_or_default())
 }
 
-/// Whether a key under which nginx keeps answers tells the user to whom they were given: it has `$registry_auth_user`, with nothing in
-/// front that a client chooses, and apart from what follows. Else the key of one user could be written by another: with
-/// `$request_uri$registry_auth_user`, `/a` of `lice` would be `/alice` of nobody.
+/// Whether a key under which nginx keeps answers tells the user to whom they were given: it has
+/// `$registry_auth_user`, with nothing in front that a client chooses, and apart from what follows. Else the
+/// key of one user could be written by another: with `$request_uri$registry_auth_user`, `/a` of the user
+/// `lice` would be `/alice` of the anonymous.
 pub fn tells_user(key: &[u8]) -> bool {
     // What names the server that was asked, and none of it has a blank.
     const HARMLESS: [&[u8]; 9] = [
@@ -78,7 +79,7 @@ pub fn tells_user(key: &[u8]) -> bool {
     let Some((before, b"registry_auth_user", after)) = found else {
         return false;
     };
-    // Neither a host nor a user's name has what may stand between them.
+    // Neither the name of a host nor that of a user contains one of these separators.
     let begins = !before.contains(&b'$') || matches!(before.last(), Some(b' ' | b'/'));
     let ends = match after.first() {
         None | Some(b' ' | b'/' | b':') => true,
@@ -131,8 +132,8 @@ fn variables(text: &[u8]) -> impl Iterator<Item = Variable<'_>> {
 }
 
 /// Whether `proxy_pass` with this value replaces the path of a request by a URI of its own, instead of
-/// sending it on as the client wrote it. `$request_uri` is what the client wrote (see [`sends_request_uri`]); a
-/// variable that may hold a URI is not judged.
+/// sending it on as the client wrote it. `$request_uri` is what the client wrote (see [`sends_request_uri`]);
+/// a variable that may hold a URI is not judged.
 pub fn replaces_path(url: &[u8]) -> bool {
     let target = match url.windows(3).position(|window| window == b"://") {
         Some(at) => url.get(at + 3..).unwrap_or_default(),
@@ -155,12 +156,13 @@ fn contains(text: &[u8], part: &[u8]) -> bool {
     text.windows(part.len()).any(|window| window == part)
 }
 
-/// The URL of a token endpoint, as `registry_auth_bearer` names it: variables may stand in it.
+/// The URL of a token endpoint, as `registry_auth_bearer` names it. It may contain variables.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct EndpointUrl<'a> {
     /// `http`, `https` or a variable; empty where a variable begins the URL and may hold more than a scheme.
     pub scheme: &'a str,
-    /// The host, without a port; with the brackets of an IPv6 address. All up to the path where a variable begins the URL.
+    /// The host, without a port; with the brackets of an IPv6 address. All up to the path where a variable
+    /// begins the URL.
     pub host: &'a str,
     /// The path, which begins with a slash where it is not empty.
     pub path: &'a str,
@@ -201,8 +203,8 @@ impl fmt::Display for InvalidUrl {
 impl std::error::Error for InvalidUrl {}
 
 impl<'a> EndpointUrl<'a> {
-    /// Parses `https://host[:port][/path][?query]`. A host and a port with variables are taken as they are, and
-    /// a variable that begins it may hold a scheme or more: what it comes to is for [`is_url`] to judge.
+    /// Parses `https://host[:port][/path][?query]`. A host and a port with variables are taken as they are,
+    /// and a variable that begins it may hold a scheme or more; [`is_url`] checks the value when it is used.
     ///
     /// # Errors
     /// [`InvalidUrl`].
@@ -284,8 +286,8 @@ fn is_one_variable(text: &str) -> bool {
             .all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
 }
 
-/// Whether what the variables of a [`EndpointUrl`] came to is a URL that clients can be sent to: its scheme is
-/// known. More is not asked: the host may be what the client has sent.
+/// Whether what the variables of a [`EndpointUrl`] came to is a URL that clients can be sent to: its scheme
+/// is known. More is not asked: the host may be what the client has sent.
 pub fn is_url(text: &[u8]) -> bool {
     let begins = |scheme: &[u8]| {
         text.get(..scheme.len())

@@ -1,16 +1,18 @@
-//! A grant: who has it may do these actions to the repositories of a pattern, or, as a denial, may not.
+//! A grant: it gives the right to some actions on the repositories of a pattern, or, as a denial, takes it
+//! away.
 //!
-//! Parsed by the store from the fields of a Redis hash, made by the tool. Invariant: pattern and actions are legal; a
-//! field that does not parse makes the whole record unreadable, since it might have been a denial.
+//! Parsed by the store from the fields of a Redis hash, made by the tool. Invariant: the pattern and the
+//! actions are legal. A field that cannot be parsed makes the whole record unreadable, because it might have
+//! been a denial.
 
 use crate::pattern::{InvalidPattern, Pattern};
 use crate::scope::{Actions, InvalidActions};
 use std::fmt;
 
-/// What the name of a grant's field begins with.
+/// The beginning of the name of a field that holds a grant.
 pub const FIELD_PREFIX: &str = "grant:";
 
-/// A right, or the lack of one.
+/// A right, or a denial.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Grant {
     /// The repositories.
@@ -21,14 +23,14 @@ pub struct Grant {
     pub actions: Actions,
 }
 
-/// The field is no grant.
+/// Why a field is not a grant.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum InvalidGrant {
     /// The name of the field is not `grant:<pattern>` or `grant:!<pattern>`.
     Field,
-    /// The pattern is none, or matches no legal name.
+    /// The pattern is malformed, or matches no legal name.
     Pattern,
-    /// The value is no list of actions.
+    /// The value is not a list of actions.
     Actions,
 }
 
@@ -45,13 +47,19 @@ impl fmt::Display for InvalidGrant {
 impl std::error::Error for InvalidGrant {}
 
 impl Grant {
-    /// Parses a field such as `grant:!secret/**` and its value such as `pull,push`.
+    /// Parses a field such as `grant:!secret/**`, with its value such as `pull,push`.
+    ///
+    /// # Errors
+    /// [`InvalidGrant`]: which part is wrong.
     pub fn parse(field: &str, value: &str) -> Result<Self, InvalidGrant> {
         let pattern = field.strip_prefix(FIELD_PREFIX).ok_or(InvalidGrant::Field)?;
         Self::from_parts(pattern, value)
     }
 
-    /// Parses a pattern, with `!` in front for a denial, and actions.
+    /// Parses a pattern, with `!` in front for a denial, and its actions.
+    ///
+    /// # Errors
+    /// [`InvalidGrant`]: which part is wrong.
     pub fn from_parts(pattern: &str, actions: &str) -> Result<Self, InvalidGrant> {
         let (deny, pattern) = match pattern.strip_prefix('!') {
             Some(pattern) => (true, pattern),
@@ -64,7 +72,7 @@ impl Grant {
         })
     }
 
-    /// The name of the field it is stored under.
+    /// The name of the field that stores the grant.
     pub fn field(&self) -> String {
         format!(
             "{FIELD_PREFIX}{}{}",

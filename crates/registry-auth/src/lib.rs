@@ -1,9 +1,10 @@
-//! Which right does a request to a container registry need, and does its sender have it?
+//! Which right does a request to a container registry need, and does the user have it?
 //!
-//! Everything of the gate that can be decided without nginx and without Redis: no I/O, no clock, no randomness, no
-//! environment. Called by the nginx module (route, credentials, decide), by the store (codec, password) and by the
-//! command-line tool. The order of a request: [`route::parse`] → [`credentials::parse`] → [`password::verify`] (in the
-//! store) → [`policy::decide`]. Whatever cannot be understood is refused: every error here is a refusal.
+//! Everything of the gate that can be decided without nginx and without Redis: no I/O, no clock, no
+//! randomness, no environment. Called by the nginx module (routes, credentials, decisions, tokens), by the
+//! store (records, passwords) and by the command-line tool. A request passes [`route::parse`],
+//! [`credentials::parse`], [`password::verify`] (in the store) and [`policy::decide`], in this order.
+//! Guarantee: whatever cannot be understood is refused; every error here is a refusal.
 #![forbid(unsafe_code)]
 
 pub mod backend;
@@ -15,6 +16,7 @@ pub mod cursor;
 pub mod denial;
 pub mod directive;
 pub mod grant;
+pub mod heap;
 pub mod listing;
 pub mod name;
 pub mod network;

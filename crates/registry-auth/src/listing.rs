@@ -1,8 +1,10 @@
-//! A registry's list of repositories in JSON, read piece by piece as it comes: that of the catalogue, and that of V1's search.
+//! A registry's list of repositories in JSON, read piece by piece as it arrives: the one of the catalogue,
+//! and the one of V1's search.
 //!
-//! Used by `catalog` and `search`. What is read is done in small steps, between which the caller may go about something else: a list
-//! is somebody else's, and as long as they like. Invariants: what is not a list of the expected form is an error; what has come and is
-//! not read yet takes [`PAGE_BYTES`] at most, and each text [`TEXT_BYTES`].
+//! Used by `catalog` and `search`. It is read in small steps, between which the caller may serve other
+//! requests: a registry decides how long its list is. Guarantees: what is not a list of the expected form is
+//! an error; what has arrived and is not read yet takes at most [`PAGE_BYTES`], and each text at most
+//! [`TEXT_BYTES`].
 
 use actson::feeder::JsonFeeder;
 use actson::options::JsonParserOptionsBuilder;

@@ -1,8 +1,9 @@
-//! Names of repositories and users, parsed once at the border.
+//! Names of repositories and users.
 //!
-//! Called by `route`, `mount`, `credentials` and the tool. Invariant: a [`RepositoryName`] matches distribution's name
-//! grammar or, out of a V1 path, that of docker-registry, and is at most 255 bytes, so two names are the same repository
-//! exactly if their bytes are equal.
+//! Called by `route`, `credentials` and the tool, which parse a name once, where it comes in. Invariant: a
+//! [`RepositoryName`] follows the grammar of distribution or, if it comes from a V1 path, that of
+//! docker-registry, and has at most 255 bytes. So two names are the same repository exactly if their bytes
+//! are equal.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -15,7 +16,7 @@ pub const MAX_REPOSITORY_NAME: usize = 255;
 /// Longest user name in bytes that is looked up.
 pub const MAX_USER_NAME: usize = 255;
 
-/// The bytes are no legal repository or user name.
+/// The bytes are not a legal repository or user name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct InvalidName;
 
@@ -27,21 +28,28 @@ impl fmt::Display for InvalidName {
 
 impl std::error::Error for InvalidName {}
 
-/// A repository name such as `alice/app`: `/`-separated segments of `[a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*`; out of a V1 path,
-/// of `[a-z0-9._-]+`. Kept as bytes: a decision needs no text, and to look at a name once more for that costs as much as to
-/// parse it.
+/// A repository name such as `alice/app`: `/`-separated segments of `[a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*`; out
+/// of a V1 path, of `[a-z0-9._-]+`. Kept as bytes: a decision needs no text, and to look at a name once more
+/// for that costs as much as to parse it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct RepositoryName<'a>(Cow<'a, [u8]>);
 
 impl<'a> RepositoryName<'a> {
-    /// Parses a name as it stands in a V2 path. No decoding: a `%` is illegal.
+    /// Parses a name of a V2 path. Nothing is decoded: a `%` is illegal.
+    ///
+    /// # Errors
+    /// [`InvalidName`].
     pub fn parse(bytes: &'a [u8]) -> Result<Self, InvalidName> {
         let is_legal = bytes.len() <= MAX_REPOSITORY_NAME && is_repository_name(bytes);
         is_legal.then_some(Self(Cow::Borrowed(bytes))).ok_or(InvalidName)
     }
 
-    /// Parses a name as it stands in a V1 path, where one segment means `library/<segment>`. Segments are what docker took
-    /// for one before there was V2, as `_app` or `a..b`; neither `.` nor `..`, which paths are normalised by.
+    /// Parses a name of a V1 path, where one segment means `library/<segment>`. Segments are those that
+    /// docker accepted before there was V2, such as `_app` or `a..b`, but neither `.` nor `..`, by which
+    /// paths are normalised.
+    ///
+    /// # Errors
+    /// [`InvalidName`].
     pub fn from_v1(bytes: &'a [u8]) -> Result<Self, InvalidName> {
         const LIBRARY: &[u8] = b"library/";
         let is_long = bytes.contains(&b'/');
@@ -56,17 +64,21 @@ impl<'a> RepositoryName<'a> {
     }
 
     /// Parses a name that had to be decoded first.
+    ///
+    /// # Errors
+    /// [`InvalidName`].
     pub fn parse_owned(name: String) -> Result<Self, InvalidName> {
         RepositoryName::parse(name.as_bytes())?;
         Ok(Self(Cow::Owned(name.into_bytes())))
     }
 
-    /// The name, ASCII by its grammar.
+    /// The name; the grammar allows ASCII only.
     pub fn as_str(&self) -> &str {
         std::str::from_utf8(&self.0).unwrap_or_default()
     }
 
-    /// Its bytes; cheaper, as they are not checked to be text.
+    /// The bytes of the name. This is cheaper than [`RepositoryName::as_str`], which checks that they are
+    /// text.
     pub fn as_bytes(&self) -> &[u8] {
         &self.0
     }
@@ -89,7 +101,10 @@ impl fmt::Display for RepositoryName<'_> {
 pub struct UserName<'a>(&'a str);
 
 impl<'a> UserName<'a> {
-    /// Parses the part before the colon of Basic credentials, or a name typed at the tool.
+    /// Parses the part before the colon of Basic credentials, or a name that was typed at the tool.
+    ///
+    /// # Errors
+    /// [`InvalidName`].
     pub fn parse(bytes: &'a [u8]) -> Result<Self, InvalidName> {
         if bytes.is_empty() || bytes.len() > MAX_USER_NAME {
             return Err(InvalidName);
@@ -121,17 +136,17 @@ impl<'a> UserName<'a> {
     }
 }
 
-/// An owned [`UserName`], cheap to clone. Most names (up to 23 bytes) stand in it rather than somewhere else in memory.
+/// An owned [`UserName`], cheap to clone: names of up to 23 bytes need no allocation.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct UserNameBuf(SmolStr);
 
 impl UserNameBuf {
-    /// The name, without parsing it anew.
+    /// The name, without parsing it again.
     pub fn as_name(&self) -> UserName<'_> {
         UserName(&self.0)
     }
 
-    /// The same, as text.
+    /// The name as text.
     pub fn as_str(&self) -> &str {
         &self.0
     }

@@ -1,8 +1,8 @@
-//! Whom a limit counts together: the network that a client's address stands in.
+//! The network of a client: the addresses that a limit counts together.
 //!
-//! Called by the nginx module for failed logins, for the turns of the hashing queue and for its log. An IPv4 address is one client. Of
-//! IPv6 the first 64 bits are: a single machine has the other 64 to choose from (RFC 4291, section 2.5.1), so that a limit for each
-//! address would limit nobody.
+//! Called by the nginx module for failed logins, for the turns of the hashing queue and for its log. One IPv4
+//! address is one client. Of an IPv6 address only the first 64 bits count: a single machine can choose the
+//! other 64 by itself (RFC 4291, section 2.5.1), so a limit for each address would limit nobody.
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -45,8 +45,9 @@ impl fmt::Display for Network {
 }
 
 impl From<IpAddr> for Network {
-    /// An IPv4 address that is written as an IPv6 one is the IPv4 address: `::ffff:192.0.2.1`, what a socket for both gives, and
-    /// `64:ff9b::192.0.2.1`, what a translator gives (RFC 6052, section 2.1), behind which all of IPv4 would else be one client.
+    /// An IPv4 address that is written as an IPv6 one is the IPv4 address: `::ffff:192.0.2.1`, what a socket
+    /// for both gives, and `64:ff9b::192.0.2.1`, what a translator gives (RFC 6052, section 2.1), behind
+    /// which all of IPv4 would else be one client.
     fn from(address: IpAddr) -> Self {
         match address.to_canonical() {
             IpAddr::V4(address) => Self::V4(address.octets()),

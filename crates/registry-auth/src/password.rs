@@ -1,15 +1,18 @@
-//! Stored password hashes: telling their forms apart and verifying a password against them.
+//! Stored password hashes: telling their forms apart, and verifying a password against one.
 //!
-//! Called by the store on its helper thread (slow forms on the hashing pool) and by the tool. Invariants: a hash is read
-//! whole, its costs and lengths held against the limits, before anything is computed, and what is computed is what was read;
-//! an unknown, damaged or too costly hash is an error and verifies nothing; a locked account verifies nothing; compares take
-//! the same time wherever the difference is. A new form is a file here, a line in `PREFIXES`, an arm in `read` and test
-//! vectors.
+//! Called by the store on its helper thread (on the hashing pool for slow forms) and by the tool. Guarantees:
+//! a hash is read whole, and its costs and lengths are compared with the limits, before anything is computed;
+//! what is computed is what was read; a hash that is unknown, damaged or too costly is an error, and no
+//! password is right for it; nor is one for a locked account; two digests are compared in a time that does
+//! not depend on where they differ.
 //!
-//! The limits: at the worst, about two seconds of one core and 256 MiB, so that a record can neither hold a thread of the
-//! pool for long nor have the worker killed for its memory. Weak is what the OWASP Password Storage Cheat Sheet
-//! (<https://cheatsheetseries.owasp.org/cheatsheets/Password_Storage_Cheat_Sheet.html>, 2025) has below its minimum; of
-//! SHA-crypt, which it does not name, what is below crypt(3)'s own default.
+//! A new form needs a file here, a line in `PREFIXES`, an arm in `read`, and test vectors.
+//!
+//! The limits: a hash takes about two seconds of one core and 256 MiB at most, so that a record can neither
+//! occupy a thread of the pool for long nor have the worker killed for its memory. A hash is weak if its cost
+//! is below the minimum of the OWASP Password Storage Cheat Sheet
+//! (<https://cheatsheetseries.owasp.org/cheatsheets/Password_Storage_Cheat_Sheet.html>, 2025); a SHA-crypt
+//! hash, which that does not name, if its cost is below the default of crypt(3).
 
 mod apr1;
 mod argon2;
@@ -52,7 +55,7 @@ pub enum Form {
     Apr1,
 }
 
-/// How a stored hash of each form begins; the 2014 gate's has no beginning of its own.
+/// The beginning of a stored hash of each form, except for that of the 2014 gate.
 const PREFIXES: [(&str, Form); 12] = [
     ("$argon2id$", Form::Argon2),
     ("$argon2i$", Form::Argon2),
@@ -68,14 +71,15 @@ const PREFIXES: [(&str, Form); 12] = [
     ("$apr1$", Form::Apr1),
 ];
 
-/// Longest stored hash in bytes: twice what any legal one needs.
+/// The longest stored hash, in bytes: twice as long as any legal one.
 const MAX_STORED: usize = 512;
 
-/// Longest password in bytes: no header can carry more. A longer one is wrong.
+/// The longest password, in bytes: no header can carry a longer one. A longer one is wrong.
 const MAX_PASSWORD: usize = MAX_HEADER;
 
 impl Form {
-    /// Tells the form by its beginning; `None` for an unknown one. The `!` of a locked account is looked through.
+    /// The form of a stored hash, by its beginning; `None` for an unknown form. A `!` in front (a locked
+    /// account) does not count.
     pub fn of(stored: &str) -> Option<Self> {
         let stored = unlocked(stored);
         let known = PREFIXES.iter().find(|(prefix, _)| stored.starts_with(prefix));
@@ -84,7 +88,8 @@ impl Form {
             .or_else(|| legacy::is_legacy(stored).then_some(Self::Legacy))
     }
 
-    /// Whether verifying takes long enough to stall others: milliseconds, not microseconds.
+    /// Whether verifying a password takes milliseconds rather than microseconds, so long that it would delay
+    /// others.
     pub fn is_slow(self) -> bool {
         match self {
             Self::Legacy | Self::Sha | Self::SaltedSha => false,
@@ -112,9 +117,13 @@ fn read(stored: &str) -> Result<Box<dyn Hash + '_>, InvalidHash> {
     })
 }
 
-/// Whether a password is the one that was stored. The salt is `registry_auth_salt`; only the 2014 gate's form has it.
+/// Whether a password is the one whose hash is stored. The salt is `registry_auth_salt`, which only the form
+/// of the 2014 gate uses.
 ///
-/// No client can send a NUL byte, and to bcrypt `a`, NUL, `a` would be the same as `a`: such a password is wrong.
+/// A password with a NUL byte is wrong: no client can send one, and bcrypt would read `a`, NUL, `a` as `a`.
+///
+/// # Errors
+/// [`InvalidHash`]: no password can be verified against the stored hash.
 pub fn verify(stored: &str, password: &[u8], salt: &[u8]) -> Result<bool, InvalidHash> {
     if is_locked(stored) {
         return Ok(false);
@@ -126,26 +135,29 @@ pub fn verify(stored: &str, password: &[u8], salt: &[u8]) -> Result<bool, Invali
     hash.verify(password, salt)
 }
 
-/// Whether the stored text can be verified against, without doing so. The `!` of a locked account is looked through.
+/// Whether passwords can be verified against a stored hash. A `!` in front (a locked account) does not count.
+///
+/// # Errors
+/// [`InvalidHash`]: they cannot.
 pub fn check(stored: &str) -> Result<(), InvalidHash> {
     read(unlocked(stored)).map(drop)
 }
 
-/// Why the hash is guessed fast if it leaks; `None` for one that is good, or that cannot be verified against. The `!` of
-/// a locked account is looked through.
+/// Why the password could be guessed fast if the stored hash leaked; `None` for a good hash, and for one that
+/// passwords cannot be verified against. A `!` in front (a locked account) does not count.
 pub fn weakness(stored: &str) -> Option<&'static str> {
     read(unlocked(stored)).ok()?.weakness()
 }
 
-/// Whether the hash is weak, and the password, which is right, is one that a better hash may be made of: of a longer one bcrypt
-/// has looked at 72 bytes only, and there may be others that are right, too.
+/// Whether the hash is weak, and the password, which is right, is one that a better hash may be made of: of a
+/// longer one bcrypt has looked at 72 bytes only, and there may be others that are right, too.
 pub fn is_to_be_renewed(stored: &str, password: &[u8]) -> bool {
     let is_cut = Form::of(stored) == Some(Form::Bcrypt) && password.len() > 72;
     !is_cut && weakness(stored).is_some()
 }
 
-/// Where a password was wrong: what to do about the salt, if it would have been right with the other one that the 2014 gate's
-/// data may have. Its digests have no salt in them that could tell.
+/// Where a password was wrong: what to do about the salt, if it would have been right with the other one that
+/// the 2014 gate's data may have. Its digests have no salt in them that could tell.
 pub fn other_salt(stored: &str, password: &[u8], salt: &[u8]) -> Option<&'static str> {
     if Form::of(stored) != Some(Form::Legacy) {
         return None;
@@ -162,18 +174,20 @@ pub fn other_salt(stored: &str, password: &[u8], salt: &[u8]) -> Option<&'static
     }
 }
 
-/// Whether verifying against this hash is slow; what cannot be verified against is not, as it fails at once.
+/// Whether verifying a password against this hash is slow. It is not if the hash is invalid or the account
+/// locked: that fails at once.
 pub fn is_slow(stored: &str) -> bool {
     !is_locked(stored) && Form::of(stored).is_some_and(Form::is_slow) && check(stored).is_ok()
 }
 
-/// Whether the account is locked: a `!` in front.
+/// Whether the account is locked: its stored hash has a `!` in front.
 pub fn is_locked(stored: &str) -> bool {
     stored.starts_with('!')
 }
 
-/// Spends the time of a wrong password, for a user who does not exist (rule 12 of the security model). `like`
-/// is a stored hash of the form and cost that most users have; without one, what the tool gives to new users.
+/// Takes the time of a wrong password, for a user that does not exist (rule 12 of the security model). `like`
+/// is a stored hash of the form and cost that most users have; without one, the form that the tool gives to
+/// new users is used.
 pub fn dummy(like: Option<&str>, password: &[u8], salt: &[u8]) {
     let stored = like.map_or(DUMMY, unlocked);
     let _ = std::hint::black_box(verify(stored, password, salt));

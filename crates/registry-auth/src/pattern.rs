@@ -1,8 +1,10 @@
-//! Anchored patterns of repository names: `*` is any run within one segment, `**` any run across segments. A segment
-//! that is `**` may also be no segment at all: `a/**/z` matches `a/z`, and `**/z` matches `z`, as in gitignore(5).
+//! Anchored patterns of repository names: `*` is any run within one segment, `**` any run across segments. A
+//! segment that is `**` may also be no segment at all: `a/**/z` matches `a/z`, and `**/z` matches `z`, as in
+//! gitignore(5).
 //!
-//! Parsed where a record is made, matched on each request (hence on the bytes in place). Invariant: matching takes at
-//! most pattern × name steps and no allocation; a pattern that can match no legal name does not parse.
+//! Parsed where a record is made, matched on each request (hence on the bytes in place). Invariant: matching
+//! takes at most pattern × name steps and no allocation; a pattern that can match no legal name does not
+//! parse.
 
 use crate::name::{RepositoryName, Shape, MAX_REPOSITORY_NAME};
 use std::fmt;
@@ -53,7 +55,8 @@ impl Pattern {
     }
 }
 
-/// The first segment of a pattern, or of a name, where it looks like the address of a registry: `registry.example.com/team/app`.
+/// The first segment of a pattern, or of a name, where it looks like the address of a registry:
+/// `registry.example.com/team/app`.
 pub fn address_of(name: &str) -> Option<&str> {
     let (first, _) = name.split_once('/')?;
     let is_address = first == "localhost" || first.contains('.') && !first.contains('*');
@@ -72,7 +75,8 @@ fn matches(head: &[u8], tail: &[u8], name: &[u8]) -> bool {
         .is_some_and(|rest| matches_tail(head, tail, rest))
 }
 
-/// Whether what a name has after the pattern's head matches the pattern's tail, which begins with a star if it is not empty.
+/// Whether what a name has after the pattern's head matches the pattern's tail, which begins with a star if
+/// it is not empty.
 pub(crate) fn matches_tail(head: &[u8], tail: &[u8], rest: &[u8]) -> bool {
     match tail {
         b"" => rest.is_empty(),
@@ -163,7 +167,8 @@ impl<'p> Tail<'p> {
         at + stars.iter().take_while(|byte| **byte == b'*').count()
     }
 
-    /// Whether a segment begins at this position that is `**` and has another one behind it: it may be absent.
+    /// Whether a segment begins at this position that is `**` and has another one behind it: it may be
+    /// absent.
     fn is_optional_segment(self, at: usize) -> bool {
         let begins = match at.checked_sub(1) {
             None => self.begins_segment,
@@ -196,7 +201,8 @@ fn token(pattern: &[u8], at: usize) -> Token {
 struct Positions([u64; 4]);
 
 impl Positions {
-    /// Adds a position that is reached from the left, and those behind stars at it, since a star may match nothing.
+    /// Adds a position that is reached from the left, and those behind stars at it, since a star may match
+    /// nothing.
     fn reach(&mut self, at: usize, pattern: Tail<'_>) {
         if pattern.is_optional_segment(at) {
             self.reach(at + 3, pattern);
@@ -233,8 +239,8 @@ impl Positions {
     }
 }
 
-/// Whether some legal name matches: walks pattern and grammar of names together, one byte a step. One byte of each
-/// class is enough to try for a star, as the grammar does not tell bytes of a class apart.
+/// Whether some legal name matches: walks pattern and grammar of names together, one byte a step. One byte of
+/// each class is enough to try for a star, as the grammar does not tell bytes of a class apart.
 fn is_satisfiable(pattern: &[u8]) -> bool {
     let pattern = Tail::whole(pattern);
     const SHAPES: [Shape; 5] = [

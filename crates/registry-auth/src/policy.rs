@@ -1,7 +1,8 @@
 //! The decision: may this subject do what this route needs?
 //!
-//! Called once a request by the nginx module, and by the tool's `explain`. Invariants: only [`decide`] makes a
-//! [`Permit`]; a denial wins over every right, the own namespace included; what cannot be read allows nothing.
+//! Called by the nginx module once a request, and by `explain` of the tool. Invariants: only [`decide`] makes
+//! a [`Permit`]; a denial wins over every right, also in the user's own namespace; a record that cannot be
+//! read allows nothing.
 
 use crate::codec::{GrantRef, InvalidRecord, RecordRef};
 use crate::denial::{Denial, Reason};
@@ -11,23 +12,23 @@ use crate::route::need::{Api, Mount, Need, Route};
 use crate::scope::{Action, Actions, Scope};
 use crate::subject::{Limits, Subject};
 
-/// The rules that are configured rather than stored.
+/// The rules that nginx's configuration sets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Rules {
     /// Whether a user has every right on `<user>/**` (`registry_auth_own_namespace`).
     pub own_namespace: bool,
-    /// Whether `/v2/_catalog` is served: its answer must then be filtered.
+    /// Whether `/v2/_catalog` is served. The caller must then filter its answer.
     pub catalog: bool,
-    /// Whether V1's images can be read without a login (`registry_auth_v1_images public`).
+    /// Whether V1's images may be read without a login (`registry_auth_v1_images public`).
     pub public_images: bool,
 }
 
-/// Whose record a grant stands in.
+/// The record that holds a grant.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Source {
-    /// The user's own.
+    /// The user's own record.
     User,
-    /// A group's: its index in [`Subject::groups`], `public` being the last.
+    /// The record of a group: its index in [`Subject::groups`], where `public` is the last one.
     Group(usize),
 }
 
@@ -36,45 +37,45 @@ pub enum Source {
 pub enum Rule<'a> {
     /// The request needs no right.
     Open,
-    /// Every verified user may.
+    /// Every verified user may do it.
     Verified,
     /// The repository is in the user's own namespace.
     Own,
-    /// A grant; where it denies, the reason of a refusal.
+    /// A grant. Where it denies, it is the reason of a refusal.
     Grant {
-        /// Whose.
+        /// The record that holds it.
         source: Source,
         /// The grant.
         grant: GrantRef<'a>,
     },
-    /// The owner may, but the access token is not for it.
+    /// The owner may do it, but the scopes of the access token do not include it.
     OutsideAccessToken,
-    /// The owner may, but the token of the token endpoint is not for it.
+    /// The owner may do it, but the token of the token endpoint was not issued for it.
     OutsideToken,
     /// Nothing allows it.
     None,
 }
 
-/// The answer about one scope, with its rule.
+/// Whether one scope is allowed, and by which rule.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[must_use]
 pub struct Verdict<'a> {
     /// Whether it is allowed.
     pub allowed: bool,
-    /// Why.
+    /// The rule that decided.
     pub rule: Rule<'a>,
 }
 
-/// What becomes of the query of an upload's start.
+/// What happens to the query of a request that starts an upload.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum MountDecision {
-    /// The query goes on as it is.
+    /// It is forwarded as it is.
     Keep,
-    /// The query must be rewritten with [`crate::route::mount::strip`].
+    /// It must be rewritten with [`crate::route::mount::strip`].
     Strip,
 }
 
-/// Leave to pass the request on. Only [`decide`] makes one.
+/// The permission to forward a request. Only [`decide`] makes one.
 #[derive(Clone, Copy, Debug)]
 #[must_use]
 pub struct Permit<'a> {
@@ -84,7 +85,7 @@ pub struct Permit<'a> {
 }
 
 impl<'a> Permit<'a> {
-    /// What becomes of `mount` and `from`.
+    /// What happens to `mount` and `from` in the query.
     pub fn mount(&self) -> MountDecision {
         self.mount
     }
@@ -138,8 +139,8 @@ impl<'a> Permit<'a> {
 /// ```
 ///
 /// # Errors
-/// The refusal: 403 for a user without the right, 401 for the anonymous and for a locked account, 503 for a record that
-/// cannot be read, 404 for what no registry can have.
+/// The refusal: 403 for a user without the right, 401 for the anonymous and for a locked account, 503 for a
+/// record that cannot be read, 404 for what no registry can have.
 pub fn decide<'a>(subject: &Subject<'a>, route: &Route<'_>, rules: &Rules) -> Result<Permit<'a>, Denial> {
     let rule = match &route.need {
         Need::Nothing => Rule::Open,
@@ -162,8 +163,12 @@ pub fn decide<'a>(subject: &Subject<'a>, route: &Route<'_>, rules: &Rules) -> Re
     })
 }
 
-/// What a token may be issued for: of all that is `wanted`, what the subject may do. Refuses whom [`decide`] would refuse whatever
-/// they want; the anonymous gets what is public.
+/// What a token may be issued for: the part of `wanted` that the subject may do. The anonymous gets what is
+/// public.
+///
+/// # Errors
+/// The refusal of a subject that [`decide`] would refuse whatever it asks for, such as a locked account, or
+/// of a record that cannot be read.
 pub fn grant(subject: &Subject<'_>, wanted: &[Resource<'_>], rules: &Rules) -> Result<Access, Denial> {
     let mut granting = Granting::default();
     granting.go_on(subject, wanted, rules, || true)?;
@@ -233,7 +238,11 @@ impl Granting {
     }
 }
 
-/// The verdict on one scope, for `explain`. Locked accounts are the caller's to see.
+/// The verdict on one scope, for `explain` of the tool. The caller must see for itself whether the account is
+/// locked.
+///
+/// # Errors
+/// [`InvalidRecord`] where a record is damaged.
 pub fn judge<'a>(
     subject: &Subject<'a>,
     repository: &RepositoryName<'_>,
@@ -260,7 +269,7 @@ pub fn judge<'a>(
     })
 }
 
-/// Which limit of the credential, if any, keeps it from what its owner may do.
+/// The limit of the credential, if any, that excludes what its owner may do.
 fn outside<'a>(
     subject: &Subject<'_>,
     name: &[u8],
@@ -294,7 +303,8 @@ fn catalog<'a>(subject: &Subject<'_>, rules: &Rules) -> Result<Rule<'a>, Denial>
     }
 }
 
-/// What lists repositories of all names, but shows those only that may be pulled.
+/// The rule for a list of repositories. Every verified user may ask for one; it shows only what the user may
+/// pull.
 fn listing<'a>(subject: &Subject<'_>) -> Result<Rule<'a>, Denial> {
     match verified(subject)? {
         _ if subject.limits.token.is_some_and(|access| !access.catalog) => {
@@ -304,7 +314,7 @@ fn listing<'a>(subject: &Subject<'_>) -> Result<Rule<'a>, Denial> {
     }
 }
 
-/// Images of V1 belong to no repository: only what is good for all repositories is good for them.
+/// Images of V1 belong to no repository, so an access token must include all repositories to include them.
 fn images<'a>(subject: &Subject<'_>, action: Action, rules: &Rules) -> Result<Rule<'a>, Denial> {
     let rule = match subject.user {
         None if rules.public_images && action == Action::Pull => Rule::Open,
@@ -336,8 +346,9 @@ fn repository<'a>(
     }
 }
 
-/// Whoever may push to a repository learns there what it has: clients ask before they send it, and a robot that may only
-/// push could not push otherwise. The refusal is that of a pull, unless it is the token that lacks the right to push.
+/// Who may push to a repository may also ask what it has: clients ask before they push, and a robot that may
+/// only push could not push otherwise. The refusal is that of a pull, unless it is the token that lacks the
+/// right to push.
 fn existence<'a>(
     subject: &Subject<'a>,
     name: &RepositoryName<'_>,
@@ -360,7 +371,7 @@ fn existence<'a>(
     Err(refusal(subject, &scope, Api::V2, &rule, rules))
 }
 
-/// The verdict on what a user who is not locked, or the anonymous, wants to do to a repository.
+/// The verdict on one scope, for a user whose account is not locked, or for the anonymous.
 fn verdict<'a>(
     subject: &Subject<'a>,
     name: &RepositoryName<'_>,
@@ -373,7 +384,7 @@ fn verdict<'a>(
     judge(subject, name, action, rules).map_err(|_| Denial::bad_record())
 }
 
-/// The refusal of a scope that this rule does not allow.
+/// The refusal of a scope, by the rule that does not allow it.
 #[cold]
 fn refusal(subject: &Subject<'_>, scope: &Scope<'_>, api: Api, rule: &Rule<'_>, rules: &Rules) -> Denial {
     match (rule, subject.user) {
@@ -392,7 +403,7 @@ fn refusal(subject: &Subject<'_>, scope: &Scope<'_>, api: Api, rule: &Rule<'_>, 
     }
 }
 
-/// Tells who has named a repository without a namespace, as people do at first, which one is theirs.
+/// Adds a hint where the repository has no namespace, which people forget at first: their own namespace.
 fn without_namespace(
     denial: Denial,
     user: UserName<'_>,
@@ -400,7 +411,7 @@ fn without_namespace(
     api: Api,
 ) -> Denial {
     let name = repository.as_bytes();
-    // V1's clients put none into the path, which is `library` then.
+    // Clients of V1 put no namespace into the path; the name then begins with `library`.
     let typed = match api {
         Api::V1 => name.strip_prefix(b"library/").unwrap_or(name),
         _ => name,
@@ -436,14 +447,15 @@ fn mount(subject: &Subject<'_>, mount: &Mount<'_>, rules: &Rules) -> Result<Moun
     let verdict = judge(subject, other, Action::Pull, rules).map_err(|_| Denial::bad_record())?;
     match verdict.rule {
         _ if verdict.allowed => Ok(MountDecision::Keep),
-        // The owner may mount: a client that gets a token for both repositories need not send the blob.
+        // The owner may mount: if the client gets a token for both repositories, it need not send the blob.
         Rule::OutsideToken => Err(Denial::insufficient_scope(&format!("pull {other}"))),
         _ => Ok(MountDecision::Strip),
     }
 }
 
-/// Whether the name lies in the namespace of the user. A user name holds no `/`, so what equals it here is the first
-/// segment of a legal name: a user name that is no legal segment owns nothing, without being parsed as one.
+/// Whether the name lies in the namespace of the user. No user name contains a `/`, so the name that is
+/// compared is the first segment of a legal repository name. A user name that is not a legal segment
+/// therefore owns nothing, and need not be checked.
 fn is_own(subject: &Subject<'_>, name: &[u8]) -> bool {
     let Some(user) = subject.user else { return false };
     matches!(name.strip_prefix(user.as_str().as_bytes()), Some([b'/', ..]))

@@ -1,12 +1,12 @@
-//! Where a backend's `Location` leads its client: to this server, or away from it.
+//! Where a backend's `Location` header leads the client: to this server, or to another one.
 //!
-//! Called by the nginx module for answers of V1 registries and for uploads, where clients may send their password
-//! wherever they were led. Invariant: what is not surely a path of this server leads away. So a client that reads more
-//! into a URL than this does is led nowhere else.
+//! Called by the nginx module for answers of V1 registries and for uploads, because clients may send their
+//! password wherever they are led. Guarantee: whatever is not surely a path of this server counts as leading
+//! away, so a client that reads a URL otherwise than this file does is led nowhere else.
 
 /// The path that a `Location` means at this server, which clients know as `host` (a name or an address, with
-/// its port unless that is the scheme's own); `None` if it leads away, or cannot be told. A redirect should
-/// go on as this path: so it changes neither the host nor the scheme.
+/// its port unless that is the scheme's own); `None` if it leads away, or if that is not sure. A redirect
+/// should go on as this path: so it changes neither the host nor the scheme.
 pub fn path_here<'l>(location: &'l [u8], host: &[u8]) -> Option<&'l [u8]> {
     if !is_plain(location) {
         return None;
@@ -39,8 +39,8 @@ pub enum Upload<'l> {
     Path(&'l [u8]),
 }
 
-/// Where the `Location` of an upload leads at this server, which clients know as `host`; `None` where it names no path of
-/// the API. Some clients (containers/image) send their password to whatever host it names.
+/// Where the `Location` of an upload leads at this server, which clients know as `host`; `None` where it
+/// names no path of the API. Some clients (containers/image) send their password to whatever host it names.
 pub fn upload_here<'l>(location: &'l [u8], host: &[u8]) -> Option<Upload<'l>> {
     if !is_plain(location) {
         return None;
@@ -60,8 +60,8 @@ pub fn upload_here<'l>(location: &'l [u8], host: &[u8]) -> Option<Upload<'l>> {
     path.starts_with(b"/v2/").then_some(Upload::Path(path))
 }
 
-/// Whether a URL has no bytes that clients read differently: blanks and control characters are dropped by some, and `\` is
-/// a `/` to some.
+/// Whether a URL has no bytes that clients read differently: blanks and control characters are dropped by
+/// some, and `\` is a `/` to some.
 fn is_plain(url: &[u8]) -> bool {
     url.iter().all(|byte| byte.is_ascii_graphic() && *byte != b'\\')
 }

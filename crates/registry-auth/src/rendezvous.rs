@@ -1,10 +1,9 @@
 //! Which of several backends a key goes to: rendezvous hashing, also called highest random weight.
 //!
-//! Called by the nginx module where requests that belong together must meet in one storage, and by the
-//! command-line tool, which tells where that is. Invariant: the answer depends on the key and on each backend
-//! by itself alone. So all workers, machines and versions agree; the order in which backends are stored does
-//! not matter; a backend that goes, or comes, moves only the keys that are its own; and those of one that is
-//! down are spread over all others, and come back to it.
+//! Called by the nginx module where requests that belong together must reach the same storage. Guarantee: the
+//! weight depends on the key and on one backend alone. So all workers, machines and versions agree; the order
+//! in which the backends are stored does not matter; a backend that is added or removed moves only its own
+//! keys; and the keys of a backend that is down are spread over all others, and return to it.
 
 use siphasher::sip::SipHasher13;
 use std::hash::Hasher;

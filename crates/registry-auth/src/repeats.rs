@@ -1,7 +1,7 @@
-//! The same line of the same client, again and again: ten of them a second are worth reading, of the others how many they were.
+//! Repeated log lines: of the same line of the same client, ten a second are written; the others are counted.
 //!
-//! Called by the nginx module for its refusals, with its clock. Invariant: what is remembered is bounded, and whatever is not
-//! written is counted in a summary, once its second is over.
+//! Called by the nginx module for its refusals, with its clock. Guarantees: the memory for this is bounded,
+//! and every line that is not written is counted in a summary when its second is over.
 
 use crate::Network;
 use std::collections::HashMap;

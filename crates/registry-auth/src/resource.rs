@@ -1,8 +1,9 @@
-//! What tokens are asked for and issued for: the resource scopes of distribution's token specification, such as
-//! `repository:team/app:pull,push`.
+//! What tokens are asked for and issued for: the resource scopes of distribution's token specification
+//! (`docs/spec/auth/scope.md`), such as `repository:team/app:pull,push`.
 //!
-//! Parsed from requests to the token endpoint, granted by `policy::grant`, carried by `token`, asked about by `policy::decide`.
-//! Invariant: an [`Access`] says of no repository more than was granted; names in it are whole, never patterns.
+//! Parsed from requests to the token endpoint, granted by `policy::grant`, carried by `token`, compared by
+//! `policy::decide`. Invariant: an [`Access`] holds no more than was granted; its names are whole names,
+//! never patterns.
 
 use crate::name::RepositoryName;
 use crate::route::need::{Mount, Need, Route};
@@ -11,20 +12,20 @@ use serde::{Deserialize, Serialize};
 use std::borrow::Cow;
 use std::fmt::Write;
 
-/// One thing that a token is asked for.
+/// One resource that a token is asked for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Resource<'a> {
     /// `repository:<name>:<actions>`
     Repository(RepositoryName<'a>, Actions),
     /// `registry:catalog:*`
     Catalog,
-    /// `registry:images:<actions>`: our own word for V1's images, which belong to no repository.
+    /// `registry:images:<actions>`: our own name for V1's images, which belong to no repository.
     Images(Actions),
 }
 
 impl<'a> Resource<'a> {
-    /// Parses one resource scope (distribution `docs/spec/auth/scope.md`). The class in `repository(plugin)` plays no role here, nor
-    /// do actions that nobody knows. `None` for what nobody can have: such a scope is simply not granted.
+    /// Parses one resource scope. The class in `repository(plugin)` and unknown actions are ignored. `None`
+    /// for a resource that no user can have a right to: it is not granted.
     pub fn parse(text: &'a str) -> Option<Self> {
         let (kind, rest) = text.split_once(':')?;
         let (name, actions) = rest.rsplit_once(':')?;
@@ -45,7 +46,7 @@ impl<'a> Resource<'a> {
     }
 }
 
-/// The actions of a list that are known.
+/// The known actions of a list.
 fn known_actions(list: &str) -> Option<Actions> {
     let mut known = None;
     for word in list.split(',') {
@@ -56,7 +57,7 @@ fn known_actions(list: &str) -> Option<Actions> {
     known
 }
 
-/// What a token is good for.
+/// What a token was issued for.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Access {
     repositories: Vec<(Box<str>, Actions)>,
@@ -83,29 +84,29 @@ impl Access {
         );
     }
 
-    /// Whether the action on the repository of this name is in it.
+    /// Whether it includes the action on the repository of this name.
     pub fn covers(&self, name: &[u8], action: Action) -> bool {
         self.repositories
             .iter()
             .any(|(known, actions)| known.as_bytes() == name && actions.contains(action))
     }
 
-    /// The bytes that it takes in a token, at most.
+    /// The number of bytes that it takes in a token, at most.
     pub fn size(&self) -> usize {
         const AROUND: usize = r#"{"type":"repository","name":"","actions":["pull","push","delete"]},"#.len();
         let names = self.repositories.iter().map(|(name, _)| name.len());
-        // The catalogue and the images have shorter ones.
+        // The catalogue and the images have shorter names.
         let others = usize::from(self.catalog) + usize::from(self.images.is_some());
         names.map(|name| name + AROUND).sum::<usize>() + others * (AROUND + "catalog".len())
     }
 
-    /// The bytes of memory that it takes elsewhere than in its own place, about.
+    /// About how many bytes of memory it has allocated.
     pub fn room(&self) -> usize {
         let names = self.repositories.iter().map(|(name, _)| name.len() + 16);
         self.repositories.capacity() * size_of::<(Box<str>, Actions)>() + names.sum::<usize>()
     }
 
-    /// Whether the action on V1's images is in it.
+    /// Whether it includes the action on V1's images.
     pub fn covers_images(&self, action: Action) -> bool {
         self.images.is_some_and(|actions| actions.contains(action))
     }
@@ -142,7 +143,7 @@ impl Access {
         repositories.chain(images).chain(catalog).collect()
     }
 
-    /// What the elements say; `None` where one is none of ours.
+    /// The access of these elements; `None` where one is unknown.
     pub(crate) fn from_entries(entries: &[Entry]) -> Option<Self> {
         let mut access = Self::default();
         for Entry { kind, name, actions } in entries {
@@ -161,8 +162,9 @@ impl Access {
     }
 }
 
-/// The `scope` of the challenge to a request of this route: what a token for it has to be asked for. Empty where any will do.
-/// Who may push is told to ask for pull, too, as distribution does (`registry/handlers/app.go`, `appendAccessRecords`).
+/// The `scope` of the challenge to a request of this route: what the client has to ask a token for. Empty
+/// where any token will do. For a push it includes pull, as distribution's does (`registry/handlers/app.go`,
+/// `appendAccessRecords`).
 pub fn scope_of(route: &Route<'_>) -> String {
     let mut scope = String::new();
     let written = match &route.need {

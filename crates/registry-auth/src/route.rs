@@ -1,8 +1,8 @@
-//! Which right does a request need? The table of the registry's routes, read from method and path.
+//! The table of the registry's routes: which right does a request need, by its method and path?
 //!
-//! Called once a request by the nginx module, before anything else; allocates only for V1 names of one segment and
-//! for mounts. Invariant: the repository in the answer is the one that the backend will read out of the raw path, or
-//! the request is refused. `tests/routes.txt` holds the table as data.
+//! Called by the nginx module once a request, before anything else. It allocates only for V1 names of one
+//! segment and for mounts. Guarantee: the repository of a route is the one that the backend will read out of
+//! the raw path; else the request is refused. `tests/routes.txt` has the table as data.
 
 mod canonical;
 pub mod mount;
@@ -31,14 +31,15 @@ use canonical::Escape;
 /// assert_eq!(route.action(), Some(Action::Push));
 ///
 /// // What nginx would decode is refused: the backend might decode it otherwise.
-/// let request = Request::from_target(Method::Get, b"/v2/team/%61pp/tags/list", b"/v2/team/app/tags/list", None);
+/// let (raw, decided) = (b"/v2/team/%61pp/tags/list", b"/v2/team/app/tags/list");
+/// let request = Request::from_target(Method::Get, raw, decided, None);
 /// assert_eq!(route::parse(&request, &Options { v1_images: true }).unwrap_err().status(), 400);
 /// # Ok::<(), registry_auth::Denial>(())
 /// ```
 ///
 /// # Errors
-/// The refusal: 400 for a path that is not canonical, and for an illegal name in a request that would change something; 404
-/// for a path that is on no row of the table, or on one that is turned off.
+/// The refusal: 400 for a path that is not canonical, and for an illegal name in a request that would change
+/// something; 404 for a path that is on no row of the table, or on one that is turned off.
 pub fn parse<'a>(request: &Request<'a>, options: &Options) -> Result<Route<'a>, Denial> {
     let escape = canonical::compare(request.raw_path, request.decided_path)?;
     let path = request.decided_path;
@@ -62,8 +63,9 @@ pub fn parse<'a>(request: &Request<'a>, options: &Options) -> Result<Route<'a>, 
     }
 }
 
-/// Whether a path is one of the V1 API, its pings included, whatever route it is on, if on any. What it answers is read by
-/// V1 clients, which know no tokens, and which send their password wherever an answer points.
+/// Whether a path is one of the V1 API, its pings included, whatever route it is on, if on any. What it
+/// answers is read by V1 clients, which know no tokens, and which send their password wherever an answer
+/// points.
 pub fn is_v1(path: &[u8]) -> bool {
     path.starts_with(b"/v1/") || path == b"/_ping"
 }

@@ -1,6 +1,7 @@
-//! What may be done to a repository: actions, sets of them, and the scope a request needs.
+//! What may be done to a repository: an action, a set of actions, and the scope that a request needs.
 //!
-//! Used by `route` (needs) and `grant` (rights). Invariant: an [`Actions`] from a record holds at least one action.
+//! Used by `route` for what a request needs, and by `grant` for what a user may do. Invariant: [`Actions`]
+//! that were read from a record hold at least one action.
 
 use crate::name::RepositoryName;
 use std::fmt;
@@ -37,7 +38,7 @@ impl fmt::Display for Action {
     }
 }
 
-/// The words are no list of actions.
+/// The text is not a list of actions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct InvalidActions;
 
@@ -57,7 +58,10 @@ impl Actions {
     /// Every action (`*`).
     pub const ALL: Self = Self(7);
 
-    /// Parses `pull,push` or `*`; spaces around a word are allowed, an unknown or missing word is not.
+    /// Parses `pull,push` or `*`. Spaces around a word are allowed.
+    ///
+    /// # Errors
+    /// [`InvalidActions`] for an unknown or a missing word.
     pub fn parse(text: &str) -> Result<Self, InvalidActions> {
         if text.trim() == "*" {
             return Ok(Self::ALL);
@@ -83,7 +87,7 @@ impl Actions {
         self.0 & action as u8 != 0
     }
 
-    /// The set with this action, too.
+    /// The set, with this action added.
     #[must_use]
     pub fn with(self, action: Action) -> Self {
         Self(self.0 | action as u8)
@@ -126,7 +130,7 @@ impl fmt::Display for Actions {
 pub struct Scope<'a> {
     /// The repository.
     pub repository: RepositoryName<'a>,
-    /// What is to be done to it.
+    /// The action on it.
     pub action: Action,
 }
 

@@ -1,12 +1,13 @@
-//! V1's search, `GET /v1/search`: what is left of a registry's results.
+//! V1's search, `GET /v1/search`: the part of the registry's results that the client may see.
 //!
-//! Used by the nginx module, which asks the registry once, with the client's query. Source: docker-registry's docker_registry/search.py.
+//! Called by the nginx module, which sends the client's query to the registry once. Guarantee: no name is
+//! shown that `may_know` did not allow. Source: docker-registry's docker_registry/search.py.
 
 use crate::listing::{Listing, Malformed, Reading, Shape};
 use crate::name::RepositoryName;
 use serde::Serialize;
 
-/// Results at most.
+/// The largest number of results.
 pub const RESULTS: usize = 1_000;
 
 /// One result that the client may know.
@@ -24,7 +25,7 @@ struct Answer<'a> {
     results: &'a [Found],
 }
 
-/// A client's results in the making.
+/// The results for a client, while they are being made.
 pub struct Search {
     listing: Listing,
     found: Vec<Found>,
@@ -40,7 +41,7 @@ impl Default for Search {
 }
 
 impl Search {
-    /// Takes a piece of the registry's answer.
+    /// Takes a piece of the registry's answer, to be read later.
     ///
     /// # Errors
     /// [`Malformed`] where it gets too long.
@@ -48,13 +49,12 @@ impl Search {
         self.listing.feed(piece)
     }
 
-    /// The registry's answer has come to its end.
+    /// The registry's answer is complete.
     pub fn complete(&mut self) {
         self.listing.complete();
     }
 
-    /// Reads what has come, as long as `go_on` says so. Names that no repository may have are left out: nobody could be asked about
-    /// them.
+    /// Reads what has arrived, as long as `go_on` gives true. A name that no repository may have is left out.
     ///
     /// # Errors
     /// [`Malformed`] where it is no list of results.

@@ -1,21 +1,22 @@
-//! What the lists that a worker makes may take of it, all together: places, of which nobody has all, and time.
+//! What all lists that a worker makes for its clients may take of it: a number of places, and time.
 //!
-//! Called by the nginx module for catalogues and searches, with its clock. Invariants: no more places are taken than there are; of one
-//! tick of the clock no more time is given than a slice, however many ask for it.
+//! Called by the nginx module for catalogues and searches, with its clock. Guarantees: no more places are
+//! taken than there are, and no user has all of them; within one tick of the clock, no more time is given
+//! than a slice, however many lists want it.
 
 use std::collections::HashMap;
 use std::time::Duration;
 
-/// Lists in the making, at most.
+/// The largest number of lists that are made at a time.
 pub const PLACES: usize = 32;
-/// Of one owner, at most.
+/// The largest number of lists that are made for one owner at a time.
 pub const OF_ONE: usize = PLACES / 4;
-/// How long lists are read in a tick of the clock, which is a millisecond.
+/// For how long all lists are read within one tick of the clock, which is a millisecond.
 pub const SLICE: Duration = Duration::from_micros(1_000);
-/// How long one of them is read, where others wait.
+/// For how long one list is read while others wait.
 pub const TURN: Duration = Duration::from_micros(250);
 
-/// Places for lists in the making, by owner.
+/// The places for lists that are being made, by owner.
 #[derive(Default)]
 pub struct Places {
     taken: usize,
@@ -23,7 +24,8 @@ pub struct Places {
 }
 
 impl Places {
-    /// Takes a place for one more list of this owner, to be given back. Whether there was one.
+    /// Takes a place for one more list of this owner, which the caller must give back. False where there is
+    /// none.
     #[must_use]
     pub fn take(&mut self, owner: &str) -> bool {
         let of_owner = self.by_owner.get(owner).copied().unwrap_or(0);
@@ -35,7 +37,7 @@ impl Places {
         true
     }
 
-    /// Gives back one that the owner has.
+    /// Gives back one place of the owner.
     pub fn give_back(&mut self, owner: &str) {
         let Some(of_owner) = self.by_owner.get_mut(owner) else {
             return;
@@ -48,7 +50,7 @@ impl Places {
     }
 }
 
-/// The time of a tick.
+/// The time that is left of a tick of the clock.
 #[derive(Default)]
 pub struct Time {
     tick: u64,
@@ -56,7 +58,7 @@ pub struct Time {
 }
 
 impl Time {
-    /// What is left of this tick's slice.
+    /// How much of the slice of this tick is left.
     pub fn left(&mut self, tick: u64) -> Duration {
         if self.tick != tick {
             *self = Self {
@@ -67,7 +69,7 @@ impl Time {
         SLICE.saturating_sub(self.used)
     }
 
-    /// Takes time of the tick that was last asked about.
+    /// Uses up time of the tick that [`Time::left`] was called with last.
     pub fn spend(&mut self, time: Duration) {
         self.used = self.used.saturating_add(time);
     }

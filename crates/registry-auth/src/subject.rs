@@ -1,13 +1,13 @@
-//! Who asks: a verified user (or nobody) with the records that speak for it.
+//! A subject: a verified user, or the anonymous, with the records that grant rights.
 //!
-//! Made by the nginx module from what the store or the cache holds, read by `policy`. Invariant, kept by the caller:
-//! `user` is set only once its password was verified.
+//! Made by the nginx module from what the store or the cache holds, read by `policy`. Invariant, kept by the
+//! caller: `user` is set only after the credential was verified.
 
 use crate::codec::{RecordRef, Scopes};
 use crate::name::UserName;
 use crate::resource::Access;
 
-/// The sender of a request.
+/// The user of a request, or the anonymous, with the records that grant rights.
 #[derive(Clone, Copy, Debug)]
 pub struct Subject<'a> {
     /// The verified user; `None` is the anonymous.
@@ -16,21 +16,21 @@ pub struct Subject<'a> {
     pub record: RecordRef<'a>,
     /// The records of the user's groups in their order, `public` last. The anonymous has `public` only.
     pub groups: &'a [RecordRef<'a>],
-    /// What the credential is good for at most, whatever its owner may do.
+    /// The limits of the credential: it is good for no more than this, whatever its owner may do.
     pub limits: Limits<'a>,
 }
 
-/// What a credential is good for at most. A password is good for everything.
+/// The limits of a credential. A password has none.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Limits<'a> {
-    /// Of the access token, from the live record.
+    /// The scopes of the access token, out of the current record.
     pub access_token: Option<Scopes<'a>>,
-    /// Of the token of the token endpoint.
+    /// What the token of the token endpoint was issued for.
     pub token: Option<&'a Access>,
 }
 
 impl Subject<'_> {
-    /// Nobody, without any right.
+    /// The anonymous, without any right.
     pub const ANONYMOUS: Subject<'static> = Subject {
         user: None,
         record: RecordRef::EMPTY,
@@ -41,8 +41,8 @@ impl Subject<'_> {
         },
     };
 
-    /// The same, whatever the token of the token endpoint is good for: which token may be issued, and what a catalogue shows, does
-    /// not depend on it.
+    /// The same subject without the limits of a token of the token endpoint. Neither which token may be
+    /// issued nor what a catalogue shows depends on them.
     #[must_use]
     pub fn beside_token(self) -> Self {
         let limits = Limits {

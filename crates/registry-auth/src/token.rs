@@ -1,9 +1,11 @@
-//! Tokens of the token endpoint: JSON web tokens (RFC 7519) that say who, for what, and until when.
+//! Tokens of the token endpoint: JSON web tokens (RFC 7519) that name a user, what the token was issued for,
+//! and its end.
 //!
-//! Issued and verified by the nginx module; clock and keys are its own. A token is no more than its owner's live record allows: it is
-//! bound to the secrets that stand there ([`bound_to`]), and `policy` asks the record each time. Invariants: HS256 only, whatever a header
-//! says (the provider below knows nothing else); no header but our own is even parsed; time, issuer and audience are checked in one
-//! place, [`verify`].
+//! Issued and verified by the nginx module, with its clock and keys. A token is good for no more than its
+//! owner's current record allows: it is bound to the secrets in that record ([`bound_to`]), and `policy`
+//! reads the record each time. Guarantees: HS256 only, whatever the header of a token says (the provider in
+//! `hs256` knows nothing else); no header but our own is even parsed; time, issuer and audience are checked
+//! in one place, [`verify`].
 
 pub mod access_token;
 mod hs256;
@@ -21,20 +23,21 @@ use serde::{Deserialize, Serialize};
 use std::fmt;
 use subtle::ConstantTimeEq;
 
-/// Longest token in bytes.
+/// The longest token, in bytes.
 pub const MAX_TOKEN: usize = 8192;
-/// Most bytes of what a token is good for ([`Access::size`]): in base64, and with a name and what else it says, no more than
-/// [`MAX_TOKEN`] nor than the 8 KiB that nginx reads a header into.
+/// The largest [`Access::size`] of a token, in bytes. In base64, with a name and all else, such a token takes
+/// no more than [`MAX_TOKEN`], nor than the 8 KiB of nginx's buffer for a header.
 pub const MAX_ACCESS: usize = 5000;
-/// Shortest life of a token in seconds: clients take less for a minute (distribution `docs/spec/auth/token.md`).
+/// The shortest life of a token, in seconds. Clients read a shorter one as a minute (distribution
+/// `docs/spec/auth/token.md`).
 pub const MIN_LIFE: u64 = 60;
-/// Longest life of a token for access in seconds.
+/// The longest life of an access token for the registry, in seconds.
 pub const MAX_LIFE: u64 = 86_400;
-/// Life of a refresh token in seconds.
+/// The life of a refresh token, in seconds.
 pub const REFRESH_LIFE: u64 = 90 * 86_400;
-/// Seconds for which an upload that has begun may go on after its token's end.
+/// Seconds for which an upload may go on after the end of its token.
 pub const UPLOAD_GRACE: u64 = 86_400;
-/// Seconds by which the clocks of several machines may differ.
+/// Seconds by which the clocks of two machines may differ.
 const SKEW: u64 = 60;
 
 /// `{"typ":"JWT","alg":"HS256"}` and the dot.
@@ -49,7 +52,7 @@ struct Key {
 }
 
 impl SigningKeys {
-    /// Keys of these secrets; `None` where there is none.
+    /// The keys of these secrets; `None` where there are none.
     pub fn new<'s>(secrets: impl IntoIterator<Item = &'s [u8]>) -> Option<Self> {
         hs256::install();
         let keys: Vec<Key> = secrets
@@ -62,7 +65,7 @@ impl SigningKeys {
         (!keys.is_empty()).then_some(Self(keys))
     }
 
-    /// One key, derived from a secret that serves something else, too.
+    /// One key, derived from a secret that is used for other purposes too.
     pub fn derived(secret: &[u8; 32]) -> Option<Self> {
         let derived = derived(secret, b"registry_auth_token_key")?;
         Self::new([&derived[..]])
@@ -74,12 +77,12 @@ impl SigningKeys {
 pub enum Kind {
     /// Requests to the registry.
     Access,
-    /// Asking the token endpoint for another one.
+    /// Asking the token endpoint for another token.
     Refresh,
 }
 
 impl Kind {
-    /// The issuer: one for each kind and prefix, so that no token is taken for one of another kind, or of another's users.
+    /// The issuer: one for each kind and prefix, so that no token is taken for one of another kind or prefix.
     fn issuer(self, prefix: &str) -> String {
         let kind = match self {
             Self::Access => "access",
@@ -96,40 +99,40 @@ impl Kind {
     }
 }
 
-/// Where a token is good.
+/// Where a token may be used.
 #[derive(Clone, Copy, Debug)]
 pub struct Place<'a> {
-    /// For what.
+    /// The kind of the token.
     pub kind: Kind,
-    /// The prefix of the keys, which says whose users there are.
+    /// The prefix of the keys in Redis: each prefix has its own users.
     pub prefix: &'a str,
-    /// The service, the audience.
+    /// The service: the audience of the token.
     pub service: &'a str,
 }
 
-/// What a token is to say.
+/// The content of a token that is to be issued.
 #[derive(Clone, Copy)]
 pub struct Issue<'a> {
-    /// Whose; `None` is the anonymous.
+    /// The owner; `None` is the anonymous.
     pub user: Option<UserName<'a>>,
     /// The state of the user's account.
     pub state: State,
-    /// The id of the access token that it is issued for, if it is.
+    /// The id of the access token that the client sent, if it sent one.
     pub access_token: Option<&'a str>,
-    /// What for.
+    /// What it is issued for.
     pub access: &'a Access,
     /// Now, in seconds since 1970.
     pub now: u64,
-    /// Its end.
+    /// Its end, in seconds since 1970.
     pub expires: u64,
 }
 
 /// Why a token is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Refused {
-    /// It is none of ours, or not for this.
+    /// It was not issued here, or not for this use.
     Invalid,
-    /// It was good once.
+    /// It has expired.
     Expired,
 }
 
@@ -151,22 +154,22 @@ impl Refused {
     }
 }
 
-/// What a verified token says. It says it of the time when it was issued: see [`Claims::is_of`].
+/// The content of a verified token. It describes the time when the token was issued: see [`Claims::is_of`].
 pub struct Claims {
-    /// Whose it is; `None` is the anonymous.
+    /// The owner; `None` is the anonymous.
     pub user: Option<UserNameBuf>,
-    /// What for.
+    /// What it was issued for.
     pub access: Access,
-    /// The id of the access token that it was issued for.
+    /// The id of the access token for which it was issued, if any.
     pub access_token: Option<Box<str>>,
     /// Its end, in seconds since 1970.
     pub expires: u64,
     account: Box<str>,
-    /// Of the key that verified it.
+    /// The index of the key that verified it.
     key: usize,
 }
 
-/// The claims as JSON. Nothing else may be in there: what is not understood might have restricted it.
+/// The claims as JSON. No other claim is accepted: it might restrict the token.
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Body {
@@ -177,14 +180,14 @@ struct Body {
     exp: u64,
     nbf: u64,
     access: Vec<Entry>,
-    /// Stands for the state of the account.
+    /// The tag of the state of the account, see [`account`].
     acc: Box<str>,
     /// The id of an access token.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     tok: Option<Box<str>>,
 }
 
-/// Signs a token; `None` only where it cannot be put into JSON.
+/// Signs a token. `None` only where it cannot be written as JSON.
 pub fn sign(keys: &SigningKeys, place: &Place<'_>, issue: &Issue<'_>) -> Option<String> {
     let key = keys.0.first()?;
     let user = issue.user.map_or("", |user| user.as_str());
@@ -201,8 +204,11 @@ pub fn sign(keys: &SigningKeys, place: &Place<'_>, issue: &Issue<'_>) -> Option<
     jsonwebtoken::encode(&Header::new(Algorithm::HS256), &body, &key.signing).ok()
 }
 
-/// Verifies a token that is to be good at this place and time. `is_upload`: the request goes on with an upload, which may have begun
-/// before the token's end, and is let finish ([`UPLOAD_GRACE`]).
+/// Verifies a token for a place, at the time `now` in seconds since 1970. `is_upload`: the request continues
+/// an upload, which may be finished after the end of the token ([`UPLOAD_GRACE`]).
+///
+/// # Errors
+/// [`Refused`]: the token is not valid here, or has expired.
 pub fn verify(
     keys: &SigningKeys,
     place: &Place<'_>,
@@ -210,7 +216,7 @@ pub fn verify(
     now: u64,
     is_upload: bool,
 ) -> Result<Claims, Refused> {
-    // Ours have this header, to the byte: neither another algorithm nor a key of the sender's own is looked at.
+    // Our tokens have exactly this header: neither another algorithm nor a key of the sender is looked at.
     if token.len() > MAX_TOKEN || !token.starts_with(HEADER) {
         return Err(Refused::Invalid);
     }
@@ -218,7 +224,7 @@ pub fn verify(
     validation.set_required_spec_claims(&["exp", "nbf", "iss", "aud"]);
     validation.set_issuer(&[place.kind.issuer(place.prefix)]);
     validation.set_audience(&[place.service]);
-    // There is no clock in here: it is looked at below.
+    // This crate reads no clock: the times are checked below.
     validation.validate_exp = false;
     validation.validate_nbf = false;
     let decoded = keys.0.iter().enumerate().find_map(|(index, key)| {
@@ -250,13 +256,17 @@ pub fn verify(
 }
 
 impl Claims {
-    /// The bytes that they take elsewhere than in their own place, about.
+    /// About how many bytes of memory they have allocated.
     pub fn size(&self) -> usize {
         let texts = self.account.len() + self.access_token.as_ref().map_or(0, |id| id.len());
         self.access.room() + texts + 3 * 16
     }
 
-    /// Whether its time (in seconds since 1970) is not over; that of an upload under way is over later.
+    /// Checks that the token has not expired at the time `now`, in seconds since 1970. For an upload it
+    /// expires later.
+    ///
+    /// # Errors
+    /// [`Refused::Expired`].
     pub fn check_end(&self, now: u64, is_upload: bool) -> Result<(), Refused> {
         let grace = if is_upload { UPLOAD_GRACE } else { 0 };
         match now < self.expires.saturating_add(grace) {
@@ -277,9 +287,10 @@ impl Claims {
     }
 }
 
-/// What a token of this kind is bound to in its owner's record, where it is issued for an access token in that as well: the password,
-/// and the access token's secret, so that one of the same id with another secret does not bear it out. A refresh token that an access
-/// token has got is bound to that only, and a new password does not end it: what it is exchanged for ends with both.
+/// What a token of this kind is bound to: the password in its owner's record and, if it is issued for an
+/// access token, that one's secret. So an access token of the same id with another secret does not keep the
+/// token valid. A refresh token that was issued for an access token is bound to the access token only, and a
+/// new password does not end it; the tokens that it is exchanged for are bound to both.
 pub fn bound_to(kind: Kind, record: &RecordRef<'_>, token: Option<&TokenRef<'_>>) -> State {
     match (kind, token) {
         (_, None) => record.state(),
@@ -288,9 +299,10 @@ pub fn bound_to(kind: Kind, record: &RecordRef<'_>, token: Option<&TokenRef<'_>>
     }
 }
 
-/// Stands for the state of an account in a token, and tells nothing of it to who has the token: half of an HMAC.
+/// The tag of the state of an account in a token: half of an HMAC. It shows nothing of the state to who has
+/// the token.
 fn account(key: &Key, prefix: &str, user: &str, state: State) -> Option<Box<str>> {
-    // No signed text begins like this, and neither name has a NUL.
+    // No text that is signed begins like this, and neither name contains a NUL byte.
     let parts: [&[u8]; 6] = [
         b"account\0",
         prefix.as_bytes(),
@@ -304,7 +316,7 @@ fn account(key: &Key, prefix: &str, user: &str, state: State) -> Option<Box<str>
     Some(URL_SAFE_NO_PAD.encode(half).into())
 }
 
-/// A key for one purpose, out of a secret that serves others, too.
+/// A key for one purpose, derived from a secret that is used for other purposes too.
 pub(crate) fn derived(secret: &[u8], purpose: &[u8]) -> Option<[u8; 32]> {
     hs256::mac(secret, &[purpose])
 }

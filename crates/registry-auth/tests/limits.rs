@@ -1,4 +1,5 @@
-//! What a stored hash may cost, and what counts as weak: both sides of each limit, and no text at all beyond it.
+//! What a stored hash may cost, and what counts as weak: both sides of each limit, and no text at all beyond
+//! it.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing)]
 
 use proptest::prelude::*;
@@ -18,7 +19,8 @@ fn crypt(form: u8, settings: &str) -> String {
     format!("${form}${settings}${}", "x".repeat(digits))
 }
 
-/// The first of each pair is the most that is taken, the second is refused. Nothing is computed: that takes seconds.
+/// The first of each pair is the most that is taken, the second is refused. Nothing is computed: that takes
+/// seconds.
 #[test]
 fn each_limit_has_two_sides() {
     let argon2 = |parameters: &str| format!("$argon2id$v=19${parameters}{PHC}");
@@ -111,7 +113,8 @@ fn lengths_of_phc_strings_have_two_sides() {
     }
 }
 
-/// A password that no header can carry is wrong at once, whatever the hash; for crypt(3)'s forms one of over 512 bytes.
+/// A password that no header can carry is wrong at once, whatever the hash; for crypt(3)'s forms one of over
+/// 512 bytes.
 #[test]
 fn passwords_have_a_longest() {
     let at_once = |stored: &str, length: usize| {
@@ -140,7 +143,8 @@ fn passwords_have_a_longest() {
     assert_eq!(password::verify(SHA_4097X, &vec![b'x'; 4097], b""), Ok(false));
 }
 
-// printf 'x%.0s' {1..512} | sha1sum, and so on; python3-passlib's apr_md5_crypt and sha256_crypt for the rest.
+// printf 'x%.0s' {1..512} | sha1sum, and so on; python3-passlib's apr_md5_crypt and sha256_crypt for the
+// rest.
 const SHA_512X: &str = "8d58820c6672a8f168d7b53e707b8175de7345ab";
 const SHA_4096X: &str = "0494dc592da04a1753223918ea73bcb86876372c";
 const SHA_4097X: &str = "b5f4a6098b7341f8cd95b1b5320b1c50d1efe6fe";
@@ -194,8 +198,8 @@ fn weak_is_what_is_below_the_minimum() {
     }
 }
 
-/// What verifying costs at most, read by itself and without mercy: the largest number of each name that stands
-/// anywhere in the text. Memory in KiB, and in units of about a second.
+/// What verifying costs at most, read by itself and without mercy: the largest number of each name that
+/// stands anywhere in the text. Memory in KiB, and in units of about a second.
 fn at_most(stored: &str) -> (u64, f64) {
     let largest = |name: &str| {
         let values = stored
@@ -294,8 +298,8 @@ fn stored() -> impl Strategy<Value = String> {
 proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, cases: 20_000, ..ProptestConfig::default() })]
 
-    /// Whatever is let through costs no more than the limits say, by every reading of it; the rest fails at once. What is
-    /// cheap is verified too, and does not panic.
+    /// Whatever is let through costs no more than the limits say, by every reading of it; the rest fails at
+    /// once. What is cheap is verified too, and does not panic.
     #[test]
     fn no_text_is_beyond_the_limits(stored in stored()) {
         prop_assume!(!password::is_locked(&stored));

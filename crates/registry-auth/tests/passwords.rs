@@ -74,7 +74,8 @@ fn the_programs_hashes_verify() {
     }
 }
 
-/// Neither none, nor a part, nor more, nor another case, nor the hash itself, nor another spelling of the same characters.
+/// Neither none, nor a part, nor more, nor another case, nor the hash itself, nor another spelling of the
+/// same characters.
 #[test]
 fn other_passwords_do_not() {
     for Vector {
@@ -302,7 +303,8 @@ fn bcrypt_reads_72_bytes_as_htpasswd_does() {
     }
 }
 
-/// openssl passwd -apr1, -5 and -6 with -salt abcdefgh, of 40 times `x` and of `a`: longer and shorter than a digest.
+/// openssl passwd -apr1, -5 and -6 with -salt abcdefgh, of 40 times `x` and of `a`: longer and shorter than a
+/// digest.
 #[test]
 fn crypt_forms_take_passwords_of_any_length() {
     for (length, stored) in [

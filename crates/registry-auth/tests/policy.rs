@@ -167,7 +167,8 @@ fn user<'a>(name: &'a str, record: &'a [u8]) -> Subject<'a> {
 
 const GRANTED: Result<(MountDecision, &str), Denial> = Ok((MountDecision::Keep, "granted"));
 
-/// `registry_auth_v1_images public`: to read images takes no login; to write them does, and what a token may not it may not.
+/// `registry_auth_v1_images public`: to read images takes no login; to write them does, and what a token may
+/// not it may not.
 #[test]
 fn public_images_are_open_for_reading() {
     let record = encode(vec![], None);
@@ -330,7 +331,8 @@ fn a_mount_needs_both_rights() {
     );
 }
 
-/// HEAD of a manifest or a blob needs pull or push: clients ask before they push. A pull is not granted by that.
+/// HEAD of a manifest or a blob needs pull or push: clients ask before they push. A pull is not granted by
+/// that.
 #[test]
 fn who_may_push_learns_what_is_there() {
     let digest = "sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
@@ -399,7 +401,8 @@ fn a_token_that_lacks_what_a_head_needs_is_not_enough() {
     }
 }
 
-/// A mount that the owner may make, by a token that is not for its source: the client is to get a token that is.
+/// A mount that the owner may make, by a token that is not for its source: the client is to get a token that
+/// is.
 #[test]
 fn a_mount_outside_the_token_asks_for_another_token() {
     let record = encode(grants("bob/shared pull"), None);
@@ -624,8 +627,8 @@ fn by_token<'a>(subject: Subject<'a>, access: &'a Access) -> Subject<'a> {
     Subject { limits, ..subject }
 }
 
-/// (method, target, an access token of these scopes may, a token for these scopes may): alice's own rights are `alice/**`, and
-/// `team/**` but for `team/secret`.
+/// (method, target, an access token of these scopes may, a token for these scopes may): alice's own rights
+/// are `alice/**`, and `team/**` but for `team/secret`.
 #[test]
 fn a_credential_may_what_its_owner_and_its_scopes_allow() {
     const RIGHTS: &str = "team/** *; !team/secret *";

@@ -1,4 +1,5 @@
-//! The route table of `routes.txt`, and properties of all paths: what the gate authorises is what a registry reads.
+//! The route table of `routes.txt`, and properties of all paths: what the gate authorises is what a registry
+//! reads.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing)]
 
 use proptest::prelude::*;

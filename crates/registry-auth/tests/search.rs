@@ -5,7 +5,8 @@ use registry_auth::listing::{Reading, PAGE_BYTES};
 use registry_auth::search::{Search, RESULTS};
 use serde_json::{json, Value};
 
-/// What a client gets of a registry's answer that comes in pieces, where it may know these; `None` where it is no answer.
+/// What a client gets of a registry's answer that comes in pieces, where it may know these; `None` where it
+/// is no answer.
 fn searched(body: &str, may_know: impl Fn(&str) -> bool) -> Option<Value> {
     let mut search = Search::default();
     for piece in body.as_bytes().chunks(5) {

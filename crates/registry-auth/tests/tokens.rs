@@ -127,8 +127,8 @@ fn what_is_signed_is_read() {
     );
 }
 
-/// What a token of this kind of alice's is bound to, whose password and whose access tokens (id, secret) are these; of `ci`, if it is
-/// issued for that.
+/// What a token of this kind of alice's is bound to, whose password and whose access tokens (id, secret) are
+/// these; of `ci`, if it is issued for that.
 fn bound(kind: Kind, password: &str, tokens: &[(&str, u8)], id: Option<&str>) -> State {
     let stored = |(id, secret): &(&str, u8)| {
         let value = format!(
@@ -149,8 +149,8 @@ fn bound(kind: Kind, password: &str, tokens: &[(&str, u8)], id: Option<&str>) ->
     bound_to(kind, &record, token.as_ref())
 }
 
-/// What is issued for an access token ends with its secret, though one of the same id is there again, and with the password; a refresh
-/// token with the secret only.
+/// What is issued for an access token ends with its secret, though one of the same id is there again, and
+/// with the password; a refresh token with the secret only.
 #[test]
 fn a_token_ends_with_the_secrets_that_it_was_got_with() {
     let keys = keys(&[SECRET]);

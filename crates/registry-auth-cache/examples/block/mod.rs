@@ -1,4 +1,5 @@
-// The simplest block: a vector whose allocator only moves forward. nginx's zone has a real allocator (`src/ffi/shm.rs`).
+// The simplest block: a vector whose allocator only moves forward. nginx's zone has a real allocator
+// (`src/ffi/shm.rs`).
 
 use registry_auth_cache::Memory;
 

@@ -1,4 +1,5 @@
-//! Arbitrary bytes in the block: wrong answers at most, but no panic, no endless loop and nothing outside the block.
+//! Arbitrary bytes in the block: wrong answers at most, but no panic, no endless loop and nothing outside the
+//! block.
 
 use proptest::prelude::*;
 

@@ -1,4 +1,5 @@
-//! A process that dies at any of its writes: the next one finds the cache as it was, as it would be, or empty; never in between.
+//! A process that dies at any of its writes: the next one finds the cache as it was, as it would be, or
+//! empty; never in between.
 
 use std::panic::{catch_unwind, resume_unwind, AssertUnwindSafe};
 
@@ -67,8 +68,8 @@ const LIMIT: FailureLimits = FailureLimits {
     period: 60_000,
 };
 
-/// Runs `operation` with a death at each of its writes, and `after` on what is left of the cache each time, with whether it was
-/// emptied. How many writes there were.
+/// Runs `operation` with a death at each of its writes, and `after` on what is left of the cache each time,
+/// with whether it was emptied. How many writes there were.
 fn at_each_write(
     before: impl Fn() -> Slab,
     operation: impl Fn(&mut Cache<'_, Mortal<'_>>),

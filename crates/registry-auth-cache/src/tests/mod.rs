@@ -1,7 +1,8 @@
 //! Tests of the cache over a block with an allocator like nginx's.
 //!
-//! `model`: random operations against a simple reference. `death`: a process that dies at any write. `damage`: arbitrary bytes.
-//! The others: rules one by one. [`check`] is what holds of every block that is not dirty.
+//! `model`: random operations against a simple reference. `death`: a process that dies at any write.
+//! `damage`: arbitrary bytes. The others: rules one by one. [`check`] is what holds of every block that is
+//! not dirty.
 
 mod counters;
 mod damage;
@@ -94,9 +95,9 @@ fn is_verified<M: Memory>(cache: &mut Cache<'_, M>, key: &[u8], password: &str, 
     )
 }
 
-/// Every entry is in one bucket, its own, and in one list, in both directions; counts are right; each slot is an entry or free;
-/// each blocked counter is counted at its network's place; and nothing else is allocated than the facts, the root, the buckets and
-/// the slots.
+/// Every entry is in one bucket, its own, and in one list, in both directions; counts are right; each slot is
+/// an entry or free; each blocked counter is counted at its network's place; and nothing else is allocated
+/// than the facts, the root, the buckets and the slots.
 fn check(slab: &mut Slab) {
     open(slab);
     let live = slab.live();

@@ -1,6 +1,8 @@
-//! Random operations against a reference that is too simple to be wrong: maps that forget nothing on their own.
+//! Random operations against a reference that is too simple to be wrong: maps that forget nothing on their
+//! own.
 //!
-//! The cache may forget, so each answer must be one that the reference gives. In a block with room for all it must be the same.
+//! The cache may forget, so each answer must be one that the reference gives. In a block with room for all it
+//! must be the same.
 
 use std::collections::{HashMap, HashSet};
 

@@ -1,6 +1,8 @@
-//! A block with an allocator like nginx's slab: pages, each for one power of 2 from 8 to 2048, or runs of whole pages.
+//! A block with an allocator like nginx's slab: pages, each for one power of 2 from 8 to 2048, or runs of
+//! whole pages.
 //!
-//! Used by the tests and the example. It takes badly what nginx only logs: freeing twice, or what it never gave.
+//! Used by the tests and the example. It takes badly what nginx only logs: freeing twice, or what it never
+//! gave.
 
 use std::collections::{BTreeSet, HashMap};
 

@@ -1,7 +1,8 @@
-//! Counts the instructions of single functions of a benchmark, by running the benchmark again under valgrind's callgrind.
+//! Counts the instructions of single functions of a benchmark, by running the benchmark again under
+//! valgrind's callgrind.
 //!
-//! Used by the benchmarks in `benches/` of several crates. Instructions are counted rather than time, because on a busy
-//! machine two runs differ by half in time, but hardly in instructions.
+//! Used by the benchmarks in `benches/` of several crates. Instructions are counted rather than time, because
+//! on a busy machine two runs differ by half in time, but hardly in instructions.
 
 use std::process::Command;
 
@@ -13,7 +14,8 @@ pub fn is_counted() -> bool {
     std::env::var_os(COUNTED).is_some()
 }
 
-/// Prints how many instructions each of these functions takes in a call, if the counted run calls it so often.
+/// Prints how many instructions each of these functions takes in a call, if the counted run calls it so
+/// often.
 ///
 /// # Errors
 /// A sentence for people: valgrind is not installed, or its output has no count.

@@ -1,4 +1,7 @@
-//! The pieces that an encoded record is read by. Each takes what it reads off the front, or says that it is not there.
+//! Reading the parts of an encoded record: each function takes its part off the front of a slice, or gives
+//! `None`.
+//!
+//! Used by the other files of `codec`. Guarantee: no read past the end, and no panic.
 
 use super::record::InvalidRecord;
 

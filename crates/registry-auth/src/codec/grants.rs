@@ -1,6 +1,6 @@
-//! Grants in an encoded record, read in place: a thousand of them cost a few binary searches.
+//! The grants of an encoded record, read in place: finding one among a thousand takes a few binary searches.
 //!
-//! Called by `policy` on every request. Invariants as in `read`.
+//! Called by `policy` on every request. Guarantees: as in `read`.
 
 use super::bytes::{next, slice, take};
 use super::record::InvalidRecord;
@@ -9,7 +9,7 @@ use crate::pattern::{self, Pattern};
 use crate::scope::{Action, Actions};
 use std::cmp::Ordering;
 
-/// Grants of a record.
+/// The grants of a record that all allow, or all deny.
 #[derive(Clone, Debug)]
 pub struct Grants<'a> {
     rest: &'a [u8],
@@ -27,8 +27,11 @@ impl<'a> Grants<'a> {
         }
     }
 
-    /// A grant that speaks of this action on the repository of this name. A damaged family before it is an error: it might have
-    /// been in there. A thousand grants in a few families cost a few binary searches.
+    /// A grant of this action on the repository of this name. A thousand grants in a few families take a few
+    /// binary searches.
+    ///
+    /// # Errors
+    /// [`InvalidRecord`] where a family before it is damaged: the grant might be in that one.
     pub(crate) fn covering(
         &self,
         name: &[u8],
@@ -75,12 +78,12 @@ impl<'a> Iterator for Grants<'a> {
     }
 }
 
-/// Grants of the same actions, whose patterns differ in their heads only.
+/// Grants of the same actions, whose patterns differ only in their heads.
 #[derive(Clone, Copy, Debug)]
 struct Family<'a> {
     actions: Actions,
     tail: &'a [u8],
-    /// Bytes of a head.
+    /// The number of bytes of a head.
     head: usize,
     count: usize,
     /// All heads, in order.
@@ -125,7 +128,7 @@ impl<'a> Family<'a> {
         None
     }
 
-    /// Takes the first head away.
+    /// Removes the first head, and gives it.
     fn next(&mut self) -> Option<&'a [u8]> {
         self.count = self.count.checked_sub(1)?;
         slice(&mut self.heads, self.head)
@@ -153,12 +156,18 @@ pub struct GrantRef<'a> {
 }
 
 impl GrantRef<'_> {
-    /// The pattern as written.
+    /// The pattern as it is written.
+    ///
+    /// # Errors
+    /// [`InvalidRecord`] where it is not text.
     pub fn pattern(&self) -> Result<String, InvalidRecord> {
         String::from_utf8([self.head, self.tail].concat()).map_err(|_| InvalidRecord)
     }
 
-    /// An owned, checked copy.
+    /// An owned copy.
+    ///
+    /// # Errors
+    /// [`InvalidRecord`] where it is not a legal grant.
     pub fn to_grant(&self) -> Result<Grant, InvalidRecord> {
         let pattern = Pattern::parse(&self.pattern()?).map_err(|_| InvalidRecord)?;
         Ok(Grant {

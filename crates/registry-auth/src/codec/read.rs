@@ -1,7 +1,8 @@
-//! Reading an encoded record in place: no copy, no allocation, constant work until an item is asked for.
+//! [`RecordRef`]: an encoded record, read in place. No copy, no allocation, and constant work until an item
+//! is asked for.
 //!
-//! Called on every request by `policy` and the nginx module. Invariant: no read past the end and no panic for any
-//! bytes; iterators yield an error at the first damaged item and then end.
+//! Called on every request by `policy` and the nginx module. Guarantees: no read past the end and no panic,
+//! whatever the bytes are; an iterator gives an error at the first damaged item and then ends.
 
 use super::bytes::{next, short, slice, take, text};
 use super::grants::{GrantRef, Grants};
@@ -23,7 +24,7 @@ pub struct RecordRef<'a> {
 }
 
 impl<'a> RecordRef<'a> {
-    /// The record of somebody of whom nothing is stored.
+    /// A record without anything in it.
     pub const EMPTY: RecordRef<'static> = RecordRef {
         password: None,
         is_sealed: false,
@@ -34,7 +35,10 @@ impl<'a> RecordRef<'a> {
         tokens: &[],
     };
 
-    /// Checks version and lengths and makes the view.
+    /// Makes the view of an encoded record.
+    ///
+    /// # Errors
+    /// [`InvalidRecord`] for another version, or for lengths that do not add up.
     pub fn decode(bytes: &'a [u8]) -> Result<Self, InvalidRecord> {
         let mut rest = bytes;
         let [version, flags] = take(&mut rest).ok_or(InvalidRecord)?;
@@ -67,7 +71,8 @@ impl<'a> RecordRef<'a> {
         rest.is_empty().then_some(record).ok_or(InvalidRecord)
     }
 
-    /// The stored password hash, with the `!` of a locked account. `None` too if it is damaged or sealed: it then verifies nothing.
+    /// The stored password hash, with the `!` of a locked account. `None` also if it is damaged or sealed: no
+    /// password can be verified then.
     pub fn password(&self) -> Option<&'a str> {
         match self.is_sealed {
             true => None,
@@ -75,7 +80,7 @@ impl<'a> RecordRef<'a> {
         }
     }
 
-    /// What stands for the stored password, sealed or not.
+    /// The state of the account: a digest of the stored password. A sealed record has the same state.
     pub fn state(&self) -> State {
         match self.password {
             Some([_, digest @ ..]) if self.is_sealed => {
@@ -85,8 +90,11 @@ impl<'a> RecordRef<'a> {
         }
     }
 
-    /// Appends the record without its password, which nobody needs once it was verified: in its place stand [`RecordRef::state`] and
-    /// the mark of a locked account. A sealed record stays as it is.
+    /// Appends the record without its password, which is not needed any more once it was verified. In its
+    /// place are [`RecordRef::state`] and the mark of a locked account. A sealed record is appended as it is.
+    ///
+    /// # Errors
+    /// [`InvalidRecord`] for a section over 4 GiB.
     pub fn seal(&self, out: &mut Vec<u8>) -> Result<(), InvalidRecord> {
         let lock = if self.is_locked() { b'!' } else { b' ' };
         let sections = [self.groups, self.peers, self.denials, self.grants, self.tokens];
@@ -102,7 +110,8 @@ impl<'a> RecordRef<'a> {
         Ok(())
     }
 
-    /// Appends all that decides whether a credential is right: to bind to it that one was.
+    /// Appends all that decides whether a credential of the user is right. A cache binds verified credentials
+    /// to it.
     pub fn write_credentials(&self, out: &mut Vec<u8>) {
         out.extend_from_slice(&self.state().0);
         out.extend_from_slice(self.tokens);
@@ -113,7 +122,10 @@ impl<'a> RecordRef<'a> {
         Tokens(self.tokens)
     }
 
-    /// The access token of this digest. A damaged one before it is an error.
+    /// The access token of this digest.
+    ///
+    /// # Errors
+    /// [`InvalidRecord`] where a token before it is damaged.
     pub fn token(&self, digest: TokenDigest) -> Result<Option<TokenRef<'a>>, InvalidRecord> {
         for token in self.tokens() {
             let token = token?;
@@ -125,6 +137,9 @@ impl<'a> RecordRef<'a> {
     }
 
     /// The access token of this id.
+    ///
+    /// # Errors
+    /// [`InvalidRecord`] where a token before it is damaged.
     pub fn token_named(&self, id: &str) -> Result<Option<TokenRef<'a>>, InvalidRecord> {
         for token in self.tokens() {
             let token = token?;
@@ -175,7 +190,10 @@ impl<'a> RecordRef<'a> {
         Grants::new(self.grants, false)
     }
 
-    /// An owned copy, checked whole. A sealed record has none.
+    /// An owned copy.
+    ///
+    /// # Errors
+    /// [`InvalidRecord`] for a damaged item, or a sealed record.
     pub fn to_record(&self) -> Result<Record, InvalidRecord> {
         if self.is_sealed {
             return Err(InvalidRecord);
@@ -253,13 +271,13 @@ impl<'a> Iterator for Peers<'a> {
 /// A backend, in place.
 #[derive(Clone, Copy, Debug)]
 pub struct PeerRef<'a> {
-    /// `host:port` as stored: text that nobody on a request's way need read.
+    /// `host:port` as stored, as bytes: a request need not check that it is text.
     pub name: &'a [u8],
     addresses: &'a [u8],
 }
 
 impl<'a> PeerRef<'a> {
-    /// Its addresses; none if the name could not be resolved.
+    /// Its addresses; empty if the name could not be resolved.
     pub fn addresses(&self) -> Addresses<'a> {
         Addresses(self.addresses)
     }
@@ -277,7 +295,7 @@ impl Iterator for Addresses<'_> {
     }
 }
 
-/// Bytes of an address after its family; `None` for a family that there is not.
+/// The number of bytes of an address after its family; `None` for an unknown family.
 #[inline]
 fn address_length(family: u8) -> Option<usize> {
     match family {

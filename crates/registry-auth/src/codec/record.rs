@@ -7,16 +7,17 @@ use crate::token::access_token::StoredToken;
 use std::fmt;
 use std::net::SocketAddr;
 
-/// The layout's version, the first byte of a record. Raise it with every change of the layout.
+/// The version of the layout, the first byte of a record. It must be raised with every change of the layout.
 pub const VERSION: u8 = 3;
 
 /// Bytes before the sections.
 pub(super) const HEADER: usize = 24;
 
-/// Flag: there is a password.
+/// The flag that says that there is a password.
 pub(super) const HAS_PASSWORD: u8 = 1;
 
-/// Flag: in place of the password stands whether it is locked (`!`, or a space), and its digest.
+/// The flag that says that the record is sealed: in the place of the password it has `!` or a space (whether
+/// the account is locked), and a digest.
 pub(super) const SEALED: u8 = 2;
 
 /// The data of a user, of a group, or of everybody (only `backends`).
@@ -39,11 +40,11 @@ pub struct Record {
 pub struct Peer {
     /// `host:port` as stored.
     pub name: String,
-    /// Its addresses; none if the name could not be resolved.
+    /// Its addresses; empty if the name could not be resolved.
     pub addresses: Vec<SocketAddr>,
 }
 
-/// The bytes are no record of this layout, or the record is too large for it.
+/// The bytes are not a record of this layout, or the record is too large for it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct InvalidRecord;
 

@@ -1,6 +1,8 @@
-//! Access tokens in an encoded record, read in place; and what tokens of the endpoint are bound to.
+//! The access tokens of an encoded record, read in place, and the state of an account that tokens of the
+//! token endpoint are bound to.
 //!
-//! Called by the nginx module and `policy`. Invariants as in `read`: no read past the end, no panic, damage is an error.
+//! Called by the nginx module and `policy`. Guarantees, as in `read`: no read past the end, no panic, and a
+//! damaged item is an error.
 
 use super::bytes::{next, slice, take, text};
 use super::grants::Grants;
@@ -10,22 +12,24 @@ use crate::token::access_token::{StoredToken, TokenDigest};
 use sha2::{Digest as _, Sha256};
 use std::fmt;
 
-/// What stands for an account's stored password: tokens that were issued under another one are void. Of no password, too.
+/// The state of an account: a digest of its stored password, also where there is none. A token that was
+/// issued in another state is void.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct State(pub(crate) [u8; STATE]);
 
-/// Bytes of a [`State`]: nobody but chance, which is out of the question at 128 bits, makes two passwords' the same.
+/// The number of bytes of a [`State`]: with 128 bits, two passwords do not have the same by chance.
 pub(super) const STATE: usize = 16;
 
 impl State {
-    /// Of a stored password, without the `!` of a locked account: an account that is unlocked is what it was.
+    /// The state of a stored password hash. The `!` of a locked account does not count: an account that is
+    /// unlocked has its earlier state again.
     pub fn of(stored: &[u8]) -> Self {
         let stored = stored.strip_prefix(b"!").unwrap_or(stored);
         let digest: [u8; 32] = Sha256::digest(stored).into();
         Self(digest.first_chunk().copied().unwrap_or_default())
     }
 
-    /// Of both: another one as soon as one of them is another one.
+    /// The state of two states together: it differs when one of them differs.
     pub fn and(self, other: Self) -> Self {
         let digest: [u8; 32] = Sha256::new()
             .chain_update(self.0)
@@ -37,7 +41,7 @@ impl State {
 }
 
 impl fmt::Debug for State {
-    /// It is a digest of what an attacker would like to test guesses by.
+    /// Hidden: an attacker could test guesses of the password with it.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("State(..)")
     }
@@ -73,14 +77,15 @@ pub struct TokenRef<'a> {
     /// Its id.
     pub id: &'a str,
     pub(super) digest: &'a [u8],
-    /// Until when it is good, in seconds since 1970.
+    /// When it expires, in seconds since 1970.
     pub expires: u64,
-    /// What it may be used for at most.
+    /// Its scopes: it may be used for no more.
     pub scopes: Scopes<'a>,
 }
 
 impl TokenRef<'_> {
-    /// What stands for the token in what is issued for it, as [`RecordRef::state`] does for a password.
+    /// The state of the access token, to which tokens that are issued for it are bound, as to
+    /// `RecordRef::state` of a password.
     pub fn state(&self) -> State {
         State::of(self.digest)
     }
@@ -99,27 +104,27 @@ impl TokenRef<'_> {
     }
 }
 
-/// What an access token may be used for, in place.
+/// The scopes of an access token, in place.
 #[derive(Clone, Copy, Debug)]
 pub struct Scopes<'a>(&'a [u8]);
 
 impl<'a> Scopes<'a> {
-    /// Of the encoded bytes that [`Scopes::as_bytes`] gave.
+    /// The scopes of the encoded bytes that [`Scopes::as_bytes`] gave.
     pub fn from_bytes(bytes: &'a [u8]) -> Self {
         Self(bytes)
     }
 
-    /// The encoded bytes, to be kept beside the record.
+    /// The encoded bytes, to be kept without the record.
     pub fn as_bytes(&self) -> &'a [u8] {
         self.0
     }
 
-    /// Whether this action on the repository of this name is among them.
+    /// Whether they include this action on the repository of this name.
     pub(crate) fn cover(&self, name: &[u8], action: Action) -> Result<bool, InvalidRecord> {
         Ok(Grants::new(self.0, false).covering(name, action)?.is_some())
     }
 
-    /// Whether this action on every repository is among them, in one scope.
+    /// Whether one of them includes this action on every repository.
     pub(crate) fn cover_all(&self, action: Action) -> Result<bool, InvalidRecord> {
         for grant in Grants::new(self.0, false) {
             let grant = grant?;

@@ -1,13 +1,17 @@
-//! Encoding a record. Called by the store once a lookup, so it may allocate.
+//! Encoding a record.
 //!
-//! Invariant: what does not fit the layout is an error and leaves the buffer as it was.
+//! Called by the store once a lookup, so it may allocate. Guarantee: a record that does not fit the layout is
+//! an error, and leaves the buffer as it was.
 
 use super::record::{InvalidRecord, Peer, Record, HAS_PASSWORD, HEADER, VERSION};
 use crate::grant::Grant;
 use crate::token::access_token::StoredToken;
 use std::net::{IpAddr, SocketAddr};
 
-/// Appends the encoded record. Fails if a name exceeds 255 bytes, a password 65,535, or a peer has over 255 addresses.
+/// Appends the encoded record.
+///
+/// # Errors
+/// [`InvalidRecord`] if a name has over 255 bytes, a password over 65,535, or a peer over 255 addresses.
 pub fn encode(record: &Record, out: &mut Vec<u8>) -> Result<(), InvalidRecord> {
     let start = out.len();
     let written = write(record, out);
@@ -112,7 +116,7 @@ fn grants<'g>(out: &mut Vec<u8>, grants: impl Iterator<Item = &'g Grant>) -> Res
             (grant.actions.bits(), tail, head.len(), head)
         })
         .collect();
-    // Heads of one length sort as the reader looks for them.
+    // Heads of one length are in the order in which the reader searches them.
     parts.sort_unstable();
     parts.dedup();
     section(

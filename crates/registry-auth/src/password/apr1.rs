@@ -1,7 +1,8 @@
 //! Apache's `$apr1$salt$digest`, htpasswd's default: a thousand rounds of MD5.
 //!
-//! No living crate has it, so it is here, after Apache's `apr_md5_encode`. Kept for files that are imported; the tool
-//! makes no such hash. Invariant: salt and digest are of the form that htpasswd writes, or the hash is invalid.
+//! No living crate has it, so it is here, after Apache's `apr_md5_encode`. Kept for files that are imported;
+//! the tool makes no such hash. Invariant: salt and digest are of the form that htpasswd writes, or the hash
+//! is invalid.
 
 use super::hash::{same, sound, within, Hash, InvalidHash, MAX_CRYPT_PASSWORD};
 use md5::{Digest, Md5};

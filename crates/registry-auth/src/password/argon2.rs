@@ -1,7 +1,8 @@
 //! Argon2 as PHC strings: `$argon2id$v=19$m=19456,t=2,p=1$salt$digest`, and `$argon2i$`.
 //!
-//! What the tool gives to new users. Invariant: parameters beyond the limits are refused before any memory is taken, so
-//! that one record cannot occupy the hashing pool. Where `v=` is missing it is version 1.0, as in the reference program.
+//! What the tool gives to new users. Invariant: parameters beyond the limits are refused before any memory is
+//! taken, so that one record cannot occupy the hashing pool. Where `v=` is missing it is version 1.0, as in
+//! the reference program.
 
 use super::hash::{within, Hash, InvalidHash};
 use super::phc::Phc;
@@ -60,8 +61,8 @@ impl Hash for Stored {
     }
 }
 
-/// The PHC string of a new password, with argon2id and OWASP's parameters (19 MiB, 2 passes, 1 lane). Fails only for a
-/// password of over 4 GiB.
+/// The PHC string of a new password, with argon2id and OWASP's parameters (19 MiB, 2 passes, 1 lane). Fails
+/// only for a password of over 4 GiB.
 pub fn hash_argon2id(password: &[u8], salt: &[u8; 16]) -> Result<String, InvalidHash> {
     let hash = Argon2::default()
         .hash_password_with_salt(password, salt)

@@ -1,6 +1,7 @@
 //! bcrypt: `$2y$` (htpasswd -B), `$2b$`, `$2a$`.
 //!
-//! Invariant: a cost beyond [`MAX_COST`] is refused. Bytes after the 72nd do not count, as with htpasswd and crypt(3).
+//! Invariant: a cost beyond [`MAX_COST`] is refused. Bytes after the 72nd do not count, as with htpasswd and
+//! crypt(3).
 
 use super::hash::{sound, within, Hash, InvalidHash};
 
@@ -37,8 +38,9 @@ impl Hash for Bcrypt<'_> {
     }
 }
 
-/// The `$2y$` hash of a new password, for tools that know bcrypt only. Fails for a cost outside 4 to [`MAX_COST`] and
-/// for a password over 72 bytes or with a NUL byte: bcrypt would not tell it from a shorter one.
+/// The `$2y$` hash of a new password, for tools that know bcrypt only. Fails for a cost outside 4 to
+/// [`MAX_COST`] and for a password over 72 bytes or with a NUL byte: bcrypt would not tell it from a shorter
+/// one.
 pub fn hash_bcrypt(password: &[u8], cost: u32, salt: &[u8; 16]) -> Result<String, InvalidHash> {
     within(cost <= MAX_COST && password.len() <= 72)?;
     sound(!password.contains(&0))?;

@@ -1,24 +1,24 @@
 //! What the forms of a stored hash have in common: how one is verified against, and why one is refused.
 //!
-//! Used by `password` and by the file of each form. Guarantee: two digests are compared in a time that does not depend on
-//! where they differ.
+//! Used by `password` and by the file of each form. Guarantee: two digests are compared in a time that does
+//! not depend on where they differ.
 
 use std::fmt;
 use subtle::ConstantTimeEq;
 
-/// Why a stored text cannot be verified against. None of them quotes it.
+/// Why no password can be verified against a stored hash. No message quotes the hash.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum InvalidHash {
-    /// It is of none of the forms.
+    /// It has an unknown form.
     Unknown,
-    /// It begins like one of the forms, but does not go on like it.
+    /// It begins as one of the forms does, but is not of that form.
     Damaged,
     /// Its cost parameters, or its lengths, are beyond the limits.
     TooCostly,
 }
 
 impl InvalidHash {
-    /// In words.
+    /// The reason in words.
     pub fn why(self) -> &'static str {
         match self {
             Self::Unknown => "the password hash is of an unknown form",
@@ -36,15 +36,16 @@ impl fmt::Display for InvalidHash {
 
 impl std::error::Error for InvalidHash {}
 
-/// Longest password in bytes that crypt(3) takes (libxcrypt's CRYPT_MAX_PASSPHRASE_SIZE). A longer one is wrong.
+/// Longest password in bytes that crypt(3) takes (libxcrypt's CRYPT_MAX_PASSPHRASE_SIZE). A longer one is
+/// wrong.
 pub(super) const MAX_CRYPT_PASSWORD: usize = 512;
 
-/// A stored hash that was read, and is within the limits.
+/// A stored hash that was read and is within the limits.
 pub(super) trait Hash {
-    /// Whether the password is the one that was stored. The salt is `registry_auth_salt`.
+    /// Whether the password is the one whose hash was stored. The salt is `registry_auth_salt`.
     fn verify(&self, password: &[u8], salt: &[u8]) -> Result<bool, InvalidHash>;
 
-    /// Why it is guessed fast if it leaks.
+    /// Why the password could be guessed fast if the hash leaked.
     fn weakness(&self) -> Option<&'static str>;
 }
 
@@ -53,7 +54,7 @@ pub(super) fn same(left: &[u8], right: &[u8]) -> bool {
     left.ct_eq(right).into()
 }
 
-/// Refuses what is beyond a limit.
+/// An error where a cost or a length is beyond a limit.
 pub(super) fn within(is_within: bool) -> Result<(), InvalidHash> {
     match is_within {
         true => Ok(()),
@@ -61,7 +62,7 @@ pub(super) fn within(is_within: bool) -> Result<(), InvalidHash> {
     }
 }
 
-/// Refuses what is not of its form.
+/// An error where a hash is not of its form.
 pub(super) fn sound(is_sound: bool) -> Result<(), InvalidHash> {
     match is_sound {
         true => Ok(()),

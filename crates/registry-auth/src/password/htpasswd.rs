@@ -1,4 +1,5 @@
-//! htpasswd's and LDAP's SHA-1 forms: `{SHA}base64(sha1(password))` and `{SSHA}base64(sha1(password ‖ salt) ‖ salt)`.
+//! htpasswd's and LDAP's SHA-1 forms: `{SHA}base64(sha1(password))` and `{SSHA}base64(sha1(password ‖ salt) ‖
+//! salt)`.
 //!
 //! nginx's auth_basic accepts both, so files that it used can be imported. Fast, and so fast to guess.
 

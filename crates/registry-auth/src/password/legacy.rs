@@ -1,6 +1,7 @@
 //! The 2014 gate's form: 40 hex digits, SHA1(salt ‖ password), the salt being the same for everybody.
 //!
-//! Fast to compute and so fast to guess: kept for that gate's data, which works unchanged. The tool makes no such hash.
+//! Fast to compute and so fast to guess: kept for that gate's data, which works unchanged. The tool makes no
+//! such hash.
 
 use super::hash::{same, Hash, InvalidHash};
 use sha1::{Digest as _, Sha1};

@@ -1,12 +1,14 @@
 //! PBKDF2 as PHC strings: `$pbkdf2-sha256$i=600000,l=32$salt$digest`.
 //!
-//! Invariant: more rounds than the limit are refused before the first one. Each 32 bytes of the digest take them anew.
+//! Invariant: more rounds than the limit are refused before the first one. Each 32 bytes of the digest take
+//! them anew.
 
 use super::hash::{sound, within, Hash, InvalidHash};
 use super::phc::Phc;
 use pbkdf2::{pbkdf2_hmac_with_params, Algorithm, Params};
 
-/// Most rounds, all blocks of the digest together: a second, three where the processor has no instructions for SHA-256.
+/// Most rounds, all blocks of the digest together: a second, three where the processor has no instructions
+/// for SHA-256.
 const MAX_ROUNDS: u64 = 5_000_000;
 /// Fewest rounds, as NIST has it in SP 800-132.
 const MIN_ROUNDS: u32 = 1000;

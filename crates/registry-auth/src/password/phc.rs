@@ -1,7 +1,8 @@
-//! PHC strings: `$name[$v=19]$a=1,b=2$salt$digest`, as argon2, scrypt and pbkdf2 have them.
+//! PHC strings: `$name[$v=19]$a=1,b=2$salt$digest`, the form of argon2, scrypt and pbkdf2 hashes.
 //!
-//! Used by those forms. Invariant: each parameter is one of the form's and stands once. The crate that splits the string
-//! takes `m=8,m=4294967295`, and whoever looks for `m` finds the first where the hashing crates would take the last.
+//! Used by the files of these forms. Guarantee: each parameter is one that the form has, and is there once.
+//! The crate that splits the string accepts `m=8,m=4294967295`; who looks for `m` finds the first value, but
+//! the hashing crates would take the last.
 
 use super::hash::{same, sound, InvalidHash};
 use argon2::password_hash::phc::{Output, PasswordHash, Salt};

@@ -1,7 +1,9 @@
-//! crypt(3)'s SHA-2 forms: `$5$salt$digest`, `$6$rounds=5000$salt$digest` (htpasswd -2 and -5, mkpasswd, /etc/shadow).
+//! crypt(3)'s SHA-2 forms: `$5$salt$digest`, `$6$rounds=5000$salt$digest` (htpasswd -2 and -5, mkpasswd,
+//! /etc/shadow).
 //!
-//! Invariant: more rounds than the limit, and longer passwords and salts than crypt(3) takes, are refused: the time grows
-//! with all of them. The crate reads the text again; it is let through only where there is one way to read it.
+//! Invariant: more rounds than the limit, and longer passwords and salts than crypt(3) takes, are refused:
+//! the time grows with all of them. The crate reads the text again, so a text is accepted only where there is
+//! one way to read it.
 
 use super::hash::{sound, within, Hash, InvalidHash, MAX_CRYPT_PASSWORD};
 use argon2::password_hash::{Error, PasswordVerifier};

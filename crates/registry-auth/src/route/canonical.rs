@@ -1,7 +1,8 @@
-//! Is the path that nginx decided on the path that the backend will see?
+//! Is the path that nginx decides on the path that the backend will see?
 //!
-//! nginx decides on the decoded and normalised path and forwards the raw one. Invariant: they are equal byte for
-//! byte, but for one escaped colon in the last segment, which the caller lets through only within a digest.
+//! Called by `route::parse`. nginx decides on the decoded and normalised path, but forwards the raw one.
+//! Guarantee: the two are equal byte for byte, except for one escaped colon in the last segment, which the
+//! caller must accept only within a digest.
 
 use crate::denial::Denial;
 

@@ -1,8 +1,10 @@
-//! Parameters that a query may not keep: `mount` and `from` of an upload's start (end-11), and the `ns` of mirrors.
+//! Query parameters that must not reach a backend unseen: `mount` and `from` of a request that starts an
+//! upload (end-11 of the OCI distribution specification), and the `ns` of mirrors.
 //!
-//! distribution reads them with Go's `FormValue`, others with other decoders. Called by `route` (classify, has) and by
-//! the nginx module (strip). Invariant: after [`strip`] no parameter is left that any of them could read as one of
-//! those that were to go, and [`classify`] keeps a mount only in the one form that all read alike.
+//! Called by `route` (`classify`, `has`) and by the nginx module (`strip`). distribution reads the parameters
+//! with Go's `FormValue`, other registries with other decoders. Guarantee: after [`strip`], no parameter is
+//! left that any decoder could read as one of those to be removed; and [`classify`] keeps a mount only in the
+//! one form that all decoders read alike.
 
 use super::need::Mount;
 use super::reference;
@@ -11,23 +13,23 @@ use std::borrow::Cow;
 
 /// The parameters of a mount.
 pub const MOUNT: &[&[u8]] = &[b"mount", b"from"];
-/// The parameter by which clients of a mirror name the registry that they mean.
+/// The parameter by which clients of a mirror name the registry that they want.
 pub const NS: &[&[u8]] = &[b"ns"];
 
-/// What a parameter's key is.
+/// What the key of a parameter is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Key {
     /// Exactly `mount`.
     Mount,
     /// Exactly `from`.
     From,
-    /// Something that somebody may read as one of the two.
+    /// A key that some decoder may read as one of the two.
     Suspicious,
     /// Anything else.
     Other,
 }
 
-/// What is to become of the `mount` and `from` in a query (without its `?`).
+/// What is to happen to `mount` and `from` in a query (without its `?`).
 pub fn classify(args: &[u8]) -> Mount<'_> {
     let (mut mount, mut from) = (None, None);
     for parameter in args.split(is_separator) {
@@ -53,14 +55,14 @@ pub fn classify(args: &[u8]) -> Mount<'_> {
     }
 }
 
-/// Whether somebody may read a parameter of a query as one of these.
+/// Whether some decoder may read a parameter of the query (without its `?`) as one of `names`.
 pub fn has(args: &[u8], names: &[&[u8]]) -> bool {
     args.split(is_separator)
         .any(|parameter| is_one_of(split_key(parameter).0, names))
 }
 
-/// Appends the query without the parameters that somebody may read as one of `names`. Each goes with the separator after it, the last one
-/// with the separator before it; every other byte is kept.
+/// Appends the query without the parameters that some decoder may read as one of `names`. Each is removed
+/// with the separator after it, the last one with the separator before it; every other byte is kept.
 pub fn strip(args: &[u8], names: &[&[u8]], out: &mut Vec<u8>) {
     let start = out.len();
     let mut cut_at_end = false;
@@ -80,8 +82,8 @@ pub fn strip(args: &[u8], names: &[&[u8]], out: &mut Vec<u8>) {
     }
 }
 
-/// Whether a `Content-Type` says that the body is a form, which Go's `FormValue` would read before the query. Matched
-/// anywhere and in any case: a list of types or an odd parameter must not hide it.
+/// Whether a `Content-Type` says that the body is a form, which Go's `FormValue` would read before the query.
+/// Matched anywhere and in any case: a list of types or an odd parameter must not hide it.
 pub fn is_form(content_type: &[u8]) -> bool {
     contains(content_type, b"x-www-form-urlencoded") || contains(content_type, b"multipart/")
 }
@@ -92,8 +94,9 @@ fn contains(haystack: &[u8], needle: &[u8]) -> bool {
         .any(|window| window.eq_ignore_ascii_case(needle))
 }
 
-/// Whether a parameter may begin after this byte. `&` it is for all; `;` separates for some and is an error for others;
-/// `#` ends the query for some, and a query may begin at the last `?` for some.
+/// Whether a parameter may begin after this byte. `&` separates parameters for all decoders; `;` separates
+/// them for some, and is an error for others; for some, `#` ends the query, and the query begins at the last
+/// `?`.
 fn is_separator(byte: &u8) -> bool {
     matches!(byte, b'&' | b';' | b'#' | b'?')
 }
@@ -104,7 +107,7 @@ fn split_key(parameter: &[u8]) -> (&[u8], &[u8]) {
     (parts.next().unwrap_or_default(), parts.next().unwrap_or_default())
 }
 
-/// Judges a key of a mount.
+/// What a key is.
 fn key(raw: &[u8]) -> Key {
     match raw {
         b"mount" => Key::Mount,
@@ -114,8 +117,9 @@ fn key(raw: &[u8]) -> Key {
     }
 }
 
-/// Whether somebody may read a key as one of these. Only its letters count, in any case, so that `from[]`, `+from` and
-/// `FROM` may be `from`; and so may be whatever does not decode to printable ASCII, or still holds a `%` when decoded.
+/// Whether some decoder may read a key as one of `names`. Only the letters of the key are compared, in any
+/// case: so `from[]`, `+from` and `FROM` may be `from`. So may any key that does not decode to printable
+/// ASCII, or that still contains a `%` when it is decoded.
 fn is_one_of(raw: &[u8], names: &[&[u8]]) -> bool {
     let Some(decoded) = unescape(raw) else {
         return true;
@@ -130,7 +134,8 @@ fn spells(text: &[u8], word: &[u8]) -> bool {
     letters.map(u8::to_ascii_lowercase).eq(word.iter().copied())
 }
 
-/// Undoes percent encoding and `+` (WHATWG URL, application/x-www-form-urlencoded); `None` for a broken escape.
+/// Undoes percent encoding and `+` (WHATWG URL, application/x-www-form-urlencoded); `None` for a broken
+/// escape.
 fn unescape(raw: &[u8]) -> Option<Cow<'_, [u8]>> {
     if !raw.iter().any(|byte| matches!(byte, b'%' | b'+')) {
         return Some(Cow::Borrowed(raw));

@@ -16,30 +16,29 @@ pub enum Api {
     Ping,
 }
 
-/// What a request needs.
+/// The right that a request needs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Need<'a> {
     /// Nothing: open to everybody.
     Nothing,
     /// Any verified user.
     Login,
-    /// Any verified user; the answer is to be filtered.
+    /// Any verified user. The caller must filter the answer.
     Catalog,
-    /// V1's search: any verified user; the answer is to be filtered.
+    /// V1's search: any verified user. The caller must filter the answer.
     Search,
     /// Any verified user: V1 images belong to no repository.
     Images(Action),
     /// A right on a repository.
     Repository(Scope<'a>),
-    /// The right to pull from a repository, or to push to it: whether it has a manifest or a blob. Clients ask so before
-    /// they push either.
+    /// The right to pull from a repository or to push to it: the request asks whether the repository has a
+    /// manifest or a blob, as clients do before they push.
     Existence(RepositoryName<'a>),
-    /// Any verified user, who then learns that there is no such thing: the path is canonical, but no registry can have
-    /// what it names.
+    /// Any verified user, who gets a 404: the path is canonical, but no registry can have what it names.
     Unknown(Unknown),
 }
 
-/// What no registry can have, since its name is illegal.
+/// What no registry can have, because its name is illegal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Unknown {
     /// A repository.
@@ -50,18 +49,19 @@ pub enum Unknown {
     Blob,
 }
 
-/// What becomes of the query parameters `mount` and `from` (end-11).
+/// What happens to the query parameters `mount` and `from` of a request that starts an upload.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Mount<'a> {
-    /// There are none: the query goes on as it is.
+    /// There are none: the query is forwarded as it is.
     Absent,
-    /// They go in any case: the query must be rewritten with [`mount::strip`](crate::route::mount::strip).
+    /// They are removed in any case: the caller must rewrite the query with
+    /// [`mount::strip`](crate::route::mount::strip).
     Strip,
-    /// They stay if the sender may pull from this repository, else they go.
+    /// They are kept if the user may pull from this repository, and removed otherwise.
     From(RepositoryName<'a>),
 }
 
-/// A request that the table knows.
+/// The route of a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Route<'a> {
     /// Its API.
@@ -70,9 +70,10 @@ pub struct Route<'a> {
     pub need: Need<'a>,
     /// Its cross-repository mount.
     pub mount: Mount<'a>,
-    /// Whether it goes on with an upload that has begun.
+    /// Whether the request continues an upload.
     pub is_upload: bool,
-    /// Whether its query may name the registry that a mirror is to ask ([`mount::NS`](crate::route::mount::NS)).
+    /// Whether the query may name the registry that a mirror is to ask
+    /// ([`mount::NS`](crate::route::mount::NS)).
     pub names_mirrored: bool,
 }
 

@@ -1,6 +1,7 @@
-//! The last segment of a path: tags, digests, upload ids, image ids.
+//! The last segment of a path: tags, digests, upload ids and image ids.
 //!
-//! Called by `v1` and `v2` only. Invariant: what is accepted holds no `/`, no `%`, and is neither `.` nor `..`.
+//! Called by `v1`, `v2` and `mount`. Guarantee: whatever is accepted contains no `/` and no `%`, and is
+//! neither `.` nor `..`.
 
 use crate::name::ByteSet;
 

@@ -1,7 +1,7 @@
 //! What decides the route of a request, and which routes are configured.
 //!
-//! Made by the nginx module, read by `route::parse`. The caller must give the path and the query that nginx will forward,
-//! not decoded, beside the path that nginx decides on.
+//! Made by the nginx module, read by `route::parse`. The caller must give the path and the query that nginx
+//! will forward, not decoded, beside the path that nginx decides on.
 
 /// The request method.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -18,11 +18,11 @@ pub enum Method {
     Patch,
     /// DELETE
     Delete,
-    /// Any other one: on no route.
+    /// Any other method: no route has it.
     Other,
 }
 
-/// What of a request decides its route.
+/// The parts of a request that decide its route.
 #[derive(Clone, Copy, Debug)]
 pub struct Request<'a> {
     /// The method.
@@ -31,15 +31,17 @@ pub struct Request<'a> {
     pub raw_path: &'a [u8],
     /// The path that nginx decides on (`r->uri`): decoded and normalised.
     pub decided_path: &'a [u8],
-    /// The query that will be forwarded, after the first `?`, not decoded. **Not** nginx's `r->args`: that ends at a
-    /// `#`, which the forwarded query does not.
+    /// The query that will be forwarded, after the first `?`, not decoded. **Not** nginx's `r->args`: that
+    /// ends at a `#`, which the forwarded query does not.
     pub args: &'a [u8],
-    /// The `Content-Type` of the request; where it has several, all of them, joined by commas: a backend may heed any.
+    /// The `Content-Type` of the request; where it has several, all of them, joined by commas: the backend
+    /// may use any of them.
     pub content_type: Option<&'a [u8]>,
 }
 
 impl<'a> Request<'a> {
-    /// Splits the target as it will be forwarded (nginx's `r->unparsed_uri`) into path and query.
+    /// Makes a request of the target as it will be forwarded (nginx's `r->unparsed_uri`), which is split into
+    /// path and query.
     pub fn from_target(
         method: Method,
         target: &'a [u8],
@@ -61,7 +63,7 @@ impl<'a> Request<'a> {
     }
 }
 
-/// Which routes there are.
+/// The configured routes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Options {
     /// Whether `/v1/images/…` is served (`registry_auth_v1_images`).

@@ -1,9 +1,10 @@
 //! The routes of docker-archive/docker-registry's API, below `/v1/`.
 //!
-//! That registry reads `/v1/repositories/<path>/<word>` with patterns that overlap: `<name>/tags/<word>` is a
-//! tag, or `<word>` of a repository `<name>/tags`. Invariant: a name that holds a segment `tags`, and a tag
-//! that is one of the words, are refused, so that there is one way only to read a path. Other words are legal
-//! segments of a name: each pattern is anchored at the path's end, where the word stands.
+//! Called by `route::parse`. That registry reads `/v1/repositories/<path>/<word>` with patterns that overlap:
+//! `<name>/tags/<word>` is a tag, or `<word>` of a repository `<name>/tags`. Guarantee: there is only one way
+//! to read a path. For that, a name with a segment `tags`, and a tag that is one of the words, are refused.
+//! Other words are legal segments of a name: each pattern is anchored at the end of the path, where the word
+//! is.
 
 use super::need::{Api, Need, Route};
 use super::reference::{self, split_last};
@@ -24,7 +25,7 @@ pub(super) fn parse<'a>(method: Method, rest: &'a [u8], options: &Options) -> Re
         return match method {
             Method::Get => Ok(Route::new(Api::V1, Need::Login)),
             // A login of docker's begins with signing up, without credentials, and goes on only after a 401.
-            // Nobody signs up here, whatever is sent.
+            // No user can sign up here, whatever is sent.
             Method::Post => Err(Denial::unauthenticated()),
             _ => Err(Denial::unsupported()),
         };

@@ -1,8 +1,9 @@
 //! The routes of the OCI distribution API, below `/v2`.
 //!
-//! Read from the right, as a name may hold segments such as `blobs` or `manifests`: no reference holds a `/`, so the
-//! segment before the last one alone tells the route, and there is one way only to read a path. distribution's
-//! `routeDescriptors` are anchored patterns of the same kind; where both accept, they agree on the name.
+//! Called by `route::parse`. Guarantee: there is only one way to read a path. It is read from the right,
+//! because a name may have segments such as `blobs` or `manifests`: no reference contains a `/`, so the
+//! segment before the last one alone tells the route. distribution's `routeDescriptors` are anchored patterns
+//! of the same kind; where both accept a path, they agree on the name.
 
 use super::canonical::Escape;
 use super::mount;
@@ -13,7 +14,7 @@ use crate::denial::{Denial, Reason};
 use crate::name::{ByteSet, RepositoryName};
 use crate::scope::{Action, Scope};
 
-/// What the segments after the name stand for.
+/// What the segments after the name name.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Kind {
     Manifest,
@@ -63,7 +64,8 @@ pub(super) fn parse<'a>(request: &Request<'a>, rest: &'a [u8], escape: Escape) -
     })
 }
 
-/// The route of a path that names what no registry can have; `what` is `None` where the table has no row for that.
+/// The route of a path that names what no registry can have; `what` is `None` where the table has no row for
+/// that.
 #[cold]
 fn unknown<'a>(method: Method, rest: &[u8], what: Option<Unknown>) -> Result<Route<'a>, Denial> {
     match (what, method) {
@@ -125,8 +127,8 @@ fn split(path: &[u8]) -> Result<(&[u8], Kind, Option<Reference>), Denial> {
     }
 }
 
-/// Whether a path can be read in one way only, though what it names is illegal: no empty or dot segment, and no byte that
-/// anybody decodes or cuts at.
+/// Whether a path can be read in one way only, though what it names is illegal: no empty or dot segment, and
+/// no byte that anybody decodes or cuts at.
 fn is_plain(path: &[u8]) -> bool {
     static PLAIN: ByteSet =
         ByteSet::new(b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_.-:@");
@@ -134,8 +136,8 @@ fn is_plain(path: &[u8]) -> bool {
         .all(|segment| !matches!(segment, b"" | b"." | b"..") && segment.iter().all(|byte| PLAIN.has(*byte)))
 }
 
-/// `<name>/_<ext>/…` (OCI distribution-spec, extensions): no legal segment of a name starts with `_`, so the first one
-/// that does ends the name.
+/// `<name>/_<ext>/…` (OCI distribution-spec, extensions): no legal segment of a name starts with `_`, so the
+/// first one that does ends the name.
 fn extension(path: &[u8]) -> Result<(&[u8], Kind, Option<Reference>), Denial> {
     let at = memchr::memmem::find(path, b"/_").ok_or_else(Denial::unsupported)?;
     let (Some(name), Some(rest)) = (path.get(..at), path.get(at + 1..)) else {

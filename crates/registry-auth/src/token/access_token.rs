@@ -1,8 +1,9 @@
-//! Access tokens: long-lived secrets of a user that may do a part of what the user may, for robots.
+//! Access tokens: long-lived secrets of a user, for robots, that may do a part of what the user may do.
 //!
-//! The tool makes them, the store keeps their SHA-256 (the secret has 190 random bits: nothing slower is needed), the module finds them
-//! again when one comes as the password of Basic. Invariants: what has the form of an access token is never tried as a password; a
-//! field that cannot be read whole is an error, as a scope that is skipped might have been all that the token was good for.
+//! Made by the tool. The store keeps their SHA-256 (nothing slower is needed: the secret has 190 random
+//! bits), and the module finds them again when one is sent as the password of a Basic header. Guarantees: a
+//! password of the form of an access token is never tried as a password; a field that cannot be read whole is
+//! an error, because a scope that was skipped might have been all that the token was good for.
 
 use crate::grant::Grant;
 use sha2::{Digest as _, Sha256};
@@ -10,30 +11,34 @@ use std::fmt;
 use subtle::ConstantTimeEq;
 use zeroize::Zeroize;
 
-/// What the name of a token's field begins with.
+/// The beginning of the name of a field that holds an access token.
 pub const FIELD_PREFIX: &str = "token:";
 
-/// What every access token begins with, for people and for programs that look for leaked secrets.
+/// The beginning of every access token, by which people, and programs that look for leaked secrets, know one.
 const MARK: &[u8] = b"rga_";
-/// Random characters: 62 to the power of 32 are 190 bits.
+/// The number of random characters: 62^32 are 190 bits.
 const RANDOM: usize = 32;
-/// Characters of the checksum: 62 to the power of 6 are more than 32 bits.
+/// The number of characters of the checksum: 62^6 are more than 32 bits.
 const CHECKSUM: usize = 6;
-/// Bytes of a token.
+/// The length of a token, in bytes.
 const LENGTH: usize = MARK.len() + RANDOM + CHECKSUM;
 const ALPHABET: &[u8; 62] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
 
-/// Longest id in bytes.
+/// The longest id, in bytes.
 const MAX_ID: usize = 32;
-/// Hexadecimal digits of an id that is made.
+/// The number of hexadecimal digits of an id that [`TokenDigest::to_id`] makes.
 const ID: usize = 10;
 
-/// A token in clear: `rga_`, 32 random characters, and 6 of a checksum (CRC-32 of all before it, base 62, as GitHub's tokens have
-/// one). Cannot be printed by accident, and is wiped.
+/// An access token in clear: `rga_`, 32 random characters, and a checksum of 6 (the CRC-32 of all before it
+/// in base 62, as GitHub's tokens have one). It cannot be printed by accident, and is wiped when it is
+/// dropped.
 pub struct AccessToken([u8; LENGTH]);
 
 impl AccessToken {
-    /// A new one. `fill` fills its argument with random bytes.
+    /// A new token. `fill` must fill its argument with random bytes.
+    ///
+    /// # Errors
+    /// The error of `fill`.
     pub fn generate<E>(mut fill: impl FnMut(&mut [u8]) -> Result<(), E>) -> Result<Self, E> {
         let mut token = Self([0; LENGTH]);
         let (head, checksum) = token.0.split_at_mut(LENGTH - CHECKSUM);
@@ -54,13 +59,13 @@ impl AccessToken {
         Ok(token)
     }
 
-    /// The token, to be shown once to whom it is for.
+    /// The token itself, to be shown to its user once.
     pub fn expose(&self) -> &str {
         // ASCII by construction.
         std::str::from_utf8(&self.0).unwrap_or_default()
     }
 
-    /// What stands for it.
+    /// Its digest, by which the store knows it.
     pub fn digest(&self) -> TokenDigest {
         TokenDigest(Sha256::digest(self.0).into())
     }
@@ -72,7 +77,7 @@ impl Drop for AccessToken {
     }
 }
 
-/// The first characters of a checksum: of all that stands before it.
+/// The checksum of all that comes before it.
 fn sum(head: &[u8]) -> [u8; CHECKSUM] {
     let mut rest = crc32fast::hash(head) as usize;
     let mut digits = [0; CHECKSUM];
@@ -88,7 +93,8 @@ fn sum(head: &[u8]) -> [u8; CHECKSUM] {
 pub struct TokenDigest(pub(crate) [u8; 32]);
 
 impl TokenDigest {
-    /// The digest of a password that has the form of an access token, checksum and all; `None` for any other, which is a password.
+    /// The digest of a password that has the form of an access token, with the right checksum; `None` for any
+    /// other password.
     pub fn of(password: &[u8]) -> Option<Self> {
         let random = password.strip_prefix(MARK)?;
         let (head, checksum) = password.split_at_checked(LENGTH - CHECKSUM)?;
@@ -97,7 +103,8 @@ impl TokenDigest {
         is_one.then(|| Self(Sha256::digest(password).into()))
     }
 
-    /// The id that a new token of this digest gets: long enough that a user's tokens do not share one, too short to be used.
+    /// The id of a new token of this digest: long enough that two tokens of a user do not have the same, too
+    /// short to be used as the digest.
     pub fn to_id(self) -> String {
         let mut id = self.to_hex();
         id.truncate(ID);
@@ -130,22 +137,24 @@ impl TokenDigest {
     }
 }
 
-/// A token as it is stored: `token:<id>` → `sha256=<hex> expires=<seconds> created=<seconds> scope=<pattern>:<actions> …`.
+/// A token as it is stored: `token:<id>` → `sha256=<hex> expires=<seconds> created=<seconds>
+/// scope=<pattern>:<actions> …`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StoredToken {
-    /// By which it is listed and revoked: lower case letters, digits and dashes, 32 at most.
+    /// The id by which it is listed and revoked: lower case letters, digits and dashes, 32 at most.
     pub id: String,
-    /// What stands for the secret.
+    /// The digest of the secret.
     pub digest: TokenDigest,
-    /// Until when it is good, in seconds since 1970.
+    /// When it expires, in seconds since 1970.
     pub expires: u64,
-    /// When it was made, in seconds since 1970; 0 where that was not noted. Read by people only, and not encoded.
+    /// When it was made, in seconds since 1970; 0 where that is not known. It is shown to people, and not
+    /// encoded.
     pub created: u64,
-    /// What it may be used for at most: at least one, and none that denies.
+    /// Its scopes: at least one, and no denial.
     pub scopes: Vec<Grant>,
 }
 
-/// The field is no access token.
+/// The field is not an access token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct InvalidToken;
 
@@ -158,7 +167,10 @@ impl fmt::Display for InvalidToken {
 impl std::error::Error for InvalidToken {}
 
 impl StoredToken {
-    /// Parses a field such as `token:4f1e9a7c02` and its value. An unknown word is refused: it might have restricted the token.
+    /// Parses a field such as `token:4f1e9a7c02`, with its value.
+    ///
+    /// # Errors
+    /// [`InvalidToken`], also for an unknown word: it might restrict the token.
     pub fn parse(field: &str, value: &str) -> Result<Self, InvalidToken> {
         let id = field.strip_prefix(FIELD_PREFIX).ok_or(InvalidToken)?;
         if !is_id(id) {
@@ -196,7 +208,7 @@ impl StoredToken {
         }
     }
 
-    /// The name of the field it is stored under.
+    /// The name of the field that stores it.
     pub fn field(&self) -> String {
         format!("{FIELD_PREFIX}{}", self.id)
     }
@@ -216,9 +228,12 @@ impl StoredToken {
     }
 }
 
-/// Parses a scope such as `team/*:pull,push`, as the tool and the record have it.
+/// Parses a scope such as `team/*:pull,push`, as the tool and the records have it.
+///
+/// # Errors
+/// [`InvalidToken`], also for a denial.
 pub fn parse_scope(text: &str) -> Result<Grant, InvalidToken> {
-    // No pattern has a colon.
+    // No pattern contains a colon.
     let (pattern, actions) = text.rsplit_once(':').ok_or(InvalidToken)?;
     let grant = Grant::from_parts(pattern, actions).map_err(|_| InvalidToken)?;
     match grant.deny {

@@ -1,5 +1,7 @@
-//! HMAC with SHA-256 for the crate `jsonwebtoken`, which leaves cryptography to a provider. This one knows nothing else, so that no
-//! header of a token can choose anything else.
+//! HMAC with SHA-256 for the crate `jsonwebtoken`, which leaves cryptography to a provider.
+//!
+//! Used by `token` and, for deriving keys, by `cursor`. Guarantee: this provider knows no other algorithm, so
+//! no header of a token can choose another one.
 
 use hmac::{Hmac, KeyInit, Mac};
 use jsonwebtoken::crypto::{CryptoProvider, JwtSigner, JwtVerifier, KeyUtils};
@@ -14,9 +16,10 @@ static PROVIDER: CryptoProvider = CryptoProvider {
     key_utils: KeyUtils::new_unimplemented(),
 };
 
-/// Makes this the process's provider, if it is not yet.
+/// Makes this the provider of the process, unless it is already.
 pub(super) fn install() {
-    // An error says that there is one: ours, as nothing else in here signs tokens.
+    // An error means that there is a provider already: this one, because nothing else in the process signs
+    // tokens.
     let _ = PROVIDER.install_default();
 }
 

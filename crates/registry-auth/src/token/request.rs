@@ -1,7 +1,8 @@
-//! What is sent to the token endpoint: the query of a GET (distribution `docs/spec/auth/token.md`), or the form of a POST
-//! (`docs/spec/auth/oauth.md`).
+//! A request to the token endpoint: the query of a GET (distribution `docs/spec/auth/token.md`), or the form
+//! of a POST (`docs/spec/auth/oauth.md`).
 //!
-//! Invariant: whatever is there twice, or of a kind that is not known, is refused rather than picked from.
+//! Called by the nginx module. Guarantee: a parameter that is there twice, or a grant type that is unknown,
+//! is refused.
 
 use crate::denial::Denial;
 use crate::name::UserName;
@@ -10,15 +11,15 @@ use base64::engine::general_purpose::STANDARD;
 use base64::Engine;
 use zeroize::Zeroizing;
 
-/// Resource scopes that are read; a request for more is refused.
+/// The largest number of resource scopes of a request.
 const MAX_SCOPES: usize = 64;
 
 /// A request for a token.
 pub struct TokenRequest {
-    /// The user whom the client takes itself for.
+    /// The user that the client says it is.
     account: Option<String>,
     scopes: Vec<String>,
-    /// Whether a refresh token is wanted, too.
+    /// Whether the client wants a refresh token too.
     pub is_offline: bool,
     /// How the client proves who it is.
     pub authorization: Authorization,
@@ -26,15 +27,15 @@ pub struct TokenRequest {
 
 /// How the client proves who it is.
 pub enum Authorization {
-    /// By the header of the request, or not at all.
+    /// By the `Authorization` header of the request, or not at all.
     Header,
-    /// By user and password in the form: as the value of a Basic `Authorization` header.
+    /// By user and password in the form, here as the value of a Basic `Authorization` header.
     Basic(Zeroizing<Vec<u8>>),
-    /// By a refresh token: as that of a Bearer one.
+    /// By a refresh token in the form, here as the value of a Bearer `Authorization` header.
     Refresh(Zeroizing<Vec<u8>>),
 }
 
-/// The fields that play a role, each once.
+/// The parameters that are read, each at most once.
 #[derive(Default)]
 struct Fields {
     service: Option<String>,
@@ -68,7 +69,7 @@ impl Fields {
                         .extend(value.split_ascii_whitespace().map(str::to_owned));
                     true
                 }
-                // Clients say what they are, and more, which plays no role.
+                // Clients send other parameters, such as their name, which are ignored.
                 _ => true,
             };
             if !is_first {
@@ -83,7 +84,7 @@ impl Fields {
 
     fn check_service(&self, service: &str) -> Result<(), Denial> {
         match self.service.as_deref() {
-            // Old clients leave it out where it is not told to them.
+            // Old clients leave it out if the challenge has none.
             None | Some("") => Ok(()),
             // Some clients repeat the challenge in lower case.
             Some(asked) if asked.eq_ignore_ascii_case(service) => Ok(()),
@@ -105,6 +106,9 @@ impl Fields {
 
 impl TokenRequest {
     /// Reads the query of a GET to the endpoint of a service.
+    ///
+    /// # Errors
+    /// 400 for what is not a request for a token of this service.
     pub fn from_query(query: &[u8], service: &str) -> Result<Self, Denial> {
         let fields = Fields::read(query)?;
         fields.check_service(service)?;
@@ -112,6 +116,9 @@ impl TokenRequest {
     }
 
     /// Reads the form of a POST to the endpoint of a service.
+    ///
+    /// # Errors
+    /// 400 for what is not a request for a token of this service; 401 for a user name that is illegal.
     pub fn from_form(content_type: &[u8], body: &[u8], service: &str) -> Result<Self, Denial> {
         let kind = content_type
             .split(|byte| *byte == b';')
@@ -142,7 +149,7 @@ impl TokenRequest {
         Ok(fields.into_request(authorization))
     }
 
-    /// The resources that are asked for; what nobody can have is left out.
+    /// The resources that are asked for, without those that no user can have a right to.
     pub fn resources(&self) -> Vec<Resource<'_>> {
         self.scopes
             .iter()
@@ -150,7 +157,10 @@ impl TokenRequest {
             .collect()
     }
 
-    /// Refuses a client that takes itself for somebody else than who it has proven to be.
+    /// Checks that the client has proven to be the user that it says it is.
+    ///
+    /// # Errors
+    /// 400 where it has not.
     pub fn check_account(&self, user: Option<UserName<'_>>) -> Result<(), Denial> {
         match (self.account.as_deref(), user) {
             (Some(account), Some(user)) if account != user.as_str() => {
@@ -161,9 +171,9 @@ impl TokenRequest {
     }
 }
 
-/// User and password as a header. What a header cannot carry is a wrong password.
+/// User and password as a header. Whatever a header cannot carry is a wrong password.
 fn basic(user: &str, password: &str) -> Result<Authorization, Denial> {
-    // A colon in the name would make another name of it.
+    // With a colon in the name, the header would have another name.
     UserName::parse(user.as_bytes()).map_err(|_| Denial::bad_credentials())?;
     let pair = Zeroizing::new(format!("{user}:{password}"));
     let mut header = Zeroizing::new(String::with_capacity(8 + pair.len().div_ceil(3) * 4));
