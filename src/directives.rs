@@ -11,10 +11,10 @@ use nginx_sys::{
 };
 
 use crate::conf::{neighbours, read, Location, Main};
+use crate::endpoints::token;
 use crate::ffi::bytes::terminated;
 use crate::ffi::conf::{set, Conf, Directive};
 use crate::ffi::observe::END;
-use crate::token;
 use crate::upstream::{self, Upstream};
 
 const HTTP: u32 = NGX_HTTP_MAIN_CONF;

@@ -16,17 +16,20 @@ use nginx_sys::{
     NGX_HTTP_INTERNAL_SERVER_ERROR, NGX_HTTP_MODULE, NGX_OK, NGX_PROCESS_SINGLE, NGX_PROCESS_WORKER,
 };
 
-use crate::access::{self, Access};
 use crate::conf::{neighbours, Location, Main};
-use crate::context::Context;
 use crate::ffi::conf::{complete, create, merge, of_cycle, Conf};
 use crate::ffi::event::NginxThread;
 use crate::ffi::guard::guard;
 use crate::ffi::observe::{self, Observer};
 use crate::ffi::request::Request;
 use crate::ffi::{body, filter, log, peer, shim, shm, slots, variable, Slot};
+use crate::request::access::{self, Access};
+use crate::request::context::Context;
+use crate::request::response;
 use crate::upstream::{BackendNames, Upstream, UserBackends};
-use crate::{completions, directives, response, signing, upstream, variables};
+use crate::worker::store;
+use crate::worker::token_keys;
+use crate::{directives, upstream, variables};
 
 macro_rules! kept_by_this_module {
     ($($slot:ty: $kind:ident),*) => {$(
@@ -330,13 +333,13 @@ unsafe extern "C" fn init_process(cycle: *mut ngx_cycle_t) -> ngx_int_t {
         let thread = unsafe { NginxThread::new() };
         if !main.has_gate() {
             if main.has_status() {
-                completions::start_counting(thread, options);
+                store::start_counting(thread, options);
             }
             return NGX_OK as ngx_int_t;
         }
-        signing::start(main.token_keys(), main.cursor_secret());
+        token_keys::start(main.token_keys(), main.cursor_secret());
         upstream::watch(main.has_variable_target());
-        if let Err(error) = completions::start(thread, options) {
+        if let Err(error) = store::start(thread, options) {
             // Not an error of the worker's: nginx would start it again for ever. Its requests are refused with 503.
             log::write(
                 thread,
@@ -349,5 +352,5 @@ unsafe extern "C" fn init_process(cycle: *mut ngx_cycle_t) -> ngx_int_t {
 }
 
 unsafe extern "C" fn exit_process(_cycle: *mut ngx_cycle_t) {
-    guard((), completions::stop);
+    guard((), store::stop);
 }

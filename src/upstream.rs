@@ -21,16 +21,16 @@ use registry_auth::{rendezvous, route, Denial, InvalidRecord};
 use crate::conf::neighbours::Forward;
 use crate::conf::value::{invalid, unexpected};
 use crate::conf::Location;
-use crate::context::{Context, Stage};
 use crate::ffi::conf::Conf;
 use crate::ffi::event;
 use crate::ffi::log::Level;
 use crate::ffi::numbers;
 use crate::ffi::peer::{self, Balancer, Candidates, OwnServers, Selection};
 use crate::ffi::request::{Kept, Request};
-use crate::identity::Identity;
-use crate::lines;
-use crate::routing::query_of;
+use crate::request::context::{Context, Stage};
+use crate::request::identity::Identity;
+use crate::request::route::query_of;
+use crate::worker::limited_log;
 
 /// What an upstream{} with `registry_auth_backends` holds.
 #[derive(Default)]
@@ -205,7 +205,7 @@ impl Balancer for UserBackends {
         candidates: &mut Candidates<BackendNames>,
     ) -> Selection {
         if WATCHED.load(Ordering::Relaxed) && !is_as_decided(request) {
-            lines::write(
+            limited_log::write(
                 request,
                 Level::Error,
                 format_args!(
@@ -371,7 +371,7 @@ fn choose(
 
 fn refuse(request: &Request, context: &mut Context, why: &str, denial: Denial) {
     let user = context.user(request);
-    lines::write(
+    limited_log::write(
         request,
         Level::Error,
         format_args!("registry_auth: no backend for user \"{user}\": {why}"),
@@ -420,7 +420,7 @@ fn add(
         let address = address?;
         resolved = true;
         if !upstream.allow.permits(address) {
-            lines::write(
+            limited_log::write(
                 request,
                 Level::Error,
                 format_args!(
@@ -429,7 +429,7 @@ fn add(
                 ),
             );
         } else if candidates.push(request, names, peer.name, address).is_none() {
-            lines::write(
+            limited_log::write(
                 request,
                 Level::Error,
                 format_args!("registry_auth: backend \"{}\": out of memory", shown()),
@@ -437,7 +437,7 @@ fn add(
         }
     }
     if !resolved {
-        lines::write(
+        limited_log::write(
             request,
             Level::Error,
             format_args!("registry_auth: backend \"{}\" has no address", shown()),

@@ -1,8 +1,8 @@
 //! `$registry_auth_*`: what the log and the rest of the configuration may know of the decision.
 
-use crate::context::Context;
 use crate::ffi::request::{Kept, Request};
 use crate::ffi::variable::Variables;
+use crate::request::context::Context;
 
 /// The variables.
 pub struct RegistryAuth;

@@ -2,9 +2,9 @@
 
 use core::cell::Cell;
 
-use crate::cache::Options;
+use crate::worker::cache::Options;
 use crate::conf::Location;
-use crate::context::Context;
+use crate::request::context::Context;
 use crate::ffi::event::Idle;
 use crate::ffi::parking::resume;
 use crate::ffi::pool::Pool;

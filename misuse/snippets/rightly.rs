@@ -1,8 +1,8 @@
 // What the other snippets do wrongly, done rightly: this compiles.
 
-use crate::cache::Options;
+use crate::worker::cache::Options;
 use crate::conf::Location;
-use crate::context::Context;
+use crate::request::context::Context;
 use crate::ffi::event::{Deferred, Idle, NginxThread};
 use crate::ffi::log;
 use crate::ffi::parking::resume;

@@ -3,7 +3,7 @@
 use std::thread;
 
 use crate::conf::{Location, Main};
-use crate::context::Context;
+use crate::request::context::Context;
 use crate::ffi::conf::{ComplexValue, Conf};
 use crate::ffi::event::{Deferred, Doorbell, Idle, NginxThread};
 use crate::ffi::parking::{resume, Parking};

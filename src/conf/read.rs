@@ -15,8 +15,8 @@ use super::value::{
     zone as zone_of, MAX_TTL,
 };
 use super::{Bearer, BearerSaid, Gate, Location, Main, Page, V1Images};
-use crate::cache;
 use crate::ffi::conf::Conf;
+use crate::worker::cache;
 
 /// How many times as many wrong passwords as for one user are borne for all users of an address, where nothing is said of that.
 const ADDRESS_TIMES: usize = 10;

@@ -7,19 +7,19 @@ use registry_auth::resource::scope_of;
 use registry_auth::{challenge, directive, route, Denial};
 
 use crate::conf::{Bearer, Settings};
-use crate::context::Context;
-use crate::counters;
 use crate::ffi::log::Level;
 use crate::ffi::request::Request;
-use crate::lines;
-use crate::routing;
+use crate::request::context::Context;
+use crate::request::route::{content_type, route_of};
+use crate::worker::counters;
+use crate::worker::limited_log;
 
 /// Refuses a request; what nginx is to be told: the status.
 pub fn refuse(request: &mut Request, context: &mut Context, settings: &Settings, denial: Denial) -> u16 {
     if denial.challenges() && challenge(request, settings, &denial).is_none() {
         return 500;
     }
-    lines::write(
+    limited_log::write(
         request,
         level(denial.log_level()),
         format_args!(
@@ -58,8 +58,8 @@ fn bearer_challenge(
     out: &mut Vec<u8>,
 ) -> Option<()> {
     let scope = {
-        let content_type = routing::content_type(request);
-        let wanted = routing::route(request, content_type.as_deref(), settings);
+        let content_type = content_type(request);
+        let wanted = route_of(request, content_type.as_deref(), settings);
         wanted.map_or_else(|_| String::new(), |route| scope_of(&route))
     };
     let says_tls = says_tls(request);

@@ -7,7 +7,7 @@ use registry_auth::cursor::CursorKeys;
 use registry_auth::token::SigningKeys;
 use registry_auth_redis::Secret;
 
-use crate::cache;
+use crate::worker::cache;
 
 /// What this worker signs and verifies with.
 enum Worker {

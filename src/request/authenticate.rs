@@ -12,14 +12,14 @@ use registry_auth::{Denial, TokenDigest};
 use registry_auth_cache::Tag;
 use registry_auth_redis::Secret;
 
-use crate::cache::{self, Header, Tags};
-use crate::claim::{By, Claim, Expected, Signed};
 use crate::conf::Settings;
 use crate::ffi::event;
 use crate::ffi::request::Request;
-use crate::identity::Identity;
-use crate::signing;
-use crate::wanted::Wanted;
+use crate::request::credential::{By, Claim, Expected, Signed};
+use crate::request::identity::Identity;
+use crate::request::operation::Wanted;
+use crate::worker::cache::{self, Header, Tags};
+use crate::worker::token_keys;
 
 thread_local! {
     /// Where credentials are decoded to: one for all requests, since clearing 3 KiB for each would cost more than deciding it.
@@ -167,7 +167,7 @@ fn check(claim: &Claim, wanted: &Wanted<'_>, settings: &Settings) -> Result<(), 
 
 /// The claim that a token makes.
 fn by_token(token: &[u8], expected: Expected<'_>, settings: &Settings) -> Result<Claim, Denial> {
-    let keys = signing::keys().ok_or_else(Denial::unavailable)?;
+    let keys = token_keys::keys().ok_or_else(Denial::unavailable)?;
     let place = Place {
         kind: expected.kind,
         prefix: &settings.space.prefix,

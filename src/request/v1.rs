@@ -9,7 +9,7 @@ use registry_auth::{redirect, route, Denial};
 use crate::conf::Location;
 use crate::ffi::log::Level;
 use crate::ffi::request::Request;
-use crate::lines;
+use crate::worker::limited_log;
 
 /// Keeps the clients of a V1 registry here. A denial where its answer must not go out; an error when memory
 /// is out.
@@ -54,7 +54,7 @@ fn keep_redirect(request: &mut Request, here: &[u8]) -> Result<Option<Denial>, (
         match redirect::path_here(location, here) {
             Some(path) => paths.push(path.to_vec()),
             None => {
-                lines::write_of_kind(
+                limited_log::write_of_kind(
                     request,
                     Level::Error,
                     "registry_auth: the registry redirects a V1 request to another host",

@@ -8,17 +8,19 @@ use std::marker::PhantomData;
 
 use registry_auth::{route, Denial};
 
-use crate::catalog::Filtering;
 use crate::conf::Location;
-use crate::context::{Context, Refusal, Stage};
+use crate::endpoints::catalog::Filtering;
 use crate::ffi::answer::Malformed;
 use crate::ffi::filter::{Filter, Head, Pieces, Replacement};
 use crate::ffi::log::Level;
 use crate::ffi::peer;
 use crate::ffi::request::Request;
-use crate::refusal::challenge;
+use crate::request::context::{Context, Refusal, Stage};
+use crate::request::refusal::challenge;
+use crate::request::uploads;
+use crate::request::v1;
 use crate::upstream::UserBackends;
-use crate::{lines, uploads, v1};
+use crate::worker::limited_log;
 
 /// The filters.
 pub struct Answers;
@@ -105,7 +107,7 @@ fn malformed(request: &mut Request) -> Option<Denial> {
         }
         Malformed::Reason => "has a control character in its status line".into(),
     };
-    lines::write(
+    limited_log::write(
         request,
         Level::Error,
         format_args!("registry_auth: the registry {what}"),

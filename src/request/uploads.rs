@@ -9,7 +9,7 @@ use registry_auth::Denial;
 use crate::conf::Location;
 use crate::ffi::log::Level;
 use crate::ffi::request::Request;
-use crate::lines;
+use crate::worker::limited_log;
 
 /// Whether an answer may be about an upload. Blobs that are read may lie at a storage service, to which clients send no password; the
 /// state of an upload is a 204.
@@ -41,7 +41,7 @@ pub fn keep_here(request: &mut Request) -> Result<Option<Denial>, ()> {
                 Some(Upload::AsWritten) => {}
                 Some(Upload::Path(at)) => path = Some(at.to_vec()),
                 None => {
-                    lines::write_of_kind(
+                    limited_log::write_of_kind(
                         request,
                         Level::Error,
                         "registry_auth: the registry leads an upload away from this server",

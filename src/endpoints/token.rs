@@ -12,14 +12,14 @@ use serde::Serialize;
 
 use crate::conf::value::{invalid, unexpected};
 use crate::conf::{Location, Settings, TokenEndpoint, MAX_FORM};
-use crate::context::{Context, Stage};
 use crate::ffi::conf::Conf;
 use crate::ffi::content::{Answer, Content};
 use crate::ffi::event;
 use crate::ffi::request::Request;
-use crate::identity::Identity;
-use crate::lists::{InLine, Slice};
-use crate::signing;
+use crate::request::context::{Context, Stage};
+use crate::request::identity::Identity;
+use crate::worker::token_keys;
+use crate::worker::turns::{InLine, Slice};
 
 /// Seconds for which a token is good, where nothing is said.
 const DEFAULT_TTL: u64 = 3600;
@@ -180,7 +180,7 @@ impl Content for Token {
 fn issue(request: &Request, context: &Context, settings: &Settings) -> Option<Vec<u8>> {
     let (identity, asked) = (context.found.as_ref()?, context.token_request.as_ref()?);
     let (endpoint, bearer) = (settings.token.as_ref()?, settings.bearer.as_ref()?);
-    let keys = signing::keys()?;
+    let keys = token_keys::keys()?;
     let now = event::wall();
     let nothing = Access::default();
     let signed = |kind, access, expires| {

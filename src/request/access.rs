@@ -14,24 +14,24 @@ use registry_auth::{Denial, UserNameBuf};
 use registry_auth_cache::{FailureLimits, LoginResult};
 use registry_auth_redis::Secret;
 
-use crate::cache::failures;
-use crate::cache::{self, Age, Miss, Tags};
-use crate::catalog::{self, Filtering, Kind, Next};
-use crate::claim::{By, Claim};
-use crate::completions;
 use crate::conf::{Location, Settings};
-use crate::context::{Answered, Asked, Context, Stage, Unproven, Waiting};
-use crate::counters;
+use crate::endpoints::catalog::{self, Filtering, Kind, Next};
+use crate::endpoints::health;
+use crate::endpoints::token::{self, Granted, Granting};
 use crate::ffi::event;
 use crate::ffi::request::Request;
-use crate::health;
-use crate::identity::Identity;
-use crate::lists::Slice;
-use crate::refusal::{challenge, refuse};
-use crate::routing::{self, Strip};
-use crate::sender::{password, who, Sender, Who};
-use crate::token::{self, Granted, Granting};
-use crate::wanted::{wanted, Wanted};
+use crate::request::authenticate::{password, who, Sender, Who};
+use crate::request::context::{Answered, Asked, Context, Stage, Unproven, Waiting};
+use crate::request::credential::{By, Claim};
+use crate::request::identity::Identity;
+use crate::request::operation::{wanted, Wanted};
+use crate::request::refusal::{challenge, refuse};
+use crate::request::route::{content_type, strip_query, Strip};
+use crate::worker::cache::failures;
+use crate::worker::cache::{self, Age, Miss, Tags};
+use crate::worker::counters;
+use crate::worker::store;
+use crate::worker::turns::Slice;
 
 /// What nginx is told.
 pub enum Access {
@@ -116,7 +116,7 @@ fn pass(request: &mut Request, context: &mut Context, settings: &Settings) -> Ac
             }
         }
         Ok(Step::Permit { result, strip, .. }) => {
-            if strip.is_some_and(|what| routing::strip(request, what).is_none()) {
+            if strip.is_some_and(|what| strip_query(request, what).is_none()) {
                 return refused(request, context, settings, Denial::unavailable());
             }
             if warn(request, context).is_none() {
@@ -126,7 +126,7 @@ fn pass(request: &mut Request, context: &mut Context, settings: &Settings) -> Ac
             counters::count(context.result, context.cache);
             Access::Granted
         }
-        Ok(Step::Ask { asked, password }) => match completions::ask(request, &asked, password) {
+        Ok(Step::Ask { asked, password }) => match store::ask(request, &asked, password) {
             Some(parking) => {
                 context.stage = Stage::Waiting(Waiting {
                     asked,
@@ -228,7 +228,7 @@ fn first(request: &Request, context: &mut Context, settings: &Settings) -> Resul
     }
     // Who asks comes from memory while the route is parsed.
     let remembered = cache::header(&settings.space, request.authorization().unwrap_or_default());
-    let content_type = routing::content_type(request);
+    let content_type = content_type(request);
     let wanted = wanted(request, content_type.as_deref(), context, settings)?;
     let who = match &wanted {
         // Who they are does not matter for what is open to everybody, nor whether that can be read.
@@ -385,7 +385,7 @@ fn answered(
     if settings.is_health {
         return Ok(Step::Healthy);
     }
-    let content_type = routing::content_type(request);
+    let content_type = content_type(request);
     let wanted = wanted(request, content_type.as_deref(), context, settings)?;
     context.found = Some(identity);
     decide(context, &wanted, settings)

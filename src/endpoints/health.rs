@@ -7,11 +7,11 @@ use std::sync::Arc;
 
 use registry_auth::Denial;
 
-use crate::claim::Claim;
 use crate::conf::Settings;
-use crate::context::{Asked, Context};
 use crate::ffi::content::{Answer, Content};
 use crate::ffi::request::Request;
+use crate::request::context::{Asked, Context};
+use crate::request::credential::Claim;
 
 /// What the store is to be asked: about nobody in particular.
 pub fn question(request: &Request, settings: &Settings) -> Result<Asked, Denial> {

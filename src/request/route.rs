@@ -11,7 +11,7 @@ use crate::conf::Settings;
 use crate::ffi::request::Request;
 
 /// The route of a request, or why it is refused. `content_type` is what [`content_type`] gave, which lives longer than the route.
-pub fn route<'a>(
+pub fn route_of<'a>(
     request: &'a Request,
     content_type: Option<&'a [u8]>,
     settings: &Settings,
@@ -79,7 +79,7 @@ pub enum Strip {
 }
 
 /// Takes that out of the query that is forwarded. `None` when memory is out.
-pub fn strip(request: &mut Request, what: Strip) -> Option<()> {
+pub fn strip_query(request: &mut Request, what: Strip) -> Option<()> {
     let mut args = Vec::new();
     match what {
         Strip::Mount => mount::strip(query(request), mount::MOUNT, &mut args),

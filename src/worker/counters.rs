@@ -6,8 +6,8 @@ use std::cell::RefCell;
 
 use registry_auth_cache::{COUNTERS, EVICTED};
 
-use crate::cache;
 use crate::ffi::event::{Deferred, NginxThread};
+use crate::worker::cache;
 
 /// Milliseconds after which what was counted is in the zone.
 const DELAY: usize = 1000;

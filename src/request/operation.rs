@@ -1,6 +1,6 @@
 //! What a request wants of the gate: to pass, by a route; or, at the token endpoint, a token.
 //!
-//! Called by `access`, and by `sender`, as what is wanted decides what may prove who asks.
+//! Called by `access`, and by `authenticate`, as what is wanted decides what may prove who asks.
 
 use std::rc::Rc;
 
@@ -8,11 +8,11 @@ use registry_auth::route::{Need, Route};
 use registry_auth::token::{Authorization, Kind, TokenRequest};
 use registry_auth::Denial;
 
-use crate::claim::Expected;
 use crate::conf::Settings;
-use crate::context::Context;
 use crate::ffi::request::Request;
-use crate::routing;
+use crate::request::context::Context;
+use crate::request::credential::Expected;
+use crate::request::route::route_of;
 
 /// What is wanted of the gate.
 pub enum Wanted<'r> {
@@ -69,7 +69,7 @@ impl Wanted<'_> {
     }
 }
 
-/// What the request wants; `content_type` is what [`routing::content_type`] gave.
+/// What the request wants; `content_type` is what [`crate::request::route::content_type`] gave.
 pub fn wanted<'r>(
     request: &'r Request,
     content_type: Option<&'r [u8]>,
@@ -79,7 +79,7 @@ pub fn wanted<'r>(
     if let (Some(_), Some(asked)) = (&settings.token, &context.token_request) {
         return Ok(Wanted::Token(Rc::clone(asked)));
     }
-    let route = routing::route(request, content_type, settings)?;
+    let route = route_of(request, content_type, settings)?;
     context.repository = route
         .repository()
         .and_then(|name| request.keep_own::<Context>(name.as_bytes()));

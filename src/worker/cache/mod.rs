@@ -3,7 +3,7 @@
 //! `lookup` asks the zone and puts into it, by the keys of `key`; `failures` counts failed logins there. Only nginx's thread comes
 //! here. Records are copied out before the lock is released, and a worker goes by its copy while the zone's generation stands. A
 //! fact is trusted only while Redis tells this worker of changes (or can tell nobody, and the time to live is all there is); see
-//! `completions` for who calls what.
+//! `store` for who calls what.
 
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -15,12 +15,12 @@ use registry_auth_cache::worker_cache::Lookup;
 use registry_auth_cache::{Cache, Interner, Keys, Process, Tag, WorkerCache, COUNTERS, GENERATION, UNBOUND};
 use registry_auth_lookup::{Changed, Keyspace, Outcome};
 
-use crate::claim::Claim;
 use crate::ffi::event;
 use crate::ffi::prefetch::prefetch;
 use crate::ffi::shm::{Locked, Zone};
-use crate::identity::Identity;
-use crate::process;
+use crate::request::credential::Claim;
+use crate::request::identity::Identity;
+use crate::worker::process;
 use key::{entry, write_key, Key, Kind};
 
 pub mod failures;

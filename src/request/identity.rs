@@ -16,7 +16,7 @@ use registry_auth_cache::Tag;
 use registry_auth_lookup::Keyspace;
 use smallvec::SmallVec;
 
-use crate::claim::{By, Claim};
+use crate::request::credential::{By, Claim};
 
 /// Groups whose records are looked at without an allocation.
 const FEW: usize = 4;

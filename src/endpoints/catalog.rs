@@ -19,17 +19,17 @@ use registry_auth::search::Search;
 use registry_auth::{Action, Denial, Reason};
 
 use crate::conf::Settings;
-use crate::context::{Context, Stage};
 use crate::ffi::content::{Answer, Content};
 use crate::ffi::filter::Pieces;
 use crate::ffi::log::Level;
 use crate::ffi::request::Request;
 use crate::ffi::subrequest::Subrequest;
-use crate::identity::Identity;
-use crate::lines;
-use crate::lists::{InLine, Place, Slice};
-use crate::routing;
-use crate::signing;
+use crate::request::context::{Context, Stage};
+use crate::request::identity::Identity;
+use crate::request::route::{query, query_of};
+use crate::worker::limited_log;
+use crate::worker::token_keys;
+use crate::worker::turns::{InLine, Place, Slice};
 
 /// What the client of a list is told that lacks a backend's part.
 const INCOMPLETE: &[u8] = b"299 - \"the list is incomplete: a registry cannot be reached\"";
@@ -103,7 +103,7 @@ impl List {
     fn args<'a>(&'a self, request: &'a Request) -> Cow<'a, [u8]> {
         match self {
             Self::Catalog(catalog) => Cow::Owned(catalog.args().into_bytes()),
-            Self::Search(_) => Cow::Borrowed(routing::query(request)),
+            Self::Search(_) => Cow::Borrowed(query(request)),
         }
     }
 
@@ -159,7 +159,7 @@ impl List {
                     headers.push(("Warning", INCOMPLETE.to_vec()));
                 }
                 if catalog.is_disordered() {
-                    lines::write(
+                    limited_log::write(
                         request,
                         Level::Warn,
                         format_args!(
@@ -186,7 +186,7 @@ impl List {
             Self::Catalog(_) => ("catalog", Denial::malformed_catalog()),
             Self::Search(_) => ("search results", Denial::malformed_search()),
         };
-        lines::write(
+        limited_log::write(
             request,
             Level::Error,
             format_args!("registry_auth: the registry's {what}: {why}"),
@@ -199,7 +199,7 @@ impl List {
 fn seal(name: &str) -> Option<String> {
     let mut nonce = [0; NONCE];
     getrandom::fill(&mut nonce).ok()?;
-    signing::cursor_keys()?.seal(name, nonce)
+    token_keys::cursor_keys()?.seal(name, nonce)
 }
 
 /// What is to be done next.
@@ -237,8 +237,8 @@ pub fn start(
         return Err(Denial::unsupported());
     }
     let list = match kind {
-        Kind::Catalog => List::Catalog(Catalog::new(routing::query(request), |sealed| {
-            signing::cursor_keys()?.open(sealed)
+        Kind::Catalog => List::Catalog(Catalog::new(query(request), |sealed| {
+            token_keys::cursor_keys()?.open(sealed)
         })?),
         Kind::Search if settings.v1_search => List::Search(Search::default()),
         Kind::Search => return Err(Denial::new(Reason::Denied, "the search is not available")),
@@ -436,7 +436,7 @@ impl Filtering {
     /// place of the gate's. What it says is then no answer to what was asked.
     fn is_another(&self, page: &Request) -> bool {
         let sent = match page.forwarded() {
-            Some(target) => routing::query_of(target),
+            Some(target) => query_of(target),
             // What has parameters in the place of a target has the query as one; and what comes from a cache
             // was not asked for.
             None if page.is_of_upstream() => page.args(),
@@ -445,7 +445,7 @@ impl Filtering {
         if sent == self.page.args() {
             return false;
         }
-        lines::write(
+        limited_log::write(
             page,
             Level::Error,
             format_args!(

@@ -13,10 +13,10 @@ use smallvec::SmallVec;
 
 use super::key::{entry, write_key, Key, Kind};
 use super::{open, Age, Answer, Miss, Tags, Worker};
-use crate::claim::{By, Claim};
 use crate::ffi::event;
 use crate::ffi::shm::Locked;
-use crate::identity::{Identity, IdentityError, RecordBytes, Records};
+use crate::request::credential::{By, Claim};
+use crate::request::identity::{Identity, IdentityError, RecordBytes, Records};
 
 impl Worker {
     /// What the zone knows of who makes a claim with a credential. `None` where it is not to be asked.

@@ -12,18 +12,18 @@ use registry_auth_redis::log::Level;
 use registry_auth_redis::Secret;
 use smallvec::SmallVec;
 
-use crate::cache::{self, Miss};
-use crate::claim::By;
 use crate::conf::{Location, StoreOptions};
-use crate::context::{Answered, Asked, Context, Stage, Unproven};
-use crate::counters;
 use crate::ffi::event::{self, Deferred, Doorbell, Idle, NginxThread};
 use crate::ffi::log;
 use crate::ffi::parking::{resume, Parking};
 use crate::ffi::request::Request;
-use crate::identity::{Identity, IdentityError, Records};
-use crate::lines;
-use crate::lists;
+use crate::request::context::{Answered, Asked, Context, Stage, Unproven};
+use crate::request::credential::By;
+use crate::request::identity::{Identity, IdentityError, Records};
+use crate::worker::cache::{self, Miss};
+use crate::worker::counters;
+use crate::worker::limited_log;
+use crate::worker::turns;
 
 /// Milliseconds that a waiting request's own timer allows beyond the lookup's limit. The helper ends each lookup within its own
 /// limits; the timer is for what must not happen, a helper that died, and keeps a shutting down worker alive. A login
@@ -78,8 +78,8 @@ pub fn start(thread: NginxThread, options: StoreOptions) -> Result<(), String> {
         _bell: bell,
     };
     WORKER.set(Some(worker));
-    lines::start(thread);
-    lists::start(thread);
+    limited_log::start(thread);
+    turns::start(thread);
     if let Some(options) = options.cache {
         cache::start(options, source);
         counters::start(thread);
@@ -100,8 +100,8 @@ pub fn start_counting(thread: NginxThread, options: StoreOptions) {
 /// Stops it; requests that still wait are answered by nobody, for the worker is about to leave.
 pub fn stop() {
     drop(WORKER.take());
-    lines::stop();
-    lists::stop();
+    limited_log::stop();
+    turns::stop();
     counters::stop();
     cache::stop();
 }

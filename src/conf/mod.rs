@@ -14,12 +14,12 @@ use registry_auth_lookup::{Hashing, Keyspace};
 use registry_auth_redis::{Endpoint, Secret};
 use siphasher::sip::SipHasher13;
 
-use crate::cache;
+use crate::endpoints::health::Health;
+use crate::endpoints::status::Status;
+use crate::endpoints::token::Token;
 use crate::ffi::conf::{Complete, ComplexValue, Conf, CoreLocation, Kind, Merge, Place};
 use crate::ffi::{body, content};
-use crate::health::Health;
-use crate::status::Status;
-use crate::token::Token;
+use crate::worker::cache;
 
 mod check;
 pub mod neighbours;

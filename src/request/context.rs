@@ -11,17 +11,17 @@ use registry_auth::token::TokenRequest;
 use registry_auth::{Access, Denial};
 use registry_auth_lookup::Keyspace;
 
-use crate::cache::failures::Login;
-use crate::cache::{Miss, Tags};
-use crate::catalog::Filtering;
-use crate::claim::Claim;
 use crate::conf::Location;
+use crate::endpoints::catalog::Filtering;
+use crate::endpoints::token::Granting;
 use crate::ffi::content::Answer;
 use crate::ffi::parking::Parking;
 use crate::ffi::request::{Kept, Request};
 use crate::ffi::visit::{LastUpstream, Visit};
-use crate::identity::Identity;
-use crate::token::Granting;
+use crate::request::credential::Claim;
+use crate::request::identity::Identity;
+use crate::worker::cache::failures::Login;
+use crate::worker::cache::{Miss, Tags};
 
 /// The module's state of one request.
 #[derive(Default)]

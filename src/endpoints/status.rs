@@ -5,10 +5,10 @@ use std::fmt::Write;
 use registry_auth_cache::EVICTED;
 use serde_json::{Map, Value};
 
-use crate::cache::{self, Census};
-use crate::counters::{self, CACHE, RESULTS};
 use crate::ffi::content::{Answer, Content};
 use crate::ffi::request::Request;
+use crate::worker::cache::{self, Census};
+use crate::worker::counters::{self, CACHE, RESULTS};
 
 /// The page.
 pub struct Status;
