@@ -19,12 +19,11 @@ use registry_auth::search::Search;
 use registry_auth::{Action, Denial, Reason};
 
 use crate::conf::Settings;
-use crate::ffi::content::{Answer, Content};
+use crate::ffi::content::Answer;
 use crate::ffi::filter::Pieces;
 use crate::ffi::log::Level;
 use crate::ffi::request::Request;
 use crate::ffi::subrequest::Subrequest;
-use crate::request::context::{Context, Stage};
 use crate::request::identity::Identity;
 use crate::request::route::{query, query_of};
 use crate::worker::limited_log;
@@ -212,20 +211,6 @@ pub enum Next {
     Status(u16),
 }
 
-/// The answer that was made, sent in the content phase: other modules of the access phase may still refuse the request.
-pub struct Filtered;
-
-impl Content for Filtered {
-    fn answer(request: &mut Request) -> Result<Answer, u16> {
-        let made =
-            request.existing_context::<Context, _>(|request, context| match context.is_about(request) {
-                true => context.answer.take(),
-                false => None,
-            });
-        made.flatten().map(|answer| *answer).ok_or(500)
-    }
-}
-
 /// Asks for the first page of what a client wants.
 pub fn start(
     request: &mut Request,
@@ -272,12 +257,14 @@ fn owner(identity: &Identity, settings: &Settings) -> String {
 }
 
 impl Filtering {
-    /// Goes on with what has come of the page, and after it.
+    /// Goes on with what has come of the page, and after it. Where it has to wait for its turn, `on_turn` is called
+    /// when that comes.
     pub fn resume(
         mut self: Box<Self>,
         request: &mut Request,
         identity: &Identity,
         settings: &Settings,
+        on_turn: fn(&mut Request),
     ) -> Result<Next, Denial> {
         self.is_woken = false;
         // It goes on when it is its turn.
@@ -288,7 +275,7 @@ impl Filtering {
             true => Slice::of_turn(),
             false => match Slice::at_once() {
                 Some(slice) => slice,
-                None => return self.line_up(request),
+                None => return self.line_up(request, on_turn),
             },
         };
         let is_done = self.page.is_done();
@@ -300,7 +287,7 @@ impl Filtering {
                 self.list.complete();
             }
             match self.read(identity, settings, &slice) {
-                Ok(Reading::Paused) => return self.line_up(request),
+                Ok(Reading::Paused) => return self.line_up(request, on_turn),
                 Ok(Reading::Dry | Reading::End) => {}
                 Err(error) => self.bad = Some(error.why()),
             }
@@ -366,21 +353,24 @@ impl Filtering {
         found.map_err(|error| self.bad = Some(error.why())).ok()
     }
 
-    /// Waits for another turn.
-    fn line_up(mut self: Box<Self>, request: &mut Request) -> Result<Next, Denial> {
-        self.line = InLine::new(request, |request| {
-            request.existing_context::<Context, _>(|_, context| {
-                if let Stage::Filtering(filtering) = &mut context.stage {
-                    filtering.line = None;
-                    filtering.is_turn = true;
-                }
-            });
-        });
+    /// Waits for another turn, which `on_turn` then notes by [`Filtering::take_turn`].
+    fn line_up(
+        mut self: Box<Self>,
+        request: &mut Request,
+        on_turn: fn(&mut Request),
+    ) -> Result<Next, Denial> {
+        self.line = InLine::new(request, on_turn);
         match self.line {
             // What is still to come wakes it.
             None if self.page.is_done() => Err(Denial::unavailable()),
             _ => Ok(Next::Wait(self)),
         }
+    }
+
+    /// Notes that it is this list's turn to be read.
+    pub fn take_turn(&mut self) {
+        self.line = None;
+        self.is_turn = true;
     }
 
     /// Reads for a slice of time. A name that is asked about may take long: a user's grants are as many as they are.

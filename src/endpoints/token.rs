@@ -1,11 +1,10 @@
 //! `registry_auth_token`: the token endpoint.
 //!
-//! `access` finds out who asks, by what [`request`] reads, and what [`grant`] allows them; the content handler then signs that.
+//! `access` finds out who the user is, by what [`request`] reads, and what `granting` allows; the content handler then signs that.
 //! Nothing that it answers may be kept by anybody between.
 
-use registry_auth::policy;
 use registry_auth::token::{
-    sign, Authorization, Issue, Kind, Place, TokenRequest, MAX_ACCESS, MAX_LIFE, MIN_LIFE, REFRESH_LIFE,
+    sign, Authorization, Issue, Kind, Place, TokenRequest, MAX_LIFE, MIN_LIFE, REFRESH_LIFE,
 };
 use registry_auth::{Access, Denial};
 use serde::Serialize;
@@ -16,10 +15,9 @@ use crate::ffi::conf::Conf;
 use crate::ffi::content::{Answer, Content};
 use crate::ffi::event;
 use crate::ffi::request::Request;
-use crate::request::context::{Context, Stage};
+use crate::request::context::Context;
 use crate::request::identity::Identity;
 use crate::worker::token_keys;
-use crate::worker::turns::{InLine, Slice};
 
 /// Seconds for which a token is good, where nothing is said.
 const DEFAULT_TTL: u64 = 3600;
@@ -70,72 +68,6 @@ pub fn request(request: &Request, settings: &Settings) -> Result<Option<TokenReq
 
 fn too_large() -> Denial {
     Denial::bad_token_request("the form is too large")
-}
-
-/// What the sender may have, as far as that was judged.
-#[derive(Default)]
-pub struct Granting {
-    judged: policy::Granting,
-    /// Held while others have their turn.
-    line: Option<InLine>,
-}
-
-/// What was judged.
-pub enum Granted {
-    /// All of it, and the value of `$registry_auth_result`.
-    Whole(Access, &'static str),
-    /// A part: there is a turn to be waited for.
-    Part(Box<Granting>),
-}
-
-impl Granting {
-    /// Waits for its turn. `None` when memory is out.
-    pub fn line_up(&mut self, request: &mut Request) -> Option<()> {
-        self.line = Some(InLine::new(request, |request| {
-            request.existing_context::<Context, _>(|_, context| {
-                if let Stage::Granting(granting) = &mut context.stage {
-                    granting.line = None;
-                }
-            });
-        })?);
-        Some(())
-    }
-
-    /// Whether it waits.
-    pub fn is_in_line(&self) -> bool {
-        self.line.is_some()
-    }
-}
-
-/// What of that the sender may have. What scopes and grants there are is theirs, and their administrator's,
-/// to say: so it takes a slice of time, and goes on in another.
-pub fn grant(
-    identity: &Identity,
-    asked: &TokenRequest,
-    settings: &Settings,
-    mut granting: Box<Granting>,
-    slice: &Slice,
-) -> Result<Granted, Denial> {
-    asked.check_account(identity.user())?;
-    let judged = &mut granting.judged;
-    let is_whole = identity
-        .with_subject(|subject| judged.go_on(subject, &asked.resources(), &settings.rules, || slice.go_on()))
-        .map_err(|_| Denial::bad_record())??;
-    if !is_whole {
-        return Ok(Granted::Part(granting));
-    }
-    let granted = granting.judged.into_access();
-    if granted.size() > MAX_ACCESS {
-        return Err(Denial::bad_token_request(
-            "what the scopes grant takes more than 5000 bytes",
-        ));
-    }
-    let result = if identity.user().is_some() {
-        "granted"
-    } else {
-        "anonymous"
-    };
-    Ok(Granted::Whole(granted, result))
 }
 
 /// The endpoint's answer (distribution `docs/spec/auth/token.md` and `oauth.md`: each client reads one of the two names).

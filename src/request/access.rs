@@ -16,8 +16,9 @@ use registry_auth_redis::Secret;
 
 use crate::conf::{Location, Settings};
 use crate::endpoints::catalog::{self, Filtering, Kind, Next};
-use crate::endpoints::health;
-use crate::endpoints::token::{self, Granted, Granting};
+use crate::endpoints::granting::{self, Granted, Granting};
+use crate::endpoints::{health, token};
+use crate::ffi::content::{Answer, Content};
 use crate::ffi::event;
 use crate::ffi::request::Request;
 use crate::request::authenticate::{password, who, Sender, Who};
@@ -141,7 +142,7 @@ fn pass(request: &mut Request, context: &mut Context, settings: &Settings) -> Ac
                 refused(request, context, settings, Denial::unavailable())
             }
         },
-        Ok(Step::LineUp(mut granting)) => match granting.line_up(request) {
+        Ok(Step::LineUp(mut granting)) => match granting.line_up(request, note_turn) {
             Some(()) => {
                 context.stage = Stage::Granting(granting);
                 Access::Waiting
@@ -187,7 +188,7 @@ fn filter(
     filtering: Box<Filtering>,
 ) -> Access {
     let next = match &context.found {
-        Some(identity) => filtering.resume(request, identity, settings),
+        Some(identity) => filtering.resume(request, identity, settings, note_turn),
         None => Err(Denial::unavailable()),
     };
     match next {
@@ -201,7 +202,7 @@ fn filter(
             }
             counters::count(context.result, context.cache);
             context.answer = Some(Box::new(answer));
-            request.answer_with(PhantomData::<catalog::Filtered>);
+            request.answer_with(PhantomData::<Filtered>);
             Access::Granted
         }
         Ok(Next::Status(status)) => {
@@ -209,6 +210,29 @@ fn filter(
             Access::Refused(status)
         }
         Err(denial) => refused(request, context, settings, denial),
+    }
+}
+
+/// Notes that it is the turn of a request's list, or of what its token may be issued for.
+fn note_turn(request: &mut Request) {
+    request.existing_context::<Context, _>(|_, context| match &mut context.stage {
+        Stage::Filtering(filtering) => filtering.take_turn(),
+        Stage::Granting(granting) => granting.take_turn(),
+        Stage::Idle | Stage::Waiting(_) | Stage::Answered(_) => {}
+    });
+}
+
+/// The list that was made, sent in the content phase: other modules of the access phase may still refuse the request.
+struct Filtered;
+
+impl Content for Filtered {
+    fn answer(request: &mut Request) -> Result<Answer, u16> {
+        let made =
+            request.existing_context::<Context, _>(|request, context| match context.is_about(request) {
+                true => context.answer.take(),
+                false => None,
+            });
+        made.flatten().map(|answer| *answer).ok_or(500)
     }
 }
 
@@ -443,7 +467,7 @@ fn grant(
     let (Some(identity), Some(asked)) = (&context.found, &context.token_request) else {
         return Err(Denial::unavailable());
     };
-    match token::grant(identity, asked, settings, granting, slice)? {
+    match granting::grant(identity, asked, settings, granting, slice)? {
         Granted::Whole(granted, result) => {
             context.granted = Some(Box::new(granted));
             Ok(Step::Permit {

@@ -13,7 +13,7 @@ use registry_auth_lookup::Keyspace;
 
 use crate::conf::Location;
 use crate::endpoints::catalog::Filtering;
-use crate::endpoints::token::Granting;
+use crate::endpoints::granting::Granting;
 use crate::ffi::content::Answer;
 use crate::ffi::parking::Parking;
 use crate::ffi::request::{Kept, Request};
