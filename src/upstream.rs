@@ -26,7 +26,7 @@ use crate::ffi::event;
 use crate::ffi::log::Level;
 use crate::ffi::numbers;
 use crate::ffi::peer::{self, Balancer, Candidates, OwnServers, Selection};
-use crate::ffi::request::{Kept, Request};
+use crate::ffi::request::{Request, RequestBytes};
 use crate::request::context::{Context, Stage};
 use crate::request::identity::Identity;
 use crate::request::route::query_of;
@@ -235,7 +235,7 @@ impl Balancer for UserBackends {
         }
     }
 
-    fn chosen(request: &mut Request, name: Kept) {
+    fn chosen(request: &mut Request, name: RequestBytes) {
         request.existing_context::<Context, _>(|request, context| {
             if !request.is_subrequest() || context.awaits(request) {
                 context.backend = Some(name);

@@ -1,6 +1,6 @@
 //! `$registry_auth_*`: what the log and the rest of the configuration may know of the decision.
 
-use crate::ffi::request::{Kept, Request};
+use crate::ffi::request::{Request, RequestBytes};
 use crate::ffi::variable::Variables;
 use crate::request::context::Context;
 
@@ -28,7 +28,7 @@ impl Variables for RegistryAuth {
 }
 
 fn text<'r>(request: &'r Request, context: &'r Context, name: &str) -> &'r [u8] {
-    let kept = |kept: &Option<Kept>| {
+    let kept = |kept: &Option<RequestBytes>| {
         kept.as_ref()
             .map_or(&[][..], |kept| request.kept::<Context>(kept))
     };

@@ -6,9 +6,9 @@ use crate::worker::cache::Options;
 use crate::conf::Location;
 use crate::request::context::Context;
 use crate::ffi::event::Idle;
-use crate::ffi::parking::resume;
+use crate::ffi::suspend::resume;
 use crate::ffi::pool::Pool;
-use crate::ffi::request::{Kept, Request};
+use crate::ffi::request::{RequestBytes, Request};
 
 pub fn pool_beside_a_change(request: &mut Request) {
     let pool = request.pool();
@@ -40,7 +40,7 @@ pub fn location_kept_by_its_loan(request: &mut Request) {
     request.with_location::<Location, _>(|_, location| LOCATION.set(Some(location))); //~ E0521
 }
 
-pub fn kept_bytes_after_a_change(request: &mut Request, kept: &Kept) {
+pub fn kept_bytes_after_a_change(request: &mut Request, kept: &RequestBytes) {
     let bytes = request.kept::<Context>(kept);
     request.set_args(b""); //~ E0502
     drop(bytes.len());

@@ -5,7 +5,7 @@ use crate::conf::Location;
 use crate::request::context::Context;
 use crate::ffi::event::{Deferred, Idle, NginxThread};
 use crate::ffi::log;
-use crate::ffi::parking::resume;
+use crate::ffi::suspend::resume;
 use crate::ffi::request::Request;
 
 pub fn pool_then_change(request: &mut Request) -> Option<()> {

@@ -5,8 +5,8 @@ use std::thread;
 use crate::conf::{Location, Main};
 use crate::request::context::Context;
 use crate::ffi::conf::{ComplexValue, Conf};
-use crate::ffi::event::{Deferred, Doorbell, Idle, NginxThread};
-use crate::ffi::parking::{resume, Parking};
+use crate::ffi::event::{Deferred, EventFd, Idle, NginxThread};
+use crate::ffi::suspend::{resume, Suspension};
 use crate::ffi::request::Request;
 use crate::ffi::shm::Zone;
 use crate::ffi::subrequest::Subrequest;
@@ -19,12 +19,12 @@ pub fn nothing_of_nginxs_is_sent() {
     to_another_thread::<NginxThread>(); //~ E0277
     to_another_thread::<Idle>(); //~ E0277
     to_another_thread::<&mut Request>(); //~ E0277
-    to_another_thread::<Parking>(); //~ E0277
+    to_another_thread::<Suspension>(); //~ E0277
     to_another_thread::<ComplexValue>(); //~ E0277
     to_another_thread::<Zone>(); //~ E0277
     to_another_thread::<Subrequest>(); //~ E0277
     to_another_thread::<Deferred>(); //~ E0277
-    to_another_thread::<Doorbell>(); //~ E0277
+    to_another_thread::<EventFd>(); //~ E0277
 }
 
 pub fn log_on_another_thread(nginx: NginxThread) {

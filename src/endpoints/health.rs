@@ -11,14 +11,14 @@ use crate::conf::Settings;
 use crate::ffi::content::{Answer, Content};
 use crate::ffi::request::Request;
 use crate::request::context::{Asked, Context};
-use crate::request::credential::Claim;
+use crate::request::credential::Credential;
 
 /// What the store is to be asked: about nobody in particular.
 pub fn question(request: &Request, settings: &Settings) -> Result<Asked, Denial> {
     match request.method() {
         b"GET" | b"HEAD" => Ok(Asked {
             space: Arc::clone(&settings.space),
-            claim: Claim::ANONYMOUS,
+            credential: Credential::ANONYMOUS,
             // What the cache knows is no proof that Redis is there.
             miss: None,
             login: None,

@@ -113,7 +113,7 @@ fn issue(request: &Request, context: &Context, settings: &Settings) -> Option<Ve
     let (identity, asked) = (context.found.as_ref()?, context.token_request.as_ref()?);
     let (endpoint, bearer) = (settings.token.as_ref()?, settings.bearer.as_ref()?);
     let keys = token_keys::keys()?;
-    let now = event::wall();
+    let now = event::unix_seconds();
     let nothing = Access::default();
     let signed = |kind, access, expires| {
         let place = Place {
@@ -140,7 +140,7 @@ fn issue(request: &Request, context: &Context, settings: &Settings) -> Option<Ve
         token: &token,
         access_token: &token,
         expires_in: endpoint.ttl,
-        issued_at: event::wall_text(request.thread()),
+        issued_at: event::rfc3339(request.thread()),
         refresh_token,
     };
     serde_json::to_vec(&issued).ok()
@@ -149,7 +149,7 @@ fn issue(request: &Request, context: &Context, settings: &Settings) -> Option<Ve
 /// Whether a refresh token goes with it: to a user who asks for one, and again to one whose own is half used up. Not where the key goes
 /// with the zone: clients would forget the password for a token that a restart of nginx makes void.
 fn wants_refresh(identity: &Identity, asked: &TokenRequest, endpoint: &TokenEndpoint, now: u64) -> bool {
-    let is_old = match (&asked.authorization, identity.claim().token()) {
+    let is_old = match (&asked.authorization, identity.credential().token()) {
         (Authorization::Refresh(_), Some(signed)) => signed.claims.expires < now + REFRESH_LIFE / 2,
         _ => false,
     };

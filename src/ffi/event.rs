@@ -1,4 +1,4 @@
-//! nginx's event loop: a doorbell that another thread may ring, and work put off to the end of the loop's round or for a while.
+//! nginx's event loop: an eventfd by which another thread notifies nginx's, and work put off to the end of the loop's round or for a while.
 
 use core::ffi::c_void;
 use core::marker::PhantomData;
@@ -15,7 +15,7 @@ use nginx_sys::{
     ngx_handle_read_event, ngx_int_t, ngx_socket_t, NGX_OK,
 };
 
-use super::{bytes, files, guard::guard, shim};
+use super::{bytes, guard::guard, shim, unshare_fds};
 
 /// The event loop's clock, in milliseconds: monotonic, the same in all workers, and as of the round that is under way.
 pub fn now() -> u64 {
@@ -25,7 +25,7 @@ pub fn now() -> u64 {
 }
 
 /// The time as people count it, in seconds since 1970: as of the round that is under way.
-pub fn wall() -> u64 {
+pub fn unix_seconds() -> u64 {
     // SAFETY: nginx's own time: it points to one of many slots, which is not written to again for a minute, and so may be read on
     // whichever thread (ngx_times.c). Both are read whole.
     let seconds = unsafe {
@@ -36,7 +36,7 @@ pub fn wall() -> u64 {
 }
 
 /// The same as RFC 3339 has it.
-pub fn wall_text(_: NginxThread) -> String {
+pub fn rfc3339(_: NginxThread) -> String {
     // SAFETY: a string of nginx's own, which this thread writes, between rounds.
     String::from_utf8_lossy(unsafe { bytes::of(shim::rga_iso8601()) }).into_owned()
 }
@@ -70,48 +70,48 @@ impl Idle {
     }
 }
 
-/// An eventfd in nginx's event loop: `handler` runs on nginx's thread after another thread rang.
-pub struct Doorbell {
+/// An eventfd in nginx's event loop: `handler` runs on nginx's thread after another thread has notified it.
+pub struct EventFd {
     connection: NonNull<ngx_connection_t>,
-    _state: Box<DoorbellState>,
+    _state: Box<EventFdState>,
 }
 
-struct DoorbellState {
+struct EventFdState {
     handler: fn(&mut Idle),
     /// Our own descriptor of the same eventfd, to empty it by.
     fd: File,
 }
 
-/// What rings a [`Doorbell`]; it may be used on any thread, and outlive the bell.
-pub struct Ringer(File);
+/// What notifies an [`EventFd`]; it may be used on any thread, and outlive the eventfd.
+pub struct Notifier(File);
 
-impl Ringer {
-    /// Wakes the event loop. It cannot fail in a way that matters: a full counter means that the bell rings already.
-    pub fn ring(&self) {
+impl Notifier {
+    /// Wakes the event loop. It cannot fail in a way that matters: a full counter means that it is notified already.
+    pub fn notify(&self) {
         let _ = (&self.0).write_all(&1_u64.to_ne_bytes());
     }
 
-    /// Starts a thread which is parted from the files that nginx has open, but for what rings the bell and for `other`: see
-    /// [`files::spawn_apart`].
+    /// Starts a thread which is parted from the files that nginx has open, but for this eventfd and for `other`: see
+    /// [`unshare_fds::spawn_with_own_fds`].
     ///
     /// # Errors
     /// The system gives no thread.
-    pub fn spawn_apart(
+    pub fn spawn_with_own_fds(
         &self,
         name: &str,
         other: BorrowedFd<'_>,
         work: impl FnOnce() + Send + 'static,
     ) -> io::Result<JoinHandle<()>> {
-        files::spawn_apart(name, [self.0.as_fd(), other], work)
+        unshare_fds::spawn_with_own_fds(name, [self.0.as_fd(), other], work)
     }
 }
 
-impl Doorbell {
+impl EventFd {
     /// Takes a connection of the worker's for a new eventfd.
     ///
     /// # Errors
     /// No descriptor, no free connection, or the event method refused it.
-    pub fn open(_: NginxThread, handler: fn(&mut Idle)) -> io::Result<(Doorbell, Ringer)> {
+    pub fn open(_: NginxThread, handler: fn(&mut Idle)) -> io::Result<(EventFd, Notifier)> {
         // SAFETY: eventfd() takes no pointers; its result is checked and owned at once.
         let fd = unsafe {
             let fd = libc::eventfd(0, libc::EFD_NONBLOCK | libc::EFD_CLOEXEC);
@@ -120,8 +120,8 @@ impl Doorbell {
             }
             OwnedFd::from_raw_fd(fd)
         };
-        let ringer = Ringer(File::from(fd.try_clone()?));
-        let mut state = Box::new(DoorbellState {
+        let notifier = Notifier(File::from(fd.try_clone()?));
+        let mut state = Box::new(EventFdState {
             handler,
             fd: File::from(fd.try_clone()?),
         });
@@ -140,35 +140,35 @@ impl Doorbell {
             (*c).log = log;
             (*(*c).read).log = log;
             (*(*c).write).log = log;
-            (*(*c).read).handler = Some(rung);
-            let bell = Doorbell {
+            (*(*c).read).handler = Some(notified);
+            let event_fd = EventFd {
                 connection,
                 _state: state,
             };
             if ngx_handle_read_event((*c).read, 0) != NGX_OK as ngx_int_t {
                 return Err(io::Error::other("the event method refused an eventfd"));
             }
-            Ok((bell, ringer))
+            Ok((event_fd, notifier))
         }
     }
 }
 
-impl Drop for Doorbell {
+impl Drop for EventFd {
     fn drop(&mut self) {
-        // SAFETY: the connection is ours and open; closing it removes its events, so that `rung` is not called again.
+        // SAFETY: the connection is ours and open; closing it removes its events, so that `notified` is not called again.
         unsafe { ngx_close_connection(self.connection.as_ptr()) };
     }
 }
 
-/// The doorbell's read event.
-unsafe extern "C" fn rung(event: *mut ngx_event_t) {
+/// The eventfd's read event.
+unsafe extern "C" fn notified(event: *mut ngx_event_t) {
     guard((), || {
-        // SAFETY: the event is the read event of a Doorbell's connection, whose data is its state.
+        // SAFETY: the event is the read event of a EventFd's connection, whose data is its state.
         let state = unsafe {
             let connection = (*event).data.cast::<ngx_connection_t>();
-            &*(*connection).data.cast::<DoorbellState>()
+            &*(*connection).data.cast::<EventFdState>()
         };
-        // An edge-triggered method reports each ring by itself: emptying the counter would be a system call for nothing (as
+        // An edge-triggered method reports each write by itself: emptying the counter would be a system call for nothing (as
         // ngx_epoll_notify_handler() also finds). A level-triggered one would report it for ever.
         // SAFETY: reads a global that is set once, before workers start.
         if unsafe { shim::rga_edge_triggered() } == 0 {

@@ -1,7 +1,7 @@
 //! Safe wrappers of nginx: what the handlers need of requests, pools, configuration, events and peers.
 //!
 //! The one place, with `module.rs` and `directives.rs`, where raw pointers and `unsafe` stand. It knows no registry: what it
-//! calls back is named by traits. Everything here runs on nginx's own thread; only [`event::Ringer`] may leave it.
+//! calls back is named by traits. Everything here runs on nginx's own thread; only [`event::Notifier`] may leave it.
 
 pub mod answer;
 mod blocks;
@@ -10,19 +10,19 @@ pub mod bytes;
 pub mod conf;
 pub mod content;
 pub mod event;
-mod files;
 pub mod filter;
 pub mod guard;
 pub mod log;
 pub mod numbers;
 pub mod observe;
-pub mod parking;
 pub mod peer;
 pub mod pool;
 pub mod prefetch;
 pub mod request;
 pub mod shm;
 pub mod subrequest;
+pub mod suspend;
+mod unshare_fds;
 mod values;
 pub mod variable;
 pub mod visit;

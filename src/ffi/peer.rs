@@ -20,7 +20,7 @@ use smallvec::SmallVec;
 use super::blocks::{Block, Linked};
 use super::conf::Conf;
 use super::guard::guard;
-use super::request::{Kept, Request};
+use super::request::{Request, RequestBytes};
 use super::{bytes, shim, slots, Slot};
 
 /// Names the peers of a request.
@@ -40,7 +40,7 @@ pub trait Balancer: 'static {
     ) -> Selection;
 
     /// The request is about to be sent to this peer.
-    fn chosen(request: &mut Request, name: Kept);
+    fn chosen(request: &mut Request, name: RequestBytes);
 
     /// The address, as text, of an ordered candidate was connected to, or could not be.
     fn tried(address: &[u8], is_reached: bool);

@@ -44,7 +44,7 @@ struct State<C> {
 /// Bytes in a request's pool or state, or of its path; see [`Request::keep_own`]. Whoever has them longer than that state, which is
 /// known by its number, or asks another request, reads nothing.
 #[derive(Clone, Copy)]
-pub struct Kept {
+pub struct RequestBytes {
     state: u64,
     text: ngx_str_t,
 }
@@ -472,7 +472,7 @@ impl Request {
     /// Keeps bytes as long as the module's state of this request: cheaper than a box, and never freed one by one. Those that are a part
     /// of the path that the client sent are not copied: that lies where it is until the request is freed, also after a redirect to
     /// another one. `None` when memory is out, or there is no state.
-    pub fn keep_own<C: InRequest>(&self, bytes: &[u8]) -> Option<Kept> {
+    pub fn keep_own<C: InRequest>(&self, bytes: &[u8]) -> Option<RequestBytes> {
         let path = self.uri().as_ptr_range();
         let part = bytes.as_ptr_range();
         let text = match path.start <= part.start && part.end <= path.end {
@@ -489,9 +489,9 @@ impl Request {
     /// # Safety
     /// `text` must live as long as the state of this request: in its pool, where its path does, or in something that the state owns (see
     /// [`Request::own`]).
-    pub(super) unsafe fn keep_owned<C: InRequest>(&self, text: ngx_str_t) -> Option<Kept> {
+    pub(super) unsafe fn keep_owned<C: InRequest>(&self, text: ngx_str_t) -> Option<RequestBytes> {
         let state = self.serial::<C>()?;
-        Some(Kept { state, text })
+        Some(RequestBytes { state, text })
     }
 
     /// The number of the module's state of this request, where nginx has it at hand.
@@ -512,7 +512,7 @@ impl Request {
     }
 
     /// The bytes that this request kept; nothing for another one's.
-    pub fn kept<C: InRequest>(&self, kept: &Kept) -> &[u8] {
+    pub fn kept<C: InRequest>(&self, kept: &RequestBytes) -> &[u8] {
         match self.serial::<C>() {
             // SAFETY: the state in which they are kept is there, and with it they.
             Some(state) if state == kept.state => unsafe { bytes::of(kept.text) },

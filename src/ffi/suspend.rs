@@ -22,7 +22,7 @@ use super::{guard::guard, shim};
 
 /// The place of one waiting request, in a block of its own. Dropping it forgets the request. Its owner must be the request's own
 /// state, which nginx drops with the request.
-pub struct Parking(NonNull<Place>);
+pub struct Suspension(NonNull<Place>);
 
 #[repr(C)]
 struct Place {
@@ -84,10 +84,10 @@ impl Table {
     }
 }
 
-impl Parking {
+impl Suspension {
     /// Has `request` wait at most `timeout` milliseconds; the caller then returns NGX_AGAIN from its phase handler. When time is
     /// up, `on_timeout` notes it and the request goes on. `None` when memory is out.
-    pub fn new(request: &mut Request, timeout: u64, on_timeout: fn(&mut Request)) -> Option<Parking> {
+    pub fn new(request: &mut Request, timeout: u64, on_timeout: fn(&mut Request)) -> Option<Suspension> {
         let visit = request.visit();
         let r = request.as_ptr();
         // SAFETY: the request is valid; the record, which does nothing without a handler, is ours to fill.
@@ -107,8 +107,8 @@ impl Parking {
             waiting: false,
         })?;
         // From here on the guard drops the place, however this ends.
-        let parking = Parking(place.into_raw());
-        let address = parking.0.as_ptr();
+        let suspension = Suspension(place.into_raw());
+        let address = suspension.0.as_ptr();
         // SAFETY: `address` stays valid until the guard, dropped before the request is freed, takes timer, record and row away.
         unsafe {
             (*address).ticket = TABLE.with_borrow_mut(|table| table.add(address))?;
@@ -124,7 +124,7 @@ impl Parking {
 
             (*r).read_event_handler = Some(ngx_http_test_reading);
         }
-        Some(parking)
+        Some(suspension)
     }
 
     /// What [`resume`] knows the request by.
@@ -149,7 +149,7 @@ impl Place {
     }
 }
 
-impl Drop for Parking {
+impl Drop for Suspension {
     fn drop(&mut self) {
         // SAFETY: the guard was given the block, and only it; nothing refers to the place once it has left.
         let mut place = unsafe { Block::from_raw(self.0) };
@@ -157,7 +157,7 @@ impl Drop for Parking {
     }
 }
 
-/// Lets the request of `ticket` go on, after `fill` has put the answer into its state (which may drop its [`Parking`]). Nothing
+/// Lets the request of `ticket` go on, after `fill` has put the answer into its state (which may drop its [`Suspension`]). Nothing
 /// happens where it no longer waits, nor where nginx has moved it: it does something else there (`post_action` of a client that is
 /// gone), which is not to be disturbed. The request may be freed, or wait anew, by then: hence no other one may be at hand.
 pub fn resume(_: &mut Idle, ticket: u64, fill: impl FnOnce(&mut Request)) {
@@ -198,7 +198,7 @@ unsafe fn go_on(place: *mut Place, fill: impl FnOnce(&mut Request)) {
 
 /// The wait's timer.
 unsafe extern "C" fn timed_out(event: *mut ngx_event_t) {
-    // SAFETY: only `Parking::new` sets this handler, with its place, and the timer goes when the place does.
+    // SAFETY: only `Suspension::new` sets this handler, with its place, and the timer goes when the place does.
     guard((), || unsafe {
         let place = (*event).data.cast::<Place>();
         let on_timeout = (*place).on_timeout;

@@ -14,7 +14,7 @@ const STANDARD: core::ops::Range<i32> = 0..3;
 ///
 /// # Errors
 /// The system gives no thread.
-pub fn spawn_apart<const N: usize>(
+pub fn spawn_with_own_fds<const N: usize>(
     name: &str,
     keep: [BorrowedFd<'_>; N],
     work: impl FnOnce() + Send + 'static,
@@ -22,7 +22,7 @@ pub fn spawn_apart<const N: usize>(
     let keep = keep.map(|file| file.as_raw_fd());
     let (apart, is_apart) = sync_channel(0);
     let thread = Builder::new().name(name.to_owned()).spawn(move || {
-        set_apart(keep);
+        unshare_fds(keep);
         // Nobody is waiting for it any more only where nginx's thread has panicked.
         let _ = apart.send(());
         work();
@@ -41,7 +41,7 @@ pub fn spawn_apart<const N: usize>(
 /// cached request costs. A kernel that cannot do it (Linux before 5.9) leaves the table shared, which is right as well.
 ///
 /// To be called by a thread that has not opened anything yet; what is to be kept must be open meanwhile.
-fn set_apart<const N: usize>(mut keep: [RawFd; N]) {
+fn unshare_fds<const N: usize>(mut keep: [RawFd; N]) {
     keep.sort_unstable();
     // From the top, where the kernel need not even copy what is closed.
     let (mut last, mut flags) = (i32::MAX, libc::CLOSE_RANGE_UNSHARE);

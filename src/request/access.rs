@@ -21,11 +21,11 @@ use crate::endpoints::{health, token};
 use crate::ffi::content::{Answer, Content};
 use crate::ffi::event;
 use crate::ffi::request::Request;
-use crate::request::authenticate::{password, who, Sender, Who};
+use crate::request::authenticate::{authenticate, password, Authentication, PresentedCredentials};
 use crate::request::context::{Answered, Asked, Context, Stage, Unproven, Waiting};
-use crate::request::credential::{By, Claim};
+use crate::request::credential::{Credential, Proof};
 use crate::request::identity::Identity;
-use crate::request::operation::{wanted, Wanted};
+use crate::request::operation::{operation, Operation};
 use crate::request::refusal::{challenge, refuse};
 use crate::request::route::{content_type, strip_query, Strip};
 use crate::worker::cache::failures;
@@ -128,10 +128,10 @@ fn pass(request: &mut Request, context: &mut Context, settings: &Settings) -> Ac
             Access::Granted
         }
         Ok(Step::Ask { asked, password }) => match store::ask(request, &asked, password) {
-            Some(parking) => {
+            Some(suspension) => {
                 context.stage = Stage::Waiting(Waiting {
                     asked,
-                    _parking: parking,
+                    _suspension: suspension,
                 });
                 Access::Waiting
             }
@@ -172,7 +172,7 @@ fn warn(request: &mut Request, context: &mut Context) -> Option<()> {
     else {
         return Some(());
     };
-    match identity.warning(event::wall()) {
+    match identity.warning(event::unix_seconds()) {
         Some(warning) if !std::mem::replace(&mut context.is_warned, true) => {
             request.add_header("Warning", warning.as_bytes())
         }
@@ -253,36 +253,42 @@ fn first(request: &Request, context: &mut Context, settings: &Settings) -> Resul
     // Who asks comes from memory while the route is parsed.
     let remembered = cache::header(&settings.space, request.authorization().unwrap_or_default());
     let content_type = content_type(request);
-    let wanted = wanted(request, content_type.as_deref(), context, settings)?;
-    let who = match &wanted {
+    let operation = operation(request, content_type.as_deref(), context, settings)?;
+    let presented = match &operation {
         // Who they are does not matter for what is open to everybody, nor whether that can be read.
-        Wanted::Route(route) if matches!(route.need, Need::Nothing) => Who::NOBODY,
-        _ => match who(request, settings, &wanted, remembered)? {
-            Sender::Known(identity) => {
+        Operation::Registry(route) if matches!(route.need, Need::Nothing) => PresentedCredentials::NOBODY,
+        _ => match authenticate(request, settings, &operation, remembered)? {
+            Authentication::Cached(identity) => {
                 if settings.failures.is_some() && failures::is_anybody_blocked() {
-                    throttle(request, settings, identity.claim())?;
+                    throttle(request, settings, identity.credential())?;
                 }
                 context.cache = "HIT";
                 context.found = Some(identity);
-                return decide(context, &wanted, settings);
+                return decide(context, &operation, settings);
             }
-            Sender::Claims(who) => who,
+            Authentication::Unverified(presented) => presented,
         },
     };
-    throttle(request, settings, &who.claim)?;
+    throttle(request, settings, &presented.credential)?;
     if context
         .found
         .as_ref()
-        .is_some_and(|identity| identity.matches(&who.claim, &settings.space))
+        .is_some_and(|identity| identity.matches(&presented.credential, &settings.space))
     {
-        return decide(context, &wanted, settings);
+        return decide(context, &operation, settings);
     }
     context.found = None;
-    let limited = limited(settings, &who.claim).zip(who.tags);
-    let miss = match cached(context, settings, &who.claim, who.tags, Age::Fresh) {
+    let limited = limited(settings, &presented.credential).zip(presented.tags);
+    let miss = match cached(
+        context,
+        settings,
+        &presented.credential,
+        presented.tags,
+        Age::Fresh,
+    ) {
         Ok(Cached::Known(identity)) => {
             context.found = Some(identity);
-            return decide(context, &wanted, settings);
+            return decide(context, &operation, settings);
         }
         Ok(Cached::Missed(miss)) => miss,
         Err(denial) => {
@@ -293,8 +299,8 @@ fn first(request: &Request, context: &mut Context, settings: &Settings) -> Resul
             return Err(denial);
         }
     };
-    let password = match (&who.claim.user, &who.claim.by) {
-        (Some(_), By::Password) => password(wanted.sent(request), who.password)?,
+    let password = match (&presented.credential.user, &presented.credential.proof) {
+        (Some(_), Proof::Password) => password(operation.sent(request), presented.password)?,
         _ => Secret::default(),
     };
     let login = match limited {
@@ -307,7 +313,7 @@ fn first(request: &Request, context: &mut Context, settings: &Settings) -> Resul
     Ok(Step::Ask {
         asked: Box::new(Asked {
             space: Arc::clone(&settings.space),
-            claim: who.claim,
+            credential: presented.credential,
             miss,
             login,
         }),
@@ -324,17 +330,17 @@ enum Cached {
 
 /// Who logs in, and how often they may fail. That counts passwords only: a token is signed, and what has 190 random bits is not guessed.
 #[inline]
-fn limited<'c>(settings: &Settings, claim: &'c Claim) -> Option<(&'c UserNameBuf, FailureLimits)> {
-    match (settings.failures, &claim.by, &claim.user) {
-        (Some(limit), By::Password, Some(user)) => Some((user, limit)),
+fn limited<'c>(settings: &Settings, credential: &'c Credential) -> Option<(&'c UserNameBuf, FailureLimits)> {
+    match (settings.failures, &credential.proof, &credential.user) {
+        (Some(limit), Proof::Password, Some(user)) => Some((user, limit)),
         _ => None,
     }
 }
 
 /// Whoever has failed too often is refused whatever the password, known to be right or not: being let in would tell which it is.
 #[inline(never)]
-fn throttle(request: &Request, settings: &Settings, claim: &Claim) -> Result<(), Denial> {
-    let Some((user, limit)) = limited(settings, claim) else {
+fn throttle(request: &Request, settings: &Settings, credential: &Credential) -> Result<(), Denial> {
+    let Some((user, limit)) = limited(settings, credential) else {
         return Ok(());
     };
     match failures::blocked_for(request, &settings.space, user, limit) {
@@ -347,7 +353,7 @@ fn throttle(request: &Request, settings: &Settings, claim: &Claim) -> Result<(),
 fn cached(
     context: &mut Context,
     settings: &Settings,
-    claim: &Claim,
+    credential: &Credential,
     tags: Option<Tags>,
     age: Age,
 ) -> Result<Cached, Denial> {
@@ -357,11 +363,11 @@ fn cached(
         context.cache = "BYPASS";
         return Ok(Cached::Missed(None));
     };
-    let known = match (cache::find(space, claim, tags, age), age) {
+    let known = match (cache::find(space, credential, tags, age), age) {
         (cache::Answer::Known(identity), _) => Cached::Known(identity),
         (cache::Answer::Wrong, Age::Fresh) => {
             context.cache = "HIT";
-            return Err(claim.refuted());
+            return Err(credential.rejection());
         }
         (cache::Answer::Denied(denial), _) => {
             context.cache = "HIT";
@@ -394,8 +400,12 @@ fn answered(
         Answered::Busy => return Err(Denial::hashing_busy()),
         Answered::BadRecord => return Err(Denial::bad_record()),
         Answered::Unavailable(unproven) => {
-            let Unproven { claim, tags, login } = *unproven;
-            let found = stale(context, settings, &claim, tags);
+            let Unproven {
+                credential,
+                tags,
+                login,
+            } = *unproven;
+            let found = stale(context, settings, &credential, tags);
             if let Some(login) = login {
                 // Who is let in by what the zone knew last has guessed right: so who is not has guessed.
                 login.finish(match found {
@@ -410,32 +420,32 @@ fn answered(
         return Ok(Step::Healthy);
     }
     let content_type = content_type(request);
-    let wanted = wanted(request, content_type.as_deref(), context, settings)?;
+    let operation = operation(request, content_type.as_deref(), context, settings)?;
     context.found = Some(identity);
-    decide(context, &wanted, settings)
+    decide(context, &operation, settings)
 }
 
 /// While Redis is unreachable: what the zone knew last, where that is borne.
 fn stale(
     context: &mut Context,
     settings: &Settings,
-    claim: &Claim,
+    credential: &Credential,
     tags: Option<Tags>,
 ) -> Result<Option<Rc<Identity>>, Denial> {
     if !cache::is_stale_allowed() {
         return Ok(None);
     }
-    Ok(match cached(context, settings, claim, tags, Age::Stale)? {
+    Ok(match cached(context, settings, credential, tags, Age::Stale)? {
         Cached::Known(identity) => Some(identity),
         Cached::Missed(_) => None,
     })
 }
 
-fn decide(context: &mut Context, wanted: &Wanted<'_>, settings: &Settings) -> Result<Step, Denial> {
+fn decide(context: &mut Context, operation: &Operation<'_>, settings: &Settings) -> Result<Step, Denial> {
     let identity = context.found.as_ref().ok_or_else(Denial::unavailable)?;
-    let route = match wanted {
-        Wanted::Route(route) => route,
-        Wanted::Token(_) => return grant(context, settings, Box::default(), &Slice::at_first()),
+    let route = match operation {
+        Operation::Registry(route) => route,
+        Operation::IssueToken(_) => return grant(context, settings, Box::default(), &Slice::at_first()),
     };
     let decision = identity.with_subject(|subject| {
         let permit: Permit<'_> = policy::decide(subject, route, &settings.rules)?;

@@ -1,7 +1,8 @@
-//! Who asks, by their own account: what the header, or the form, claims, and what of that the worker remembers.
+//! Authentication before anything is asked: which credential a header or a form presents, and whether this worker has
+//! verified it before.
 //!
-//! Called by `access`, which has it verified. Invariant: what was verified for one use is looked at again for each other ([`check`]):
-//! only a claim by a password is good everywhere.
+//! Called by `access`, which has unverified credentials verified. Invariant: a token that was verified for one operation
+//! is checked again for each other ([`check`]); only passwords and access tokens are good for all.
 
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -15,9 +16,9 @@ use registry_auth_redis::Secret;
 use crate::conf::Settings;
 use crate::ffi::event;
 use crate::ffi::request::Request;
-use crate::request::credential::{By, Claim, Expected, Signed};
+use crate::request::credential::{Credential, Expected, Proof, VerifiedToken};
 use crate::request::identity::Identity;
-use crate::request::operation::Wanted;
+use crate::request::operation::Operation;
 use crate::worker::cache::{self, Header, Tags};
 use crate::worker::token_keys;
 
@@ -26,92 +27,93 @@ thread_local! {
     static BUFFER: RefCell<Buffer> = const { RefCell::new(Buffer::new()) };
 }
 
-/// Who asks.
-pub enum Sender {
-    /// It was verified before, and still holds.
-    Known(Rc<Identity>),
-    /// By their own account.
-    Claims(Who),
+/// What is known of a request's user before the zone or the store is asked.
+pub enum Authentication {
+    /// This worker has verified the header before, and that still holds.
+    Cached(Rc<Identity>),
+    /// Not verified yet.
+    Unverified(PresentedCredentials),
 }
 
-/// Who asks, by their own account.
-pub struct Who {
-    /// What they claim.
-    pub claim: Claim,
-    /// What they say to prove it, where it had to be decoded to learn the name.
+/// What a request presents, not verified.
+pub struct PresentedCredentials {
+    /// The user and the kind of proof.
+    pub credential: Credential,
+    /// The password, where it had to be decoded to read the user's name.
     pub password: Option<Secret>,
-    /// Stand for what they sent, where there is a zone.
+    /// The keyed hashes of what was sent, where there is a zone.
     pub tags: Option<Tags>,
 }
 
-impl Who {
-    /// The anonymous.
+impl PresentedCredentials {
+    /// Those of a request that presents none.
     pub const NOBODY: Self = Self {
-        claim: Claim::ANONYMOUS,
+        credential: Credential::ANONYMOUS,
         password: None,
         tags: None,
     };
 }
 
-/// Who asks: as the worker remembers their header, or as the header says. `remembered` is what [`cache::header`] gave for the header.
-pub fn who(
+/// Reads the credentials of a request, unless this worker knows its header: `remembered` is what [`cache::header`] gave
+/// for that.
+pub fn authenticate(
     request: &Request,
     settings: &Settings,
-    wanted: &Wanted<'_>,
+    operation: &Operation<'_>,
     remembered: Option<(Tag, Header)>,
-) -> Result<Sender, Denial> {
-    let (sent, remembered) = match wanted.form() {
+) -> Result<Authentication, Denial> {
+    let (sent, remembered) = match operation.form() {
         Some(form) => (Some(form), cache::header(&settings.space, form)),
         None => (request.authorization(), remembered),
     };
     let header = match sent {
         // Is not the same as none, of which this is the tag.
         Some(b"") => return Err(Denial::bad_credentials()),
-        None if !wanted.is_for_anybody(settings) => return Err(Denial::unauthenticated()),
+        None if !operation.is_for_anybody(settings) => return Err(Denial::unauthenticated()),
         sent => sent.unwrap_or_default(),
     };
     let tag = match remembered {
         Some((_, Header::Known(identity))) => {
-            check(identity.claim(), wanted, settings)?;
-            return Ok(Sender::Known(identity));
+            check(identity.credential(), operation, settings)?;
+            return Ok(Authentication::Cached(identity));
         }
         Some((tag, Header::Past(identity))) => {
-            check(identity.claim(), wanted, settings)?;
-            return Ok(Sender::Claims(Who {
-                claim: identity.claim().clone(),
+            check(identity.credential(), operation, settings)?;
+            return Ok(Authentication::Unverified(PresentedCredentials {
+                credential: identity.credential().clone(),
                 password: None,
                 tags: Some(Tags {
                     header: tag,
-                    credential: identity.credential(),
+                    credential: identity.tag(),
                 }),
             }));
         }
         Some((tag, Header::Unread)) => Some(tag),
         None => None,
     };
-    read(sent, header, tag.map(Tags::from), wanted, settings).map(Sender::Claims)
+    read(sent, header, tag.map(Tags::from), operation, settings).map(Authentication::Unverified)
 }
 
-/// Who asks, as what they sent says: `header`, which is empty where nothing was sent.
+/// Decodes what was sent: `header`, which is empty where nothing was sent.
 #[cold]
 fn read(
     sent: Option<&[u8]>,
     header: &[u8],
     mut tags: Option<Tags>,
-    wanted: &Wanted<'_>,
+    operation: &Operation<'_>,
     settings: &Settings,
-) -> Result<Who, Denial> {
-    if let (Some(token), Some(expected)) = (credentials::bearer(header), wanted.expected(settings)) {
-        return Ok(Who {
-            claim: by_token(token, expected, settings)?,
+) -> Result<PresentedCredentials, Denial> {
+    if let (Some(token), Some(expected)) = (credentials::bearer(header), operation.expected(settings)) {
+        return Ok(PresentedCredentials {
+            credential: of_token(token, expected, settings)?,
             password: None,
             tags,
         });
     }
     decoded(sent, |credentials| {
-        let (claim, password) = match credentials {
-            Credentials::None if !wanted.is_for_anybody(settings) => return Err(Denial::unauthenticated()),
-            Credentials::None => (Claim::ANONYMOUS, None),
+        let (credential, password) = match credentials {
+            Credentials::None if !operation.is_for_anybody(settings) => return Err(Denial::unauthenticated()),
+            Credentials::None => (Credential::ANONYMOUS, None),
             Credentials::Basic { user, password } => {
                 if let Some(tags) = &mut tags {
                     let tag = cache::password_tag(&settings.space, user.as_str(), password.as_bytes());
@@ -120,21 +122,21 @@ fn read(
                 let user = Some(user.to_owned());
                 match TokenDigest::of(password.as_bytes()) {
                     Some(digest) => (
-                        Claim {
+                        Credential {
                             user,
-                            by: By::AccessToken(Box::new(digest)),
+                            proof: Proof::AccessToken(Box::new(digest)),
                         },
                         None,
                     ),
                     None => {
-                        let by = By::Password;
-                        (Claim { user, by }, Some(Secret::new(password.as_bytes())))
+                        let proof = Proof::Password;
+                        (Credential { user, proof }, Some(Secret::new(password.as_bytes())))
                     }
                 }
             }
         };
-        Ok(Who {
-            claim,
+        Ok(PresentedCredentials {
+            credential,
             password,
             tags,
         })
@@ -153,31 +155,31 @@ fn decoded<T>(
     })
 }
 
-/// Whether a claim that was made before may be made here: all but those by tokens may.
+/// Whether a credential that was verified before may be used for this operation: all but tokens may.
 #[inline]
-fn check(claim: &Claim, wanted: &Wanted<'_>, settings: &Settings) -> Result<(), Denial> {
-    let Some(signed) = claim.token() else {
+fn check(credential: &Credential, operation: &Operation<'_>, settings: &Settings) -> Result<(), Denial> {
+    let Some(signed) = credential.token() else {
         return Ok(());
     };
-    let expected = wanted.expected(settings).ok_or_else(Denial::bad_credentials)?;
+    let expected = operation.expected(settings).ok_or_else(Denial::bad_credentials)?;
     signed
-        .check(expected, event::wall())
+        .check(expected, event::unix_seconds())
         .map_err(|why| Denial::invalid_token(why.as_str()))
 }
 
-/// The claim that a token makes.
-fn by_token(token: &[u8], expected: Expected<'_>, settings: &Settings) -> Result<Claim, Denial> {
+/// The credential of a token, whose signature is verified.
+fn of_token(token: &[u8], expected: Expected<'_>, settings: &Settings) -> Result<Credential, Denial> {
     let keys = token_keys::keys().ok_or_else(Denial::unavailable)?;
     let place = Place {
         kind: expected.kind,
         prefix: &settings.space.prefix,
         service: expected.service,
     };
-    let claims = verify(&keys, &place, token, event::wall(), expected.is_upload)
+    let claims = verify(&keys, &place, token, event::unix_seconds(), expected.is_upload)
         .map_err(|why| Denial::invalid_token(why.as_str()))?;
-    Ok(Claim {
+    Ok(Credential {
         user: claims.user.clone(),
-        by: By::Token(Rc::new(Signed {
+        proof: Proof::Token(Rc::new(VerifiedToken {
             claims,
             kind: expected.kind,
             service: expected.service.into(),

@@ -15,10 +15,10 @@ use crate::conf::Location;
 use crate::endpoints::catalog::Filtering;
 use crate::endpoints::granting::Granting;
 use crate::ffi::content::Answer;
-use crate::ffi::parking::Parking;
-use crate::ffi::request::{Kept, Request};
+use crate::ffi::request::{Request, RequestBytes};
+use crate::ffi::suspend::Suspension;
 use crate::ffi::visit::{LastUpstream, Visit};
-use crate::request::credential::Claim;
+use crate::request::credential::Credential;
 use crate::request::identity::Identity;
 use crate::worker::cache::failures::Login;
 use crate::worker::cache::{Miss, Tags};
@@ -39,7 +39,7 @@ pub struct Context {
     /// Whether the sender was warned of an access token's end.
     pub is_warned: bool,
     /// The repository that was decided on.
-    pub repository: Option<Kept>,
+    pub repository: Option<RequestBytes>,
     /// The action that was decided on.
     pub action: Option<Action>,
     /// `$registry_auth_result`; empty until decided.
@@ -53,7 +53,7 @@ pub struct Context {
     /// What of it the client may see, once it is made.
     pub answer: Option<Box<Answer>>,
     /// `$registry_auth_backend`: the backend that was last chosen for the request itself.
-    pub backend: Option<Kept>,
+    pub backend: Option<RequestBytes>,
     /// The refusals that are being answered, one for each request structure at most. Rare, hence the allocation.
     refusals: Vec<Refusal>,
 }
@@ -79,7 +79,7 @@ pub struct Waiting {
     /// What was asked.
     pub asked: Box<Asked>,
     /// Held for its drop, which forgets the request.
-    pub _parking: Parking,
+    pub _suspension: Suspension,
 }
 
 /// What the store was asked. The answer is good for nothing else.
@@ -87,7 +87,7 @@ pub struct Asked {
     /// Whose accounts.
     pub space: Arc<Keyspace>,
     /// Who the request claims to come from.
-    pub claim: Claim,
+    pub credential: Credential,
     /// Set where the zone was asked and knew nothing: the store's answer is to be put there.
     pub miss: Option<Miss>,
     /// Set where the password counts as tried: what it comes to is to be settled.
@@ -97,7 +97,7 @@ pub struct Asked {
 /// What the store could not be asked.
 pub struct Unproven {
     /// Who the request claims to come from.
-    pub claim: Claim,
+    pub credential: Credential,
     /// Stand for what it sent to prove that, where there is a zone.
     pub tags: Option<Tags>,
     /// As in [`Asked`], where what the zone knew last may decide yet.

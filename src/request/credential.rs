@@ -1,4 +1,6 @@
-//! Who a request claims to come from, and by what that is to be proven.
+//! A credential: the user whom a request names, and what proves that it comes from that user.
+//!
+//! Made by `authenticate`, verified by the store or by the zone, kept in an [`crate::request::identity::Identity`].
 
 use std::rc::Rc;
 
@@ -7,105 +9,106 @@ use registry_auth::heap::allocated;
 use registry_auth::token::{Claims, Kind, Refused, SigningKeys};
 use registry_auth::{Denial, TokenDigest, UserNameBuf};
 
-/// A claim that is not yet verified.
+/// A user, and what proves that the request comes from that user. By itself it says nothing of whether it was verified.
 #[derive(Clone)]
-pub struct Claim {
-    /// The user; `None` is the anonymous.
+pub struct Credential {
+    /// The user; `None` is the anonymous user.
     pub user: Option<UserNameBuf>,
     /// What proves it.
-    pub by: By,
+    pub proof: Proof,
 }
 
-/// What proves a claim.
+/// What proves who the user is.
 #[derive(Clone)]
-pub enum By {
+pub enum Proof {
     /// A password; or nothing, where there is no user.
     Password,
     /// An access token, sent as a password. Boxed, as it is rare and large.
     AccessToken(Box<TokenDigest>),
     /// A token of the token endpoint, whose signature is right.
-    Token(Rc<Signed>),
+    Token(Rc<VerifiedToken>),
 }
 
-/// A token whose signature is right.
-pub struct Signed {
-    /// What it says.
+/// A token of the token endpoint whose signature is right.
+pub struct VerifiedToken {
+    /// Its claims.
     pub claims: Claims,
-    /// What for.
+    /// Whether it is an access or a refresh token.
     pub kind: Kind,
-    /// For which service.
+    /// The service that it was issued for.
     pub service: Box<str>,
     /// The keys that have verified it.
     pub keys: Rc<SigningKeys>,
 }
 
-/// What a token has to be for.
+/// What a token must have been issued for.
 #[derive(Clone, Copy)]
 pub struct Expected<'s> {
-    /// What for.
+    /// The kind of token.
     pub kind: Kind,
-    /// For which service.
+    /// The service.
     pub service: &'s str,
-    /// Whether the request goes on with an upload, which is let finish.
+    /// Whether the request continues an upload, which may still be finished when the token has ended.
     pub is_upload: bool,
 }
 
-impl Claim {
-    /// That of the anonymous.
+impl Credential {
+    /// The credential of a request that sends none.
     pub const ANONYMOUS: Self = Self {
         user: None,
-        by: By::Password,
+        proof: Proof::Password,
     };
 
-    /// Whether both claim the same, by what is the same.
+    /// Whether both name the same user and the same kind of proof: tokens are compared, passwords are not.
     pub fn matches(&self, other: &Self) -> bool {
-        let by = match (&self.by, &other.by) {
-            (By::Password, By::Password) => true,
-            (By::AccessToken(one), By::AccessToken(other)) => one == other,
-            (By::Token(one), By::Token(other)) => Rc::ptr_eq(one, other),
+        let is_same_proof = match (&self.proof, &other.proof) {
+            (Proof::Password, Proof::Password) => true,
+            (Proof::AccessToken(one), Proof::AccessToken(other)) => one == other,
+            (Proof::Token(one), Proof::Token(other)) => Rc::ptr_eq(one, other),
             _ => false,
         };
-        by && self.user == other.user
+        is_same_proof && self.user == other.user
     }
 
-    /// The bytes that it takes elsewhere than in its own place.
+    /// The bytes that it takes on the heap.
     pub fn size(&self) -> usize {
         // Short names stand in their place.
         let user = self.user.as_ref().map_or(0, |user| match user.as_str().len() {
             0..=23 => 0,
             length => allocated(length + 2 * size_of::<usize>()),
         });
-        let by = match &self.by {
-            By::Password => 0,
-            By::AccessToken(_) => allocated(size_of::<TokenDigest>()),
-            By::Token(signed) => {
-                allocated(size_of::<Signed>() + 2 * size_of::<usize>())
-                    + allocated(signed.service.len())
-                    + signed.claims.size()
+        let proof = match &self.proof {
+            Proof::Password => 0,
+            Proof::AccessToken(_) => allocated(size_of::<TokenDigest>()),
+            Proof::Token(token) => {
+                allocated(size_of::<VerifiedToken>() + 2 * size_of::<usize>())
+                    + allocated(token.service.len())
+                    + token.claims.size()
             }
         };
-        user + by
+        user + proof
     }
 
-    /// The token that it is made by.
-    pub fn token(&self) -> Option<&Signed> {
-        match &self.by {
-            By::Token(signed) => Some(signed),
-            By::Password | By::AccessToken(_) => None,
+    /// The token of the token endpoint that proves the user, if one does.
+    pub fn token(&self) -> Option<&VerifiedToken> {
+        match &self.proof {
+            Proof::Token(token) => Some(token),
+            Proof::Password | Proof::AccessToken(_) => None,
         }
     }
 
-    /// The refusal of who does not prove it: in the words of what was tried.
-    pub fn refuted(&self) -> Denial {
-        match &self.by {
-            By::Token(_) => Denial::invalid_token("the account of the token is locked or gone"),
-            By::Password | By::AccessToken(_) => Denial::bad_credentials(),
+    /// The denial of a request whose proof is wrong, in the words of what was sent.
+    pub fn rejection(&self) -> Denial {
+        match &self.proof {
+            Proof::Token(_) => Denial::invalid_token("the account of the token is locked or gone"),
+            Proof::Password | Proof::AccessToken(_) => Denial::bad_credentials(),
         }
     }
 }
 
-impl Signed {
-    /// A token was verified once, and may come again: elsewhere, or later (in seconds since 1970).
+impl VerifiedToken {
+    /// Checks a token that was verified before and is sent again, perhaps elsewhere, and later: `now` is in seconds since
+    /// 1970.
     pub fn check(&self, expected: Expected<'_>, now: u64) -> Result<(), Refused> {
         if self.kind != expected.kind || *self.service != *expected.service {
             return Err(Refused::Invalid);
@@ -113,7 +116,7 @@ impl Signed {
         self.claims.check_end(now, expected.is_upload)
     }
 
-    /// Whether the account of its user is in the state in which it was issued.
+    /// Whether the account of its user is in the state in which the token was issued.
     pub fn is_of(&self, prefix: &str, state: State) -> bool {
         self.claims.is_of(&self.keys, prefix, state)
     }

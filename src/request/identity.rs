@@ -16,7 +16,7 @@ use registry_auth_cache::Tag;
 use registry_auth_lookup::Keyspace;
 use smallvec::SmallVec;
 
-use crate::request::credential::{By, Claim};
+use crate::request::credential::{Credential, Proof};
 
 /// Groups whose records are looked at without an allocation.
 const FEW: usize = 4;
@@ -34,7 +34,7 @@ pub struct Identity {
     /// Whose accounts were asked.
     space: Arc<Keyspace>,
     /// Who it is, and by what that was proven.
-    claim: Claim,
+    credential: Credential,
     /// The access token that was sent, or for which the token was issued that was sent.
     access_token: Option<Box<AccessToken>>,
     /// The encoded records of those groups that grant or deny something, in the user's order, `public` last.
@@ -43,7 +43,7 @@ pub struct Identity {
     /// The user's encoded record; nothing for the anonymous.
     record: RecordBytes,
     /// What the zone knows the credential by.
-    credential: Tag,
+    tag: Tag,
 }
 
 /// Whose backends are to be used.
@@ -132,19 +132,19 @@ impl Identity {
     /// user's own, else those of the first group that has any, else the `defaults`, which are asked for only then.
     pub fn new<O: AsRef<[u8]> + Into<RecordBytes>>(
         space: &Arc<Keyspace>,
-        claim: Claim,
+        credential: Credential,
         records: Records<O>,
         now: u64,
         defaults: impl FnOnce() -> Option<Arc<[u8]>>,
     ) -> Result<Rc<Self>, IdentityError> {
         let Records { own, groups } = records;
         let (mut backends, mut access_token) = (None, None);
-        if claim.user.is_some() {
+        if credential.user.is_some() {
             let view = RecordRef::decode(own.as_ref())?;
             if view.has_peers() {
                 backends = Some(Backends::Own);
             }
-            access_token = verify_proof(&claim, &view, &space.prefix, now)?;
+            access_token = verify_proof(&credential, &view, &space.prefix, now)?;
         }
         let mut with_grants = Vec::new();
         for group in groups {
@@ -167,41 +167,41 @@ impl Identity {
         Ok(Rc::new(Self {
             validity: Validity::default(),
             space: Arc::clone(space),
-            claim,
+            credential,
             access_token,
             groups: with_grants.into(),
             backends,
             record: own.into(),
-            credential: Tag::default(),
+            tag: Tag::default(),
         }))
     }
 
     /// Says how long a worker may go by it, and what the zone knows its credential by, unless others refer to it already.
-    pub fn set_validity(self: &mut Rc<Self>, validity: Validity, credential: Tag) {
+    pub fn set_validity(self: &mut Rc<Self>, validity: Validity, tag: Tag) {
         if let Some(identity) = Rc::get_mut(self) {
             identity.validity = validity;
-            identity.credential = credential;
+            identity.tag = tag;
         }
     }
 
     /// What the zone knows its credential by.
-    pub fn credential(&self) -> Tag {
-        self.credential
+    pub fn tag(&self) -> Tag {
+        self.tag
     }
 
     /// The verified user; `None` is the anonymous.
     pub fn user(&self) -> Option<UserName<'_>> {
-        self.claim.user.as_ref().map(UserNameBuf::as_name)
+        self.credential.user.as_ref().map(UserNameBuf::as_name)
     }
 
     /// What was claimed, and proven.
-    pub fn claim(&self) -> &Claim {
-        &self.claim
+    pub fn credential(&self) -> &Credential {
+        &self.credential
     }
 
     /// Whether this was found out about that claim, in this space.
-    pub fn matches(&self, claim: &Claim, space: &Arc<Keyspace>) -> bool {
-        self.claim.matches(claim) && self.is_of(space)
+    pub fn matches(&self, credential: &Credential, space: &Arc<Keyspace>) -> bool {
+        self.credential.matches(credential) && self.is_of(space)
     }
 
     /// Whether it was found out in this space.
@@ -232,7 +232,7 @@ impl Identity {
 
     /// The sender's own record.
     pub fn record(&self) -> Result<RecordRef<'_>, InvalidRecord> {
-        match self.claim.user {
+        match self.credential.user {
             Some(_) => RecordRef::decode(self.record.as_ref()),
             None => Ok(RecordRef::EMPTY),
         }
@@ -244,7 +244,7 @@ impl Identity {
                 .access_token
                 .as_ref()
                 .map(|token| Scopes::from_bytes(&token.scopes)),
-            token: self.claim.token().map(|signed| &signed.claims.access),
+            token: self.credential.token().map(|signed| &signed.claims.access),
         }
     }
 
@@ -255,7 +255,7 @@ impl Identity {
 
     /// When what it was proven by is good no more, in seconds since 1970.
     pub fn expires(&self) -> Option<u64> {
-        let token = self.claim.token().map(|signed| signed.claims.expires);
+        let token = self.credential.token().map(|signed| signed.claims.expires);
         let access_token = self.access_token.as_ref().map(|token| token.expires);
         token.into_iter().chain(access_token).min()
     }
@@ -305,20 +305,20 @@ impl Identity {
             allocated(size_of::<AccessToken>()) + allocated(token.id.len()) + allocated(token.scopes.len())
         });
         let groups = allocated(size_of_val(&*self.groups));
-        allocated(COUNTS + size_of::<Self>()) + self.claim.size() + groups + shared + access_token
+        allocated(COUNTS + size_of::<Self>()) + self.credential.size() + groups + shared + access_token
     }
 }
 
 /// Whether the live record bears out what was claimed; the access token that stands behind it, if one does.
 fn verify_proof(
-    claim: &Claim,
+    credential: &Credential,
     record: &RecordRef<'_>,
     prefix: &str,
     now: u64,
 ) -> Result<Option<Box<AccessToken>>, IdentityError> {
-    let found = match &claim.by {
-        By::Password => None,
-        By::AccessToken(digest) => {
+    let found = match &credential.proof {
+        Proof::Password => None,
+        Proof::AccessToken(digest) => {
             let token = record.token(**digest)?;
             let token = token.ok_or_else(|| IdentityError::Denied(Denial::bad_credentials()))?;
             if token.expires <= now {
@@ -326,10 +326,10 @@ fn verify_proof(
             }
             Some(token)
         }
-        By::Token(signed) => {
+        Proof::Token(signed) => {
             let void = |why| IdentityError::Denied(Denial::invalid_token(why));
             if record.is_locked() {
-                return Err(IdentityError::Denied(claim.refuted()));
+                return Err(IdentityError::Denied(credential.rejection()));
             }
             let token = match &signed.claims.access_token {
                 None => None,

@@ -59,8 +59,8 @@ fn bearer_challenge(
 ) -> Option<()> {
     let scope = {
         let content_type = content_type(request);
-        let wanted = route_of(request, content_type.as_deref(), settings);
-        wanted.map_or_else(|_| String::new(), |route| scope_of(&route))
+        let operation = route_of(request, content_type.as_deref(), settings);
+        operation.map_or_else(|_| String::new(), |route| scope_of(&route))
     };
     let says_tls = says_tls(request);
     let realm = bearer.realm.evaluate(request)?;

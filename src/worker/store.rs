@@ -1,4 +1,4 @@
-//! The worker's helper thread, seen from nginx's side: jobs go out in batches, answers come back by a doorbell.
+//! The worker's helper thread, seen from nginx's side: jobs go out in batches, answers come back by an eventfd.
 //!
 //! One store a worker, from `init_process` to `exit_process`. Only tickets cross to the helper. Jobs of one round of the event
 //! loop are handed over together, at its end: one send, and one pipeline to Redis, for all of them.
@@ -7,18 +7,18 @@ use std::cell::RefCell;
 use std::sync::Arc;
 
 use registry_auth_cache::LoginResult;
-use registry_auth_lookup::{Completion, Event, Job, Keyspace, Options, Outcome, Proof, Store};
+use registry_auth_lookup::{Completion, Event, Job, Keyspace, Options, Outcome, Proof as ToVerify, Store};
 use registry_auth_redis::log::Level;
 use registry_auth_redis::Secret;
 use smallvec::SmallVec;
 
 use crate::conf::{Location, StoreOptions};
-use crate::ffi::event::{self, Deferred, Doorbell, Idle, NginxThread};
+use crate::ffi::event::{self, Deferred, EventFd, Idle, NginxThread};
 use crate::ffi::log;
-use crate::ffi::parking::{resume, Parking};
 use crate::ffi::request::Request;
+use crate::ffi::suspend::{resume, Suspension};
 use crate::request::context::{Answered, Asked, Context, Stage, Unproven};
-use crate::request::credential::By;
+use crate::request::credential::Proof;
 use crate::request::identity::{Identity, IdentityError, Records};
 use crate::worker::cache::{self, Miss};
 use crate::worker::counters;
@@ -39,8 +39,8 @@ struct Worker {
     events: Vec<Event>,
     flush: Deferred,
     wait: u64,
-    // After the store, which rings it.
-    _bell: Doorbell,
+    // After the store, which notifies it.
+    _event_fd: EventFd,
 }
 
 thread_local! {
@@ -49,9 +49,9 @@ thread_local! {
 
 /// Starts the worker's store.
 pub fn start(thread: NginxThread, options: StoreOptions) -> Result<(), String> {
-    let (bell, ringer) = Doorbell::open(thread, answers).map_err(|error| error.to_string())?;
-    let ringer = Arc::new(ringer);
-    let helpers_ringer = Arc::clone(&ringer);
+    let (event_fd, notifier) = EventFd::open(thread, answers).map_err(|error| error.to_string())?;
+    let notifier = Arc::new(notifier);
+    let helpers_notifier = Arc::clone(&notifier);
     let source = options.source();
     let wait = u64::try_from(options.timeout.as_millis())
         .unwrap_or(u64::MAX)
@@ -65,8 +65,8 @@ pub fn start(thread: NginxThread, options: StoreOptions) -> Result<(), String> {
         last_use: options.token_use,
         rehash: options.rehash,
         prefixes: options.prefixes,
-        wake: Box::new(move || ringer.ring()),
-        spawn: Box::new(move |name, bell, work| helpers_ringer.spawn_apart(name, bell, work)),
+        wake: Box::new(move || notifier.notify()),
+        spawn: Box::new(move |name, event_fd, work| helpers_notifier.spawn_with_own_fds(name, event_fd, work)),
     })
     .map_err(|error| error.to_string())?;
     let worker = Worker {
@@ -75,7 +75,7 @@ pub fn start(thread: NginxThread, options: StoreOptions) -> Result<(), String> {
         events: Vec::new(),
         flush: Deferred::new(thread, hand_over),
         wait,
-        _bell: bell,
+        _event_fd: event_fd,
     };
     WORKER.set(Some(worker));
     limited_log::start(thread);
@@ -106,31 +106,35 @@ pub fn stop() {
     cache::stop();
 }
 
-/// Asks the store about who makes a claim, with the password that it takes to prove it. `None` where there is no store, or no memory.
-pub fn ask(request: &mut Request, asked: &Asked, password: Secret) -> Option<Parking> {
+/// Asks the store about the user of a credential, with the password that proves it. `None` where there is no store, or no
+/// memory.
+pub fn ask(request: &mut Request, asked: &Asked, password: Secret) -> Option<Suspension> {
     let Asked {
-        space, claim, miss, ..
+        space,
+        credential,
+        miss,
+        ..
     } = asked;
     WORKER.with_borrow_mut(|worker| {
         let worker = worker.as_mut()?;
-        let parking = Parking::new(request, worker.wait, |request| {
+        let suspension = Suspension::new(request, worker.wait, |request| {
             note(request, Outcome::Unavailable, false)
         })?;
         worker.batch.push(Job {
-            ticket: parking.ticket(),
+            ticket: suspension.ticket(),
             space: Arc::clone(space),
-            user: claim.user.clone(),
+            user: credential.user.clone(),
             password,
-            proof: match &claim.by {
-                By::Password => Proof::Password,
-                By::AccessToken(digest) => Proof::AccessToken(digest.clone()),
-                By::Token(_) => Proof::PreVerified,
+            proof: match &credential.proof {
+                Proof::Password => ToVerify::Password,
+                Proof::AccessToken(digest) => ToVerify::AccessToken(digest.clone()),
+                Proof::Token(_) => ToVerify::PreVerified,
             },
             from: request.network(),
             verified: miss.as_ref().and_then(Miss::verified),
         });
         worker.flush.post();
-        Some(parking)
+        Some(suspension)
     })
 }
 
@@ -144,7 +148,7 @@ fn hand_over(_: &mut Idle) {
     });
 }
 
-/// The doorbell rang: requests go on, and news is heeded, in the order in which Redis told. Each request may ask again, so that
+/// The helper has notified: requests go on, and news is heeded, in the order in which Redis told. Each request may ask again, so that
 /// the worker is not borrowed meanwhile.
 fn answers(idle: &mut Idle) {
     let mut events = Vec::new();
@@ -212,7 +216,7 @@ fn note(request: &mut Request, outcome: Outcome, cacheable: bool) {
         };
         let Asked {
             space,
-            claim,
+            credential,
             miss,
             mut login,
         } = *asked;
@@ -226,10 +230,14 @@ fn note(request: &mut Request, outcome: Outcome, cacheable: bool) {
             return;
         }
         if let Some(miss) = miss.as_ref().filter(|_| cacheable) {
-            cache::put(&space, &claim, miss, &outcome);
+            cache::put(&space, &credential, miss, &outcome);
         }
         let tags = miss.map(|miss| miss.tags());
-        let unproven = Unproven { claim, tags, login };
+        let unproven = Unproven {
+            credential,
+            tags,
+            login,
+        };
         context.stage = Stage::Answered(answered(&space, unproven, outcome));
     });
 }
@@ -247,7 +255,7 @@ fn login_result(outcome: &Outcome) -> LoginResult {
 
 /// What an answer of the store makes of who they claim to be.
 fn answered(space: &Arc<Keyspace>, unproven: Unproven, outcome: Outcome) -> Answered {
-    let (own, mut groups, public, defaults) = match (&unproven.claim.user, outcome) {
+    let (own, mut groups, public, defaults) = match (&unproven.credential.user, outcome) {
         (
             Some(_),
             Outcome::Known {
@@ -263,15 +271,21 @@ fn answered(space: &Arc<Keyspace>, unproven: Unproven, outcome: Outcome) -> Answ
             (Arc::default(), SmallVec::new(), public, defaults)
         }
         (_, Outcome::Known { .. } | Outcome::Unknown | Outcome::NoToken | Outcome::Anonymous { .. }) => {
-            return Answered::Denied(Box::new(unproven.claim.refuted()))
+            return Answered::Denied(Box::new(unproven.credential.rejection()))
         }
         (_, Outcome::Busy) => return Answered::Busy,
         (_, Outcome::Unavailable) => return Answered::Unavailable(Box::new(unproven)),
         (_, Outcome::BadRecord) => return Answered::BadRecord,
     };
     groups.push(public);
-    let claim = unproven.claim;
-    match Identity::new(space, claim, Records { own, groups }, event::wall(), || defaults) {
+    let credential = unproven.credential;
+    match Identity::new(
+        space,
+        credential,
+        Records { own, groups },
+        event::unix_seconds(),
+        || defaults,
+    ) {
         Ok(identity) => Answered::Known(identity),
         Err(IdentityError::Denied(denial)) => Answered::Denied(Box::new(denial)),
         Err(IdentityError::Record | IdentityError::Defaults) => Answered::BadRecord,

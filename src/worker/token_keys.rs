@@ -12,7 +12,7 @@ use crate::worker::cache;
 /// What this worker signs and verifies with.
 enum Worker {
     /// The configuration's keys.
-    Kept(Rc<SigningKeys>),
+    RequestBytes(Rc<SigningKeys>),
     /// The zone's, and what they were made of: a zone that is set up anew has others.
     Zone(Option<([u8; 32], Rc<SigningKeys>)>),
 }
@@ -32,7 +32,7 @@ pub fn start(secrets: &[Secret], random: &[u8; 32]) {
     CURSORS.set(kept.or_else(|| CursorKeys::derived([&random[..]])).map(Rc::new));
     HAS_KEYS.set(!secrets.is_empty());
     let kept = SigningKeys::new(secrets.iter().map(Secret::expose));
-    WORKER.set(kept.map_or(Worker::Zone(None), |keys| Worker::Kept(Rc::new(keys))));
+    WORKER.set(kept.map_or(Worker::Zone(None), |keys| Worker::RequestBytes(Rc::new(keys))));
 }
 
 /// The keys of the catalogue's cursors: those of the file, of which several machines read each other's; else the zone's, which outlive
@@ -47,7 +47,7 @@ pub fn cursor_keys() -> Option<Rc<CursorKeys>> {
 /// The keys; `None` where there are none to be had.
 pub fn keys() -> Option<Rc<SigningKeys>> {
     WORKER.with_borrow_mut(|worker| match worker {
-        Worker::Kept(keys) => Some(Rc::clone(keys)),
+        Worker::RequestBytes(keys) => Some(Rc::clone(keys)),
         Worker::Zone(made) => {
             let secret = cache::token_secret()?;
             match made {

@@ -12,8 +12,8 @@ use std::time::{Duration, Instant};
 use registry_auth::share::{Places, Time, TURN};
 
 use crate::ffi::event::{self, Deferred, Idle, NginxThread};
-use crate::ffi::parking::{self, Parking};
 use crate::ffi::request::Request;
+use crate::ffi::suspend::{self, Suspension};
 
 /// Milliseconds from a slice to the next.
 const PAUSE: usize = 1;
@@ -76,23 +76,25 @@ impl Drop for Place {
 
 /// A request that waits for its turn. Dropping it forgets the request.
 pub struct InLine {
-    _parking: Parking,
+    _suspension: Suspension,
 }
 
 impl InLine {
     /// Has a request wait for its turn; `on_turn` then notes that, and the request goes on. `None` when memory is out.
     pub fn new(request: &mut Request, on_turn: fn(&mut Request)) -> Option<Self> {
-        let parking = Parking::new(request, WAIT, on_turn)?;
+        let suspension = Suspension::new(request, WAIT, on_turn)?;
         WORKER.with_borrow_mut(|worker| {
             let worker = worker.as_mut()?;
             worker.queue.push_back(Waiting {
-                ticket: parking.ticket(),
+                ticket: suspension.ticket(),
                 on_turn,
             });
             worker.call();
             Some(())
         })?;
-        Some(Self { _parking: parking })
+        Some(Self {
+            _suspension: suspension,
+        })
     }
 }
 
@@ -192,7 +194,7 @@ fn turns(idle: &mut Idle) {
             return;
         };
         let start = Instant::now();
-        parking::resume(idle, ticket, on_turn);
+        suspend::resume(idle, ticket, on_turn);
         // With what the request did besides, as asking for another page.
         spend(start.elapsed());
     }

@@ -15,7 +15,7 @@ use super::key::{entry, write_key, Key, Kind};
 use super::{open, Age, Answer, Miss, Tags, Worker};
 use crate::ffi::event;
 use crate::ffi::shm::Locked;
-use crate::request::credential::{By, Claim};
+use crate::request::credential::{Credential, Proof};
 use crate::request::identity::{Identity, IdentityError, RecordBytes, Records};
 
 impl Worker {
@@ -23,7 +23,7 @@ impl Worker {
     pub(super) fn find(
         &mut self,
         space: &Arc<Keyspace>,
-        claim: &Claim,
+        credential: &Credential,
         tags: Tags,
         age: Age,
     ) -> Option<Answer> {
@@ -38,7 +38,7 @@ impl Worker {
         };
         // Hashed before the lock.
         let mut key = Key::new();
-        let name = claim.user.as_ref().map(|user| {
+        let name = credential.user.as_ref().map(|user| {
             write_key(&mut key, Kind::User, &space.prefix, user.as_str());
             entry(&self.keys, &key)
         });
@@ -57,7 +57,7 @@ impl Worker {
         let epoch = cache.epoch();
         let missed = |cache: &Cache<'_, Locked<'_>>| {
             let verified = name
-                .filter(|_| matches!(claim.by, By::Password))
+                .filter(|_| matches!(credential.proof, Proof::Password))
                 .and_then(|name| cache.find_once_verified(name, tag));
             let record = verified.and_then(|known| RecordRef::decode(cache.record_bytes(known)).ok());
             Miss {
@@ -69,9 +69,9 @@ impl Worker {
         if age == Age::Fresh && !self.trusted {
             return Some(Answer::Miss(missed(&cache)));
         }
-        let found = name.map(|name| match claim.by {
-            By::Password | By::AccessToken(_) => cache.find_user(name, tag, freshness),
-            By::Token(_) => cache.find_preverified_user(name, tag, freshness),
+        let found = name.map(|name| match credential.proof {
+            Proof::Password | Proof::AccessToken(_) => cache.find_user(name, tag, freshness),
+            Proof::Token(_) => cache.find_preverified_user(name, tag, freshness),
         });
         let record = match found {
             None => None,
@@ -84,7 +84,7 @@ impl Worker {
             (&self.keys, &mut self.interner),
             &mut cache,
             space,
-            claim,
+            credential,
             record,
             freshness,
         );
@@ -104,7 +104,7 @@ impl Worker {
             Err(IdentityError::Record | IdentityError::Defaults) => return miss.map(Answer::Miss),
         };
         if let Some(end) = identity.expires() {
-            let left = end.saturating_sub(event::wall()).saturating_mul(1000);
+            let left = end.saturating_sub(event::unix_seconds()).saturating_mul(1000);
             expires = expires.min(now.saturating_add(left));
         }
         if age == Age::Fresh {
@@ -116,7 +116,7 @@ impl Worker {
     }
 
     /// Keeps what the store answered to a request that had missed.
-    pub(super) fn put(&self, space: &Keyspace, claim: &Claim, miss: &Miss, outcome: &Outcome) {
+    pub(super) fn put(&self, space: &Keyspace, credential: &Credential, miss: &Miss, outcome: &Outcome) {
         // All that takes long is done before the lock.
         let known = match outcome {
             Outcome::Known { user: record, .. } => match self.sealed(record) {
@@ -132,7 +132,7 @@ impl Worker {
             return;
         };
         let mut user_key = Key::new();
-        let user_entry = claim.user.as_ref().map(|user| {
+        let user_entry = credential.user.as_ref().map(|user| {
             write_key(&mut user_key, Kind::User, &space.prefix, user.as_str());
             entry(&self.keys, &user_key)
         });
@@ -165,7 +165,7 @@ impl Worker {
                     binding: *binding,
                     from_passwords: *from_passwords,
                     tag: miss.tags.credential,
-                    verified: claim.token().is_none().then_some(*verified),
+                    verified: credential.token().is_none().then_some(*verified),
                     expires,
                 };
                 cache.put_user(name, &new, now);
@@ -200,7 +200,7 @@ fn known(
     (keys, interner): (&Keys, &mut Interner),
     cache: &mut Cache<'_, Locked<'_>>,
     space: &Arc<Keyspace>,
-    claim: &Claim,
+    credential: &Credential,
     record: Option<FoundRecord>,
     freshness: Freshness,
 ) -> Result<KnownIdentity, IdentityError> {
@@ -223,7 +223,7 @@ fn known(
         Some(copy.record)
     };
     let mut groups = SmallVec::new();
-    if claim.user.is_some() {
+    if credential.user.is_some() {
         for name in RecordRef::decode(own.as_ref())?.groups() {
             groups.push(shared_record(Kind::Group, name?).ok_or(IdentityError::Record)?);
         }
@@ -231,7 +231,7 @@ fn known(
     groups.push(shared_record(Kind::Group, PUBLIC).ok_or(IdentityError::Record)?);
     let records = Records { own, groups };
     // Whether the request will want a backend is not known yet: who has no others needs the defaults.
-    let identity = Identity::new(space, claim.clone(), records, event::wall(), || {
+    let identity = Identity::new(space, credential.clone(), records, event::unix_seconds(), || {
         shared_record(Kind::Defaults, "")
     })?;
     Ok(KnownIdentity {

@@ -18,7 +18,7 @@ use registry_auth_lookup::{Changed, Keyspace, Outcome};
 use crate::ffi::event;
 use crate::ffi::prefetch::prefetch;
 use crate::ffi::shm::{Locked, Zone};
-use crate::request::credential::Claim;
+use crate::request::credential::Credential;
 use crate::request::identity::Identity;
 use crate::worker::process;
 use key::{entry, write_key, Key, Kind};
@@ -240,11 +240,11 @@ pub fn census() -> Option<Census> {
 }
 
 /// What the zone knows of who makes a claim with a credential.
-pub fn find(space: &Arc<Keyspace>, claim: &Claim, tags: Tags, age: Age) -> Answer {
+pub fn find(space: &Arc<Keyspace>, credential: &Credential, tags: Tags, age: Age) -> Answer {
     WORKER.with_borrow_mut(|worker| {
         let answer = worker
             .as_mut()
-            .and_then(|worker| worker.find(space, claim, tags, age));
+            .and_then(|worker| worker.find(space, credential, tags, age));
         answer.unwrap_or(Answer::None)
     })
 }
@@ -255,10 +255,10 @@ pub fn token_secret() -> Option<[u8; 32]> {
 }
 
 /// Keeps what the store answered to a request that had missed.
-pub fn put(space: &Keyspace, claim: &Claim, miss: &Miss, outcome: &Outcome) {
+pub fn put(space: &Keyspace, credential: &Credential, miss: &Miss, outcome: &Outcome) {
     WORKER.with_borrow(|worker| {
         if let Some(worker) = worker {
-            worker.put(space, claim, miss, outcome);
+            worker.put(space, credential, miss, outcome);
         }
     });
 }
