@@ -27,9 +27,7 @@ use crate::request::access::{self, Access};
 use crate::request::context::Context;
 use crate::request::response;
 use crate::upstream::{BackendNames, Upstream, UserBackends};
-use crate::worker::store;
-use crate::worker::token_keys;
-use crate::{directives, upstream, variables};
+use crate::{directives, upstream, variables, worker};
 
 macro_rules! kept_by_this_module {
     ($($slot:ty: $kind:ident),*) => {$(
@@ -326,20 +324,12 @@ unsafe extern "C" fn init_process(cycle: *mut ngx_cycle_t) -> ngx_int_t {
         let (Some(main), true) = (main, is_worker()) else {
             return NGX_OK as ngx_int_t;
         };
-        let Some(options) = main.store_options() else {
-            return NGX_OK as ngx_int_t;
-        };
         // SAFETY: nginx calls this, in the process that answers requests.
         let thread = unsafe { NginxThread::new() };
-        if !main.has_gate() {
-            if main.has_status() {
-                store::start_counting(thread, options);
-            }
-            return NGX_OK as ngx_int_t;
+        if main.has_gate() {
+            upstream::watch(main.has_variable_target());
         }
-        token_keys::start(main.token_keys(), main.cursor_secret());
-        upstream::watch(main.has_variable_target());
-        if let Err(error) = store::start(thread, options) {
+        if let Err(error) = worker::start(thread, main) {
             // Not an error of the worker's: nginx would start it again for ever. Its requests are refused with 503.
             log::write(
                 thread,
@@ -352,5 +342,5 @@ unsafe extern "C" fn init_process(cycle: *mut ngx_cycle_t) -> ngx_int_t {
 }
 
 unsafe extern "C" fn exit_process(_cycle: *mut ngx_cycle_t) {
-    guard((), store::stop);
+    guard((), worker::stop);
 }

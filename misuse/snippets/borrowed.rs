@@ -2,8 +2,7 @@
 
 use core::cell::Cell;
 
-use crate::worker::cache::Options;
-use crate::conf::Location;
+use crate::conf::{CacheOptions, Location};
 use crate::request::context::Context;
 use crate::ffi::event::Idle;
 use crate::ffi::suspend::resume;
@@ -60,7 +59,7 @@ pub fn request_kept(idle: &mut Idle, ticket: u64) {
     drop(kept);
 }
 
-pub fn zone_gone_while_locked(options: Options) {
+pub fn zone_gone_while_locked(options: CacheOptions) {
     let zone = options.zone;
     let locked = zone.lock();
     drop(zone); //~ E0505

@@ -1,7 +1,6 @@
 // What the other snippets do wrongly, done rightly: this compiles.
 
-use crate::worker::cache::Options;
-use crate::conf::Location;
+use crate::conf::{CacheOptions, Location};
 use crate::request::context::Context;
 use crate::ffi::event::{Deferred, Idle, NginxThread};
 use crate::ffi::log;
@@ -20,7 +19,7 @@ pub fn one_after_the_other(idle: &mut Idle, one: u64, other: u64) {
     });
 }
 
-pub fn while_the_zone_is_there(options: &Options) -> Option<(u64, u64)> {
+pub fn while_the_zone_is_there(options: &CacheOptions) -> Option<(u64, u64)> {
     options.zone.lock().map(|locked| locked.pages())
 }
 

@@ -18,8 +18,8 @@ use crate::endpoints::health::Health;
 use crate::endpoints::status::Status;
 use crate::endpoints::token::Token;
 use crate::ffi::conf::{Complete, ComplexValue, Conf, CoreLocation, Kind, Merge, Place};
+use crate::ffi::shm::Zone;
 use crate::ffi::{body, content};
-use crate::worker::cache;
 
 mod check;
 pub mod neighbours;
@@ -42,7 +42,7 @@ pub struct Main {
     user: Option<String>,
     password: Option<Secret>,
     hashing: Option<Hashing>,
-    cache: Option<Option<cache::Options>>,
+    cache: Option<Option<CacheOptions>>,
     token_keys: Option<Vec<Secret>>,
     token_use: Option<bool>,
     rehash: Option<bool>,
@@ -79,9 +79,20 @@ pub struct StoreOptions {
     /// Whether weak password hashes are to be replaced.
     pub rehash: bool,
     /// Where answers are kept.
-    pub cache: Option<cache::Options>,
+    pub cache: Option<CacheOptions>,
     /// Every prefix that is in use, in order: changes under it are to be told.
     pub prefixes: Vec<Box<str>>,
+}
+
+/// `registry_auth_cache`.
+#[derive(Clone)]
+pub struct CacheOptions {
+    /// The zone.
+    pub zone: Zone,
+    /// Milliseconds for which an answer is fresh.
+    pub ttl: u64,
+    /// Milliseconds for which an old answer is used while Redis cannot be reached.
+    pub stale: u64,
 }
 
 impl StoreOptions {

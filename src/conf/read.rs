@@ -14,9 +14,8 @@ use super::value::{
     cache_time, flag, invalid, literal, parameter, timeout, unexpected, unset, within, without_userinfo,
     zone as zone_of, MAX_TTL,
 };
-use super::{Bearer, BearerSaid, Gate, Location, Main, Page, V1Images};
+use super::{Bearer, BearerSaid, CacheOptions, Gate, Location, Main, Page, V1Images};
 use crate::ffi::conf::Conf;
-use crate::worker::cache;
 
 /// How many times as many wrong passwords as for one user are borne for all users of an address, where nothing is said of that.
 const ADDRESS_TIMES: usize = 10;
@@ -262,7 +261,7 @@ pub fn cache(conf: &mut Conf<'_>, main: &mut Main) -> Result<(), String> {
         }
     }
     let zone = zone.ok_or_else(|| format!("no \"zone=\" in \"{NAME}\" directive"))?;
-    main.cache = Some(Some(cache::Options { zone, ttl, stale }));
+    main.cache = Some(Some(CacheOptions { zone, ttl, stale }));
     Ok(())
 }
 

@@ -3,7 +3,6 @@
 //!
 //! Called by `refusal` and by whatever judges a backend's answers; the rule is [`Repeats`]'s. Each worker counts by itself.
 
-use std::cell::RefCell;
 use std::fmt;
 
 use registry_auth::repeats::{Repeats, Summary, SECOND};
@@ -11,30 +10,22 @@ use registry_auth::repeats::{Repeats, Summary, SECOND};
 use crate::ffi::event::{self, Deferred, NginxThread};
 use crate::ffi::log::{self, Level};
 use crate::ffi::request::Request;
-
-struct Worker {
-    repeats: Repeats<Level>,
-    later: Deferred,
-    thread: NginxThread,
-}
-
-thread_local! {
-    static WORKER: RefCell<Option<Worker>> = const { RefCell::new(None) };
-}
+use crate::worker::state::{LimitedLog, WORKER};
 
 /// Begins to count.
 pub fn start(thread: NginxThread) {
-    WORKER.set(Some(Worker {
+    let log = LimitedLog {
         repeats: Repeats::default(),
         later: Deferred::new(thread, |_| sum_up(event::now())),
         thread,
-    }));
+    };
+    WORKER.with(|worker| worker.log.replace(Some(log)));
 }
 
 /// Says what has not been said.
 pub fn stop() {
     sum_up(u64::MAX);
-    WORKER.set(None);
+    WORKER.with(|worker| worker.log.take());
 }
 
 /// Writes a line about a request, unless the same client has had it written too often.
@@ -50,11 +41,11 @@ pub fn write_of_kind(request: &Request, level: Level, kind: &str, message: fmt::
     if !request.logs(level) {
         return;
     }
-    let may_write = WORKER.with_borrow_mut(|worker| {
-        let Some(worker) = worker else { return true };
-        worker.later.post_in(SECOND as usize);
-        worker
-            .repeats
+    let may_write = WORKER.with(|worker| {
+        let mut log = worker.log.borrow_mut();
+        let Some(log) = log.as_mut() else { return true };
+        log.later.post_in(SECOND as usize);
+        log.repeats
             .may_write(event::now(), request.network(), kind, level)
     });
     if may_write {
@@ -64,20 +55,21 @@ pub fn write_of_kind(request: &Request, level: Level, kind: &str, message: fmt::
 
 /// Says how often each line was not written whose second is over.
 fn sum_up(now: u64) {
-    WORKER.with_borrow_mut(|worker| {
-        let Some(worker) = worker else { return };
+    WORKER.with(|worker| {
+        let mut log = worker.log.borrow_mut();
+        let Some(log) = log.as_mut() else { return };
         for Summary {
             client,
             line,
             level,
             times,
-        } in worker.repeats.ended(now)
+        } in log.repeats.ended(now)
         {
             let times = format_args!("{line}: {times} times more in a second, client: {client}");
-            log::write(worker.thread, level, times);
+            log::write(log.thread, level, times);
         }
-        if !worker.repeats.is_empty() {
-            worker.later.post_in(SECOND as usize);
+        if !log.repeats.is_empty() {
+            log.later.post_in(SECOND as usize);
         }
     });
 }

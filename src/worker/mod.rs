@@ -1,9 +1,53 @@
-//! What a worker process has for all requests: the store, the zone's cache, counters, keys, and limits of what is logged and read.
+//! What a worker process has for all requests: the store, the zone's cache, counters, keys, and limits of what is logged
+//! and of how long lists are read. All of it is one [`state::Worker`]; here is the order in which its parts start and stop.
+
+use crate::conf::{Main, StoreOptions};
+use crate::ffi::event::NginxThread;
 
 pub mod cache;
 pub mod counters;
 pub mod limited_log;
 mod process;
+pub mod state;
 pub mod store;
 pub mod token_keys;
 pub mod turns;
+
+/// Starts what this configuration needs.
+///
+/// # Errors
+/// The store could not be started: then nothing but the keys of tokens has been.
+pub fn start(thread: NginxThread, main: &Main) -> Result<(), String> {
+    let Some(options) = main.store_options() else {
+        return Ok(());
+    };
+    if !main.has_gate() {
+        // Nobody is to be asked, and so there is no store; but the zone's counters may be shown.
+        if main.has_status() {
+            start_zone(thread, &options);
+        }
+        return Ok(());
+    }
+    token_keys::start(main.token_keys(), main.cursor_secret());
+    store::start(thread, &options)?;
+    limited_log::start(thread);
+    turns::start(thread);
+    start_zone(thread, &options);
+    Ok(())
+}
+
+fn start_zone(thread: NginxThread, options: &StoreOptions) {
+    if let Some(cache) = &options.cache {
+        cache::start(cache.clone(), options.source());
+        counters::start(thread);
+    }
+}
+
+/// Stops all of it: the store first, whose threads are joined; the counters before the zone, which gets them.
+pub fn stop() {
+    store::stop();
+    limited_log::stop();
+    turns::stop();
+    counters::stop();
+    cache::stop();
+}

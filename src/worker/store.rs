@@ -3,7 +3,6 @@
 //! One store a worker, from `init_process` to `exit_process`. Only tickets cross to the helper. Jobs of one round of the event
 //! loop are handed over together, at its end: one send, and one pipeline to Redis, for all of them.
 
-use std::cell::RefCell;
 use std::sync::Arc;
 
 use registry_auth_cache::LoginResult;
@@ -21,9 +20,7 @@ use crate::request::context::{Answered, Asked, Context, Stage, Unproven};
 use crate::request::credential::Proof;
 use crate::request::identity::{Identity, IdentityError, Records};
 use crate::worker::cache::{self, Miss};
-use crate::worker::counters;
-use crate::worker::limited_log;
-use crate::worker::turns;
+use crate::worker::state::{StoreQueue, WORKER};
 
 /// Milliseconds that a waiting request's own timer allows beyond the lookup's limit. The helper ends each lookup within its own
 /// limits; the timer is for what must not happen, a helper that died, and keeps a shutting down worker alive. A login
@@ -32,44 +29,30 @@ const GRACE: u64 = 60_000;
 /// Events for which an empty list keeps room.
 const ROOM: usize = 4096;
 
-struct Worker {
-    store: Store,
-    batch: Vec<Job>,
-    /// Room for what the helper tells; the helper gets it back in exchange for the next.
-    events: Vec<Event>,
-    flush: Deferred,
-    wait: u64,
-    // After the store, which notifies it.
-    _event_fd: EventFd,
-}
-
-thread_local! {
-    static WORKER: RefCell<Option<Worker>> = const { RefCell::new(None) };
-}
-
 /// Starts the worker's store.
-pub fn start(thread: NginxThread, options: StoreOptions) -> Result<(), String> {
+pub fn start(thread: NginxThread, options: &StoreOptions) -> Result<(), String> {
     let (event_fd, notifier) = EventFd::open(thread, answers).map_err(|error| error.to_string())?;
     let notifier = Arc::new(notifier);
     let helpers_notifier = Arc::clone(&notifier);
-    let source = options.source();
     let wait = u64::try_from(options.timeout.as_millis())
         .unwrap_or(u64::MAX)
         .saturating_add(GRACE);
     let store = Store::start(Options {
-        endpoint: options.endpoint,
+        endpoint: options.endpoint.clone(),
         timeout: options.timeout,
         connect_timeout: options.connect_timeout,
         hashing: options.hashing,
         tracking: options.cache.is_some(),
         last_use: options.token_use,
         rehash: options.rehash,
-        prefixes: options.prefixes,
+        prefixes: options.prefixes.clone(),
         wake: Box::new(move || notifier.notify()),
-        spawn: Box::new(move |name, event_fd, work| helpers_notifier.spawn_with_own_fds(name, event_fd, work)),
+        spawn: Box::new(move |name, event_fd, work| {
+            helpers_notifier.spawn_with_own_fds(name, event_fd, work)
+        }),
     })
     .map_err(|error| error.to_string())?;
-    let worker = Worker {
+    let queue = StoreQueue {
         store,
         batch: Vec::new(),
         events: Vec::new(),
@@ -77,33 +60,18 @@ pub fn start(thread: NginxThread, options: StoreOptions) -> Result<(), String> {
         wait,
         _event_fd: event_fd,
     };
-    WORKER.set(Some(worker));
-    limited_log::start(thread);
-    turns::start(thread);
-    if let Some(options) = options.cache {
-        cache::start(options, source);
-        counters::start(thread);
-    }
+    WORKER.with(|worker| worker.store.replace(Some(queue)));
     Ok(())
-}
-
-/// Opens the zone where its counters are shown and there is no gate: nobody is to be asked then, and so no
-/// store is started.
-pub fn start_counting(thread: NginxThread, options: StoreOptions) {
-    let source = options.source();
-    if let Some(cache) = options.cache {
-        cache::start(cache, source);
-        counters::start(thread);
-    }
 }
 
 /// Stops it; requests that still wait are answered by nobody, for the worker is about to leave.
 pub fn stop() {
-    drop(WORKER.take());
-    limited_log::stop();
-    turns::stop();
-    counters::stop();
-    cache::stop();
+    drop(WORKER.with(|worker| worker.store.take()));
+}
+
+/// Lends the store's queue to `f`; `None` where there is none.
+fn with_queue<T>(f: impl FnOnce(&mut StoreQueue) -> Option<T>) -> Option<T> {
+    WORKER.with(|worker| worker.store.borrow_mut().as_mut().and_then(f))
 }
 
 /// Asks the store about the user of a credential, with the password that proves it. `None` where there is no store, or no
@@ -115,12 +83,11 @@ pub fn ask(request: &mut Request, asked: &Asked, password: Secret) -> Option<Sus
         miss,
         ..
     } = asked;
-    WORKER.with_borrow_mut(|worker| {
-        let worker = worker.as_mut()?;
-        let suspension = Suspension::new(request, worker.wait, |request| {
+    with_queue(|queue| {
+        let suspension = Suspension::new(request, queue.wait, |request| {
             note(request, Outcome::Unavailable, false)
         })?;
-        worker.batch.push(Job {
+        queue.batch.push(Job {
             ticket: suspension.ticket(),
             space: Arc::clone(space),
             user: credential.user.clone(),
@@ -133,18 +100,16 @@ pub fn ask(request: &mut Request, asked: &Asked, password: Secret) -> Option<Sus
             from: request.network(),
             verified: miss.as_ref().and_then(Miss::verified),
         });
-        worker.flush.post();
+        queue.flush.post();
         Some(suspension)
     })
 }
 
 /// The end of the event loop's round: what was asked in it goes to the helper.
 fn hand_over(_: &mut Idle) {
-    WORKER.with_borrow_mut(|worker| {
-        if let Some(worker) = worker {
-            let next = worker.store.spare();
-            worker.store.submit(std::mem::replace(&mut worker.batch, next));
-        }
+    with_queue(|queue| {
+        let next = queue.store.spare();
+        Some(queue.store.submit(std::mem::replace(&mut queue.batch, next)))
     });
 }
 
@@ -153,12 +118,11 @@ fn hand_over(_: &mut Idle) {
 fn answers(idle: &mut Idle) {
     let mut events = Vec::new();
     let mut lines = Vec::new();
-    WORKER.with_borrow_mut(|worker| {
-        if let Some(worker) = worker {
-            events = std::mem::take(&mut worker.events);
-            worker.store.drain(&mut events);
-            worker.store.drain_log(&mut lines);
-        }
+    with_queue(|queue| {
+        events = std::mem::take(&mut queue.events);
+        queue.store.drain(&mut events);
+        queue.store.drain_log(&mut lines);
+        Some(())
     });
     for line in lines {
         let level = match line.level {
@@ -192,11 +156,7 @@ fn answers(idle: &mut Idle) {
     }
     // The list of a burst is not kept.
     if events.capacity() <= ROOM {
-        WORKER.with_borrow_mut(|worker| {
-            if let Some(worker) = worker {
-                worker.events = events;
-            }
-        });
+        with_queue(|queue| Some(queue.events = events));
     }
 }
 

@@ -5,7 +5,6 @@
 //! one slice, however many they are ([`registry_auth::share`]); and there are no more of them than have
 //! places, so that the memory that they take is bounded.
 
-use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
@@ -14,43 +13,32 @@ use registry_auth::share::{Places, Time, TURN};
 use crate::ffi::event::{self, Deferred, Idle, NginxThread};
 use crate::ffi::request::Request;
 use crate::ffi::suspend::{self, Suspension};
+use crate::worker::state::{Turns, Waiting, WORKER};
 
 /// Milliseconds from a slice to the next.
 const PAUSE: usize = 1;
 /// Milliseconds that a list waits for its turn at most. All of them have had theirs long before.
 const WAIT: u64 = 10_000;
 
-struct Worker {
-    places: Places,
-    time: Time,
-    /// Those that wait to be read, the next one first. Some may be gone.
-    queue: VecDeque<Waiting>,
-    /// The next turns.
-    later: Deferred,
-}
-
-struct Waiting {
-    ticket: u64,
-    on_turn: fn(&mut Request),
-}
-
-thread_local! {
-    static WORKER: RefCell<Option<Worker>> = const { RefCell::new(None) };
-}
-
 /// Lets lists be made.
 pub fn start(thread: NginxThread) {
-    WORKER.set(Some(Worker {
+    let turns = Turns {
         places: Places::default(),
         time: Time::default(),
         queue: VecDeque::new(),
-        later: Deferred::new(thread, turns),
-    }));
+        later: Deferred::new(thread, give_turns),
+    };
+    WORKER.with(|worker| worker.turns.replace(Some(turns)));
 }
 
 /// No more are made.
 pub fn stop() {
-    WORKER.set(None);
+    WORKER.with(|worker| worker.turns.take());
+}
+
+/// Lends the turns to `f`; `None` where there are none.
+fn with_turns<T>(f: impl FnOnce(&mut Turns) -> Option<T>) -> Option<T> {
+    WORKER.with(|worker| worker.turns.borrow_mut().as_mut().and_then(f))
 }
 
 /// The place of a list in the making.
@@ -59,18 +47,14 @@ pub struct Place(Box<str>);
 impl Place {
     /// One for a list of this owner. `None` where they have all that they may have, or there is none left.
     pub fn take(owner: String) -> Option<Self> {
-        let is_taken = WORKER.with_borrow_mut(|worker| worker.as_mut()?.places.take(&owner).then_some(()));
-        is_taken.map(|()| Self(owner.into()))
+        let taken = with_turns(|turns| turns.places.take(&owner).then_some(()));
+        taken.map(|()| Self(owner.into()))
     }
 }
 
 impl Drop for Place {
     fn drop(&mut self) {
-        WORKER.with_borrow_mut(|worker| {
-            if let Some(worker) = worker {
-                worker.places.give_back(&self.0);
-            }
-        });
+        with_turns(|turns| Some(turns.places.give_back(&self.0)));
     }
 }
 
@@ -83,13 +67,12 @@ impl InLine {
     /// Has a request wait for its turn; `on_turn` then notes that, and the request goes on. `None` when memory is out.
     pub fn new(request: &mut Request, on_turn: fn(&mut Request)) -> Option<Self> {
         let suspension = Suspension::new(request, WAIT, on_turn)?;
-        WORKER.with_borrow_mut(|worker| {
-            let worker = worker.as_mut()?;
-            worker.queue.push_back(Waiting {
+        with_turns(|turns| {
+            turns.queue.push_back(Waiting {
                 ticket: suspension.ticket(),
                 on_turn,
             });
-            worker.call();
+            turns.call();
             Some(())
         })?;
         Some(Self {
@@ -109,7 +92,7 @@ pub struct Slice {
 impl Slice {
     /// That of a list whose turn it is.
     pub fn of_turn() -> Self {
-        let left = WORKER.with_borrow_mut(|worker| worker.as_mut().map(Worker::left));
+        let left = with_turns(|turns| Some(turns.left()));
         Self {
             start: Instant::now(),
             most: left.unwrap_or_default().min(TURN),
@@ -119,10 +102,9 @@ impl Slice {
 
     /// That of a list before which none waits, and for which there is time yet.
     pub fn at_once() -> Option<Self> {
-        let most = WORKER.with_borrow_mut(|worker| {
-            let worker = worker.as_mut()?;
-            let left = worker.left();
-            (worker.queue.is_empty() && !left.is_zero()).then_some(left)
+        let most = with_turns(|turns| {
+            let left = turns.left();
+            (turns.queue.is_empty() && !left.is_zero()).then_some(left)
         })?;
         Some(Self {
             start: Instant::now(),
@@ -154,7 +136,7 @@ impl Drop for Slice {
     }
 }
 
-impl Worker {
+impl Turns {
     /// What is left of the slice of this turn of the loop.
     fn left(&mut self) -> Duration {
         self.time.left(event::now())
@@ -170,25 +152,20 @@ impl Worker {
 }
 
 fn spend(time: Duration) {
-    WORKER.with_borrow_mut(|worker| {
-        if let Some(worker) = worker {
-            worker.time.spend(time);
-        }
-    });
+    with_turns(|turns| Some(turns.time.spend(time)));
 }
 
 /// Gives one after the other its turn, until the slice is used up.
-fn turns(idle: &mut Idle) {
+fn give_turns(idle: &mut Idle) {
     loop {
-        let next = WORKER.with_borrow_mut(|worker| {
-            let worker = worker.as_mut()?;
-            if worker.left().is_zero() {
-                if !worker.queue.is_empty() {
-                    worker.call();
+        let next = with_turns(|turns| {
+            if turns.left().is_zero() {
+                if !turns.queue.is_empty() {
+                    turns.call();
                 }
                 return None;
             }
-            worker.queue.pop_front()
+            turns.queue.pop_front()
         });
         let Some(Waiting { ticket, on_turn }) = next else {
             return;

@@ -11,7 +11,7 @@ use registry_auth_cache::{Attempt, Cache, FailureLimits, Keys, LoginKeys, LoginR
 use registry_auth_lookup::Keyspace;
 
 use super::key::{entry, write_failures_key, Key};
-use super::{with_worker_zone, WORKER};
+use super::{with_cache, with_worker_zone};
 use crate::ffi::event;
 use crate::ffi::request::Request;
 use crate::ffi::shm::Locked;
@@ -35,10 +35,7 @@ struct Whose {
 /// Whether any client at all is blocked: nearly always nobody is, and then there is nothing more to be asked.
 #[inline]
 pub fn is_anybody_blocked() -> bool {
-    WORKER.with_borrow(|worker| {
-        let worker = worker.as_ref();
-        worker.is_some_and(|worker| may_any_be_blocked(|offset| worker.options.zone.peek(offset)))
-    })
+    with_cache(|ours| may_any_be_blocked(|offset| ours.options.zone.peek(offset)).then_some(())).is_some()
 }
 
 /// Seconds for which this client has to wait before any password of it for this user is looked at.
@@ -49,15 +46,11 @@ pub fn blocked_for(
     user: &UserNameBuf,
     limit: FailureLimits,
 ) -> Option<u32> {
-    let may_be = WORKER.with_borrow(|worker| {
-        let Some(worker) = worker else { return false };
-        let peek = |offset| worker.options.zone.peek(offset);
-        may_be_blocked(peek, || worker.keys.hash(request.network().as_bytes()))
-    });
-    match may_be {
-        false => None,
-        true => look(request, space, user, limit),
-    }
+    with_cache(|ours| {
+        let peek = |offset| ours.options.zone.peek(offset);
+        may_be_blocked(peek, || ours.keys.hash(request.network().as_bytes())).then_some(())
+    })?;
+    look(request, space, user, limit)
 }
 
 #[cold]

@@ -12,13 +12,14 @@ use registry_auth_redis::schema::keys::PUBLIC;
 use smallvec::SmallVec;
 
 use super::key::{entry, write_key, Key, Kind};
-use super::{open, Age, Answer, Miss, Tags, Worker};
+use super::{open, Age, Answer, Miss, Tags};
 use crate::ffi::event;
 use crate::ffi::shm::Locked;
 use crate::request::credential::{Credential, Proof};
 use crate::request::identity::{Identity, IdentityError, RecordBytes, Records};
+use crate::worker::state::ZoneCache;
 
-impl Worker {
+impl ZoneCache {
     /// What the zone knows of who makes a claim with a credential. `None` where it is not to be asked.
     pub(super) fn find(
         &mut self,
@@ -175,7 +176,7 @@ impl Worker {
     }
 }
 
-impl Worker {
+impl ZoneCache {
     /// A record as it is kept, without the stored password, and what credentials are bound to.
     fn sealed(&self, record: &[u8]) -> Result<(Vec<u8>, Tag), InvalidRecord> {
         let (mut sealed, mut credentials) = (Vec::with_capacity(record.len()), Vec::new());

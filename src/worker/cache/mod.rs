@@ -5,57 +5,39 @@
 //! fact is trusted only while Redis tells this worker of changes (or can tell nobody, and the time to live is all there is); see
 //! `store` for who calls what.
 
-use std::cell::RefCell;
 use std::rc::Rc;
 use std::sync::Arc;
 
 use registry_auth::codec::State;
 use registry_auth::Denial;
 use registry_auth_cache::worker_cache::Lookup;
-use registry_auth_cache::{Cache, Interner, Keys, Process, Tag, WorkerCache, COUNTERS, GENERATION, UNBOUND};
+use registry_auth_cache::{Cache, Interner, Keys, Tag, WorkerCache, COUNTERS, GENERATION, UNBOUND};
 use registry_auth_lookup::{Changed, Keyspace, Outcome};
 
+use crate::conf::CacheOptions;
 use crate::ffi::event;
 use crate::ffi::prefetch::prefetch;
 use crate::ffi::shm::{Locked, Zone};
 use crate::request::credential::Credential;
 use crate::request::identity::Identity;
 use crate::worker::process;
+use crate::worker::state::{ZoneCache, WORKER};
 use key::{entry, write_key, Key, Kind};
 
 pub mod failures;
 mod key;
 mod lookup;
 
-/// `registry_auth_cache`.
-#[derive(Clone)]
-pub struct Options {
-    /// Where.
-    pub zone: Zone,
-    /// Milliseconds for which an answer is fresh.
-    pub ttl: u64,
-    /// Milliseconds for which an old answer is used while Redis cannot be reached.
-    pub stale: u64,
+/// Lends the zone's cache to `f`, to look at; `None` where there is none.
+#[inline]
+fn with_cache<T>(f: impl FnOnce(&ZoneCache) -> Option<T>) -> Option<T> {
+    WORKER.with(|worker| worker.cache.borrow().as_ref().and_then(f))
 }
 
-/// What a worker knows of its zone.
-struct Worker {
-    options: Options,
-    /// A copy of the zone's keys, to hash before locking.
-    keys: Keys,
-    /// The identity that the zone gave for each header.
-    worker_cache: WorkerCache<Identity>,
-    /// Copies of the records of groups and defaults, to which several identities refer.
-    interner: Interner,
-    me: Process,
-    /// A number for the Redis that is asked and the prefixes that are watched.
-    source: u64,
-    /// Whether the zone's records can be trusted now: Redis tells this worker of changes.
-    trusted: bool,
-}
-
-thread_local! {
-    static WORKER: RefCell<Option<Worker>> = const { RefCell::new(None) };
+/// Lends the zone's cache to `f`; `None` where there is none.
+#[inline]
+fn with_cache_mut<T>(f: impl FnOnce(&mut ZoneCache) -> Option<T>) -> Option<T> {
+    WORKER.with(|worker| worker.cache.borrow_mut().as_mut().and_then(f))
 }
 
 /// What the zone says to a request.
@@ -133,12 +115,12 @@ pub enum Age {
 }
 
 /// Starts with the zone of the configuration, whose records come from `source`.
-pub fn start(options: Options, source: u64) {
+pub fn start(options: CacheOptions, source: u64) {
     let keys = with_zone(&options.zone, |cache| {
         cache.bind_source(source);
         cache.keys()
     });
-    WORKER.set(keys.map(|keys| Worker {
+    let cache = keys.map(|keys| ZoneCache {
         options,
         keys,
         worker_cache: WorkerCache::default(),
@@ -146,33 +128,33 @@ pub fn start(options: Options, source: u64) {
         me: process::me(),
         source,
         trusted: false,
-    }));
+    });
+    WORKER.with(|worker| worker.cache.replace(cache));
 }
 
 /// Leaves the zone to the other workers.
 pub fn stop() {
-    if let Some(worker) = WORKER.take() {
-        with_zone(&worker.options.zone, |cache| cache.remove_watcher(worker.me));
+    if let Some(ours) = WORKER.with(|worker| worker.cache.take()) {
+        with_zone(&ours.options.zone, |cache| cache.remove_watcher(ours.me));
     }
 }
 
 /// Whether old answers are used while Redis cannot be reached.
 pub fn is_stale_allowed() -> bool {
-    WORKER.with_borrow(|worker| worker.as_ref().is_some_and(|worker| worker.options.stale > 0))
+    with_cache(|ours| (ours.options.stale > 0).then_some(())).is_some()
 }
 
 /// What is known of a header (an empty one: of none) in this space without asking the zone; `None` where there is no zone. To be called
 /// some time before it is looked at: who asks is on the way from memory then.
 pub fn header(space: &Arc<Keyspace>, header: &[u8]) -> Option<(Tag, Header)> {
-    WORKER.with_borrow(|worker| {
-        let worker = worker.as_ref()?;
-        let tag = worker.keys.salted_tag(&space.salt, header);
+    with_cache(|ours| {
+        let tag = ours.keys.salted_tag(&space.salt, header);
         // What was said goes with the loss of Redis, which changes the generation; no worker goes by anything while it is lost.
-        let generation = || match worker.trusted {
-            true => worker.options.zone.peek(GENERATION),
+        let generation = || match ours.trusted {
+            true => ours.options.zone.peek(GENERATION),
             false => None,
         };
-        let header = match worker.worker_cache.get(tag, event::now(), generation) {
+        let header = match ours.worker_cache.get(tag, event::now(), generation) {
             Lookup::Hit(identity) if identity.is_of(space) => {
                 prefetch(&**identity);
                 Header::Known(Rc::clone(identity))
@@ -186,20 +168,12 @@ pub fn header(space: &Arc<Keyspace>, header: &[u8]) -> Option<(Tag, Header)> {
 
 /// What stands for a header in this space; `None` where there is no zone.
 pub fn tag(space: &Keyspace, header: &[u8]) -> Option<Tag> {
-    WORKER.with_borrow(|worker| {
-        worker
-            .as_ref()
-            .map(|worker| worker.keys.salted_tag(&space.salt, header))
-    })
+    with_cache(|ours| Some(ours.keys.salted_tag(&space.salt, header)))
 }
 
 /// What stands for a user's password in this space; `None` where there is no zone.
 pub fn password_tag(space: &Keyspace, user: &str, password: &[u8]) -> Option<Tag> {
-    WORKER.with_borrow(|worker| {
-        worker
-            .as_ref()
-            .map(|worker| worker.keys.password_tag(&space.salt, user, password))
-    })
+    with_cache(|ours| Some(ours.keys.password_tag(&space.salt, user, password)))
 }
 
 /// Adds to the zone's counters.
@@ -223,9 +197,8 @@ pub struct Census {
 
 /// What the zone of this worker holds; `None` where there is none.
 pub fn census() -> Option<Census> {
-    WORKER.with_borrow(|worker| {
-        let worker = worker.as_ref()?;
-        let mut zone = worker.options.zone.lock()?;
+    with_cache(|ours| {
+        let mut zone = ours.options.zone.lock()?;
         let pages = zone.pages();
         let cache = open(&mut zone)?;
         let (records, negative_entries) = cache.counts();
@@ -234,61 +207,49 @@ pub fn census() -> Option<Census> {
             records,
             negative_entries,
             pages,
-            trusted: worker.trusted,
+            trusted: ours.trusted,
         })
     })
 }
 
 /// What the zone knows of who makes a claim with a credential.
 pub fn find(space: &Arc<Keyspace>, credential: &Credential, tags: Tags, age: Age) -> Answer {
-    WORKER.with_borrow_mut(|worker| {
-        let answer = worker
-            .as_mut()
-            .and_then(|worker| worker.find(space, credential, tags, age));
-        answer.unwrap_or(Answer::None)
-    })
+    with_cache_mut(|ours| ours.find(space, credential, tags, age)).unwrap_or(Answer::None)
 }
 
 /// A secret that the workers share, and nobody else knows; `None` where there is no zone.
 pub fn token_secret() -> Option<[u8; 32]> {
-    WORKER.with_borrow(|worker| worker.as_ref().map(|worker| *worker.keys.secret()))
+    with_cache(|ours| Some(*ours.keys.secret()))
 }
 
 /// Keeps what the store answered to a request that had missed.
 pub fn put(space: &Keyspace, credential: &Credential, miss: &Miss, outcome: &Outcome) {
-    WORKER.with_borrow(|worker| {
-        if let Some(worker) = worker {
-            worker.put(space, credential, miss, outcome);
-        }
-    });
+    with_cache(|ours| Some(ours.put(space, credential, miss, outcome)));
 }
 
 /// Redis tells this worker of every change from now on, or cannot tell of changes at all.
 pub fn tracking_started() {
-    WORKER.with_borrow_mut(|worker| {
-        if let Some(worker) = worker {
-            let watched = with_zone(&worker.options.zone, |cache| {
-                let is_ours = cache.is_bound_to(worker.source);
-                if is_ours {
-                    cache.add_watcher(worker.me, process::is_alive);
-                }
-                is_ours
-            });
-            worker.trusted = watched.unwrap_or(false);
-        }
+    with_cache_mut(|ours| {
+        let watched = with_zone(&ours.options.zone, |cache| {
+            let is_bound = cache.is_bound_to(ours.source);
+            if is_bound {
+                cache.add_watcher(ours.me, process::is_alive);
+            }
+            is_bound
+        });
+        ours.trusted = watched.unwrap_or(false);
+        Some(())
     });
 }
 
 /// Redis does not tell this worker of changes any more.
 pub fn tracking_lost() {
-    WORKER.with_borrow_mut(|worker| {
-        if let Some(worker) = worker {
-            worker.trusted = false;
-            with_zone(&worker.options.zone, |cache| {
-                cache.remove_watcher(worker.me);
-                cache.mark_all_stale(event::now());
-            });
-        }
+    with_cache_mut(|ours| {
+        ours.trusted = false;
+        with_zone(&ours.options.zone, |cache| {
+            cache.remove_watcher(ours.me);
+            cache.mark_all_stale(event::now());
+        })
     });
 }
 
@@ -320,7 +281,7 @@ pub fn changed(changes: &[Changed]) {
     });
 }
 
-impl Worker {
+impl ZoneCache {
     /// Takes over the keys of a zone that was set up anew, because a process died in the middle of a change. The zone is not
     /// bound to a source yet: the first worker that notices binds it, and it fills again.
     fn adopt(&mut self, cache: &mut Cache<'_, Locked<'_>>) {
@@ -347,14 +308,13 @@ fn with_zone<T>(zone: &Zone, f: impl FnOnce(&mut Cache<'_, Locked<'_>>) -> T) ->
 }
 
 fn with_worker_zone<T>(f: impl FnOnce(&Keys, &mut Cache<'_, Locked<'_>>) -> T) -> Option<T> {
-    WORKER.with_borrow_mut(|worker| {
-        let worker = worker.as_mut()?;
-        let zone = worker.options.zone.clone();
+    with_cache_mut(|ours| {
+        let zone = ours.options.zone.clone();
         let mut zone = zone.lock()?;
         let mut cache = open(&mut zone)?;
-        if !cache.has_keys(&worker.keys) {
-            worker.adopt(&mut cache);
+        if !cache.has_keys(&ours.keys) {
+            ours.adopt(&mut cache);
         }
-        Some(f(&worker.keys, &mut cache))
+        Some(f(&ours.keys, &mut cache))
     })
 }
