@@ -21,8 +21,8 @@ RUN apt-get update \
 FROM nginx AS build
 WORKDIR /src
 # By itself first: the packages stay cached while the sources change.
-COPY e2e/prerequisites.sh e2e/
-RUN e2e/prerequisites.sh build
+COPY tools/prerequisites tools/
+RUN tools/prerequisites build
 COPY . .
 RUN make NO_INSTALL=1 build \
  && make NO_INSTALL=1 install DESTDIR=/installed

@@ -65,13 +65,13 @@ endif
 # Each installs what its group lacks, and nothing where nothing is missing. NO_INSTALL=1 leaves the machine alone.
 .PHONY: prerequisites-%
 prerequisites-%:
-	@$(if $(NO_INSTALL),true,e2e/prerequisites.sh $*)
+	@$(if $(NO_INSTALL),true,tools/prerequisites $*)
 
 # --- running and installing ------------------------------------------------------------------------------------------
 
 .PHONY: run
 run: build prerequisites-run
-	@exec nginx/run.sh
+	@exec demo/run
 
 PREFIX ?= /usr
 MODULES_DIR ?= $(PREFIX)/lib/nginx/modules
@@ -119,7 +119,7 @@ test: lint unit build t t-vendored e2e
 lint: prerequisites-build $(TREE)
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --locked --workspace --all-targets -- -D warnings
-	e2e/cargo-deny.sh check --hide-inclusion-graph licenses bans sources
+	tools/cargo-deny check --hide-inclusion-graph licenses bans sources
 	misuse/check
 	tools/check-docs
 

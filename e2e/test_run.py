@@ -19,7 +19,7 @@ from harness.process import eventually
 from harness.stack import ROOT
 from harness.terminal import Terminal
 
-SCRIPT = [str(ROOT / "nginx" / "run.sh")]
+SCRIPT = [str(ROOT / "demo" / "run")]
 READY = "Ctrl-C stops everything"
 END = 20
 

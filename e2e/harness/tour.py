@@ -1,6 +1,6 @@
 """The commands that `make run` prints. Each works as printed in a shell; e2e/test_run.py types every one of them.
 
-Used by run.py (to print) and the test (to run). They write only below the demo's folder and, for docker and podman,
+Used by demo/run (to print) and the test (to run). They write only below the demo's folder and, for docker and podman,
 into those programs' own image storage.
 """
 
