@@ -9,8 +9,8 @@ import unittest
 
 from harness import client
 from harness.case import StackCase
-from harness.registry import Registry
 from harness.wire import Wire
+from testkit.registry import Registry
 
 # Six layers, and the configuration: seven uploads of three or more requests.
 LAYERS = [{f"layer{number}.txt": f"layer {number}\n".encode() * 1_000} for number in range(6)]

@@ -3,11 +3,12 @@ X-Forwarded-Proto, as the shipped behind-balancer.conf expects it."""
 
 import unittest
 
-from harness import client, ports
+from harness import client
 from harness.case import StackCase
 from harness.nginx import BINARY
-from harness.process import Process
-from harness.tls import TEST_HOST
+from testkit import ports
+from testkit.process import Process
+from testkit.tls import TEST_HOST
 
 FRONT = """
 pid {folder}/front.pid;

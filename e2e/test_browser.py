@@ -11,11 +11,11 @@ import threading
 import unittest
 from pathlib import Path
 
-from harness import ports
 from harness.case import StackCase
-from harness.process import Process
-from harness.tls import TEST_HOST
 from harness.wire import Wire
+from testkit import ports
+from testkit.process import Process
+from testkit.tls import TEST_HOST
 
 # Lists the catalogue by a password, reads a refusal, gets a token from where that says, and lists it again; what comes
 # of each it tells the server that it came from.

@@ -3,9 +3,9 @@
 import socket
 import unittest
 
-from harness import ports
 from harness.case import StackCase
 from harness.wire import Wire
+from testkit import ports
 
 VERSION = "docker-distribution-api-version"
 

@@ -5,8 +5,8 @@ import tempfile
 import unittest
 from pathlib import Path
 
-from harness.process import must
 from harness.stack import ROOT
+from testkit.process import must
 
 SITES = ["registry", "registry-v1"]
 

@@ -4,8 +4,8 @@ import unittest
 
 from harness.case import StackCase
 from harness.client import Docker, Podman, Skopeo
-from harness.process import eventually
 from harness.wire import Wire, path_of
+from testkit.process import eventually
 
 # The spec says 2 s; a machine may be slow.
 RECOVERY = 10

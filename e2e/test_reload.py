@@ -6,9 +6,9 @@ import unittest
 from harness import image
 from harness.case import StackCase
 from harness.client import Skopeo
-from harness.process import eventually
 from harness.throttle import Throttle
 from harness.wire import Wire, digest, path_of
+from testkit.process import eventually
 
 
 class Reload(StackCase):

@@ -12,12 +12,12 @@ import types
 import unittest
 from pathlib import Path
 
-from harness import ports
 from harness.client import Podman
 from harness.daemon import Dockerd
-from harness.process import eventually
 from harness.stack import ROOT
 from harness.terminal import Terminal
+from testkit import ports
+from testkit.process import eventually
 
 SCRIPT = [str(ROOT / "demo" / "run")]
 READY = "Ctrl-C stops everything"

@@ -9,8 +9,8 @@ from harness import client
 from harness.case import StackCase
 from harness.client import GREETING
 from harness.longpush import CLIENTS, LIFE, LongPushes
-from harness.process import eventually
 from harness.wire import Wire
+from testkit.process import eventually
 
 # A change takes effect within 100 ms; a machine may be slow.
 SECONDS = 5

@@ -3,8 +3,8 @@
 import time
 
 from harness.case import StackCase
-from harness.process import eventually
 from harness.wire import Wire
+from testkit.process import eventually
 
 # The lookup timeout is 500 ms. What is really asked is that nothing waits for ever.
 ANSWER = 0.5 + 4

@@ -8,8 +8,8 @@ import time
 import unittest
 
 from faults.common import FaultCase
-from harness.process import eventually
 from harness.wire import basic
+from testkit.process import eventually
 
 CLIENTS = 200
 ROUNDS = 3

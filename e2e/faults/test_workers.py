@@ -10,8 +10,8 @@ import unittest
 from faults.common import ANSWER, FaultCase
 from harness.load import Load
 from harness.nginx import BINARY
-from harness.process import eventually, must
 from harness.wire import Wire
+from testkit.process import eventually, must
 
 # Lookups that hang end after 500 ms; whoever needs this long is stuck.
 END = 15

@@ -9,10 +9,11 @@ import json
 import os
 import shutil
 
+from testkit.process import run
+
 from . import image
 from .daemon import Containerd, Dockerd
 from .place import Here
-from .process import run
 
 # What every test image holds; `pulled` looks for it.
 GREETING = {"hello.txt": b"hello from the end-to-end test\n"}

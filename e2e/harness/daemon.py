@@ -7,8 +7,9 @@ import json
 import os
 import shutil
 
+from testkit.process import Process, run
+
 from .place import Here
-from .process import Process, run
 
 
 class Dockerd:

@@ -9,7 +9,7 @@ import shutil
 import tempfile
 from pathlib import Path
 
-from .process import Failed, must, run
+from testkit.process import Failed, must, run
 
 BUILD = Path(__file__).resolve().parents[2] / "build"
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"

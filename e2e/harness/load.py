@@ -7,7 +7,8 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from .process import Process
+from testkit.process import Process
+
 from .wire import basic
 
 _SCRIPT = Path(__file__).with_name("load.lua")

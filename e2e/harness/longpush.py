@@ -6,8 +6,9 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from types import SimpleNamespace
 
+from testkit.process import eventually
+
 from . import client
-from .process import eventually
 from .stack import Stack
 from .throttle import Throttle
 from .wire import Wire, digest, path_of

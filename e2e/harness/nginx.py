@@ -11,8 +11,8 @@ import signal
 from dataclasses import dataclass
 from pathlib import Path
 
-from . import ports
-from .process import Failed, Process, must
+from testkit import ports
+from testkit.process import Failed, Process, must
 
 SHIPPED = Path(__file__).resolve().parents[2] / "nginx"
 INSTALLED = "/etc/nginx/registry-auth/"

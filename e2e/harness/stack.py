@@ -6,11 +6,12 @@ import shutil
 import tempfile
 from pathlib import Path
 
-from . import tls
+from testkit import tls
+from testkit.process import must
+from testkit.redis import Redis
+from testkit.registry import Registry
+
 from .nginx import Nginx, Variant
-from .process import must
-from .redis import Redis
-from .registry import Registry
 from .wire import Wire
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -9,10 +9,11 @@ import os
 import shutil
 import sys
 
+from testkit.process import Failed
+
 from . import debian
 from .client import GREETING, Client
 from .place import Root
-from .process import Failed
 
 SUITE = "sid"
 PACKAGES = ("docker.io", "docker-cli", "docker-buildx", "podman", "skopeo", "buildah", "containerd",

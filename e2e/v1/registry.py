@@ -14,7 +14,7 @@ import urllib.request
 from pathlib import Path
 
 from harness import debian
-from harness.process import Process, must
+from testkit.process import Process, must
 
 HERE = Path(__file__).resolve().parent
 SUITE = "bullseye"
