@@ -10,10 +10,11 @@ import re
 from collections import Counter
 from dataclasses import dataclass, field
 
+from testkit.process import Failed
+
 from . import streams
 from .client import Client
 from .gateway import Gateway
-from .stage import StageError
 
 CALLGRIND = ["valgrind", "-q", "--tool=callgrind", "--separate-threads=yes", "--fair-sched=yes"]
 POSITION = re.compile(r"^(fl|fi|fe|fn|ob|cfl|cfi|cfn|cob)=(?:\((\d+)\))?\s*(.*)$")
@@ -71,7 +72,7 @@ def _run(setting, scenario, connections, warm, count):
         if thread:  # the file without a number sums them up, or is empty
             (own if int(thread.group(1)) == 1 else others).update(functions(path))
     if not own:
-        raise StageError(f"callgrind wrote nothing for {scenario.name}:\n{gateway.log()}")
+        raise Failed(f"callgrind wrote nothing for {scenario.name}:\n{gateway.log()}")
     return own, others
 
 

@@ -6,13 +6,14 @@ One connection gives whole numbers; 64 connections under wrk show what batching 
 
 import os
 import re
-import subprocess
 import time
 from dataclasses import dataclass, field
 
+from testkit.process import Failed
+
 from . import streams, wrk
 from .client import Client
-from .stage import StageError, end, pinned
+from .stage import end
 
 TOTAL = re.compile(r"^100\.00\s+\S+\s+\S+\s+(\d+)\s", re.M)
 ROW = re.compile(r"^\s*\d+\.\d+\s+\S+\s+\S+\s+(\d+)\s+(?:\d+\s+)?(\w+)$", re.M)
@@ -73,13 +74,13 @@ class _Watched:
         argv = ["strace", "-q", "-c", "-U", "time,total-time,avg-time,calls,errors,name", "-o", path]
         for task in tasks:
             argv += ["-p", task]
-        process = subprocess.Popen(argv, stderr=subprocess.PIPE, preexec_fn=pinned({self._stage.load_cpu}))
+        process = self._stage.load(argv)
         for _ in range(100):
             if all(_traced(self._pid, task) for task in tasks):
                 return process, path
             time.sleep(0.02)
         end(process)
-        raise StageError(f"strace cannot attach: {process.stderr.read().decode()}")
+        raise Failed(f"strace cannot attach: {process.stdout.read()}")
 
     @staticmethod
     def _read(path):

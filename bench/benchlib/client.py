@@ -7,7 +7,7 @@ client works in lock-step: n requests out, n answers in; with one it is strictly
 import socket
 import ssl
 
-from .stage import StageError
+from testkit.process import Failed
 
 
 class Client:
@@ -43,9 +43,8 @@ class Client:
             for connection in turn:
                 status = answer(connection)
                 if status >= 400:
-                    raise StageError(f"answer {status} where a success was expected")
+                    raise Failed(f"answer {status} where a success was expected")
             count -= len(turn)
-
 
     def ask(self):
         """The status of the next request, whatever it is."""
@@ -97,5 +96,5 @@ def answer(connection):
 def _more(connection):
     data = connection.recv(1 << 16)
     if not data:
-        raise StageError("the connection was closed in the middle of an answer")
+        raise Failed("the connection was closed in the middle of an answer")
     return data

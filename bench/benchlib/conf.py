@@ -4,6 +4,7 @@
 for http {}, for the upstream, and for the location; everything else is the same for all.
 """
 
+import os
 from dataclasses import dataclass
 
 from . import people, streams
@@ -22,6 +23,19 @@ class Place:
     foreground: bool = False  # one process, for callgrind
 
 
+# Where every nginx of the benchmarks writes: below its own folder. `{level}` is that of the error log.
+FILES = "pid {root}/nginx.pid;\nerror_log {root}/error.log {level};\n"
+PATHS = "".join(f"    {kind}_temp_path {{root}}/{kind};\n" for kind in ("client_body", "proxy", "fastcgi", "scgi", "uwsgi"))
+
+
+def fill(template, root, level, **values):
+    """The template with its values, the folder, and the user as which nginx is started."""
+    return template.format(
+        root=root, files=FILES.format(root=root, level=level), paths=PATHS.format(root=root),
+        user="user root;\n" if os.geteuid() == 0 else "", **values,
+    )
+
+
 MODULE_GATE = """\
     registry_auth_redis redis://127.0.0.1:{redis}/0 timeout=5s connect_timeout=5s;
     registry_auth_prefix {prefix};
@@ -30,11 +44,15 @@ CACHE = "    registry_auth_cache zone=bench:32m ttl=1h;\n"
 TOKENS = "    registry_auth_token_key {root}/../token.key;\n    registry_auth_bearer http://127.0.0.1:{port}/token;\n"
 HASHING = "    registry_auth_hashing threads=1 queue=256;\n"
 
+ASKED = """\
+    upstream asked {{ server 127.0.0.1:{backend}; keepalive 128; keepalive_requests 1000000000; }}
+"""
+
 # name -> (http, upstream, location)
 GATES = {
     "bare": ("", "", ""),
     "auth_basic": ("", "", "auth_basic registry; auth_basic_user_file {root}/htpasswd;"),
-    "auth_request": (AUTH_UPSTREAM := "    upstream asked {{ server 127.0.0.1:{backend}; keepalive 128; keepalive_requests 1000000000; }}\n", "", "auth_request /asked;"),
+    "auth_request": (ASKED, "", "auth_request /asked;"),
     "ours": (MODULE_GATE, "registry_auth_backends;", "registry_auth registry;"),
     "ours_cached": (MODULE_GATE + CACHE, "registry_auth_backends;", "registry_auth registry;"),
     "ours_bearer": (MODULE_GATE + CACHE + TOKENS, "registry_auth_backends;", "registry_auth registry;"),
@@ -43,20 +61,13 @@ GATES = {
 
 FRAME = """\
 {load}{user}worker_processes {workers};
-pid {root}/nginx.pid;
-error_log {root}/error.log error;
-{daemon}
+{files}{daemon}
 events {{ worker_connections 4096; }}
 http {{
     access_log off;
     keepalive_timeout 1h;
     keepalive_requests 1000000000;
-    client_body_temp_path {root}/body;
-    proxy_temp_path {root}/proxy;
-    fastcgi_temp_path {root}/fastcgi;
-    scgi_temp_path {root}/scgi;
-    uwsgi_temp_path {root}/uwsgi;
-{http}    upstream registry {{
+{paths}{http}    upstream registry {{
         {upstream}
         server 127.0.0.1:{backend};
         keepalive 128;
@@ -100,20 +111,14 @@ BLOB_LINES = "client_max_body_size 0; proxy_request_buffering off; proxy_bufferi
 
 BACKEND = """\
 {user}worker_processes 1;
-pid {root}/nginx.pid;
-error_log {root}/error.log error;
-events {{ worker_connections 8192; }}
+daemon off;
+{files}events {{ worker_connections 8192; }}
 http {{
     access_log off;
     keepalive_timeout 1h;
     keepalive_requests 1000000000;
     client_max_body_size 0;
-    client_body_temp_path {root}/body;
-    proxy_temp_path {root}/proxy;
-    fastcgi_temp_path {root}/fastcgi;
-    scgi_temp_path {root}/scgi;
-    uwsgi_temp_path {root}/uwsgi;
-    sendfile on;
+{paths}    sendfile on;
     default_type application/vnd.docker.distribution.manifest.v2+json;
     server {{
         listen 127.0.0.1:{port};
@@ -132,15 +137,16 @@ http {{
 """
 
 
-def render(scenario, place, as_root):
+def render(scenario, place):
     """nginx.conf of a scenario's gate at a place."""
     frame, values = scenario.frame, vars(place)
     http, upstream, location = (part.format(**values) for part in GATES[scenario.gate])
-    tls = f"ssl_certificate {place.root}/../tls.crt; ssl_certificate_key {place.root}/../tls.key;"
-    return FRAME.format(
+    tls = f"ssl_certificate {place.root}/../tls/certificate.pem; ssl_certificate_key {place.root}/../tls/key.pem;"
+    return fill(
+        FRAME,
+        level="error",
         **values,
         load=f"load_module {place.module};\n" if scenario.ours else "",
-        user="user root;\n" if as_root else "",
         daemon="daemon off; master_process off;" if place.foreground else "daemon off;",
         workers=frame.workers,
         ssl=" ssl" if frame.tls else "",
@@ -159,8 +165,6 @@ def htpasswd(scenario):
     return people.htpasswd(scenario.users) if scenario.gate == "auth_basic" else None
 
 
-def backend(root, port, as_root):
+def backend(root, port):
     """nginx.conf of the registry's stand-in: 1 KiB for a manifest, a file for a blob."""
-    return BACKEND.format(
-        root=root, port=port, user="user root;\n" if as_root else "", kib="x" * 1024, digest=streams.DIGEST
-    )
+    return fill(BACKEND, root, "error", port=port, kib="x" * 1024, digest=streams.DIGEST)

@@ -5,11 +5,14 @@ that should let through was seen to let through, before anything is measured on 
 """
 
 import os
+import signal
 import subprocess
 import time
 
+from testkit import ports
+from testkit.process import Failed
+
 from . import client, conf, people, streams
-from .stage import StageError, free_port, knock, wait_port
 
 
 class Unknown(Exception):
@@ -23,30 +26,23 @@ class Gateway:
         stage, store = setting.stage, setting.store_of(scenario)
         self.scenario, self._stage = scenario, stage
         self.name = scenario.name.replace("/", "-").replace(" ", "-") + ("-foreground" if foreground else "")
-        self.port = free_port()
+        self.port = ports.free()
         place = conf.Place(
             root=stage.path(self.name), port=self.port, backend=setting.backend_port, foreground=foreground,
             redis=store.port if store else 0, prefix=scenario.name, module=setting.module,
         )
-        path = stage.write(f"{self.name}/nginx.conf", conf.render(scenario, place, os.geteuid() == 0))
         passwords = conf.htpasswd(scenario)
         if passwords:
             stage.write(f"{self.name}/htpasswd", passwords)
-        test(setting.nginx, path)
         cpus = cpus or ({stage.nginx_cpu} if scenario.frame.workers == 1 else {stage.nginx_cpu, stage.load_cpu})
-        self.process = stage.start([*before, setting.nginx, "-c", path], cpus, f"{self.name}/out.log")
-        try:
-            wait_port(self.port, self.process)
-        except StageError as error:
-            raise StageError(f"{scenario.name}: {error}\n{self.log()}") from error
+        self.process = start(stage, setting.nginx, self.name, conf.render(scenario, place), self.port, cpus, before)
 
     def log(self):
         return self._stage.tail(f"{self.name}/error.log") + self._stage.tail(f"{self.name}/out.log")
 
     def workers(self):
         """Process ids of the workers (the master's children)."""
-        with open(f"/proc/{self.process.pid}/task/{self.process.pid}/children", encoding="ascii") as file:
-            return [int(pid) for pid in file.read().split()]
+        return self.process.children()
 
     def check(self):
         """A right password is let through, and a wrong one is not."""
@@ -59,44 +55,47 @@ class Gateway:
     def stop(self):
         """Ends it. A signal that comes just before epoll_wait is seen only at the next event: give it some."""
         time.sleep(0.2)  # let it finish what the last client left behind, so that it waits
-        self.process.terminate()
+        self.process.send(signal.SIGTERM)
         for turn in range(60):
-            if self.process.poll() is not None:
+            if not self.process.running():
                 break
             if turn > 20:
-                knock(self.port)
+                ports.accepts(self.port)
             time.sleep(0.1)
         self._stage.stop(self.process)
 
     def _expect(self, line, status):
         seen = client.ask(self.port, line, self.scenario.frame.tls)
         if seen != status:
-            raise StageError(f"{self.scenario.name}: answer {seen}, expected {status}\n{self.log()}")
+            raise Failed(f"{self.scenario.name}: answer {seen}, expected {status}\n{self.log()}")
 
 
-def test(nginx, path):
-    """`nginx -t`: raises Unknown for a directive that does not exist, StageError for all else."""
+def start(stage, nginx, name, text, port, cpus, before=()):
+    """Starts nginx with the configuration `text` in the folder `name` and waits for its port; returns the Process.
+
+    `before`: words in front of the command. Raises Unknown when the module lacks a directive, and Failed."""
+    path = stage.write(f"{name}/nginx.conf", text)
+    _test(nginx, path)
+    try:
+        return stage.start([*before, nginx, "-c", path], cpus, f"{name}/out.log", port)
+    except Failed as error:
+        raise Failed(f"{error}\n{stage.tail(f'{name}/error.log')}") from error
+
+
+def _test(nginx, path):
+    """`nginx -t`: raises Unknown for a directive that does not exist, Failed for all else."""
     out = subprocess.run([nginx, "-t", "-q", "-c", path], capture_output=True, text=True, check=False)
     if out.returncode:
         if 'unknown directive "registry_auth' in out.stderr:
             raise Unknown(out.stderr.split('unknown directive "')[1].split('"')[0])
-        raise StageError(f"nginx refuses {path}:\n{out.stderr}")
+        raise Failed(f"nginx refuses {path}:\n{out.stderr}")
 
 
-def start_backend(setting):
+def start_backend(stage, nginx):
     """The registry's stand-in; returns its port."""
-    stage, port = setting.stage, free_port()
-    root = stage.path("backend")
-    path = stage.write("backend/nginx.conf", conf.backend(root, port, os.geteuid() == 0))
+    port = ports.free()
+    os.makedirs(stage.path("backend"))
     with open(stage.path("backend/blob"), "wb") as blob:
         blob.truncate(streams.BLOB_BYTES)
-    process = stage.start([setting.nginx, "-c", path, "-g", "daemon off;"], {stage.load_cpu}, "backend/out.log")
-    wait_port(port, process)
+    start(stage, nginx, "backend", conf.backend(stage.path("backend"), port), port, {stage.load_cpu})
     return port
-
-
-def make_certificate(stage):
-    """A certificate for the TLS frames, where the configurations expect it."""
-    command = "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2 -subj /CN=localhost"
-    argv = [*command.split(), "-keyout", stage.path("tls.key"), "-out", stage.path("tls.crt")]
-    subprocess.run(argv, check=True, capture_output=True)

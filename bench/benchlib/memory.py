@@ -4,13 +4,13 @@ Each user asks a few times, over connections that go through all of them in turn
 worker's own (RssAnon and RssFile of /proc); the zone, which the workers share, is shown beside it.
 """
 
-import os
 import socket
-import types
 from dataclasses import dataclass
 
-from . import gateway, people
-from .stage import StageError, free_port, wait_port
+from testkit import ports
+from testkit.process import Failed
+
+from . import conf, gateway, people
 
 PREFIX = "P"
 CONNECTIONS = 32
@@ -19,20 +19,13 @@ ROUNDS = 3  # from Redis, from the zone or Redis, and once more
 CONFIGURATION = """\
 load_module {module};
 {user}worker_processes 1;
-pid {root}/nginx.pid;
-error_log {root}/error.log notice;
 daemon off;
-events {{ worker_connections 1024; }}
+{files}events {{ worker_connections 1024; }}
 http {{
     access_log off;
     keepalive_timeout 1h;
     keepalive_requests 1000000000;
-    client_body_temp_path {root}/body;
-    proxy_temp_path {root}/proxy;
-    fastcgi_temp_path {root}/fastcgi;
-    scgi_temp_path {root}/scgi;
-    uwsgi_temp_path {root}/uwsgi;
-    registry_auth_redis redis://127.0.0.1:{redis}/0 timeout=5s;
+{paths}    registry_auth_redis redis://127.0.0.1:{redis}/0 timeout=5s;
     registry_auth_prefix {prefix};
     registry_auth_cache zone=memory:64m ttl=1h;
     upstream registry {{
@@ -73,25 +66,15 @@ KINDS = [
 GROUPS = 200
 
 
-class Redis:
+def _redis(stage, kind, users, backend, name):
     """A redis-server with users of one kind."""
-
-    def __init__(self, stage, kind, users, backend, name):
-        self.port = free_port()
-        argv = ["redis-server", "--bind", "127.0.0.1", "--port", str(self.port), "--save", "", "--appendonly", "no"]
-        self.process = stage.start(argv + ["--dir", stage.root], {stage.load_cpu}, f"{name}.log")
-        wait_port(self.port, self.process)
-        with socket.create_connection(("127.0.0.1", self.port)) as connection:
-            reader = connection.makefile("rb")
-            for start in range(0, GROUPS + users, 500):
-                numbers = range(start, min(start + 500, GROUPS + users))
-                connection.sendall(b"".join(_words(_seed(kind, number, backend)) for number in numbers))
-                for _ in numbers:
-                    if not reader.readline().startswith(b":"):
-                        raise StageError("Redis refuses a record")
+    redis = stage.redis(name)
+    for start in range(0, GROUPS + users, 500):
+        redis.commands([_record(kind, number, backend) for number in range(start, min(start + 500, GROUPS + users))])
+    return redis
 
 
-def _seed(kind, number, backend):
+def _record(kind, number, backend):
     if number < GROUPS:
         grants = [word for n in range(kind.group_grants) for word in (f"grant:group{number}/project{n}/**", "pull")]
         return ["HSET", f"{PREFIX}:group:group{number}", *grants]
@@ -102,13 +85,9 @@ def _seed(kind, number, backend):
     return ["HSET", f"{PREFIX}:user:{user}", "password", stored, "groups", groups, "backends", f"127.0.0.1:{backend}", *grants]
 
 
-def _words(words):
-    return f"*{len(words)}\r\n".encode() + b"".join(f"${len(word)}\r\n{word}\r\n".encode() for word in words)
-
-
 def run(stage, nginx, module, sizes):
     """A row for each kind and number of users; whether all aims are met."""
-    backend = gateway.start_backend(types.SimpleNamespace(stage=stage, nginx=nginx))
+    backend = gateway.start_backend(stage, nginx)
     print(f"{'users':36}{'number':>9}{'MB at first':>13}{'MB own':>9}{'of heap':>9}{'with zone':>11}{'aim':>6}")
     met = True
     for kind in KINDS:
@@ -122,16 +101,13 @@ def run(stage, nginx, module, sizes):
 
 def _measure(stage, nginx, module, kind, users, backend):
     name = f"memory-{kind.grants}-{users}"
-    redis = Redis(stage, kind, users, backend, f"{name}-redis")
-    port, root = free_port(), stage.path(name)
-    user = "user root;\n" if os.geteuid() == 0 else ""
-    text = CONFIGURATION.format(module=module, user=user, root=root, redis=redis.port, prefix=PREFIX, backend=backend, port=port)
-    path = stage.write(f"{name}/nginx.conf", text)
-    server = stage.start([nginx, "-c", path], {stage.nginx_cpu}, f"{name}/out.log")
+    redis = _redis(stage, kind, users, backend, f"{name}-redis")
+    port = ports.free()
+    text = conf.fill(CONFIGURATION, stage.path(name), "notice", module=module, redis=redis.port, prefix=PREFIX,
+                     backend=backend, port=port)
+    server = gateway.start(stage, nginx, name, text, port, {stage.nginx_cpu})
     try:
-        wait_port(port, server)
-        with open(f"/proc/{server.pid}/task/{server.pid}/children", encoding="ascii") as file:
-            worker = int(file.read().split()[0])
+        (worker,) = server.children()
         _ask(port, 1)
         first, _, _ = _resident(worker)
         most = (0, 0, 0)
@@ -140,7 +116,7 @@ def _measure(stage, nginx, module, kind, users, backend):
             most = max(most, _resident(worker))
     finally:
         stage.stop(server)
-        stage.stop(redis.process)
+        stage.stop(redis)
     return first, *most
 
 
@@ -161,7 +137,7 @@ def _ask(port, users):
                     length = int(line.split(b":")[1])
             reader.read(length)
             if b" 200 " not in status:
-                raise StageError(f"{name}: {status.decode().strip()}")
+                raise Failed(f"{name}: {status.decode().strip()}")
     for reader, connection in zip(readers, connections):
         reader.close()
         connection.close()

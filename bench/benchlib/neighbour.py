@@ -8,10 +8,12 @@ import statistics
 import time
 from dataclasses import dataclass, field
 
+from testkit.process import Failed
+
 from . import wrk
 from .gateway import Gateway
 from .scenarios import Scenario
-from .stage import StageError, end
+from .stage import end
 
 FLOOD = Scenario("flood", "neighbour of a bcrypt-12 flood", "ours_flooded", "flood")
 CONNECTIONS = 64
@@ -45,7 +47,7 @@ def measure(setting, rounds, seconds, say):
         try:
             result.flooded.append(_run(setting, gateway, seconds))
             if flood.poll() is not None:
-                raise StageError(f"the flood ended too early:\n{flood.stdout.read()}")
+                raise Failed(f"the flood ended too early:\n{flood.stdout.read()}")
         finally:
             end(flood)
             flood.stdout.close()
@@ -56,5 +58,5 @@ def measure(setting, rounds, seconds, say):
 def _run(setting, gateway, seconds):
     run = wrk.run(setting.stage, gateway.port, setting.stream("neighbour"), seconds, CONNECTIONS)
     if run.refused or run.broken:
-        raise StageError(f"neighbour: {run}\n{gateway.log()}")
+        raise Failed(f"neighbour: {run}\n{gateway.log()}")
     return run

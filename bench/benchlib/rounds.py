@@ -8,9 +8,10 @@ import os
 import statistics
 from dataclasses import dataclass, field
 
+from testkit.process import Failed
+
 from . import wrk
 from .scenarios import TIME, bare
-from .stage import StageError
 
 
 @dataclass
@@ -83,7 +84,7 @@ def _run(setting, gateway, seconds, timing):
     frame, stream = scenario.frame, setting.stream(scenario.stream)
     run = wrk.run(setting.stage, gateway.port, stream, seconds, frame.connections, frame.tls)
     if run.refused or run.broken or not run.requests:
-        raise StageError(f"{scenario.name}: {run}\n{gateway.log()}")
+        raise Failed(f"{scenario.name}: {run}\n{gateway.log()}")
     if timing is not None:
         timing.runs.append(run)
         timing.cpu.append(tuple((b - a) / 1000 / run.requests for a, b in zip(cpu, _cpu(gateway))))

@@ -1,6 +1,9 @@
 """What all parts share: the stage, the programs in use, the backend and the stores."""
 
 import os
+from pathlib import Path
+
+from testkit import tls
 
 from . import gateway, people, streams
 from .store import Store
@@ -13,8 +16,10 @@ class Setting:
 
     def __init__(self, stage, nginx, module, tool):
         self.stage, self.nginx, self.module, self.tool = stage, nginx, module, tool
-        self.backend_port = gateway.start_backend(self)
-        gateway.make_certificate(stage)
+        self.backend_port = gateway.start_backend(stage, nginx)
+        certificates = Path(stage.path("tls"))
+        certificates.mkdir()
+        tls.make(certificates)
         os.chmod(stage.write("token.key", people.TOKEN_KEY + "\n"), 0o600)
         self._stores, self._seeded, self._streams = {}, set(), {}
 

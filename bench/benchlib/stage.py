@@ -1,28 +1,23 @@
-"""The stage: one temporary folder, free loopback ports, and the processes of a run.
+"""The stage of a benchmark: one temporary folder, two CPUs, and the processes of a run.
 
-Every part that starts a server does it through `Stage.start`. Invariant: whatever way
-the program ends, each process started here is ended by its pid and the folder is gone.
+Every part that starts a server does it through `Stage.start` or `Stage.redis`. Invariant: whatever way the program ends,
+each process started here is ended by its pid and the folder is gone.
 """
 
-import ctypes
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import tempfile
-import time
+from pathlib import Path
 
-PR_SET_PDEATHSIG = 1
-_libc = ctypes.CDLL(None, use_errno=True)
-
-
-class StageError(Exception):
-    """A server did not start, or a check before measuring failed: nothing can be said."""
+from testkit import ports
+from testkit.process import Process, bound
+from testkit.redis import Redis
 
 
 def _cpus():
-    """CPU of nginx, CPU of everything else. One CPU alone: the two are the same."""
+    """The CPU of nginx, and the CPU of everything else. On a machine with one CPU the two are the same."""
     have = sorted(os.sched_getaffinity(0))
     return have[0], have[1 % len(have)]
 
@@ -32,15 +27,15 @@ class Stage:
 
     def __init__(self):
         self.nginx_cpu, self.load_cpu = _cpus()
-        self._processes = []
+        self._parts = []
 
     def __enter__(self):
         self.root = tempfile.mkdtemp(prefix="registry-auth-bench-")
         return self
 
     def __exit__(self, *_):
-        for process in reversed(self._processes):
-            end(process)
+        for part in reversed(self._parts):
+            part.stop()
         shutil.rmtree(self.root, ignore_errors=True)
 
     def path(self, *names):
@@ -54,19 +49,32 @@ class Stage:
             file.write(text)
         return path
 
-    def start(self, argv, cpus, log):
-        """Starts a server on `cpus` (a set); its output goes to the file `log` of the folder."""
-        with open(self.path(log), "ab") as out:
-            process = subprocess.Popen(
-                argv, stdin=subprocess.DEVNULL, stdout=out, stderr=out, preexec_fn=pinned(cpus)
-            )
-        self._processes.append(process)
+    def start(self, argv, cpus, log, port=None):
+        """Starts a server on `cpus` (a set) and waits until it accepts connections on `port`; the file `log` of the
+        folder takes its output."""
+        process = Process(os.path.basename(argv[0]), argv, self.path(log), cpus=cpus)
+        self._parts.append(process)
+        if port:
+            process.await_ready(lambda: ports.accepts(port))
         return process
 
-    def stop(self, process):
+    def redis(self, name, durable=False):
+        """Starts a redis-server without a password, beside the load."""
+        folder = Path(self.path(name))
+        folder.mkdir()
+        redis = Redis(folder, password=False, durable=durable, cpus={self.load_cpu})
+        self._parts.append(redis)
+        return redis
+
+    def stop(self, part):
         """Ends a server before the stage does."""
-        self._processes.remove(process)
-        end(process)
+        self._parts.remove(part)
+        part.stop()
+
+    def load(self, argv):
+        """Starts a client beside the load; its output is to be read from the Popen's `stdout`."""
+        return subprocess.Popen(bound(argv, {self.load_cpu}), stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+                                text=True, start_new_session=True)
 
     def remove(self, path):
         """Removes a file of the folder."""
@@ -82,54 +90,12 @@ class Stage:
             return ""
 
 
-def pinned(cpus):
-    """preexec_fn: stay on these CPUs, and die with the benchmark even if it is killed -9.
-
-    A session of its own: Linux shares a busy CPU out by session (autogroup), and one for all would get
-    the less on nginx's CPU the fewer threads it has there, which no ratio cancels.
-    """
-
-    def before_exec():
-        os.setsid()
-        os.sched_setaffinity(0, cpus)
-        _libc.prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
-
-    return before_exec
-
-
-def end(process, patience=10):
-    """SIGTERM by pid, then SIGKILL if it has not ended after `patience` seconds."""
-    if process.poll() is None:
-        process.terminate()
+def end(client, patience=10):
+    """Ends a client that Stage.load started: SIGTERM, then SIGKILL once `patience` seconds are over."""
+    if client.poll() is None:
+        client.send_signal(signal.SIGTERM)
         try:
-            process.wait(patience)
+            client.wait(patience)
         except subprocess.TimeoutExpired:
-            process.kill()
-    process.wait()
-
-
-def free_port():
-    """A loopback port that was free a moment ago."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
-
-
-def knock(port):
-    """Connects and closes; whether somebody accepted."""
-    try:
-        socket.create_connection(("127.0.0.1", port), 1).close()
-        return True
-    except OSError:
-        return False
-
-
-def wait_port(port, process, seconds=30):
-    """Returns once something accepts on the port; raises when the process ended or time is up."""
-    for _ in range(seconds * 20):
-        if process.poll() is not None:
-            raise StageError(f"{process.args[0]} ended with {process.returncode}")
-        if knock(port):
-            return
-        time.sleep(0.05)
-    raise StageError(f"nothing answers on port {port} after {seconds} s")
+            client.kill()
+    client.wait()

@@ -11,8 +11,9 @@ import subprocess
 import threading
 from dataclasses import dataclass
 
-from . import gateway, people
-from .stage import StageError, free_port, wait_port
+from testkit import ports
+
+from . import conf, gateway, people
 
 PREFIX = "P"
 AIM = 3.0  # milliseconds of CPU: a callback has 1 ms for lists, and nginx reads and sends in the same turn
@@ -23,19 +24,12 @@ GRANTS = 1_000
 CONFIGURATION = """\
 load_module {module};
 {user}worker_processes 1;
-pid {root}/nginx.pid;
-error_log {root}/error.log notice;
 daemon off;
-env TURNS;
+{files}env TURNS;
 events {{ worker_connections 1024; }}
 http {{
     access_log off;
-    client_body_temp_path {root}/body;
-    proxy_temp_path {root}/proxy;
-    fastcgi_temp_path {root}/fastcgi;
-    scgi_temp_path {root}/scgi;
-    uwsgi_temp_path {root}/uwsgi;
-    registry_auth_redis redis://127.0.0.1:{redis}/0 timeout=5s;
+{paths}    registry_auth_redis redis://127.0.0.1:{redis}/0 timeout=5s;
     registry_auth_prefix {prefix};
     registry_auth_cache zone=turns:16m ttl=1h;
     upstream registry {{
@@ -145,22 +139,14 @@ class _Backend:
 
 
 def _start(stage, nginx, module, counter, backend):
-    redis, port, root = free_port(), free_port(), stage.path("gate")
-    argv = ["redis-server", "--bind", "127.0.0.1", "--port", str(redis), "--save", "", "--appendonly", "no", "--dir", stage.root]
-    wait_port(redis, stage.start(argv, {stage.load_cpu}, "redis.log"))
+    redis, port = stage.redis("redis"), ports.free()
     stars = [word for n in range(GRANTS) for word in (f"grant:team*{n}/**/x*y{n}/**/z*", "pull")]
     for user, grants in (("plain", ["grant:**", "pull"]), ("stars", stars)):
-        record = ["HSET", f"{PREFIX}:user:{user}", "password", people.sha(people.password_of(user)), *grants]
-        subprocess.run(["redis-cli", "-p", str(redis), *record], check=True, capture_output=True)
-    user = "user root;\n" if os.geteuid() == 0 else ""
-    text = CONFIGURATION.format(module=module, user=user, root=root, redis=redis, prefix=PREFIX, backend=backend, port=port)
-    path = stage.write("gate/nginx.conf", text)
-    gateway.test(nginx, path)
-    argv = ["env", f"LD_PRELOAD={counter}", f"TURNS={stage.path('turns.log')}", nginx, "-c", path]
-    try:
-        wait_port(port, stage.start(argv, {stage.nginx_cpu}, "gate/out.log"))
-    except StageError as error:
-        raise StageError(f"{error}\n{stage.tail('gate/out.log')}") from error
+        redis.command("HSET", f"{PREFIX}:user:{user}", "password", people.sha(people.password_of(user)), *grants)
+    text = conf.fill(CONFIGURATION, stage.path("gate"), "notice", module=module, redis=redis.port, prefix=PREFIX,
+                     backend=backend, port=port)
+    before = ["env", f"LD_PRELOAD={counter}", f"TURNS={stage.path('turns.log')}"]
+    gateway.start(stage, nginx, "gate", text, port, {stage.nginx_cpu}, before)
     return port
 
 

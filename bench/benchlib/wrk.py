@@ -2,10 +2,9 @@
 
 import json
 import os
-import subprocess
 from dataclasses import dataclass
 
-from .stage import StageError, pinned
+from testkit.process import Failed
 
 SCRIPT = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "stream.lua")
 
@@ -35,9 +34,7 @@ def start(stage, port, stream_file, seconds, connections, tls=False):
     """Starts wrk in the background; `finish` waits for it."""
     url = f"{'https' if tls else 'http'}://127.0.0.1:{port}"
     argv = ["wrk", "-t1", f"-c{connections}", f"-d{seconds}s", "--timeout", "20s", "-s", SCRIPT, url, "--", stream_file]
-    return subprocess.Popen(
-        argv, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, preexec_fn=pinned({stage.load_cpu})
-    )
+    return stage.load(argv)
 
 
 def finish(process):
@@ -45,7 +42,7 @@ def finish(process):
     try:
         return Run(**json.loads(output.strip().splitlines()[-1]))
     except (ValueError, IndexError, TypeError) as error:
-        raise StageError(f"wrk said:\n{output}") from error
+        raise Failed(f"wrk said:\n{output}") from error
 
 
 def run(stage, port, stream_file, seconds, connections, tls=False):

@@ -11,7 +11,7 @@ import subprocess
 from collections import Counter
 
 from benchlib import people
-from benchlib.stage import StageError, pinned
+from testkit.process import Failed
 
 from .gate import USERS, Broken
 
@@ -47,7 +47,7 @@ class Load:
         stage = self._gate.stage
         path = stage.write(f"{kind}.stream", "\n".join(_lines(kind)) + "\n")
         argv = ["wrk", "-t1", f"-c{connections}", f"-d{seconds}s", "--timeout", "20s", "-s", SCRIPT, f"http://127.0.0.1:{self._gate.port}", "--", path]
-        return subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, preexec_fn=pinned({stage.load_cpu}))
+        return stage.load(argv)
 
     def is_on(self):
         return all(run.poll() is None for run in self._runs.values())
@@ -63,9 +63,15 @@ class Load:
             run.stdout.close()
 
     def stop(self):
-        """Ends it now; as `finish`."""
+        """Ends the load now; the rest is as in `finish`."""
         for run in self._runs.values():
-            run.send_signal(signal.SIGINT)
+            # A wrk that has only begun sleeps for its whole time in spite of a first signal.
+            while run.poll() is None:
+                run.send_signal(signal.SIGINT)
+                try:
+                    run.wait(1)
+                except subprocess.TimeoutExpired:
+                    pass
         return self.finish()
 
     def finish(self):
@@ -75,7 +81,7 @@ class Load:
             output = run.communicate()[0]
             seen[kind] = Counter({int(status): int(count) for status, count in re.findall(r"^status (\d+) (\d+)$", output, re.M)})
             if not seen[kind]:
-                raise StageError(f"wrk said:\n{output}")
+                raise Failed(f"wrk said:\n{output}")
             odd = set(seen[kind]) - ALLOWED[kind]
             if odd:
                 raise Broken(f"requests that are always {kind} were answered {dict(seen[kind])}")

@@ -7,11 +7,10 @@ the module does not add to it. Both take turns in one run, so that whatever else
 
 import re
 import signal
-import subprocess
 import time
 
 from benchlib import people
-from benchlib.stage import StageError, pinned
+from testkit.process import Failed
 
 from . import load
 from .gate import Broken, Plain
@@ -42,7 +41,7 @@ def run(gate, args):
         per = lost[title] / (each * ROUNDS)
         print(f"{title}: {lost[title]} PUTs without an answer, {per:.1f} a reload, {rate:.5%} of all")
     if not lost["plain"]:
-        raise StageError("plain nginx answered every PUT: nothing is compared")
+        raise Failed("plain nginx answered every PUT: nothing is compared")
     ratio = lost["gate"] / lost["plain"]
     print(f"the gate loses {ratio:.2f} times as many as plain nginx in {each * ROUNDS} reloads")
     # Counts differ by chance: independent ones by four times their deviation once in ten thousand runs.
@@ -55,8 +54,7 @@ def _puts(one, stream, reloads):
     seconds = int(reloads * PAUSE * 4 + 60)
     argv = ["wrk", "-t1", f"-c{CONNECTIONS}", f"-d{seconds}s", "--timeout", "20s", "-s", load.SCRIPT,
             f"http://127.0.0.1:{one.port}", "--", stream]
-    wrk = subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-                           preexec_fn=pinned({one.stage.load_cpu}))
+    wrk = one.stage.load(argv)
     time.sleep(1)
     for _ in range(reloads):
         one.reload()
@@ -66,7 +64,7 @@ def _puts(one, stream, reloads):
     found = re.findall(r"^status (\d+) (\d+)$", said, re.M)
     answers = {int(status): int(count) for status, count in found}
     if not answers or max(answers) >= 400:
-        raise StageError(f"PUTs were answered {answers}; wrk said:\n{said}")
+        raise Failed(f"PUTs were answered {answers}; wrk said:\n{said}")
     errors = re.search(r"Socket errors: connect (\d+), read (\d+), write (\d+), timeout (\d+)", said)
     failed = [int(count) for count in errors.groups()] if errors else [0] * 4
     if failed[0] or failed[3]:

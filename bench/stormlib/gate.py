@@ -6,31 +6,24 @@ With an nginx that is built with AddressSanitizer, a report of it is a file in t
 import glob
 import os
 import signal
-import subprocess
 import time
+from pathlib import Path
 
-from benchlib import gateway, people
-from benchlib.stage import StageError, free_port, wait_port
-from endurancelib.gate import PATIENCE, Broken, Redis
+from benchlib import conf, gateway, people
+from endurancelib.gate import PATIENCE, Broken
+from testkit import ports, tls
 
 WORKERS = 2
 CONFIGURATION = """\
 load_module {module};
 {user}worker_processes {workers};
-pid {root}/nginx.pid;
-error_log {root}/error.log debug;
 daemon off;
-worker_shutdown_timeout 5s;
+{files}worker_shutdown_timeout 5s;
 events {{ worker_connections 2048; }}
 http {{
     access_log {root}/access.log combined;
     log_format gate '$registry_auth_user $registry_auth_repository $registry_auth_action $registry_auth_result $registry_auth_backend';
-    client_body_temp_path {root}/body;
-    proxy_temp_path {root}/proxy;
-    fastcgi_temp_path {root}/fastcgi;
-    scgi_temp_path {root}/scgi;
-    uwsgi_temp_path {root}/uwsgi;
-    client_header_timeout 5s;
+{paths}    client_header_timeout 5s;
     client_body_timeout 5s;
     limit_req_zone $binary_remote_addr zone=slow:1m rate=20r/s;
     registry_auth_redis redis://127.0.0.1:{redis}/0 timeout=500ms connect_timeout=300ms;
@@ -98,27 +91,23 @@ class Gate:
     """The running whole. `weather` are functions that change something, given random numbers."""
 
     def __init__(self, stage, nginx, module):
-        self.stage = stage
-        self.redis = Redis(stage)
-        self.backend_port, self.port, self.port_h2, self.port_h3 = (free_port() for _ in range(4))
-        self._root = stage.path("gate")
-        os.makedirs(self._root)
-        self.certificate = os.path.join(self._root, "certificate.pem")
-        openssl = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2", "-batch"]
-        openssl += ["-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1"]
-        subprocess.run([*openssl, "-keyout", os.path.join(self._root, "key.pem"), "-out", self.certificate], check=True, capture_output=True)
+        self.redis = stage.redis("redis", durable=True)
+        self.backend_port, self.port, self.port_h2, self.port_h3 = (ports.free() for _ in range(4))
+        self._root = Path(stage.path("gate"))
+        self._root.mkdir()
+        tls.make(self._root)
+        self.authority = str(self._root / "ca.crt")
         self.seed()
-        text = CONFIGURATION.format(
-            module=module, user="user root;\n" if os.geteuid() == 0 else "", workers=WORKERS, root=self._root, redis=self.redis.port, zone="256k",
+        text = conf.fill(
+            CONFIGURATION, self._root, "debug", module=module, workers=WORKERS, redis=self.redis.port, zone="256k",
             backend=self.backend_port, port=self.port, port_h2=self.port_h2, port_h3=self.port_h3,
         )
-        gateway.test(nginx, stage.write("gate/nginx.conf", text))
         # What it finds before a stop is a file; the stop itself must not look for leaks in what nginx never frees.
-        os.environ["ASAN_OPTIONS"] = f"log_path={self._root}/asan:detect_leaks=0:abort_on_error=1:disable_coredump=1:detect_odr_violation=0"
-        cpus = {stage.nginx_cpu, stage.load_cpu}
-        self.master = stage.start([nginx, "-c", stage.path("gate/nginx.conf")], cpus, "gate/out.log")
-        wait_port(self.port, self.master)
-        self.weather = [self.change, self.change, self.change, self.flush, self.break_connections, self.freeze, self.reload]
+        os.environ["ASAN_OPTIONS"] = (f"log_path={self._root}/asan:detect_leaks=0:abort_on_error=1:disable_coredump=1"
+                                      ":detect_odr_violation=0")
+        self.master = gateway.start(stage, nginx, "gate", text, self.port, {stage.nginx_cpu, stage.load_cpu})
+        self.weather = [self.change, self.change, self.change, self.flush, self.break_connections, self.freeze,
+                        self.reload]
 
     def seed(self):
         commands = [["HSET", f"P:user:user{number}", "password", people.sha(people.password_of(f"user{number}"))] for number in range(500)]
@@ -154,7 +143,7 @@ class Gate:
         self.redis.thaw()
 
     def reload(self, _):
-        self.master.send_signal(signal.SIGHUP)
+        self.master.send(signal.SIGHUP)
 
     def settle(self):
         """What it was at the beginning."""
@@ -162,23 +151,20 @@ class Gate:
         self._alive()
 
     def _alive(self):
-        if self.master.poll() is not None:
-            raise Broken(f"nginx has ended with {self.master.returncode}")
+        if not self.master.running():
+            raise Broken(f"nginx has ended with {self.master.exit_code()}")
 
     def stop(self):
         """Ends nginx gracefully."""
         self._alive()
-        self.master.send_signal(signal.SIGQUIT)
-        for _ in range(10 * 6 * PATIENCE):
-            if self.master.poll() is not None:
-                return
-            time.sleep(0.1)
-        raise Broken(f"nginx does not end within {6 * PATIENCE} s")
+        self.master.send(signal.SIGQUIT)
+        if not self.master.wait(6 * PATIENCE):
+            raise Broken(f"nginx does not end within {6 * PATIENCE} s")
 
     def reports(self):
         """AddressSanitizer's."""
         texts = []
-        for path in sorted(glob.glob(os.path.join(self._root, "asan.*"))):
+        for path in sorted(glob.glob(str(self._root / "asan.*"))):
             with open(path, encoding="utf-8", errors="replace") as file:
                 texts.append(file.read())
         return texts
@@ -191,7 +177,7 @@ class Gate:
             raise Broken("nginx logged:\n" + "\n".join(bad[:12]))
 
     def bad_lines(self):
-        with open(os.path.join(self._root, "error.log"), encoding="utf-8", errors="replace") as file:
+        with open(self._root / "error.log", encoding="utf-8", errors="replace") as file:
             lines = [line.rstrip() for line in file if "[alert]" in line or "[emerg]" in line or "panicked" in line or "exited on signal" in line]
         # Connections that worker_shutdown_timeout or QUIC leave at the end of a worker, which nginx itself tells so.
         return [line for line in lines if "open socket #" not in line and "aborting" not in line]
@@ -199,6 +185,3 @@ class Gate:
     def log(self):
         """What may explain a failure."""
         return "\n".join([*self.reports()[:1], *self.bad_lines()[-12:]])[:8000]
-
-
-__all__ = ["Broken", "Gate", "StageError"]

@@ -68,7 +68,7 @@ class Client(QuicConnectionProtocol):
 
 
 def _connect(gate):
-    configuration = QuicConfiguration(is_client=True, alpn_protocols=H3_ALPN, cafile=gate.certificate, server_name="localhost", idle_timeout=10)
+    configuration = QuicConfiguration(is_client=True, alpn_protocols=H3_ALPN, cafile=gate.authority, server_name="localhost", idle_timeout=10)
     return connect("127.0.0.1", gate.port_h3, configuration=configuration, create_protocol=Client)
 
 

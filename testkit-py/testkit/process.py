@@ -1,6 +1,7 @@
-"""Processes of the stack: started in a session of their own, stopped by pid, dying with us whatever happens to us.
+"""Processes: each runs in a session of its own, is stopped by its pid, and ends with the Python process that started it.
 
-Used by everything that starts a part. A terminal's Ctrl-C reaches only Python, which then stops the parts in order.
+Everything that starts a server or a client uses this module. Ctrl-C in a terminal reaches only Python, which then stops
+the processes in order.
 """
 
 import os
@@ -10,20 +11,29 @@ import time
 
 
 class Failed(Exception):
-    """A part did not start, or not in time; the text holds the end of its log."""
+    """A process did not start in time, or answered wrongly; the text says which, and holds the end of its log."""
+
+
+def bound(argv, cpus=None):
+    """The command `argv`, made to end with Python whatever happens to that, and to stay on `cpus` (a set).
+
+    By programs of util-linux, which become the command: a preexec_fn is not safe once Python has threads."""
+    kept = ["taskset", "--cpu-list", ",".join(map(str, sorted(cpus)))] if cpus else []
+    return ["setpriv", "--pdeathsig", "TERM", "--", *kept, *argv]
 
 
 class Process:
-    """One running part. `log` is the file that takes its output."""
+    """One running server. The file `log` takes its output; it stays on `cpus`, if that is a set."""
 
-    def __init__(self, name, argv, log, env=None, cwd=None):
+    def __init__(self, name, argv, log, env=None, cwd=None, cpus=None):
         self.name = name
         self.log = log
-        # A session of its own, so that a stray child can be found by its group; setpriv (util-linux) rather than a
-        # preexec_fn, which is not safe once there are threads.
+        # A session of its own, so that a stray child can be found by its group. It also makes measurements fair: Linux
+        # shares a busy CPU out by session (autogroup), and in one session for all, nginx would get less of its CPU the
+        # fewer threads it has there, which no ratio cancels.
         with open(log, "ab") as output:
             self._popen = subprocess.Popen(
-                ["setpriv", "--pdeathsig", "TERM", "--", *argv],
+                bound(argv, cpus),
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,
@@ -44,7 +54,7 @@ class Process:
             os.kill(self.pid, number)
 
     def wait(self, seconds):
-        """Returns whether the process has ended within `seconds`."""
+        """True when the process has ended within `seconds`."""
         try:
             self._popen.wait(seconds)
         except subprocess.TimeoutExpired:
@@ -86,7 +96,7 @@ class Process:
     def await_ready(self, ready, seconds=30, stopped=lambda: False):
         """Waits until `ready()` is true and returns its value.
 
-        Raises Failed when the process ends first or the time is up, Interrupted when `stopped()` becomes true."""
+        Raises Failed when the process ends first or the time is up, and Interrupted when `stopped()` becomes true."""
         end = time.monotonic() + seconds
         while True:
             value = ready()
@@ -102,13 +112,13 @@ class Process:
 
 
 class Interrupted(Exception):
-    """Somebody asked us to stop while a part was being started."""
+    """A signal asked Python to stop while a process was being started."""
 
 
 def run(argv, seconds=120, **options):
     """Runs a short command to its end and returns it; its output is text, both streams in one.
 
-    In a session of its own: a Ctrl-C of the terminal is ours to handle, not its."""
+    In a session of its own: Python handles a Ctrl-C of the terminal, not the command."""
     return subprocess.run(
         argv,
         stdout=subprocess.PIPE,

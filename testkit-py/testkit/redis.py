@@ -1,21 +1,29 @@
-"""A redis-server with a password, for tests to stop, freeze and start again. It saves only when told to."""
+"""A redis-server for tests and benchmarks to stop, kill, freeze and start again, and a connection to it."""
 
-import os
 import secrets
+import signal
+import socket
 
 from . import ports
-from .process import Failed, Process, must, run
+from .process import Failed, Process
+
+_PATIENCE = 120  # seconds for a reply
 
 
 class Redis:
-    """`directory` takes configuration, log and data. `url` is what the module and the tool are given.
+    """`directory` takes configuration, log and data. The module and the tool are given `url`.
 
-    Not on a unix socket: nginx's workers are another user, who need not reach our folder."""
+    It has a random password unless `password` is false. It saves nothing but by keep(), unless it is `durable`: then
+    what it has acknowledged outlives a kill. `cpus`: as for Process. Not on a unix socket: nginx's workers run as another
+    user, who need not reach the folder."""
 
-    def __init__(self, directory, stopped=lambda: False):
+    def __init__(self, directory, stopped=lambda: False, password=True, durable=False, cpus=None):
         self._directory = directory
         self._stopped = stopped
-        self._password = secrets.token_hex(16)
+        self._password = secrets.token_hex(16) if password else None
+        self._durable = durable
+        self._cpus = cpus
+        self._connection = self._reader = None
         self.process = None
         for port in ports.candidates(None, only=False):
             self._configure(port)
@@ -27,20 +35,21 @@ class Redis:
         raise Failed("redis-server found no free port")
 
     def _configure(self, port):
-        self.url = f"redis://default:{self._password}@127.0.0.1:{port}/0"
-        self._cli = ["redis-cli", "-p", str(port)]
-        # In a file: the arguments of a process are for everybody to see.
+        self.port = port
+        login = f"default:{self._password}@" if self._password else ""
+        self.url = f"redis://{login}127.0.0.1:{port}/0"
+        lines = ["bind 127.0.0.1", f"port {port}", 'save ""', f"dir {self._directory}"]
+        lines += ["appendonly yes", "appendfsync always"] if self._durable else ["appendonly no"]
+        lines += [f"requirepass {self._password}"] if self._password else []
+        # In a file: everybody on the machine can read the arguments of a process.
         self._configuration = self._directory / "redis.conf"
-        self._configuration.write_text(f"bind 127.0.0.1\nport {port}\nrequirepass {self._password}\n"
-                                       f'save ""\nappendonly no\ndir {self._directory}\n', encoding="ascii")
-
-    def _environment(self):
-        return {**os.environ, "REDISCLI_AUTH": self._password}
+        self._configuration.write_text("\n".join([*lines, ""]), encoding="ascii")
 
     def start(self):
-        """Starts the server where it was before: empty, unless keep() was called."""
+        """Starts the server on the same port: empty, unless keep() was called or it is durable."""
+        self._disconnect()
         self.process = Process("redis-server", ["redis-server", str(self._configuration)],
-                               self._directory / "redis.log")
+                               self._directory / "redis.log", cpus=self._cpus)
         try:
             self.process.await_ready(self._answers, stopped=self._stopped)
         except BaseException:
@@ -49,19 +58,91 @@ class Redis:
         (self._directory / "dump.rdb").unlink(missing_ok=True)
 
     def _answers(self):
-        return run([*self._cli, "ping"], env=self._environment()).stdout.strip() == "PONG"
+        # A server that still loads its data answers with an error.
+        try:
+            return self.command("PING") == "PONG"
+        except (OSError, Failed):
+            self._disconnect()
+            return False
 
     def stop(self):
+        self._disconnect()
         self.process.stop()
 
+    def kill(self):
+        """Ends the server as kill -9 does."""
+        self._disconnect()
+        self.process.kill()
+
+    def freeze(self):
+        self.process.send(signal.SIGSTOP)
+
+    def thaw(self):
+        self.process.send(signal.SIGCONT)
+
     def keep(self):
-        """Saves the data: the next start(), however this run ends, has it."""
-        self.command("save")
+        """Saves the data: the next start() has it, however this run ends."""
+        self.command("SAVE")
 
     def stop_keeping(self):
         self.keep()
         self.stop()
 
+    def kill_clients(self):
+        """Closes every connection but this one, the tracking connections of nginx's workers among them."""
+        self.command("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
+        # In RESP3 a connection that tracks may be of that type only once it is subscribed.
+        self.command("CLIENT", "KILL", "TYPE", "pubsub")
+
     def command(self, *words):
-        """Runs one command and returns redis-cli's text; raises Failed on an error reply."""
-        return must([*self._cli, "-e", *words], env=self._environment()).strip()
+        """The reply to one command: a text, a list, or None; raises Failed on an error reply."""
+        return self.commands([words])[0]
+
+    def commands(self, commands):
+        """The replies to many commands, which are sent at once."""
+        if self._connection is None:
+            self._connect()
+        try:
+            return self._exchange(commands)
+        except OSError:
+            self._disconnect()
+            raise
+
+    def _exchange(self, commands):
+        self._connection.sendall(b"".join(_encode(words) for words in commands))
+        replies = [self._reply() for _ in commands]
+        for reply in replies:
+            if isinstance(reply, Failed):
+                raise reply
+        return replies
+
+    def _connect(self):
+        self._connection = socket.create_connection(("127.0.0.1", self.port), _PATIENCE)
+        self._connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self._reader = self._connection.makefile("rb")
+        if self._password:
+            self._exchange([("AUTH", self._password)])
+
+    def _disconnect(self):
+        if self._connection is not None:
+            self._reader.close()
+            self._connection.close()
+        self._connection = self._reader = None
+
+    def _reply(self):
+        line = self._reader.readline().decode().rstrip("\r\n")
+        if not line:
+            raise ConnectionError("Redis closed the connection")
+        kind, rest = line[0], line[1:]
+        if kind == "-":
+            return Failed(f"Redis: {rest}")
+        if kind == "$":
+            return None if rest == "-1" else self._reader.read(int(rest) + 2)[:-2].decode()
+        if kind == "*":
+            return [self._reply() for _ in range(int(rest))]
+        return rest
+
+
+def _encode(words):
+    encoded = [word.encode() for word in words]
+    return b"*%d\r\n" % len(words) + b"".join(b"$%d\r\n%s\r\n" % (len(word), word) for word in encoded)
