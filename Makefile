@@ -122,6 +122,7 @@ lint: prerequisites-build $(TREE)
 	tools/cargo-deny check --hide-inclusion-graph licenses bans sources
 	misuse/check
 	tools/check-docs
+	tools/module-graph -q crates/*
 
 .PHONY: unit
 unit: prerequisites-test

@@ -3,8 +3,7 @@
 use crate::cli::BackendVerb;
 use crate::error::Error;
 use crate::output::{note, printable, Output};
-use registry_auth_admin::{Admin, AdminError};
-use registry_auth_admin::{Subject, PUBLIC};
+use registry_auth_admin::{Admin, AdminError, Subject, PUBLIC};
 use serde_json::json;
 use std::future::Future;
 

@@ -3,7 +3,7 @@
 //! A new noun is a variant of [`Command`] with an enum of its verbs; main.rs hands it to a module of its own.
 
 mod token;
-mod values;
+pub(crate) mod values;
 
 use crate::complete;
 use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
@@ -14,12 +14,8 @@ pub(crate) use token::TokenVerb;
 pub(crate) use values::is_reserved;
 use values::{
     action, actions, backend, backend_subject, grant_subject, group, new_group, new_user, pattern,
-    repository, user,
+    repository, user, PREFIX, REDIS,
 };
-
-/// Where Redis is if nobody says so, and what the keys begin with.
-pub(crate) const REDIS: &str = "redis://127.0.0.1:6379/0";
-pub(crate) const PREFIX: &str = "docker-registry";
 
 /// What belongs to all verbs; the manual page has it, too.
 const AFTER: &str = "\

@@ -3,13 +3,12 @@
 //! A shell calls the tool itself, with [`VARIABLE`] set (the scripts of `completions` do so). Invariants: nothing is changed, nothing
 //! is said on standard error, and it takes no longer than [`PATIENCE`], whatever Redis does.
 
-use crate::cli::Cli;
-use clap::{CommandFactory, Parser};
+use crate::cli::values::{PREFIX, REDIS};
+use clap::{Command, Parser};
 use clap_complete::engine::CompletionCandidate;
 use clap_complete::CompleteEnv;
 use registry_auth::scope::Action;
-use registry_auth_admin::Admin;
-use registry_auth_admin::{Subject, PUBLIC};
+use registry_auth_admin::{Admin, Subject, PUBLIC};
 use registry_auth_redis::Endpoint;
 use std::ffi::{OsStr, OsString};
 use std::time::Duration;
@@ -21,9 +20,9 @@ const PATIENCE: Duration = Duration::from_secs(1);
 /// More names are no help.
 const MOST: usize = 200;
 
-/// Answers a shell and ends the tool, if it was called by one.
-pub(crate) fn answer() {
-    CompleteEnv::with_factory(Cli::command).var(VARIABLE).complete();
+/// Answers a shell and ends the tool, if it was called by one; `command` is the command line's definition.
+pub(crate) fn answer(command: fn() -> Command) {
+    CompleteEnv::with_factory(command).var(VARIABLE).complete();
 }
 
 /// Kinds of names to complete.
@@ -123,9 +122,9 @@ async fn ask(kind: Kind, beginning: &str) -> Option<Vec<String>> {
 #[derive(Parser)]
 #[command(ignore_errors = true, disable_help_flag = true)]
 struct Options {
-    #[arg(long, env = "REGISTRY_AUTH_REDIS", default_value = crate::cli::REDIS)]
+    #[arg(long, env = "REGISTRY_AUTH_REDIS", default_value = REDIS)]
     redis: String,
-    #[arg(long, env = "REGISTRY_AUTH_PREFIX", default_value = crate::cli::PREFIX)]
+    #[arg(long, env = "REGISTRY_AUTH_PREFIX", default_value = PREFIX)]
     prefix: String,
 }
 
@@ -143,14 +142,14 @@ fn typed_options(args: impl Iterator<Item = OsString>) -> Options {
         value_follows = is_option;
     }
     Options::try_parse_from(&known).unwrap_or_else(|_| Options {
-        redis: crate::cli::REDIS.to_owned(),
-        prefix: crate::cli::PREFIX.to_owned(),
+        redis: REDIS.to_owned(),
+        prefix: PREFIX.to_owned(),
     })
 }
 
 #[cfg(test)]
 mod tests {
-    use super::typed_options;
+    use super::{typed_options, PREFIX};
 
     #[test]
     fn the_typed_line_says_which_redis() {
@@ -164,6 +163,6 @@ mod tests {
             ("redis://h:1".to_owned(), "P".to_owned())
         );
         // Half a line is no error.
-        assert_eq!(options("--json user --redis").1, crate::cli::PREFIX);
+        assert_eq!(options("--json user --redis").1, PREFIX);
     }
 }

@@ -11,8 +11,7 @@ use explanation::{explain, group_label, refusal, unreadable, Explanation};
 use registry_auth::policy::Rules;
 use registry_auth::scope::Action;
 use registry_auth::{rendezvous, Record, RepositoryName, UserName};
-use registry_auth_admin::{Access, PUBLIC};
-use registry_auth_admin::{Admin, AdminError};
+use registry_auth_admin::{Access, Admin, AdminError, PUBLIC};
 use serde_json::json;
 use std::future::Future;
 

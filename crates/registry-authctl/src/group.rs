@@ -7,8 +7,7 @@ use crate::grant::grant_json;
 use crate::output::{note, printable, styled, Output, BAD};
 use crate::progress::Bar;
 use registry_auth::{Record, UserName};
-use registry_auth_admin::{group_name, GroupEntry, PUBLIC};
-use registry_auth_admin::{Admin, AdminError};
+use registry_auth_admin::{group_name, Admin, AdminError, GroupEntry, PUBLIC};
 use serde_json::{json, Value};
 use std::future::Future;
 

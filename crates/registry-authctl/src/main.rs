@@ -21,6 +21,7 @@ mod import;
 mod manual;
 mod output;
 mod password;
+mod printable;
 mod progress;
 mod shell;
 mod terminal;
@@ -28,12 +29,11 @@ mod time;
 mod token;
 mod user;
 
-use clap::Parser;
+use clap::{CommandFactory, Parser};
 use cli::{Cli, Command};
 use error::Error;
 use output::{styled, Output, BAD};
-use registry_auth_admin::Admin;
-use registry_auth_admin::Existing;
+use registry_auth_admin::{Admin, Existing};
 use registry_auth_redis::Endpoint;
 use std::io::Write;
 use std::process::ExitCode;
@@ -43,7 +43,7 @@ use std::time::Duration;
 const LIMIT: Duration = Duration::from_secs(10);
 
 fn main() -> ExitCode {
-    complete::answer();
+    complete::answer(Cli::command);
     match run(Cli::parse()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {

@@ -3,6 +3,7 @@
 //! Colours are for terminals only: anstream takes them out elsewhere, and where NO_COLOR is set.
 
 use crate::error::Error;
+pub(crate) use crate::printable::printable;
 use anstyle::{AnsiColor, Style};
 use serde_json::Value;
 use std::fmt::Display;
@@ -64,18 +65,4 @@ pub(crate) fn note(text: &str) {
 /// The text in a colour.
 pub(crate) fn styled(style: Style, text: impl Display) -> String {
     format!("{style}{text}{style:#}")
-}
-
-/// Names from Redis may hold anything: a terminal must not interpret it.
-pub(crate) fn printable(text: &str) -> String {
-    let mut shown = String::with_capacity(text.len());
-    for c in text.chars() {
-        // Bidirectional overrides are no control characters to Rust, but reorder a line.
-        if c.is_control() || matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}') {
-            shown.extend(c.escape_default());
-        } else {
-            shown.push(c);
-        }
-    }
-    shown
 }

@@ -7,6 +7,10 @@ use registry_auth::token::access_token::parse_scope;
 use registry_auth::{RepositoryName, UserName};
 use registry_auth_admin::{group_name, Subject, PUBLIC};
 
+/// Where Redis is if nobody says so, and what the keys begin with.
+pub(crate) const REDIS: &str = "redis://127.0.0.1:6379/0";
+pub(crate) const PREFIX: &str = "docker-registry";
+
 const NAME_RULE: &str = "a name is 1 to 255 bytes of UTF-8 without control characters, ':' or '/'";
 
 pub(super) fn user(text: &str) -> Result<String, String> {
