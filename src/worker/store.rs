@@ -108,8 +108,8 @@ pub fn ask(request: &mut Request, asked: &Asked, password: Secret) -> Option<Sus
 /// The end of the event loop's round: what was asked in it goes to the helper.
 fn hand_over(_: &mut Idle) {
     with_queue(|queue| {
-        let next = queue.store.spare();
-        Some(queue.store.submit(std::mem::replace(&mut queue.batch, next)))
+        queue.store.submit(std::mem::take(&mut queue.batch));
+        Some(())
     });
 }
 
@@ -143,9 +143,7 @@ fn answers(idle: &mut Idle) {
                 ticket,
                 outcome,
                 cacheable,
-                spent,
             }) => {
-                drop(spent);
                 resume(idle, ticket, |request| note(request, outcome, cacheable));
             }
             Event::Changed(keys) => cache::changed(&keys),

@@ -40,7 +40,7 @@ pub struct Job {
     pub space: Arc<Keyspace>,
     /// The user who claims to be there; `None` when only the defaults are wanted (anonymous).
     pub user: Option<UserNameBuf>,
-    /// The password to verify; not looked at when `user` is `None`. Comes back in the [`Completion`].
+    /// The password to verify; not looked at when `user` is `None`.
     pub password: Secret,
     /// Proof what the user is to be verified.
     pub proof: Proof,
@@ -92,9 +92,6 @@ pub struct Completion {
     pub ticket: u64,
     /// What was found.
     pub outcome: Outcome,
-    /// The job's password. Its memory is best freed by the thread that took it: a heap that others free from
-    /// is slow for all.
-    pub spent: Secret,
     /// Whether the outcome may be kept for later requests: every change since it was read has been told, or
     /// will be in a later event (or tracking is not possible: then for the time to live). False when the
     /// connection on which it was read is lost.

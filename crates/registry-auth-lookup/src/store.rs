@@ -148,13 +148,6 @@ impl Store {
         }
     }
 
-    /// An empty list for the next jobs. It may be one that was submitted before: its memory comes back to the
-    /// thread that made it, as a heap that two threads free from is slow for both.
-    #[must_use]
-    pub fn spare(&self) -> Vec<Job> {
-        self.events.spare()
-    }
-
     /// Appends the events that are there. To be called after each wake-up; with an empty `out` it swaps
     /// buffers.
     pub fn drain(&self, out: &mut Vec<Event>) {

@@ -5,25 +5,20 @@
 //! again.
 
 use crate::bounded::allocated;
-use crate::messages::{Completion, Event, Job, Outcome};
+use crate::messages::{Completion, Event, Outcome};
 use crate::queue::basis::{Basis, LookupKey, ReadMark};
 use crate::queue::recent_changes::RecentChanges;
 use registry_auth_redis::connection::tracking::{Changed, Watcher};
 use registry_auth_redis::wake::Wake;
-use registry_auth_redis::Secret;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// Bytes of changes kept for a worker that does not drain them; beyond that it is told that everything has
 /// changed.
 const CHANGES: usize = 2 << 20;
-/// Jobs for which an empty list keeps room; a longer one, of a burst, is freed.
-const SPARE: usize = 4096;
 
 pub(crate) struct EventQueue {
     queue: Mutex<Queue>,
-    /// An empty list of jobs, to be filled again.
-    spare: Mutex<Vec<Job>>,
     wake: Arc<Wake>,
     tracking: bool,
     closed: AtomicBool,
@@ -54,7 +49,6 @@ impl EventQueue {
                 tracking,
                 ..Queue::default()
             }),
-            spare: Mutex::default(),
             wake,
             tracking,
             closed: AtomicBool::new(false),
@@ -73,8 +67,8 @@ impl EventQueue {
     }
 
     /// Answers a job of which nothing is known.
-    pub(crate) fn post_unavailable(&self, ticket: u64, spent: Secret) {
-        self.write(|queue| queue.complete(ticket, spent, Outcome::Unavailable, None));
+    pub(crate) fn post_unavailable(&self, ticket: u64) {
+        self.write(|queue| queue.complete(ticket, Outcome::Unavailable, None));
     }
 
     /// Lets `change` add events, and wakes the worker when they are the first.
@@ -95,18 +89,6 @@ impl EventQueue {
         let mut queue = lock(&self.queue);
         queue.changes = 0;
         take(&mut queue.events, out);
-    }
-
-    /// Keeps the memory of a list that is done with; one is enough.
-    pub(crate) fn give_back(&self, jobs: Vec<Job>) {
-        if jobs.capacity() <= SPARE {
-            *lock(&self.spare) = jobs;
-        }
-    }
-
-    /// An empty list, perhaps one that was given back.
-    pub(crate) fn spare(&self) -> Vec<Job> {
-        std::mem::take(&mut *lock(&self.spare))
     }
 
     /// Nothing wakes the worker any more, and what is under way is not worth any more work.
@@ -176,10 +158,9 @@ impl Queue {
     }
 
     /// Answers a job. `mark` is when that was read, where it may be kept.
-    pub(crate) fn complete(&mut self, ticket: u64, spent: Secret, outcome: Outcome, mark: Option<ReadMark>) {
+    pub(crate) fn complete(&mut self, ticket: u64, outcome: Outcome, mark: Option<ReadMark>) {
         self.events.push(Event::Completion(Completion {
             ticket,
-            spent,
             outcome,
             cacheable: mark.is_some_and(|mark| !self.tracking || mark.epoch == self.connection),
         }));

@@ -61,10 +61,10 @@ impl PendingJob {
         }
     }
 
-    /// Its ticket and its password, once: whoever takes them posts the answer.
-    fn answered(&mut self) -> (u64, Secret) {
+    /// Its ticket: whoever takes it posts the answer.
+    fn answered(&mut self) -> u64 {
         self.answered = true;
-        (self.ticket, std::mem::take(&mut self.password))
+        self.ticket
     }
 
     /// Counts a try; false when it was the last.
@@ -77,8 +77,7 @@ impl PendingJob {
 impl Drop for PendingJob {
     fn drop(&mut self) {
         if !self.answered {
-            let (ticket, password) = self.answered();
-            self.events.post_unavailable(ticket, password);
+            self.events.post_unavailable(self.ticket);
         }
     }
 }
@@ -112,7 +111,6 @@ impl Iterator for Arrivals {
 impl Drop for Arrivals {
     fn drop(&mut self) {
         self.for_each(drop);
-        self.events.give_back(std::mem::take(&mut self.jobs));
     }
 }
 
@@ -147,8 +145,8 @@ impl Outbox {
                 }
                 let mark = basis.map(|basis| basis.mark);
                 let outcome = std::mem::replace(&mut answer.outcome, Outcome::Unavailable);
-                let (ticket, spent) = answer.job.answered();
-                queue.complete(ticket, spent, outcome, mark);
+                let ticket = answer.job.answered();
+                queue.complete(ticket, outcome, mark);
             }
         });
         let jobs = answers.into_iter().map(|answer| answer.job);

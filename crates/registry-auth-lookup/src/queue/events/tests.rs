@@ -110,7 +110,7 @@ fn drained(events: &EventQueue) -> String {
 fn wakes_only_from_empty() {
     let setting = Setting::new(true);
     let events = &setting.events;
-    events.post_unavailable(1, Secret::default());
+    events.post_unavailable(1);
     setting
         .outbox
         .post(vec![answer(events, 2, None), answer(events, 3, None)]);
@@ -121,7 +121,7 @@ fn wakes_only_from_empty() {
     events.changed(1, Vec::new());
     events.close();
     drained(events);
-    events.post_unavailable(4, Secret::default());
+    events.post_unavailable(4);
     assert_eq!(setting.wakes(), 2, "no wake after close");
 }
 
@@ -254,7 +254,7 @@ fn a_worker_that_does_not_drain_costs_no_memory() {
     }
     events.changed(1, alice());
     events.changed(1, alice());
-    events.post_unavailable(1, Secret::default());
+    events.post_unavailable(1);
     events.changed(1, alice());
     assert_eq!(
         drained(events),
@@ -269,14 +269,4 @@ fn a_worker_that_does_not_drain_costs_no_memory() {
     };
     events.changed(1, (0..CHANGES / 255).map(long).collect());
     assert_eq!(drained(events), "all");
-}
-
-#[test]
-fn a_list_of_a_burst_is_not_kept() {
-    let setting = Setting::new(true);
-    let events = &setting.events;
-    events.give_back(Vec::with_capacity(100));
-    assert!(events.spare().capacity() >= 100);
-    events.give_back(Vec::with_capacity(100_000));
-    assert_eq!(events.spare().capacity(), 0);
 }
