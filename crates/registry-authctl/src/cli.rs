@@ -2,10 +2,10 @@
 //!
 //! A new noun is a variant of [`Command`] with an enum of its verbs; main.rs hands it to a module of its own.
 
+pub(crate) mod complete;
 mod token;
-pub(crate) mod values;
+mod values;
 
-use crate::complete;
 use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
 use clap_complete::engine::{ArgValueCandidates, ArgValueCompleter};
 use registry_auth::scope::{Action, Actions};

@@ -1,6 +1,6 @@
 //! Why the tool did not do it, and with which exit status it says so.
 
-use crate::printable::printable;
+use crate::terminal::printable::printable;
 use registry_auth::UserName;
 use registry_auth_admin::{Admin, AdminError, ForeignGrant};
 use registry_auth_redis::InvalidEndpoint;

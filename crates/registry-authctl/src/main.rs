@@ -1,49 +1,37 @@
 //! registry-authctl: manages users, groups, grants, access tokens and backends of the gate, in Redis, on the same schema
 //! as the module.
 //!
-//! Map: `cli` (what can be typed), `complete` (what a shell offers) → `user`, `group`, `grant`, `token`, `backend`,
-//! `explain`, `check`, `import`, `shell` (the verbs), `manual` (the pages) → `password` (asking and hashing), `terminal`,
-//! `htpasswd` and `docker_auth` (the files), `time`, `progress` → `output` (text or JSON). Exit status: 0 done or allowed,
+//! Map: `cli` (what can be typed, and what a shell offers) → `verbs` (what each of them does) → `password` (asking
+//! and hashing), `files` (that are imported), `manual` (the pages) → `terminal` (output, questions, progress), `time`,
+//! `error`. Exit status: 0 done or allowed,
 //! 1 refused, not found, something found by `check`, or Redis unreachable, 2 usage.
 #![forbid(unsafe_code)]
 
-mod backend;
-mod check;
 mod cli;
-mod complete;
-mod docker_auth;
 mod error;
-mod explain;
-mod grant;
-mod group;
-mod htpasswd;
-mod import;
+mod files;
 mod manual;
-mod output;
 mod password;
-mod printable;
-mod progress;
-mod shell;
 mod terminal;
 mod time;
-mod token;
-mod user;
+mod verbs;
 
 use clap::{CommandFactory, Parser};
 use cli::{Cli, Command};
 use error::Error;
-use output::{styled, Output, BAD};
 use registry_auth_admin::{Admin, Existing};
 use registry_auth_redis::Endpoint;
 use std::io::Write;
 use std::process::ExitCode;
 use std::time::Duration;
+use terminal::output::{styled, Output, BAD};
+use verbs::{backend, check, explain, grant, group, import, shell, token, user};
 
 /// Limit of the connection and of each round trip. Generous: a person waits, no request does.
 const LIMIT: Duration = Duration::from_secs(10);
 
 fn main() -> ExitCode {
-    complete::answer(Cli::command);
+    cli::complete::answer(Cli::command);
     match run(Cli::parse()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {

@@ -5,7 +5,7 @@
 
 use crate::cli::{Hash, PasswordArgs};
 use crate::error::Error;
-use crate::terminal::{self, NoAnswer};
+use crate::terminal::prompt::{self, NoAnswer};
 use base64::prelude::{Engine, BASE64_STANDARD};
 use registry_auth::{credentials, password, Credentials, TokenDigest};
 use std::io::Read;
@@ -54,7 +54,7 @@ fn from_stdin() -> Result<Zeroizing<Vec<u8>>, Error> {
 
 fn from_terminal(user: &str) -> Result<Zeroizing<Vec<u8>>, Error> {
     let prompt = |text: &str| {
-        terminal::ask(text).map_err(|why| {
+        prompt::ask(text).map_err(|why| {
             Error::Password(match why {
                 NoAnswer::NoTerminal => "there is no terminal to ask for the password: use --password-stdin",
                 NoAnswer::End => "no password was typed; nothing was changed",

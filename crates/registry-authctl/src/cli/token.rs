@@ -1,7 +1,7 @@
 //! The verbs of access tokens.
 
 use super::values::{lifetime, note, scope, user};
-use crate::complete;
+use crate::cli::complete;
 use clap::Subcommand;
 use clap_complete::engine::ArgValueCompleter;
 use registry_auth::grant::Grant;

@@ -3,7 +3,7 @@
 //! Colours are for terminals only: anstream takes them out elsewhere, and where NO_COLOR is set.
 
 use crate::error::Error;
-pub(crate) use crate::printable::printable;
+pub(crate) use crate::terminal::printable::printable;
 use anstyle::{AnsiColor, Style};
 use serde_json::Value;
 use std::fmt::Display;

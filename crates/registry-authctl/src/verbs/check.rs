@@ -2,11 +2,11 @@
 //!
 //! Errors are what keeps somebody out or loses data, warnings what should be changed. Remarks are neither, and do not count.
 
-use crate::backend::SEVERAL;
 use crate::error::Error;
-use crate::output::{printable, styled, Output, BAD, DOUBTFUL, GOOD};
-use crate::progress::Bar;
+use crate::terminal::output::{printable, styled, Output, BAD, DOUBTFUL, GOOD};
+use crate::terminal::progress::Bar;
 use crate::time;
+use crate::verbs::backend::SEVERAL;
 use anstyle::Style;
 use registry_auth_admin::{Admin, AdminError, Counts, Finding, Health, Problem};
 use serde_json::{json, Value};

@@ -2,10 +2,10 @@
 
 use crate::cli::GroupVerb;
 use crate::error::Error;
-use crate::explain::backends;
-use crate::grant::grant_json;
-use crate::output::{note, printable, styled, Output, BAD};
-use crate::progress::Bar;
+use crate::terminal::output::{note, printable, styled, Output, BAD};
+use crate::terminal::progress::Bar;
+use crate::verbs::explain::backends;
+use crate::verbs::grant::grant_json;
 use registry_auth::{Record, UserName};
 use registry_auth_admin::{group_name, Admin, AdminError, GroupEntry, PUBLIC};
 use serde_json::{json, Value};

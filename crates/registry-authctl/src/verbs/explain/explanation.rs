@@ -4,7 +4,7 @@
 
 use crate::error::Error;
 use crate::time;
-use crate::token::scopes;
+use crate::verbs::token::scopes;
 use registry_auth::codec::{encode, RecordRef};
 use registry_auth::password::is_locked;
 use registry_auth::policy::{judge, Rule, Rules, Source};

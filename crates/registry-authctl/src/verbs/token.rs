@@ -4,11 +4,11 @@
 
 use crate::cli::TokenVerb;
 use crate::error::Error;
-use crate::grant::remark_on_hosts;
-use crate::output::{printable, styled, write_all, Output, BAD, DOUBTFUL};
-use crate::progress::Bar;
-use crate::terminal::{self, NoAnswer};
+use crate::terminal::output::{printable, styled, write_all, Output, BAD, DOUBTFUL};
+use crate::terminal::progress::Bar;
+use crate::terminal::prompt::{self, NoAnswer};
 use crate::time::{date, minute, now};
+use crate::verbs::grant::remark_on_hosts;
 use registry_auth::grant::Grant;
 use registry_auth::{AccessToken, StoredToken, TokenDigest, UserName};
 use registry_auth_admin::{Admin, AdminError, LastUse, TokenEntry, UserTokens};
@@ -167,7 +167,7 @@ where
 
 /// From the terminal, or standard input where that is none.
 fn secret() -> Result<Zeroizing<Vec<u8>>, Error> {
-    match terminal::ask("Access token: ") {
+    match prompt::ask("Access token: ") {
         Ok(secret) => Ok(secret),
         Err(NoAnswer::End) => Err(Error::Password("nothing was typed")),
         Err(NoAnswer::NoTerminal) => {

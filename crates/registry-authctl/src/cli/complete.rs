@@ -3,7 +3,7 @@
 //! A shell calls the tool itself, with [`VARIABLE`] set (the scripts of `completions` do so). Invariants: nothing is changed, nothing
 //! is said on standard error, and it takes no longer than [`PATIENCE`], whatever Redis does.
 
-use crate::cli::values::{PREFIX, REDIS};
+use super::values::{PREFIX, REDIS};
 use clap::{Command, Parser};
 use clap_complete::engine::CompletionCandidate;
 use clap_complete::CompleteEnv;

@@ -1,10 +1,10 @@
 //! What a shell and man(1) want to know about the tool, made from the definition of its command line.
 
+use crate::cli::complete::VARIABLE;
 use crate::cli::Cli;
-use crate::complete::VARIABLE;
 use crate::error::Error;
 use crate::manual;
-use crate::output;
+use crate::terminal::output;
 use clap::CommandFactory;
 use clap_complete::env::Shells;
 use clap_complete::Shell;
@@ -60,19 +60,19 @@ pub(crate) fn completions(shell: Shell) -> Result<(), Error> {
 /// The page of the tool, that of the directives, or all pages of the tool into a folder, which is made.
 pub(crate) fn man(folder: Option<&Path>, directives: bool) -> Result<(), Error> {
     if directives {
-        return output::write(&manual::directives());
+        return output::write(&manual::directives::directives());
     }
     let mut command = Cli::command().disable_help_subcommand(true);
     command.build();
     let Some(folder) = folder else {
-        return output::write(&manual::page(command).map_err(Error::Io)?.1);
+        return output::write(&manual::tool::page(command).map_err(Error::Io)?.1);
     };
     let in_folder = |error| Error::File(folder.to_owned(), error);
     std::fs::create_dir_all(folder).map_err(in_folder)?;
     let mut commands = vec![command];
     while let Some(command) = commands.pop() {
         commands.extend(command.get_subcommands().cloned());
-        let (name, page) = manual::page(command).map_err(Error::Io)?;
+        let (name, page) = manual::tool::page(command).map_err(Error::Io)?;
         std::fs::write(folder.join(format!("{name}.1")), page).map_err(in_folder)?;
     }
     Ok(())

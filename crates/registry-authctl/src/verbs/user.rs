@@ -2,11 +2,11 @@
 
 use crate::cli::UserVerb;
 use crate::error::Error;
-use crate::grant::grant_json;
-use crate::output::{note, printable, Output};
 use crate::password;
-use crate::progress::Bar;
+use crate::terminal::output::{note, printable, Output};
+use crate::terminal::progress::Bar;
 use crate::time::date;
+use crate::verbs::grant::grant_json;
 use registry_auth::password::Form;
 use registry_auth::{Record, UserName};
 use registry_auth_admin::{Admin, AdminError, Stored, UserEntry};

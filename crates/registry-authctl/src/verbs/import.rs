@@ -3,13 +3,13 @@
 //! Invariant: whenever this ends, each user is either done or as before, and the same command again does the rest.
 
 use crate::cli::is_reserved;
-use crate::docker_auth::{self, Plan};
 use crate::error::Error;
-use crate::grant::grant_json;
-use crate::htpasswd::{self, Refused};
-use crate::output::{note, printable, styled, Output, BAD, DOUBTFUL, GOOD};
-use crate::progress::Bar;
-use crate::user::form_name;
+use crate::files::docker_auth::{self, Plan};
+use crate::files::htpasswd::{self, Refused};
+use crate::terminal::output::{note, printable, styled, Output, BAD, DOUBTFUL, GOOD};
+use crate::terminal::progress::Bar;
+use crate::verbs::grant::grant_json;
+use crate::verbs::user::form_name;
 use registry_auth::password::{self, Form};
 use registry_auth::UserName;
 use registry_auth_admin::{group_name, Admin, AdminError, Existing, NewPassword, Put, Subject, UNSEEN};

@@ -2,7 +2,7 @@
 
 use crate::cli::BackendVerb;
 use crate::error::Error;
-use crate::output::{note, printable, Output};
+use crate::terminal::output::{note, printable, Output};
 use registry_auth_admin::{Admin, AdminError, Subject, PUBLIC};
 use serde_json::json;
 use std::future::Future;

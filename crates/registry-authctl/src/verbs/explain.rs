@@ -4,9 +4,9 @@ mod explanation;
 
 use crate::cli::{ExplainArgs, Switch};
 use crate::error::Error;
-use crate::grant::remark_on_hosts;
-use crate::output::{note, printable, styled, Output, BAD, GOOD};
-use crate::token::is_id;
+use crate::terminal::output::{note, printable, styled, Output, BAD, GOOD};
+use crate::verbs::grant::remark_on_hosts;
+use crate::verbs::token::is_id;
 use explanation::{explain, group_label, refusal, unreadable, Explanation};
 use registry_auth::policy::Rules;
 use registry_auth::scope::Action;

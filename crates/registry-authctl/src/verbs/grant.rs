@@ -2,7 +2,7 @@
 
 use crate::cli::GrantVerb;
 use crate::error::Error;
-use crate::output::{note, printable, styled, Output, BAD};
+use crate::terminal::output::{note, printable, styled, Output, BAD};
 use registry_auth::grant::Grant;
 use registry_auth::pattern::address_of;
 use registry_auth::UserName;
