@@ -602,6 +602,32 @@ GET /v2/_catalog
 --- backend_not_received eval
 [ qr/^upgrade:/mi ]
 
+=== a registry that refuses without a body: so is the answer, and the connection goes on
+--- http_config eval
+main::registry($main::broken . 'if ($arg_last) { return 405 "0\r\n\r\n"; } return 403 "0\r\n\r\n";')
+--- login: alice:secret
+--- pipelined_requests eval
+[ "GET /v2/_catalog", "GET /v2/_catalog?last=a", "GET /v2/alice/app/tags/list" ]
+--- error_code eval
+[ 403, 405, 200 ]
+
+=== a page that its header shows to be none is not waited for
+--- http_config eval
+Harness::gate_http()
+--- config eval
+Harness::gate_config('proxy_read_timeout 30s;')
+--- backend
+/_catalog => raw: HTTP/1.1 206 Partial\r\nContent-Length: 5\r\n\r\n
+/_catalog => open
+/search => raw: HTTP/1.1 302 F\r\nLocation: /\r\nContent-Length: 5\r\n\r\nx
+/search => open
+--- login: alice:secret
+--- timeout: 5
+--- pipelined_requests eval
+[ "GET /v2/_catalog", "GET /v1/search?q=a", "GET /v2/alice/app/tags/list" ]
+--- error_code eval
+[ 502, 502, 200 ]
+
 === a user has eight lists in the making at a time: more are 429, and others are served
 --- http_config eval
 Harness::gate_http()

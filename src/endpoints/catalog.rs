@@ -422,6 +422,11 @@ impl Filtering {
         }
     }
 
+    /// Whether nothing more of the page is of any use.
+    pub fn is_settled(&self) -> bool {
+        self.bad.is_some() || self.refused.is_some()
+    }
+
     /// Whether the registry was asked for another page than was meant, as with the client's query in the
     /// place of the gate's. What it says is then no answer to what was asked.
     fn is_another(&self, page: &Request) -> bool {
@@ -448,7 +453,7 @@ impl Filtering {
 
     /// Takes a part of a page, to be read when the request goes on. Whether the rest is of any use.
     pub fn body(&mut self, page: &mut Request, pieces: &Pieces) -> bool {
-        if self.bad.is_some() || self.refused.is_some() {
+        if self.is_settled() {
             return false;
         }
         if self.is_nginxs {

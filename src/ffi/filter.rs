@@ -31,6 +31,8 @@ pub enum Head {
     Replace(Vec<u8>),
     /// They do not: the answer is that of a subrequest which we made, and its whole body is [`Replacement::Taken`].
     Take,
+    /// As `Take`, and its body is not wanted, nor waited for.
+    Enough,
 }
 
 /// A part of a body, as nginx passes it on.
@@ -153,6 +155,12 @@ unsafe fn seen_header<F: Filter>(r: *mut ngx_http_request_t) -> ngx_int_t {
             // The body is to be read here.
             // SAFETY: nginx's own pointer, valid during the call.
             unsafe { (*r).set_filter_need_in_memory(1) };
+            NGX_OK as ngx_int_t
+        }
+        (Ok(Head::Enough), _) => {
+            // An upstream is done with a request whose header is all that is wanted.
+            // SAFETY: nginx's own pointer, valid during the call.
+            unsafe { (*r).set_header_only(1) };
             NGX_OK as ngx_int_t
         }
         _ => NGX_ERROR as ngx_int_t,

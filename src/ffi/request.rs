@@ -446,9 +446,12 @@ impl Request {
         buffer.last = unsafe { text.data.add(text.len) };
         buffer.start = buffer.pos;
         buffer.end = buffer.last;
-        buffer.set_memory(1);
+        let is_main = ptr::eq(self.0.main, &self.0);
+        // nginx drops the connection for a buffer in memory without a byte; it wants a mark alone then.
+        buffer.set_memory(u32::from(!body.is_empty()));
+        buffer.set_sync(u32::from(body.is_empty() && !is_main));
         buffer.set_last_in_chain(1);
-        buffer.set_last_buf(u32::from(ptr::eq(self.0.main, &self.0)));
+        buffer.set_last_buf(u32::from(is_main));
         let buffer = pool.place(buffer)?;
         let chain = pool.place(ngx_chain_t {
             buf: buffer.as_ptr(),

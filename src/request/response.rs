@@ -64,7 +64,12 @@ impl Filter for Answers {
                 if let Some(filtering) = page(context, request) {
                     filtering.header(request, is_ours, refused);
                 }
-                return Some(Head::Take);
+                return Some(
+                    match page(context, request).is_some_and(|filtering| filtering.is_settled()) {
+                        true => Head::Enough,
+                        false => Head::Take,
+                    },
+                );
             }
             header(request, context, strangers.or(foreign))
         });
