@@ -250,6 +250,10 @@ impl Balancer for UserBackends {
         }
     }
 
+    fn gave_up(address: &[u8], since: u64) {
+        outages().gave_up(address, since);
+    }
+
     fn own_servers(upstream: &mut Upstream) -> &mut OwnServers {
         &mut upstream.own_servers
     }
@@ -328,10 +332,14 @@ fn take_part(context: &mut Context, candidates: &mut Candidates<BackendNames>) -
     let now = event::now();
     let is_down = |at| {
         let address = candidates.iter().nth(at).map(|(_, address)| address);
-        address.is_some_and(|address| !outages().may_try(address, now))
+        address.is_some_and(|address| !outages().is_due(address, now))
     };
     let at = filtering.among(candidates.iter().map(|(name, _)| name), is_down)?;
-    candidates.keep_only(at);
+    // They are asked one after the other: the turn to try one that is due begins when it is asked.
+    let address = candidates.iter().nth(at).map(|(_, address)| address);
+    let tried = address.filter(|address| outages().has_failed(address) && outages().may_try(address, now));
+    let turn = tried.map(|_| now);
+    candidates.keep_only(at, turn);
     Some(())
 }
 
@@ -365,6 +373,7 @@ fn choose(
         |name, address| rendezvous::rank(key, name, address),
         |address| outages().has_failed(address),
         |address| outages().may_try(address, now),
+        now,
     );
     0
 }

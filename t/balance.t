@@ -250,6 +250,23 @@ my @moved = grep { $up{$_} ne $down{$_} } keys %up;
 main::ok(@moved > 0, 'some are its own');
 main::is($up{$_}, 'E', "app$_") for @moved;
 
+=== a catalogue that its client breaks off keeps no backend away that is back
+--- backend
+A => /_catalog => delay: 5
+--- timeout: 30
+--- request
+GET /v2/
+--- after
+redis(Harness::expand("HSET docker-registry:user:alice backends \"127.0.0.1:$TEST_NGINX_BACKEND_PORT 127.0.0.1:$TEST_NGINX_DEAD_PORT\""));
+my %down = main::homes(12);
+main::is(CORE::join(' ', sort { $a cmp $b } keys %{ { reverse %down } }), 'A', 'all at the other one');
+my $pid = main::registry_at_dead_port(1000);
+Time::HiRes::sleep(10.5);
+eval { http('GET /v2/_catalog', login => 'alice:secret', timeout => 0.3) };
+my %up = main::homes(12);
+main::stop($pid);
+main::ok((grep { $_ eq 'E' } values %up), 'some are back at their own');
+
 === where all are down, each is tried
 --- redis
 HSET docker-registry:user:alice backends "127.0.0.1:$TEST_NGINX_DEAD_PORT [::1]:$TEST_NGINX_DEAD_PORT"

@@ -45,6 +45,9 @@ pub trait Balancer: 'static {
     /// The address, as text, of an ordered candidate was connected to, or could not be.
     fn tried(address: &[u8], is_reached: bool);
 
+    /// The turn to try an address, which a request has had since this time, was not used.
+    fn gave_up(address: &[u8], since: u64);
+
     /// Where the upstream's configuration keeps what its `server` lines became.
     fn own_servers(upstream: &mut Self::Upstream) -> &mut OwnServers;
     /// The same, to look at.
@@ -302,6 +305,16 @@ struct Data<B: Balancer> {
     balancer: PhantomData<B>,
 }
 
+impl<B: Balancer> Drop for Data<B> {
+    fn drop(&mut self) {
+        if let (Some(since), Some(target)) = (self.candidates.turn, self.candidates.targets.first()) {
+            // SAFETY: the same text as the name, which `names` keeps, or one in the request's pool, which drops
+            // this before it frees its memory.
+            B::gave_up(unsafe { bytes::of(target.shown) }, since);
+        }
+    }
+}
+
 /// The peers that a balancer may choose from.
 pub struct Candidates<N> {
     /// Where their names stand.
@@ -310,6 +323,8 @@ pub struct Candidates<N> {
     /// Whether a request that finds a kept connection closed tries the same peer again, and what becomes of
     /// tries is told.
     is_ordered: bool,
+    /// Since when it is this request's turn to try whether the first one is back; `None` once that is told.
+    turn: Option<u64>,
 }
 
 /// One address, as nginx connects to it.
@@ -389,12 +404,13 @@ impl<N: Names> Candidates<N> {
 
     /// Has them tried in the order of a rank, the highest first, which is given a name and the text of the
     /// address; but those that have failed, by that text, come last. `may_try` says whether one of these is
-    /// tried nevertheless, if it is its turn.
+    /// tried nevertheless, if it is its turn, which begins now.
     pub fn order_by<R: Ord>(
         &mut self,
         rank: impl Fn(&[u8], &[u8]) -> R,
         has_failed: impl Fn(&[u8]) -> bool,
         may_try: impl Fn(&[u8]) -> bool,
+        now: u64,
     ) {
         self.is_ordered = true;
         // SAFETY: `push` has checked that the name stands in `names`, which lives as long as this, and the
@@ -410,6 +426,9 @@ impl<N: Names> Candidates<N> {
         if let Some(before) = self.targets.get_mut(..=first.unwrap_or_default()) {
             before.rotate_right(1);
         }
+        let tried = first.and_then(|_| self.targets.first());
+        // SAFETY: as above.
+        self.turn = tried.and_then(|target| has_failed(unsafe { bytes::of(target.shown) }).then_some(now));
         if let Some(others) = self.targets.get_mut(1..) {
             // SAFETY: as above.
             others.sort_by_key(|target| has_failed(unsafe { bytes::of(target.shown) }));
@@ -417,9 +436,10 @@ impl<N: Names> Candidates<N> {
     }
 
     /// Leaves the one at this place alone to be tried; all, where there is none. What becomes of the try is
-    /// told.
-    pub fn keep_only(&mut self, at: usize) {
+    /// told, and where it is its `turn`, since when, also that nothing does.
+    pub fn keep_only(&mut self, at: usize, turn: Option<u64>) {
         self.is_ordered = true;
+        self.turn = turn;
         if at < self.targets.len() {
             self.targets.swap(0, at);
             self.targets.truncate(1);
@@ -477,6 +497,7 @@ unsafe extern "C" fn init_peer<B: Balancer>(
                     names: None,
                     targets: SmallVec::new(),
                     is_ordered: false,
+                    turn: None,
                 },
                 first: 0,
                 tried: 0,
@@ -585,6 +606,8 @@ fn note_try<B: Balancer>(pc: &ngx_peer_connection_t, data: &mut Data<B>, state: 
         return;
     };
     if is_refused || is_sent {
+        // The first try is that of the first one.
+        data.candidates.turn = None;
         // SAFETY: the same text as the name, or one in the request's pool.
         B::tried(unsafe { bytes::of(target.shown) }, !is_refused);
     }

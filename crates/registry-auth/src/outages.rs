@@ -4,7 +4,7 @@
 //! Used by the nginx module, whose workers share the numbers, so that all of them pass the repositories of a
 //! backend that is down to the same next one. One request at a time tries whether it is back. Invariant: what
 //! is said of an address is a hint. Two that share a place may hide each other's outage; an address that
-//! answers is never held back for longer than [`PAUSE`].
+//! answers is never held back for longer than [`PAUSE`], as a turn that was not used is given back.
 
 use siphasher::sip::SipHasher13;
 use std::hash::Hasher;
@@ -37,7 +37,11 @@ impl Place<'_> {
     }
 
     fn note(&self, now: u64) -> u64 {
-        self.mark | ((now + PAUSE) & !(u64::MAX << TIME))
+        self.note_until(now + PAUSE)
+    }
+
+    fn note_until(&self, until: u64) -> u64 {
+        self.mark | (until & !(u64::MAX << TIME))
     }
 }
 
@@ -60,6 +64,12 @@ impl<'n> Outages<'n> {
         self.place(address).is_some_and(|place| place.noted().is_some())
     }
 
+    /// Whether [`Outages::may_try`] would say so: nobody's turn is taken.
+    pub fn is_due(self, address: &[u8], now: u64) -> bool {
+        let until = self.place(address).and_then(|place| place.until());
+        until.is_none_or(|until| until <= now)
+    }
+
     /// Whether a request may go to the address at this time (in milliseconds). One that has failed is tried
     /// by one request once in a [`PAUSE`]: the caller's, if this is true.
     pub fn may_try(self, address: &[u8], now: u64) -> bool {
@@ -73,6 +83,20 @@ impl<'n> Outages<'n> {
                 .is_ok(),
             (Some(_), _) => false,
             (None, _) => true,
+        }
+    }
+
+    /// The request that has had the turn to try the address since this time (in milliseconds) has not used it:
+    /// another one may.
+    pub fn gave_up(self, address: &[u8], since: u64) {
+        if let Some(place) = self.place(address) {
+            // Where it is another one's turn meanwhile, it stays so.
+            let _ = place.number.compare_exchange(
+                place.note(since),
+                place.note_until(since),
+                Ordering::Relaxed,
+                Ordering::Relaxed,
+            );
         }
     }
 

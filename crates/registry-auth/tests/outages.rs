@@ -34,6 +34,31 @@ fn one_request_at_a_time_tries_whether_it_is_back() {
 }
 
 #[test]
+fn a_turn_that_was_not_used_is_given_back() {
+    let numbers = numbers(512);
+    let outages = Outages(&numbers);
+    outages.failed(A, 0);
+    outages.gave_up(A, 5);
+    assert!(!outages.is_due(A, PAUSE - 1), "nobody had a turn");
+    assert!(outages.may_try(A, PAUSE));
+    outages.gave_up(A, PAUSE);
+    assert!(outages.is_due(A, PAUSE) && outages.may_try(A, PAUSE + 1));
+    outages.gave_up(A, PAUSE);
+    assert!(!outages.is_due(A, PAUSE + 1), "another one's turn");
+}
+
+#[test]
+fn to_look_whether_an_address_may_be_tried_takes_nobodys_turn() {
+    let numbers = numbers(512);
+    let outages = Outages(&numbers);
+    assert!(outages.is_due(A, 0));
+    outages.failed(A, 0);
+    assert!(!outages.is_due(A, PAUSE - 1));
+    assert!(outages.is_due(A, PAUSE) && outages.is_due(A, PAUSE) && outages.may_try(A, PAUSE));
+    assert!(!outages.is_due(A, PAUSE));
+}
+
+#[test]
 fn an_address_that_was_reached_is_as_before() {
     let numbers = numbers(512);
     let outages = Outages(&numbers);
