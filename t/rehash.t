@@ -11,6 +11,8 @@ our $SHA   = '{SHA}5en6G6MezRroT3XKqkdPOmY/BfQ=';           # secret
 # The form of what is stored: its first characters.
 sub form { return substr(redis('HGET docker-registry:user:alice password') // '', 0, 31) }
 
+our $BCRYPT = '$2y$05$bxi8B2zI6sxLgtHkV2uxQOTbz87Fe0uab9wY/mIM4SwFYm67ExcMK';    # correct horse
+
 our $ARGON2 = '$argon2id$v=19$m=19456,t=2,p=1$';
 
 sub rehash { return gate_http() . "    registry_auth_rehash on;\n" }
@@ -63,6 +65,22 @@ HSET docker-registry:passwords alice e5e9fa1ba31ecd1ae84f75caaa474f3a663f05f4
 --- after
 main::soon('what is stored', $main::ARGON2, sub { substr redis('HGET docker-registry:passwords alice'), 0, 31 }, 10);
 main::equal(redis('EXISTS docker-registry:user:alice'), 0, 'records of the user');
+
+=== no login waits for a place behind it
+--- http_config eval
+main::rehash() . "    registry_auth_hashing threads=1 queue=4;\n"
+--- accounts eval
+join '', map {"$_:secret\n"} 'alice', map {"u$_"} 1 .. 8
+--- redis eval
+"HSET docker-registry:user:carol password $main::BCRYPT"
+--- login eval
+[ (map {"u$_:secret"} 1 .. 8), 'carol:correct horse' ]
+--- request eval
+[ ('GET /v2/') x 9 ]
+--- error_code eval
+[ (200) x 9 ]
+--- after
+main::soon('what is stored', 8, sub { scalar grep { redis("HGET docker-registry:user:u$_ password") =~ /^.argon2/ } 1 .. 8 }, 20);
 
 === off by default: it stays
 --- http_config eval

@@ -5,7 +5,7 @@
 //! the security model); and the queue is shared fairly: networks take turns, whatever each has waiting, and
 //! one of them holds at most a quarter of the places. So a flood delays its own sender, and others by one
 //! hash for each network that floods. Which user a login is for, and whether there is one, plays no role in
-//! who waits.
+//! who waits. What nobody waits for is computed when nobody waits, and takes no place.
 
 use crate::options::Hashing;
 use registry_auth::Network;
@@ -21,8 +21,9 @@ use std::thread;
 const SHARE: usize = 4;
 
 /// Something to compute; dropping it unrun must answer its job.
-pub(crate) trait Work: Send + 'static {
-    fn run(self);
+pub(crate) trait Work: Send + Sized + 'static {
+    /// Computes it; what is left to be computed of it for which nobody waits.
+    fn run(self) -> Option<Self>;
 }
 
 /// The helper's end. Dropping it lets the threads end.
@@ -42,6 +43,8 @@ struct Turns<W> {
     /// Whoever has something waiting, each once, in the order in which they are next.
     order: VecDeque<Network>,
     waiting: HashMap<Network, VecDeque<W>>,
+    /// What nobody waits for.
+    later: VecDeque<W>,
     length: usize,
     places: usize,
     closed: bool,
@@ -52,6 +55,7 @@ impl<W> Turns<W> {
         Self {
             order: VecDeque::new(),
             waiting: HashMap::new(),
+            later: VecDeque::new(),
             length: 0,
             places,
             closed: false,
@@ -72,9 +76,11 @@ impl<W> Turns<W> {
         Ok(())
     }
 
-    /// The next work of whose turn it is.
+    /// The next work of whose turn it is, or else one that nobody waits for.
     fn pop(&mut self) -> Option<W> {
-        let from = self.order.pop_front()?;
+        let Some(from) = self.order.pop_front() else {
+            return self.later.pop_front();
+        };
         let works = self.waiting.get_mut(&from)?;
         let work = works.pop_front()?;
         match works.is_empty() {
@@ -134,6 +140,12 @@ impl<W: Work> Pool<W> {
         self.queue.bell.notify_one();
         Ok(())
     }
+
+    /// Queues work that nobody waits for. The caller sees that it is not too much.
+    pub(crate) fn submit_later(&self, work: W) {
+        self.queue.lock().later.push_back(work);
+        self.queue.bell.notify_one();
+    }
 }
 
 impl<W> Pool<W> {
@@ -156,12 +168,14 @@ fn compute<W: Work>(queue: &Queue<W>, stopped: &AtomicBool, log: &Log) {
         if stopped.load(Ordering::Relaxed) {
             continue;
         }
-        if catch_unwind(AssertUnwindSafe(|| work.run())).is_err() {
-            log.write_once(
+        match catch_unwind(AssertUnwindSafe(|| work.run())) {
+            // This thread takes it, or another that has nothing to do.
+            Ok(left) => queue.lock().later.extend(left),
+            Err(_) => log.write_once(
                 "hash panic",
                 Level::Error,
                 "verifying a password panicked; its request was refused",
-            );
+            ),
         }
     }
 }
@@ -206,6 +220,23 @@ mod tests {
         turns.push(network(1), (1, 1_000)).unwrap();
         turns.push(network(2), (2, 1)).unwrap();
         assert_eq!((turns.pop(), turns.pop()), (Some((1, 1)), Some((2, 1))));
+    }
+
+    #[test]
+    fn what_nobody_waits_for_comes_last_and_takes_no_place() {
+        let mut turns = Turns::new(4);
+        turns.later.extend((0..100).map(|which| (0, which)));
+        for number in 1..=4 {
+            turns.push(network(number), (number, 0)).unwrap();
+        }
+        assert_eq!(turns.push(network(5), (5, 0)), Err((5, 0)));
+        for number in 1..=4 {
+            assert_eq!(turns.pop(), Some((number, 0)));
+        }
+        assert_eq!(turns.pop(), Some((0, 0)));
+        turns.push(network(5), (5, 0)).unwrap();
+        assert_eq!((turns.pop(), turns.pop()), (Some((5, 0)), Some((0, 1))));
+        assert_eq!(all(&mut turns).len(), 98);
     }
 
     #[test]

@@ -290,13 +290,12 @@ impl Passwords {
         Ok(right)
     }
 
-    /// Has the pool replace a weak hash for which this password is right; where the pool is full, a later
-    /// login will do.
+    /// Has the pool replace a weak hash for which this password is right, when no login waits for it.
     fn renew(&self, verdict: &Verdict, job: &PendingJob) {
         let Some(renewals) = &self.renewals else { return };
         let (space, user) = (&job.space, job.key.name());
         if let Some(renewal) = renewals.begin(space, user, verdict.own, &verdict.hash, &job.password) {
-            drop(self.pool.submit(job.from, Task::Renew(renewal)));
+            self.pool.submit_later(Task::Renew(renewal));
         }
     }
 
@@ -388,16 +387,20 @@ pub(crate) enum Task {
 }
 
 impl Work for Task {
-    fn run(self) {
+    fn run(self) -> Option<Self> {
         match self {
-            Self::Verify(slow) => slow.run(),
-            Self::Renew(renewal) => renewal.run(),
+            Self::Verify(slow) => slow.run().map(Self::Renew),
+            Self::Renew(renewal) => {
+                renewal.run();
+                None
+            }
         }
     }
 }
 
 impl Slow {
-    fn run(self) {
+    /// Answers the login; the weak hash that is to be replaced, if it is right.
+    fn run(self) -> Option<Renewal> {
         let Self {
             verdict, verifier, ..
         } = self;
@@ -413,12 +416,8 @@ impl Slow {
             own.conclude(job, right, &verifier.log)
         };
         verifier.outbox.post(self.flight.finish().map(conclude).collect());
-        // Nobody waits for it any more but who is next in the queue, behind which it would stand else.
-        if let (Ok(true), Some(renewals)) = (right, &self.renewals) {
-            let (space, user) = (&self.space, self.key.name());
-            if let Some(renewal) = renewals.begin(space, user, verdict.own, &verdict.hash, &self.password) {
-                renewal.run();
-            }
-        }
+        let renewals = self.renewals.filter(|_| right == Ok(true))?;
+        let (space, user) = (&self.space, self.key.name());
+        renewals.begin(space, user, verdict.own, &verdict.hash, &self.password)
     }
 }
