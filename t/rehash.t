@@ -70,7 +70,7 @@ main::equal(redis('EXISTS docker-registry:user:alice'), 0, 'records of the user'
 --- http_config eval
 main::rehash() . "    registry_auth_hashing threads=1 queue=4;\n"
 --- accounts eval
-join '', map {"$_:secret\n"} 'alice', map {"u$_"} 1 .. 8
+CORE::join '', map {"$_:secret\n"} 'alice', map {"u$_"} 1 .. 8
 --- redis eval
 "HSET docker-registry:user:carol password $main::BCRYPT"
 --- login eval
