@@ -257,7 +257,8 @@ A => /_catalog => delay: 5
 --- request
 GET /v2/
 --- after
-redis(Harness::expand("HSET docker-registry:user:alice backends \"127.0.0.1:$TEST_NGINX_BACKEND_PORT 127.0.0.1:$TEST_NGINX_DEAD_PORT\""));
+my @pair = ('127.0.0.1:$TEST_NGINX_BACKEND_PORT', '127.0.0.1:$TEST_NGINX_DEAD_PORT');
+redis("HSET docker-registry:user:alice backends \"@pair\"");
 my %down = main::homes(12);
 main::is(CORE::join(' ', sort { $a cmp $b } keys %{ { reverse %down } }), 'A', 'all at the other one');
 my $pid = main::registry_at_dead_port(1000);

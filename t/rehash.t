@@ -80,7 +80,8 @@ CORE::join '', map {"$_:secret\n"} 'alice', map {"u$_"} 1 .. 8
 --- error_code eval
 [ (200) x 9 ]
 --- after
-main::soon('what is stored', 8, sub { scalar grep { redis("HGET docker-registry:user:u$_ password") =~ /^.argon2/ } 1 .. 8 }, 20);
+my $replaced = sub { scalar grep { redis("HGET docker-registry:user:u$_ password") =~ /^.argon2/ } 1 .. 8 };
+main::soon('how many are replaced', 8, $replaced, 20);
 
 === off by default: it stays
 --- http_config eval

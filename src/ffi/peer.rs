@@ -308,8 +308,8 @@ struct Data<B: Balancer> {
 impl<B: Balancer> Drop for Data<B> {
     fn drop(&mut self) {
         if let (Some(since), Some(target)) = (self.candidates.turn, self.candidates.targets.first()) {
-            // SAFETY: the same text as the name, which `names` keeps, or one in the request's pool, which drops
-            // this before it frees its memory.
+            // SAFETY: the same text as the name, which `names` keeps, or one in the request's pool, which
+            // drops this before it frees its memory.
             B::gave_up(unsafe { bytes::of(target.shown) }, since);
         }
     }

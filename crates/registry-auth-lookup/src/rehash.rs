@@ -1,10 +1,10 @@
 //! Weak password hashes, each replaced by argon2id when its owner logs in (`registry_auth_rehash`).
 //!
 //! Told by `verify` of each password that was right, only where [`crate::Options`] say so. Invariants: no
-//! login waits for it, and none fails with it; a hash is computed by the pool, when no login waits there; what
-//! is stored is replaced only if it still is the hash that the password was right for, in the key and field
-//! where it was found (`WATCH`, `MULTI`), and nothing else of the record is touched; what Redis refuses is
-//! said, and not tried again, for a while.
+//! login waits for it, and none fails with it; a hash is computed by the pool, when no login waits there;
+//! what is stored is replaced only if it still is the hash that the password was right for, in the key and
+//! field where it was found (`WATCH`, `MULTI`), and nothing else of the record is touched; what Redis refuses
+//! is said, and not tried again, for a while.
 //!
 //! `WATCH` belongs to a connection, and so does `MULTI`: on the one that all lookups share both would concern
 //! whatever is sent between. So each replacement has a connection of its own, one at a time; each hash is

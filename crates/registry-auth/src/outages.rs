@@ -86,8 +86,8 @@ impl<'n> Outages<'n> {
         }
     }
 
-    /// The request that has had the turn to try the address since this time (in milliseconds) has not used it:
-    /// another one may.
+    /// The request that has had the turn to try the address since this time (in milliseconds) has not used
+    /// it: another one may.
     pub fn gave_up(self, address: &[u8], since: u64) {
         if let Some(place) = self.place(address) {
             // Where it is another one's turn meanwhile, it stays so.
