@@ -1,11 +1,11 @@
 //! Why the tool did not do it, and with which exit status it says so.
 
+use crate::connector::Connector;
 use crate::terminal::printable::printable;
 use registry_auth::UserName;
-use registry_auth_admin::{Admin, AdminError, ForeignGrant};
+use registry_auth_admin::{AdminError, ForeignGrant};
 use registry_auth_redis::InvalidEndpoint;
 use std::fmt;
-use std::future::Future;
 use std::path::PathBuf;
 
 /// Anything that ends the tool.
@@ -131,10 +131,7 @@ impl std::error::Error for Error {}
 
 impl Error {
     /// Says that what is missing as a user is there as a group, or the reverse. `takes_both`: the verb takes either, a group with `@`.
-    pub(crate) async fn of_the_other_kind<C>(self, takes_both: bool, connect: impl Fn() -> C) -> Self
-    where
-        C: Future<Output = Result<Admin, AdminError>>,
-    {
+    pub(crate) async fn of_the_other_kind(self, takes_both: bool, connector: &Connector) -> Self {
         let (Self::Admin(AdminError::NoUser(name)) | Self::Admin(AdminError::NoGroup(name))) = &self else {
             return self;
         };
@@ -142,7 +139,9 @@ impl Error {
         let Ok(parsed) = UserName::parse(name.as_bytes()) else {
             return self;
         };
-        let Ok(admin) = connect().await else { return self };
+        let Ok(admin) = connector.connect().await else {
+            return self;
+        };
         let hint = if is_user {
             match (admin.user_find(parsed).await, takes_both) {
                 (Ok(Some(_)), true) => format!("there is a user {name}, who is written without @"),

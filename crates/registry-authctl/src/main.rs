@@ -8,6 +8,7 @@
 #![forbid(unsafe_code)]
 
 mod cli;
+mod connector;
 mod error;
 mod files;
 mod manual;
@@ -18,17 +19,13 @@ mod verbs;
 
 use clap::{CommandFactory, Parser};
 use cli::{Cli, Command};
+use connector::Connector;
 use error::Error;
-use registry_auth_admin::{Admin, Existing};
-use registry_auth_redis::Endpoint;
+use registry_auth_admin::Existing;
 use std::io::Write;
 use std::process::ExitCode;
-use std::time::Duration;
 use terminal::output::{styled, Output, BAD};
 use verbs::{backend, check, explain, grant, group, import, shell, token, user};
-
-/// Limit of the connection and of each round trip. Generous: a person waits, no request does.
-const LIMIT: Duration = Duration::from_secs(10);
 
 fn main() -> ExitCode {
     cli::complete::answer(Cli::command);
@@ -54,9 +51,7 @@ fn run(cli: Cli) -> Result<(), Error> {
         Command::Man { folder, directives } => return shell::man(folder.as_deref(), *directives),
         _ => {}
     }
-    let endpoint = Endpoint::parse(&cli.redis)
-        .and_then(|endpoint| endpoint.check().map(|()| endpoint))
-        .map_err(Error::Endpoint)?;
+    let connector = Connector::new(&cli.redis, cli.prefix).map_err(Error::Endpoint)?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_io()
         .enable_time()
@@ -66,33 +61,32 @@ fn run(cli: Cli) -> Result<(), Error> {
     let (gives, takes_both) = (cli.command.gives(), cli.command.takes_both());
     runtime
         .block_on(async {
-            let connect = || Admin::connect(&endpoint, &cli.prefix, LIMIT);
             let done = match cli.command {
-                Command::User(verb) => user::run(verb, connect, &out).await,
-                Command::Group(verb) => group::run(verb, connect, &out).await,
-                Command::Grant(verb) => grant::run(verb, connect, &out).await,
-                Command::Token(verb) => token::run(verb, connect, &out).await,
-                Command::Backend(verb) => backend::run(verb, connect, &out).await,
-                Command::Explain(args) => explain::run(args, connect, &out).await,
-                Command::Check => check::run(connect, &endpoint.to_string(), &cli.prefix, &out).await,
+                Command::User(verb) => user::run(verb, &connector, &out).await,
+                Command::Group(verb) => group::run(verb, &connector, &out).await,
+                Command::Grant(verb) => grant::run(verb, &connector, &out).await,
+                Command::Token(verb) => token::run(verb, &connector, &out).await,
+                Command::Backend(verb) => backend::run(verb, &connector, &out).await,
+                Command::Explain(args) => explain::run(args, &connector, &out).await,
+                Command::Check => check::run(&connector, &out).await,
                 Command::ImportHtpasswd {
                     file,
                     apply,
                     keep,
                     force,
-                } => import::htpasswd(&file, existing(keep, force), apply, connect, &out).await,
+                } => import::htpasswd(&file, existing(keep, force), apply, &connector, &out).await,
                 Command::ImportDockerAuth {
                     file,
                     apply,
                     keep,
                     force,
-                } => import::docker_auth(&file, existing(keep, force), apply, connect, &out).await,
-                Command::Migrate { apply } => import::migrate(apply, connect, &cli.prefix, &out).await,
+                } => import::docker_auth(&file, existing(keep, force), apply, &connector, &out).await,
+                Command::Migrate { apply } => import::migrate(apply, &connector, &out).await,
                 // Done before there was a connection.
                 Command::Completions { .. } | Command::Man { .. } => Ok(()),
             };
             match done {
-                Err(error) => Err(error.of_the_other_kind(takes_both, connect).await),
+                Err(error) => Err(error.of_the_other_kind(takes_both, &connector).await),
                 done => done,
             }
         })

@@ -1,26 +1,23 @@
 //! The verbs of `registry-authctl backend`.
 
 use crate::cli::BackendVerb;
+use crate::connector::Connector;
 use crate::error::Error;
 use crate::terminal::output::{note, printable, Output};
-use registry_auth_admin::{Admin, AdminError, Subject, PUBLIC};
+use registry_auth_admin::{Subject, PUBLIC};
 use serde_json::json;
-use std::future::Future;
 
 /// What several backends must share.
 pub(crate) const SEVERAL: &str =
     "with balance=repository (the default) each repository has one of them, and each may have a storage of its own; with \
      balance=turn all must have the same storage and the same http.secret, or pushes fail";
 
-pub(crate) async fn run<C>(verb: BackendVerb, connect: impl Fn() -> C, out: &Output) -> Result<(), Error>
-where
-    C: Future<Output = Result<Admin, AdminError>>,
-{
+pub(crate) async fn run(verb: BackendVerb, connector: &Connector, out: &Output) -> Result<(), Error> {
     match verb {
         BackendVerb::Set { subject, backends } => {
             let backends: Vec<&str> = backends.iter().map(String::as_str).collect();
             let whose = parse(&subject)?;
-            connect().await?.backends_set(whose, &backends).await?;
+            connector.connect().await?.backends_set(whose, &backends).await?;
             if let Subject::Group(group) = whose {
                 let whose = match group.as_str() {
                     PUBLIC => "everyone who has none by themselves or by another group".to_owned(),
@@ -40,7 +37,7 @@ where
             )
         }
         BackendVerb::List { subject } => {
-            let backends = connect().await?.backends_list(parse(&subject)?).await?;
+            let backends = connector.connect().await?.backends_list(parse(&subject)?).await?;
             let lines: Vec<String> = backends.iter().map(|backend| printable(backend)).collect();
             out.print(
                 &lines.join("\n"),
@@ -48,7 +45,11 @@ where
             )
         }
         BackendVerb::Clear { subject } => {
-            connect().await?.backends_clear(parse(&subject)?).await?;
+            connector
+                .connect()
+                .await?
+                .backends_clear(parse(&subject)?)
+                .await?;
             out.print(
                 &format!("backends of {subject} removed"),
                 &json!({ "subject": subject, "backends": [] }),

@@ -2,16 +2,16 @@
 //!
 //! Errors are what keeps somebody out or loses data, warnings what should be changed. Remarks are neither, and do not count.
 
+use crate::connector::Connector;
 use crate::error::Error;
 use crate::terminal::output::{printable, styled, Output, BAD, DOUBTFUL, GOOD};
 use crate::terminal::progress::Bar;
 use crate::time;
 use crate::verbs::backend::SEVERAL;
 use anstyle::Style;
-use registry_auth_admin::{Admin, AdminError, Counts, Finding, Health, Problem};
+use registry_auth_admin::{AdminError, Counts, Finding, Health, Problem};
 use serde_json::{json, Value};
 use std::collections::{BTreeMap, BTreeSet};
-use std::future::Future;
 use std::time::Duration;
 
 /// What is listed of each kind for people; `--json` has all.
@@ -67,16 +67,9 @@ impl Kind {
 /// Findings of one kind: whom or what they concern, and where they are.
 type Report = BTreeMap<Kind, Vec<(String, String)>>;
 
-pub(crate) async fn run<C>(
-    connect: impl Fn() -> C,
-    endpoint: &str,
-    prefix: &str,
-    out: &Output,
-) -> Result<(), Error>
-where
-    C: Future<Output = Result<Admin, AdminError>>,
-{
-    let admin = connect().await?;
+pub(crate) async fn run(connector: &Connector, out: &Output) -> Result<(), Error> {
+    let (endpoint, prefix) = (&connector.place(), connector.prefix());
+    let admin = connector.connect().await?;
     let health = admin.health().await?;
     let mut report = Report::new();
     server(&health, &mut report);

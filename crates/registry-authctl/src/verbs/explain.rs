@@ -3,6 +3,7 @@
 mod explanation;
 
 use crate::cli::{ExplainArgs, Switch};
+use crate::connector::Connector;
 use crate::error::Error;
 use crate::terminal::output::{note, printable, styled, Output, BAD, GOOD};
 use crate::verbs::grant::remark_on_hosts;
@@ -11,14 +12,10 @@ use explanation::{explain, group_label, refusal, unreadable, Explanation};
 use registry_auth::policy::Rules;
 use registry_auth::scope::Action;
 use registry_auth::{rendezvous, Record, RepositoryName, UserName};
-use registry_auth_admin::{Access, Admin, AdminError, PUBLIC};
+use registry_auth_admin::{Access, AdminError, PUBLIC};
 use serde_json::json;
-use std::future::Future;
 
-pub(crate) async fn run<C>(args: ExplainArgs, connect: impl Fn() -> C, out: &Output) -> Result<(), Error>
-where
-    C: Future<Output = Result<Admin, AdminError>>,
-{
+pub(crate) async fn run(args: ExplainArgs, connector: &Connector, out: &Output) -> Result<(), Error> {
     let user = args
         .user
         .as_deref()
@@ -35,7 +32,7 @@ where
         catalog: true,
         public_images: false,
     };
-    let admin = connect().await?;
+    let admin = connector.connect().await?;
     let access = admin.access(user).await;
     let mut unknown = Vec::new();
     let (explanation, backends) = match &access {

@@ -1,20 +1,17 @@
 //! The verbs of `registry-authctl grant`.
 
 use crate::cli::GrantVerb;
+use crate::connector::Connector;
 use crate::error::Error;
 use crate::terminal::output::{note, printable, styled, Output, BAD};
 use registry_auth::grant::Grant;
 use registry_auth::pattern::address_of;
 use registry_auth::UserName;
-use registry_auth_admin::{Admin, AdminError, StoredGrant, Subject};
+use registry_auth_admin::{Admin, StoredGrant, Subject};
 use serde_json::{json, Value};
 use std::collections::BTreeSet;
-use std::future::Future;
 
-pub(crate) async fn run<C>(verb: GrantVerb, connect: impl Fn() -> C, out: &Output) -> Result<(), Error>
-where
-    C: Future<Output = Result<Admin, AdminError>>,
-{
+pub(crate) async fn run(verb: GrantVerb, connector: &Connector, out: &Output) -> Result<(), Error> {
     match verb {
         GrantVerb::Add {
             subject,
@@ -24,7 +21,7 @@ where
             let grant = Grant::from_parts(&pattern, &actions.to_string())
                 .map_err(|_| Error::Usage("not a pattern"))?;
             let whose = parse(&subject)?;
-            let admin = connect().await?;
+            let admin = connector.connect().await?;
             let all = admin.grant_add(whose, &grant).await?;
             remark_on_hosts(&admin, [grant.pattern.as_str()].into_iter()).await;
             let may = if grant.deny { "may not" } else { "may" };
@@ -39,7 +36,8 @@ where
             pattern,
             actions,
         } => {
-            let left = connect()
+            let left = connector
+                .connect()
                 .await?
                 .grant_remove(parse(&subject)?, &pattern, actions)
                 .await?
@@ -55,7 +53,7 @@ where
             )
         }
         GrantVerb::List { subject } => {
-            let grants = connect().await?.grants_list(parse(&subject)?).await?;
+            let grants = connector.connect().await?.grants_list(parse(&subject)?).await?;
             let lines: Vec<String> = grants.iter().map(line).collect();
             let json: Vec<Value> = grants.iter().map(stored_json).collect();
             out.print(&lines.join("\n"), &json!({ "subject": subject, "grants": json }))

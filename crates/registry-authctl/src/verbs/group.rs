@@ -1,25 +1,26 @@
 //! The verbs of `registry-authctl group`.
 
 use crate::cli::GroupVerb;
+use crate::connector::Connector;
 use crate::error::Error;
 use crate::terminal::output::{note, printable, styled, Output, BAD};
 use crate::terminal::progress::Bar;
 use crate::verbs::explain::backends;
 use crate::verbs::grant::grant_json;
 use registry_auth::{Record, UserName};
-use registry_auth_admin::{group_name, Admin, AdminError, GroupEntry, PUBLIC};
+use registry_auth_admin::{group_name, GroupEntry, PUBLIC};
 use serde_json::{json, Value};
-use std::future::Future;
 
-pub(crate) async fn run<C>(verb: GroupVerb, connect: impl Fn() -> C, out: &Output) -> Result<(), Error>
-where
-    C: Future<Output = Result<Admin, AdminError>>,
-{
+pub(crate) async fn run(verb: GroupVerb, connector: &Connector, out: &Output) -> Result<(), Error> {
     let bar = Bar::share("reading users");
     let progress = |share| bar.set_share(share);
     match verb {
         GroupVerb::Add { group } => {
-            let members = connect().await?.group_add(parse(&group)?, &progress).await?;
+            let members = connector
+                .connect()
+                .await?
+                .group_add(parse(&group)?, &progress)
+                .await?;
             drop(bar);
             if !members.is_empty() {
                 note(&format!("already in it: {}", printable(&members.join(" "))));
@@ -30,13 +31,13 @@ where
             )
         }
         GroupVerb::List => {
-            let groups = connect().await?.group_list(&progress).await?;
+            let groups = connector.connect().await?.group_list(&progress).await?;
             drop(bar);
             list(&groups, out)
         }
         GroupVerb::Show { group } => {
             let name = parse(&group)?;
-            let admin = connect().await?;
+            let admin = connector.connect().await?;
             let record = admin.group_show(name).await?;
             let members = match group.as_str() {
                 PUBLIC => Vec::new(),
@@ -46,7 +47,11 @@ where
             show(&group, &record, &members, out)
         }
         GroupVerb::Remove { group } => {
-            let members = connect().await?.group_remove(parse(&group)?, &progress).await?;
+            let members = connector
+                .connect()
+                .await?
+                .group_remove(parse(&group)?, &progress)
+                .await?;
             drop(bar);
             let text = match (group.as_str(), members.len()) {
                 (PUBLIC, _) => "everything that was granted to public is removed".to_owned(),
@@ -62,7 +67,7 @@ where
                 return Err(Error::Usage("everyone is in the group public"));
             }
             let (name, member) = (parse(&group)?, parse_user(&user)?);
-            let admin = connect().await?;
+            let admin = connector.connect().await?;
             let before = admin
                 .access(Some(member))
                 .await
@@ -99,7 +104,11 @@ where
             if group == PUBLIC {
                 return Err(Error::Usage("nobody can leave the group public"));
             }
-            let left = connect().await?.group_leave(group, parse_user(&user)?).await?;
+            let left = connector
+                .connect()
+                .await?
+                .group_leave(group, parse_user(&user)?)
+                .await?;
             let text = if left {
                 "is no longer in group"
             } else {

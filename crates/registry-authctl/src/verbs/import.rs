@@ -3,6 +3,7 @@
 //! Invariant: whenever this ends, each user is either done or as before, and the same command again does the rest.
 
 use crate::cli::is_reserved;
+use crate::connector::Connector;
 use crate::error::Error;
 use crate::files::docker_auth::{self, Plan};
 use crate::files::htpasswd::{self, Refused};
@@ -140,16 +141,13 @@ async fn until_interrupted(work: impl Future<Output = Result<(), Error>>) -> Opt
     }
 }
 
-pub(crate) async fn htpasswd<C>(
+pub(crate) async fn htpasswd(
     path: &Path,
     existing: Existing,
     apply: bool,
-    connect: impl Fn() -> C,
+    connector: &Connector,
     out: &Output,
-) -> Result<(), Error>
-where
-    C: Future<Output = Result<Admin, AdminError>>,
-{
+) -> Result<(), Error> {
     let file_error = |error| Error::File(path.to_owned(), error);
     let (entries, refused) = if path == Path::new("-") {
         htpasswd::read(std::io::stdin().lock()).map_err(file_error)?
@@ -160,7 +158,7 @@ where
     let mut tally = Tally::default();
     let refuse = |Refused { line, user, why }| (Some(line), user, why);
     tally.refused = refused.into_iter().map(refuse).collect();
-    let admin = connect().await?;
+    let admin = connector.connect().await?;
     let bar = Bar::of("importing", entries.len() as u64);
     let ended = until_interrupted(async {
         for (index, entries) in entries.chunks(BATCH).enumerate() {
@@ -220,16 +218,13 @@ where
     finish(&tally, apply, &counts, &json, out)
 }
 
-pub(crate) async fn docker_auth<C>(
+pub(crate) async fn docker_auth(
     path: &Path,
     existing: Existing,
     apply: bool,
-    connect: impl Fn() -> C,
+    connector: &Connector,
     out: &Output,
-) -> Result<(), Error>
-where
-    C: Future<Output = Result<Admin, AdminError>>,
-{
+) -> Result<(), Error> {
     let file_error = |error| Error::File(path.to_owned(), error);
     let text = match path == Path::new("-") {
         true => std::io::read_to_string(std::io::stdin().lock()),
@@ -237,7 +232,7 @@ where
     };
     let plan = docker_auth::read(&text.map_err(file_error)?)
         .map_err(|why| file_error(std::io::Error::new(std::io::ErrorKind::InvalidData, why)))?;
-    let admin = connect().await?;
+    let admin = connector.connect().await?;
     let mut tally = Tally::default();
     let place = |(place, why): &(String, String)| (None, Some(place.clone()), why.clone());
     tally.refused = plan.unequal.iter().map(place).collect();
@@ -336,16 +331,8 @@ fn new_password<'e>(user: &'e str, hash: &'e str) -> Result<NewPassword<'e>, Err
     Ok(NewPassword { user, hash })
 }
 
-pub(crate) async fn migrate<C>(
-    apply: bool,
-    connect: impl Fn() -> C,
-    prefix: &str,
-    out: &Output,
-) -> Result<(), Error>
-where
-    C: Future<Output = Result<Admin, AdminError>>,
-{
-    let admin = connect().await?;
+pub(crate) async fn migrate(apply: bool, connector: &Connector, out: &Output) -> Result<(), Error> {
+    let admin = connector.connect().await?;
     let mut tally = Tally {
         is_trial: !apply,
         ..Tally::default()
@@ -423,8 +410,9 @@ where
     }
     if !tally.superseded.is_empty() {
         note(&format!(
-            "superseded: the user's record has a password already, so that the one of {prefix}:passwords has no effect \
-             and is only removed"
+            "superseded: the user's record has a password already, so that the one of {}:passwords has no effect \
+             and is only removed",
+            connector.prefix()
         ));
     }
     let json = json!({

@@ -3,6 +3,7 @@
 //! Invariant: a new token goes to standard output once, and nowhere else; what could not be printed is revoked.
 
 use crate::cli::TokenVerb;
+use crate::connector::Connector;
 use crate::error::Error;
 use crate::terminal::output::{printable, styled, write_all, Output, BAD, DOUBTFUL};
 use crate::terminal::progress::Bar;
@@ -11,19 +12,15 @@ use crate::time::{date, minute, now};
 use crate::verbs::grant::remark_on_hosts;
 use registry_auth::grant::Grant;
 use registry_auth::{AccessToken, StoredToken, TokenDigest, UserName};
-use registry_auth_admin::{Admin, AdminError, LastUse, TokenEntry, UserTokens};
+use registry_auth_admin::{LastUse, TokenEntry, UserTokens};
 use serde_json::{json, Value};
-use std::future::Future;
 use std::io::{Read, Write};
 use zeroize::Zeroizing;
 
 /// More than a token with blanks around it.
 const SECRET: usize = 1024;
 
-pub(crate) async fn run<C>(verb: TokenVerb, connect: impl Fn() -> C, out: &Output) -> Result<(), Error>
-where
-    C: Future<Output = Result<Admin, AdminError>>,
-{
+pub(crate) async fn run(verb: TokenVerb, connector: &Connector, out: &Output) -> Result<(), Error> {
     match verb {
         TokenVerb::Create {
             user,
@@ -41,7 +38,7 @@ where
                 created: now,
                 scopes,
             };
-            let (admin, whose) = (connect().await?, parse(&user)?);
+            let (admin, whose) = (connector.connect().await?, parse(&user)?);
             admin.token_add(whose, &stored, purpose.as_deref()).await?;
             remark_on_hosts(&admin, stored.scopes.iter().map(|scope| scope.pattern.as_str())).await;
             if let Err(why) = show_once(&token, &user, &stored, out) {
@@ -56,11 +53,12 @@ where
             let mut found = match &user {
                 Some(user) => vec![UserTokens {
                     user: user.clone(),
-                    tokens: connect().await?.tokens_list(parse(user)?).await?,
+                    tokens: connector.connect().await?.tokens_list(parse(user)?).await?,
                 }],
                 None => {
                     let bar = Bar::share("reading users");
-                    connect()
+                    connector
+                        .connect()
                         .await?
                         .tokens_of_all(&|share| bar.set_share(share))
                         .await?
@@ -75,10 +73,14 @@ where
             }
             list(&found, user.as_deref(), now, out)
         }
-        TokenVerb::Find { revoke } => find(revoke, connect, out).await,
+        TokenVerb::Find { revoke } => find(revoke, connector, out).await,
         TokenVerb::Revoke { user, id } => {
             is_id(&id)?;
-            connect().await?.token_revoke(parse(&user)?, &id).await?;
+            connector
+                .connect()
+                .await?
+                .token_revoke(parse(&user)?, &id)
+                .await?;
             out.print(
                 &format!("token {} of {user} revoked", printable(&id)),
                 &json!({ "user": user, "id": id, "revoked": true }),
@@ -114,15 +116,12 @@ fn list(found: &[UserTokens], user: Option<&str>, now: u64, out: &Output) -> Res
 }
 
 /// Whose the secret is.
-async fn find<C>(revoke: bool, connect: impl Fn() -> C, out: &Output) -> Result<(), Error>
-where
-    C: Future<Output = Result<Admin, AdminError>>,
-{
+async fn find(revoke: bool, connector: &Connector, out: &Output) -> Result<(), Error> {
     let secret = secret()?;
     let digest = TokenDigest::of(secret.trim_ascii()).ok_or(Error::Password(
         "this is no access token: one is rga_ and 38 letters and digits, the last of which are a checksum",
     ))?;
-    let admin = connect().await?;
+    let admin = connector.connect().await?;
     let bar = Bar::share("reading users");
     let mut found = admin.tokens_of_all(&|share| bar.set_share(share)).await?;
     drop(bar);

@@ -1,6 +1,7 @@
 //! The verbs of `registry-authctl user`.
 
 use crate::cli::UserVerb;
+use crate::connector::Connector;
 use crate::error::Error;
 use crate::password;
 use crate::terminal::output::{note, printable, Output};
@@ -11,13 +12,9 @@ use registry_auth::password::Form;
 use registry_auth::{Record, UserName};
 use registry_auth_admin::{Admin, AdminError, Stored, UserEntry};
 use serde_json::{json, Value};
-use std::future::Future;
 use std::io::IsTerminal;
 
-pub(crate) async fn run<C>(verb: UserVerb, connect: impl Fn() -> C, out: &Output) -> Result<(), Error>
-where
-    C: Future<Output = Result<Admin, AdminError>>,
-{
+pub(crate) async fn run(verb: UserVerb, connector: &Connector, out: &Output) -> Result<(), Error> {
     match verb {
         UserVerb::Add {
             name,
@@ -27,7 +24,8 @@ where
             // Before the question: who is refused should not have typed a password for nothing. And dropped before
             // it: Redis may close a connection that idles while somebody thinks.
             let user = parse(&name)?;
-            if connect()
+            if connector
+                .connect()
                 .await?
                 .user_find(user)
                 .await?
@@ -36,10 +34,10 @@ where
                 return Err(AdminError::Exists(name).into());
             }
             if !own_namespace_anyway {
-                is_nobody_elses(user, &connect().await?).await?;
+                is_nobody_elses(user, &connector.connect().await?).await?;
             }
             let hash = password::ask(&name, &password)?;
-            connect().await?.user_add(user, &hash).await?;
+            connector.connect().await?.user_add(user, &hash).await?;
             if !user.is_path_segment() {
                 note(&format!(
                     "{name} is no legal part of a repository's name: this user has no repositories {name}/…"
@@ -52,11 +50,11 @@ where
         }
         UserVerb::Passwd { name, password } => {
             let user = parse(&name)?;
-            if connect().await?.user_find(user).await?.is_none() {
+            if connector.connect().await?.user_find(user).await?.is_none() {
                 return Err(AdminError::NoUser(name).into());
             }
             let hash = password::ask(&name, &password)?;
-            let set = connect().await?.user_passwd(user, &hash).await?;
+            let set = connector.connect().await?.user_passwd(user, &hash).await?;
             if set.locked {
                 note(&format!(
                     "{name} is locked; to unlock: registry-authctl user unlock {name}"
@@ -69,16 +67,20 @@ where
         }
         UserVerb::List => {
             let bar = Bar::share("reading users");
-            let users = connect().await?.user_list(&|share| bar.set_share(share)).await?;
+            let users = connector
+                .connect()
+                .await?
+                .user_list(&|share| bar.set_share(share))
+                .await?;
             drop(bar);
             list(&users, out)
         }
         UserVerb::Show { name } => {
-            let (entry, record) = connect().await?.user_show(parse(&name)?).await?;
+            let (entry, record) = connector.connect().await?.user_show(parse(&name)?).await?;
             show(&entry, &record, out)
         }
         UserVerb::Lock { name } => {
-            let changed = connect().await?.user_lock(parse(&name)?).await?;
+            let changed = connector.connect().await?.user_lock(parse(&name)?).await?;
             let text = if changed { "locked" } else { "was locked before" };
             out.print(
                 &format!("user {name} {text}"),
@@ -86,7 +88,7 @@ where
             )
         }
         UserVerb::Unlock { name } => {
-            let changed = connect().await?.user_unlock(parse(&name)?).await?;
+            let changed = connector.connect().await?.user_unlock(parse(&name)?).await?;
             let text = if changed { "unlocked" } else { "was not locked" };
             out.print(
                 &format!("user {name} {text}"),
@@ -99,7 +101,7 @@ where
             own_namespace_anyway,
         } => {
             let (user, new_name) = (parse(&name)?, parse(&new)?);
-            let admin = connect().await?;
+            let admin = connector.connect().await?;
             if !own_namespace_anyway {
                 is_nobody_elses(new_name, &admin).await?;
             }
@@ -116,7 +118,7 @@ where
             )
         }
         UserVerb::Remove { name } => {
-            connect().await?.user_remove(parse(&name)?).await?;
+            connector.connect().await?.user_remove(parse(&name)?).await?;
             out.print(
                 &format!("user {name} removed"),
                 &json!({ "user": name, "removed": true }),
