@@ -3,7 +3,27 @@
 use crate::client::Admin;
 use crate::error::AdminError;
 use crate::subject::Subject;
+use registry_auth::backend::{Backend, InvalidBackend};
 use registry_auth_redis::schema::keys::field;
+
+/// A backend as it is stored: `host:port`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BackendName(String);
+
+impl BackendName {
+    /// Parses `registry-1:5000`, `10.0.0.5:5000` or `[fd00::5]:5000`. The text is kept as it is.
+    ///
+    /// # Errors
+    /// [`InvalidBackend`].
+    pub fn parse(text: &str) -> Result<Self, InvalidBackend> {
+        Backend::parse(text).map(|_| Self(text.to_owned()))
+    }
+
+    /// The text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
 
 impl Admin {
     /// The backends as stored, in order.
@@ -11,9 +31,9 @@ impl Admin {
     /// # Errors
     /// [`AdminError::NoUser`], [`AdminError::NoGroup`]; [`AdminError::BadRecord`] when the key is of another
     /// type.
-    pub async fn backends_list(&self, subject: Subject<'_>) -> Result<Vec<String>, AdminError> {
+    pub async fn backends_list(&self, subject: &Subject) -> Result<Vec<String>, AdminError> {
         let key = subject.key(self.keys());
-        if let Subject::Default = subject {
+        if *subject == Subject::Default {
             return self
                 .ask(&key, redis::cmd("LRANGE").arg(&key).arg(0).arg(-1))
                 .await;
@@ -31,21 +51,21 @@ impl Admin {
             .collect())
     }
 
-    /// Replaces the backends. `backends` must be parsed `host:port`s (see `registry_auth::backend`), at least
-    /// one.
+    /// Replaces the backends by these, at least one.
     ///
     /// # Errors
     /// [`AdminError::NoUser`], [`AdminError::NoGroup`]; [`AdminError::BadRecord`] when the key is of another
     /// type.
-    pub async fn backends_set(&self, subject: Subject<'_>, backends: &[&str]) -> Result<(), AdminError> {
+    pub async fn backends_set(&self, subject: &Subject, backends: &[BackendName]) -> Result<(), AdminError> {
         let key = subject.key(self.keys());
-        if let Subject::Default = subject {
+        let names: Vec<&str> = backends.iter().map(BackendName::as_str).collect();
+        if *subject == Subject::Default {
             let mut changes = redis::pipe();
             changes.cmd("DEL").arg(&key);
-            changes.cmd("RPUSH").arg(&key).arg(backends);
+            changes.cmd("RPUSH").arg(&key).arg(&names);
             return self.transact(&key, &changes).await.map(drop);
         }
-        let list = backends.join(" ");
+        let list = names.join(" ");
         self.edit(subject, async |changes| {
             changes.cmd("HSET").arg(&key).arg(field::BACKENDS).arg(&list);
             Ok(())
@@ -58,9 +78,9 @@ impl Admin {
     /// # Errors
     /// [`AdminError::NoUser`], [`AdminError::NoGroup`]; [`AdminError::BadRecord`] when the key is of another
     /// type.
-    pub async fn backends_clear(&self, subject: Subject<'_>) -> Result<(), AdminError> {
+    pub async fn backends_clear(&self, subject: &Subject) -> Result<(), AdminError> {
         let key = subject.key(self.keys());
-        if let Subject::Default = subject {
+        if *subject == Subject::Default {
             return self.ask(&key, redis::cmd("DEL").arg(&key)).await;
         }
         self.edit(subject, async |changes| {

@@ -8,7 +8,7 @@ use crate::client::{unreadable, Admin, ATTEMPTS};
 use crate::error::AdminError;
 use redis::{Pipeline, Value};
 use registry_auth::password::{self, Form};
-use registry_auth::UserName;
+use registry_auth::{UserName, UserNameBuf};
 use registry_auth_redis::schema::keys::field;
 use registry_auth_redis::schema::record;
 use std::ops::Range;
@@ -20,6 +20,14 @@ pub struct NewPassword<'a> {
     pub user: UserName<'a>,
     /// Its hash.
     pub hash: &'a str,
+}
+
+impl<'a> NewPassword<'a> {
+    /// The password of a hash, for a user.
+    pub fn new(user: &'a UserNameBuf, hash: &'a str) -> Self {
+        let user = user.as_name();
+        Self { user, hash }
+    }
 }
 
 /// What is done with users who have a password.

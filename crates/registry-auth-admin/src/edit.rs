@@ -4,7 +4,6 @@ use crate::client::{Admin, ATTEMPTS};
 use crate::error::AdminError;
 use crate::subject::Subject;
 use redis::Pipeline;
-use registry_auth_redis::schema::keys::PUBLIC;
 
 impl Admin {
     /// Lets `decide` read what it needs and add changes to a transaction, and commits it if nobody changed
@@ -36,7 +35,7 @@ impl Admin {
     /// come back as a record with nothing but the change.
     pub(crate) async fn edit<T>(
         &self,
-        subject: Subject<'_>,
+        subject: &Subject,
         decide: impl AsyncFn(&mut Pipeline) -> Result<T, AdminError>,
     ) -> Result<T, AdminError> {
         let (key, passwords) = (subject.key(self.keys()), self.keys().passwords());
@@ -56,13 +55,13 @@ impl Admin {
     ///
     /// # Errors
     /// [`AdminError::NoUser`], [`AdminError::NoGroup`].
-    pub(crate) async fn must_exist(&self, subject: Subject<'_>) -> Result<(), AdminError> {
+    pub(crate) async fn must_exist(&self, subject: &Subject) -> Result<(), AdminError> {
         match subject {
-            Subject::User(name) => match self.user_find(name).await? {
+            Subject::User(name) => match self.user_find(name.as_name()).await? {
                 Some(_) => Ok(()),
                 None => Err(AdminError::NoUser(name.as_str().to_owned())),
             },
-            Subject::Group(name) if name.as_str() != PUBLIC => {
+            Subject::Group(name) if !name.is_public() => {
                 let key = subject.key(self.keys());
                 match self.ask(&key, redis::cmd("EXISTS").arg(&key)).await? {
                     true => Ok(()),

@@ -26,7 +26,7 @@ impl Admin {
     /// # Errors
     /// [`AdminError::NoUser`], [`AdminError::NoGroup`]; [`AdminError::BadRecord`] when the key is of another
     /// type.
-    pub async fn grants_list(&self, subject: Subject<'_>) -> Result<Vec<StoredGrant>, AdminError> {
+    pub async fn grants_list(&self, subject: &Subject) -> Result<Vec<StoredGrant>, AdminError> {
         let key = subject.key(self.keys());
         let fields: Vec<(Vec<u8>, Vec<u8>)> = self.ask(&key, redis::cmd("HGETALL").arg(&key)).await?;
         if fields.is_empty() {
@@ -56,7 +56,7 @@ impl Admin {
     /// # Errors
     /// [`AdminError::NoUser`], [`AdminError::NoGroup`]; [`AdminError::BadRecord`] when the key is of another
     /// type.
-    pub async fn grant_add(&self, subject: Subject<'_>, grant: &Grant) -> Result<Actions, AdminError> {
+    pub async fn grant_add(&self, subject: &Subject, grant: &Grant) -> Result<Actions, AdminError> {
         let key = subject.key(self.keys());
         let name = grant.field();
         self.edit(subject, async |changes| {
@@ -82,7 +82,7 @@ impl Admin {
     /// to be taken from what cannot be read.
     pub async fn grant_remove(
         &self,
-        subject: Subject<'_>,
+        subject: &Subject,
         pattern: &str,
         actions: Option<Actions>,
     ) -> Result<Option<Actions>, AdminError> {

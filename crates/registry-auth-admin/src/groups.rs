@@ -5,12 +5,11 @@
 
 use crate::client::{unreadable, Admin, ATTEMPTS};
 use crate::error::AdminError;
-use crate::subject::Subject;
+use crate::subject::{GroupName, Subject};
 use crate::walk::{Progress, Walk};
 use redis::Value;
 use registry_auth::{Record, UserName};
 use registry_auth_redis::schema::keys::field;
-use registry_auth_redis::schema::keys::PUBLIC;
 use registry_auth_redis::schema::record;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -34,7 +33,7 @@ impl Admin {
     /// [`AdminError::GroupExists`].
     pub async fn group_add(
         &self,
-        group: UserName<'_>,
+        group: &GroupName,
         progress: Progress<'_>,
     ) -> Result<Vec<String>, AdminError> {
         let key = self.keys().group(group.as_str());
@@ -87,13 +86,13 @@ impl Admin {
     ///
     /// # Errors
     /// [`AdminError::NoGroup`], [`AdminError::BadRecord`].
-    pub async fn group_show(&self, group: UserName<'_>) -> Result<Record, AdminError> {
+    pub async fn group_show(&self, group: &GroupName) -> Result<Record, AdminError> {
         let key = self.keys().group(group.as_str());
         let reply: Value = self.ask(&key, redis::cmd("HGETALL").arg(&key)).await?;
         match record::from_hash(reply).map_err(|why| unreadable(&key, why))? {
             Some(record) => Ok(record),
             None => {
-                self.must_exist(Subject::Group(group)).await?;
+                self.must_exist(&Subject::Group(group.clone())).await?;
                 Ok(Record::default())
             }
         }
@@ -105,7 +104,7 @@ impl Admin {
     /// Of the connection only.
     pub async fn group_members(
         &self,
-        group: UserName<'_>,
+        group: &GroupName,
         progress: Progress<'_>,
     ) -> Result<Vec<String>, AdminError> {
         let keys = self.keys();
@@ -135,13 +134,13 @@ impl Admin {
     /// [`AdminError::NoGroup`].
     pub async fn group_remove(
         &self,
-        group: UserName<'_>,
+        group: &GroupName,
         progress: Progress<'_>,
     ) -> Result<Vec<String>, AdminError> {
         let key = self.keys().group(group.as_str());
         let removed: bool = self.ask(&key, redis::cmd("DEL").arg(&key)).await?;
         // Everyone is in `public`, and no record says so.
-        if group.as_str() == PUBLIC {
+        if group.is_public() {
             return Ok(Vec::new());
         }
         let members = self.group_members(group, progress).await?;
@@ -165,14 +164,14 @@ impl Admin {
     ///
     /// # Errors
     /// [`AdminError::NoUser`], [`AdminError::NoGroup`].
-    pub async fn group_join(&self, group: UserName<'_>, user: UserName<'_>) -> Result<bool, AdminError> {
+    pub async fn group_join(&self, group: &GroupName, user: UserName<'_>) -> Result<bool, AdminError> {
         let keys = self.keys();
         let key = keys.user(user.as_str());
         let group_key = keys.group(group.as_str());
-        self.edit(Subject::User(user), async |changes| {
+        self.edit(&Subject::User(user.to_owned()), async |changes| {
             // Or the user would be in a group that is removed meanwhile.
             self.watch(&[&group_key]).await?;
-            self.must_exist(Subject::Group(group)).await?;
+            self.must_exist(&Subject::Group(group.clone())).await?;
             let mut groups = self.groups_of(&key).await?;
             if groups.iter().any(|name| name == group.as_str()) {
                 return Ok(false);
@@ -192,7 +191,7 @@ impl Admin {
     /// [`AdminError::NoUser`].
     pub async fn group_leave(&self, group: &str, user: UserName<'_>) -> Result<bool, AdminError> {
         let key = self.keys().user(user.as_str());
-        self.edit(Subject::User(user), async |changes| {
+        self.edit(&Subject::User(user.to_owned()), async |changes| {
             let mut groups = self.groups_of(&key).await?;
             let before = groups.len();
             groups.retain(|name| name != group);

@@ -7,6 +7,7 @@ use crate::error::AdminError;
 use crate::finding::{Counts, Finding, Problem};
 use crate::owned::{is_owned, names_an_owner};
 use crate::strength::{rate, Rating};
+use crate::subject::{GroupName, Subject};
 use crate::walk::{share, Progress, Walk};
 use redis::Value;
 use registry_auth::codec::encode;
@@ -191,12 +192,12 @@ impl Inspection<'_> {
         self.counts.groups += 1;
         let record = self.read(key, reply);
         if let Some(record) = &record {
-            let subject = super::Subject::label(&name);
+            let subject = Subject::label(&name);
             self.note_rights(&subject, record);
             self.note_addresses(key, record);
             self.note_several(key, &subject, record);
         }
-        if super::group_name(&name).is_err() {
+        if GroupName::parse(&name).is_err() {
             self.report(key, Problem::Name(name));
         }
     }

@@ -28,6 +28,7 @@ mod users;
 mod walk;
 
 pub use access::{Access, GroupRecord};
+pub use backends::BackendName;
 pub use batch::{Existing, NewPassword, Put};
 pub use client::Admin;
 pub use error::AdminError;
@@ -37,7 +38,7 @@ pub use groups::GroupEntry;
 pub use health::Health;
 pub use owned::ForeignGrant;
 pub use registry_auth_redis::schema::keys::PUBLIC;
-pub use subject::{group_name, Subject};
+pub use subject::{GroupName, Subject};
 pub use tokens::{LastUse, TokenEntry, UserTokens, MOST_TOKENS};
 pub use users::{PasswordSet, Stored, UserEntry};
 pub use walk::{Progress, UNSEEN};

@@ -1,34 +1,72 @@
-//! Who a grant or a backend is for, as typed at the tool: `alice`, `@team`, `public`, `default`.
+//! Who has grants and backends, as typed at the tool: `alice`, `@team`, `public`, `default`.
 //!
-//! Used by all of `admin`. Invariant: a group's name holds no white space, or it could not stand in a user's
-//! `groups`.
+//! Used by all of this crate, and parsed by the tool's command line. Invariant: a group's name holds no white space,
+//! which separates the names in a user's `groups`.
 
-use registry_auth::{InvalidName, UserName};
+use registry_auth::{InvalidName, UserName, UserNameBuf};
 use registry_auth_redis::schema::keys::{Keys, PUBLIC};
 use std::fmt;
 
-/// Who something is set for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Subject<'a> {
+/// The name of a group: a user name without white space and commas, which separate names.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct GroupName(UserNameBuf);
+
+impl GroupName {
+    /// Parses `team`.
+    ///
+    /// # Errors
+    /// [`InvalidName`].
+    pub fn parse(text: &str) -> Result<Self, InvalidName> {
+        if text.contains(|c: char| c.is_whitespace() || c == ',') {
+            return Err(InvalidName);
+        }
+        UserName::parse(text.as_bytes()).map(|name| Self(name.to_owned()))
+    }
+
+    /// The name.
+    pub fn as_str(&self) -> &str {
+        self.0.as_str()
+    }
+
+    /// A user may have this name, too.
+    pub fn as_user_name(&self) -> UserName<'_> {
+        self.0.as_name()
+    }
+
+    /// Whether this is the group that everyone is in, the anonymous included.
+    pub fn is_public(&self) -> bool {
+        self.as_str() == PUBLIC
+    }
+}
+
+impl fmt::Display for GroupName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// Who has a grant or a backend.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Subject {
     /// `alice`.
-    User(UserName<'a>),
+    User(UserNameBuf),
     /// `@team`, or `public`.
-    Group(UserName<'a>),
+    Group(GroupName),
     /// `default`: everybody who has none of their own. Has backends, but no grants.
     Default,
 }
 
-impl<'a> Subject<'a> {
+impl Subject {
     /// Parses `alice`, `@team`, `public` or `default`.
     ///
     /// # Errors
     /// [`InvalidName`].
-    pub fn parse(text: &'a str) -> Result<Self, InvalidName> {
+    pub fn parse(text: &str) -> Result<Self, InvalidName> {
         match text.strip_prefix('@') {
-            Some(group) => group_name(group).map(Self::Group),
+            Some(group) => GroupName::parse(group).map(Self::Group),
             None if text == "default" => Ok(Self::Default),
-            None if text == PUBLIC => group_name(text).map(Self::Group),
-            None => UserName::parse(text.as_bytes()).map(Self::User),
+            None if text == PUBLIC => GroupName::parse(text).map(Self::Group),
+            None => UserName::parse(text.as_bytes()).map(|name| Self::User(name.to_owned())),
         }
     }
 
@@ -49,22 +87,11 @@ impl<'a> Subject<'a> {
     }
 }
 
-/// Parses a group's name: a user name without white space and commas, which separate names.
-///
-/// # Errors
-/// [`InvalidName`].
-pub fn group_name(text: &str) -> Result<UserName<'_>, InvalidName> {
-    if text.contains(|c: char| c.is_whitespace() || c == ',') {
-        return Err(InvalidName);
-    }
-    UserName::parse(text.as_bytes())
-}
-
-impl fmt::Display for Subject<'_> {
+impl fmt::Display for Subject {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::User(name) => write!(f, "{name}"),
-            Self::Group(name) if name.as_str() == PUBLIC => f.write_str(PUBLIC),
+            Self::Group(name) if name.is_public() => f.write_str(PUBLIC),
             Self::Group(name) => write!(f, "@{name}"),
             Self::Default => f.write_str("default"),
         }

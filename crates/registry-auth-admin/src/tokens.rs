@@ -66,7 +66,7 @@ impl Admin {
         note: Option<&str>,
     ) -> Result<(), AdminError> {
         let key = self.keys().user(user.as_str());
-        self.edit(Subject::User(user), async |changes| {
+        self.edit(&Subject::User(user.to_owned()), async |changes| {
             let reply: Value = self.ask(&key, redis::cmd("HGETALL").arg(&key)).await?;
             let record = record::from_hash(reply).map_err(|why| unreadable(&key, why))?;
             let tokens = record.unwrap_or_default().tokens;
@@ -104,7 +104,7 @@ impl Admin {
         let key = self.keys().user(user.as_str());
         let fields: Vec<(Vec<u8>, Vec<u8>)> = self.ask(&key, redis::cmd("HGETALL").arg(&key)).await?;
         if fields.is_empty() {
-            self.must_exist(Subject::User(user)).await?;
+            self.must_exist(&Subject::User(user.to_owned())).await?;
         }
         let fields = fields
             .iter()
@@ -199,7 +199,7 @@ impl Admin {
     pub async fn token_revoke(&self, user: UserName<'_>, id: &str) -> Result<(), AdminError> {
         let key = self.keys().user(user.as_str());
         let name = format!("{}{id}", field::TOKEN);
-        self.edit(Subject::User(user), async |changes| {
+        self.edit(&Subject::User(user.to_owned()), async |changes| {
             let before: Option<Vec<u8>> = self.ask(&key, redis::cmd("HGET").arg(&key).arg(&name)).await?;
             if before.is_none() {
                 return Err(AdminError::NoToken {

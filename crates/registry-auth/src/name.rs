@@ -137,7 +137,7 @@ impl<'a> UserName<'a> {
 }
 
 /// An owned [`UserName`], cheap to clone: names of up to 23 bytes need no allocation.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct UserNameBuf(SmolStr);
 
 impl UserNameBuf {
@@ -149,6 +149,12 @@ impl UserNameBuf {
     /// The name as text.
     pub fn as_str(&self) -> &str {
         &self.0
+    }
+}
+
+impl fmt::Display for UserNameBuf {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
     }
 }
 

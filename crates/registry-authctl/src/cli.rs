@@ -9,13 +9,15 @@ mod values;
 use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
 use clap_complete::engine::{ArgValueCandidates, ArgValueCompleter};
 use registry_auth::scope::{Action, Actions};
+use registry_auth::{RepositoryName, UserNameBuf};
+use registry_auth_admin::{BackendName, GroupName, Subject};
 use std::path::PathBuf;
 pub(crate) use token::TokenVerb;
-pub(crate) use values::is_reserved;
 use values::{
     action, actions, backend, backend_subject, grant_subject, group, new_group, new_user, pattern,
-    repository, user, PREFIX, REDIS,
+    repository, stored_group, user, GrantPattern, TokenIdParser, PREFIX, REDIS,
 };
+pub(crate) use values::{is_reserved, TokenId};
 
 /// What belongs to all verbs; the manual page has it, too.
 const AFTER: &str = "\
@@ -183,7 +185,7 @@ pub(crate) enum UserVerb {
     /// Create a user, asking for the password.
     Add {
         #[arg(value_parser = new_user)]
-        name: String,
+        name: UserNameBuf,
         #[command(flatten)]
         password: PasswordArgs,
         /// Also where others were granted repositories NAME/..., on which the new user gets every right.
@@ -193,7 +195,7 @@ pub(crate) enum UserVerb {
     /// Set a new password. Access tokens stay good: token revoke ends them.
     Passwd {
         #[arg(value_parser = user, add = ArgValueCompleter::new(complete::users))]
-        name: String,
+        name: UserNameBuf,
         #[command(flatten)]
         password: PasswordArgs,
     },
@@ -203,26 +205,26 @@ pub(crate) enum UserVerb {
     /// Show what is stored for a user, except the password.
     Show {
         #[arg(value_parser = user, add = ArgValueCompleter::new(complete::users))]
-        name: String,
+        name: UserNameBuf,
     },
     /// Refuse the user until unlocked; the password and the access tokens stay.
     Lock {
         #[arg(value_parser = user, add = ArgValueCompleter::new(complete::users))]
-        name: String,
+        name: UserNameBuf,
     },
     /// Let a locked user in again.
     Unlock {
         #[arg(value_parser = user, add = ArgValueCompleter::new(complete::users))]
-        name: String,
+        name: UserNameBuf,
     },
     /// Give a user another name, with everything that is stored: password, groups, grants, backends, access tokens.
     ///
     /// Repositories keep their names: what lies in OLD/ is no longer the user's own.
     Rename {
         #[arg(value_name = "OLD", value_parser = user, add = ArgValueCompleter::new(complete::users))]
-        name: String,
+        name: UserNameBuf,
         #[arg(value_name = "NEW", value_parser = new_user)]
-        new: String,
+        new: UserNameBuf,
         /// Also where others were granted repositories NEW/..., on which the user then gets every right.
         #[arg(long)]
         own_namespace_anyway: bool,
@@ -231,7 +233,7 @@ pub(crate) enum UserVerb {
     #[command(visible_alias = "rm")]
     Remove {
         #[arg(value_parser = user, add = ArgValueCompleter::new(complete::users))]
-        name: String,
+        name: UserNameBuf,
     },
 }
 
@@ -261,7 +263,7 @@ pub(crate) enum GroupVerb {
     /// Create a group.
     Add {
         #[arg(value_parser = new_group)]
-        group: String,
+        group: GroupName,
     },
     /// List all groups.
     #[command(visible_alias = "ls")]
@@ -269,27 +271,27 @@ pub(crate) enum GroupVerb {
     /// Show a group's grants, backends and members.
     Show {
         #[arg(value_parser = group, add = ArgValueCompleter::new(complete::groups))]
-        group: String,
+        group: GroupName,
     },
     /// Remove a group with its grants and backends, and take its members out of it.
     #[command(visible_alias = "rm")]
     Remove {
         #[arg(value_parser = group, add = ArgValueCompleter::new(complete::groups))]
-        group: String,
+        group: GroupName,
     },
     /// Put a user into a group. Of several groups' backends those of the first one joined are used.
     Join {
         #[arg(value_parser = group, add = ArgValueCompleter::new(complete::groups))]
-        group: String,
+        group: GroupName,
         #[arg(value_parser = user, add = ArgValueCompleter::new(complete::users))]
-        user: String,
+        user: UserNameBuf,
     },
     /// Take a user out of a group.
     Leave {
-        #[arg(add = ArgValueCompleter::new(complete::groups))]
+        #[arg(value_parser = stored_group, add = ArgValueCompleter::new(complete::groups))]
         group: String,
         #[arg(value_parser = user, add = ArgValueCompleter::new(complete::users))]
-        user: String,
+        user: UserNameBuf,
     },
 }
 
@@ -298,11 +300,11 @@ pub(crate) enum GrantVerb {
     /// Let a user (alice), a group (@team) or everyone (public, the anonymous included) do something.
     Add {
         #[arg(value_parser = grant_subject, add = ArgValueCompleter::new(complete::grant_subjects))]
-        subject: String,
+        subject: Subject,
         /// Repositories: * is any run within one segment, ** any run across segments. With ! in front it denies, which wins
         /// over every right. Quote it for the shell.
         #[arg(value_parser = pattern)]
-        pattern: String,
+        pattern: GrantPattern,
         /// pull, push, delete, separated by commas, or '*'. They are added to those that the pattern has.
         #[arg(value_parser = actions, add = ArgValueCandidates::new(complete::actions))]
         actions: Actions,
@@ -311,7 +313,7 @@ pub(crate) enum GrantVerb {
     #[command(visible_alias = "rm")]
     Remove {
         #[arg(value_parser = grant_subject, add = ArgValueCompleter::new(complete::grant_subjects))]
-        subject: String,
+        subject: Subject,
         /// As `grant list` shows it, with ! in front where it denies.
         pattern: String,
         /// Only these; without it, all of them.
@@ -322,7 +324,7 @@ pub(crate) enum GrantVerb {
     #[command(visible_alias = "ls")]
     List {
         #[arg(value_parser = grant_subject, add = ArgValueCompleter::new(complete::grant_subjects))]
-        subject: String,
+        subject: Subject,
     },
 }
 
@@ -330,10 +332,10 @@ pub(crate) enum GrantVerb {
 pub(crate) struct ExplainArgs {
     /// Who asks; without it, the anonymous.
     #[arg(long, value_parser = user, add = ArgValueCompleter::new(complete::users))]
-    pub(crate) user: Option<String>,
+    pub(crate) user: Option<UserNameBuf>,
     /// With this access token of the user (its id), which may do a part of what the user may; without it, with the password.
-    #[arg(long, value_name = "ID", requires = "user")]
-    pub(crate) token: Option<String>,
+    #[arg(long, value_name = "ID", requires = "user", value_parser = TokenIdParser)]
+    pub(crate) token: Option<TokenId>,
     /// What is to be done: pull, push or delete.
     #[arg(long, value_parser = action, add = ArgValueCandidates::new(complete::actions))]
     pub(crate) action: Action,
@@ -341,7 +343,7 @@ pub(crate) struct ExplainArgs {
     #[arg(long, value_enum, default_value_t = Switch::On)]
     pub(crate) own_namespace: Switch,
     #[arg(value_parser = repository)]
-    pub(crate) repository: String,
+    pub(crate) repository: RepositoryName<'static>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -355,22 +357,22 @@ pub(crate) enum BackendVerb {
     /// Set the backends of a user (alice), a group (@team) or everybody (default).
     Set {
         #[arg(value_parser = backend_subject, add = ArgValueCompleter::new(complete::backend_subjects))]
-        subject: String,
+        subject: Subject,
         /// Several are taken in turn.
         #[arg(required = true, value_name = "HOST:PORT", value_parser = backend)]
-        backends: Vec<String>,
+        backends: Vec<BackendName>,
     },
     /// List the backends of a user (alice), a group (@team) or everybody (default).
     #[command(visible_alias = "ls")]
     List {
         #[arg(value_parser = backend_subject, add = ArgValueCompleter::new(complete::backend_subjects))]
-        subject: String,
+        subject: Subject,
     },
     /// Remove the backends of a user (alice), a group (@team) or everybody (default).
     #[command(visible_alias = "rm")]
     Clear {
         #[arg(value_parser = backend_subject, add = ArgValueCompleter::new(complete::backend_subjects))]
-        subject: String,
+        subject: Subject,
     },
 }
 

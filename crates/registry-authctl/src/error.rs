@@ -2,8 +2,7 @@
 
 use crate::connector::Connector;
 use crate::terminal::printable::printable;
-use registry_auth::UserName;
-use registry_auth_admin::{AdminError, ForeignGrant};
+use registry_auth_admin::{AdminError, ForeignGrant, GroupName};
 use registry_auth_redis::InvalidEndpoint;
 use std::fmt;
 use std::path::PathBuf;
@@ -136,20 +135,21 @@ impl Error {
             return self;
         };
         let is_user = matches!(self, Self::Admin(AdminError::NoGroup(_)));
-        let Ok(parsed) = UserName::parse(name.as_bytes()) else {
+        // What is a user's name may be none of a group, as it may have blanks.
+        let Ok(group) = GroupName::parse(name) else {
             return self;
         };
         let Ok(admin) = connector.connect().await else {
             return self;
         };
         let hint = if is_user {
-            match (admin.user_find(parsed).await, takes_both) {
+            match (admin.user_find(group.as_user_name()).await, takes_both) {
                 (Ok(Some(_)), true) => format!("there is a user {name}, who is written without @"),
                 (Ok(Some(_)), false) => format!("there is a user {name}: registry-authctl user show {name}"),
                 _ => return self,
             }
         } else {
-            match (admin.group_show(parsed).await, takes_both) {
+            match (admin.group_show(&group).await, takes_both) {
                 (Ok(_), true) => format!("there is a group {name}, which is written @{name}"),
                 (Ok(_), false) => format!("there is a group {name}: registry-authctl group show {name}"),
                 _ => return self,

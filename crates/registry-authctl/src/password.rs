@@ -7,7 +7,7 @@ use crate::cli::{Hash, PasswordArgs};
 use crate::error::Error;
 use crate::terminal::prompt::{self, NoAnswer};
 use base64::prelude::{Engine, BASE64_STANDARD};
-use registry_auth::{credentials, password, Credentials, TokenDigest};
+use registry_auth::{credentials, password, Credentials, TokenDigest, UserName};
 use std::io::Read;
 use zeroize::Zeroizing;
 
@@ -20,7 +20,7 @@ const INPUT: u64 = 8192;
 const SHORTEST: usize = 8;
 
 /// The hash to store for a new password of `user`.
-pub(crate) fn ask(user: &str, args: &PasswordArgs) -> Result<String, Error> {
+pub(crate) fn ask(user: UserName<'_>, args: &PasswordArgs) -> Result<String, Error> {
     let password = if args.password_stdin {
         from_stdin()?
     } else {
@@ -52,7 +52,7 @@ fn from_stdin() -> Result<Zeroizing<Vec<u8>>, Error> {
     Ok(input)
 }
 
-fn from_terminal(user: &str) -> Result<Zeroizing<Vec<u8>>, Error> {
+fn from_terminal(user: UserName<'_>) -> Result<Zeroizing<Vec<u8>>, Error> {
     let prompt = |text: &str| {
         prompt::ask(text).map_err(|why| {
             Error::Password(match why {
@@ -68,7 +68,7 @@ fn from_terminal(user: &str) -> Result<Zeroizing<Vec<u8>>, Error> {
     Ok(password)
 }
 
-fn check(user: &str, password: &[u8], allow_weak: bool) -> Result<(), Error> {
+fn check(user: UserName<'_>, password: &[u8], allow_weak: bool) -> Result<(), Error> {
     if password.is_empty() {
         return Err(Error::Password(
             "an empty password is refused at login: nothing was changed",
@@ -91,7 +91,7 @@ fn check(user: &str, password: &[u8], allow_weak: bool) -> Result<(), Error> {
             "a password of fewer than 8 characters is soon guessed, and was not taken; --allow-weak takes it",
         ));
     }
-    let pair = Zeroizing::new([user.as_bytes(), b":", password].concat());
+    let pair = Zeroizing::new([user.as_str().as_bytes(), b":", password].concat());
     let header = Zeroizing::new(format!("Basic {}", BASE64_STANDARD.encode(&*pair)));
     let mut buffer = credentials::Buffer::new();
     match credentials::parse(Some(header.as_bytes()), &mut buffer) {

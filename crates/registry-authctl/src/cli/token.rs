@@ -1,10 +1,12 @@
 //! The verbs of access tokens.
 
-use super::values::{lifetime, note, scope, user};
+use super::values::{lifetime, note, scope, user, TokenId, TokenIdParser};
 use crate::cli::complete;
 use clap::Subcommand;
 use clap_complete::engine::ArgValueCompleter;
 use registry_auth::grant::Grant;
+use registry_auth::UserNameBuf;
+use std::time::Duration;
 
 #[derive(Subcommand)]
 pub(crate) enum TokenVerb {
@@ -15,13 +17,13 @@ pub(crate) enum TokenVerb {
     /// Standard output has the token and nothing else.
     Create {
         #[arg(value_parser = user, add = ArgValueCompleter::new(complete::users))]
-        user: String,
+        user: UserNameBuf,
         /// What it may do at most, PATTERN:ACTIONS as in a grant; may be given several times. Quote it for the shell.
         #[arg(long = "scope", required = true, value_name = "PATTERN:ACTIONS", value_parser = scope)]
         scopes: Vec<Grant>,
         /// For how long it is good: whole hours (12h), days (90d), weeks (4w) or years (1y), from 1h to 10y.
         #[arg(long, value_name = "TIME", default_value = "90d", value_parser = lifetime)]
-        expires: u64,
+        expires: Duration,
         /// What it is for; `token list` shows it.
         #[arg(long, value_name = "TEXT", value_parser = note)]
         note: Option<String>,
@@ -30,10 +32,10 @@ pub(crate) enum TokenVerb {
     #[command(visible_alias = "ls")]
     List {
         #[arg(value_parser = user, add = ArgValueCompleter::new(complete::users))]
-        user: Option<String>,
+        user: Option<UserNameBuf>,
         /// Only those that have expired or will within this time, for example 14d.
         #[arg(long, value_name = "TIME", value_parser = lifetime)]
-        expiring: Option<u64>,
+        expiring: Option<Duration>,
     },
     /// Say whose an access token is that came to light, and revoke it.
     ///
@@ -47,8 +49,9 @@ pub(crate) enum TokenVerb {
     #[command(visible_alias = "rm")]
     Revoke {
         #[arg(value_parser = user, add = ArgValueCompleter::new(complete::users))]
-        user: String,
+        user: UserNameBuf,
         /// As `token list` shows it.
-        id: String,
+        #[arg(value_parser = TokenIdParser)]
+        id: TokenId,
     },
 }

@@ -8,7 +8,8 @@ use crate::cli::is_reserved;
 use registry_auth::grant::Grant;
 use registry_auth::password;
 use registry_auth::scope::{Action, Actions};
-use registry_auth::UserName;
+use registry_auth::{UserName, UserNameBuf};
+use registry_auth_admin::{GroupName, Subject, PUBLIC};
 use saphyr::{LoadableYamlNode, Scalar, Yaml};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -17,7 +18,7 @@ pub(crate) const ALL: &str = "docker-auth-users";
 
 /// A user of the file.
 pub(crate) struct Entry {
-    pub(crate) user: String,
+    pub(crate) user: UserNameBuf,
     pub(crate) hash: String,
 }
 
@@ -26,9 +27,9 @@ pub(crate) struct Entry {
 pub(crate) struct Plan {
     pub(crate) users: Vec<Entry>,
     /// Group → members.
-    pub(crate) groups: BTreeMap<String, BTreeSet<String>>,
+    pub(crate) groups: BTreeMap<GroupName, BTreeSet<UserNameBuf>>,
     /// Subject (`alice`, `@team`, `public`) and grant, in the order of the acl.
-    pub(crate) grants: Vec<(String, Grant)>,
+    pub(crate) grants: Vec<(Subject, Grant)>,
     /// What has no equal: where, and why.
     pub(crate) unequal: Vec<(String, String)>,
     /// Whether an entry gives every account its own namespace.
@@ -40,7 +41,7 @@ pub(crate) struct Plan {
 enum Whom {
     Everyone,
     Users,
-    User(String),
+    User(UserNameBuf),
     Group(String),
 }
 
@@ -121,7 +122,7 @@ pub(crate) fn read(text: &str) -> Result<Plan, String> {
 
 /// Label, value → who has it.
 #[derive(Default)]
-struct Labels(BTreeMap<(String, String), BTreeSet<String>>);
+struct Labels(BTreeMap<(String, String), BTreeSet<UserNameBuf>>);
 
 impl Labels {
     fn group(label: &str, value: &str) -> String {
@@ -141,11 +142,14 @@ fn read_users(root: &Yaml<'_>, plan: &mut Plan, labels: &mut Labels) {
             continue;
         }
         let place = format!("user {name}");
-        if is_reserved(&name) || UserName::parse(name.as_bytes()).is_err() {
-            plan.unequal
-                .push((place, "the name is reserved or not legal here".to_owned()));
-            continue;
-        }
+        let user = match UserName::parse(name.as_bytes()) {
+            Ok(user) if !is_reserved(&name) => user.to_owned(),
+            _ => {
+                plan.unequal
+                    .push((place, "the name is reserved or not legal here".to_owned()));
+                continue;
+            }
+        };
         let label = settings.as_mapping_get("labels").and_then(Yaml::as_mapping);
         for (label, values) in label.into_iter().flatten() {
             let values = values
@@ -153,7 +157,7 @@ fn read_users(root: &Yaml<'_>, plan: &mut Plan, labels: &mut Labels) {
                 .map_or_else(|| vec![values], |values| values.iter().collect());
             for value in values.into_iter().filter_map(scalar) {
                 let label = scalar(label).unwrap_or_default();
-                labels.0.entry((label, value)).or_default().insert(name.clone());
+                labels.0.entry((label, value)).or_default().insert(user.clone());
             }
         }
         let Some(hash) = settings.as_mapping_get("password").and_then(scalar) else {
@@ -164,7 +168,7 @@ fn read_users(root: &Yaml<'_>, plan: &mut Plan, labels: &mut Labels) {
             continue;
         };
         match password::check(&hash) {
-            Ok(()) => plan.users.push(Entry { user: name, hash }),
+            Ok(()) => plan.users.push(Entry { user, hash }),
             Err(why) => plan.unequal.push((place, why.why().to_owned())),
         }
     }
@@ -297,9 +301,12 @@ fn accounts(account: &str, plan: &Plan) -> Result<Vec<Whom>, String> {
     }
     names
         .into_iter()
-        .map(|name| match plan.users.iter().any(|entry| entry.user == name) {
-            true => Ok(Whom::User(name.to_owned())),
-            false => Err(format!("account {name}, who is not among the users")),
+        .map(|name| {
+            let mut users = plan.users.iter().map(|entry| &entry.user);
+            match users.find(|user| user.as_str() == name) {
+                Some(user) => Ok(Whom::User(user.clone())),
+                None => Err(format!("account {name}, who is not among the users")),
+            }
         })
         .collect()
 }
@@ -367,15 +374,16 @@ fn add(
     let actions = Actions::parse(&words.join(",")).map_err(|error| error.to_string())?;
     let grant = Grant::from_parts(pattern, &actions.to_string()).map_err(|error| error.to_string())?;
     let subject = match whom {
-        Whom::Everyone => "public".to_owned(),
-        Whom::User(user) => user.clone(),
+        Whom::Everyone => Subject::Group(legal_group(PUBLIC)?),
+        Whom::User(user) => Subject::User(user.clone()),
         Whom::Users => {
             let all = plan.users.iter().map(|entry| entry.user.clone()).collect();
-            plan.groups.insert(ALL.to_owned(), all);
-            format!("@{ALL}")
+            let group = legal_group(ALL)?;
+            plan.groups.insert(group.clone(), all);
+            Subject::Group(group)
         }
         Whom::Group(group) => {
-            let named = |((label, value), _): &(&(String, String), &BTreeSet<String>)| {
+            let named = |((label, value), _): &(&(String, String), &BTreeSet<UserNameBuf>)| {
                 Labels::group(label, value) == *group
             };
             let members = labels
@@ -383,18 +391,27 @@ fn add(
                 .iter()
                 .filter(named)
                 .flat_map(|(_, users)| users.iter().cloned());
-            let members: BTreeSet<String> = members
+            let members: BTreeSet<UserNameBuf> = members
                 .filter(|user| plan.users.iter().any(|entry| entry.user == *user))
                 .collect();
-            if registry_auth_admin::group_name(group).is_err() || is_reserved(group) {
-                return Err(format!("the label {group} can be no group's name"));
-            }
+            let group = match is_reserved(group) {
+                true => Err(no_group(group)),
+                false => legal_group(group),
+            }?;
             plan.groups.insert(group.clone(), members);
-            format!("@{group}")
+            Subject::Group(group)
         }
     };
     plan.grants.push((subject, grant));
     Ok(())
+}
+
+fn legal_group(name: &str) -> Result<GroupName, String> {
+    GroupName::parse(name).map_err(|_| no_group(name))
+}
+
+fn no_group(name: &str) -> String {
+    format!("the label {name} can be no group's name")
 }
 
 /// Whether somebody may be meant by both.
@@ -517,7 +534,8 @@ users:
             "{USERS}acl:\n  - {{match: {{account: '/.+/', name: a}}, actions: [pull]}}"
         ))
         .unwrap();
-        let all: Vec<&String> = plan.groups[ALL].iter().collect();
+        let group = super::GroupName::parse(ALL).unwrap();
+        let all: Vec<&str> = plan.groups[&group].iter().map(|user| user.as_str()).collect();
         assert_eq!(all, ["alice", "bob"]);
     }
 

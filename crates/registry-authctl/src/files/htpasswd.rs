@@ -5,14 +5,14 @@
 
 use crate::cli::is_reserved;
 use registry_auth::password::{self, InvalidHash};
-use registry_auth::UserName;
+use registry_auth::{UserName, UserNameBuf};
 use std::collections::HashMap;
 use std::io::{BufRead, Error, ErrorKind};
 
 /// A user of the file.
 pub(crate) struct Entry {
     pub(crate) line: usize,
-    pub(crate) user: String,
+    pub(crate) user: UserNameBuf,
     pub(crate) hash: String,
     /// Why the hash is guessed fast if it leaks.
     pub(crate) weak: Option<&'static str>,
@@ -28,7 +28,7 @@ pub(crate) struct Refused {
 
 pub(crate) fn read(mut file: impl BufRead) -> std::io::Result<(Vec<Entry>, Vec<Refused>)> {
     let (mut entries, mut refused) = (Vec::new(), Vec::new());
-    let mut first: HashMap<String, usize> = HashMap::new();
+    let mut first: HashMap<UserNameBuf, usize> = HashMap::new();
     let mut bytes = Vec::new();
     for line in 1.. {
         bytes.clear();
@@ -55,19 +55,19 @@ pub(crate) fn read(mut file: impl BufRead) -> std::io::Result<(Vec<Entry>, Vec<R
             continue;
         }
         match parse(text) {
-            Ok((user, _)) if first.contains_key(user) => refused.push(Refused {
+            Ok((user, _)) if first.contains_key(&user) => refused.push(Refused {
                 line,
-                user: Some(user.to_owned()),
+                user: Some(user.to_string()),
                 why: format!(
                     "the same user as line {}, which holds",
-                    first.get(user).copied().unwrap_or_default()
+                    first.get(&user).copied().unwrap_or_default()
                 ),
             }),
             Ok((user, hash)) => {
-                first.insert(user.to_owned(), line);
+                first.insert(user.clone(), line);
                 entries.push(Entry {
                     line,
-                    user: user.to_owned(),
+                    user,
                     hash: hash.to_owned(),
                     weak: password::weakness(hash),
                 });
@@ -83,7 +83,7 @@ pub(crate) fn read(mut file: impl BufRead) -> std::io::Result<(Vec<Entry>, Vec<R
 }
 
 /// User and hash of a line, or the user if it is one, and what is wrong.
-fn parse(line: &[u8]) -> Result<(&str, &str), (Option<String>, &'static str)> {
+fn parse(line: &[u8]) -> Result<(UserNameBuf, &str), (Option<String>, &'static str)> {
     if line.first().is_some_and(u8::is_ascii_whitespace) {
         return Err((
             None,
@@ -117,7 +117,7 @@ fn parse(line: &[u8]) -> Result<(&str, &str), (Option<String>, &'static str)> {
         InvalidHash::Unknown => why(name_of(hash)),
         known => why(known.why()),
     })?;
-    Ok((name.as_str(), hash))
+    Ok((name.to_owned(), hash))
 }
 
 /// What a hash is that the module cannot verify against. Plain text has no form: it is what is left.
@@ -276,7 +276,7 @@ mod tests {
     #[test]
     fn a_mark_of_the_encoding_is_no_part_of_a_name() {
         let (entries, refused) = read(format!("\u{feff}alice:{SHA}\n").as_bytes()).unwrap();
-        assert!(refused.is_empty() && entries[0].user == "alice");
+        assert!(refused.is_empty() && entries[0].user.as_str() == "alice");
         for bytes in [b"\xff\xfea\0:\0", b"\xfe\xff\0a\0:"] {
             let why = read(&bytes[..]).err().unwrap().to_string();
             assert!(why.contains("UTF-16") && why.contains("iconv"), "{why}");
@@ -289,6 +289,6 @@ mod tests {
         file.extend_from_slice(format!("bob:{SHA}\n").as_bytes());
         let (entries, refused) = read(file.as_slice()).unwrap();
         assert_eq!((entries.len(), refused.len()), (1, 2));
-        assert_eq!(entries[0].user, "bob");
+        assert_eq!(entries[0].user.as_str(), "bob");
     }
 }

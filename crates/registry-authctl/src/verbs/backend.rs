@@ -4,7 +4,7 @@ use crate::cli::BackendVerb;
 use crate::connector::Connector;
 use crate::error::Error;
 use crate::terminal::output::{note, printable, Output};
-use registry_auth_admin::{Subject, PUBLIC};
+use registry_auth_admin::{BackendName, Subject};
 use serde_json::json;
 
 /// What several backends must share.
@@ -15,13 +15,16 @@ pub(crate) const SEVERAL: &str =
 pub(crate) async fn run(verb: BackendVerb, connector: &Connector, out: &Output) -> Result<(), Error> {
     match verb {
         BackendVerb::Set { subject, backends } => {
-            let backends: Vec<&str> = backends.iter().map(String::as_str).collect();
-            let whose = parse(&subject)?;
-            connector.connect().await?.backends_set(whose, &backends).await?;
-            if let Subject::Group(group) = whose {
-                let whose = match group.as_str() {
-                    PUBLIC => "everyone who has none by themselves or by another group".to_owned(),
-                    group => format!("members of {group} who have none by themselves or by an earlier group"),
+            connector
+                .connect()
+                .await?
+                .backends_set(&subject, &backends)
+                .await?;
+            let backends: Vec<&str> = backends.iter().map(BackendName::as_str).collect();
+            if let Subject::Group(group) = &subject {
+                let whose = match group.is_public() {
+                    true => "everyone who has none by themselves or by another group".to_owned(),
+                    false => format!("members of {group} who have none by themselves or by an earlier group"),
                 };
                 note(&format!(
                     "all that {whose} pulls and pushes goes there from now on, their own repositories included: what lies at \
@@ -33,32 +36,23 @@ pub(crate) async fn run(verb: BackendVerb, connector: &Connector, out: &Output) 
             }
             out.print(
                 &format!("backends of {subject}: {}", backends.join(" ")),
-                &json!({ "subject": subject, "backends": backends }),
+                &json!({ "subject": subject.to_string(), "backends": backends }),
             )
         }
         BackendVerb::List { subject } => {
-            let backends = connector.connect().await?.backends_list(parse(&subject)?).await?;
+            let backends = connector.connect().await?.backends_list(&subject).await?;
             let lines: Vec<String> = backends.iter().map(|backend| printable(backend)).collect();
             out.print(
                 &lines.join("\n"),
-                &json!({ "subject": subject, "backends": backends }),
+                &json!({ "subject": subject.to_string(), "backends": backends }),
             )
         }
         BackendVerb::Clear { subject } => {
-            connector
-                .connect()
-                .await?
-                .backends_clear(parse(&subject)?)
-                .await?;
+            connector.connect().await?.backends_clear(&subject).await?;
             out.print(
                 &format!("backends of {subject} removed"),
-                &json!({ "subject": subject, "backends": [] }),
+                &json!({ "subject": subject.to_string(), "backends": [] }),
             )
         }
     }
-}
-
-/// The command line has checked it already; the type is made here.
-fn parse(subject: &str) -> Result<Subject<'_>, Error> {
-    Subject::parse(subject).map_err(|_| Error::Usage("not a subject"))
 }

@@ -2,31 +2,22 @@
 
 mod explanation;
 
-use crate::cli::{ExplainArgs, Switch};
+use crate::cli::{ExplainArgs, Switch, TokenId};
 use crate::connector::Connector;
 use crate::error::Error;
 use crate::terminal::output::{note, printable, styled, Output, BAD, GOOD};
 use crate::verbs::grant::remark_on_hosts;
-use crate::verbs::token::is_id;
 use explanation::{explain, group_label, refusal, unreadable, Explanation};
 use registry_auth::policy::Rules;
 use registry_auth::scope::Action;
-use registry_auth::{rendezvous, Record, RepositoryName, UserName};
+use registry_auth::{rendezvous, Record, UserNameBuf};
 use registry_auth_admin::{Access, AdminError, PUBLIC};
 use serde_json::json;
 
 pub(crate) async fn run(args: ExplainArgs, connector: &Connector, out: &Output) -> Result<(), Error> {
-    let user = args
-        .user
-        .as_deref()
-        .map(|name| UserName::parse(name.as_bytes()))
-        .transpose()
-        .map_err(|_| Error::Usage("not a user name"))?;
-    let repository = RepositoryName::parse(args.repository.as_bytes())
-        .map_err(|_| Error::Usage("not a repository's name"))?;
-    if let Some(token) = &args.token {
-        is_id(token)?;
-    }
+    let user = args.user.as_ref().map(UserNameBuf::as_name);
+    let repository = &args.repository;
+    let token = args.token.as_ref().map(TokenId::as_str);
     let rules = Rules {
         own_namespace: args.own_namespace == Switch::On,
         catalog: true,
@@ -55,16 +46,9 @@ pub(crate) async fn run(args: ExplainArgs, connector: &Connector, out: &Output) 
                 .flat_map(|record| &record.grants);
             let names = grants
                 .map(|grant| grant.pattern.as_str())
-                .chain([args.repository.as_str()]);
+                .chain([repository.as_str()]);
             remark_on_hosts(&admin, names).await;
-            let explanation = explain(
-                user,
-                access,
-                &repository,
-                args.action,
-                args.token.as_deref(),
-                rules,
-            )?;
+            let explanation = explain(user, access, repository, args.action, token, rules)?;
             let backends = backends(access).map(|backends| (backends, in_place_of(access)));
             (explanation, Some(backends))
         }
@@ -162,7 +146,7 @@ fn show(
     unknown: &[&str],
     out: &Output,
 ) -> Result<(), Error> {
-    let who = args.user.as_deref().unwrap_or("the anonymous");
+    let who = args.user.as_ref().map_or("the anonymous", UserNameBuf::as_str);
     let (verdict, may) = match explanation.allowed {
         true => (styled(GOOD, "allowed"), "may"),
         false => (styled(BAD, "refused"), "may not"),
@@ -174,7 +158,7 @@ fn show(
         None => "",
     };
     let with = match &args.token {
-        Some(id) => format!(" with token {}", printable(id)),
+        Some(id) => format!(" with token {}", printable(id.as_str())),
         None => String::new(),
     };
     let mut lines = vec![
@@ -195,7 +179,7 @@ fn show(
             false => backends.shown(),
         };
         lines.push(format!("backend: {shown}"));
-        if let (Some(name), true) = (backends.of(&args.repository), backends.names.len() > 1) {
+        if let (Some(name), true) = (backends.of(args.repository.as_str()), backends.names.len() > 1) {
             lines.push(format!(
                 "         {} goes to {name}; with balance=turn to each of them",
                 args.repository
@@ -212,12 +196,13 @@ fn show(
     out.print(
         &lines.join("\n"),
         &json!({
-            "user": args.user, "token": args.token, "action": args.action.as_str(), "repository": args.repository,
+            "user": args.user.as_ref().map(UserNameBuf::as_str), "token": args.token.as_ref().map(TokenId::as_str),
+            "action": args.action.as_str(), "repository": args.repository.as_str(),
             "allowed": explanation.allowed, "rule": explanation.kind, "why": explanation.why,
             "grant": explanation.grant, "source": explanation.source, "status": explanation.status,
             "head": explanation.allowed && args.action == Action::Pull || explanation.existence,
             "backends": backends.as_ref().map(|(backends, _)| &backends.names),
-            "backend": source.and_then(|(backends, _)| backends.of(&args.repository)),
+            "backend": source.and_then(|(backends, _)| backends.of(args.repository.as_str())),
             "backends_of": source.map(|(backends, _)| &backends.source),
             "backends_in_place_of": before.map(|before| &before.names),
             "unknown_groups": unknown,

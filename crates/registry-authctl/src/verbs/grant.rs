@@ -7,7 +7,7 @@ use crate::terminal::output::{note, printable, styled, Output, BAD};
 use registry_auth::grant::Grant;
 use registry_auth::pattern::address_of;
 use registry_auth::UserName;
-use registry_auth_admin::{Admin, StoredGrant, Subject};
+use registry_auth_admin::{Admin, StoredGrant};
 use serde_json::{json, Value};
 use std::collections::BTreeSet;
 
@@ -18,16 +18,14 @@ pub(crate) async fn run(verb: GrantVerb, connector: &Connector, out: &Output) ->
             pattern,
             actions,
         } => {
-            let grant = Grant::from_parts(&pattern, &actions.to_string())
-                .map_err(|_| Error::Usage("not a pattern"))?;
-            let whose = parse(&subject)?;
+            let grant = pattern.with(actions);
             let admin = connector.connect().await?;
-            let all = admin.grant_add(whose, &grant).await?;
+            let all = admin.grant_add(&subject, &grant).await?;
             remark_on_hosts(&admin, [grant.pattern.as_str()].into_iter()).await;
             let may = if grant.deny { "may not" } else { "may" };
             out.print(
                 &format!("{subject} {may} {all} {}", grant.pattern),
-                &json!({ "subject": subject, "pattern": grant.pattern.as_str(), "deny": grant.deny,
+                &json!({ "subject": subject.to_string(), "pattern": grant.pattern.as_str(), "deny": grant.deny,
                          "actions": all.to_string() }),
             )
         }
@@ -39,7 +37,7 @@ pub(crate) async fn run(verb: GrantVerb, connector: &Connector, out: &Output) ->
             let left = connector
                 .connect()
                 .await?
-                .grant_remove(parse(&subject)?, &pattern, actions)
+                .grant_remove(&subject, &pattern, actions)
                 .await?
                 .map(|left| left.to_string());
             let shown = printable(&pattern);
@@ -49,14 +47,17 @@ pub(crate) async fn run(verb: GrantVerb, connector: &Connector, out: &Output) ->
             };
             out.print(
                 &text,
-                &json!({ "subject": subject, "pattern": pattern, "actions": left }),
+                &json!({ "subject": subject.to_string(), "pattern": pattern, "actions": left }),
             )
         }
         GrantVerb::List { subject } => {
-            let grants = connector.connect().await?.grants_list(parse(&subject)?).await?;
+            let grants = connector.connect().await?.grants_list(&subject).await?;
             let lines: Vec<String> = grants.iter().map(line).collect();
             let json: Vec<Value> = grants.iter().map(stored_json).collect();
-            out.print(&lines.join("\n"), &json!({ "subject": subject, "grants": json }))
+            out.print(
+                &lines.join("\n"),
+                &json!({ "subject": subject.to_string(), "grants": json }),
+            )
         }
     }
 }
@@ -75,11 +76,6 @@ pub(crate) async fn remark_on_hosts<'n>(admin: &Admin, names: impl Iterator<Item
             ));
         }
     }
-}
-
-/// The command line has checked it already; the type is made here.
-fn parse(subject: &str) -> Result<Subject<'_>, Error> {
-    Subject::parse(subject).map_err(|_| Error::Usage("not a subject"))
 }
 
 /// As it is typed at `grant add`, and at `grant remove`.

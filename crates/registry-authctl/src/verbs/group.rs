@@ -7,8 +7,8 @@ use crate::terminal::output::{note, printable, styled, Output, BAD};
 use crate::terminal::progress::Bar;
 use crate::verbs::explain::backends;
 use crate::verbs::grant::grant_json;
-use registry_auth::{Record, UserName};
-use registry_auth_admin::{group_name, GroupEntry, PUBLIC};
+use registry_auth::Record;
+use registry_auth_admin::{GroupEntry, GroupName, PUBLIC};
 use serde_json::{json, Value};
 
 pub(crate) async fn run(verb: GroupVerb, connector: &Connector, out: &Output) -> Result<(), Error> {
@@ -16,18 +16,14 @@ pub(crate) async fn run(verb: GroupVerb, connector: &Connector, out: &Output) ->
     let progress = |share| bar.set_share(share);
     match verb {
         GroupVerb::Add { group } => {
-            let members = connector
-                .connect()
-                .await?
-                .group_add(parse(&group)?, &progress)
-                .await?;
+            let members = connector.connect().await?.group_add(&group, &progress).await?;
             drop(bar);
             if !members.is_empty() {
                 note(&format!("already in it: {}", printable(&members.join(" "))));
             }
             out.print(
                 &format!("group {group} added"),
-                &json!({ "group": group, "added": true, "members": members }),
+                &json!({ "group": group.as_str(), "added": true, "members": members }),
             )
         }
         GroupVerb::List => {
@@ -36,44 +32,39 @@ pub(crate) async fn run(verb: GroupVerb, connector: &Connector, out: &Output) ->
             list(&groups, out)
         }
         GroupVerb::Show { group } => {
-            let name = parse(&group)?;
             let admin = connector.connect().await?;
-            let record = admin.group_show(name).await?;
-            let members = match group.as_str() {
-                PUBLIC => Vec::new(),
-                _ => admin.group_members(name, &progress).await?,
+            let record = admin.group_show(&group).await?;
+            let members = match group.is_public() {
+                true => Vec::new(),
+                false => admin.group_members(&group, &progress).await?,
             };
             drop(bar);
             show(&group, &record, &members, out)
         }
         GroupVerb::Remove { group } => {
-            let members = connector
-                .connect()
-                .await?
-                .group_remove(parse(&group)?, &progress)
-                .await?;
+            let members = connector.connect().await?.group_remove(&group, &progress).await?;
             drop(bar);
-            let text = match (group.as_str(), members.len()) {
-                (PUBLIC, _) => "everything that was granted to public is removed".to_owned(),
-                (_, count) => format!("group {group} removed; members: {count}"),
+            let text = match (group.is_public(), members.len()) {
+                (true, _) => "everything that was granted to public is removed".to_owned(),
+                (false, count) => format!("group {group} removed; members: {count}"),
             };
             out.print(
                 &text,
-                &json!({ "group": group, "removed": true, "members": members }),
+                &json!({ "group": group.as_str(), "removed": true, "members": members }),
             )
         }
         GroupVerb::Join { group, user } => {
-            if group == PUBLIC {
+            if group.is_public() {
                 return Err(Error::Usage("everyone is in the group public"));
             }
-            let (name, member) = (parse(&group)?, parse_user(&user)?);
+            let member = user.as_name();
             let admin = connector.connect().await?;
             let before = admin
                 .access(Some(member))
                 .await
                 .ok()
                 .map(|access| backends(&access));
-            let joined = admin.group_join(name, member).await?;
+            let joined = admin.group_join(&group, member).await?;
             let after = admin
                 .access(Some(member))
                 .await
@@ -96,18 +87,17 @@ pub(crate) async fn run(verb: GroupVerb, connector: &Connector, out: &Output) ->
             };
             out.print(
                 &format!("{user} {text} {group}"),
-                &json!({ "group": group, "user": user, "member": true, "changed": joined }),
+                &json!({ "group": group.as_str(), "user": user.as_str(), "member": true, "changed": joined }),
             )
         }
         GroupVerb::Leave { group, user } => {
-            let group = group.strip_prefix('@').unwrap_or(&group);
             if group == PUBLIC {
                 return Err(Error::Usage("nobody can leave the group public"));
             }
             let left = connector
                 .connect()
                 .await?
-                .group_leave(group, parse_user(&user)?)
+                .group_leave(&group, user.as_name())
                 .await?;
             let text = if left {
                 "is no longer in group"
@@ -116,19 +106,10 @@ pub(crate) async fn run(verb: GroupVerb, connector: &Connector, out: &Output) ->
             };
             out.print(
                 &format!("{user} {text} {group}"),
-                &json!({ "group": group, "user": user, "member": false, "changed": left }),
+                &json!({ "group": group, "user": user.as_str(), "member": false, "changed": left }),
             )
         }
     }
-}
-
-/// The command line has checked it already; the type is made here.
-fn parse(name: &str) -> Result<UserName<'_>, Error> {
-    group_name(name).map_err(|_| Error::Usage("not a group name"))
-}
-
-fn parse_user(name: &str) -> Result<UserName<'_>, Error> {
-    UserName::parse(name.as_bytes()).map_err(|_| Error::Usage("not a user name"))
 }
 
 fn list(groups: &[GroupEntry], out: &Output) -> Result<(), Error> {
@@ -149,12 +130,12 @@ fn list(groups: &[GroupEntry], out: &Output) -> Result<(), Error> {
     )
 }
 
-fn show(group: &str, record: &Record, members: &[String], out: &Output) -> Result<(), Error> {
+fn show(group: &GroupName, record: &Record, members: &[String], out: &Output) -> Result<(), Error> {
     let or_none = |text: String| if text.is_empty() { "none".to_owned() } else { text };
     let backends: Vec<&str> = record.backends.iter().map(|peer| peer.name.as_str()).collect();
-    let shown_members = match group {
-        PUBLIC => "everyone, the anonymous included".to_owned(),
-        _ => or_none(printable(&members.join(" "))),
+    let shown_members = match group.is_public() {
+        true => "everyone, the anonymous included".to_owned(),
+        false => or_none(printable(&members.join(" "))),
     };
     let mut lines = vec![
         format!("group:    {group}"),
@@ -168,6 +149,6 @@ fn show(group: &str, record: &Record, members: &[String], out: &Output) -> Resul
     let grants: Vec<Value> = record.grants.iter().map(grant_json).collect();
     out.print(
         &lines.join("\n"),
-        &json!({ "group": group, "members": members, "backends": backends, "grants": grants }),
+        &json!({ "group": group.as_str(), "members": members, "backends": backends, "grants": grants }),
     )
 }

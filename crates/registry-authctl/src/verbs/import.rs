@@ -12,8 +12,8 @@ use crate::terminal::progress::Bar;
 use crate::verbs::grant::grant_json;
 use crate::verbs::user::form_name;
 use registry_auth::password::{self, Form};
-use registry_auth::UserName;
-use registry_auth_admin::{group_name, Admin, AdminError, Existing, NewPassword, Put, Subject, UNSEEN};
+use registry_auth::{UserName, UserNameBuf};
+use registry_auth_admin::{Admin, AdminError, Existing, NewPassword, Put, UNSEEN};
 use serde_json::{json, Value};
 use std::collections::BTreeMap;
 use std::future::Future;
@@ -164,14 +164,14 @@ pub(crate) async fn htpasswd(
         for (index, entries) in entries.chunks(BATCH).enumerate() {
             let batch: Vec<NewPassword<'_>> = entries
                 .iter()
-                .map(|entry| new_password(&entry.user, &entry.hash))
-                .collect::<Result<_, _>>()?;
+                .map(|entry| NewPassword::new(&entry.user, &entry.hash))
+                .collect();
             let put = admin.passwords_put(&batch, existing, apply).await?;
             for (entry, put) in entries.iter().zip(put) {
                 *tally.forms.entry(form_name(Form::of(&entry.hash))).or_default() += 1;
-                tally.add(Some(entry.line), &entry.user, put);
+                tally.add(Some(entry.line), entry.user.as_str(), put);
                 if let Some(why) = entry.weak {
-                    tally.add_weak(entry.line, &entry.user, put, why);
+                    tally.add_weak(entry.line, entry.user.as_str(), put, why);
                 }
             }
             bar.set((index * BATCH + entries.len()) as u64);
@@ -260,11 +260,16 @@ pub(crate) async fn docker_auth(
     let grants: Vec<Value> = plan
         .grants
         .iter()
-        .map(|(subject, grant)| json!({ "subject": subject, "grant": grant_json(grant) }))
+        .map(|(subject, grant)| json!({ "subject": subject.to_string(), "grant": grant_json(grant) }))
+        .collect();
+    let groups: BTreeMap<&str, Vec<&str>> = plan
+        .groups
+        .iter()
+        .map(|(group, members)| (group.as_str(), members.iter().map(UserNameBuf::as_str).collect()))
         .collect();
     let json = json!({
         "applied": apply, "new": tally.new, "changed": tally.changed, "unchanged": tally.unchanged, "kept": tally.kept,
-        "groups": plan.groups, "grants": grants, "refused": tally.refused_json(),
+        "groups": groups, "grants": grants, "refused": tally.refused_json(),
     });
     finish(&tally, apply, &counts, &json, out)
 }
@@ -280,11 +285,11 @@ async fn put_users(
     for (index, entries) in plan.users.chunks(BATCH).enumerate() {
         let batch: Vec<NewPassword<'_>> = entries
             .iter()
-            .map(|entry| new_password(&entry.user, &entry.hash))
-            .collect::<Result<_, _>>()?;
+            .map(|entry| NewPassword::new(&entry.user, &entry.hash))
+            .collect();
         let put = admin.passwords_put(&batch, existing, apply).await?;
         for (entry, put) in entries.iter().zip(put) {
-            tally.add(None, &entry.user, put);
+            tally.add(None, entry.user.as_str(), put);
         }
         bar.set((index * BATCH + entries.len()) as u64);
     }
@@ -295,9 +300,8 @@ async fn put_users(
 async fn put_rights(admin: &Admin, plan: &Plan, apply: bool, tally: &mut Tally) -> Result<(), Error> {
     for (group, members) in &plan.groups {
         tally.lines.push(format!("registry-authctl group add {group}"));
-        let name = group_name(group).map_err(|_| Error::Usage("not a group name"))?;
         if apply {
-            match admin.group_add(name, UNSEEN).await {
+            match admin.group_add(group, UNSEEN).await {
                 Ok(_) | Err(AdminError::GroupExists(_)) => {}
                 Err(error) => return Err(error.into()),
             }
@@ -306,9 +310,8 @@ async fn put_rights(admin: &Admin, plan: &Plan, apply: bool, tally: &mut Tally) 
             tally
                 .lines
                 .push(format!("registry-authctl group join {group} {member}"));
-            let user = UserName::parse(member.as_bytes()).map_err(|_| Error::Usage("not a user name"))?;
             if apply {
-                admin.group_join(name, user).await?;
+                admin.group_join(group, member.as_name()).await?;
             }
         }
     }
@@ -317,18 +320,11 @@ async fn put_rights(admin: &Admin, plan: &Plan, apply: bool, tally: &mut Tally) 
         tally.lines.push(format!(
             "registry-authctl grant add {subject} '{pattern}' '{actions}'"
         ));
-        let whose = Subject::parse(subject).map_err(|_| Error::Usage("not a subject"))?;
         if apply {
-            admin.grant_add(whose, grant).await?;
+            admin.grant_add(subject, grant).await?;
         }
     }
     Ok(())
-}
-
-/// The files' readers have checked the name; the type is made here.
-fn new_password<'e>(user: &'e str, hash: &'e str) -> Result<NewPassword<'e>, Error> {
-    let user = UserName::parse(user.as_bytes()).map_err(|_| Error::Usage("not a user name"))?;
-    Ok(NewPassword { user, hash })
 }
 
 pub(crate) async fn migrate(apply: bool, connector: &Connector, out: &Output) -> Result<(), Error> {

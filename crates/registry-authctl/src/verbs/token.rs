@@ -34,14 +34,14 @@ pub(crate) async fn run(verb: TokenVerb, connector: &Connector, out: &Output) ->
             let stored = StoredToken {
                 id: token.digest().to_id(),
                 digest: token.digest(),
-                expires: now.saturating_add(expires),
+                expires: now.saturating_add(expires.as_secs()),
                 created: now,
                 scopes,
             };
-            let (admin, whose) = (connector.connect().await?, parse(&user)?);
+            let (admin, whose) = (connector.connect().await?, user.as_name());
             admin.token_add(whose, &stored, purpose.as_deref()).await?;
             remark_on_hosts(&admin, stored.scopes.iter().map(|scope| scope.pattern.as_str())).await;
-            if let Err(why) = show_once(&token, &user, &stored, out) {
+            if let Err(why) = show_once(&token, whose, &stored, out) {
                 // Nobody can use it, and nobody would know of it.
                 let left = admin.token_revoke(whose, &stored.id).await.err();
                 return Err(Error::Unseen { why, left });
@@ -52,8 +52,8 @@ pub(crate) async fn run(verb: TokenVerb, connector: &Connector, out: &Output) ->
             let now = now()?;
             let mut found = match &user {
                 Some(user) => vec![UserTokens {
-                    user: user.clone(),
-                    tokens: connector.connect().await?.tokens_list(parse(user)?).await?,
+                    user: user.to_string(),
+                    tokens: connector.connect().await?.tokens_list(user.as_name()).await?,
                 }],
                 None => {
                     let bar = Bar::share("reading users");
@@ -65,38 +65,37 @@ pub(crate) async fn run(verb: TokenVerb, connector: &Connector, out: &Output) ->
                 }
             };
             if let Some(time) = expiring {
-                let until = now.saturating_add(time);
+                let until = now.saturating_add(time.as_secs());
                 let is_soon =
                     |entry: &TokenEntry| entry.token.as_ref().is_ok_and(|token| token.expires <= until);
                 found.iter_mut().for_each(|of| of.tokens.retain(is_soon));
                 found.retain(|of| user.is_some() || !of.tokens.is_empty());
             }
-            list(&found, user.as_deref(), now, out)
+            list(&found, user.is_some(), now, out)
         }
         TokenVerb::Find { revoke } => find(revoke, connector, out).await,
         TokenVerb::Revoke { user, id } => {
-            is_id(&id)?;
             connector
                 .connect()
                 .await?
-                .token_revoke(parse(&user)?, &id)
+                .token_revoke(user.as_name(), id.as_str())
                 .await?;
             out.print(
-                &format!("token {} of {user} revoked", printable(&id)),
-                &json!({ "user": user, "id": id, "revoked": true }),
+                &format!("token {} of {user} revoked", printable(id.as_str())),
+                &json!({ "user": user.as_str(), "id": id.as_str(), "revoked": true }),
             )
         }
     }
 }
 
 /// A user's tokens, or those of all, each line with its user then.
-fn list(found: &[UserTokens], user: Option<&str>, now: u64, out: &Output) -> Result<(), Error> {
+fn list(found: &[UserTokens], is_of_one_user: bool, now: u64, out: &Output) -> Result<(), Error> {
     let lines: Vec<String> = found
         .iter()
         .flat_map(|of| {
-            let whose = match user {
-                Some(_) => String::new(),
-                None => format!("{}  ", printable(&of.user)),
+            let whose = match is_of_one_user {
+                true => String::new(),
+                false => format!("{}  ", printable(&of.user)),
             };
             of.tokens
                 .iter()
@@ -108,8 +107,8 @@ fn list(found: &[UserTokens], user: Option<&str>, now: u64, out: &Output) -> Res
         json!({ "user": of.user, "tokens": tokens })
     };
     let all: Vec<Value> = found.iter().map(json).collect();
-    let json = match (user, all.into_iter().next()) {
-        (Some(_), Some(of)) => of,
+    let json = match (is_of_one_user, all.into_iter().next()) {
+        (true, Some(of)) => of,
         _ => Value::Array(found.iter().map(json).collect()),
     };
     out.print(&lines.join("\n"), &json)
@@ -137,8 +136,14 @@ async fn find(revoke: bool, connector: &Connector, out: &Output) -> Result<(), E
     }
     if revoke {
         for of in &found {
+            // A name in Redis may be illegal; nobody logs in with that one.
+            let user = UserName::parse(of.user.as_bytes()).map_err(|_| {
+                Error::Password(
+                    "the record of this token has a key that is no user's: remove it with redis-cli",
+                )
+            })?;
             for entry in &of.tokens {
-                admin.token_revoke(parse(&of.user)?, &entry.id).await?;
+                admin.token_revoke(user, &entry.id).await?;
             }
         }
     }
@@ -181,28 +186,17 @@ fn secret() -> Result<Zeroizing<Vec<u8>>, Error> {
     }
 }
 
-/// The command line has checked it already; the type is made here.
-fn parse(name: &str) -> Result<UserName<'_>, Error> {
-    UserName::parse(name.as_bytes()).map_err(|_| Error::Usage("not a user name"))
-}
-
-/// Refuses a token that was typed in place of its id. It is not repeated, as standard error may go into a log.
-pub(crate) fn is_id(id: &str) -> Result<(), Error> {
-    match TokenDigest::of(id.as_bytes()) {
-        Some(_) => Err(Error::Usage(
-            "this is the token itself, which other users of this machine may have seen now; its id is shown by: \
-             registry-authctl token list USER",
-        )),
-        None => Ok(()),
-    }
-}
-
 /// The token to standard output, and what there is to know about it to standard error; as JSON all of it to the former.
-fn show_once(token: &AccessToken, user: &str, stored: &StoredToken, out: &Output) -> std::io::Result<()> {
+fn show_once(
+    token: &AccessToken,
+    user: UserName<'_>,
+    stored: &StoredToken,
+    out: &Output,
+) -> std::io::Result<()> {
     if out.is_json() {
         let mut json = stored_json(stored);
         if let Some(object) = json.as_object_mut() {
-            object.insert("user".to_owned(), json!(user));
+            object.insert("user".to_owned(), json!(user.as_str()));
             object.insert("token".to_owned(), json!(token.expose()));
         }
         return write_all(&Zeroizing::new(format!("{json}\n")));

@@ -23,7 +23,7 @@ pub(crate) async fn run(verb: UserVerb, connector: &Connector, out: &Output) -> 
         } => {
             // Before the question: who is refused should not have typed a password for nothing. And dropped before
             // it: Redis may close a connection that idles while somebody thinks.
-            let user = parse(&name)?;
+            let user = name.as_name();
             if connector
                 .connect()
                 .await?
@@ -31,12 +31,12 @@ pub(crate) async fn run(verb: UserVerb, connector: &Connector, out: &Output) -> 
                 .await?
                 .is_some_and(|entry| entry.stored != Stored::Nowhere)
             {
-                return Err(AdminError::Exists(name).into());
+                return Err(AdminError::Exists(name.to_string()).into());
             }
             if !own_namespace_anyway {
                 is_nobody_elses(user, &connector.connect().await?).await?;
             }
-            let hash = password::ask(&name, &password)?;
+            let hash = password::ask(user, &password)?;
             connector.connect().await?.user_add(user, &hash).await?;
             if !user.is_path_segment() {
                 note(&format!(
@@ -45,15 +45,15 @@ pub(crate) async fn run(verb: UserVerb, connector: &Connector, out: &Output) -> 
             }
             out.print(
                 &format!("user {name} added"),
-                &json!({ "user": name, "added": true }),
+                &json!({ "user": name.as_str(), "added": true }),
             )
         }
         UserVerb::Passwd { name, password } => {
-            let user = parse(&name)?;
+            let user = name.as_name();
             if connector.connect().await?.user_find(user).await?.is_none() {
-                return Err(AdminError::NoUser(name).into());
+                return Err(AdminError::NoUser(name.to_string()).into());
             }
-            let hash = password::ask(&name, &password)?;
+            let hash = password::ask(user, &password)?;
             let set = connector.connect().await?.user_passwd(user, &hash).await?;
             if set.locked {
                 note(&format!(
@@ -62,7 +62,7 @@ pub(crate) async fn run(verb: UserVerb, connector: &Connector, out: &Output) -> 
             }
             out.print(
                 &format!("password of {name} changed"),
-                &json!({ "user": name, "changed": true, "locked": set.locked }),
+                &json!({ "user": name.as_str(), "changed": true, "locked": set.locked }),
             )
         }
         UserVerb::List => {
@@ -76,23 +76,23 @@ pub(crate) async fn run(verb: UserVerb, connector: &Connector, out: &Output) -> 
             list(&users, out)
         }
         UserVerb::Show { name } => {
-            let (entry, record) = connector.connect().await?.user_show(parse(&name)?).await?;
+            let (entry, record) = connector.connect().await?.user_show(name.as_name()).await?;
             show(&entry, &record, out)
         }
         UserVerb::Lock { name } => {
-            let changed = connector.connect().await?.user_lock(parse(&name)?).await?;
+            let changed = connector.connect().await?.user_lock(name.as_name()).await?;
             let text = if changed { "locked" } else { "was locked before" };
             out.print(
                 &format!("user {name} {text}"),
-                &json!({ "user": name, "locked": true, "changed": changed }),
+                &json!({ "user": name.as_str(), "locked": true, "changed": changed }),
             )
         }
         UserVerb::Unlock { name } => {
-            let changed = connector.connect().await?.user_unlock(parse(&name)?).await?;
+            let changed = connector.connect().await?.user_unlock(name.as_name()).await?;
             let text = if changed { "unlocked" } else { "was not locked" };
             out.print(
                 &format!("user {name} {text}"),
-                &json!({ "user": name, "locked": false, "changed": changed }),
+                &json!({ "user": name.as_str(), "locked": false, "changed": changed }),
             )
         }
         UserVerb::Rename {
@@ -100,7 +100,7 @@ pub(crate) async fn run(verb: UserVerb, connector: &Connector, out: &Output) -> 
             new,
             own_namespace_anyway,
         } => {
-            let (user, new_name) = (parse(&name)?, parse(&new)?);
+            let (user, new_name) = (name.as_name(), new.as_name());
             let admin = connector.connect().await?;
             if !own_namespace_anyway {
                 is_nobody_elses(new_name, &admin).await?;
@@ -114,14 +114,14 @@ pub(crate) async fn run(verb: UserVerb, connector: &Connector, out: &Output) -> 
             }
             out.print(
                 &format!("user {name} is now {new}"),
-                &json!({ "user": name, "renamed": new }),
+                &json!({ "user": name.as_str(), "renamed": new.as_str() }),
             )
         }
         UserVerb::Remove { name } => {
-            connector.connect().await?.user_remove(parse(&name)?).await?;
+            connector.connect().await?.user_remove(name.as_name()).await?;
             out.print(
                 &format!("user {name} removed"),
-                &json!({ "user": name, "removed": true }),
+                &json!({ "user": name.as_str(), "removed": true }),
             )
         }
     }
@@ -139,11 +139,6 @@ async fn is_nobody_elses(user: UserName<'_>, admin: &Admin) -> Result<(), Error>
             foreign,
         }),
     }
-}
-
-/// The command line has checked it already; the type is made here.
-fn parse(name: &str) -> Result<UserName<'_>, Error> {
-    UserName::parse(name.as_bytes()).map_err(|_| Error::Usage("not a user name"))
 }
 
 fn list(users: &[UserEntry], out: &Output) -> Result<(), Error> {
