@@ -1,4 +1,6 @@
-//! Whose requests go to which registry: the `backends` of a user, of a group, of everybody.
+//! Backends: to which registries the requests of a user, of a group or of everybody go.
+//!
+//! Called by the tool. Invariant: only a [`BackendName`], which is a legal `host:port`, is written.
 
 use crate::client::Admin;
 use crate::error::AdminError;

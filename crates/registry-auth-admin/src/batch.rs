@@ -150,8 +150,8 @@ impl Admin {
         self.ask(&key, redis::cmd("HLEN").arg(&key)).await
     }
 
-    /// Passwords of `P:passwords` from a cursor on, first 0, and the next cursor, at the end 0. One may be
-    /// told twice.
+    /// Passwords of `P:passwords` from a cursor on, first 0, and the next cursor, at the end 0. Redis may
+    /// return one twice.
     ///
     /// # Errors
     /// As [`Admin::passwords_put`].

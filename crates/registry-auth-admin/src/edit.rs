@@ -1,4 +1,7 @@
-//! Changes that depend on what is there.
+//! Transactions whose changes depend on what Redis holds before.
+//!
+//! Used by all changes of this crate. Invariant: a change is committed only if nobody changed a watched key
+//! meanwhile, and only for a user or group that exists.
 
 use crate::client::{Admin, ATTEMPTS};
 use crate::error::AdminError;

@@ -1,4 +1,6 @@
 //! Why a change or a question failed, in words that say what to do.
+//!
+//! Returned by all of this crate, printed by the tool. Guarantee: no message holds a password.
 
 use redis::{ErrorKind, RedisError, ServerError};
 use registry_auth_redis::connection::open::describe;
@@ -88,7 +90,10 @@ impl fmt::Display for AdminError {
                 "the key {key} cannot be used: {why}; look at it with redis-cli, and rename or delete it"
             ),
             Self::GroupExists(group) => {
-                write!(f, "group {group} exists already; to see it: registry-authctl group show {group}")
+                write!(
+                    f,
+                    "group {group} exists already; to see it: registry-authctl group show {group}"
+                )
             }
             Self::NoGroup(group) => {
                 write!(f, "there is no group {group}")
@@ -118,12 +123,16 @@ impl fmt::Display for AdminError {
                 "{user} has no access token {id}; to see those there are: registry-authctl token list {user}"
             ),
             Self::TokenExists { user, id } => {
-                write!(f, "{user} has an access token {id} already, by an odd chance: try again")
+                write!(
+                    f,
+                    "{user} has an access token {id} already, by an odd chance: try again"
+                )
             }
             Self::TooManyTokens { user, most } => write!(
                 f,
                 "{user} has {most} access tokens, which is the most; to see which of them have expired: \
-                 registry-authctl token list {user}, and to make room: registry-authctl token revoke {user} ID"
+                 registry-authctl token list {user}, and to make room: registry-authctl token revoke {user} \
+                 ID"
             ),
             Self::Contended => f.write_str("somebody else is changing the same data; try again"),
         }

@@ -1,4 +1,6 @@
 //! What `inspect` reports: what can be wrong, and how much there is.
+//!
+//! Read by the tool's `check`, which puts it into words. Guarantee: no finding holds a hash.
 
 /// Something that is not as it should be.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -16,7 +18,8 @@ pub enum Problem {
     Unreadable(String),
     /// A backend of a list is skipped; requests go to the others. With the field, where the list is one.
     SkippedBackend(Option<String>),
-    /// A grant's or an access token's pattern begins like the address of a registry, and no user has that name.
+    /// A grant's or an access token's pattern begins like the address of a registry, and no user has that
+    /// name.
     Address(String),
     /// The password hash is of no known form, damaged or beyond the limits: 503 for every login.
     Hash {

@@ -1,7 +1,7 @@
-//! Groups, and who is in them.
+//! Groups and their members. Called by the tool's `group` and by its imports.
 //!
 //! A group exists while `P:group:<name>` does. Redis keeps no empty hash, so a new group gets a field `name`,
-//! which nobody reads. Who is in a group stands in the user's record, so that a lookup is one round trip.
+//! which nobody reads. A user's record names the user's groups, so that a lookup is one round trip.
 
 use crate::client::{unreadable, Admin, ATTEMPTS};
 use crate::error::AdminError;

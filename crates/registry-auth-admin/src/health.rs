@@ -1,5 +1,6 @@
-//! The server itself: how far away, which version, whether it may drop records, whether it tells what
-//! changes.
+//! The Redis server itself: its latency and version, whether it may drop records, whether it reports changes.
+//!
+//! Called by the tool's `check`. Guarantee: it changes nothing, and what Redis refuses is part of the answer.
 
 use crate::client::Admin;
 use crate::error::AdminError;
@@ -20,7 +21,7 @@ pub struct Health {
     pub role: Option<String>,
     /// Why INFO could not be asked.
     pub refused: Option<String>,
-    /// Whether a connection of this Redis user is told of changes, or why not.
+    /// Whether Redis reports changes to a connection of this Redis user, or why not.
     pub tracking: Result<(), String>,
     /// What the module's lookups ask and this Redis user may not, with Redis' words.
     pub lookups: Vec<(&'static str, String)>,
@@ -83,7 +84,8 @@ impl Admin {
         Ok(refused)
     }
 
-    /// On a connection of its own, which then speaks RESP3 and is told of changes, as the module's.
+    /// Tries on a second connection, which then speaks RESP3 and gets reports of changes, as the module's
+    /// does.
     async fn tracking(&self) -> Result<Result<(), String>, AdminError> {
         let other = Self::connect(&self.endpoint, &self.prefix, self.limit).await?;
         if let Err(why) = other.answer(redis::cmd("HELLO").arg(3)).await? {

@@ -3,7 +3,7 @@
 //! Invariants: a change is one command or one transaction, so that an interrupted tool leaves nothing
 //! half-done; what depends on what was there before watches it (`WATCH`), so that two administrators cannot
 //! undo each other's work unseen. The module's own connection writes nothing but the last use of access
-//! tokens, where it is told to.
+//! tokens, where nginx.conf asks for that.
 #![forbid(unsafe_code)]
 
 mod access;

@@ -1,6 +1,6 @@
-//! Names of users and groups, for a shell that completes one.
+//! Names of users and groups that begin with a given text: what the tool offers a shell for completion.
 //!
-//! SCAN never blocks Redis for long; it is left when there are enough names.
+//! SCAN never blocks Redis for long; it ends when there are enough names.
 
 use crate::client::Admin;
 use crate::error::AdminError;

@@ -1,7 +1,7 @@
 //! How good a stored hash is, by its form and cost, without computing it.
 //!
-//! Used by `inspect`. Invariant: what the module refuses is [`Rating::Unusable`], as the same reader is
-//! asked; no reason quotes the hash.
+//! Used by `inspect`. Invariant: what the module refuses is [`Rating::Unusable`], as the
+//! module's own check is called; no reason quotes the hash.
 
 use registry_auth::password;
 

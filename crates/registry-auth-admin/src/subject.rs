@@ -1,7 +1,7 @@
 //! Who has grants and backends, as typed at the tool: `alice`, `@team`, `public`, `default`.
 //!
-//! Used by all of this crate, and parsed by the tool's command line. Invariant: a group's name holds no white space,
-//! which separates the names in a user's `groups`.
+//! Used by all of this crate, and parsed by the tool's command line. Invariant: a group's name holds no white
+//! space, which separates the names in a user's `groups`.
 
 use registry_auth::{InvalidName, UserName, UserNameBuf};
 use registry_auth_redis::schema::keys::{Keys, PUBLIC};

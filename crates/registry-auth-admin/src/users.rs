@@ -1,4 +1,4 @@
-//! Accounts: who exists, with which password, locked or not.
+//! Users: their names and passwords, and whether they are locked. Called by the tool's `user`.
 //!
 //! A password is in `P:user:<name>` or, from the 2014 gate, in `P:passwords`; the former wins. Invariant: a
 //! change leaves exactly one of them.

@@ -1,4 +1,4 @@
-//! All keys of a pattern, a page at a time, with what is asked about each of them.
+//! All keys of a pattern, a page at a time, with the reply to one command for each key.
 //!
 //! SCAN never blocks Redis for long. What changes meanwhile may or may not be seen; a key may be seen twice.
 
@@ -9,7 +9,7 @@ use redis::{Pipeline, Value};
 /// Keys asked for at once.
 pub(crate) const PAGE: usize = 1000;
 
-/// Told how much of a long work is done: a share from 0 to 1.
+/// Called with the share of a long work that is done, from 0 to 1.
 pub type Progress<'p> = &'p dyn Fn(f64);
 
 /// For work that nobody watches.

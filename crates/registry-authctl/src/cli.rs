@@ -1,4 +1,4 @@
-//! What can be typed. Values are checked here (`values`), before anything is asked or written.
+//! What can be typed. `values` parses each value before anything is asked or written.
 //!
 //! A new noun is a variant of [`Command`] with an enum of its verbs; main.rs hands it to a module of its own.
 
@@ -10,7 +10,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
 use clap_complete::engine::{ArgValueCandidates, ArgValueCompleter};
 use registry_auth::scope::{Action, Actions};
 use registry_auth::{RepositoryName, UserNameBuf};
-use registry_auth_admin::{BackendName, GroupName, Subject};
+use registry_auth_admin::{BackendName, Existing, GroupName, Subject};
 use std::path::PathBuf;
 pub(crate) use token::TokenVerb;
 use values::{
@@ -30,7 +30,8 @@ Examples:
   registry-authctl backend set default 127.0.0.1:5001
   registry-authctl explain --user alice --action push team/app
 
-Environment: REGISTRY_AUTH_REDIS and REGISTRY_AUTH_PREFIX stand for --redis and --prefix; NO_COLOR for no colours.
+Environment: REGISTRY_AUTH_REDIS and REGISTRY_AUTH_PREFIX set what --redis and --prefix set; NO_COLOR
+switches colours off.
 
 Exit status: 0 done, or allowed; 1 refused, not found, something found by check, or Redis not
 reachable; 2 wrong usage.";
@@ -54,8 +55,8 @@ pub(crate) struct Cli {
         env = "REGISTRY_AUTH_REDIS",
         hide_env_values = true,
         default_value = REDIS,
-        help = "Redis: redis://[user:password@]host[:port][/db] or redis+unix:///path?db=n. A URL with a password belongs \
-                into the environment, where other users of this machine do not see it"
+        help = "Redis: redis://[user:password@]host[:port][/db] or redis+unix:///path?db=n. A URL with a \
+                password belongs into the environment, where other users of this machine do not see it"
     )]
     pub(crate) redis: String,
 
@@ -87,7 +88,7 @@ pub(crate) enum Command {
     /// Who may do what to which repositories.
     #[command(subcommand)]
     Grant(GrantVerb),
-    /// Access tokens: secrets that stand for a user's password and may do a part of what the user may, for robots.
+    /// Access tokens: secrets that robots use in place of a user's password, for a part of the user's rights.
     #[command(subcommand)]
     Token(TokenVerb),
     /// Registries that requests are passed to.
@@ -103,40 +104,26 @@ pub(crate) enum Command {
     Check,
     /// Import users and passwords from a file of htpasswd; only reports without --apply.
     ///
-    /// Grants, groups and backends that are stored for a user stay, and a locked account stays locked. Users who are not
-    /// in the file stay as they are. Exit status: 0, or 1 if a line was refused.
+    /// Grants, groups and backends that are stored for a user stay, and a locked account stays locked. Users
+    /// who are not in the file stay as they are. Exit status: 0, or 1 if a line was refused.
     ImportHtpasswd {
         /// Lines of `user:hash`; - is standard input.
         #[arg(value_name = "FILE", value_hint = ValueHint::FilePath)]
         file: PathBuf,
-        /// Write it.
-        #[arg(long)]
-        apply: bool,
-        /// Leave users who have a password as they are.
-        #[arg(long)]
-        keep: bool,
-        /// Replace argon2 hashes by weaker ones, too.
-        #[arg(long, conflicts_with = "keep")]
-        force: bool,
+        #[command(flatten)]
+        options: ImportOptions,
     },
     /// Import users, groups and grants from the configuration of docker_auth; only reports without --apply.
     ///
-    /// There the first entry of the acl that matches decides, here grants add up: an entry that would allow more here than there is
-    /// listed and left out, and so is what has no equal. Users are imported as by import-htpasswd. Exit status: 0, or 1 if something
-    /// was left out.
+    /// There the first entry of the acl that matches decides, here grants add up: an entry that would allow
+    /// more here than there is listed and left out, and so is what has no equal. Users are imported as by
+    /// import-htpasswd. Exit status: 0, or 1 if something was left out.
     ImportDockerAuth {
         /// The file in YAML; - is standard input.
         #[arg(value_name = "FILE", value_hint = ValueHint::FilePath)]
         file: PathBuf,
-        /// Write it.
-        #[arg(long)]
-        apply: bool,
-        /// Leave the passwords of users who have one as they are.
-        #[arg(long)]
-        keep: bool,
-        /// Replace argon2 hashes by weaker ones, too.
-        #[arg(long, conflicts_with = "keep")]
-        force: bool,
+        #[command(flatten)]
+        options: ImportOptions,
     },
     /// Move the 2014 gate's passwords into the users' records; only reports without --apply.
     ///
@@ -155,10 +142,35 @@ pub(crate) enum Command {
     Man {
         #[arg(value_name = "FOLDER", value_hint = ValueHint::DirPath)]
         folder: Option<PathBuf>,
-        /// Print nginx-registry-auth(5), which is about nginx's directives.
+        /// Print nginx-registry-auth(5), the page of nginx's directives.
         #[arg(long, conflicts_with = "folder")]
         directives: bool,
     },
+}
+
+/// What both imports take besides their file.
+#[derive(Args)]
+pub(crate) struct ImportOptions {
+    /// Write it.
+    #[arg(long)]
+    pub(crate) apply: bool,
+    /// Leave the passwords of users who have one as they are.
+    #[arg(long)]
+    keep: bool,
+    /// Replace argon2 hashes by weaker ones, too.
+    #[arg(long, conflicts_with = "keep")]
+    force: bool,
+}
+
+impl ImportOptions {
+    /// What happens to users who have a password.
+    pub(crate) fn existing(&self) -> Existing {
+        match (self.keep, self.force) {
+            (true, _) => Existing::Keep,
+            (_, true) => Existing::Force,
+            _ => Existing::Replace,
+        }
+    }
 }
 
 impl Command {
@@ -167,7 +179,8 @@ impl Command {
         matches!(self, Self::Grant(_) | Self::Backend(_))
     }
 
-    /// Whether it gives something to a user or a group, so that one who is missing may have to be created first.
+    /// Whether it gives something to a user or a group, so that one who is missing may have to be created
+    /// first.
     pub(crate) fn gives(&self) -> bool {
         matches!(
             self,
@@ -217,7 +230,8 @@ pub(crate) enum UserVerb {
         #[arg(value_parser = user, add = ArgValueCompleter::new(complete::users))]
         name: UserNameBuf,
     },
-    /// Give a user another name, with everything that is stored: password, groups, grants, backends, access tokens.
+    /// Give a user another name, with everything that is stored: password, groups, grants, backends, access
+    /// tokens.
     ///
     /// Repositories keep their names: what lies in OLD/ is no longer the user's own.
     Rename {
@@ -301,8 +315,8 @@ pub(crate) enum GrantVerb {
     Add {
         #[arg(value_parser = grant_subject, add = ArgValueCompleter::new(complete::grant_subjects))]
         subject: Subject,
-        /// Repositories: * is any run within one segment, ** any run across segments. With ! in front it denies, which wins
-        /// over every right. Quote it for the shell.
+        /// Repositories: * is any run within one segment, ** any run across segments. With ! in front it
+        /// denies, which wins over every right. Quote it for the shell.
         #[arg(value_parser = pattern)]
         pattern: GrantPattern,
         /// pull, push, delete, separated by commas, or '*'. They are added to those that the pattern has.
@@ -330,10 +344,11 @@ pub(crate) enum GrantVerb {
 
 #[derive(Args)]
 pub(crate) struct ExplainArgs {
-    /// Who asks; without it, the anonymous.
+    /// The user; without it, the anonymous.
     #[arg(long, value_parser = user, add = ArgValueCompleter::new(complete::users))]
     pub(crate) user: Option<UserNameBuf>,
-    /// With this access token of the user (its id), which may do a part of what the user may; without it, with the password.
+    /// With this access token of the user (its id), which may do a part of what the user may; without it,
+    /// with the password.
     #[arg(long, value_name = "ID", requires = "user", value_parser = TokenIdParser)]
     pub(crate) token: Option<TokenId>,
     /// What is to be done: pull, push or delete.

@@ -95,30 +95,53 @@ impl fmt::Display for Error {
             Self::Admin(error) => error.fmt(f),
             Self::Password(why) | Self::Usage(why) => f.write_str(why),
             Self::Refused => f.write_str("refused"),
-            Self::Unseen { why, left: None } => write!(f, "the token could not be printed, and was revoked: {why}"),
-            Self::Unseen { why, left: Some(left) } => write!(
+            Self::Unseen { why, left: None } => write!(
                 f,
-                "the token could not be printed ({why}), and is of use to nobody, but could not be revoked either: {left}"
+                "the token could not be printed, and was revoked: \
+                {why}"
+            ),
+            Self::Unseen {
+                why,
+                left: Some(left),
+            } => write!(
+                f,
+                "the token could not be printed ({why}), and is of use to nobody, but could not be revoked \
+                 either: {left}"
             ),
             Self::Missing { what, advice } => write!(f, "{what}; {advice}"),
             Self::OfTheOtherKind { what, hint } => write!(f, "{what}, but {hint}"),
             Self::Owned { user, foreign } => {
                 let shown = |grant: &ForeignGrant| {
-                    printable(&format!("{} ({}) of {}", grant.pattern, grant.actions, grant.subject))
+                    printable(&format!(
+                        "{} ({}) of {}",
+                        grant.pattern, grant.actions, grant.subject
+                    ))
                 };
                 let first: Vec<String> = foreign.iter().take(3).map(shown).collect();
-                let more = if foreign.len() > first.len() { ", and others" } else { "" };
+                let more = if foreign.len() > first.len() {
+                    ", and others"
+                } else {
+                    ""
+                };
                 write!(
                     f,
-                    "a user {user} would have every right on {user}/**, which grants of others name: {}{more}; another name, \
-                     or --own-namespace-anyway (with registry_auth_own_namespace off, no user has such rights)",
+                    "a user {user} would have every right on {user}/**, which grants of others name: \
+                     {}{more}; another name, or --own-namespace-anyway (with registry_auth_own_namespace \
+                     off, no user has such rights)",
                     first.join(", ")
                 )
             }
             Self::Interrupted => f.write_str("interrupted"),
             Self::Partly { written, why } => {
-                let users = if *written == 1 { "1 user was" } else { &format!("{written} users were") };
-                write!(f, "{why}; {users} written, each of them whole: the same command again does the rest")
+                let users = if *written == 1 {
+                    "1 user was"
+                } else {
+                    &format!("{written} users were")
+                };
+                write!(
+                    f,
+                    "{why}; {users} written, each of them whole: the same command again does the rest"
+                )
             }
             Self::File(path, error) => write!(f, "{}: {error}", path.display()),
             Self::Io(error) => error.fmt(f),
@@ -129,7 +152,8 @@ impl fmt::Display for Error {
 impl std::error::Error for Error {}
 
 impl Error {
-    /// Says that what is missing as a user is there as a group, or the reverse. `takes_both`: the verb takes either, a group with `@`.
+    /// Says that what is missing as a user is there as a group, or the reverse. `takes_both`: the verb takes
+    /// either, a group with `@`.
     pub(crate) async fn of_the_other_kind(self, takes_both: bool, connector: &Connector) -> Self {
         let (Self::Admin(AdminError::NoUser(name)) | Self::Admin(AdminError::NoGroup(name))) = &self else {
             return self;
@@ -161,7 +185,8 @@ impl Error {
         }
     }
 
-    /// Says of a missing user or group how to make it, where `gives` something to it, or else how to see those there are.
+    /// Says of a missing user or group how to make it, where `gives` something to it, or else how to see
+    /// those there are.
     pub(crate) fn advised(self, gives: bool) -> Self {
         let advice = match (&self, gives) {
             (Self::Admin(AdminError::NoUser(user)), true) => {

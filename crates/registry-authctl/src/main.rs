@@ -1,10 +1,10 @@
-//! registry-authctl: manages users, groups, grants, access tokens and backends of the gate, in Redis, on the same schema
-//! as the module.
+//! registry-authctl: manages users, groups, grants, access tokens and backends of the gate, in Redis, on the
+//! same schema as the module.
 //!
-//! Map: `cli` (what can be typed, and what a shell offers) → `verbs` (what each of them does) → `password` (asking
-//! and hashing), `files` (that are imported), `manual` (the pages) → `terminal` (output, questions, progress), `time`,
-//! `error`. Exit status: 0 done or allowed,
-//! 1 refused, not found, something found by `check`, or Redis unreachable, 2 usage.
+//! Map: `cli` (what can be typed, and what a shell offers), `verbs` (what each verb does), `connector` (opens
+//! Redis), `password` (asks and hashes), `files` (that are imported), `manual` (the pages), `terminal`
+//! (output, questions, progress), `time`, `error`. Exit status: 0 done or allowed; 1 refused, not found,
+//! something found by `check`, or Redis unreachable; 2 usage.
 #![forbid(unsafe_code)]
 
 mod cli;
@@ -21,7 +21,6 @@ use clap::{CommandFactory, Parser};
 use cli::{Cli, Command};
 use connector::Connector;
 use error::Error;
-use registry_auth_admin::Existing;
 use std::io::Write;
 use std::process::ExitCode;
 use terminal::output::{styled, Output, BAD};
@@ -33,7 +32,7 @@ fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             if error.is_message() {
-                // Nobody can be told that this could not be written.
+                // A failure to write this cannot be reported anywhere.
                 drop(writeln!(
                     anstream::stderr(),
                     "{}: {error}",
@@ -69,18 +68,12 @@ fn run(cli: Cli) -> Result<(), Error> {
                 Command::Backend(verb) => backend::run(verb, &connector, &out).await,
                 Command::Explain(args) => explain::run(args, &connector, &out).await,
                 Command::Check => check::run(&connector, &out).await,
-                Command::ImportHtpasswd {
-                    file,
-                    apply,
-                    keep,
-                    force,
-                } => import::htpasswd(&file, existing(keep, force), apply, &connector, &out).await,
-                Command::ImportDockerAuth {
-                    file,
-                    apply,
-                    keep,
-                    force,
-                } => import::docker_auth(&file, existing(keep, force), apply, &connector, &out).await,
+                Command::ImportHtpasswd { file, options } => {
+                    import::htpasswd(&file, &options, &connector, &out).await
+                }
+                Command::ImportDockerAuth { file, options } => {
+                    import::docker_auth(&file, &options, &connector, &out).await
+                }
                 Command::Migrate { apply } => import::migrate(apply, &connector, &out).await,
                 // Done before there was a connection.
                 Command::Completions { .. } | Command::Man { .. } => Ok(()),
@@ -91,13 +84,4 @@ fn run(cli: Cli) -> Result<(), Error> {
             }
         })
         .map_err(|error| error.advised(gives))
-}
-
-/// What an import does with users who have a password.
-fn existing(keep: bool, force: bool) -> Existing {
-    match (keep, force) {
-        (true, _) => Existing::Keep,
-        (_, true) => Existing::Force,
-        _ => Existing::Replace,
-    }
 }

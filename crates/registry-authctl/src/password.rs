@@ -1,7 +1,7 @@
 //! Asks for a password, without echo or from standard input, and hashes it with a fresh salt.
 //!
-//! Used by `user add` and `user passwd`. Invariant: what is accepted here can be sent by a client: the module's own
-//! parser of credentials is asked.
+//! Used by `user add` and `user passwd`. Invariant: what is accepted here can be sent by a client: the
+//! module's own parser of credentials is asked.
 
 use crate::cli::{Hash, PasswordArgs};
 use crate::error::Error;

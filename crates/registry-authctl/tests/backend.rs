@@ -42,9 +42,12 @@ fn who_sets_several_backends_learns_what_they_must_share() {
     for subject in ["alice", "default", "public"] {
         let ran = redis.tool(&["backend", "set", subject, "r1:5000", "r2:5000"]);
         assert!(
-            ran.err
-                .contains("note: several backends: with balance=repository (the default) each repository has one of them")
-                && ran.err.contains("balance=turn all must have the same storage and the same http.secret"),
+            ran.err.contains(
+                "note: several backends: with balance=repository (the default) each repository has \
+                    one of them"
+            ) && ran
+                .err
+                .contains("balance=turn all must have the same storage and the same http.secret"),
             "{}",
             ran.err
         );

@@ -202,7 +202,8 @@ fn every_kind_of_bad_record_is_found() {
     }
 }
 
-/// A hash is rated by form and cost: what is below OWASP's minimum is a warning, what the module refuses an error.
+/// A hash is rated by form and cost: what is below OWASP's minimum is a warning, what the module refuses an
+/// error.
 #[test]
 fn hashes_are_rated_by_their_cost() {
     let redis = Redis::start();
@@ -368,8 +369,12 @@ fn nothing_under_a_prefix_is_told() {
     // A new installation is in order.
     assert_eq!(ran.status, 0);
     assert!(
-        ran.out.contains("remark: there are no users under the prefix other yet; if there should be")
-            && ran.out.contains("backends: none, so that all requests go to the upstream's own server lines if it has any, and get 503")
+        ran.out
+            .contains("remark: there are no users under the prefix other yet; if there should be")
+            && ran.out.contains(
+                "backends: none, so that all requests go to the upstream's own server lines \
+                if it has any, and get 503"
+            )
             && !ran.out.contains("nothing is wrong"),
         "{ran:?}"
     );

@@ -1,4 +1,5 @@
-//! `registry-authctl import-docker-auth`: what becomes of a configuration of docker_auth, and what explain then says.
+//! `registry-authctl import-docker-auth`: what becomes of a configuration of docker_auth, and what explain
+//! then says.
 
 mod common;
 

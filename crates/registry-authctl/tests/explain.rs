@@ -1,5 +1,5 @@
-//! `registry-authctl explain`: the policy's own table through the real binary and a real Redis, and what it says of
-//! records that let nobody in.
+//! `registry-authctl explain`: the policy's own table through the real binary and a real Redis, and what it
+//! says of records that let nobody in.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing)] // a panic is how a test fails
 
 mod common;
@@ -136,7 +136,8 @@ fn a_person_reads_the_rule_and_the_backend() {
     let ask = ["explain", "--user", "alice", "--action", "push", "team/app"];
     assert_eq!(
         redis.tool(&ask).ok(),
-        "allowed: alice may push team/app\nrule:    grant team/** pull,push of @team\nbackend: r1:5000 (of @team)\n"
+        "allowed: alice may push team/app\nrule:    grant team/** pull,push of @team\nbackend: r1:5000 (of \
+         @team)\n"
     );
     let ran = redis.tool(&["explain", "--user", "alice", "--action", "delete", "team/app"]);
     assert_eq!(ran.status, 1);
@@ -194,7 +195,8 @@ fn who_cannot_log_in_may_nothing() {
     assert!(ran.out.contains("(401 UNAUTHORIZED)"), "{ran:?}");
 }
 
-/// What an access token may do is what its scopes say and its user may; each of the two is named when it refuses.
+/// What an access token may do is what its scopes say and its user may; each of the two is named when it
+/// refuses.
 #[test]
 fn an_access_token_may_do_what_both_it_and_its_user_may() {
     let redis = Redis::start();

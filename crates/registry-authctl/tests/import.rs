@@ -1,4 +1,4 @@
-//! `registry-authctl import-htpasswd` and `migrate`: dry runs, what stays, and what is left when they are cut short.
+//! `registry-authctl import-htpasswd` and `migrate`: dry runs, what stays, and what an interruption leaves.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing)] // a panic is how a test fails
 
 mod common;
@@ -92,7 +92,8 @@ fn costly_and_damaged_hashes_are_refused_and_weak_ones_told() {
     let good = BCRYPT.replacen("$04$", "$10$", 1);
     let phc = "$c29tZXNhbHQwMA$1CB7TWsCiDvsK0PwBxuxJijzR9L1KJh54Zl6dLxc6v0";
     let file = File::new(&format!(
-        "good:{good}\nweak:{BCRYPT}\nsha:{SHA}\ncostly:{COSTLY}\nmemory:$argon2id$v=19$m=4194304,t=1,p=1{phc}\n\
+        "good:{good}\nweak:{BCRYPT}\nsha:{SHA}\ncostly:{COSTLY}\n\
+         memory:$argon2id$v=19$m=4194304,t=1,p=1{phc}\n\
          twice:$argon2id$v=19$m=8,t=1,p=1,m=4194304{phc}\nargon:$argon2id$v=19$m=19456,t=2,p=1{phc}\n\
          rounds:$pbkdf2-sha256$i=1000{phc}\n"
     ));

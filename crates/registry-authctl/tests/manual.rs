@@ -119,7 +119,8 @@ fn the_manual_of_the_directives_has_all_of_the_documentation() {
     }
 }
 
-/// A paragraph that follows a table begins anew, also where no other one stands between a heading and the table.
+/// A paragraph that follows a table begins anew, also where no other one stands between a heading and the
+/// table.
 #[test]
 fn what_follows_a_table_is_no_part_of_it() {
     let page = directives();

@@ -1,5 +1,5 @@
-//! The question for a password, on real terminals: what is typed is not shown, and whatever ends the tool, the terminal echoes
-//! again.
+//! The question for a password, on real terminals: what is typed is not shown, and whatever ends the tool,
+//! the terminal echoes again.
 
 mod common;
 

@@ -1,4 +1,5 @@
-//! The ACL lines of the documentation: each verb works with the tool's, the module's reads everything and writes nothing.
+//! The ACL lines of the documentation: each verb works with the tool's, the module's reads everything and
+//! writes nothing.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing)] // a panic is how a test fails
 
 mod common;

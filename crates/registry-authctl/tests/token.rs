@@ -124,7 +124,8 @@ fn who_has_it_logs_in_until_it_is_revoked_or_the_user_locked() {
     }
 }
 
-/// Unlocking is for who has something to log in with, and brings no password to light that the lock has hidden.
+/// Unlocking is for who has something to log in with, and brings no password to light that the lock has
+/// hidden.
 #[test]
 fn a_robot_without_a_password_is_unlocked_to_what_it_was() {
     let redis = Redis::start();

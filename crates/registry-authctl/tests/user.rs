@@ -178,11 +178,13 @@ fn the_list_has_everybody_of_this_prefix_once() {
     let list = redis.tool(&["user", "list", "--json"]).json();
     assert_eq!(
         list[0],
-        json!({"user": "alice", "locked": true, "hash": "bcrypt", "stored": "user", "weak": null, "token_last_use": null})
+        json!({"user": "alice", "locked": true, "hash": "bcrypt", "stored": "user", "weak": null,
+               "token_last_use": null})
     );
     assert_eq!(
         list[1],
-        json!({"user": "bob", "locked": false, "hash": "sha", "stored": "passwords", "weak": null, "token_last_use": null})
+        json!({"user": "bob", "locked": false, "hash": "sha", "stored": "passwords", "weak": null,
+               "token_last_use": null})
     );
 }
 

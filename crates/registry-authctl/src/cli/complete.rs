@@ -1,7 +1,8 @@
-//! What a shell is told when somebody presses Tab: verbs and options from the command line's definition, users and groups from Redis.
+//! The completions of a shell: verbs and options from the command line's definition, names from Redis.
 //!
-//! A shell calls the tool itself, with [`VARIABLE`] set (the scripts of `completions` do so). Invariants: nothing is changed, nothing
-//! is said on standard error, and it takes no longer than [`PATIENCE`], whatever Redis does.
+//! A shell calls the tool itself, with [`VARIABLE`] set (the scripts of `completions` do so). Invariants:
+//! nothing is changed, nothing is said on standard error, and it takes no longer than [`PATIENCE`], whatever
+//! Redis does.
 
 use super::values::{PREFIX, REDIS};
 use clap::{Command, Parser};
@@ -80,7 +81,8 @@ fn text(typed: &OsStr) -> &str {
 
 fn candidates(names: Vec<String>, before: &str) -> Vec<CompletionCandidate> {
     let is_plain = |name: &String| {
-        // A shell would read anything else as something of its own, as nobody quotes what is put into the line.
+        // A shell would read anything else as something of its own, as nobody quotes what is put into the
+        // line.
         let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"._-+".contains(&byte);
         name.bytes().all(plain) && Subject::parse(name).is_ok()
     };
@@ -128,7 +130,8 @@ struct Options {
     prefix: String,
 }
 
-/// The options of the line that is being typed. What the shell passes is the name of the tool, `--`, and the words of the line.
+/// The options of the line that is being typed. What the shell passes is the name of the tool, `--`, and the
+/// words of the line.
 fn typed_options(args: impl Iterator<Item = OsString>) -> Options {
     let words = args.skip_while(|arg| arg != "--").skip(2);
     let mut known = vec![OsString::from("registry-authctl")];

@@ -12,13 +12,14 @@ use std::time::Duration;
 pub(crate) enum TokenVerb {
     /// Create an access token of a user and print it, once: only what it can be recognised by is stored.
     ///
-    /// Clients log in with it as with a password, under the user's name. It may do what its scopes say and the user may,
-    /// until it expires, is revoked, or the user is locked or removed; a new password of the user does not end it.
-    /// Standard output has the token and nothing else.
+    /// Clients log in with it as with a password, under the user's name. It may do what its scopes say and
+    /// the user may, until it expires, is revoked, or the user is locked or removed; a new password of the
+    /// user does not end it. Standard output has the token and nothing else.
     Create {
         #[arg(value_parser = user, add = ArgValueCompleter::new(complete::users))]
         user: UserNameBuf,
-        /// What it may do at most, PATTERN:ACTIONS as in a grant; may be given several times. Quote it for the shell.
+        /// What it may do at most, PATTERN:ACTIONS as in a grant; may be given several times. Quote it for
+        /// the shell.
         #[arg(long = "scope", required = true, value_name = "PATTERN:ACTIONS", value_parser = scope)]
         scopes: Vec<Grant>,
         /// For how long it is good: whole hours (12h), days (90d), weeks (4w) or years (1y), from 1h to 10y.
@@ -39,7 +40,8 @@ pub(crate) enum TokenVerb {
     },
     /// Say whose an access token is that came to light, and revoke it.
     ///
-    /// The secret is asked for on the terminal, or read from standard input; never from an argument. Exit status: 0 found, 1 not.
+    /// The secret is asked for on the terminal, or read from standard input; never from an argument. Exit
+    /// status: 0 found, 1 not.
     Find {
         /// Revoke it.
         #[arg(long)]

@@ -24,7 +24,8 @@ pub(super) fn user(text: &str) -> Result<UserNameBuf, String> {
     Ok(name.to_owned())
 }
 
-/// `default`, `public` and `@…` mean something else wherever a subject is named; the user would be out of reach.
+/// `default`, `public` and `@…` mean something else wherever a subject is named; the user would be out of
+/// reach.
 pub(super) fn new_user(text: &str) -> Result<UserNameBuf, String> {
     if is_reserved(text) {
         return Err("this name is reserved: it never means a user".to_owned());
@@ -79,7 +80,8 @@ pub(super) fn backend(text: &str) -> Result<BackendName, String> {
     })
 }
 
-/// An access token's id, which is never the token itself. It may be an illegal one, so that a record can be repaired.
+/// An access token's id, which is never the token itself. It may be an illegal one, so that a record can be
+/// repaired.
 #[derive(Clone)]
 pub(crate) struct TokenId(String);
 
@@ -89,7 +91,8 @@ impl TokenId {
     }
 }
 
-/// Parses a [`TokenId`]. A message of clap's own would repeat what was typed, and standard error may go into a log.
+/// Parses a [`TokenId`]. A message of clap's own would repeat what was typed, and standard error may go into
+/// a log.
 #[derive(Clone)]
 pub(super) struct TokenIdParser;
 
@@ -101,8 +104,8 @@ impl TypedValueParser for TokenIdParser {
         let id = value.to_str().ok_or_else(|| refused("an id is text\n"))?;
         match TokenDigest::of(id.as_bytes()) {
             Some(_) => Err(refused(
-                "this is the token itself, which other users of this machine may have seen now; its id is shown by: \
-                 registry-authctl token list USER\n",
+                "this is the token itself, which other users of this machine may have seen now; its id is \
+                 shown by: registry-authctl token list USER\n",
             )),
             None => Ok(TokenId(id.to_owned())),
         }
@@ -167,11 +170,13 @@ pub(super) fn pattern(text: &str) -> Result<GrantPattern, String> {
     match Grant::from_parts(text, "*") {
         Ok(grant) => Ok(GrantPattern(grant)),
         Err(_) if text.contains(':') => Err(
-            "this matches no repository: a registry's address (host:port/) is no part of a repository's name".to_owned(),
+            "this matches no repository: a registry's address (host:port/) is no part of a repository's \
+             name".to_owned(),
         ),
         Err(_) => Err(
-            "this matches no repository: names are lower case letters, digits, and . _ __ - between them, in segments \
-             separated by /; * stands for a run within a segment, ** across them, for example team/** or alice/app-*"
+            "this matches no repository: names are lower case letters, digits, and . _ __ - between them, in \
+             segments separated by /; * matches a run within a segment, ** across them, for example \
+             team/** or alice/app-*"
                 .to_owned(),
         ),
     }
@@ -190,8 +195,8 @@ pub(super) fn action(text: &str) -> Result<Action, String> {
 
 pub(super) fn repository(text: &str) -> Result<RepositoryName<'static>, String> {
     RepositoryName::parse_owned(text.to_owned()).map_err(|_| {
-        "not a repository's name (without registry, tag or digest), for example alice/app; any client's request for it \
-         is refused with 400"
+        "not a repository's name (without registry, tag or digest), for example alice/app; any client's \
+         request for it is refused with 400"
             .to_owned()
     })
 }

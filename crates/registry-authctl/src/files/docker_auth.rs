@@ -1,8 +1,9 @@
 //! Reads the configuration of docker_auth (users and acl) as users, groups and grants.
 //!
-//! There the first entry of the acl that matches decides, here all grants together do. Invariant: what is read allows nobody more
-//! than docker_auth does (the own namespace apart, which is nginx.conf's): an entry that has no equal, or that an earlier one would
-//! have kept from deciding, is listed and left out. No reason quotes a hash.
+//! There the first entry of the acl that matches decides, here all grants together do. Invariant: what is
+//! read allows nobody more than docker_auth does (the own namespace apart, which is nginx.conf's): an entry
+//! that has no equal, or that an earlier one would have kept from deciding, is listed and left out. No reason
+//! quotes a hash.
 
 use crate::cli::is_reserved;
 use registry_auth::grant::Grant;
@@ -36,7 +37,7 @@ pub(crate) struct Plan {
     pub(crate) own_namespace: bool,
 }
 
-/// Whom an entry of the acl is for.
+/// To whom an entry of the acl gives rights.
 #[derive(Clone, PartialEq, Eq)]
 enum Whom {
     Everyone,
@@ -48,7 +49,7 @@ enum Whom {
 /// An entry of the acl so far as it decides: for whom, for which names, for which actions it allows.
 struct Decided {
     whom: Whom,
-    /// `None` for names that cannot be told.
+    /// `None` for names that are unknown.
     pattern: Option<String>,
     allowed: Vec<Action>,
 }
@@ -137,7 +138,7 @@ fn read_users(root: &Yaml<'_>, plan: &mut Plan, labels: &mut Labels) {
     let users = root.as_mapping_get("users").and_then(Yaml::as_mapping);
     for (name, settings) in users.into_iter().flatten() {
         let Some(name) = scalar(name) else { continue };
-        // The anonymous, whom the acl is about.
+        // The anonymous, to whom entries of the acl give rights.
         if name.is_empty() {
             continue;
         }
@@ -367,7 +368,8 @@ fn add(
         );
     }
     if allowed.is_empty() {
-        // Nothing is allowed that no grant allows; only the own namespace is, and what a later entry would allow is left out.
+        // Nothing is allowed that no grant allows; only the own namespace is, and what a later entry would
+        // allow is left out.
         return Ok(());
     }
     let words: Vec<&str> = allowed.iter().map(|action| action.as_str()).collect();
@@ -579,11 +581,14 @@ users:
         );
         // A denial, and what cannot be read, keep all later ones that they may concern from being read.
         let (grants, unequal) = of("  - {match: {name: 'secret/*'}, actions: []}\n  \
-             - {match: {account: alice, name: 'team/*'}, actions: [pull]}\n  - {match: {account: bob}, actions: [pull]}");
+             - {match: {account: alice, name: 'team/*'}, actions: [pull]}\n  - {match: {account: bob}, \
+             actions: [pull]}");
         assert_eq!(grants, ["alice team/* pull"]);
         assert_eq!(unequal.len(), 1);
-        let (grants, _) = of("  - {match: {account: '/x/'}, actions: [pull]}\n  - {match: {account: alice}, actions: [push]}\n  \
-             - {match: {account: bob, name: a}, actions: [pull]}");
+        let (grants, _) = of(
+            "  - {match: {account: '/x/'}, actions: [pull]}\n  - {match: {account: alice}, \
+             actions: [push]}\n  - {match: {account: bob, name: a}, actions: [pull]}",
+        );
         assert_eq!(grants, ["bob a pull"]);
         // More first and less later is the same in both.
         let (grants, unequal) = of("  - {match: {account: alice, name: 'a/*'}, actions: ['*']}\n  \

@@ -1,7 +1,8 @@
 //! Reads a file of htpasswd: `user:hash` lines, comments, empty lines.
 //!
-//! Invariant: what is returned has a legal name and a hash that the module can verify against, and no name twice: of
-//! several lines of one user the first holds, as with Apache and nginx. No reason quotes a hash.
+//! Called by `import-htpasswd`. Invariant: what is returned has a legal name and a hash that the module can
+//! verify against, and no name twice: of several lines of one user the first holds, as with Apache and nginx.
+//! No reason quotes a hash.
 
 use crate::cli::is_reserved;
 use registry_auth::password::{self, InvalidHash};
@@ -108,7 +109,7 @@ fn parse(line: &[u8]) -> Result<(UserNameBuf, &str), (Option<String>, &'static s
     })?;
     let why = |why| (Some(name.as_str().to_owned()), why);
     if is_reserved(name.as_str()) {
-        return Err(why("this name is reserved: it stands for others than a user"));
+        return Err(why("this name is reserved: it never means a user"));
     }
     // What follows a second colon is a remark to Apache and nginx.
     let hash = hash.split(|byte| *byte == b':').nth(1).unwrap_or_default();
@@ -199,8 +200,8 @@ mod tests {
     #[test]
     fn lines_are_users_comments_or_refused_with_their_number() {
         let file = format!(
-            "# comment\n\nalice:{SHA}\r\nbob:{SHA}:Bob B.\nplain:secret\nalice:{SHA}\nno colon\na/b:{SHA}\n:x\n\
-             public:{SHA}\n@team:{SHA}\nodd:\nlast:!{SHA}"
+            "# comment\n\nalice:{SHA}\r\nbob:{SHA}:Bob B.\nplain:secret\nalice:{SHA}\nno colon\n\
+             a/b:{SHA}\n:x\npublic:{SHA}\n@team:{SHA}\nodd:\nlast:!{SHA}"
         );
         let (entries, refused) = read(file.as_bytes()).unwrap();
         let entries: Vec<_> = entries
@@ -222,8 +223,8 @@ mod tests {
     fn hashes_that_the_module_refuses_are_refused_and_weak_ones_told() {
         let bcrypt = "$aky.GgNMbO/PJ//DTe9iTOaLL1mXsxQisCwzQ2w4fx.Pzn0i2OfHW";
         let file = format!(
-            "good:$2y$10{bcrypt}\nweak:$2y$05{bcrypt}\nsha:{SHA}\nlocked:!$2y$05{bcrypt}\ncostly:$2y$31{bcrypt}\n\
-             damaged:{{SHA}}x\nlockedcostly:!$2y$31{bcrypt}\nnothing:!\n"
+            "good:$2y$10{bcrypt}\nweak:$2y$05{bcrypt}\nsha:{SHA}\nlocked:!$2y$05{bcrypt}\n\
+             costly:$2y$31{bcrypt}\ndamaged:{{SHA}}x\nlockedcostly:!$2y$31{bcrypt}\nnothing:!\n"
         );
         let (entries, refused) = read(file.as_bytes()).unwrap();
         let weak: Vec<_> = entries

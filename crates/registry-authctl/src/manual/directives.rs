@@ -1,7 +1,7 @@
 //! nginx-registry-auth(5): the directives and the variables, as docs/reference/ has them.
 //!
-//! Made from the pages themselves, so that neither says something else. Whatever Markdown they come to use, each text of them
-//! is in the manual: what has no form here is a paragraph.
+//! Made from the pages themselves, so that neither says something else. Whatever Markdown they come to use,
+//! each text of them is in the manual: what has no form here is a paragraph.
 
 use super::tool::{wrap, DATE};
 use pulldown_cmark::{Event, HeadingLevel, Options, Parser, Tag, TagEnd};

@@ -1,4 +1,5 @@
-//! The manual pages, from the definition of the command line, with what that does not know: examples, environment, exit status.
+//! The manual pages, from the definition of the command line, with what that does not know: examples,
+//! environment, exit status.
 //!
 //! Used by `shell`, for `man`. Invariant: mandoc(1) finds nothing to complain about (tests/manual.rs).
 
@@ -173,8 +174,8 @@ pub(crate) fn page(command: Command) -> std::io::Result<(String, String)> {
     Ok((name, page))
 }
 
-/// The page without empty and overlong lines, and without blanks at their ends. Which are harmless, but mandoc(1) warns of them, and
-/// nobody would see what it warns of besides.
+/// The page without empty and overlong lines, and without blanks at their ends. Which are harmless, but
+/// mandoc(1) warns of them, and nobody would see what it warns of besides.
 fn tidy(page: &str) -> String {
     let mut tidied = String::with_capacity(page.len());
     let mut before = "";

@@ -1,4 +1,5 @@
-//! Prints a result as lines for people or as JSON for programs. A reader that went away (`| head`) is no error.
+//! Prints a result as lines for people or as JSON for programs. A reader that went away (`| head`) is no
+//! error.
 //!
 //! Colours are for terminals only: anstream takes them out elsewhere, and where NO_COLOR is set.
 
@@ -54,7 +55,7 @@ pub(crate) fn write_all(text: &str) -> std::io::Result<()> {
 
 /// A remark that is not the result: to standard error, so that scripts do not read it.
 pub(crate) fn note(text: &str) {
-    // Nobody can be told that the remark could not be written.
+    // A failure to write the remark cannot be reported anywhere.
     drop(writeln!(
         anstream::stderr(),
         "{}: {text}",

@@ -1,7 +1,8 @@
 //! Asks on the terminal for what must not be seen there.
 //!
-//! Used by `password` and `token`. Invariant: whatever ends the tool while it asks, the terminal echoes again: rpassword restores
-//! it where it returns, and a thread that waits for signals where one ends the tool.
+//! Used by `password` and `token`. Invariant: whatever ends the tool while it asks, the terminal echoes
+//! again: rpassword restores it where it returns, and a thread that waits for signals where one ends the
+//! tool.
 
 use rustix::termios::{tcgetattr, tcsetattr, OptionalActions, Termios};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM};
@@ -31,7 +32,8 @@ pub(crate) fn ask(prompt: &str) -> Result<Zeroizing<Vec<u8>>, NoAnswer> {
         Err(error) => {
             end_line();
             match error.kind() {
-                // Ctrl-C, which is a character to rpassword: the shell must see that the tool was interrupted.
+                // Ctrl-C, which is a character to rpassword: the shell must see that the tool was
+                // interrupted.
                 ErrorKind::Interrupted => {
                     drop(emulate_default_handler(SIGINT));
                     Err(NoAnswer::End)
@@ -46,7 +48,7 @@ pub(crate) fn ask(prompt: &str) -> Result<Zeroizing<Vec<u8>>, NoAnswer> {
 /// What is printed next must not stand behind the prompt.
 fn end_line() {
     if let Ok(mut terminal) = OpenOptions::new().write(true).open("/dev/tty") {
-        // Nobody can be told that this could not be written.
+        // A failure to write this cannot be reported anywhere.
         drop(terminal.write_all(b"\n"));
     }
 }

@@ -9,8 +9,8 @@ use serde_json::json;
 
 /// What several backends must share.
 pub(crate) const SEVERAL: &str =
-    "with balance=repository (the default) each repository has one of them, and each may have a storage of its own; with \
-     balance=turn all must have the same storage and the same http.secret, or pushes fail";
+    "with balance=repository (the default) each repository has one of them, and each may have a storage of \
+     its own; with balance=turn all must have the same storage and the same http.secret, or pushes fail";
 
 pub(crate) async fn run(verb: BackendVerb, connector: &Connector, out: &Output) -> Result<(), Error> {
     match verb {
@@ -27,8 +27,8 @@ pub(crate) async fn run(verb: BackendVerb, connector: &Connector, out: &Output) 
                     false => format!("members of {group} who have none by themselves or by an earlier group"),
                 };
                 note(&format!(
-                    "all that {whose} pulls and pushes goes there from now on, their own repositories included: what lies at \
-                     their backends of before is not found there"
+                    "all that {whose} pulls and pushes goes there from now on, their own repositories \
+                     included: what lies at their backends of before is not found there"
                 ));
             }
             if backends.len() > 1 {

@@ -1,6 +1,7 @@
 //! `registry-authctl check`: what is wrong with the server and with what is stored.
 //!
-//! Errors are what keeps somebody out or loses data, warnings what should be changed. Remarks are neither, and do not count.
+//! Errors are what keeps somebody out or loses data, warnings what should be changed. Remarks are neither,
+//! and do not count.
 
 use crate::connector::Connector;
 use crate::error::Error;
@@ -94,8 +95,8 @@ pub(crate) async fn run(connector: &Connector, out: &Output) -> Result<(), Error
     };
     if counts.is_some_and(|counts| counts.users == 0) {
         let what = format!(
-            "there are no users under the prefix {prefix} yet; if there should be, see whether --prefix (REGISTRY_AUTH_PREFIX) \
-             is what registry_auth_prefix of nginx.conf says"
+            "there are no users under the prefix {prefix} yet; if there should be, see whether --prefix \
+             (REGISTRY_AUTH_PREFIX) is what registry_auth_prefix of nginx.conf says"
         );
         report.insert(Kind::single(Level::Remark, what), Vec::new());
     }
@@ -126,8 +127,8 @@ fn server(health: &Health, report: &mut Report) {
         add(
             Level::Error,
             format!(
-                "maxmemory-policy is {policy}: where memory is short, Redis drops users, and denials with them; set it to \
-                 noeviction"
+                "maxmemory-policy is {policy}: where memory is short, Redis drops users, and denials with \
+                 them; set it to noeviction"
             ),
         );
     }
@@ -150,15 +151,18 @@ fn server(health: &Health, report: &mut Report) {
         add(
             Level::Warning,
             format!(
-                "Redis does not tell this Redis user what changes ({why}): if the module logs in as the same user, its cache \
-                 lives for ttl; it takes Redis 6, +hello and +client|tracking"
+                "Redis does not tell this Redis user what changes ({why}): if the module logs in as the same \
+                 user, its cache lives for ttl; it takes Redis 6, +hello and +client|tracking"
             ),
         );
     }
     for (command, why) in &health.lookups {
         add(
             Level::Warning,
-            format!("this Redis user may not {command} as the module does, whose requests would be refused with 503: {why}"),
+            format!(
+                "this Redis user may not {command} as the module does, whose requests would be refused \
+                with 503: {why}"
+            ),
         );
     }
     if let Some(why) = &health.refused {
@@ -186,10 +190,10 @@ fn describe(finding: Finding, prefix: &str) -> (Kind, String, String) {
         Problem::SkippedBackend(field) => (
             kind(
                 Level::Warning,
-                "list with a backend that is neither host:port nor host, and is skipped: requests go to the others; to set \
-                 it anew: registry-authctl backend set SUBJECT HOST:PORT...",
-                "lists with backends that are neither host:port nor host, and are skipped: requests go to the others; to \
-                 set one anew: registry-authctl backend set SUBJECT HOST:PORT...",
+                "list with a backend that is neither host:port nor host, and is skipped: requests go to the \
+                 others; to set it anew: registry-authctl backend set SUBJECT HOST:PORT...",
+                "lists with backends that are neither host:port nor host, and are skipped: requests go to \
+                 the others; to set one anew: registry-authctl backend set SUBJECT HOST:PORT...",
             ),
             key.clone(),
             match field {
@@ -200,10 +204,10 @@ fn describe(finding: Finding, prefix: &str) -> (Kind, String, String) {
         Problem::Address(pattern) => (
             kind(
                 Level::Remark,
-                "pattern that begins with what looks like a registry's address, which is no part of a repository's name: \
-                 what clients call registry.example.com/team/app is team/app here",
-                "patterns that begin with what looks like a registry's address, which is no part of a repository's name: \
-                 what clients call registry.example.com/team/app is team/app here",
+                "pattern that begins with what looks like a registry's address, which is no part of a \
+                 repository's name: what clients call registry.example.com/team/app is team/app here",
+                "patterns that begin with what looks like a registry's address, which is no part of a \
+                 repository's name: what clients call registry.example.com/team/app is team/app here",
             ),
             format!("{key}: {pattern}"),
             format!("{key}: {pattern}"),
@@ -211,10 +215,10 @@ fn describe(finding: Finding, prefix: &str) -> (Kind, String, String) {
         Problem::Hash { user, why } => (
             kind(
                 Level::Error,
-                "password that cannot be checked: its user is refused (503); to set a new one: registry-authctl user \
-                 passwd NAME",
-                "passwords that cannot be checked: these users are refused (503); to set new ones: registry-authctl user \
-                 passwd NAME",
+                "password that cannot be checked: its user is refused (503); to set a new one: \
+                 registry-authctl user passwd NAME",
+                "passwords that cannot be checked: these users are refused (503); to set new ones: \
+                 registry-authctl user passwd NAME",
             ),
             user.clone(),
             format!("{user}: {why}"),
@@ -222,10 +226,10 @@ fn describe(finding: Finding, prefix: &str) -> (Kind, String, String) {
         Problem::Weak { user, why } => (
             kind(
                 Level::Warning,
-                "password that is guessed fast if its hash leaks; to set a new one: registry-authctl user passwd NAME; \
-                 registry_auth_rehash of nginx does so when its owner logs in",
-                "passwords that are guessed fast if the hashes leak; to set new ones: registry-authctl user passwd \
-                 NAME; registry_auth_rehash of nginx does so when their owners log in",
+                "password that is guessed fast if its hash leaks; to set a new one: registry-authctl user \
+                 passwd NAME; registry_auth_rehash of nginx does so when its owner logs in",
+                "passwords that are guessed fast if the hashes leak; to set new ones: registry-authctl user \
+                 passwd NAME; registry_auth_rehash of nginx does so when their owners log in",
             ),
             user.clone(),
             format!("{user}: {why}"),
@@ -233,10 +237,10 @@ fn describe(finding: Finding, prefix: &str) -> (Kind, String, String) {
         Problem::UnknownGroup(group) => (
             kind(
                 Level::Warning,
-                "user in a group that does not exist, which grants nothing; registry-authctl group add GROUP, or group \
-                 leave GROUP USER",
-                "users in groups that do not exist, which grant nothing; registry-authctl group add GROUP, or group leave \
-                 GROUP USER",
+                "user in a group that does not exist, which grants nothing; registry-authctl group add \
+                 GROUP, or group leave GROUP USER",
+                "users in groups that do not exist, which grant nothing; registry-authctl group add GROUP, \
+                 or group leave GROUP USER",
             ),
             key.clone(),
             format!("{key}: {group}"),
@@ -263,8 +267,8 @@ fn describe(finding: Finding, prefix: &str) -> (Kind, String, String) {
             Kind::new(
                 Level::Remark,
                 format!(
-                    "password in {prefix}:passwords that has no effect, as the user's record has one; registry-authctl \
-                     migrate removes it"
+                    "password in {prefix}:passwords that has no effect, as the user's record has one; \
+                     registry-authctl migrate removes it"
                 ),
                 format!(
                     "passwords in {prefix}:passwords that have no effect, as the users' records have some; \
@@ -286,8 +290,8 @@ fn describe(finding: Finding, prefix: &str) -> (Kind, String, String) {
         Problem::TokenUse(why) => (
             Kind::single(
                 Level::Warning,
-                "key in which the last use of access tokens cannot be recorded; look at it with redis-cli, and rename or \
-                 delete it"
+                "key in which the last use of access tokens cannot be recorded; look at it with redis-cli, \
+                 and rename or delete it"
                     .to_owned(),
             ),
             key.clone(),
@@ -326,13 +330,13 @@ fn milliseconds(time: Duration) -> String {
 
 fn text(health: &Health, counts: Option<Counts>, report: &Report, endpoint: &str, prefix: &str) -> String {
     let version = health.version.as_deref().unwrap_or("(version unknown)");
-    let told = match health.tracking {
+    let tracking = match health.tracking {
         Ok(()) => "tells this Redis user what changes",
         Err(_) => "does not tell this Redis user what changes",
     };
     let latency = milliseconds(health.latency);
     let mut lines = vec![format!(
-        "{endpoint}: Redis {version}, answers in {latency}, {told}"
+        "{endpoint}: Redis {version}, answers in {latency}, {tracking}"
     )];
     if let Some(counts) = counts {
         lines.push(format!(
@@ -340,8 +344,8 @@ fn text(health: &Health, counts: Option<Counts>, report: &Report, endpoint: &str
             counts.users, counts.locked, counts.no_password, counts.old, counts.groups
         ));
         lines.push(match (counts.defaults, counts.with_backends) {
-            (0, 0) => "backends: none, so that all requests go to the upstream's own server lines if it has any, and get \
-                       503 else"
+            (0, 0) => "backends: none, so that all requests go to the upstream's own server lines if it has \
+                       any, and get 503 else"
                 .to_owned(),
             (defaults, with) => {
                 format!("backends: {defaults} of everybody; users and groups with their own: {with}")

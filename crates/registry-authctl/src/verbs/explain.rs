@@ -79,7 +79,8 @@ pub(crate) struct Backends {
 }
 
 impl Backends {
-    /// Where the module sends what concerns the repository, if it balances by repository, and nothing is down.
+    /// Where the module sends what concerns the repository, if it balances by repository, and nothing is
+    /// down.
     fn of(&self, repository: &str) -> Option<&str> {
         let rank = |name: &&String| rendezvous::rank(repository.as_bytes(), name.as_bytes(), name.as_bytes());
         // Of equals the module takes the first, and this the last: they are the same.
@@ -105,7 +106,8 @@ pub(crate) fn backends(access: &Access) -> Result<Backends, String> {
     }
 }
 
-/// Where the requests would go without the group by which they go where they do; `None` where no group decides.
+/// Where the requests would go without the group by which they go where they do; `None` where no group
+/// decides.
 fn in_place_of(access: &Access) -> Option<Backends> {
     let all = sources(access);
     if all.first()?.source == "user" {
@@ -170,7 +172,9 @@ fn show(
     ];
     if explanation.existence {
         lines.push(
-            "but:     HEAD of manifests and blobs is allowed, as clients ask before they push, which the user may".to_owned(),
+            "but:     HEAD of manifests and blobs is allowed, as clients ask before they push, which the \
+             user may"
+                .to_owned(),
         );
     }
     if let Some((backends, before)) = &backends {
@@ -196,7 +200,8 @@ fn show(
     out.print(
         &lines.join("\n"),
         &json!({
-            "user": args.user.as_ref().map(UserNameBuf::as_str), "token": args.token.as_ref().map(TokenId::as_str),
+            "user": args.user.as_ref().map(UserNameBuf::as_str),
+            "token": args.token.as_ref().map(TokenId::as_str),
             "action": args.action.as_str(), "repository": args.repository.as_str(),
             "allowed": explanation.allowed, "rule": explanation.kind, "why": explanation.why,
             "grant": explanation.grant, "source": explanation.source, "status": explanation.status,

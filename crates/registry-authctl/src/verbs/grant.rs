@@ -25,8 +25,8 @@ pub(crate) async fn run(verb: GrantVerb, connector: &Connector, out: &Output) ->
             let may = if grant.deny { "may not" } else { "may" };
             out.print(
                 &format!("{subject} {may} {all} {}", grant.pattern),
-                &json!({ "subject": subject.to_string(), "pattern": grant.pattern.as_str(), "deny": grant.deny,
-                         "actions": all.to_string() }),
+                &json!({ "subject": subject.to_string(), "pattern": grant.pattern.as_str(),
+                         "deny": grant.deny, "actions": all.to_string() }),
             )
         }
         GrantVerb::Remove {
@@ -62,7 +62,8 @@ pub(crate) async fn run(verb: GrantVerb, connector: &Connector, out: &Output) ->
     }
 }
 
-/// Remarks on names and patterns that begin like the address of a registry, unless there is a user of that name.
+/// Remarks on names and patterns that begin like the address of a registry, unless there is a user of that
+/// name.
 pub(crate) async fn remark_on_hosts<'n>(admin: &Admin, names: impl Iterator<Item = &'n str>) {
     for host in names.filter_map(address_of).collect::<BTreeSet<_>>() {
         let Ok(user) = UserName::parse(host.as_bytes()) else {
@@ -71,8 +72,8 @@ pub(crate) async fn remark_on_hosts<'n>(admin: &Admin, names: impl Iterator<Item
         // Where that cannot be asked, a remark too much does no harm.
         if !matches!(admin.user_find(user).await, Ok(Some(_))) {
             note(&format!(
-                "{host} looks like a registry's address, which is no part of a repository's name: what clients call \
-                 {host}/team/app is team/app here"
+                "{host} looks like a registry's address, which is no part of a repository's name: what \
+                 clients call {host}/team/app is team/app here"
             ));
         }
     }
@@ -98,7 +99,8 @@ fn stored_json(stored: &StoredGrant) -> Value {
     match &stored.grant {
         Ok(grant) => grant_json(grant),
         Err(why) => {
-            json!({ "pattern": stored.pattern, "actions": stored.actions, "deny": null, "unreadable": why.to_string() })
+            json!({ "pattern": stored.pattern, "actions": stored.actions, "deny": null,
+                    "unreadable": why.to_string() })
         }
     }
 }

@@ -73,8 +73,8 @@ pub(crate) async fn run(verb: GroupVerb, connector: &Connector, out: &Output) ->
             if let (Some(Ok(before)), Some(Ok(after))) = (before, after) {
                 if before != after {
                     note(&format!(
-                        "all that {user} pulls and pushes goes to {} from now on, {user}/… included: what lies at {} is not \
-                         found there",
+                        "all that {user} pulls and pushes goes to {} from now on, {user}/… included: what \
+                         lies at {} is not found there",
                         after.shown(),
                         before.shown()
                     ));
@@ -122,7 +122,8 @@ fn list(groups: &[GroupEntry], out: &Output) -> Result<(), Error> {
     };
     let json = |group: &GroupEntry| {
         let (grants, backends) = group.counts.unzip();
-        json!({ "group": group.name, "grants": grants, "backends": backends, "readable": group.counts.is_some() })
+        json!({ "group": group.name, "grants": grants, "backends": backends,
+                "readable": group.counts.is_some() })
     };
     out.print(
         &groups.iter().map(line).collect::<Vec<_>>().join("\n"),

@@ -1,8 +1,10 @@
-//! `registry-authctl import-htpasswd` and `migrate`: passwords of many users at once.
+//! `registry-authctl import-htpasswd`, `import-docker-auth` and `migrate`: the passwords of many users at
+//! once.
 //!
-//! Invariant: whenever this ends, each user is either done or as before, and the same command again does the rest.
+//! Invariant: whenever this ends, each user is either done or as before, and the same command again does the
+//! rest.
 
-use crate::cli::is_reserved;
+use crate::cli::{is_reserved, ImportOptions};
 use crate::connector::Connector;
 use crate::error::Error;
 use crate::files::docker_auth::{self, Plan};
@@ -132,8 +134,8 @@ impl Tally {
     }
 }
 
-/// Ends the work at Ctrl-C, and says how far it came. Redis carries out a transaction whole or not at all, whenever its
-/// client goes away.
+/// Ends the work at Ctrl-C, and says how far it came. Redis carries out a transaction whole or not at all,
+/// whenever its client goes away.
 async fn until_interrupted(work: impl Future<Output = Result<(), Error>>) -> Option<Box<Error>> {
     tokio::select! {
         done = work => done.err().map(Box::new),
@@ -143,11 +145,11 @@ async fn until_interrupted(work: impl Future<Output = Result<(), Error>>) -> Opt
 
 pub(crate) async fn htpasswd(
     path: &Path,
-    existing: Existing,
-    apply: bool,
+    options: &ImportOptions,
     connector: &Connector,
     out: &Output,
 ) -> Result<(), Error> {
+    let (existing, apply) = (options.existing(), options.apply);
     let file_error = |error| Error::File(path.to_owned(), error);
     let (entries, refused) = if path == Path::new("-") {
         htpasswd::read(std::io::stdin().lock()).map_err(file_error)?
@@ -208,7 +210,8 @@ pub(crate) async fn htpasswd(
     });
     if !tally.weak.is_empty() {
         note(&format!(
-            "{}, guessed fast if leaked; registry-authctl user passwd NAME replaces one, check lists those that are stored",
+            "{}, guessed fast if leaked; registry-authctl user passwd NAME replaces one, check lists those \
+             that are stored",
             match tally.weak.len() {
                 1 => "1 of the hashes is weak".to_owned(),
                 count => format!("{count} of the hashes are weak"),
@@ -220,11 +223,11 @@ pub(crate) async fn htpasswd(
 
 pub(crate) async fn docker_auth(
     path: &Path,
-    existing: Existing,
-    apply: bool,
+    options: &ImportOptions,
     connector: &Connector,
     out: &Output,
 ) -> Result<(), Error> {
+    let (existing, apply) = (options.existing(), options.apply);
     let file_error = |error| Error::File(path.to_owned(), error);
     let text = match path == Path::new("-") {
         true => std::io::read_to_string(std::io::stdin().lock()),
@@ -244,12 +247,13 @@ pub(crate) async fn docker_auth(
     ended_early(ended, apply, &tally)?;
     if !plan.own_namespace && !plan.users.is_empty() {
         note(
-            "a user has every right on NAME/** here, which this acl does not give to all: registry_auth_own_namespace off takes \
-             that away",
+            "a user has every right on NAME/** here, which this acl does not give to all: \
+             registry_auth_own_namespace off takes that away",
         );
     }
     let counts = format!(
-        "users: {} new, {} changed, {} unchanged or kept; groups: {}; grants: {}; without an equal, or refused: {}",
+        "users: {} new, {} changed, {} unchanged or kept; groups: {}; grants: {}; without an equal, or \
+         refused: {}",
         tally.new.len(),
         tally.changed.len(),
         tally.unchanged + tally.kept,
@@ -268,8 +272,8 @@ pub(crate) async fn docker_auth(
         .map(|(group, members)| (group.as_str(), members.iter().map(UserNameBuf::as_str).collect()))
         .collect();
     let json = json!({
-        "applied": apply, "new": tally.new, "changed": tally.changed, "unchanged": tally.unchanged, "kept": tally.kept,
-        "groups": groups, "grants": grants, "refused": tally.refused_json(),
+        "applied": apply, "new": tally.new, "changed": tally.changed, "unchanged": tally.unchanged,
+        "kept": tally.kept, "groups": groups, "grants": grants, "refused": tally.refused_json(),
     });
     finish(&tally, apply, &counts, &json, out)
 }
@@ -296,7 +300,8 @@ async fn put_users(
     Ok(())
 }
 
-/// Groups, members and grants: each is a change of its own, and there already when the same command comes again.
+/// Groups, members and grants: each is a change of its own, and there already when the same command comes
+/// again.
 async fn put_rights(admin: &Admin, plan: &Plan, apply: bool, tally: &mut Tally) -> Result<(), Error> {
     for (group, members) in &plan.groups {
         tally.lines.push(format!("registry-authctl group add {group}"));
@@ -357,8 +362,7 @@ pub(crate) async fn migrate(apply: bool, connector: &Connector, out: &Output) ->
                         tally.refused.push((None, Some(shown), why.to_owned()));
                     }
                     (Ok(user), _) if is_reserved(user.as_str()) => {
-                        let why =
-                            "this name is reserved: it stands for others than a user, and stays where it is";
+                        let why = "this name is reserved: it never means a user; it stays where it is";
                         tally.refused.push((None, Some(shown), why.to_owned()));
                     }
                     (Ok(_), None) => {
@@ -396,8 +400,8 @@ pub(crate) async fn migrate(apply: bool, connector: &Connector, out: &Output) ->
     );
     if salted > 0 {
         note(&format!(
-            "{} of 40 hex digits, good with the same registry_auth_salt as before, until registry-authctl user passwd NAME \
-             gives the user a better one",
+            "{} of 40 hex digits, good with the same registry_auth_salt as before, until registry-authctl \
+             user passwd NAME gives the user a better one",
             match salted {
                 1 => "1 of them is a SHA-1 digest".to_owned(),
                 count => format!("{count} of them are SHA-1 digests"),
@@ -406,8 +410,8 @@ pub(crate) async fn migrate(apply: bool, connector: &Connector, out: &Output) ->
     }
     if !tally.superseded.is_empty() {
         note(&format!(
-            "superseded: the user's record has a password already, so that the one of {}:passwords has no effect \
-             and is only removed",
+            "superseded: the user's record has a password already, so that the one of {}:passwords has no \
+             effect and is only removed",
             connector.prefix()
         ));
     }

@@ -12,7 +12,8 @@ use std::path::Path;
 
 const NAME: &str = "registry-authctl";
 
-/// To bash a word ends at `@`, so that `@team` is two; it replaces both, or the second where nothing of that is typed yet.
+/// To bash a word ends at `@`, so that `@team` is two; it replaces both, or the second where nothing of that
+/// is typed yet.
 const BASH_WORDS: &str = r#"
 _registry_authctl_words() {
     local -a typed=("${COMP_WORDS[@]}") joined=()
@@ -37,7 +38,8 @@ _registry_authctl_words() {
 "#;
 
 pub(crate) fn completions(shell: Shell) -> Result<(), Error> {
-    // A few lines which call the tool: it alone knows users and groups, and its static scripts do not get over the hyphen of the name.
+    // A few lines which call the tool: it alone knows users and groups, and its static scripts do not get
+    // over the hyphen of the name.
     let shells = Shells::builtins();
     let shell = shells
         .completer(&shell.to_string())

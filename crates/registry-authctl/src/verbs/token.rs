@@ -1,6 +1,7 @@
 //! The verbs of `registry-authctl token`.
 //!
-//! Invariant: a new token goes to standard output once, and nowhere else; what could not be printed is revoked.
+//! Invariant: a new token goes to standard output once, and nowhere else; what could not be printed is
+//! revoked.
 
 use crate::cli::TokenVerb;
 use crate::connector::Connector;
@@ -186,7 +187,8 @@ fn secret() -> Result<Zeroizing<Vec<u8>>, Error> {
     }
 }
 
-/// The token to standard output, and what there is to know about it to standard error; as JSON all of it to the former.
+/// The token to standard output, and what there is to know about it to standard error; as JSON all of it to
+/// the former.
 fn show_once(
     token: &AccessToken,
     user: UserName<'_>,
@@ -202,7 +204,7 @@ fn show_once(
         return write_all(&Zeroizing::new(format!("{json}\n")));
     }
     write_all(&Zeroizing::new(format!("{}\n", token.expose())))?;
-    // Nobody can be told that this could not be written.
+    // A failure to write this cannot be reported anywhere.
     drop(writeln!(
         anstream::stderr(),
         "token {} of {user} for {}, until {}; it is not shown again",
@@ -270,7 +272,8 @@ fn entry_json(entry: &TokenEntry, now: u64) -> Value {
     json
 }
 
-/// Times in seconds since 1970; when it was created is null where that was not noted, the last use where it is unknown.
+/// Times in seconds since 1970; when it was created is null where that was not noted, the last use where it
+/// is unknown.
 fn stored_json(token: &StoredToken) -> Value {
     let scopes: Vec<Value> = token.scopes.iter().map(scope_json).collect();
     let created = (token.created > 0).then_some(token.created);

@@ -21,8 +21,8 @@ pub(crate) async fn run(verb: UserVerb, connector: &Connector, out: &Output) -> 
             password,
             own_namespace_anyway,
         } => {
-            // Before the question: who is refused should not have typed a password for nothing. And dropped before
-            // it: Redis may close a connection that idles while somebody thinks.
+            // Before the question: who is refused should not have typed a password for nothing. And dropped
+            // before it: Redis may close a connection that idles while somebody thinks.
             let user = name.as_name();
             if connector
                 .connect()
@@ -108,8 +108,8 @@ pub(crate) async fn run(verb: UserVerb, connector: &Connector, out: &Output) -> 
             admin.user_rename(user, new_name).await?;
             if user.is_path_segment() {
                 note(&format!(
-                    "repositories {name}/… keep their names; to leave them to {new}: registry-authctl grant add {new} \
-                     '{name}/**' '*'"
+                    "repositories {name}/… keep their names; to leave them to {new}: registry-authctl grant \
+                     add {new} '{name}/**' '*'"
                 ));
             }
             out.print(

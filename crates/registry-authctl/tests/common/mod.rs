@@ -1,4 +1,5 @@
-//! A real redis-server and the real binary. Each server has a port and a folder of its own, killed by its handle.
+//! A real redis-server and the real binary. Each server has a port and a folder of its own, killed by its
+//! handle.
 #![allow(dead_code)] // each test binary uses its own part
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing)] // a panic is how a test fails
 
@@ -26,7 +27,8 @@ pub struct Redis {
     pub port: u16,
 }
 
-/// Below the ports that the system gives to clients: what is free now stays free while a server is restarted on it.
+/// Below the ports that the system gives to clients: what is free now stays free while a server is restarted
+/// on it.
 pub fn free_port() -> u16 {
     loop {
         let port = 12_000 + u16::try_from(RandomState::new().hash_one(()) % 20_000).unwrap();
@@ -147,7 +149,8 @@ impl Redis {
         keys.iter().zip(contents).map(show).collect()
     }
 
-    /// A user whose password is "one". Not through the tool: its hashes are meant to be slow, in a debug build more so.
+    /// A user whose password is "one". Not through the tool: its hashes are meant to be slow, in a debug
+    /// build more so.
     pub fn add(&self, user: &str) {
         self.run::<()>(&["HSET", &format!("P:user:{user}"), "password", BCRYPT4_ONE]);
     }
