@@ -125,7 +125,7 @@ impl Model {
         command.iter().for_each(|arg| {
             cmd.arg(*arg);
         });
-        cmd.query::<redis::Value>(&mut self.admin).unwrap();
+        cmd.run_args(&mut self.admin).unwrap();
     }
 
     fn new_version(&mut self) -> String {

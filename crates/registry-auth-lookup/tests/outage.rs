@@ -51,7 +51,7 @@ fn refused_then_there_then_gone_then_back_and_empty() {
     }
     assert!(since.elapsed() < Duration::from_secs(10));
 
-    let redis = Server::on(port, &dir, &[]);
+    let mut redis = Server::on(port, &dir, &[]);
     alice(&redis);
     let outcome = gate.ask_until("alice", "secret", |outcome| *outcome != Outcome::Unavailable);
     assert!(verified(&outcome));
@@ -238,7 +238,7 @@ fn a_forbidden_command_is_unavailable_and_said() {
 
 #[test]
 fn while_redis_loads_its_data_nobody_is_unknown() {
-    let redis = Server::start();
+    let mut redis = Server::start();
     alice(&redis);
     let mut filler = redis::pipe();
     for n in 0..3000 {

@@ -119,7 +119,7 @@ fn without_tracking_there_are_only_completions() {
 
 #[test]
 fn each_connection_is_armed_anew() {
-    let redis = Server::start();
+    let mut redis = Server::start();
     let mut gate = Gate::with(tracked(&redis.url()));
     assert!(gate.armed());
     for n in 0..5 {
@@ -302,7 +302,7 @@ fn an_answer_that_a_change_overtakes_is_read_again() {
 
 #[test]
 fn what_was_read_on_a_lost_connection_is_not_to_be_kept() {
-    let redis = Server::start();
+    let mut redis = Server::start();
     redis.run_args(&["HSET", "P:user:alice", "password", BCRYPT12]);
     let mut gate = Gate::with(tracked(&redis.url()));
     assert!(gate.armed());

@@ -1,169 +1,17 @@
-//! A real redis-server and a store around it, for the tests of this crate.
-//!
-//! Each server has a port and a folder of its own and is killed by its handle. No test measures tightly:
-//! bounds are there to tell 'answers' from 'hangs' on a busy machine.
+//! A store around a real redis-server, for the tests of this crate; the server itself is testkit's.
 #![allow(dead_code)] // each test binary uses its own part
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing)] // a panic is how a test fails
 
-use nix::sys::signal::{kill, Signal};
-use nix::unistd::Pid;
 use registry_auth::{codec, Network, Record, RecordRef, UserName};
 use registry_auth_lookup::{Completion, Event, Hashing, Job, Keyspace, Options, Outcome, Proof, Store};
 use registry_auth_redis::log::LogLine;
 use registry_auth_redis::{Endpoint, Secret};
 use std::collections::HashMap;
-use std::hash::{BuildHasher, RandomState};
-use std::net::TcpListener;
-use std::os::unix::net::UnixStream;
-use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{channel, Receiver};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-use tempfile::TempDir;
-
-/// Longer than anything takes that does not hang.
-pub const PATIENCE: Duration = Duration::from_secs(20);
-
-/// Below the ports that the system gives to clients: what is free now stays free while a server is restarted
-/// on it.
-pub fn free_port() -> u16 {
-    loop {
-        let port = 12_000 + u16::try_from(RandomState::new().hash_one(()) % 20_000).unwrap();
-        if TcpListener::bind(("127.0.0.1", port)).is_ok() {
-            return port;
-        }
-    }
-}
-
-pub struct Server {
-    child: Child,
-    pub dir: Arc<TempDir>,
-    pub port: u16,
-    pub password: Option<String>,
-}
-
-impl Server {
-    pub fn start() -> Self {
-        Self::with(&[])
-    }
-
-    /// With further options of redis-server, e.g. `["--requirepass", "x"]`.
-    pub fn with(options: &[&str]) -> Self {
-        let dir = Arc::new(TempDir::new().unwrap());
-        for _ in 0..5 {
-            if let Some(server) = Self::spawn(free_port(), &dir, options) {
-                server.wait_until_ready();
-                return server;
-            }
-        }
-        panic!("redis-server does not start");
-    }
-
-    /// On a port known beforehand, not waiting until it is ready.
-    pub fn on(port: u16, dir: &Arc<TempDir>, options: &[&str]) -> Self {
-        Self::spawn(port, dir, options).expect("redis-server starts")
-    }
-
-    fn spawn(port: u16, dir: &Arc<TempDir>, options: &[&str]) -> Option<Self> {
-        let mut child = Command::new("redis-server")
-            .args([
-                "--port",
-                &port.to_string(),
-                "--bind",
-                "127.0.0.1",
-                "--save",
-                "",
-                "--daemonize",
-                "no",
-            ])
-            .args(["--unixsocket", &dir.path().join("sock").display().to_string()])
-            .args(options)
-            .current_dir(dir.path())
-            .stdout(Stdio::null())
-            .spawn()
-            .expect("redis-server is installed");
-        let until = Instant::now() + PATIENCE;
-        // Behind the port there may be another test's server; the socket in the folder is this one's, and
-        // made after the port.
-        while UnixStream::connect(dir.path().join("sock")).is_err() {
-            if child.try_wait().unwrap().is_some() || Instant::now() > until {
-                return None;
-            }
-            std::thread::sleep(Duration::from_millis(10));
-        }
-        let password = options.iter().position(|option| *option == "--requirepass");
-        let password = password.map(|at| options[at + 1].to_owned());
-        Some(Self {
-            child,
-            dir: Arc::clone(dir),
-            port,
-            password,
-        })
-    }
-
-    pub fn url(&self) -> String {
-        format!("redis://127.0.0.1:{}", self.port)
-    }
-
-    pub fn connection(&self) -> redis::Connection {
-        let login = self
-            .password
-            .as_ref()
-            .map(|password| format!(":{password}@"))
-            .unwrap_or_default();
-        let url = format!("redis://{login}127.0.0.1:{}", self.port);
-        redis::Client::open(url).unwrap().get_connection().unwrap()
-    }
-
-    /// One command, e.g. `run("HSET P:passwords a b")`.
-    pub fn run(&self, command: &str) -> redis::Value {
-        self.run_args(&command.split(' ').collect::<Vec<_>>())
-    }
-
-    pub fn run_args(&self, command: &[&str]) -> redis::Value {
-        let mut cmd = redis::Cmd::new();
-        for arg in command {
-            cmd.arg(*arg);
-        }
-        cmd.query(&mut self.connection()).unwrap()
-    }
-
-    pub fn wait_until_ready(&self) {
-        let until = Instant::now() + PATIENCE;
-        while redis::cmd("PING")
-            .query::<String>(&mut self.connection())
-            .is_err()
-        {
-            assert!(Instant::now() < until, "redis-server is not ready");
-            std::thread::sleep(Duration::from_millis(10));
-        }
-    }
-
-    fn signal(&self, signal: Signal) {
-        kill(Pid::from_raw(self.child.id().try_into().unwrap()), signal).unwrap();
-    }
-
-    pub fn freeze(&self) {
-        self.signal(Signal::SIGSTOP);
-    }
-
-    pub fn thaw(&self) {
-        self.signal(Signal::SIGCONT);
-    }
-
-    pub fn kill(mut self) -> (u16, Arc<TempDir>) {
-        self.child.kill().unwrap();
-        self.child.wait().unwrap();
-        (self.port, Arc::clone(&self.dir))
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
+#[allow(unused_imports)] // each test binary uses its own part
+pub use testkit::{free_port, RedisServer as Server, PATIENCE};
 
 /// A store with an nginx-like owner: drains when woken.
 pub struct Gate {
