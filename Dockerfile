@@ -7,8 +7,8 @@
 #         --volume /path/to/nginx.conf:/etc/nginx/registry-auth/nginx.conf:ro \
 #         nginx-registry-auth
 #
-# The nginx.conf that is in the image (nginx/nginx.conf) looks for Redis at 127.0.0.1:6379, which in a container is hardly
-# where it is: mount one of your own, or run with --network host.
+# The nginx.conf that is in the image (nginx/nginx.conf) looks for Redis at 127.0.0.1:6379, which in a
+# container is hardly where it is: mount one of your own, or run with --network host.
 
 ARG DEBIAN=debian:bookworm-slim
 

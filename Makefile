@@ -1,4 +1,5 @@
-# Building, running and testing. The targets people use: build (the default), run, test, install, docs, bench, lint.
+# Building, running and testing. The targets people use: build (the default), run, test, install, docs, bench,
+# lint.
 #
 #   make                                            for the nginx of this machine (Debian's packages nginx, nginx-dev)
 #   make NGINX_SOURCE_DIR=... NGINX_BUILD_DIR=...   for any configured tree
@@ -13,7 +14,7 @@ MODULE := ngx_http_registry_auth_module.so
 SO := release/libngx_http_registry_auth_module.so
 OUT := build
 
-# --- what to build against -------------------------------------------------------------------------------------------
+# --- what to build against ----------------------------------------------------------------------------------
 
 ifdef VENDORED
   # Options of nginx-src's ./configure beyond its own: what the tests and the shipped configuration use.
@@ -52,7 +53,8 @@ ifdef VENDORED
 endif
 
 ifdef DEBIAN_TREE
-# Configured again whenever the installed nginx changes: a module loads only into the version it was built for.
+# Configured again whenever the installed nginx changes: a module loads only into the version it was built
+# for.
 $(TREE): $(wildcard /usr/share/nginx/src/conf_flags /usr/sbin/nginx)
 	rm -rf $(DEBIAN_TREE)
 	mkdir -p build
@@ -60,14 +62,15 @@ $(TREE): $(wildcard /usr/share/nginx/src/conf_flags /usr/sbin/nginx)
 	cd $(DEBIAN_TREE) && . ./conf_flags && bash ./configure "$${NGX_CONF_FLAGS[@]}" >configure.log 2>&1 || { tail -20 configure.log; exit 1; }
 endif
 
-# --- what this machine needs -----------------------------------------------------------------------------------------
+# --- what this machine needs --------------------------------------------------------------------------------
 
-# Each installs what its group lacks, and nothing where nothing is missing. NO_INSTALL=1 leaves the machine alone.
+# Each installs what its group lacks, and nothing where nothing is missing. NO_INSTALL=1 leaves the machine
+# alone.
 .PHONY: prerequisites-%
 prerequisites-%:
 	@$(if $(NO_INSTALL),true,tools/prerequisites $*)
 
-# --- running and installing ------------------------------------------------------------------------------------------
+# --- running and installing ---------------------------------------------------------------------------------
 
 .PHONY: run
 run: build prerequisites-run
@@ -95,8 +98,8 @@ install:
 			install -D -m 644 nginx/sites-available/$$site $(DESTDIR)/etc/nginx/sites-available/$$site || exit 1; \
 	done
 
-# What `install` has put there, except what is the administrator's: the sites, and what else lies beside the snippets, as
-# certificates and keys. nginx has to be without the module by then, or does not start any more.
+# What `install` has put there, except what is the administrator's: the sites, and what else lies beside the
+# snippets, as certificates and keys. nginx has to be without the module by then, or does not start any more.
 .PHONY: uninstall
 uninstall:
 	rm -f $(DESTDIR)$(MODULES_DIR)/$(MODULE) $(DESTDIR)/usr/share/nginx/modules-available/mod-registry-auth.conf \
@@ -109,7 +112,7 @@ uninstall:
 		$(addprefix $(DESTDIR)/etc/nginx/registry-auth/,$(notdir $(wildcard nginx/*.conf)))
 	rmdir --ignore-fail-on-non-empty $(DESTDIR)/etc/nginx/registry-auth
 
-# --- testing ---------------------------------------------------------------------------------------------------------
+# --- testing ------------------------------------------------------------------------------------------------
 
 # Everything that has to hold. Each part may be run by itself.
 .PHONY: test
@@ -123,6 +126,7 @@ lint: prerequisites-build $(TREE)
 	misuse/check
 	tools/check-docs
 	tools/module-graph -q crates/*
+	tools/check-words
 
 .PHONY: unit
 unit: prerequisites-test
@@ -147,7 +151,7 @@ t-vendored: prerequisites-test
 e2e: build prerequisites-e2e
 	cd e2e && $(PYTHON) -m unittest discover -v -s . -t .
 
-# --- documentation ---------------------------------------------------------------------------------------------------
+# --- documentation ------------------------------------------------------------------------------------------
 
 MDBOOK_VERSION := 0.5.4
 MDBOOK ?= build/mdbook/bin/mdbook
@@ -164,10 +168,10 @@ docs: $(MDBOOK)
 	rm -f build/book/book.toml
 	tools/check-docs build/book
 
-# --- slow ones, by themselves ----------------------------------------------------------------------------------------
+# --- slow ones, by themselves -------------------------------------------------------------------------------
 
-# Today's clients by themselves, docker 28 and podman 5 among them. `make e2e` runs these, too. Their system is
-# made once.
+# Today's clients by themselves, docker 28 and podman 5 among them. `make e2e` runs these, too. Their system
+# is made once.
 .PHONY: e2e-clients
 e2e-clients: build prerequisites-e2e
 	cd e2e && $(PYTHON) -m harness.today && $(PYTHON) -m unittest -v test_today
@@ -181,8 +185,8 @@ e2e-v1: build prerequisites-e2e-v1
 bench: build prerequisites-bench
 	$(PYTHON) bench/run $(BENCH_ARGS)
 
-# From a change in Redis to its effect; workers killed; millions of requests while everything changes; a flood of logins;
-# reloads, against plain nginx's.
+# From a change in Redis to its effect; workers killed; millions of requests while everything changes; a flood
+# of logins; reloads, against plain nginx's.
 .PHONY: latency kills soak flood reloads
 latency kills soak flood reloads: build prerequisites-bench
 	$(PYTHON) bench/endurance $@ $(ENDURANCE_ARGS)
@@ -213,10 +217,11 @@ fuzz: prerequisites-build
 	cd fuzz && for target in route credentials password record token; do \
 		RUSTC_BOOTSTRAP=1 $(CARGO) fuzz run $$target -- -max_total_time=$(FUZZ_SECONDS) || exit 1; done
 
-# --- AddressSanitizer, and Miri --------------------------------------------------------------------------------------
+# --- AddressSanitizer, and Miri -----------------------------------------------------------------------------
 
-# nginx-src's nginx and the module, both instrumented; nginx gives each allocation of a pool memory of its own, so that the end of one is
-# not the beginning of another. With the system's heap, which is the sanitizer's. A report ends the worker, which fails the test.
+# nginx-src's nginx and the module, both instrumented; nginx gives each allocation of a pool memory of its
+# own, so that the end of one is not the beginning of another. With the system's heap, which is the
+# sanitizer's. A report ends the worker, which fails the test.
 ASAN := $(CURDIR)/build/asan
 ASAN_TREE := $(ASAN)/tree
 ASAN_TARGET := $(CURDIR)/target/asan
@@ -263,8 +268,8 @@ asan: build prerequisites-test prerequisites-bench $(ASAN)/nginx $(ASAN)/python
 		prove -j$(JOBS) -It/lib $(ASAN_TESTS)
 	@! ls $(ASAN)/report.* 2>/dev/null
 
-# The crates without any unsafe code of their own, interpreted: what they use of others' is looked at, too. Miri is a component of
-# nightly toolchains only.
+# The crates without any unsafe code of their own, interpreted: what they use of others' is looked at, too.
+# Miri is a component of nightly toolchains only.
 MIRI ?= $(CARGO) +nightly miri
 .PHONY: miri
 miri:

@@ -1,4 +1,5 @@
-# Read by nginx's ./configure after it has written its Makefile: how cargo makes the library that `config` names.
+# Read by nginx's ./configure after it has written its Makefile: how cargo makes the library that `config`
+# names.
 
 cat << END                                                    >> $NGX_MAKEFILE
 

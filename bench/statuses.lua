@@ -1,5 +1,5 @@
--- wrk's script: sends the lines of a stream file in turn, as stream.lua does, and counts every answer by its status.
--- wrk ... -s statuses.lua URL -- FILE
+-- wrk's script: sends the lines of a stream file in turn, as stream.lua does, and counts every answer by its
+-- status. wrk ... -s statuses.lua URL -- FILE
 
 local requests, at = {}, 0
 local threads = {}

@@ -1,4 +1,5 @@
-"""Several real registries of one user: pushes and pulls of images of many layers by real clients, and the catalogue of them all.
+"""Several real registries of one user: pushes and pulls of images of many layers by real clients, and the
+catalogue of them all.
 
 Without balance=repository each push fails where each has a storage of its own, and most where they share one.
 """
@@ -64,7 +65,8 @@ class _Several(StackCase):
 
     def _digest(self, repository):
         wire = Wire(self.stack, "alice")
-        accept = "application/vnd.oci.image.manifest.v1+json, application/vnd.docker.distribution.manifest.v2+json"
+        accept = ("application/vnd.oci.image.manifest.v1+json, "
+                  "application/vnd.docker.distribution.manifest.v2+json")
         answer = wire("HEAD", f"/v2/{repository}/manifests/latest", headers={"Accept": accept})
         self.assertEqual(answer.status, 200, answer)
         return answer.header("docker-content-digest")[0]
@@ -85,7 +87,8 @@ class _Several(StackCase):
         for repository in repositories:
             for registry in self.several:
                 is_there = repository in registry.repositories()
-                self.assertEqual(is_there, self.shared or registry.address == self._home(repository), repository)
+                self.assertEqual(is_there, self.shared or registry.address == self._home(repository),
+                                 repository)
 
     def _works(self, kind):
         pushed = self._pushes_and_pulls(kind)
@@ -116,10 +119,12 @@ class SeparateStorage(_Several):
         source = names[0]
         target = next(name for name in names if self._home(name) != self._home(source))
         digest = wire.push_blob(source, b"a blob to be mounted")
-        answer = wire("POST", f"/v2/{target}/blobs/uploads/?mount={digest}&from={source}", headers={"Content-Length": "0"})
+        answer = wire("POST", f"/v2/{target}/blobs/uploads/?mount={digest}&from={source}",
+                      headers={"Content-Length": "0"})
         self.assertEqual(answer.status, 202, answer)
         near = next(name for name in names[1:] if self._home(name) == self._home(source))
-        answer = wire("POST", f"/v2/{near}/blobs/uploads/?mount={digest}&from={source}", headers={"Content-Length": "0"})
+        answer = wire("POST", f"/v2/{near}/blobs/uploads/?mount={digest}&from={source}",
+                      headers={"Content-Length": "0"})
         self.assertEqual(answer.status, 201, answer)
 
 

@@ -1,5 +1,5 @@
-"""Behind a balancer that ends TLS: clients push and pull through another nginx that speaks plain HTTP to the gate and says
-X-Forwarded-Proto, as the shipped behind-balancer.conf expects it."""
+"""Behind a balancer that ends TLS: clients push and pull through another nginx that speaks plain HTTP to the
+gate and says X-Forwarded-Proto, as the shipped behind-balancer.conf expects it."""
 
 import unittest
 
@@ -48,14 +48,16 @@ class Balancer:
         main = folder / "nginx.conf"
         text = main.read_text()
         assert f"include {folder}/direct.conf;" in text
-        main.write_text(text.replace(f"include {folder}/direct.conf;", f"include {folder}/behind-balancer.conf;"))
+        main.write_text(text.replace(f"include {folder}/direct.conf;",
+                                     f"include {folder}/behind-balancer.conf;"))
         before = stack.nginx.workers()
         stack.nginx.reload()
         stack.nginx.await_new_workers(before)
         port = ports.free()
         configuration = folder / "front.conf"
         configuration.write_text(FRONT.format(folder=folder, port=port, plain=stack.nginx.plain_port))
-        front = Process("front", [BINARY, "-c", str(configuration), "-g", "daemon off;"], folder / "front.out", cwd="/")
+        front = Process("front", [BINARY, "-c", str(configuration), "-g", "daemon off;"],
+                        folder / "front.out", cwd="/")
         cls.addClassCleanup(front.stop)
         front.await_ready(lambda: (folder / "front.pid").exists() and front.children())
         stack.address = f"{TEST_HOST}:{port}"

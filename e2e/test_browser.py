@@ -1,4 +1,5 @@
-"""A web page of another origin in a real browser (headless Chromium): what the shipped cors.conf lets it do, and whom it keeps out."""
+"""A web page of another origin in a real browser (headless Chromium): what the shipped cors.conf lets it do,
+and whom it keeps out."""
 
 import http.server
 import json
@@ -17,14 +18,15 @@ from testkit import ports
 from testkit.process import Process
 from testkit.tls import TEST_HOST
 
-# Lists the catalogue by a password, reads a refusal, gets a token from where that says, and lists it again; what comes
-# of each it tells the server that it came from.
+# Lists the catalogue by a password, reads a refusal, gets a token from where that says, and lists it again;
+# what comes of each it tells the server that it came from.
 PAGE = """<!DOCTYPE html><html lang="en"><meta charset="utf-8"><title>another origin</title><script>
 const registry = REGISTRY, basic = "Basic " + btoa("alice:" + PASSWORD);
 async function ask(path, headers) {
     try {
         const answer = await fetch(registry + path, {headers: headers || {}});
-        return {status: answer.status, challenge: answer.headers.get("WWW-Authenticate"), body: await answer.json()};
+        const challenge = answer.headers.get("WWW-Authenticate");
+        return {status: answer.status, challenge, body: await answer.json()};
     } catch (error) {
         return {failed: String(error)};
     }
@@ -54,7 +56,8 @@ class Site:
     """A web server of its own origin, whose one page tells it what it has seen."""
 
     def __init__(self, registry, password):
-        page = PAGE.replace("REGISTRY", json.dumps(registry)).replace("PASSWORD", json.dumps(password)).encode()
+        page = PAGE.replace("REGISTRY", json.dumps(registry)).replace("PASSWORD",
+                                                                      json.dumps(password)).encode()
         self.seen = seen = queue.Queue()
 
         class Handler(http.server.BaseHTTPRequestHandler):
@@ -108,7 +111,8 @@ class Browser(StackCase):
             cls.addClassCleanup(site.close)
         # What an administrator does: a copy of cors.conf with the own origin, included before the locations.
         cors = stack.configuration / "cors.conf"
-        text, count = re.subn(r'(\$http_origin ~ )"[^"]*"', rf'\1"^{re.escape(cls.listed.origin)}$"', cors.read_text())
+        text, count = re.subn(r'(\$http_origin ~ )"[^"]*"', rf'\1"^{re.escape(cls.listed.origin)}$"',
+                              cors.read_text())
         assert count == 1, "cors.conf lists its origins elsewhere"
         cors.write_text(text)
         server = stack.configuration / "registry-bearer.conf"
@@ -122,9 +126,11 @@ class Browser(StackCase):
         """What the page of a site sees in the browser."""
         profile = Path(tempfile.mkdtemp(prefix="chromium-", dir=self.stack.directory))
         browser = Process("chromium", [
-            "chromium", "--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--no-first-run",
+            "chromium", "--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage",
+            "--no-first-run",
             "--disable-background-networking", f"--user-data-dir={profile}", "--ignore-certificate-errors",
-            f"--host-resolver-rules=MAP {TEST_HOST} 127.0.0.1", "--remote-debugging-port=0", site.origin + "/",
+            f"--host-resolver-rules=MAP {TEST_HOST} 127.0.0.1", "--remote-debugging-port=0",
+            site.origin + "/",
         ], self.stack.directory / "chromium.log", env={**os.environ, "HOME": str(profile)})
         self.addCleanup(browser.stop)
         try:

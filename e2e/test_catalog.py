@@ -1,4 +1,5 @@
-"""The catalogue of a real registry with a thousand repositories: each reader sees what is theirs to pull, page by page, and no more."""
+"""The catalogue of a real registry with a thousand repositories: each reader sees what is theirs to pull,
+page by page, and no more."""
 
 import http.client
 import json
@@ -13,7 +14,8 @@ REPOSITORIES = 1_000
 
 
 class Catalog(StackCase):
-    """alice may pull every seventh repository of team/, and has some of her own; bob may pull nothing there."""
+    """alice may pull every seventh repository of team/, and has some of her own; bob may pull nothing
+    there."""
 
     @classmethod
     def setUpClass(cls):
@@ -21,7 +23,8 @@ class Catalog(StackCase):
         registry = cls.stack.registries["alice"]
         cls.stack.tool("backend", "set", "default", registry.address)
         cls.stack.tool("backend", "set", "bob", registry.address)
-        names = [f"{('team', 'secret', 'alice', 'zoo')[number % 4]}/r{number:04}" for number in range(REPOSITORIES)]
+        names = [f"{('team', 'secret', 'alice', 'zoo')[number % 4]}/r{number:04}"
+                 for number in range(REPOSITORIES)]
         connection = http.client.HTTPConnection(registry.address, timeout=60)
         for name in names:
             cls.push_blob(connection, name, b"a blob that every repository has")
@@ -29,7 +32,8 @@ class Catalog(StackCase):
         for name in names:
             if name.startswith("team/") and int(name[-4:]) % 7 == 0:
                 cls.stack.redis.command("HSET", "docker-registry:user:alice", f"grant:{name}", "pull")
-        cls.allowed = sorted(name for name in names if name.startswith("alice/") or name.startswith("team/") and int(name[-4:]) % 7 == 0)
+        cls.allowed = sorted(name for name in names if name.startswith("alice/") or name.startswith("team/")
+                             and int(name[-4:]) % 7 == 0)
 
     @staticmethod
     def push_blob(connection, name, data):
@@ -39,7 +43,8 @@ class Catalog(StackCase):
         answer.read()
         location = re.sub(r"^https?://[^/]+", "", answer.getheader("Location"))
         joint = "&" if "?" in location else "?"
-        connection.request("PUT", f"{location}{joint}digest={digest(data)}", body=data, headers={"Content-Type": "application/octet-stream"})
+        connection.request("PUT", f"{location}{joint}digest={digest(data)}", body=data,
+                           headers={"Content-Type": "application/octet-stream"})
         answer = connection.getresponse()
         answer.read()
         assert answer.status == 201, answer.status

@@ -1,4 +1,5 @@
-"""A hostile backend asks for a password: neither containerd, which heeds the challenge of any answer, nor the others give it one."""
+"""A hostile backend asks for a password: neither containerd, which heeds the challenge of any answer, nor the
+others give it one."""
 
 import base64
 import threading
@@ -33,7 +34,8 @@ class Handler(BaseHTTPRequestHandler):
 
     def answer(self):
         length = int(self.headers.get("content-length") or 0)
-        self.server.seen.append(f"{self.requestline}\n{self.headers}\n{self.rfile.read(length).decode(errors='replace')}")
+        body = self.rfile.read(length).decode(errors="replace")
+        self.server.seen.append(f"{self.requestline}\n{self.headers}\n{body}")
         self.send_response(self.server.status)
         for name, value in self.server.headers:
             self.send_header(name, value)
@@ -58,7 +60,9 @@ class Challenge(StackCase):
         cls.addClassCleanup(cls.elsewhere.close)
         cls.hostile = Recorder(401, [
             ("Docker-Distribution-Api-Version", "registry/2.0"),
-            ("WWW-Authenticate", f'Bearer realm="http://{cls.elsewhere.address}/token",service="registry",scope="repository:public/os:pull"'),
+            ("WWW-Authenticate",
+             f'Bearer realm="http://{cls.elsewhere.address}/token",service="registry",'
+             'scope="repository:public/os:pull"'),
             ("WWW-Authenticate", f'Basic realm="http://{cls.elsewhere.address}"'),
             ("Set-Cookie", "tracked=yes"),
         ])

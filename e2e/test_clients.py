@@ -1,4 +1,5 @@
-"""Each real client against the whole stack, in Basic and in Bearer mode: with a login, without one, with a wrong one.
+"""Each real client against the whole stack, in Basic and in Bearer mode: with a login, without one, with a
+wrong one.
 
 What each prints when refused is what its users search the web for: docs/clients.md.
 """
@@ -13,10 +14,11 @@ from harness.wire import Wire
 
 
 class Verbs:
-    """The same rules for every client, here for a gate in Basic mode. What a client is told goes by what it does then.
+    """The same rules for every client, here for a gate in Basic mode. What a client reads is seen by what it
+    does then.
 
-    `wrong_password`: at a login; `stale`: of a stored login that is not right any more; `denied_…`: with a login, and no
-    right; `anonymous`: without a login, and something that is not public."""
+    `wrong_password`: at a login; `stale`: of a stored login that is not right any more; `denied_…`: with a
+    login, and no right; `anonymous`: without a login, and something that is not public."""
 
     kind = None
     wrong_password = stale = denied_push = denied_pull = ""
@@ -25,7 +27,8 @@ class Verbs:
     robots_pull = "denied: robot may not pull ci/app"
     # Whether it is known to mount blobs that it has seen in another repository, so as not to send them again.
     mounts = False
-    # Whether what is public can be pulled with a wrong password, as the client only sends one that it is asked for.
+    # Whether what is public can be pulled with a wrong password, as the client only sends one that it is
+    # asked for.
     stale_is_anonymous = False
 
     @classmethod
@@ -144,7 +147,7 @@ class Verbs:
         return self.anonymous
 
     def test_a_stored_login_that_is_not_right_any_more(self):
-        """Who says who they are and cannot prove it is told so, even where everybody may pull."""
+        """A login with a wrong password is refused, even where everybody may pull."""
         self.client.remember("alice", "her last one")
         self.fails(self.client.push("alice/app"), self.stale)
         pulled = self.client.pull(self.public)
@@ -155,7 +158,8 @@ class Verbs:
 
 
 class Bearer:
-    """What is different in Bearer mode: how a login is refused that is not right any more. The rest must be the same."""
+    """What is different in Bearer mode: how a login is refused that is not right any more. The rest must be
+    the same."""
 
     options = {"bearer": True}
 
@@ -189,7 +193,8 @@ class Skopeo(Verbs, StackCase):
 
 
 class SkopeoBearer(Bearer, Skopeo):
-    stale = "unable to retrieve auth token: invalid username/password: unauthorized: incorrect username or password"
+    stale = ("unable to retrieve auth token: invalid username/password: "
+             "unauthorized: incorrect username or password")
 
 
 class Podman(Verbs, StackCase):
@@ -224,7 +229,8 @@ class Docker(Verbs, StackCase):
     denied_push = "denied: alice may not push bob/"
     denied_pull = "pull access denied for .*denied: alice may not pull bob/"
     mounts = True
-    # For a pull docker then tries plain HTTP, as this registry is on the loopback: its last words are about that.
+    # For a pull docker then tries plain HTTP, as this registry is on the loopback: its last words are about
+    # that.
     anonymous = "no basic auth credentials|plain HTTP request was sent to HTTPS port"
 
     def fails(self, done, pattern):
@@ -251,7 +257,8 @@ class DockerBearer(Bearer, Docker):
         Verbs.test_anonymous_pull_of_what_is_public(self)
 
     def test_login_keeps_the_password(self):
-        """Without registry_auth_token_key there is no refresh token: its key would not outlive a restart, as the login does."""
+        """Without registry_auth_token_key there is no refresh token: its key would not outlive a restart, as
+        the login does."""
         self.login()
         self.assertNotIn("identitytoken", self.client.auth.read_text())
         self.stack.nginx.stop()

@@ -7,7 +7,8 @@ from harness.conformance import Direct, Suite, Through
 
 
 class Conformance(StackCase):
-    """In Basic mode; bob's registry, asked directly, is as empty as the one that alice has behind the gate."""
+    """In Basic mode; bob's registry, asked directly, is as empty as the one that alice has behind the
+    gate."""
 
     @classmethod
     def setUpClass(cls):

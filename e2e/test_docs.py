@@ -1,5 +1,5 @@
-"""The documentation, followed to the letter on a machine on which nothing of ours is installed yet: what each page has
-for a site lets people in, and what it has for a shell is understood."""
+"""The documentation, followed to the letter on a machine on which nothing of ours is installed yet: what each
+page has for a site lets people in, and what it has for a shell is understood."""
 
 import json
 import re
@@ -9,18 +9,21 @@ import unittest
 
 from harness.stack import ROOT
 
-SITES = ["README.md", "docs/configuration.md", *(str(page.relative_to(ROOT))
-                                                 for page in sorted((ROOT / "docs/configuration").glob("*.md")))]
+CONFIGURATIONS = [str(page.relative_to(ROOT)) for page in sorted((ROOT / "docs/configuration").glob("*.md"))]
+SITES = ["README.md", "docs/configuration.md", *CONFIGURATIONS]
 PAGES = [*SITES, "docs/users-and-backends.md"]
 
 
 class Documentation(unittest.TestCase):
-    """With what `make` has built, installed as docs/install.md says, with Debian's nginx, Redis and registry."""
+    """With what `make` has built, installed as docs/install.md says, with Debian's nginx, Redis and
+    registry."""
 
     def test_pages(self):
-        namespaces = ["unshare", "--mount", "--propagation", "private", "--net", "--pid", "--fork", "--kill-child",
+        namespaces = ["unshare", "--mount", "--propagation", "private", "--net", "--pid", "--fork",
+                      "--kill-child",
                       "--mount-proc"]
-        ran = subprocess.run([*namespaces, sys.executable, ROOT / "e2e/harness/newcomer.py", *PAGES], check=False,
+        ran = subprocess.run([*namespaces, sys.executable, ROOT / "e2e/harness/newcomer.py", *PAGES],
+                             check=False,
                              stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=600)
         seen = [json.loads(line) for line in ran.stdout.splitlines() if line.startswith('{"page"')]
         self.assertEqual([each["page"] for each in seen], PAGES, ran.stdout)
@@ -32,7 +35,8 @@ class Documentation(unittest.TestCase):
         without = [page for page in SITES
                    if "server_name registry.example.com;" not in (ROOT / page).read_text(encoding="utf-8")]
         # These are about something else than a site: what differs in one, or what backends share.
-        self.assertEqual(without, ["docs/configuration/several-backends.md", "docs/configuration/web-pages.md"])
+        self.assertEqual(without,
+                         ["docs/configuration/several-backends.md", "docs/configuration/web-pages.md"])
 
     def test_commands_are_found(self):
         text = (ROOT / "docs/configuration/teams-and-robots.md").read_text(encoding="utf-8")

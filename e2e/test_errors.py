@@ -1,4 +1,5 @@
-"""What nginx itself answers when the backend is down, slow, or a body too large: OCI JSON, the version header once."""
+"""What nginx itself answers when the backend is down, slow, or a body too large: OCI JSON, the version header
+once."""
 
 import socket
 import unittest

@@ -13,7 +13,8 @@ SITES = ["registry", "registry-v1"]
 
 def make(target: str, folder: str) -> None:
     # Not what a make around this one was given.
-    environment = {name: value for name, value in os.environ.items() if not name.startswith(("MAKE", "MFLAGS"))}
+    environment = {name: value for name, value in os.environ.items()
+                   if not name.startswith(("MAKE", "MFLAGS"))}
     must(["make", "-C", ROOT, "NO_INSTALL=1", target, f"DESTDIR={folder}"], env=environment)
 
 
@@ -38,7 +39,8 @@ class Install(unittest.TestCase):
         for name in SITES:
             site = Path(self.folder, "etc/nginx/sites-available", name)
             self.assertEqual(site.read_text(encoding="ascii"), "# the administrator's\n")
-        self.assertEqual(proxy.read_text(encoding="ascii"), (ROOT / "nginx/proxy.conf").read_text(encoding="ascii"))
+        self.assertEqual(proxy.read_text(encoding="ascii"),
+                         (ROOT / "nginx/proxy.conf").read_text(encoding="ascii"))
         self.assertFalse(Path(self.folder, "etc/nginx/sites-enabled").exists(), "nothing is turned on")
 
     def test_uninstall_leaves_the_sites_and_what_else_is_the_administrators(self):

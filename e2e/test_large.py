@@ -26,7 +26,8 @@ class Large(StackCase):
         self.assertEqual(pulled.returncode, 0, pulled.stdout)
         again = into / "blobs" / "sha256" / layer.split(":")[1]
         self.assertGreater(again.stat().st_size, SIZE)
-        # A file that was spooled to disk on the way is gone by now, but it would have been noticed in the log.
+        # A file that was spooled to disk on the way is gone by now, but it would have been noticed in the
+        # log.
         self.assertNotIn("is buffered to a temporary file", self.stack.nginx.error_log())
 
 

@@ -1,4 +1,5 @@
-"""containerd with the gate as the mirror of another registry: it names that one in the query (`?ns=`), which no backend sees."""
+"""containerd with the gate as the mirror of another registry: it names that one in the query (`?ns=`), which
+no backend sees."""
 
 import unittest
 
@@ -22,12 +23,14 @@ class Mirror(StackCase):
         hosts.mkdir(parents=True)
         (hosts / "hosts.toml").write_text(
             f'server = "https://{MIRRORED}"\n\n[host."https://{self.stack.address}"]\n'
-            f'ca = "{self.stack.certificates}/ca.crt"\ncapabilities = ["pull", "resolve"]\n', encoding="ascii")
+            f'ca = "{self.stack.certificates}/ca.crt"\ncapabilities = ["pull", "resolve"]\n',
+            encoding="ascii")
 
         def pull():
             """Pulls, and returns what the registry has logged."""
             done = ctr.call("images", "pull", "--hosts-dir", folder,
-                            "--user", f"alice:{self.stack.passwords['alice']}", f"{MIRRORED}/alice/app:latest")
+                            "--user", f"alice:{self.stack.passwords['alice']}",
+                            f"{MIRRORED}/alice/app:latest")
             self.assertEqual(done.returncode, 0, done.stdout)
             return self.stack.registries["alice"].process.log_text(1_000_000)
 

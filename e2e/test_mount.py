@@ -1,4 +1,5 @@
-"""A mount from a foreign repository: whatever it is spelled like, the bytes are not reachable afterwards (end-11).
+"""A mount from a foreign repository: whatever it is spelled like, the bytes are not reachable afterwards
+(end-11).
 
 alice and carol share one registry, so that only the gate stands between carol and alice's blobs.
 """
@@ -31,7 +32,8 @@ class Mount(StackCase):
         self.assertEqual(self.alice("GET", f"/v2/alice/other/blobs/{self.blob}").body, self.secret)
 
     def test_of_anothers(self):
-        """Goes on without its mount: the registry answers 202 and waits for the bytes, whatever the spelling."""
+        """Goes on without its mount: the registry answers 202 and waits for the bytes, whatever the
+        spelling."""
         spellings = (
             f"?mount={self.blob}&from=alice/app",
             f"?from=alice/app&mount={self.blob}",
@@ -76,9 +78,11 @@ class Mount(StackCase):
         self.assertEqual(digest(self.carol("GET", f"/v2/carol/own/blobs/{self.blob}").body), self.blob)
 
     def test_an_upload_cannot_be_taken_to_another_repository(self):
-        """The state in an upload's address is the registry's; the name before it is what the gate decides about."""
+        """The state in an upload's address is the registry's; the name before it is what the gate decides
+        about."""
         location = self.carol.start_upload("carol/own").header("location")[0]
-        answer = self.carol("PATCH", "/" + location.split("/", 3)[3].replace("carol/own", "alice/app", 1), body=b"x",
+        answer = self.carol("PATCH", "/" + location.split("/", 3)[3].replace("carol/own", "alice/app", 1),
+                            body=b"x",
                             headers={"Content-Type": "application/octet-stream"})
         self.assertEqual(answer.status, 403, answer)
 

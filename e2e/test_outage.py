@@ -1,4 +1,5 @@
-"""Redis goes away in the middle: 503 and never 401, no login is lost, and everything goes on once it is back."""
+"""Redis goes away in the middle: 503 and never 401, no login is lost, and everything goes on once it is
+back."""
 
 import unittest
 
@@ -83,7 +84,8 @@ class Outage(StackCase):
 
 
 class OutageBearer(Outage):
-    """With tokens: neither the token endpoint nor a token that is still good says 401; docker has a refresh token."""
+    """With tokens: neither the token endpoint nor a token that is still good says 401; docker has a refresh
+    token."""
 
     options = {"bearer": True, "token_key": True}
 

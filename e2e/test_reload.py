@@ -27,7 +27,8 @@ class Reload(StackCase):
                     self.stack.nginx.reload()
                     self.stack.nginx.await_new_workers(before)
 
-        answer = alice("PATCH", path_of(location), body=dribble(), headers={"Content-Type": "application/octet-stream"})
+        answer = alice("PATCH", path_of(location), body=dribble(),
+                       headers={"Content-Type": "application/octet-stream"})
         self.assertEqual(answer.status, 202, answer)
         finished = alice("PUT", path_of(answer.header("location")[0]) + "&digest=" + digest(data), body=b"",
                          headers={"Content-Type": "application/octet-stream"})

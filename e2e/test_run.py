@@ -43,12 +43,13 @@ class RunCase(unittest.TestCase):
         return int(re.search(r"https://localhost:(\d+)/", demo.text).group(1))
 
     def processes(self):
-        """The pids of all processes that have a file of this test's folder open, as each part has its log. (Command
-        lines would not do: nginx and Redis write theirs anew.)"""
+        """The pids of all processes that have a file of this test's folder open, as each part has its log.
+        (Command lines would not do: nginx and Redis write theirs anew.)"""
         found = []
         for entry in Path("/proc").iterdir():
             try:
-                if entry.name.isdigit() and any(str(self.folder) in os.readlink(fd) for fd in (entry / "fd").iterdir()):
+                if entry.name.isdigit() and any(str(self.folder) in os.readlink(fd)
+                                                for fd in (entry / "fd").iterdir()):
                     found.append(int(entry.name))
             except OSError:
                 pass                    # it has just ended
@@ -118,7 +119,8 @@ class Ending(RunCase):
     def test_a_part_that_dies(self):
         """Ends the whole, names the part and shows its log."""
         demo = self.start()
-        redis = [pid for pid in self.processes() if b"redis-server" in Path(f"/proc/{pid}/cmdline").read_bytes()]
+        redis = [pid for pid in self.processes()
+                 if b"redis-server" in Path(f"/proc/{pid}/cmdline").read_bytes()]
         self.assertEqual(len(redis), 1)
         os.kill(redis[0], signal.SIGKILL)
         self.ends(demo, 1)
@@ -146,7 +148,7 @@ class Ports(RunCase):
         self.assertEqual(self.port(self.start(PORT=str(port))), port)
 
     def test_chosen_and_taken(self):
-        """Whoever asks for a port gets that one or none."""
+        """PORT= gets that port or none."""
         with socket.create_server(("127.0.0.1", 0)) as other:
             port = other.getsockname()[1]
             demo = self.start(ready=False, PORT=str(port))
@@ -175,11 +177,13 @@ class Commands(RunCase):
         return {**os.environ, "HOME": str(self.folder), "PATH": f"/usr/bin:{os.environ['PATH']}"}
 
     def type(self, programs, environment):
-        """Runs the printed commands of these programs in order, in one shell each, as after the printed `cd`."""
+        """Runs the printed commands of these programs in order, in one shell each, as after the printed
+        `cd`."""
         mine = [line for line in self.commands if any(re.search(program, line) for program in programs)]
         self.assertTrue(mine, self.demo.text)
         for line in mine:
-            done = subprocess.run(["bash", "-c", f"{self.first}\n{line}"], env=environment, text=True, timeout=120,
+            done = subprocess.run(["bash", "-c", f"{self.first}\n{line}"], env=environment, text=True,
+                                  timeout=120,
                                   stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
                                   check=False)
             with self.subTest(line=line):
@@ -210,7 +214,8 @@ class Commands(RunCase):
         daemon = Dockerd(self.folder / "dockerd", hosts, f"localhost:{self.port(self.demo)}", nothing)
         self.addCleanup(daemon.stop)
         environment = {**self.environment(), "DOCKER_HOST": daemon.url}
-        self.assertEqual(len(self.type(["docker login", "docker load", "docker push", "docker pull"], environment)), 6)
+        self.assertEqual(len(self.type(["docker login", "docker load", "docker push", "docker pull"],
+                                       environment)), 6)
 
     def test_the_others(self):
         """After a push there is something to see."""

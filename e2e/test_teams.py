@@ -1,4 +1,5 @@
-"""A team's namespace, a public base image and a denied subtree, as real people use them: everything is set with the tool."""
+"""A team's namespace, a public base image and a denied subtree, as real people use them: everything is set
+with the tool."""
 
 import itertools
 import time
@@ -13,7 +14,8 @@ SECONDS = 2
 
 
 class Teams(StackCase):
-    """ann and ben push to team/**, but not to team/secret/**; a robot pulls; base/** is everybody's to pull."""
+    """ann and ben push to team/**, but not to team/secret/**; a robot pulls; base/** is everybody's to
+    pull."""
 
     @classmethod
     def setUpClass(cls):
@@ -67,7 +69,8 @@ class Teams(StackCase):
         self.works(pushed)
 
     def test_two_push_and_a_robot_pulls(self):
-        """docker and podman push for ann and ben, skopeo pulls for the robot, and the robot pushes nothing."""
+        """docker and podman push for ann and ben, skopeo pulls for the robot, and the robot pushes
+        nothing."""
         docker, podman, skopeo = (self.client(kind) for kind in (client.Docker, client.Podman, client.Skopeo))
         self.works(docker.login("ann", "ann-secret"))
         self.works(docker.push("team/of-ann"))
@@ -77,7 +80,8 @@ class Teams(StackCase):
         self.works(skopeo.login("robot", "robot-secret"))
         self.works(skopeo.pull("team/of-ann"))
         self.works(skopeo.pull("team/of-ben"))
-        self.fails(skopeo.push("team/of-robot"), r"denied: robot may not push team/of-robot|403 \(Forbidden\)")
+        self.fails(skopeo.push("team/of-robot"),
+                   r"denied: robot may not push team/of-robot|403 \(Forbidden\)")
         self.assertNotIn("team/of-robot", self.registry.repositories())
 
     def test_a_guest_sees_nothing_of_it(self):
@@ -87,10 +91,11 @@ class Teams(StackCase):
         self.fails(skopeo.tags("team/of-ann"), "denied|403")
 
     def test_a_denied_subtree(self):
-        """A denial of the group wins over its right, for each action, and is told in words."""
+        """A denial of the group wins over its right, for each action, and the answer says so in words."""
         ann = Wire(self.stack, "ann")
         self.assertEqual(ann("GET", "/v2/team/open/tags/list").status, 404)
-        for method, target in (("GET", "/v2/team/secret/keys/tags/list"), ("POST", "/v2/team/secret/keys/blobs/uploads/")):
+        for method, target in (("GET", "/v2/team/secret/keys/tags/list"),
+                               ("POST", "/v2/team/secret/keys/blobs/uploads/")):
             answer = ann(method, target, headers={"Content-Length": "0"} if method == "POST" else {})
             self.assertEqual(answer.status, 403, answer)
             code, message = answer.error()
@@ -101,7 +106,8 @@ class Teams(StackCase):
         self.fails(podman.push("team/secret/keys"), r"denied: ann may not push|403 \(Forbidden\)")
 
     def test_a_public_image_without_login(self):
-        """skopeo, podman and ctr pull it from a gate with a Basic challenge; nobody pushes to it without login."""
+        """skopeo, podman and ctr pull it from a gate with a Basic challenge; nobody pushes to it without
+        login."""
         self.base_image()
         for kind in (client.Skopeo, client.Podman, client.Ctr):
             with self.subTest(client=kind.name):
@@ -112,7 +118,7 @@ class Teams(StackCase):
         self.assertNotIn("base/stolen", self.registry.repositories())
 
     def test_a_wrong_password_is_not_anonymous(self):
-        """Who says who they are and cannot prove it is told so, even where everybody may pull."""
+        """A login with a wrong password is refused, even where everybody may pull."""
         self.base_image()
         stranger = Wire(self.stack, "ann", password="not hers")
         self.assertEqual(Wire(self.stack)("GET", "/v2/base/os/tags/list").status, 200)

@@ -1,5 +1,5 @@
-"""Today's clients (harness.today) by the rules of test_clients.py, in Basic and in Bearer mode. They word refusals
-otherwise. What each prints, for those who look it up: docs/clients.md.
+"""Today's clients (harness.today) by the rules of test_clients.py, in Basic and in Bearer mode. They word
+refusals otherwise. What each prints, for those who look it up: docs/clients.md.
 """
 
 import json
@@ -114,7 +114,8 @@ class Docker(Newer, test_clients.Docker):
         (context / "Dockerfile").write_text(recipe, encoding="ascii")
         (context / "new.txt").write_text(repository, encoding="ascii")
         environment = {**self.client.environment(), "SSL_CERT_FILE": f"{self.stack.certificates}/ca.crt"}
-        return self.client.call("buildx", "build", "--push", "--tag", self.client.reference(repository), context,
+        return self.client.call("buildx", "build", "--push", "--tag", self.client.reference(repository),
+                                context,
                                 env=environment)
 
 
@@ -126,7 +127,8 @@ class DockerBearer(Bearer, Docker):
 
 
 class DockerIdentity(StackCase):
-    """With registry_auth_token_key docker keeps a refresh token, not the password; the others use that one."""
+    """With registry_auth_token_key docker keeps a refresh token, not the password; the others use that
+    one."""
 
     options = {"bearer": True, "token_key": True}
 
@@ -154,7 +156,7 @@ class DockerIdentity(StackCase):
         self.assertIn("unauthorized: authentication required", done.stdout)
 
     def test_podman_beside_docker(self):
-        """It pushes by docker's login, and refuses to have one of its own unless it is told in what file."""
+        """It pushes by docker's login, and refuses to have one of its own unless its environment names the file."""
         docker = today.kind(client.Docker)(self.stack, self.stack.directory / "docker2")
         self.addCleanup(docker.close)
         self.works(docker.login("alice", self.stack.passwords["alice"]))
@@ -165,7 +167,8 @@ class DockerIdentity(StackCase):
         image = podman.reference("alice/loaded")
         trust = ("--cert-dir", self.stack.certificates)
         self.works(podman.call("podman", "push", *trust, image, podman.reference("alice/beside")))
-        refused = podman.call("podman", "login", *trust, "--username", "bob", "--password-stdin", self.stack.address,
+        refused = podman.call("podman", "login", *trust, "--username", "bob", "--password-stdin",
+                              self.stack.address,
                               input=self.stack.passwords["bob"])
         self.assertNotEqual(refused.returncode, 0, refused.stdout)
         self.assertIn("currently logged in, auth file contains an Identity token", refused.stdout)

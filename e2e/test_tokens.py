@@ -1,4 +1,5 @@
-"""Tokens in the hands of real clients: what docker keeps of a login, access tokens of robots, pushes that outlive a token."""
+"""Tokens in the hands of real clients: what docker keeps of a login, access tokens of robots, pushes that
+outlive a token."""
 
 import itertools
 import json
@@ -100,11 +101,14 @@ class Identity(Clients, StackCase):
         self.addCleanup(self.set_password, self.stack.passwords["alice"])
         self.set_password("another one")
         self.soon(401, old, "/v2/")
-        self.fails(self.docker.push("alice/later"), "unauthorized: the password has changed since the token was issued")
-        self.fails(self.docker.pull("alice/app"), "unauthorized: the password has changed since the token was issued")
+        self.fails(self.docker.push("alice/later"),
+                   "unauthorized: the password has changed since the token was issued")
+        self.fails(self.docker.pull("alice/app"),
+                   "unauthorized: the password has changed since the token was issued")
         skopeo = self.client(client.Skopeo)
         skopeo.auth = self.docker.auth
-        self.fails(skopeo.pull("alice/app"), "unauthorized: the password has changed since the token was issued")
+        self.fails(skopeo.pull("alice/app"),
+                   "unauthorized: the password has changed since the token was issued")
         self.works(self.docker.login("alice", "another one"))
         self.works(self.docker.push("alice/later"))
 
@@ -169,7 +173,8 @@ class AccessTokens(Clients, StackCase):
                 robot = self.client(kind)
                 self.works(robot.login("alice", token))
                 self.works(robot.pull("alice/app"))
-                self.fails(robot.push("alice/app"), r"denied: the access token may not push alice/app|403 Forbidden")
+                self.fails(robot.push("alice/app"),
+                           r"denied: the access token may not push alice/app|403 Forbidden")
 
     def test_of_another_user(self):
         token, _ = self.create()
@@ -201,7 +206,8 @@ class AccessTokens(Clients, StackCase):
         stored = self.stack.redis.command("hget", *field)
         self.stack.redis.command("hset", *field, re.sub(r"expires=\d+", "expires=1", stored))
         self.soon(401, robot, "/v2/")
-        self.fails(self.client(client.Docker).login("alice", token), f"access token {identity} has expired|401 Unauthorized")
+        self.fails(self.client(client.Docker).login("alice", token),
+                   f"access token {identity} has expired|401 Unauthorized")
         skopeo = self.client(client.Skopeo)
         skopeo.remember("alice", token)
         self.fails(skopeo.pull("alice/app"), f"unauthorized: access token {identity} has expired")
@@ -223,7 +229,8 @@ class LongPush(Clients, unittest.TestCase):
             with self.subTest(client=kind.name):
                 pushed = pushes.result(kind.name)
                 self.works(pushed.done)
-                self.assertGreater(pushed.seconds, LIFE, "it was over before the token's end: nothing is proven")
+                self.assertGreater(pushed.seconds, LIFE,
+                                   "it was over before the token's end: nothing is proven")
 
     def test_by_hand(self):
         """What has begun goes on with the expired token; nothing else does."""
@@ -232,7 +239,8 @@ class LongPush(Clients, unittest.TestCase):
             self.assertEqual(answers[name].status, status, (name, answers[name]))
         for name in ("manifest", "another", "pull"):
             answer = answers[name]
-            self.assertEqual((answer.status, answer.error()), (401, ("UNAUTHORIZED", "the token has expired")), name)
+            self.assertEqual((answer.status, answer.error()),
+                             (401, ("UNAUTHORIZED", "the token has expired")), name)
             self.assertRegex(answer.header("www-authenticate")[0], ',error="invalid_token"$')
 
     def test_a_lock_ends_a_push(self):
@@ -243,7 +251,8 @@ class LongPush(Clients, unittest.TestCase):
         before, after, took = pushes.result("locked by hand")
         self.assertEqual(before.status, 202, before)
         self.assertIsNotNone(took, "still let in")
-        self.assertEqual((after.status, after.error()[1]), (401, "the account of the token is locked or gone"))
+        self.assertEqual((after.status, after.error()[1]),
+                         (401, "the account of the token is locked or gone"))
 
     def test_nginx_did_not_complain(self):
         self.assertEqual(pushes.stack.nginx.complaints(), [])

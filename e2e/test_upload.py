@@ -1,4 +1,5 @@
-"""An upload's address: as the client knows this server, whatever the client says, and good for each step of an upload."""
+"""An upload's address: as the client knows this server, whatever the client says, and good for each step of
+an upload."""
 
 import unittest
 
@@ -27,7 +28,8 @@ class Upload(StackCase):
                             ("X-Forwarded-Prefix", "/evil"), ("X-Forwarded-Port", "1"),
                             ("Forwarded", "host=evil.test;proto=http")):
             with self.subTest(header=name):
-                answer = self.alice("POST", "/v2/alice/app/blobs/uploads/", headers={name: value, "Content-Length": "0"})
+                answer = self.alice("POST", "/v2/alice/app/blobs/uploads/",
+                                    headers={name: value, "Content-Length": "0"})
                 self.assertTrue(answer.header("location")[0].startswith(self.here), answer)
 
     def test_in_pieces(self):

@@ -1,7 +1,7 @@
 """V1, the 2014 gate's protocol: the dockers that spoke it, by the requests they send, against V1 backends.
 
-Through registry-v1.conf, and through the servers of V2, where docker 1.4 alone asks for V1. `make e2e-v1` does
-the same with a real docker-registry."""
+Through registry-v1.conf, and through the servers of V2, where docker 1.4 alone asks for V1. `make e2e-v1`
+does the same with a real docker-registry."""
 
 import unittest
 
@@ -58,14 +58,16 @@ class V1Case(StackCase):
         return Wire(self.stack, user, password=password, port=self.port())
 
     def assert_order(self, docker, *expected):
-        """`docker` has asked for exactly this: (method, path, user); before it for /v2/, if its version does."""
+        """`docker` has asked for exactly this: (method, path, user); before it for /v2/, if its version
+        does."""
         asked = [(each.method, each.path, each.user) for each in docker.asked if each.path != "/v2/"]
         self.assertEqual(asked, list(expected))
         self.assertTrue(all(each.user is None for each in docker.asked if each.path == "/v2/"))
         self.assertEqual(any(each.path == "/v2/" for each in docker.asked), ASKS_V2[docker.version])
 
     def assert_arrived(self, docker, backend):
-        """All that `docker` asked has reached `backend`, pings the default one, but for what the gate answers.
+        """All that `docker` asked has reached `backend`, pings the default one, but for what the gate
+        answers.
 
         No password has."""
         own = [(each.method, each.path) for each in docker.asked
@@ -186,7 +188,8 @@ class Orders:
             self.assertEqual(self.other.arrived(), [])
 
     def test_one_segment_is_the_library(self):
-        """`ubuntu` means library/ubuntu, which belongs to a user called library, and not to one called ubuntu."""
+        """`ubuntu` means library/ubuntu, which belongs to a user called library, and not to one called
+        ubuntu."""
         for user in ("anna", "ubuntu"):
             for docker in self.each(user):
                 words = f"{user} may not push library/ubuntu"
@@ -305,7 +308,8 @@ class BesideV2(Orders, V1Case):
 
 
 class BesideV2Bearer(BesideV2):
-    """registry-bearer.conf: V1 clients know nothing of tokens. They send their password, and that is taken."""
+    """registry-bearer.conf: V1 clients know nothing of tokens. They send their password, and that is
+    taken."""
 
     options = {"v1": True, "bearer": True}
 
@@ -343,7 +347,8 @@ class Hostile(V1Case):
         return Docker(version, address, self.stack.certificates, "anna", "anna-secret")
 
     def assert_kept_here(self, leaks):
-        """`leaks`: whether the password would have gone without the gate; else the test would show nothing."""
+        """`leaks`: whether the password would have gone without the gate; else the test would show
+        nothing."""
         for docker in self.each("anna"):
             self.elsewhere.clear()
             endpoints, redirect = self.hostile

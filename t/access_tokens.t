@@ -1,4 +1,4 @@
-# Issue 5: access tokens of robots, as the password of Basic and exchanged at the
+# Access tokens of robots, as the password of Basic and exchanged at the
 # endpoint: their scopes and their user's rights, both; an end that is announced
 # in the last week; and revoked is over at once, for what was issued for it, too.
 use strict;
@@ -112,7 +112,8 @@ GET /v2/_catalog => body: {"repositories":["alice/a","crew/a","crew/b","robot/x/
 --- after
 my $names = sub { join ' ', @{ json($_[0])->{repositories} } };
 equal($names->(http('GET /v2/_catalog', login => "robot:$TOKEN")), 'crew/a team/a', 'by password');
-equal($names->(with_token(token("robot:$TOKEN", 'registry:catalog:*'), 'GET /v2/_catalog')), 'crew/a team/a', 'by exchange');
+equal($names->(with_token(token("robot:$TOKEN", 'registry:catalog:*'), 'GET /v2/_catalog')), 'crew/a team/a',
+    'by exchange');
 
 === V1's images are for who may do that to every repository
 --- redis eval
@@ -126,7 +127,7 @@ for (
     equal(main::both($line, 'alice', $_), shift @expected, $line) for $TOKEN, $OTHER;
 }
 
-=== several of one user are told apart; one of another user, and one that nobody has, is a wrong password
+=== several of one user are distinguished; one of another user, and one that nobody has, is a wrong password
 --- redis eval
 main::stored_token('alice', 'one', $main::TOKEN, 999_999, 'alice/a:pull') . main::stored_token('alice', 'two', $main::OTHER, 999_999, 'alice/b:pull')
 --- login eval
@@ -178,8 +179,10 @@ main::quickly('of an unknown user', 401, map { "nobody$_:" . access_token() } 1 
 in_each_worker('warm:secret');
 --- after
 my $begin = Time::HiRes::time();
-equal(with_token($_)->{status}, 200, 'right') for token("robot:$TOKEN"), signed(user => 'robot', stored => $SLOW);
-equal(with_token($_)->{status}, 401, 'wrong') for signed(user => 'robot', stored => 'x'), signed(user => 'nobody'), signed(user => 'robot', tok => 'none');
+equal(with_token($_)->{status}, 200, 'right') for token("robot:$TOKEN"),
+    signed(user => 'robot', stored => $SLOW);
+equal(with_token($_)->{status}, 401, 'wrong') for signed(user => 'robot', stored => 'x'),
+    signed(user => 'nobody'), signed(user => 'robot', tok => 'none');
 equal(Time::HiRes::time() - $begin < Harness::Valgrind::timeout(0.5) ? 1 : 0, 1, 'nothing is hashed');
 
 === made, listed and revoked by the tool
@@ -189,7 +192,8 @@ equal($secret =~ /^rga_\w{38}$/ ? 1 : 0, 1, 'its form');
 equal(access_token(substr $secret, 4, 32), $secret, 'its checksum');
 equal(main::both('GET /v2/alice/a/tags/list', 'alice', $secret), '200 200', 'pull');
 equal(main::both('PUT /v2/alice/a/manifests/x', 'alice', $secret), '403 403', 'push');
-equal(main::warning(http('GET /v2/', login => "alice:$secret")) =~ /expires in [45] days"$/ ? 1 : 0, 1, 'its end');
+equal(main::warning(http('GET /v2/', login => "alice:$secret")) =~ /expires in [45] days"$/ ? 1 : 0, 1,
+    'its end');
 my $token = token("alice:$secret");
 my ($id) = main::tool('token', 'list', 'alice') =~ /^(\w+)/m;
 in_each_worker("alice:$secret");
@@ -233,8 +237,10 @@ redis(stored_token('alice', 'one', $OTHER, 999_999, 'alice/**:pull') =~ s/\n//r)
 soon('the earlier secret', 401, sub { everywhere("alice:$TOKEN") }, 0.1);
 soon('what was issued for it', 401, sub { everywhere_with($token, '/v2/alice/a/tags/list') }, 0.1);
 always('and stays so', 401, sub { everywhere_with($token) });
-equal(json(with_token($token))->{errors}[0]{message}, 'the password or the access token has changed since the token was issued', 'why');
-equal(everywhere_with(token("alice:$OTHER", 'repository:alice/a:pull'), '/v2/alice/a/tags/list'), 200, 'for the new one');
+equal(json(with_token($token))->{errors}[0]{message},
+    'the password or the access token has changed since the token was issued', 'why');
+equal(everywhere_with(token("alice:$OTHER", 'repository:alice/a:pull'), '/v2/alice/a/tags/list'), 200,
+    'for the new one');
 redis('HDEL docker-registry:user:alice token:one');
 redis(stored_token('alice', 'one', $TOKEN, 999_999, 'alice/**:pull') =~ s/\n//r);
 soon('it is what it was', 200, sub { everywhere_with($token, '/v2/alice/a/tags/list') });
@@ -271,9 +277,11 @@ equal(everywhere_with($token), 401, 'the old one');
 main::stored_token('alice', 'one', $main::TOKEN, 999_999, 'alice/**:*')
 --- after
 in_each_worker("alice:$TOKEN");
-my $refresh = sub { json(http('GET /token?service=registry&offline_token=true', login => "alice:$_[0]"))->{refresh_token} };
+my $refresh = sub {
+    json(http('GET /token?service=registry&offline_token=true', login => "alice:$_[0]"))->{refresh_token} };
 my ($of_token, $of_password) = map { $refresh->($_) } $TOKEN, 'secret';
-my $exchange = sub { http(form(grant_type => 'refresh_token', refresh_token => $_[0]), headers => "Content-Type: application/x-www-form-urlencoded\n")->{status} };
+my $exchange = sub { http(form(grant_type => 'refresh_token', refresh_token => $_[0]),
+    headers => "Content-Type: application/x-www-form-urlencoded\n")->{status} };
 equal($exchange->($_), 200, 'exchanged') for $of_token, $of_password;
 redis('HSET docker-registry:user:alice password ' . Harness::Users::sha('other'));
 soon("the password's", 401, sub { $exchange->($of_password) }, 0.1);
@@ -317,11 +325,13 @@ GET /v2/_catalog => body: {"repositories":[]}
 my $week = '299 - "access token week expires in 7 days"';
 for (1 .. 2) {
     equal(main::warning(http($_, login => "alice:$TOKEN")), $week, $_)
-        for 'GET /v2/', 'GET /v2/alice/a/tags/list', 'PUT /v2/alice/a/manifests/x', 'HEAD /v2/', 'GET /token', 'GET /v2/_catalog', 'GET /v1/users';
+        for 'GET /v2/', 'GET /v2/alice/a/tags/list', 'PUT /v2/alice/a/manifests/x', 'HEAD /v2/', 'GET /token',
+            'GET /v2/_catalog', 'GET /v1/users';
     my $token = token("alice:$TOKEN");
     equal(main::warning(with_token($token)), $week, 'exchanged');
 }
-equal(main::warning(http('GET /v2/', login => "alice:$main::SOON")), '299 - "access token day expires in 24 hours"', 'the last day');
+equal(main::warning(http('GET /v2/', login => "alice:$main::SOON")),
+    '299 - "access token day expires in 24 hours"', 'the last day');
 equal(main::warning(http('GET /v2/', login => "alice:$OTHER")), '', 'more than a week');
 equal(main::warning(with_token(token("alice:$OTHER"))), '', 'exchanged');
 equal(main::warning(http('GET /v2/', login => 'alice:secret')), '', 'a password');

@@ -547,14 +547,16 @@ GET /v2/
 my @answer = Harness::http_many(60, "GET /v2/", login => 'u%d:secret');
 for my $i (1 .. 60) {
     my $want = ('A', 'B', 'C', 'D')[$i % 4];
-    die "u$i: $answer[$i - 1]{status} $answer[$i - 1]{body}" unless $answer[$i - 1]{body} =~ /^backend: $want/;
+    die "u$i: $answer[$i - 1]{status} $answer[$i - 1]{body}"
+        unless $answer[$i - 1]{body} =~ /^backend: $want/;
 }
 
 === a shared zone of the upstream, with servers and without a reload's confusion
 --- restart
 --- skip_valgrind: there is no master to reload
 --- http_config
-    upstream registry { zone registry 64k; server 127.0.0.1:$TEST_NGINX_BACKEND_PORT; registry_auth_backends; keepalive 4; }
+    upstream registry { zone registry 64k; server 127.0.0.1:$TEST_NGINX_BACKEND_PORT; registry_auth_backends;
+        keepalive 4; }
 --- redis
 HSET docker-registry:user:alice backends 127.0.0.1:$TEST_NGINX_BACKEND_B_PORT
 --- login eval
@@ -607,8 +609,10 @@ my %chosen;
 my $push = sub {
     my ($user) = @_;
     my %by;
-    for my $request ("PUT /v1/repositories/$user/app/\n[]", "GET /v1/images/0123abcd/json", "PUT /v1/images/0123abcd/json\n{}",
-        "PUT /v1/images/0123abcd/layer\nx", "PUT /v1/repositories/$user/app/tags/latest\n\"x\"", "PUT /v1/repositories/$user/app/images\n[]") {
+    for my $request ("PUT /v1/repositories/$user/app/\n[]", "GET /v1/images/0123abcd/json",
+        "PUT /v1/images/0123abcd/json\n{}",
+        "PUT /v1/images/0123abcd/layer\nx", "PUT /v1/repositories/$user/app/tags/latest\n\"x\"",
+            "PUT /v1/repositories/$user/app/images\n[]") {
         my $answer = http($request, login => "$user:secret");
         my ($letter) = $answer->{body} =~ /^backend: (\w)/ or die "$request: $answer->{status}";
         $by{$letter}++;
@@ -637,7 +641,8 @@ HSET docker-registry:user:alice backends "127.0.0.1:$TEST_NGINX_BACKEND_PORT 127
 GET /v1/users/
 --- after
 my %by;
-$by{v1}{ http("GET /v1/users/", login => "alice:secret")->{body} =~ /^backend: (\w)/ ? $1 : '-' }++ for 1 .. 9;
+$by{v1}{ http("GET /v1/users/", login => "alice:secret")->{body} =~ /^backend: (\w)/ ? $1 : '-' }++
+    for 1 .. 9;
 $by{v2}{ http("GET /v2/", login => "alice:secret")->{body} =~ /^backend: (\w)/ ? $1 : '-' }++ for 1 .. 9;
 die CORE::join ' ', %{ $by{v1} } if keys %{ $by{v1} } != 1 || $by{v1}{'-'};
 die CORE::join ' ', %{ $by{v2} } if keys %{ $by{v2} } != 3;
@@ -650,7 +655,8 @@ GET /v1/users/
 --- after
 my %by;
 for my $user (qw(alice bob carol dave erin frank)) {
-    my @at = map { http("PUT /v1/images/0123abcd/json\n{}", login => "$user:secret")->{body} =~ /^backend: (\w)/ ? $1 : '-' } 1 .. 4;
+    my @at = map { http("PUT /v1/images/0123abcd/json\n{}",
+        login => "$user:secret")->{body} =~ /^backend: (\w)/ ? $1 : '-' } 1 .. 4;
     my %at = map { $_ => 1 } @at;
     die "$user: @at" if keys %at != 1 || $at{'-'};
 }

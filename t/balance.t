@@ -1,4 +1,4 @@
-# issue 14 section 2: `balance=` of registry_auth_backends. By default all requests of a
+# `balance=` of registry_auth_backends. By default all requests of a
 # repository go to one backend of several; while that is down, to the next one, and
 # then back. V1 goes by user, whatever is said.
 use strict;
@@ -35,7 +35,8 @@ sub homes {
     return map { $_ => at("GET /v2/alice/app$_/tags/list", $login) } 1 .. $count;
 }
 
-# A registry of its own process at the port where none answers, which is backend E. It serves a connection this often.
+# A registry of its own process at the port where none answers, which is backend E. It serves a connection
+# this often.
 sub registry_at_dead_port {
     my ($most) = @_;
     my $socket = IO::Socket::INET->new(LocalAddr => '127.0.0.1', LocalPort => expand('$TEST_NGINX_DEAD_PORT'), ReuseAddr => 1, Listen => 64)
@@ -80,7 +81,8 @@ my %used;
 for my $number (1 .. 24) {
     my %by;
     http($_, login => 'alice:secret') for main::requests("alice/app$number");
-    $by{ $_->{backend} }++ for grep { $_->{raw} =~ m{ /v2/alice/app$number/} } @{ Harness::backend()->received };
+    $by{ $_->{backend} }++
+        for grep { $_->{raw} =~ m{ /v2/alice/app$number/} } @{ Harness::backend()->received };
     main::is(CORE::join(' ', values %by), 13, "app$number");
     $used{$_}++ for keys %by;
 }
@@ -115,7 +117,8 @@ main::is_deeply({ main::homes(12) }, \%homes, 'after a reload');
 GET /v2/
 --- after
 my %homes = main::homes(12);
-redis(Harness::expand('HSET docker-registry:user:alice backends "' . CORE::join(' ', reverse split / /, $main::all) . '"'));
+redis(Harness::expand('HSET docker-registry:user:alice backends "'
+    . CORE::join(' ', reverse split / /, $main::all) . '"'));
 main::is_deeply({ main::homes(12) }, \%homes, 'reversed');
 
 === a backend that is taken out moves its own repositories, and no others
@@ -206,13 +209,15 @@ HSET docker-registry:user:bob backends 127.0.0.1:$TEST_NGINX_BACKEND_C_PORT
     upstream registry { registry_auth_backends; }
     upstream other { registry_auth_backends balance=turn; }
 --- config eval
-Harness::gate_config('registry_auth_v1_search filter;') . 'location /turn/ { registry_auth "R"; rewrite ^/turn(/.*)$ $1 break; proxy_pass http://other; }'
+Harness::gate_config('registry_auth_v1_search filter;')
+    . 'location /turn/ { registry_auth "R"; rewrite ^/turn(/.*)$ $1 break; proxy_pass http://other; }'
 --- backend
 /v1/search => body: {"query":"","results":[]}
 --- request
 GET /v1/users/
 --- after
-for my $request ("PUT /v1/images/0123abcd/layer\nx", "PUT /v1/repositories/alice/app/\n[]", "PUT /v1/repositories/alice/lib/\n[]", "GET /v1/search?q=app") {
+for my $request ("PUT /v1/images/0123abcd/layer\nx", "PUT /v1/repositories/alice/app/\n[]",
+    "PUT /v1/repositories/alice/lib/\n[]", "GET /v1/search?q=app") {
     http($request, login => 'alice:secret') for 1 .. 3;
 }
 my %by;
@@ -285,7 +290,8 @@ HSET docker-registry:user:alice backends "127.0.0.1:$TEST_NGINX_DEAD_PORT 127.0.
 [ map { ("POST /v2/alice/app$_/blobs/uploads/", "PATCH /v2/alice/app$_/blobs/uploads/1\nhello") } 1 .. 4 ]
 --- error_code: 200
 --- after
-main::is(CORE::join(' ', map { $_->{backend} } @{ Harness::backend()->received }), CORE::join(' ', ('B') x 8), 'B');
+main::is(CORE::join(' ', map { $_->{backend} } @{ Harness::backend()->received }), CORE::join(' ', ('B') x 8),
+    'B');
 
 === proxy_next_upstream: the next one answers for one that answers with 503, which stays the first
 --- config eval
@@ -332,7 +338,8 @@ my @of_e = grep { main::at("GET /v2/alice/app$_/tags/list") eq 'E' } 1 .. 16;
 my @again = map { main::at("GET /v2/alice/app$of_e[0]/tags/list") } 1 .. 6;
 main::stop($pid);
 main::is(CORE::join(' ', @again), 'E E E E E E', 'the same one');
-main::like(nginx_server()->since('error'), qr/upstream prematurely closed|closed by|Connection reset/, 'it was closed');
+main::like(nginx_server()->since('error'), qr/upstream prematurely closed|closed by|Connection reset/,
+    'it was closed');
 
 === a name that resolves to several addresses is one backend, which is asked at that which answers
 --- redis

@@ -20,7 +20,7 @@ my @CHALLENGES = (
     [ 'tags',               'GET /v2/alice/app/tags/list?n=5',                'repository:alice/app:pull' ],
     [ 'referrers',          "GET /v2/alice/app/referrers/$DIGEST",            'repository:alice/app:pull' ],
     [ 'an extension',       'GET /v2/alice/app/_oras/artifacts/referrers',    'repository:alice/app:pull' ],
-    [ 'who pushes is told to ask for pull, too', 'PUT /v2/alice/app/manifests/latest', 'repository:alice/app:pull,push' ],
+    [ 'a push's challenge asks for pull, too', 'PUT /v2/alice/app/manifests/latest', 'repository:alice/app:pull,push' ],
     [ 'an upload',          'POST /v2/alice/app/blobs/uploads/',              'repository:alice/app:pull,push' ],
     [ 'an upload that goes on', 'PATCH /v2/alice/app/blobs/uploads/1',        'repository:alice/app:pull,push' ],
     [ 'one that ends',      'DELETE /v2/alice/app/blobs/uploads/1',           'repository:alice/app:pull,push' ],
@@ -305,7 +305,8 @@ status: 404
 
 === rule 16: error_page 401 keeps the page of the administrator, and the challenge
 --- config eval
-main::token_config('error_page 401 /login.html;') . "location = /login.html { internal; return 401 'log in'; }\n"
+main::token_config('error_page 401 /login.html;')
+    . "location = /login.html { internal; return 401 'log in'; }\n"
 --- more_headers eval
 main::bearer('x')
 --- request
@@ -389,7 +390,8 @@ main::bearer(main::signed(scope => 'repository:alice/app:push'))
 
 === a balancer that is not listed: where clients are sent to http://, and the request says that it came by TLS, the log asks, once
 --- config
-        location / { registry_auth "Registry"; registry_auth_bearer http://localhost/token; proxy_pass http://registry; }
+        location / { registry_auth "Registry"; registry_auth_bearer http://localhost/token;
+            proxy_pass http://registry; }
 --- more_headers eval
 [ "", "X-Forwarded-Proto: http", "X-Forwarded-Proto: https", "X-Forwarded-Proto: https" ]
 --- request eval
@@ -405,7 +407,8 @@ equal($lines, 1, 'lines');
 
 === where they are sent to https://, the header is of no matter
 --- config
-        location / { registry_auth "Registry"; registry_auth_bearer https://localhost/token; proxy_pass http://registry; }
+        location / { registry_auth "Registry"; registry_auth_bearer https://localhost/token;
+            proxy_pass http://registry; }
 --- more_headers
 X-Forwarded-Proto: https
 --- request

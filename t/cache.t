@@ -1,6 +1,6 @@
 # registry_auth_cache; rules 7, 19 and 22: what is
 # known is not asked again, a change decides the next request in every worker,
-# and without Redis only what was verified is borne, for as long as configured.
+# and without Redis only what was verified is accepted, for as long as configured.
 use strict;
 use warnings;
 use lib 't/lib';
@@ -230,7 +230,8 @@ my $backend = sub {
     my %seen = map { header($_, 'X-Backend') => 1 } http_many(16, 'GET /v2/', login => 'alice:secret');
     return join ' ', sort keys %seen;
 };
-my ($first, $second, $third) = map {"127.0.0.1:$_"} split ' ', Harness::expand('$TEST_NGINX_BACKEND_PORT $TEST_NGINX_BACKEND_B_PORT $TEST_NGINX_BACKEND_C_PORT');
+my ($first, $second, $third) = map {"127.0.0.1:$_"} split ' ',
+    Harness::expand('$TEST_NGINX_BACKEND_PORT $TEST_NGINX_BACKEND_B_PORT $TEST_NGINX_BACKEND_C_PORT');
 in_each_worker('alice:secret');
 equal($backend->(), $first, 'the first default');
 redis("LSET docker-registry:backends 0 $second");
@@ -258,7 +259,8 @@ soon('alice is back', '200', sub { everywhere('alice:secret') });
 === rule 7: other ways to change a key
 --- after
 my $key = 'docker-registry:user:alice';
-for my $way ("PEXPIRE $key 100", "UNLINK $key", "RENAME $key other", "RENAME docker-registry:user:bob $key", "MOVE $key 3",
+for my $way ("PEXPIRE $key 100", "UNLINK $key", "RENAME $key other", "RENAME docker-registry:user:bob $key",
+    "MOVE $key 3",
     "EVAL \"redis.call('del', KEYS[1])\" 1 $key", 'FLUSHDB')
 {
     redis("HSET docker-registry:user:bob password $main::OTHER");
@@ -351,7 +353,7 @@ for my $round (1 .. 2) {
     $seen{ asked("user$_:secret") =~ s/ .*//r . asked("user$_:wrong", "/v2/") =~ s/ .*//r }++ for 1 .. 300;
     equal(join(' ', %seen), '200401 300', "round $round: each as they should be");
 }
-soon('who asks again is known', '200 HIT', sub { asked('user300:secret') });
+soon('a user who comes again is known', '200 HIT', sub { asked('user300:secret') });
 equal(everywhere('user300:secret', '/v2/team300/x/tags/list'), '200', 'their grant');
 equal(everywhere('user300:secret', '/v2/team299/x/tags/list'), '403', 'nobody else\'s');
 redis('DEL docker-registry:user:user300');
@@ -382,7 +384,8 @@ soon('a wrong one is known', '401 HIT', sub { asked('alice:wrong') });
 redis_server()->stop;
 soon('no answer without Redis', '503', sub { everywhere('alice:secret') }, 5);
 always('and stays so', '503', sub { everywhere('alice:secret') });
-equal(everywhere($_), '503', "$_ while Redis is gone") for 'alice:wrong', 'alice:other', 'bob:secret', 'nobody:secret';
+equal(everywhere($_), '503', "$_ while Redis is gone") for 'alice:wrong', 'alice:other', 'bob:secret',
+    'nobody:secret';
 redis_server()->start;
 redis('HSET docker-registry:user:alice password {SHA}5en6G6MezRroT3XKqkdPOmY/BfQ=');
 soon('Redis is back', '200 HIT', sub { asked('alice:secret') }, 5);
@@ -398,10 +401,11 @@ in_each_worker('alice:secret');
 soon('a wrong one is known', '401 HIT', sub { asked('alice:wrong') });
 soon('nobody is known', '401 HIT', sub { asked('nobody:secret') });
 redis_server()->stop;
-soon('alice is borne', '200 STALE', sub { asked('alice:secret') }, 5);
+soon('alice is let in', '200 STALE', sub { asked('alice:secret') }, 5);
 soon('503 for others, once each worker knows', '503', sub { everywhere('alice:wrong') }, 5);
 always('STALE stays', '200 STALE', sub { asked('alice:secret') });
-equal(everywhere($_), '503', "$_ while Redis is gone") for 'alice:wrong', 'alice:other', 'bob:secret', 'nobody:secret';
+equal(everywhere($_), '503', "$_ while Redis is gone") for 'alice:wrong', 'alice:other', 'bob:secret',
+    'nobody:secret';
 equal(everywhere('alice:secret', '/v2/team/x/tags/list'), '200', 'a grant');
 equal(everywhere('alice:secret', '/v2/team/y/tags/list'), '403', 'no grant');
 redis_server()->start;
@@ -430,7 +434,7 @@ main::impatient('zone=auth:1m stale=1s')
 --- after
 in_each_worker('alice:secret');
 redis_server()->stop;
-soon('alice is borne', '200 STALE', sub { asked('alice:secret') }, 5);
+soon('alice is let in', '200 STALE', sub { asked('alice:secret') }, 5);
 soon('over', '503', sub { everywhere('alice:secret') }, 10);
 always('and stays so', '503', sub { everywhere('alice:secret') });
 
@@ -440,7 +444,7 @@ main::impatient('zone=auth:1m stale=20s')
 --- after
 in_each_worker('alice:secret');
 redis_server()->freeze;
-soon('alice is borne', '200 STALE', sub { asked('alice:secret', '/v2/', timeout => 10) }, 10);
+soon('alice is let in', '200 STALE', sub { asked('alice:secret', '/v2/', timeout => 10) }, 10);
 redis_server()->thaw;
 soon('and found back', '200 HIT', sub { asked('alice:secret') }, 5);
 
@@ -467,7 +471,8 @@ for my $round (1 .. 40) {
     my $old = $password[ $round % 2 ];
     redis("HSET docker-registry:user:alice password $stored[ $round % 2 ]");
     my @socket = map { Harness::Client::connect_to($port) } 1 .. 8;
-    Harness::Client::write_all($_, Harness::Client::bytes(Harness::Client::parse_request('GET /v2/', '', "alice:$old", 0))) for @socket;
+    Harness::Client::write_all($_,
+        Harness::Client::bytes(Harness::Client::parse_request('GET /v2/', '', "alice:$old", 0))) for @socket;
     redis("HSET docker-registry:user:alice password $stored[ 1 - $round % 2 ]");
     Harness::Client::receive($_, Harness::Valgrind::timeout(5), 'GET') for @socket;
     my $deadline = Time::HiRes::time() + Harness::Valgrind::timeout(2);
@@ -478,7 +483,8 @@ equal($bad, 0, 'rounds with an old decision');
 
 === a Redis that tells of no changes: the time to live is all, and one warning
 --- http_config eval
-Harness::Zone::zone_http('zone=auth:1m ttl=1s') . "    registry_auth_redis redis://gate:hunter2\@127.0.0.1:\$TEST_NGINX_REDIS_PORT timeout=2s connect_timeout=2s;\n"
+Harness::Zone::zone_http('zone=auth:1m ttl=1s')
+    . "    registry_auth_redis redis://gate:hunter2\@127.0.0.1:\$TEST_NGINX_REDIS_PORT timeout=2s connect_timeout=2s;\n"
 --- redis
 ACL SETUSER gate reset on >hunter2 ~docker-registry:* +@read +@connection -client
 --- after

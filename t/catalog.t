@@ -201,7 +201,9 @@ gzip
 
 === a chunked answer is read as well
 --- http_config eval
-main::registry('ssi on; ssi_types *;', '' => [ '{"repositories":["alice/x",<!--# echo var="arg_n" encoding="none" -->"b"]}', 0 ]) =~ s/"alice\/x",<.*>"b"/"alice\/x","b<!--# echo var="arg_x" default="c" -->"/r
+main::registry('ssi on; ssi_types *;',
+    '' => [ '{"repositories":["alice/x",<!--# echo var="arg_n" encoding="none" -->"b"]}',
+    0 ]) =~ s/"alice\/x",<.*>"b"/"alice\/x","b<!--# echo var="arg_x" default="c" -->"/r
 --- login: alice:secret
 --- request
 GET /v2/_catalog
@@ -210,7 +212,9 @@ GET /v2/_catalog
 
 === what is no catalogue: 502, nothing of it gets out
 --- http_config eval
-main::registry('', '' => [ '{"repositories":["alice/app","bob/secret"', 0 ], 'html' => [ '<html>bob/secret</html>', 0 ], 'list' => [ '["bob/secret"]', 0 ], 'number' => [ '{"repositories":[7]}', 0 ])
+main::registry('', '' => [ '{"repositories":["alice/app","bob/secret"', 0 ],
+    'html' => [ '<html>bob/secret</html>', 0 ], 'list' => [ '["bob/secret"]', 0 ],
+    'number' => [ '{"repositories":[7]}', 0 ])
 --- login: alice:secret
 --- request eval
 [ map {"GET /v2/_catalog$_"} '', '?last=html', '?last=list', '?last=number', '?last=nothing' ]
@@ -523,9 +527,11 @@ my ($link) = $first->{head} =~ /last=([^&]+)/;
 my $next = http("GET /v2/_catalog?n=1&last=$link", login => 'nobody:secret');
 main::is($next->{status}, 200, 'it goes on');
 main::is($asked->(), 150, 'and as often');
-main::like(nginx_server()->since('access'), qr{n=1000&last=secret/[0-9a-f]{32} HTTP.*n=1000&last=secret/[0-9a-f]{32} HTTP}s, 'after a name');
+main::like(nginx_server()->since('access'),
+    qr{n=1000&last=secret/[0-9a-f]{32} HTTP.*n=1000&last=secret/[0-9a-f]{32} HTTP}s, 'after a name');
 (my $other = $link) =~ s/(?<=%7E)(.)/$1 eq 'A' ? 'B' : 'A'/e;
-main::is(http("GET /v2/_catalog?last=$_", login => 'nobody:secret')->{status}, 400, 'made up') for $other, '~', '~AAAA';
+main::is(http("GET /v2/_catalog?last=$_", login => 'nobody:secret')->{status}, 400, 'made up') for $other,
+    '~', '~AAAA';
 
 === the link holds in every worker, over a reload, and with a key of one's own at other machines
 --- http_config eval
@@ -566,7 +572,8 @@ GET /v2/_catalog
 
 === the same in a refusal
 --- http_config eval
-main::registry($main::broken . 'if ($arg_last) { return 404 "1\r\nx\r\nZZ\r\n"; } return 404 "2\r\nxy\r\n0\r\n\r\n";')
+main::registry($main::broken
+    . 'if ($arg_last) { return 404 "1\r\nx\r\nZZ\r\n"; } return 404 "2\r\nxy\r\n0\r\n\r\n";')
 --- login: alice:secret
 --- request eval
 [ "GET /v2/_catalog?last=a", "GET /v2/_catalog" ]
@@ -577,7 +584,8 @@ main::registry($main::broken . 'if ($arg_last) { return 404 "1\r\nx\r\nZZ\r\n"; 
 --- http_config eval
 main::registry('return 408;')
 --- config eval
-Harness::gate_config('proxy_intercept_errors on; error_page 408 /page;') . 'location = /page { return 200 page; }'
+Harness::gate_config('proxy_intercept_errors on; error_page 408 /page;')
+    . 'location = /page { return 200 page; }'
 --- login: alice:secret
 --- pipelined_requests eval
 [ "GET /v2/_catalog", "GET /v2/alice/app/tags/list" ]
@@ -647,7 +655,8 @@ main::like($refused->{body}, qr/"TOOMANYREQUESTS","message":"too many lists at o
 main::like($refused->{head}, qr/^Retry-After: 1\r?$/m, 'with a time');
 main::is(http('GET /v2/_catalog', login => 'alice:secret')->{status}, 200, 'then her places are free');
 eval { main::at_once(('alice:secret') x 10, 0.3) };
-main::is(http('GET /v2/_catalog', login => 'alice:secret')->{status}, 200, 'as those of clients that are gone');
+main::is(http('GET /v2/_catalog', login => 'alice:secret')->{status}, 200,
+    'as those of clients that are gone');
 main::like(nginx_server()->since('access'), qr{"GET /v2/_catalog HTTP/1.1" 429}, 'it is in the log');
 main::unlike(nginx_server()->since('access'), qr{alice.* 503}, 'and nothing else is');
 
@@ -688,11 +697,13 @@ GET /v2/_catalog
 {"repositories":["u1/first","u1/last"]}
 --- after
 my @answer = main::at_once(map {"u$_:secret"} 2 .. 20);
-main::is_deeply([ map { $_->{body} } @answer ], [ map { qq({"repositories":["u$_/last"]}\n) } 2 .. 20 ], 'theirs');
+main::is_deeply([ map { $_->{body} } @answer ], [ map { qq({"repositories":["u$_/last"]}\n) } 2 .. 20 ],
+    'theirs');
 
 === balance=turn: all pages are of the same backend, as each has all
 --- http_config eval
-my $http = main::registry('', '' => [ main::names('alice/app'), 1 ], 'alice/app' => [ main::names('alice/b'), 0 ]);
+my $http = main::registry('', '' => [ main::names('alice/app'), 1 ],
+    'alice/app' => [ main::names('alice/b'), 0 ]);
 $http =~ s/upstream registry \{.*?\}/upstream registry { registry_auth_backends balance=turn; }/r
 --- redis
 HSET docker-registry:user:alice backends "127.0.0.1:$TEST_NGINX_EXTRA_PORT 127.0.0.1:$TEST_NGINX_BACKEND_B_PORT"

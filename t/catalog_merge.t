@@ -1,4 +1,4 @@
-# issue 14 section 2: where a user has several backends, each of them has a part of the
+# Where a user has several backends, each of them has a part of the
 # repositories: the catalogue is the union of their lists, in order, each name once, in
 # pages that lose nothing, and within the bounds of catalog.t.
 use strict;
@@ -124,7 +124,8 @@ my %names = (
     $TEST_NGINX_DEAD_PORT => [ map { ("alice/b/$_", "alice/both/$_", "alice/a/$_") } 10 .. 30 ],
     $TEST_NGINX_FAKE_REDIS_PORT => [ map {"alice/c-$_"} 10 .. 12 ],
 );
-redis('HSET docker-registry:user:alice backends "' . CORE::join(' ', map {"127.0.0.1:$_"} sort keys %names) . '"');
+redis('HSET docker-registry:user:alice backends "' . CORE::join(' ', map {"127.0.0.1:$_"} sort keys %names)
+    . '"');
 my %all = map { $_ => 1 } grep {m{^alice/}} map {@$_} values %names;
 my @all = sort { main::by_path($a) cmp main::by_path($b) } keys %all;
 for my $page (3, 7, 1000) {
@@ -140,12 +141,15 @@ for my $page (3, 7, 1000) {
 --- request
 GET /v2/
 --- after
-my %names = ($TEST_NGINX_EXTRA_PORT => [ map {"bob/a$_"} 100 .. 200 ], $TEST_NGINX_DEAD_PORT => [ (map {"bob/b$_"} 100 .. 200), 'bob/zoo' ]);
-redis('HSET docker-registry:user:alice backends "' . CORE::join(' ', map {"127.0.0.1:$_"} sort keys %names) . '" grant:bob/zoo pull');
+my %names = ($TEST_NGINX_EXTRA_PORT => [ map {"bob/a$_"} 100 .. 200 ],
+    $TEST_NGINX_DEAD_PORT => [ (map {"bob/b$_"} 100 .. 200), 'bob/zoo' ]);
+redis('HSET docker-registry:user:alice backends "' . CORE::join(' ', map {"127.0.0.1:$_"} sort keys %names)
+    . '" grant:bob/zoo pull');
 my $pid = main::serve(1, %names);
 my $answer = http('GET /v2/_catalog?n=5', login => 'alice:secret');
 main::like($answer->{body}, qr/^\{"repositories":\[\]\}$/, 'none yet');
-main::like($answer->{head}, qr{^Link: </v2/_catalog\?last=%7E[A-Za-z0-9_-]{100,300}&n=5>; rel="next"}m, 'sealed');
+main::like($answer->{head}, qr{^Link: </v2/_catalog\?last=%7E[A-Za-z0-9_-]{100,300}&n=5>; rel="next"}m,
+    'sealed');
 main::is_deeply([ main::walk(5) ], ['bob/zoo'], 'it gets there');
 main::stop($pid);
 

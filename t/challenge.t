@@ -82,7 +82,8 @@ GET /v2/alice/app/tags/list
 
 === the same where nginx puts a page of its own in the answer's place
 --- config eval
-Harness::gate_config('proxy_intercept_errors on; error_page 401 /page;') . 'location = /page { internal; return 401 page; }'
+Harness::gate_config('proxy_intercept_errors on; error_page 401 /page;')
+    . 'location = /page { internal; return 401 page; }'
 --- login: alice:secret
 --- request
 GET /v2/alice/app/tags/list
@@ -92,7 +93,8 @@ WWW-Authenticate: (?!.*elsewhere).*
 
 === the same where the page comes from a backend, too
 --- config eval
-Harness::gate_config('proxy_intercept_errors on; error_page 401 = @other;') . 'location @other { proxy_pass http://registry; }'
+Harness::gate_config('proxy_intercept_errors on; error_page 401 = @other;')
+    . 'location @other { proxy_pass http://registry; }'
 --- login: alice:secret
 --- request
 GET /v2/alice/app/tags/list
@@ -154,7 +156,8 @@ HSET docker-registry:user:alice grant:** *
 
 === nor from the subrequest of auth_request, where that is gated, or goes to users' backends
 --- http_config eval
-main::registry(401) . 'upstream registries { registry_auth_backends; server 127.0.0.1:$TEST_NGINX_EXTRA_PORT; }'
+main::registry(401)
+    . 'upstream registries { registry_auth_backends; server 127.0.0.1:$TEST_NGINX_EXTRA_PORT; }'
 --- config eval
 'location / { registry_auth Registry; auth_request /gated; proxy_pass http://registry; }
 location /v2/alice/b/ { registry_auth Registry; auth_request /users; proxy_pass http://registry; }

@@ -404,7 +404,7 @@ sub warned {
 }
 $spec .= warned(@$_) for (
     # nginx counts before anybody is known.
-    [ 'a limit of requests by the user',         'http: limit_req_zone $registry_auth_user zone=r:1m rate=1r/s;' . "\n", '"limit_req_zone" counts before "registry_auth" has found out who asks: "$registry_auth_user" is empty then, and nobody is limited' ],
+    [ 'a limit of requests by the user',         'http: limit_req_zone $registry_auth_user zone=r:1m rate=1r/s;' . "\n", '"limit_req_zone" counts before "registry_auth" knows the user: "$registry_auth_user" is empty then, and nobody is limited' ],
     [ 'a limit of connections by the repository', 'http: limit_conn_zone ${registry_auth_repository} zone=r:1m;' . "\n", '"limit_conn_zone" counts before "registry_auth"' ],
     [ 'a limit by the address and the user',     'http: limit_req_zone $remote_addr$registry_auth_user zone=r:1m rate=1r/s;' . "\n", '"$registry_auth_user" is empty then' ],
     [ 'limits by the address',                   'http: limit_req_zone $binary_remote_addr zone=r:1m rate=1r/s; limit_conn_zone $remote_user zone=c2:1m;' . "\n" ],
@@ -524,7 +524,8 @@ for (
     [ 'uwsgi_param QUERY_STRING $query_string&a=b if_not_empty; uwsgi_pass $arg_a;', '"uwsgi_param" with "QUERY_STRING" and "$query_string&a=b"' ],
 ) {
     my ($text, $said) = @$_;
-    $spec .= spec_block("another path: $text", no_redis => '', must_die => '', http_config => "    upstream registries { registry_auth_backends; }\n",
+    $spec .= spec_block("another path: $text", no_redis => '', must_die => '',
+        http_config => "    upstream registries { registry_auth_backends; }\n",
         config => "        registry_auth R; location / { $text }\n", error_log => [ $said, '"registry_auth_backends"', 'another path' ]);
 }
 # What one user's registry has said is nothing for another user.
@@ -699,7 +700,8 @@ Harness::gate_http()
 
 === registry_auth_prefix and registry_auth_salt hold per location and are inherited
 --- http_config eval
-Harness::gate_http() . qq{    registry_auth "R";\n    registry_auth_prefix outer;\n    registry_auth_salt "salt:";\n}
+Harness::gate_http()
+    . qq{    registry_auth "R";\n    registry_auth_prefix outer;\n    registry_auth_salt "salt:";\n}
 --- config
         location / { proxy_pass http://registry; }
         location /v1/ { registry_auth_prefix inner; proxy_pass http://registry; }
@@ -717,7 +719,8 @@ use Digest::SHA qw(sha1_hex);
 
 === registry_auth_own_namespace and registry_auth_v1_images are inherited
 --- http_config eval
-Harness::gate_http() . qq{    registry_auth "R";\n    registry_auth_own_namespace off;\n    registry_auth_v1_images off;\n}
+Harness::gate_http()
+    . qq{    registry_auth "R";\n    registry_auth_own_namespace off;\n    registry_auth_v1_images off;\n}
 --- config
         location / { proxy_pass http://registry; }
         location /v2/alice/on/ { registry_auth_own_namespace on; proxy_pass http://registry; }

@@ -98,7 +98,8 @@ header: Access-Control-Allow-Credentials: no
         include $TEST_NGINX_ROOT/nginx/errors.conf;
         registry_auth "Registry";
         location / { proxy_pass http://registry; client_max_body_size 1; proxy_set_header Authorization ""; }
-        location = /v2/down/ { proxy_pass http://127.0.0.1:$TEST_NGINX_DEAD_PORT; proxy_set_header Authorization ""; registry_auth off; }
+        location = /v2/down/ { proxy_pass http://127.0.0.1:$TEST_NGINX_DEAD_PORT;
+            proxy_set_header Authorization ""; registry_auth off; }
 --- more_headers
 Origin: https://ui.example.com
 --- login: alice:secret
@@ -117,7 +118,8 @@ Origin: https://ui.example.com
         include $TEST_NGINX_ROOT/nginx/errors.conf;
         registry_auth "Registry";
         location / { proxy_pass http://registry; client_max_body_size 1; proxy_set_header Authorization ""; }
-        location = /v2/down/ { proxy_pass http://127.0.0.1:$TEST_NGINX_DEAD_PORT; proxy_set_header Authorization ""; registry_auth off; }
+        location = /v2/down/ { proxy_pass http://127.0.0.1:$TEST_NGINX_DEAD_PORT;
+            proxy_set_header Authorization ""; registry_auth off; }
 --- more_headers
 Origin: https://ui.example.com
 --- login: alice:secret

@@ -38,7 +38,8 @@ my @REFUSED = (
     'rule 10: a password is not cut at NUL' => [
         map { basic($_) } "alice:secret\0junk", "alice:secret\0", "alice:\0secret", "alice\0:secret", "\0alice:secret" ],
     'rule 10: control bytes are in no user and no password' => [
-        map { basic($_) } "alice:secret\n", "alice:secret\r\n", "alice:sec\tret", "alice\n:secret", "alice:secret\x7f", "alice:\x01secret", "al\x1bice:secret" ],
+        map { basic($_) } "alice:secret\n", "alice:secret\r\n", "alice:sec\tret", "alice\n:secret",
+            "alice:secret\x7f", "alice:\x01secret", "al\x1bice:secret" ],
     'rule 10: an empty password is none'    => [ basic('alice:'), basic('empty:'), basic('nobody:') ],
     'rule 10: an empty user is nobody'      => [ basic(':secret') ],
     'rule 10: no colon'                     => [ basic('alice'), basic('alicesecret'), 'Authorization: Basic' . ' ' . b64('') ],

@@ -282,7 +282,8 @@ GET /v2/
 --- error_code: 401
 --- after
 for my $round (1 .. 5) {
-    my @answer = http_many(50, "GET /v2/alice/x/tags/list", login => $round % 2 ? 'alice:bad' : 'alice:secret');
+    my @answer = http_many(50, "GET /v2/alice/x/tags/list",
+        login => $round % 2 ? 'alice:bad' : 'alice:secret');
     my $want = $round % 2 ? 401 : 200;
     my @other = grep { $_->{status} != $want } @answer;
     die "round $round: $other[0]{status} $other[0]{head}" if @other;
@@ -290,7 +291,8 @@ for my $round (1 .. 5) {
 
 === a body that arrives while Redis is asked goes on whole, the next request after it too
 --- config eval
-Harness::gate_config('') . "location /v2/stream/ { registry_auth Registry; proxy_request_buffering off; proxy_http_version 1.1; proxy_pass http://registry; }"
+Harness::gate_config('')
+    . "location /v2/stream/ { registry_auth Registry; proxy_request_buffering off; proxy_http_version 1.1; proxy_pass http://registry; }"
 --- redis
 HSET docker-registry:user:alice grant:stream/** *
 --- login: alice:secret
@@ -301,13 +303,15 @@ for my $name (qw(alice/app stream/app)) {
     redis_server()->freeze;
     my $socket = Harness::Client::connect_to(Harness::expand('$TEST_NGINX_SERVER_PORT'));
     my $head = "Host: a\r\nAuthorization: Basic YWxpY2U6c2VjcmV0\r\n";
-    Harness::Client::write_all($socket, "PATCH /v2/$name/blobs/uploads/1 HTTP/1.1\r\n${head}Content-Length: 30000\r\n\r\n" . 'a' x 10_000);
+    Harness::Client::write_all($socket,
+        "PATCH /v2/$name/blobs/uploads/1 HTTP/1.1\r\n${head}Content-Length: 30000\r\n\r\n" . 'a' x 10_000);
     Time::HiRes::sleep(0.05);
     Harness::Client::write_all($socket, 'b' x 10_000);
     Time::HiRes::sleep(0.05);
     redis_server()->thaw;
     Time::HiRes::sleep(0.05);
-    Harness::Client::write_all($socket, 'c' x 10_000 . "GET /v2/$name/tags/list HTTP/1.1\r\n${head}Connection: close\r\n\r\n");
+    Harness::Client::write_all($socket,
+        'c' x 10_000 . "GET /v2/$name/tags/list HTTP/1.1\r\n${head}Connection: close\r\n\r\n");
     my @status = map { $_->{status} } Harness::Client::receive($socket, 5, 'PATCH', 'GET');
     die "$name: @status" if "@status" ne '200 200';
     my ($patch, $get) = @{ Harness::backend()->received }[-2, -1];
@@ -323,11 +327,13 @@ GET /v2/
 redis_server()->freeze;
 my $socket = Harness::Client::connect_to(Harness::expand('$TEST_NGINX_SERVER_PORT'));
 my $head = "Host: a\r\nAuthorization: Basic YWxpY2U6c2VjcmV0\r\n";
-Harness::Client::write_all($socket, "PATCH /v2/bob/app/blobs/uploads/1 HTTP/1.1\r\n${head}Content-Length: 30000\r\n\r\n" . 'a' x 20_000);
+Harness::Client::write_all($socket,
+    "PATCH /v2/bob/app/blobs/uploads/1 HTTP/1.1\r\n${head}Content-Length: 30000\r\n\r\n" . 'a' x 20_000);
 Time::HiRes::sleep(0.05);
 redis_server()->thaw;
 Time::HiRes::sleep(0.1);
-Harness::Client::write_all($socket, 'c' x 10_000 . "GET /v2/alice/app/tags/list HTTP/1.1\r\n${head}Connection: close\r\n\r\n");
+Harness::Client::write_all($socket,
+    'c' x 10_000 . "GET /v2/alice/app/tags/list HTTP/1.1\r\n${head}Connection: close\r\n\r\n");
 my @status = map { $_->{status} } Harness::Client::receive($socket, 5, 'PATCH', 'GET');
 die "@status" if "@status" ne '403 200';
 --- backend_received_by: A A
@@ -338,7 +344,8 @@ die "@status" if "@status" ne '403 200';
 GET /v2/
 --- after
 my $socket = Harness::Client::connect_to(Harness::expand('$TEST_NGINX_SERVER_PORT'));
-Harness::Client::write_all($socket, "PATCH /v2/alice/app/blobs/uploads/1 HTTP/1.1\r\nHost: a\r\nAuthorization: Basic YWxpY2U6c2VjcmV0\r\n"
+Harness::Client::write_all($socket,
+    "PATCH /v2/alice/app/blobs/uploads/1 HTTP/1.1\r\nHost: a\r\nAuthorization: Basic YWxpY2U6c2VjcmV0\r\n"
     . "Expect: 100-continue\r\nContent-Length: 5\r\nConnection: close\r\n\r\n");
 sysread $socket, my $first, 1000;
 die $first if $first !~ m{^HTTP/1\.1 100 };

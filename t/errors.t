@@ -77,7 +77,8 @@ GET /v2/
 --- after
 my $answer = main::raw_tls("GET /v2/ HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n");
 equal((split /\r\n/, $answer)[0], 'HTTP/1.1 400 Bad Request', 'status');
-equal(scalar($answer =~ /"code":"UNSUPPORTED","message":"the plain HTTP request was sent to HTTPS port/), 1, 'body');
+equal(scalar($answer =~ /"code":"UNSUPPORTED","message":"the plain HTTP request was sent to HTTPS port/), 1,
+    'body');
 equal(scalar(() = $answer =~ /^Docker-Distribution-Api-Version: registry\/2\.0\r$/mg), 1, 'one api version');
 
 === 496, 495: no client certificate, and one that is not valid here
@@ -90,7 +91,8 @@ GET /v2/
 my $folder = expand('$TEST_NGINX_SERVROOT');
 system("openssl req -x509 -newkey rsa:2048 -nodes -subj /CN=stranger -days 1 -keyout $folder/other.key -out $folder/other.pem 2>/dev/null") == 0 or die "openssl failed\n";
 my $none = main::curl();
-equal(scalar($none =~ m{^HTTP/1.1 400 .*"code":"UNAUTHORIZED","message":"a client certificate is required"}s), 1, 'none');
+equal(scalar($none =~ m{^HTTP/1.1 400 .*"code":"UNAUTHORIZED","message":"a client certificate is required"}s),
+    1, 'none');
 my $other = main::curl('--cert', "$folder/other.pem", '--key', "$folder/other.key");
 equal(scalar($other =~ m{^HTTP/1.1 400 .*"code":"UNAUTHORIZED","message":"the client certificate is not valid here"}s), 1, 'another');
 

@@ -269,7 +269,7 @@ alice
 [ qr{^<!DOCTYPE html>.*\ndocker pull localhost/name/of/image:tag</pre>}s, qr{^\{"what":"[^"]+","api":"/v2/","login":"docker login localhost"\}\n$}, qr{"login":"docker login registry\.example\.com:5000"\}}, qr{docker login this-address\n}, qr{^$} ]
 --- forwarded: 0
 
-=== locations.conf: the health of the gate is told without a login
+=== locations.conf: the health of the gate is readable without a login
 --- request
 GET /health
 --- error_code: 200
@@ -425,7 +425,7 @@ Content-Type: application/x-www-form-urlencoded
 --- oci_error eval
 [ "UNSUPPORTED", "SIZE_INVALID" ]
 
-=== behind-balancer.conf: registries and clients are told what a listed balancer says, and logs its client
+=== behind-balancer.conf: registries and clients get what a listed balancer says, and the log its client
 --- balancer
 --- bearer
 --- redis

@@ -47,7 +47,7 @@ defaults(
 run_tests();
 
 __DATA__
-=== three wrong passwords are borne, then 429 TOOMANYREQUESTS with Retry-After
+=== three wrong passwords are accepted, then 429 TOOMANYREQUESTS with Retry-After
 --- login eval
 [ map {"alice:wrong$_"} 1 .. 5 ]
 --- request eval
@@ -67,7 +67,8 @@ __DATA__
 equal(main::wrong('alice', 1 .. 4), '401 401 401 429', 'the limit');
 redis('CONFIG RESETSTAT');
 equal(main::wrong('alice', 5 .. 8), '429 429 429 429', 'more of them');
-equal(redis('INFO commandstats') =~ /^cmdstat_(?:hgetall|hget|hmget|lrange):/m ? 1 : 0, 0, 'Redis was not asked');
+equal(redis('INFO commandstats') =~ /^cmdstat_(?:hgetall|hget|hmget|lrange):/m ? 1 : 0, 0,
+    'Redis was not asked');
 
 === the same wrong password counts once, however often it is repeated
 --- after
@@ -109,9 +110,10 @@ $main::REALIP . Harness::Zone::zone_config()
 main::limited('2 60s')
 --- after
 equal(join(' ', map { main::from('192.0.2.1', "alice:wrong$_") } 1 .. 2), '401 401', 'one client');
-equal(join(' ', map { main::from('192.0.2.2', "alice:wrong$_") } 1 .. 3), '401 401 429', 'another one, answered by the cache');
+equal(join(' ', map { main::from('192.0.2.2', "alice:wrong$_") } 1 .. 3), '401 401 429',
+    'another one, answered by the cache');
 
-=== guesses under way count: of a hundred at once no more are looked at than are borne
+=== guesses under way count: of a hundred at once no more are looked at than the limit allows
 --- http_config eval
 main::limited('10 60s')
 --- redis eval
@@ -131,7 +133,8 @@ main::limited('1 60s')
 "HSET docker-registry:user:dave password $main::BCRYPT\n"
 --- after
 in_each_worker('warm:secret');
-my %wait = map { header($_, 'Retry-After') => 1 } grep { $_->{status} == 429 } http_many(8, 'GET /v2/', login => 'dave:guess%d');
+my %wait = map { header($_, 'Retry-After') => 1 } grep { $_->{status} == 429 } http_many(8, 'GET /v2/',
+    login => 'dave:guess%d');
 equal(scalar(grep { !/^(?:1|59|60)$/ } keys %wait), 0, join ' ', 'Retry-After', sort keys %wait);
 
 === many logins at once with the right password: none is counted
@@ -140,7 +143,8 @@ equal(scalar(grep { !/^(?:1|59|60)$/ } keys %wait), 0, join ' ', 'Retry-After', 
 --- after
 in_each_worker('warm:secret');
 for (1 .. 3) {
-    equal(main::tally(map { $_->{status} } http_many(32, 'GET /v2/', login => 'dave:correct horse')), '200 32', 'all at once');
+    equal(main::tally(map { $_->{status} } http_many(32, 'GET /v2/', login => 'dave:correct horse')),
+        '200 32', 'all at once');
     redis("HSET docker-registry:user:dave password $main::BCRYPT grant:x/$_ pull");
 }
 equal(main::wrong('dave', 1 .. 4), '401 401 401 429', 'wrong ones');
@@ -152,7 +156,8 @@ main::limited('2 60s')
 --- config eval
 $main::REALIP . Harness::Zone::zone_config()
 --- after
-equal(main::tally(map { main::from('192.0.2.1', "nobody$_:wrong") } 1 .. 25), '401 20, 429 5', 'made-up names');
+equal(main::tally(map { main::from('192.0.2.1', "nobody$_:wrong") } 1 .. 25), '401 20, 429 5',
+    'made-up names');
 equal(main::from('192.0.2.1', 'alice:secret'), '429', 'alice, from this address');
 equal(main::from('192.0.2.1', ''), '401', 'nobody in particular');
 
@@ -167,7 +172,8 @@ in_each_worker('warm:secret');
 equal(join(' ', map { main::from('192.0.2.1', "nobody$_:wrong") } 1 .. 4), '401 401 401 429', 'three names');
 equal(main::from('192.0.2.1', 'warm:secret'), '429', 'who is known, from there');
 equal(main::from('192.0.2.2', 'warm:secret'), '200', 'from elsewhere');
-equal(main::tally(map { $_->{status} } http_many(50, 'GET /v2/', login => 'none%d:wrong', headers => "X-Real-IP: 192.0.2.3\n")),
+equal(main::tally(map { $_->{status} } http_many(50, 'GET /v2/', login => 'none%d:wrong',
+    headers => "X-Real-IP: 192.0.2.3\n")),
     '401 3, 429 47', 'many at once');
 
 === IPv6 is counted by 64 bits, IPv4 by address
@@ -175,10 +181,12 @@ equal(main::tally(map { $_->{status} } http_many(50, 'GET /v2/', login => 'none%
 --- config eval
 $main::REALIP . Harness::Zone::zone_config()
 --- after
-equal(join(' ', map { main::from("2001:db8::$_", "alice:wrong$_") } 1 .. 4), '401 401 401 429', 'one network');
+equal(join(' ', map { main::from("2001:db8::$_", "alice:wrong$_") } 1 .. 4), '401 401 401 429',
+    'one network');
 equal(main::from('2001:db8::ffff:1', 'alice:secret'), '429', 'all of it');
 equal(main::from('2001:db8:0:1::1', 'alice:secret'), '200', 'the next one');
-equal(join(' ', map { main::from("::ffff:192.0.2.$_", "bob:wrong$_") } 1 .. 4), '401 401 401 401', 'IPv4 in IPv6');
+equal(join(' ', map { main::from("::ffff:192.0.2.$_", "bob:wrong$_") } 1 .. 4), '401 401 401 401',
+    'IPv4 in IPv6');
 equal(main::from('192.0.2.1', 'bob:secret'), '200', 'each has its own count');
 
 === made-up names do not push out a counter that has reached its limit, nor do made-up access tokens
@@ -191,7 +199,8 @@ $main::REALIP . Harness::Zone::zone_config()
 equal(join(' ', map { main::from('192.0.2.1', "alice:wrong$_") } 1 .. 4), '401 401 401 429', 'the limit');
 main::from("198.51.100.$_", "made-up$_:wrong") for 1 .. 200;
 my $token = Harness::Token::access_token();
-equal(main::tally(map { main::from('192.0.2.1', "made-up$_:$token") } 1 .. 200), '401 200', 'access tokens are not guessed');
+equal(main::tally(map { main::from('192.0.2.1', "made-up$_:$token") } 1 .. 200), '401 200',
+    'access tokens are not guessed');
 equal(main::from('192.0.2.1', 'alice:secret'), '429', 'still there');
 
 === while Redis is gone a guess that the cache could have answered counts
@@ -238,7 +247,8 @@ equal(join(' ', map { main::from('192.0.2.1', "alice:wrong$_") } 1 .. 4), '401 4
 equal(main::from('192.0.2.1', 'alice:secret'), '429', 'nobody verified that one yet');
 equal(main::from($_, 'alice:secret'), '200', "alice from $_") for '192.0.2.2', '2001:db8::1';
 equal(main::from('192.0.2.1', 'alice:secret'), '429', 'verified from elsewhere: blocked here all the same');
-equal(join(' ', map { main::from('192.0.2.3', "alice:wrong$_") } 1 .. 4), '401 401 401 429', 'a third address');
+equal(join(' ', map { main::from('192.0.2.3', "alice:wrong$_") } 1 .. 4), '401 401 401 429',
+    'a third address');
 
 === what is not a wrong password is not counted
 --- login eval
@@ -262,15 +272,15 @@ soon('Redis is back', '200', sub { main::status('alice:secret') }, 5);
 --- http_config eval
 main::limited('2 1s')
 --- after
-equal(main::wrong('alice', 1 .. 2), '401 401', 'two are borne');
+equal(main::wrong('alice', 1 .. 2), '401 401', 'two are accepted');
 soon('the right password is let in', '200', sub { main::status('alice:secret') }, 5);
-soon('wrong ones are borne again', '401', sub { main::wrong('alice', 4) }, 5);
+soon('wrong ones are counted anew', '401', sub { main::wrong('alice', 4) }, 5);
 
 === Retry-After says when that is
 --- http_config eval
 main::limited('1 3s')
 --- after
-equal(main::wrong('alice', 1), '401', 'one is borne');
+equal(main::wrong('alice', 1), '401', 'one is accepted');
 my $answer = http('GET /v2/', login => 'alice:secret');
 equal($answer->{status}, '429', 'throttled');
 my $wait = header($answer, 'Retry-After');
@@ -323,9 +333,10 @@ for my $i (1 .. 400) {
     $seen{ main::from("198.51.100." . $i % 250, "user$i:wrong") }++;
     $seen{ main::from("2001:db8:0:$i\::1", "alice:wrong$i") }++;
 }
-equal(join(' ', %seen), '401 800', 'each is told so');
+equal(join(' ', %seen), '401 800', 'each is refused so');
 equal(main::from('192.0.2.2', 'alice:secret'), '200', 'alice');
-equal(join(' ', map { main::from('192.0.2.2', "bob:wrong$_") } 1 .. 4), '401 401 401 429', 'and it still counts');
+equal(join(' ', map { main::from('192.0.2.2', "bob:wrong$_") } 1 .. 4), '401 401 401 429',
+    'and it still counts');
 --- no_error_log
 no memory
 
@@ -352,7 +363,7 @@ equal(main::status('alice:wrong1'), '401', 'the limit');
 my $began = Time::HiRes::time();
 http_many(150, 'GET /v2/', login => 'alice:wrong2') for 1 .. 2;
 my ($lines, $more) = (0, 0);
-soon('each is told, or counted', 300, sub {
+soon('each is logged, or counted', 300, sub {
     ($lines, $more) = (0, 0);
     for my $line (grep {/too many failed logins/} split /\n/, nginx_server()->new_errors) {
         $line =~ /: (\d+) times more in a second, client: 127\.0\.0\.1/ ? ($more += $1) : $lines++;

@@ -119,7 +119,8 @@ raw: HTTP/1.1 200 OK\r\nStatus: 200 OK\r\nContent-Type: text/plain\r\n\r\nyes
 --- config eval
 "        location / { $::GATE proxy_pass http://registry\$request_uri; }
         location ~ ^/if/ { $::GATE if (\$request_uri ~ none) { return 404; } rewrite ^/if(/.*)\$ \$1 break; proxy_pass http://registry; }
-        location /v2/_ { $::GATE if (\$request_uri ~ none) { return 404; } proxy_pass http://registry\$request_uri; }
+        location /v2/_ {
+            $::GATE if (\$request_uri ~ none) { return 404; } proxy_pass http://registry\$request_uri; }
         location /v1/ { $::GATE proxy_pass http://registry\$uri\$is_args\$args; }"
 --- backend
 _catalog => body: {"repositories":["alice/b","alice/c","bob/b"]}

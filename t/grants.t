@@ -143,7 +143,7 @@ HSET docker-registry:group:public grant:!alice/legacy/** *
 --- oci_error eval
 [ "DENIED alice may not pull alice/legacy/app", undef ]
 
-=== the log says by which rule, the client is told what was asked for
+=== the log says by which rule, the client reads what was asked for
 --- redis
 HSET docker-registry:user:alice groups "team" grant:!alice/frozen push
 HSET docker-registry:group:team grant:!alice/legacy/** *
@@ -299,7 +299,7 @@ soon('and is back', '200', sub { everywhere('alice:secret', $uri) });
 redis('DEL docker-registry:group:team');
 soon('the group is gone', '403', sub { everywhere('alice:secret', $uri) });
 
-=== with stale=, groups and public are borne while Redis is down
+=== with stale=, groups and public still count while Redis is down
 --- http_config eval
 Harness::Zone::zone_http('zone=auth:1m stale=1h')
 --- config eval

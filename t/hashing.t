@@ -47,8 +47,8 @@ sub filled {
     die "the queue was never full\n";
 }
 
-# Whoever asks now is refused. The request that looks may overtake those that fill the queue, and is then answered when
-# they are gone: so they are sent anew.
+# A login now is refused. The request that looks may overtake those that fill the queue, and is then
+# answered when they are gone: so they are sent anew.
 sub refused {
     my ($title, $fill, $ask) = @_;
     my ($got, @held) = ('');
@@ -66,7 +66,8 @@ sub until {
     my ($deadline, %seen) = (Time::HiRes::time() + 4);
     my (@held, $refill);
     while (!$seen{$expected} && Time::HiRes::time() < $deadline) {
-        (@held, $refill) = (main::filled(), Time::HiRes::time() + 0.2) if Time::HiRes::time() > ($refill // 0);
+        (@held, $refill) = (main::filled(), Time::HiRes::time() + 0.2)
+            if Time::HiRes::time() > ($refill // 0);
         $seen{ $code->() } = 1;
         Time::HiRes::sleep(0.02);
     }
@@ -163,7 +164,9 @@ equal(main::status("$_:correct horse"), '200', "$_: bcrypt") for 'fresh', 'erin'
 my $from = sub { asked($_[1], '/v2/', headers => "X-Real-IP: $_[0]\n") =~ s/ .*//r };
 my $guess = 0;
 my $flood = sub { $guess++; main::flood(6, "slow:guess$guess-%d", '192.0.2.1') };
-my @flood = main::refused('its own share is full', $flood, sub { $from->('192.0.2.1', 'dave:wrong' . $guess++) });
-push @flood, main::refused('for whatever name', $flood, sub { $from->('192.0.2.1', 'made-up:wrong' . $guess++) });
+my @flood = main::refused('its own share is full', $flood,
+    sub { $from->('192.0.2.1', 'dave:wrong' . $guess++) });
+push @flood,
+    main::refused('for whatever name', $flood, sub { $from->('192.0.2.1', 'made-up:wrong' . $guess++) });
 equal($from->('192.0.2.2', 'dave:correct horse'), '200', 'another address is let in');
 equal($from->('2001:db8::1', 'nobody:wrong'), '401', 'and another one');

@@ -1,5 +1,5 @@
-# A backend may be anybody's. What nginx takes for the body of an answer, and the client for another answer, has
-# headers that no filter sees: X-Docker-Endpoints, Location and WWW-Authenticate say where passwords go.
+# A backend may be anybody's. What nginx takes for the body of an answer, and the client for another answer,
+# has headers that no filter sees: X-Docker-Endpoints, Location and WWW-Authenticate say where passwords go.
 use strict;
 use warnings;
 use lib 't/lib';
@@ -124,7 +124,8 @@ app/blobs => raw: HTTP/1.1 100 X\r\n\r\nHTTP/1.1 200 OK\r\nX-Docker-Endpoints: e
 
 === what the log's variables say of it
 --- http_config eval
-Harness::gate_http() . 'log_format of_gate "result=$registry_auth_result status=$status protocol=$server_protocol";'
+Harness::gate_http()
+    . 'log_format of_gate "result=$registry_auth_result status=$status protocol=$server_protocol";'
 --- config eval
 Harness::gate_config('access_log logs/access.log of_gate;')
 --- login: alice:secret

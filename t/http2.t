@@ -119,7 +119,8 @@ my $pid = fork();
 if (!$pid) {
     open STDOUT, '>', '/dev/null';
     open STDERR, '>', '/dev/null';
-    { exec 'nghttp', '-n', '-H', 'authorization: Basic YWxpY2U6c2VjcmV0', map {"$url/v2/alice/app$_/tags/list"} 1 .. 10 }
+    { exec 'nghttp', '-n', '-H', 'authorization: Basic YWxpY2U6c2VjcmV0',
+        map {"$url/v2/alice/app$_/tags/list"} 1 .. 10 }
     POSIX::_exit(1);
 }
 Time::HiRes::sleep(0.2);

@@ -68,8 +68,10 @@ A => status: 404
 
 === a chain of named locations
 --- config
-        location / { registry_auth "R"; error_page 418 = @one; proxy_intercept_errors on; proxy_pass http://registry; }
-        location @one { registry_auth "R"; error_page 418 = @two; recursive_error_pages on; proxy_intercept_errors on; proxy_pass http://registry; }
+        location / { registry_auth "R"; error_page 418 = @one; proxy_intercept_errors on;
+            proxy_pass http://registry; }
+        location @one { registry_auth "R"; error_page 418 = @two; recursive_error_pages on;
+            proxy_intercept_errors on; proxy_pass http://registry; }
         location @two { registry_auth "R"; proxy_pass http://registry; }
 --- backend
 status: 418
@@ -140,7 +142,8 @@ die $by if $by ne 'A B';
 --- needs: --with-http_auth_request_module
 --- config eval
 Harness::gate_config('auth_request /check;') . <<'EOC'
-        location = /check { internal; proxy_pass http://127.0.0.1:$TEST_NGINX_BACKEND_B_PORT; proxy_pass_request_body off; proxy_set_header Content-Length ""; }
+        location = /check { internal; proxy_pass http://127.0.0.1:$TEST_NGINX_BACKEND_B_PORT;
+            proxy_pass_request_body off; proxy_set_header Content-Length ""; }
 EOC
 --- backend
 B => delay: 0.05
@@ -178,7 +181,8 @@ GET /v2/alice/x/tags/list
 === post_action after a gated request
 --- config eval
 Harness::gate_config('post_action @done;') . <<'EOC'
-        location @done { proxy_pass http://127.0.0.1:$TEST_NGINX_BACKEND_B_PORT; proxy_set_header X-Result "$registry_auth_user:$registry_auth_result"; }
+        location @done { proxy_pass http://127.0.0.1:$TEST_NGINX_BACKEND_B_PORT;
+            proxy_set_header X-Result "$registry_auth_user:$registry_auth_result"; }
 EOC
 --- login eval
 [ "alice:secret", "alice:wrong" ]
@@ -227,7 +231,9 @@ GET /v2/
 --- after
 redis_server()->freeze;
 my @socket = map { Harness::Client::connect_to(Harness::expand('$TEST_NGINX_SERVER_PORT')) } 1 .. 8;
-Harness::Client::write_all($_, "GET /v2/ HTTP/1.1\r\nHost: a\r\nAuthorization: Basic YWxpY2U6c2VjcmV0\r\nConnection: close\r\n\r\n") for @socket;
+Harness::Client::write_all($_,
+    "GET /v2/ HTTP/1.1\r\nHost: a\r\nAuthorization: Basic YWxpY2U6c2VjcmV0\r\nConnection: close\r\n\r\n")
+    for @socket;
 Time::HiRes::sleep(0.2);
 redis_server()->thaw;
 my %count;
@@ -243,7 +249,8 @@ GET /v2/
 --- after
 redis_server()->freeze;
 my $socket = Harness::Client::connect_to(Harness::expand('$TEST_NGINX_SERVER_PORT'));
-Harness::Client::write_all($socket, "GET /v2/ HTTP/1.1\r\nHost: a\r\nAuthorization: Basic YWxpY2U6c2VjcmV0\r\nConnection: close\r\n\r\n");
+Harness::Client::write_all($socket,
+    "GET /v2/ HTTP/1.1\r\nHost: a\r\nAuthorization: Basic YWxpY2U6c2VjcmV0\r\nConnection: close\r\n\r\n");
 shutdown $socket, 1;
 Time::HiRes::sleep(0.1);
 redis_server()->thaw;
@@ -261,7 +268,8 @@ GET /v2/
 --- after
 redis_server()->freeze;
 my @socket = map { Harness::Client::connect_to(Harness::expand('$TEST_NGINX_SERVER_PORT')) } 1 .. 10;
-Harness::Client::write_all($_, "GET /v2/ HTTP/1.1\r\nHost: a\r\nAuthorization: Basic YWxpY2U6c2VjcmV0\r\n\r\n") for @socket;
+Harness::Client::write_all($_,
+    "GET /v2/ HTTP/1.1\r\nHost: a\r\nAuthorization: Basic YWxpY2U6c2VjcmV0\r\n\r\n") for @socket;
 Time::HiRes::sleep(0.1);
 my $start = Time::HiRes::time();
 Harness::Process::stop(nginx_server()->{pid}, 'TERM', 5) // die 'it had to be killed';

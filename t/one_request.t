@@ -64,7 +64,8 @@ main::goes_away('/v2/a/x/tags/list', 'alice:secret');
 --- config eval
 main::zone_config() . <<'EOC'
         location /v2/a/ { registry_auth "R"; post_action @b; proxy_pass http://registry; }
-        location @b { proxy_pass http://127.0.0.1:$TEST_NGINX_BACKEND_B_PORT; proxy_set_header X-User "$registry_auth_user:"; }
+        location @b { proxy_pass http://127.0.0.1:$TEST_NGINX_BACKEND_B_PORT;
+            proxy_set_header X-User "$registry_auth_user:"; }
 EOC
 --- backend
 B => delay: 0.3
@@ -74,7 +75,8 @@ main::goes_away('/v2/a/x/tags/list', 'alice:secret');
 --- request
 GET /v2/
 --- after
-soon('the other one was served once', 1, sub { scalar grep { $_->{backend} eq 'B' } @{ Harness::backend()->received } });
+soon('the other one was served once', 1,
+    sub { scalar grep { $_->{backend} eq 'B' } @{ Harness::backend()->received } });
 my ($received) = grep { $_->{backend} eq 'B' } @{ Harness::backend()->received };
 equal(($received->{text} =~ /^X-User: (.*)/m)[0], ':', 'nobody was verified there');
 
@@ -144,7 +146,8 @@ EOC
 
 === the same where the log looks at our variables first
 --- http_config eval
-main::zone_http('zone=auth:1m') . "    log_format ours '\$registry_auth_user:\$registry_auth_result:\$status';\n    access_log \$TEST_NGINX_SERVROOT/logs/access.log ours;\n"
+main::zone_http('zone=auth:1m')
+    . "    log_format ours '\$registry_auth_user:\$registry_auth_result:\$status';\n    access_log \$TEST_NGINX_SERVROOT/logs/access.log ours;\n"
 --- config eval
 main::zone_config('error_page 403 @denied;') . <<'EOC'
         location @denied { add_header X-User "$registry_auth_user" always; return 403 "sorry\n"; }
@@ -301,7 +304,8 @@ no catalog here
 === error_page does not lead the registry's refusal of a catalogue to another registry's catalogue
 --- config eval
 main::zone_config('proxy_intercept_errors on; error_page 404 = @fallback;') . <<'EOC'
-        location @fallback { registry_auth "Other"; registry_auth_prefix other; proxy_pass http://127.0.0.1:$TEST_NGINX_BACKEND_B_PORT; }
+        location @fallback { registry_auth "Other"; registry_auth_prefix other;
+            proxy_pass http://127.0.0.1:$TEST_NGINX_BACKEND_B_PORT; }
 EOC
 --- backend
 A => status: 404
@@ -315,7 +319,8 @@ GET /v2/_catalog
 === nor does X-Accel-Redirect to a location of another prefix, which nobody has asked
 --- config eval
 main::zone_config() . <<'EOC'
-        location /inner { registry_auth "Other"; registry_auth_prefix other; proxy_pass http://127.0.0.1:$TEST_NGINX_BACKEND_B_PORT; }
+        location /inner { registry_auth "Other"; registry_auth_prefix other;
+            proxy_pass http://127.0.0.1:$TEST_NGINX_BACKEND_B_PORT; }
 EOC
 --- backend
 A => header: X-Accel-Redirect: /inner

@@ -1,6 +1,6 @@
 # A location is one thing: a gate before a registry, the token endpoint, or the page with counters. Another
-# directive that answers beside the latter two is an error of nginx -t, in either order and in blocks; and what
-# nginx takes from the levels above never answers in their place.
+# directive that answers beside the latter two is an error of nginx -t, in either order and in blocks; and
+# what nginx takes from the levels above never answers in their place.
 use strict;
 use warnings;
 use lib 't/lib';
@@ -125,7 +125,8 @@ a file
 === an if block of the endpoint is the endpoint
 --- config
         registry_auth "Registry"; registry_auth_bearer http://localhost/token;
-        location = /token { registry_auth_token; if ($arg_a) { set $b 1; } if ($arg_c) { add_header X-C yes; } }
+        location = /token { registry_auth_token;
+            if ($arg_a) { set $b 1; } if ($arg_c) { add_header X-C yes; } }
         location / { proxy_pass http://registry; }
 --- login: alice:secret
 --- request eval
@@ -154,7 +155,8 @@ Content-Type: application/x-www-form-urlencoded
 === limit_except and if of the page with counters are that page
 --- config
         registry_auth "Registry";
-        location = /status { registry_auth_status; limit_except POST { allow all; } if ($arg_a) { set $b 1; } }
+        location = /status { registry_auth_status;
+            limit_except POST { allow all; } if ($arg_a) { set $b 1; } }
         location / { proxy_pass http://registry; }
 --- request eval
 [ "GET /status?format=json", "GET /status?format=json&a=1" ]
@@ -248,7 +250,7 @@ for my $worker (nginx_server()->workers) {
     die "worker $worker has one thread" if @thread == 1;
 }
 
-=== a path that variables put in the place of the client's is told once a worker
+=== a path that variables put in the place of the client's is logged once a worker
 --- config
         set $to registry;
         if ($arg_other) { set $to registry/v2/bob/x/tags/list; }

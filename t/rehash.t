@@ -52,7 +52,8 @@ main::zone_config()
 --- restart
 --- after
 my %seen;
-main::soon('what is stored', $main::ARGON2, sub { $seen{ main::everywhere('alice:secret') } = 1; main::form() }, 10);
+main::soon('what is stored', $main::ARGON2,
+    sub { $seen{ main::everywhere('alice:secret') } = 1; main::form() }, 10);
 $seen{ main::everywhere('alice:secret') } = 1 for 1 .. 10;
 main::equal(join(', ', sort keys %seen), 200, 'all answers');
 
@@ -63,7 +64,8 @@ main::rehash()
 DEL docker-registry:user:alice
 HSET docker-registry:passwords alice e5e9fa1ba31ecd1ae84f75caaa474f3a663f05f4
 --- after
-main::soon('what is stored', $main::ARGON2, sub { substr redis('HGET docker-registry:passwords alice'), 0, 31 }, 10);
+main::soon('what is stored', $main::ARGON2,
+    sub { substr redis('HGET docker-registry:passwords alice'), 0, 31 }, 10);
 main::equal(redis('EXISTS docker-registry:user:alice'), 0, 'records of the user');
 
 === no login waits for a place behind it
@@ -92,7 +94,8 @@ main::equal(redis('HGET docker-registry:user:alice password'), $main::SHA, 'what
 
 === where Redis refuses it, the log says what is missing, and the request goes on
 --- http_config eval
-main::rehash() . '    registry_auth_redis redis://gate:pw@127.0.0.1:$TEST_NGINX_REDIS_PORT timeout=2s connect_timeout=2s;'
+main::rehash()
+    . '    registry_auth_redis redis://gate:pw@127.0.0.1:$TEST_NGINX_REDIS_PORT timeout=2s connect_timeout=2s;'
 --- redis
 ACL SETUSER gate on >pw ~* +hgetall +hmget +lrange +ping +select +hello +client|tracking
 --- request eval

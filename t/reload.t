@@ -1,6 +1,6 @@
 # Rule 23, registry_auth_cache: what is known survives
 # a reload, a zone of another size begins anew, nobody is turned away meanwhile,
-# and new workers are told of changes like the old ones.
+# and new workers hear of changes like the old ones.
 use strict;
 use warnings;
 use lib 't/lib';
@@ -58,7 +58,7 @@ defaults(
 run_tests();
 
 __DATA__
-=== what is known survives a reload while somebody is told of changes
+=== what is known survives a reload while a worker hears of changes
 --- after
 in_each_worker('warm:secret');
 soon('alice is known', '200 HIT', sub { asked('alice:secret') });
@@ -67,12 +67,15 @@ my @old = nginx_server()->workers;
 my $held = main::begin_request();
 Time::HiRes::sleep(0.1);    # until it is read
 nginx_server()->reload;
-soon('new workers', 1, sub { (grep { my $pid = $_; !grep { $_ == $pid } @old } nginx_server()->workers) >= 2 ? 1 : 0 }, 10);
-soon('one of them answers', 0, sub { my $pid = header(http('GET /v2/', login => 'warm:secret'), 'X-Worker'); 0 + grep { $_ eq $pid } @old }, 10);
+soon('new workers', 1,
+    sub { (grep { my $pid = $_; !grep { $_ == $pid } @old } nginx_server()->workers) >= 2 ? 1 : 0 }, 10);
+soon('one of them answers', 0, sub { my $pid = header(http('GET /v2/', login => 'warm:secret'), 'X-Worker');
+    0 + grep { $_ eq $pid } @old }, 10);
 # The old worker on guard has nothing to say to new requests.
 my %seen;
 soon('both answer from the zone', 2, sub {
-    $seen{ header($_, 'X-Worker') } = 1 for grep { Harness::Zone::verdict($_) eq '200 HIT' } http_many(8, 'GET /v2/', login => 'warm:secret');
+    $seen{ header($_, 'X-Worker') } = 1
+        for grep { Harness::Zone::verdict($_) eq '200 HIT' } http_many(8, 'GET /v2/', login => 'warm:secret');
     0 + grep { my $pid = $_; !grep { $_ eq $pid } @old } keys %seen;
 }, 10);
 equal(asked('alice:secret'), '200 HIT', 'alice, at once');
@@ -95,7 +98,7 @@ for my $round (1 .. 3) {
     always("round $round: known", '200 HIT', sub { asked('alice:secret') });
 }
 
-=== new workers are told of changes
+=== new workers hear of changes
 --- after
 in_each_worker('alice:secret');
 main::reload();
@@ -164,7 +167,8 @@ Harness::Zone::zone_config() . Harness::Zone::zone_config("registry_auth_prefix 
 --- after
 in_each_worker('warm:secret');
 soon('carol is known', '200 HIT', sub { asked('carol:secret', '/v1/users') });
-main::reload(sub { $_[0] =~ s/location \/v1\/ \{\s*registry_auth "Registry"/location \/v1\/ { registry_auth off/r });
+main::reload(sub {
+    $_[0] =~ s/location \/v1\/ \{\s*registry_auth "Registry"/location \/v1\/ { registry_auth off/r });
 in_each_worker('warm:secret');
 redis('DEL other:user:carol');
 nginx_server()->write_configuration(nginx_server()->{running});
@@ -199,25 +203,27 @@ in_each_worker('warm:secret');
 my @old = nginx_server()->workers;
 redis_server()->freeze;
 my @socket = map { main::begin_request() } 1 .. 10;
-Harness::Client::write_all($_, 'Authorization: ' . Harness::Client::basic('alice:secret') . "\r\nConnection: close\r\n\r\n") for @socket;
+Harness::Client::write_all($_,
+    'Authorization: ' . Harness::Client::basic('alice:secret') . "\r\nConnection: close\r\n\r\n") for @socket;
 Time::HiRes::sleep(0.1);    # until they are read
 nginx_server()->reload;
 Time::HiRes::sleep(0.3);    # until the old workers leave
 redis_server()->thaw;
-my %status = map { (Harness::Client::receive($_, Harness::Valgrind::timeout(5), 'GET'))[0]{status} => 1 } @socket;
+my %status = map {
+    (Harness::Client::receive($_, Harness::Valgrind::timeout(5), 'GET'))[0]{status} => 1 } @socket;
 equal(join(' ', sort keys %status), '200', 'those that waited');
 renewed(@old);
 in_each_worker('alice:secret');
 redis("HSET docker-registry:user:alice password $main::OTHER");
 soon('a change', '401', sub { everywhere('alice:secret') });
 
-=== a reload while Redis is gone: what is known is borne, then found anew
+=== a reload while Redis is gone: known users are let in, then found anew
 --- http_config eval
 Harness::Zone::zone_http('zone=auth:1m stale=20s')
 --- after
 in_each_worker('alice:secret');
 redis_server()->stop;
-soon('alice is borne', '200 STALE', sub { asked('alice:secret') }, 5);
+soon('alice is let in', '200 STALE', sub { asked('alice:secret') }, 5);
 main::reload();
 soon('by new workers, too', '200 STALE', sub { asked('alice:secret') }, 5);
 soon('a wrong password', '503', sub { everywhere('alice:wrong') }, 5);
@@ -235,7 +241,7 @@ main::reload();
 equal(asked('alice:wrong4') =~ s/ .*//r, '429', 'throttled');
 equal(asked('bob:secret') =~ s/ .*//r, '200', 'bob');
 
-=== rule 23: a worker that is killed: the others go on, its successor is told of changes
+=== rule 23: a worker that is killed: the others go on, its successor hears of changes
 --- after
 in_each_worker('alice:secret');
 for my $round (1 .. 3) {
@@ -267,7 +273,8 @@ exited on signal 9
 
 === a port that is given up is closed, also where an old worker has a request to end
 --- http_config eval
-Harness::Zone::zone_http('zone=auth:1m') . '    server { listen 127.0.0.1:$TEST_NGINX_EXTRA_PORT; return 204; }'
+Harness::Zone::zone_http('zone=auth:1m')
+    . '    server { listen 127.0.0.1:$TEST_NGINX_EXTRA_PORT; return 204; }'
 --- after
 in_each_worker('alice:secret');
 my $given_up = Harness::expand('$TEST_NGINX_EXTRA_PORT');

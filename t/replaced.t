@@ -1,5 +1,5 @@
-# What takes the place of a registry's answer is sent when the headers are, and whole: whatever comes of the body that it
-# replaces, and whenever. The client's connection goes on, or says that it does not.
+# What takes the place of a registry's answer is sent when the headers are, and whole: whatever comes of the
+# body that it replaces, and whenever. The client's connection goes on, or says that it does not.
 use strict;
 use warnings;
 use lib 't/lib';
@@ -95,7 +95,8 @@ images => open
 
 === what is logged of it
 --- http_config eval
-Harness::gate_http() . 'log_format of_gate "result=$registry_auth_result status=$status sent=$body_bytes_sent";'
+Harness::gate_http()
+    . 'log_format of_gate "result=$registry_auth_result status=$status sent=$body_bytes_sent";'
 --- config eval
 Harness::gate_config('proxy_read_timeout 30s; access_log logs/access.log of_gate;')
 --- backend

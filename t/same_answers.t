@@ -16,14 +16,16 @@ our %TOKEN = map { $_ => access_token() } qw(mighty meek locked);
 our $ACCOUNTS = join '', map { 'HSET docker-registry:user:' . $_ . ' password ' . ($_ eq 'locked' ? '!' : '') . Harness::Users::sha('secret') . "\n"
         . stored_token($_, 'all', $TOKEN{$_}, 999_999, '**:*') } sort keys %TOKEN;
 
-# What a request comes to: status, the backend's request line, and the body. What a 401 says in words depends on what was sent.
+# What a request comes to: status, the backend's request line, and the body. What a 401 says in words depends
+# on what was sent.
 sub outcome {
     my ($row, %arg) = @_;
     my $before = @{ Harness::backend()->received };
     my $answer = http($row->{line}, %arg, headers => $row->{headers} . ($arg{headers} // ''));
     my @record = @{ Harness::backend()->received };
     my $lines = join '|', map { $_->{line} } @record[ $before .. $#record ];
-    my $body  = $answer->{status} == 401 && length $answer->{body} ? json($answer)->{errors}[0]{code} : $answer->{body};
+    my $body  = $answer->{status} == 401
+        && length $answer->{body} ? json($answer)->{errors}[0]{code} : $answer->{body};
     return ($answer, join "\n", $answer->{status}, $lines, $body);
 }
 

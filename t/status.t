@@ -33,7 +33,8 @@ __DATA__
 --- error_code eval
 [ 200, 200, 401, 401, 403, 400 ]
 --- after
-my %expected = (granted => 2, unauthenticated => 2, denied => 1, invalid => 1, throttled => 0, unavailable => 0, anonymous => 0);
+my %expected = (granted => 2, unauthenticated => 2, denied => 1, invalid => 1, throttled => 0,
+    unavailable => 0, anonymous => 0);
 soon('by result', join(' ', map {"$_=$expected{$_}"} sort keys %expected), sub {
     my $now = main::numbers();
     join ' ', map {"$_=$now->{requests}{$_}"} sort keys %expected;
@@ -53,8 +54,10 @@ my $numbers = main::numbers();
 # warm, alice, the group public and the defaults
 equal($numbers->{records}, 4, 'records');
 equal($numbers->{tracking}, 1, 'Redis tells of changes');
-equal($numbers->{zone_bytes} > 900_000 && $numbers->{zone_bytes} <= 1_048_576 ? 'so' : $numbers->{zone_bytes}, 'so', 'size');
-equal($numbers->{zone_free_bytes} > 500_000 && $numbers->{zone_free_bytes} < $numbers->{zone_bytes} ? 'so' : $numbers->{zone_free_bytes}, 'so', 'free');
+equal($numbers->{zone_bytes} > 900_000 && $numbers->{zone_bytes} <= 1_048_576 ? 'so' : $numbers->{zone_bytes},
+    'so', 'size');
+equal($numbers->{zone_free_bytes} > 500_000 && $numbers->{zone_free_bytes} < $numbers->{zone_bytes} ? 'so'
+    : $numbers->{zone_free_bytes}, 'so', 'free');
 
 === the numbers live over a reload
 --- init
@@ -64,7 +67,8 @@ in_each_worker('warm:secret');
 [ ("GET /v2/") x 3 ]
 --- after
 my $before;
-soon('all are counted', 'so', sub { $before = main::numbers()->{requests}{granted}; $before >= 3 ? 'so' : $before }, 5);
+soon('all are counted', 'so',
+    sub { $before = main::numbers()->{requests}{granted}; $before >= 3 ? 'so' : $before }, 5);
 my @old = nginx_server()->workers;
 nginx_server()->reload;
 renewed(@old);

@@ -82,7 +82,8 @@ for (1 .. 3) {
     my $start = Time::HiRes::time();
     my $answer = http('GET /v2/', login => 'alice:secret');
     my $time = Time::HiRes::time() - $start;
-    redis_server()->thaw, die "$answer->{status} after $time s" if $answer->{status} != 503 || $time > Harness::Valgrind::timeout(1.5);
+    redis_server()->thaw, die "$answer->{status} after $time s" if $answer->{status} != 503
+        || $time > Harness::Valgrind::timeout(1.5);
 }
 redis_server()->thaw;
 main::until_status(200, 2.5);
@@ -96,7 +97,8 @@ Harness::gate_config() . "location = /open { proxy_pass http://127.0.0.1:\$TEST_
 --- init
 redis_server()->freeze;
 our $socket = Harness::Client::connect_to(Harness::expand('$TEST_NGINX_SERVER_PORT'));
-Harness::Client::write_all($socket, "GET /v2/ HTTP/1.1\r\nHost: a\r\nAuthorization: Basic YWxpY2U6c2VjcmV0\r\nConnection: close\r\n\r\n");
+Harness::Client::write_all($socket,
+    "GET /v2/ HTTP/1.1\r\nHost: a\r\nAuthorization: Basic YWxpY2U6c2VjcmV0\r\nConnection: close\r\n\r\n");
 our $start = Time::HiRes::time();
 --- request
 GET /open
@@ -382,7 +384,8 @@ die $stat if $sum > 4 || $calls{hgetall} > 2 || ($calls{keys} // 0) || ($calls{s
 --- request
 GET /v2/
 --- after
-my $status = sub { join ',', do { my %s; $s{ http($_[0], login => $_[1])->{status} }++ for 1 .. 12; sort keys %s } };
+my $status = sub { join ',',
+    do { my %s; $s{ http($_[0], login => $_[1])->{status} }++ for 1 .. 12; sort keys %s } };
 die 'before' if $status->('GET /v2/', 'alice:secret') ne '200';
 redis('HSET docker-registry:user:alice password {SHA}L55TUjtiq8FBorTWAZ0jy6g129A=');
 die 'old password' if $status->('GET /v2/', 'alice:secret') ne '401';
@@ -403,7 +406,9 @@ GET /v1/_ping
 my ($old) = nginx_server()->workers;
 redis_server()->freeze;
 my @socket = map { Harness::Client::connect_to(Harness::expand('$TEST_NGINX_SERVER_PORT')) } 1 .. 5;
-Harness::Client::write_all($_, "GET /v2/ HTTP/1.1\r\nHost: a\r\nAuthorization: Basic YWxpY2U6c2VjcmV0\r\nConnection: close\r\n\r\n") for @socket;
+Harness::Client::write_all($_,
+    "GET /v2/ HTTP/1.1\r\nHost: a\r\nAuthorization: Basic YWxpY2U6c2VjcmV0\r\nConnection: close\r\n\r\n")
+    for @socket;
 Time::HiRes::sleep(0.1);
 nginx_server()->reload;
 Time::HiRes::sleep(0.3);
@@ -423,7 +428,8 @@ GET /v2/
 my ($old) = nginx_server()->workers;
 redis_server()->freeze;
 my $socket = Harness::Client::connect_to(Harness::expand('$TEST_NGINX_SERVER_PORT'));
-Harness::Client::write_all($socket, "GET /v2/ HTTP/1.1\r\nHost: a\r\nAuthorization: Basic YWxpY2U6c2VjcmV0\r\nConnection: close\r\n\r\n");
+Harness::Client::write_all($socket,
+    "GET /v2/ HTTP/1.1\r\nHost: a\r\nAuthorization: Basic YWxpY2U6c2VjcmV0\r\nConnection: close\r\n\r\n");
 Time::HiRes::sleep(0.1);
 kill 'KILL', $old;
 redis_server()->thaw;
@@ -439,7 +445,8 @@ GET /v2/
 redis_server()->freeze;
 for (1 .. 20) {
     my $socket = Harness::Client::connect_to(Harness::expand('$TEST_NGINX_SERVER_PORT'));
-    Harness::Client::write_all($socket, "GET /v2/ HTTP/1.1\r\nHost: a\r\nAuthorization: Basic YWxpY2U6c2VjcmV0\r\n\r\n");
+    Harness::Client::write_all($socket,
+        "GET /v2/ HTTP/1.1\r\nHost: a\r\nAuthorization: Basic YWxpY2U6c2VjcmV0\r\n\r\n");
     Time::HiRes::sleep(0.005);
     close $socket;
 }

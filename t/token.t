@@ -1,5 +1,5 @@
 # registry_auth_token; distribution's docs/spec/auth/token.md and
-# oauth.md: who asks is found out as anywhere, what is granted is what was asked
+# The user is verified as anywhere, what is granted is what was asked
 # for and is allowed, and nothing of it may be kept by anybody between.
 use strict;
 use warnings;
@@ -88,7 +88,8 @@ my ($header, $claims, $signature) = split /\./, json(http($READY, login => 'alic
 my $said = JSON::PP::decode_json(MIME::Base64::decode_base64url($claims));
 my $own  = claims(scope => 'repository:alice/app:pull', exp => $said->{nbf} + 60, nbf => $said->{nbf});
 equal(JSON::PP->new->canonical->encode($said), JSON::PP->new->canonical->encode($own), 'the claims');
-equal("$header.$claims.$signature", compact(map({ MIME::Base64::decode_base64url($_) } $header, $claims), $KEY), 'the signature');
+equal("$header.$claims.$signature",
+    compact(map({ MIME::Base64::decode_base64url($_) } $header, $claims), $KEY), 'the signature');
 equal(abs(time - $said->{nbf}) < 5 ? 1 : 0, 1, 'the time');
 
 === anonymous: without credentials, and with empty ones
@@ -102,7 +103,8 @@ HSET docker-registry:group:public grant:public/** pull
 X-Result: anonymous
 !X-User
 --- after
-equal(main::granted(ask($_, 'repository:public/a:pull,push', 'repository:alice/x:pull', 'registry:catalog:*', 'registry:images:pull')),
+equal(main::granted(ask($_, 'repository:public/a:pull,push', 'repository:alice/x:pull', 'registry:catalog:*',
+    'registry:images:pull')),
     'repository:public/a:pull', "'$_'") for '', ':';
 
 === a wrong password is 401 with a Basic challenge, for Bearer would send in circles
@@ -163,8 +165,10 @@ for (
     [ 'with a class', 'repository:alice/a:pull' => ['repository(plugin):alice/a:pull'] ],
     [ 'unknown actions', 'repository:alice/a:pull' => ['repository:alice/a:pull,metadata_read'] ],
     [ "nobody's", '' => [ 'repository:bob/a:pull', 'repository:bob/b:*' ] ],
-    [ 'malformed', 'repository:alice/a:pull' => [ 'repository:alice/a:pull', 'x', ':::', 'repository:Alice/a:pull', 'repository:alice/../bob/a:pull',
-        'repository:alice/*:pull', 'repository:**:*', 'repository:alice/a:', 'plugin:alice/a:pull', 'repository:alice/b', "repository:alice/a\0:pull" ] ],
+    [ 'malformed', 'repository:alice/a:pull' => [ 'repository:alice/a:pull', 'x', ':::',
+        'repository:Alice/a:pull', 'repository:alice/../bob/a:pull',
+        'repository:alice/*:pull', 'repository:**:*', 'repository:alice/a:', 'plugin:alice/a:pull',
+            'repository:alice/b', "repository:alice/a\0:pull" ] ],
     [ 'a port in the name', '' => ['repository:localhost:5000/alice/a:pull'] ],
 ) {
     my ($name, $expected, $scope) = @$_;
@@ -177,10 +181,13 @@ HSET docker-registry:user:alice groups team grant:!alice/secret/** * grant:!alic
 HSET docker-registry:group:team grant:team/* pull,push grant:!team/x push
 HSET docker-registry:group:public grant:library/* pull
 --- after
-equal(main::granted(ask('alice:secret', map {"repository:$_:*"} qw(alice/a alice/secret/x alice/ro team/a team/x library/a bob/a))),
-    join(' ', 'repository:alice/a:pull,push,delete', 'repository:alice/ro:pull', 'repository:library/a:pull', 'repository:team/a:pull,push', 'repository:team/x:pull'),
+equal(main::granted(ask('alice:secret',
+    map {"repository:$_:*"} qw(alice/a alice/secret/x alice/ro team/a team/x library/a bob/a))),
+    join(' ', 'repository:alice/a:pull,push,delete', 'repository:alice/ro:pull', 'repository:library/a:pull',
+        'repository:team/a:pull,push', 'repository:team/x:pull'),
     'denials, groups, public');
-equal(main::granted(ask('alice:secret', 'registry:catalog:*', 'registry:images:pull,push')), 'registry:catalog:* registry:images:pull,push', 'the registry');
+equal(main::granted(ask('alice:secret', 'registry:catalog:*', 'registry:images:pull,push')),
+    'registry:catalog:* registry:images:pull,push', 'the registry');
 
 === registry_auth_own_namespace off, registry_auth_catalog off: nothing of them is granted
 --- config eval
@@ -197,7 +204,7 @@ equal(main::granted(ask('alice:secret', 'repository:alice/a:*', 'registry:catalo
 --- oci_error eval
 [ undef, "UNSUPPORTED ^more than 64 scopes\$" ]
 
-=== service: another is 400, none is borne; account: who they take themselves for; what is there twice is refused
+=== service: another is 400, none is accepted; account: who they take themselves for; what is there twice is refused
 --- login: alice:secret
 --- request eval
 [ map {"GET /token$_"} '', '?', '?service=', '?service=registry', '?service=ReGistry', '?account=alice', '?account=', '?client_id=docker&x=1&x=2',
@@ -210,18 +217,22 @@ equal(main::granted(ask('alice:secret', 'repository:alice/a:*', 'registry:catalo
 
 === offline_token: a refresh token for a user, none for the anonymous
 --- after
-my $ask = sub { http('GET /token?service=registry&offline_token=true&scope=repository:alice/a:pull', login => $_[0]) };
+my $ask = sub {
+    http('GET /token?service=registry&offline_token=true&scope=repository:alice/a:pull', login => $_[0]) };
 equal(json($ask->(''))->{refresh_token}, undef, 'the anonymous');
 equal(json(ask('alice:secret'))->{refresh_token}, undef, 'not asked for');
 my $refresh = json($ask->('alice:secret'))->{refresh_token};
-my $answer = main::posted(grant_type => 'refresh_token', service => 'registry', refresh_token => $refresh, scope => 'repository:alice/b:pull repository:bob/b:pull');
+my $answer = main::posted(grant_type => 'refresh_token', service => 'registry', refresh_token => $refresh,
+    scope => 'repository:alice/b:pull repository:bob/b:pull');
 equal(main::granted($answer), 'repository:alice/b:pull', 'it is good for what alice may');
 equal(json($answer)->{refresh_token}, undef, 'while it is young there is no other');
-equal(with_token(json($answer)->{token}, 'GET /v2/alice/b/tags/list')->{status}, 200, 'for a token that is good');
+equal(with_token(json($answer)->{token}, 'GET /v2/alice/b/tags/list')->{status}, 200,
+    'for a token that is good');
 equal(with_token($refresh)->{status}, 401, 'and itself not at the registry');
 my $old = signed(kind => 'refresh', exp => time + 30 * 86_400);
 my $next = json(main::posted(grant_type => 'refresh_token', refresh_token => $old))->{refresh_token};
-equal(main::granted(main::posted(grant_type => 'refresh_token', refresh_token => $next, scope => 'repository:alice/b:pull')), 'repository:alice/b:pull', 'an old one gets another');
+equal(main::granted(main::posted(grant_type => 'refresh_token', refresh_token => $next,
+    scope => 'repository:alice/b:pull')), 'repository:alice/b:pull', 'an old one gets another');
 
 === no refresh token where the key goes with the zone
 --- http_config eval
@@ -241,7 +252,8 @@ main::form(client_id => 'containerd-client', @main::LOGIN, scope => 'repository:
 Cache-Control: no-store
 X-User: alice
 --- after
-equal(main::granted(main::posted(@LOGIN, scope => [ 'repository:alice/a:pull', 'repository:alice/b:pull' ])), 'repository:alice/a:pull repository:alice/b:pull', 'several scopes');
+equal(main::granted(main::posted(@LOGIN, scope => [ 'repository:alice/a:pull', 'repository:alice/b:pull' ])),
+    'repository:alice/a:pull repository:alice/b:pull', 'several scopes');
 
 === POST: what is in a form is decoded once
 --- accounts eval
@@ -309,12 +321,15 @@ $line . $type . "Transfer-Encoding: chunked\r\n\r\n" . sprintf("%x\r\n%s\r\n0\r\
 --- error_code: 200
 --- after
 my %status = (4000 => 200, 7900 => 200, 8192 => 400, 100_000 => 413);
-equal(main::posted(@LOGIN, x => 'y' x $_)->{status}, $status{$_}, "of $_ bytes and some") for sort keys %status;
-equal(main::in_chunks(form(@LOGIN, x => 'y' x $_))->{status}, $status{$_}, "of $_ bytes and some, in chunks") for sort keys %status;
+equal(main::posted(@LOGIN, x => 'y' x $_)->{status}, $status{$_}, "of $_ bytes and some")
+    for sort keys %status;
+equal(main::in_chunks(form(@LOGIN, x => 'y' x $_))->{status}, $status{$_}, "of $_ bytes and some, in chunks")
+    for sort keys %status;
 
 === POST: a body that comes in parts
 --- after
-equal(main::granted(main::slowly(form(@LOGIN, scope => 'repository:alice/a:pull'), @$_)), 'repository:alice/a:pull', "at @$_") for [1], [ 10, 20, 90 ], [0];
+equal(main::granted(main::slowly(form(@LOGIN, scope => 'repository:alice/a:pull'), @$_)),
+    'repository:alice/a:pull', "at @$_") for [1], [ 10, 20, 90 ], [0];
 equal(main::slowly(form(@LOGIN, x => 'y' x 3000), 1000)->{status}, 200, 'a long one');
 
 === POST: it lies in memory, whatever client_body_buffer_size is
@@ -327,7 +342,8 @@ $main::TYPE
 
 === POST: other modules of the access phase must agree, and are asked once the form was read
 --- config eval
-main::token_config('', 'registry_auth_token; auth_request /check;') . 'location = /check { if ($request_uri ~ deny) { return 403; } return 204; }'
+main::token_config('', 'registry_auth_token; auth_request /check;')
+    . 'location = /check { if ($request_uri ~ deny) { return 403; } return 204; }'
 --- more_headers eval
 $main::TYPE
 --- request eval
@@ -372,7 +388,8 @@ equal(ask('alice:secret')->{status}, 200, 'the next one is served');
 --- after
 for my $user ("j\xc3\xbcrgen", 'x"y\\z') {
     equal(with_token(token("$user:secret"))->{status}, 200, $user);
-    equal(main::posted(@LOGIN[0 .. 3], username => $user, password => 'secret', account => $user)->{status}, 200, "$user, by a form");
+    equal(main::posted(@LOGIN[0 .. 3], username => $user, password => 'secret', account => $user)->{status},
+        200, "$user, by a form");
 }
 
 === a token that would be too long to be used is not issued
@@ -400,7 +417,8 @@ GET /v2/
 --- error_code: 401
 --- after
 my @scope = map {"repository:teamabcdefghijkl/x$_/uv:pull"} 1 .. 61;
-@scope = ('repository:alice/first:pull', @scope[ 0 .. 30 ], 'repository:alice/middle:push', @scope[ 31 .. 60 ], 'repository:alice/last:*');
+@scope = ('repository:alice/first:pull', @scope[ 0 .. 30 ], 'repository:alice/middle:push',
+    @scope[ 31 .. 60 ], 'repository:alice/last:*');
 my $port   = Harness::expand('$TEST_NGINX_SERVER_PORT');
 my $uri    = '/token?' . main::query(service => 'registry', scope => \@scope);
 my @socket = map { Harness::Client::connect_to($port) } 1 .. 4;
@@ -410,12 +428,15 @@ Harness::Client::write_all($_, $bytes) for @socket;
 close pop @socket;
 my $before = 0;
 until (IO::Select->new(@socket)->can_read(0)) {
-    Test::More::is(main::http('GET /token?service=registry', login => 'bob:secret')->{status}, 200, 'another user') if !$before++;
+    Test::More::is(main::http('GET /token?service=registry', login => 'bob:secret')->{status}, 200,
+        'another user') if !$before++;
     main::http('GET /token?service=registry', login => 'bob:secret');
 }
 Test::More::cmp_ok($before, '>', 20, 'of others that were served first');
 my @answer = map { (Harness::Client::receive($_, Harness::Valgrind::timeout(20), 'GET'))[0] } @socket;
-Test::More::is(main::granted($_), 'repository:alice/first:pull repository:alice/last:pull,push,delete repository:alice/middle:push', 'granted') for @answer;
+Test::More::is(main::granted($_),
+    'repository:alice/first:pull repository:alice/last:pull,push,delete repository:alice/middle:push',
+    'granted') for @answer;
 
 === POST over HTTP/2
 --- http2
@@ -441,12 +462,14 @@ $main::TYPE
 for my $time ('first', 'again') {
     equal(ask('alice:secret')->{status}, 401, "GET, $time");
     equal(main::posted(@LOGIN)->{status}, 401, "POST, $time");
-    equal(main::posted(grant_type => 'refresh_token', refresh_token => signed(kind => 'refresh'))->{status}, 401, "refresh, $time");
+    equal(main::posted(grant_type => 'refresh_token', refresh_token => signed(kind => 'refresh'))->{status},
+        401, "refresh, $time");
 }
 
 === while Redis is gone: 503 and Retry-After, no challenge; a known one is served where stale= is set
 --- http_config eval
-main::token_http('zone=auth:1m stale=60s') . '    registry_auth_redis redis://127.0.0.1:$TEST_NGINX_REDIS_PORT timeout=400ms connect_timeout=400ms;'
+main::token_http('zone=auth:1m stale=60s')
+    . '    registry_auth_redis redis://127.0.0.1:$TEST_NGINX_REDIS_PORT timeout=400ms connect_timeout=400ms;'
 --- after
 in_each_worker('alice:secret');
 redis_server()->stop;
@@ -460,7 +483,8 @@ equal(main::granted($answer) . header($answer, 'X-Cache'), 'repository:alice/a:p
 
 === satisfy any: who was refused and is let in all the same gets no token
 --- config eval
-main::token_config('', 'registry_auth_token; satisfy any; auth_request /ok;') . "location = /ok { return 204; }\n"
+main::token_config('', 'registry_auth_token; satisfy any; auth_request /ok;')
+    . "location = /ok { return 204; }\n"
 --- redis eval
 'HSET docker-registry:user:bob password !' . Harness::Users::sha('secret')
 --- login eval

@@ -129,7 +129,7 @@ for my $name (sort keys %ATTACKS) {
     );
 }
 
-# Row 6: over the route table, for who may do everything.
+# Over the route table, for who may do everything.
 our (@WRONG, @LESS, @RIGHT, @PULL);
 for my $row (map { @{ $_->[1] } } routes()) {
     next if !$row->{action} || !$row->{has_token} || length $row->{repository} > 100;
@@ -159,7 +159,7 @@ for my $name (sort keys %SCOPES) {
     );
 }
 
-# Row 18, as secrets.t: the lines of nginx at debug level quote the request.
+# As in secrets.t: the lines of nginx at debug level quote the request.
 sub search {
     my ($log, @secret) = @_;
     my @line = grep { !/http header: "|http header line: |http2 header: |http proxy header|"\w+: |posted:|http header done/ } split /\n/, $log;
@@ -231,10 +231,13 @@ my $type = "Content-Type: application/x-www-form-urlencoded\n";
 my @login = (grant_type => 'password', username => 'alice', access_type => 'offline');
 my @form = map { http(form(@login, password => $_), headers => $type) } 'secret', 'Wrong-Passw0rd', $robot;
 my $refresh = json($form[0])->{refresh_token};
-my @token = (token('alice:secret', 'repository:alice/app:pull'), token("alice:$robot", 'repository:alice/app:pull'), json($form[0])->{token}, $refresh, $GOOD, signed(exp => 1), signed(key => 'x'));
+my @token = (token('alice:secret', 'repository:alice/app:pull'),
+    token("alice:$robot", 'repository:alice/app:pull'), json($form[0])->{token}, $refresh, $GOOD,
+    signed(exp => 1), signed(key => 'x'));
 http(form(grant_type => 'refresh_token', refresh_token => $_), headers => $type) for @token, 'Wrong-Passw0rd';
 http(form(@login, refresh_token => $refresh), headers => $type);
-for my $line ('GET /v2/', 'GET /v2/alice/app/tags/list', 'GET /v2/bob/x/tags/list', 'GET /v2/_catalog', 'GET /token') {
+for my $line ('GET /v2/', 'GET /v2/alice/app/tags/list', 'GET /v2/bob/x/tags/list', 'GET /v2/_catalog',
+    'GET /token') {
     with_token($_, $line) for @token, "$GOOD.x", substr $GOOD, 0, -1;
     http($line, login => "alice:$_") for $robot, access_token(), 'Wrong-Passw0rd';
 }
@@ -242,7 +245,8 @@ nginx_server()->reload;
 Time::HiRes::sleep(0.2);
 http('GET /v2/', login => "alice:$robot");
 my $log = nginx_server()->new_errors;
-main::search($log . nginx_server()->new_access, $KEY, $robot, substr($robot, 4, 20), 'Wrong-Passw0rd', map { ($_, split /\./) } @token);
+main::search($log . nginx_server()->new_access, $KEY, $robot, substr($robot, 4, 20), 'Wrong-Passw0rd',
+    map { ($_, split /\./) } @token);
 main::search($log, map { MIME::Base64::encode_base64("alice:$_", '') } $robot, 'secret', 'Wrong-Passw0rd');
 main::search($log, Digest::SHA::sha256_hex($robot));
 --- error_log

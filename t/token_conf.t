@@ -161,10 +161,13 @@ Harness::Zone::zone_http('zone=auth:1m')
         registry_auth_bearer http://localhost/token;
         location = /token { registry_auth_token; }
         location / { proxy_pass http://registry; }
-        location /v1/ { registry_auth_bearer http://localhost/other service=other; registry_auth_prefix other; proxy_pass http://registry; }
-        location = /other { registry_auth_bearer http://localhost/other service=other; registry_auth_prefix other; registry_auth_token; }
+        location /v1/ { registry_auth_bearer http://localhost/other service=other; registry_auth_prefix other;
+            proxy_pass http://registry; }
+        location = /other { registry_auth_bearer http://localhost/other service=other;
+            registry_auth_prefix other; registry_auth_token; }
 --- redis
 HSET other:user:alice password {SHA}5en6G6MezRroT3XKqkdPOmY/BfQ=
 --- after
 my @token = map { json(http("GET $_", login => 'alice:secret'))->{token} } '/token', '/other';
-equal(join(' ', map { my $token = $_; map { with_token($token, "GET $_")->{status} } '/v2/', '/v1/users' } @token), '200 401 401 200', 'each is good where it is for');
+equal(join(' ', map { my $token = $_; map { with_token($token, "GET $_")->{status} } '/v2/',
+    '/v1/users' } @token), '200 401 401 200', 'each is good where it is for');

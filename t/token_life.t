@@ -105,7 +105,7 @@ equal(asked_with("$token.x"), '401 ', 'none');
 redis("HSET docker-registry:user:alice password $OTHER");
 equal(asked_with($token, $TAGS), '401 BYPASS', 'a changed password');
 
-=== stale=: while Redis is gone who was known is borne, by tokens that are new, too, but by none that is wrong
+=== stale=: while Redis is gone known users are let in, by tokens that are new, too, but by none that is wrong
 --- http_config eval
 $main::STALE
 --- after
@@ -113,7 +113,7 @@ in_each_worker('alice:secret');
 my $token = main::team_token();
 soon('known', '200 HIT', sub { asked_with($token, $TAGS) });
 redis_server()->stop;
-soon('borne', '200 STALE', sub { asked_with($token, $TAGS) }, 5);
+soon('let in', '200 STALE', sub { asked_with($token, $TAGS) }, 5);
 equal(asked_with(signed(exp => time + 200)), '200 STALE', 'another of hers');
 equal(asked_with(signed(stored => 'x')) =~ s/ .*//r, 401, 'of another password');
 equal(asked_with(signed(exp => time - 1)) =~ s/ .*//r, 401, 'expired');
@@ -140,7 +140,8 @@ equal(everywhere_with($token, $TAGS), 200, 'at first');
 redis("HSET docker-registry:user:alice password $OTHER");
 soon('at once', 401, sub { everywhere_with($token, $TAGS) }, 0.1);
 always('and stays so', 401, sub { everywhere_with($token) });
-equal(json(with_token($token))->{errors}[0]{message}, 'the password has changed since the token was issued', 'why');
+equal(json(with_token($token))->{errors}[0]{message}, 'the password has changed since the token was issued',
+    'why');
 equal(challenge_error(with_token($token)), 'invalid_token', 'the challenge');
 equal(everywhere_with(signed(user => 'bob')), 200, 'bob');
 redis("HSET docker-registry:user:alice password $SECRET");
@@ -158,7 +159,8 @@ redis("HSET docker-registry:user:alice password $SECRET");
 soon('unlocked', 200, sub { everywhere_with($token) });
 redis('DEL docker-registry:user:alice');
 soon('gone', 401, sub { everywhere_with($token) }, 0.1);
-equal(http(form(grant_type => 'refresh_token', refresh_token => $refresh), headers => "Content-Type: application/x-www-form-urlencoded\n")->{status}, 401, 'the refresh token');
+equal(http(form(grant_type => 'refresh_token', refresh_token => $refresh),
+    headers => "Content-Type: application/x-www-form-urlencoded\n")->{status}, 401, 'the refresh token');
 
 === rule 7: a removed grant, group, and what a group may; a denial
 --- redis
@@ -263,7 +265,8 @@ my $token = main::team_token();
 my @old = nginx_server()->workers;
 key_file("short\n");
 nginx_server()->reload;
-soon('it is refused', 1, sub { nginx_server()->new_errors =~ /\[emerg\].*"registry_auth_token_key"/ ? 1 : 0 }, 5);
+soon('it is refused', 1, sub { nginx_server()->new_errors =~ /\[emerg\].*"registry_auth_token_key"/ ? 1 : 0 },
+    5);
 equal(join(' ', nginx_server()->workers), join(' ', @old), 'the workers stay');
 equal(everywhere_with($token, $TAGS), 200, 'and their keys');
 --- error_log

@@ -1,4 +1,4 @@
-# Issue 12, point 3: a V1 backend does not lead its clients away. docker sends
+# A V1 backend does not lead its clients away. docker sends
 # the password to whatever host X-Docker-Endpoints names, and believes that
 # header wherever a redirect has led it.
 use strict;
@@ -94,7 +94,8 @@ X-Docker-Endpoints: Registry.Example:8443
 
 === registry_auth_v1_endpoint: the host is the one that is configured, with variables
 --- http_config eval
-Harness::gate_http() . 'map $http_x_forwarded_host $registry_host { default $http_host; ~. $http_x_forwarded_host; }' . "\n"
+Harness::gate_http()
+    . 'map $http_x_forwarded_host $registry_host { default $http_host; ~. $http_x_forwarded_host; }' . "\n"
 --- config eval
 Harness::gate_config('registry_auth_v1_endpoint $registry_host:443;')
 --- login: alice:secret

@@ -141,7 +141,8 @@ status=418 user=[-] repository=[-] action=[-] result=[unauthenticated]
 
 === rule 16: a backend's error that is intercepted keeps it
 --- config eval
-Harness::gate_config('proxy_intercept_errors on; error_page 404 /missing;') . "location = /missing { internal; return 404 missing; }\n"
+Harness::gate_config('proxy_intercept_errors on; error_page 404 /missing;')
+    . "location = /missing { internal; return 404 missing; }\n"
 --- backend
 status: 404
 --- login: alice:secret

@@ -1,4 +1,5 @@
-"""The benchmark of nginx registry auth: `bench/run` and its neighbours call it; README.md says how to read it.
+"""The benchmark of nginx registry auth: `bench/run` and its neighbours call it; README.md says how to read
+it.
 
 Processes, ports and Redis come from testkit-py/, which the end-to-end tests use, too.
 """

@@ -42,7 +42,8 @@ def measure(setting, gateway, quick):
     calls.alone, calls.alone_others = watched.own / count, watched.others / count
     calls.names = {name: n / count for name, n in watched.names.items()}
     with _Watched(setting.stage, worker) as watched:
-        run = wrk.run(setting.stage, gateway.port, setting.stream(gateway.scenario.stream), 1 if quick else 2, 64)
+        run = wrk.run(setting.stage, gateway.port, setting.stream(gateway.scenario.stream), 1 if quick else 2,
+                      64)
     calls.busy, calls.busy_others = watched.own / run.requests, watched.others / run.requests
     return calls
 
@@ -87,7 +88,8 @@ class _Watched:
         with open(path, encoding="ascii") as file:
             text = file.read()
         total = TOTAL.search(text)
-        return (int(total.group(1)) if total else 0), {name: int(n) for n, name in ROW.findall(text) if name != "total"}
+        return (int(total.group(1)) if total else 0), {name: int(n) for n, name in ROW.findall(text)
+                                                       if name != "total"}
 
 
 def _traced(pid, task):

@@ -1,4 +1,4 @@
-"""A client that sends exactly as many requests as it is told to, over keepalive connections.
+"""A client that sends exactly as many requests as its caller says, over keepalive connections.
 
 Counting needs a number that is known, not one that depends on the clock. With n connections the
 client works in lock-step: n requests out, n answers in; with one it is strictly sequential.

@@ -1,6 +1,8 @@
-"""What the commands of bench/ have in common: the options that name the programs, signals, and the exit status.
+"""What the commands of bench/ have in common: the options that name the programs, signals, and the exit
+status.
 
-Exit status: 0; 1 something did not hold; 2 usage; 3 nothing can be said because a server did not start or answered wrongly.
+Exit status: 0; 1 something did not hold; 2 usage; 3 nothing can be said because a server did not start or
+answered wrongly.
 """
 
 import argparse
@@ -20,7 +22,8 @@ TOOL = os.path.join(BUILD, "registry-authctl")
 def parser(name, description):
     """A parser of the arguments of bench/NAME, with the options of all."""
     made = argparse.ArgumentParser(prog=f"bench/{name}", description=description)
-    made.add_argument("--module", type=os.path.abspath, default=os.path.join(BUILD, "ngx_http_registry_auth_module.so"))
+    made.add_argument("--module", type=os.path.abspath,
+                      default=os.path.join(BUILD, "ngx_http_registry_auth_module.so"))
     made.add_argument("--nginx", default="/usr/sbin/nginx")
     return made
 

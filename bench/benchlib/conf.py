@@ -25,7 +25,8 @@ class Place:
 
 # Where every nginx of the benchmarks writes: below its own folder. `{level}` is that of the error log.
 FILES = "pid {root}/nginx.pid;\nerror_log {root}/error.log {level};\n"
-PATHS = "".join(f"    {kind}_temp_path {{root}}/{kind};\n" for kind in ("client_body", "proxy", "fastcgi", "scgi", "uwsgi"))
+PATHS = "".join(f"    {kind}_temp_path {{root}}/{kind};\n"
+                for kind in ("client_body", "proxy", "fastcgi", "scgi", "uwsgi"))
 
 
 def fill(template, root, level, **values):
@@ -41,7 +42,10 @@ MODULE_GATE = """\
     registry_auth_prefix {prefix};
 """
 CACHE = "    registry_auth_cache zone=bench:32m ttl=1h;\n"
-TOKENS = "    registry_auth_token_key {root}/../token.key;\n    registry_auth_bearer http://127.0.0.1:{port}/token;\n"
+TOKENS = """\
+    registry_auth_token_key {root}/../token.key;
+    registry_auth_bearer http://127.0.0.1:{port}/token;
+"""
 HASHING = "    registry_auth_hashing threads=1 queue=256;\n"
 
 ASKED = """\
@@ -141,7 +145,8 @@ def render(scenario, place):
     """nginx.conf of a scenario's gate at a place."""
     frame, values = scenario.frame, vars(place)
     http, upstream, location = (part.format(**values) for part in GATES[scenario.gate])
-    tls = f"ssl_certificate {place.root}/../tls/certificate.pem; ssl_certificate_key {place.root}/../tls/key.pem;"
+    folder = f"{place.root}/../tls"
+    tls = f"ssl_certificate {folder}/certificate.pem; ssl_certificate_key {folder}/key.pem;"
     return fill(
         FRAME,
         level="error",

@@ -34,8 +34,10 @@ class Gateway:
         passwords = conf.htpasswd(scenario)
         if passwords:
             stage.write(f"{self.name}/htpasswd", passwords)
-        cpus = cpus or ({stage.nginx_cpu} if scenario.frame.workers == 1 else {stage.nginx_cpu, stage.load_cpu})
-        self.process = start(stage, setting.nginx, self.name, conf.render(scenario, place), self.port, cpus, before)
+        cpus = cpus or ({stage.nginx_cpu} if scenario.frame.workers == 1
+                        else {stage.nginx_cpu, stage.load_cpu})
+        self.process = start(stage, setting.nginx, self.name, conf.render(scenario, place), self.port, cpus,
+                             before)
 
     def log(self):
         return self._stage.tail(f"{self.name}/error.log") + self._stage.tail(f"{self.name}/out.log")
@@ -53,7 +55,8 @@ class Gateway:
             self._expect("\t".join([method, path, people.authorization(people.ALICE, "wrong"), body]), 401)
 
     def stop(self):
-        """Ends it. A signal that comes just before epoll_wait is seen only at the next event: give it some."""
+        """Ends it. A signal that comes just before epoll_wait is seen only at the next event: give it
+        some."""
         time.sleep(0.2)  # let it finish what the last client left behind, so that it waits
         self.process.send(signal.SIGTERM)
         for turn in range(60):
@@ -71,7 +74,8 @@ class Gateway:
 
 
 def start(stage, nginx, name, text, port, cpus, before=()):
-    """Starts nginx with the configuration `text` in the folder `name` and waits for its port; returns the Process.
+    """Starts nginx with the configuration `text` in the folder `name` and waits for its port; returns the
+    Process.
 
     `before`: words in front of the command. Raises Unknown when the module lacks a directive, and Failed."""
     path = stage.write(f"{name}/nginx.conf", text)

@@ -1,7 +1,8 @@
 """What a worker takes in memory after so many users have asked: `bench/memory`.
 
-Each user asks a few times, over connections that go through all of them in turn, so that no cache is spared. Counted is what is the
-worker's own (RssAnon and RssFile of /proc); the zone, which the workers share, is shown beside it.
+Each user asks a few times, over connections that go through all of them in turn, so that no cache is spared.
+Counted is what is the worker's own (RssAnon and RssFile of /proc); the zone, which the workers share, is
+shown beside it.
 """
 
 import socket
@@ -70,32 +71,37 @@ def _redis(stage, kind, users, backend, name):
     """A redis-server with users of one kind."""
     redis = stage.redis(name)
     for start in range(0, GROUPS + users, 500):
-        redis.commands([_record(kind, number, backend) for number in range(start, min(start + 500, GROUPS + users))])
+        redis.commands([_record(kind, number, backend)
+                        for number in range(start, min(start + 500, GROUPS + users))])
     return redis
 
 
 def _record(kind, number, backend):
     if number < GROUPS:
-        grants = [word for n in range(kind.group_grants) for word in (f"grant:group{number}/project{n}/**", "pull")]
+        grants = [word for n in range(kind.group_grants)
+                  for word in (f"grant:group{number}/project{n}/**", "pull")]
         return ["HSET", f"{PREFIX}:group:group{number}", *grants]
     user = people.user(number - GROUPS)
     grants = [word for n in range(kind.grants) for word in (f"grant:team{n}/{user}/*", "pull,push")]
     groups = " ".join(f"group{(number + n) % GROUPS}" for n in range(kind.groups))
     stored = people.sha(people.password_of(user))
-    return ["HSET", f"{PREFIX}:user:{user}", "password", stored, "groups", groups, "backends", f"127.0.0.1:{backend}", *grants]
+    return ["HSET", f"{PREFIX}:user:{user}", "password", stored, "groups", groups, "backends",
+            f"127.0.0.1:{backend}", *grants]
 
 
 def run(stage, nginx, module, sizes):
     """A row for each kind and number of users; whether all aims are met."""
     backend = gateway.start_backend(stage, nginx)
-    print(f"{'users':36}{'number':>9}{'MB at first':>13}{'MB own':>9}{'of heap':>9}{'with zone':>11}{'aim':>6}")
+    print(f"{'users':36}{'number':>9}{'MB at first':>13}{'MB own':>9}"
+          f"{'of heap':>9}{'with zone':>11}{'aim':>6}")
     met = True
     for kind in KINDS:
         for users in sizes:
             first, own, heap, everything = _measure(stage, nginx, module, kind, users, backend)
             aim = kind.aims.get(users)
             met &= aim is None or own <= aim
-            print(f"{kind.name:36}{users:>9,}{first:>13.1f}{own:>9.1f}{heap:>9.1f}{everything:>11.1f}{aim or '':>6}", flush=True)
+            print(f"{kind.name:36}{users:>9,}{first:>13.1f}{own:>9.1f}"
+                  f"{heap:>9.1f}{everything:>11.1f}{aim or '':>6}", flush=True)
     return met
 
 
@@ -103,7 +109,8 @@ def _measure(stage, nginx, module, kind, users, backend):
     name = f"memory-{kind.grants}-{users}"
     redis = _redis(stage, kind, users, backend, f"{name}-redis")
     port = ports.free()
-    text = conf.fill(CONFIGURATION, stage.path(name), "notice", module=module, redis=redis.port, prefix=PREFIX,
+    text = conf.fill(CONFIGURATION, stage.path(name), "notice", module=module, redis=redis.port,
+                     prefix=PREFIX,
                      backend=backend, port=port)
     server = gateway.start(stage, nginx, name, text, port, {stage.nginx_cpu})
     try:
@@ -127,7 +134,8 @@ def _ask(port, users):
     for start in range(0, users, CONNECTIONS):
         names = [people.user(number) for number in range(start, min(start + CONNECTIONS, users))]
         for name, connection in zip(names, connections):
-            line = f"GET /v2/{name}/app/manifests/latest HTTP/1.1\r\nHost: localhost\r\nAuthorization: {people.authorization(name)}\r\n\r\n"
+            line = (f"GET /v2/{name}/app/manifests/latest HTTP/1.1\r\nHost: localhost\r\n"
+                    f"Authorization: {people.authorization(name)}\r\n\r\n")
             connection.sendall(line.encode())
         for name, reader in zip(names, readers):
             status = reader.readline()

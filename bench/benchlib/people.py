@@ -52,13 +52,16 @@ TOKEN_KEY = "a key for the benchmark that is no secret at all"
 
 @functools.lru_cache
 def token(prefix, name, repository):
-    """A token as the endpoint issues them (crates/registry-auth/src/token.rs), good for hours, so that none ends in a run."""
+    """A token as the endpoint issues them (crates/registry-auth/src/token.rs), good for hours, so that none
+    ends in a run."""
     now, state = int(time.time()), hashlib.sha256(sha(password_of(name)).encode()).digest()[:16]
     account = _mac(b"account\0" + b"\0".join([prefix.encode(), name.encode(), state]))[:16]
     access = [{"type": "repository", "name": repository, "actions": ["pull", "push"]}]
-    claims = {"iss": f"registry-auth/access/{prefix}", "aud": "registry", "sub": name, "exp": now + 12 * 3600, "nbf": now,
+    claims = {"iss": f"registry-auth/access/{prefix}", "aud": "registry", "sub": name, "exp": now + 12 * 3600,
+              "nbf": now,
               "access": access, "acc": _url64(account)}
-    parts = (json.dumps(part, separators=(",", ":")).encode() for part in ({"typ": "JWT", "alg": "HS256"}, claims))
+    parts = (json.dumps(part, separators=(",", ":")).encode()
+             for part in ({"typ": "JWT", "alg": "HS256"}, claims))
     text = ".".join(map(_url64, parts))
     return f"{text}.{_url64(_mac(text.encode()))}"
 

@@ -26,7 +26,8 @@ class Report:
     def __init__(self, setting, plan, parts, quick):
         self.setting, self.parts, self.quick = setting, parts, quick
         self.plan = plan
-        self.notes, self.gateways, self.timings, self.instructions, self.alone, self.calls = [], {}, {}, {}, {}, {}
+        self.notes, self.gateways, self.timings = [], {}, {}
+        self.instructions, self.alone, self.calls = {}, {}, {}
         self.neighbour = None
 
     def run(self):
@@ -83,10 +84,12 @@ class Report:
         return False
 
     def _note_noise(self):
-        spreads = [t.spread() for name, t in self.timings.items() if t.runs and self.gateways[name].scenario.gate == "bare"]
+        spreads = [t.spread() for name, t in self.timings.items() if t.runs
+                   and self.gateways[name].scenario.gate == "bare"]
         if spreads and max(spreads) > NOISY:
             self.notes.append(
-                f"NOISY: equal runs of a bare proxy differ by a factor of {max(spreads):.1f}, so something else uses the machine; "
+                f"NOISY: equal runs of a bare proxy differ by a factor of {max(spreads):.1f}, so something "
+                f"else uses the machine; "
                 "'of bare', p50 and p99 say little, 'by CPU' more, instructions and calls all."
             )
 
@@ -120,7 +123,8 @@ class Report:
             whole = counts is not self.calls
             row.append("" if value is None else f"{value:{sign},.0f}" if whole else f"{value:{sign}.1f}")
         timing = self.timings.get(scenario.name)
-        row.append(f"{sum(timing.commands) / len(timing.commands):.2f}" if scenario.ours and timing and timing.runs else "")
+        row.append(f"{sum(timing.commands) / len(timing.commands):.2f}" if scenario.ours and timing
+                   and timing.runs else "")
         return row
 
     def _time_cells(self, scenario):
@@ -142,7 +146,8 @@ class Report:
         runs = self.neighbour
         row = [neighbour.FLOOD.title, f"{runs.ratio('per_second'):.3f}", ""]
         row += [f"{runs.median('flooded', 'per_second'):,.0f}"]
-        row += [f"{runs.median('idle', p) / 1000:.2f}→{runs.median('flooded', p) / 1000:.2f}" for p in ("p50", "p99")]
+        row += [f"{runs.median('idle', p) / 1000:.2f}→{runs.median('flooded', p) / 1000:.2f}"
+                for p in ("p50", "p99")]
         return row + [""] * (len(HEADER) - len(row))
 
     def _added(self, counts, scenario, name):
@@ -189,7 +194,8 @@ class Report:
         return abs(self.alone[scenario.name].own - self.alone["cached"].own)
 
     def _ratio_over_sha(self, scenario):
-        mine, sha = (self.timings[name].ratio() if name in self.timings else None for name in (scenario.name, "cached"))
+        mine, sha = (self.timings[name].ratio() if name in self.timings else None
+                     for name in (scenario.name, "cached"))
         return mine / sha if mine and sha else None
 
     def print(self, as_markdown):
@@ -208,7 +214,8 @@ class Report:
             if name not in self.instructions:
                 continue
             scenario = self.gateways[name].scenario
-            added = self.instructions[name].minus(self.instructions[scenarios.bare(scenario.frame, scenario.stream).name])
+            added = self.instructions[name].minus(self.instructions[scenarios.bare(scenario.frame,
+                                                                                   scenario.stream).name])
             for title, total, functions in (
                 ("nginx's thread, added to bare", added.own, added.own_functions),
                 ("other threads", added.others, added.others_functions),

@@ -65,7 +65,8 @@ def _round(setting, neighbour, group, seconds, timings):
     for gateway in group:
         run = _run(setting, gateway, seconds, timings[gateway.scenario.name])
         after = _run(setting, neighbour, seconds, timings[neighbour.scenario.name])
-        timings[gateway.scenario.name].ratios.append(_of(gateway, run) / ((_of(gateway, before) + _of(gateway, after)) / 2))
+        timings[gateway.scenario.name].ratios.append(_of(gateway, run) / ((_of(gateway, before)
+                                                                           + _of(gateway, after)) / 2))
         before = after
 
 

@@ -1,7 +1,7 @@
 """The stage of a benchmark: one temporary folder, two CPUs, and the processes of a run.
 
-Every part that starts a server does it through `Stage.start` or `Stage.redis`. Invariant: whatever way the program ends,
-each process started here is ended by its pid and the folder is gone.
+Every part that starts a server does it through `Stage.start` or `Stage.redis`. Invariant: whatever way the
+program ends, each process started here is ended by its pid and the folder is gone.
 """
 
 import os
@@ -50,8 +50,8 @@ class Stage:
         return path
 
     def start(self, argv, cpus, log, port=None):
-        """Starts a server on `cpus` (a set) and waits until it accepts connections on `port`; the file `log` of the
-        folder takes its output."""
+        """Starts a server on `cpus` (a set) and waits until it accepts connections on `port`; the file `log`
+        of the folder takes its output."""
         process = Process(os.path.basename(argv[0]), argv, self.path(log), cpus=cpus)
         self._parts.append(process)
         if port:
@@ -73,7 +73,8 @@ class Stage:
 
     def load(self, argv):
         """Starts a client beside the load; its output is to be read from the Popen's `stdout`."""
-        return subprocess.Popen(bound(argv, {self.load_cpu}), stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+        return subprocess.Popen(bound(argv, {self.load_cpu}), stdout=subprocess.PIPE,
+                                stderr=subprocess.STDOUT,
                                 text=True, start_new_session=True)
 
     def remove(self, path):

@@ -23,7 +23,8 @@ class Store:
         names = [people.user(n) for n in range(scenario.users)]
         for start in range(0, len(names), BATCH):
             batch = names[start : start + BATCH]
-            self._redis.commands([self._user(prefix, name, people.sha(people.password_of(name))) for name in batch])
+            self._redis.commands([self._user(prefix, name, people.sha(people.password_of(name)))
+                                  for name in batch])
         alice = people.password_of(people.ALICE)
         stored = people.bcrypt(alice) if scenario.password == "bcrypt" else people.sha(alice)
         self._redis.commands([self._user(prefix, people.ALICE, stored, scenario.grants, scenario.groups)])

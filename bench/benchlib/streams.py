@@ -17,8 +17,8 @@ def lines(stream):
 
 
 def warm_up(scenario, least):
-    """How many requests come before those that count: where users are to have come before, each one twice, first for
-    the zone, then for the worker to remember."""
+    """How many requests come before those that count: where users are to have come before, each one twice,
+    first for the zone, then for the worker to remember."""
     return 2 * len(lines(scenario.stream)) if scenario.warm else least
 
 

@@ -1,7 +1,7 @@
 """How long the event loop works at a time, whatever a registry answers and a client asks: `bench/turns`.
 
-One worker, one client, one request after the other, so that a turn of the loop is one callback of the module and what nginx does
-around it. Measured is CPU time (`turns.c`), so that a busy machine changes little.
+One worker, one client, one request after the other, so that a turn of the loop is one callback of the module
+and what nginx does around it. Measured is CPU time (`turns.c`), so that a busy machine changes little.
 """
 
 import os
@@ -85,11 +85,16 @@ SCOPES = "&".join(f"scope=repository:team{number}/x/y/z/a/b/c:pull,push" for num
 CASES = [
     Case("catalogue: pages of 1 MiB without end", "plain", "/v2/_catalog", _answer(PAGE, NEXT)),
     Case("the same for 1,000 grants with several stars", "stars", "/v2/_catalog", _answer(PAGE, NEXT)),
-    Case("catalogue: one name of 900 KiB", "plain", "/v2/_catalog", _answer(b'{"repositories":["' + b"a" * 900_000 + b'"]}')),
-    Case("catalogue: brackets, 900 KiB", "plain", "/v2/_catalog", _answer(b'{"repositories":' + b"[" * 900_000)),
-    Case("V1 search: results of 1 MiB", "stars", "/v1/search?q=a", _answer(f'{{"results":[{RESULTS}]}}'.encode())),
-    Case("an answer with 1,000 header lines", "plain", "/v2/plain/app/manifests/1", _answer(b"{}", *(f"X-{n}: {n}" for n in range(1_000)))),
-    Case("a token for 64 scopes, 1,000 grants with several stars", "stars", f"/token?service=registry&{SCOPES}", b""),
+    Case("catalogue: one name of 900 KiB", "plain", "/v2/_catalog",
+         _answer(b'{"repositories":["' + b"a" * 900_000 + b'"]}')),
+    Case("catalogue: brackets, 900 KiB", "plain", "/v2/_catalog",
+         _answer(b'{"repositories":' + b"[" * 900_000)),
+    Case("V1 search: results of 1 MiB", "stars", "/v1/search?q=a",
+         _answer(f'{{"results":[{RESULTS}]}}'.encode())),
+    Case("an answer with 1,000 header lines", "plain", "/v2/plain/app/manifests/1",
+         _answer(b"{}", *(f"X-{n}: {n}" for n in range(1_000)))),
+    Case("a token for 64 scopes, 1,000 grants with several stars", "stars",
+         f"/token?service=registry&{SCOPES}", b""),
 ]
 
 
@@ -128,7 +133,8 @@ class _Backend:
                 while self.rfile.readline() not in (b"\r\n", b""):
                     pass
                 try:
-                    self.wfile.write(outer.answer.replace(b"HTTP/1.1 200 OK", b"HTTP/1.1 200 OK\r\nConnection: close", 1))
+                    self.wfile.write(outer.answer.replace(b"HTTP/1.1 200 OK",
+                                                          b"HTTP/1.1 200 OK\r\nConnection: close", 1))
                 except OSError:
                     pass
 
@@ -142,8 +148,10 @@ def _start(stage, nginx, module, counter, backend):
     redis, port = stage.redis("redis"), ports.free()
     stars = [word for n in range(GRANTS) for word in (f"grant:team*{n}/**/x*y{n}/**/z*", "pull")]
     for user, grants in (("plain", ["grant:**", "pull"]), ("stars", stars)):
-        redis.command("HSET", f"{PREFIX}:user:{user}", "password", people.sha(people.password_of(user)), *grants)
-    text = conf.fill(CONFIGURATION, stage.path("gate"), "notice", module=module, redis=redis.port, prefix=PREFIX,
+        redis.command("HSET", f"{PREFIX}:user:{user}", "password", people.sha(people.password_of(user)),
+                      *grants)
+    text = conf.fill(CONFIGURATION, stage.path("gate"), "notice", module=module, redis=redis.port,
+                     prefix=PREFIX,
                      backend=backend, port=port)
     before = ["env", f"LD_PRELOAD={counter}", f"TURNS={stage.path('turns.log')}"]
     gateway.start(stage, nginx, "gate", text, port, {stage.nginx_cpu}, before)
@@ -154,7 +162,8 @@ def _ask(port, path, user):
     """The answer's status; 0 where there is none in time."""
     with socket.create_connection(("127.0.0.1", port)) as connection:
         connection.settimeout(PATIENCE)
-        head = f"GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nAuthorization: {people.authorization(user)}\r\n\r\n"
+        head = (f"GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n"
+                f"Authorization: {people.authorization(user)}\r\n\r\n")
         connection.sendall(head.encode())
         try:
             with connection.makefile("rb") as reader:

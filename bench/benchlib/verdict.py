@@ -57,7 +57,8 @@ def judge(look_up):
         must, bad = _verdict(bound, value, bound.must)
         goal, _ = _verdict(bound, value, bound.goal)
         missed += bad
-        rows.append((bound.scenario, bound.figure, "not measured" if value is None else number(value), must, goal))
+        rows.append((bound.scenario, bound.figure, "not measured" if value is None else number(value), must,
+                     goal))
     return rows, missed
 
 

@@ -33,7 +33,8 @@ class Run:
 def start(stage, port, stream_file, seconds, connections, tls=False):
     """Starts wrk in the background; `finish` waits for it."""
     url = f"{'https' if tls else 'http'}://127.0.0.1:{port}"
-    argv = ["wrk", "-t1", f"-c{connections}", f"-d{seconds}s", "--timeout", "20s", "-s", SCRIPT, url, "--", stream_file]
+    argv = ["wrk", "-t1", f"-c{connections}", f"-d{seconds}s", "--timeout", "20s", "-s", SCRIPT, url, "--",
+            stream_file]
     return stage.load(argv)
 
 

@@ -1,8 +1,9 @@
-"""A flood of made-up logins from one address, with `registry_auth_failures` on: it delays its sender, and nobody else.
+"""A flood of made-up logins from one address, with `registry_auth_failures` on: it delays its sender, and
+nobody else.
 
-Three kinds of senders, each from an address of its own, all at the rate that they are to have whatever the answers take: the flood;
-users whom the cache knows, with slow hashes and a `ttl` that ends now and then; and logins, each of a user who never came before.
-Everybody's stored hash is argon2id as the tool makes it.
+Three kinds of senders, each from an address of its own, all at the rate that they are to have whatever the
+answers take: the flood; users whom the cache knows, with slow hashes and a `ttl` that ends now and then; and
+logins, each of a user who never came before. Everybody's stored hash is argon2id as the tool makes it.
 """
 
 import asyncio
@@ -31,7 +32,8 @@ def run(gate, args):
     p50, p99 = (cold[min(len(cold) - 1, len(cold) * percent // 100)] for percent in (50, 99))
     print(f"{args.seconds} s with {FLOOD_RATE} made-up logins a second from one address: {_say(seen[FLOOD])}")
     print(f"users in the cache, {KNOWN_RATE} requests a second: {_say(seen[KNOWN])}")
-    print(f"cold logins with argon2id, {COLD_RATE} a second: {_say(seen[COLD])}; p50 {p50 * 1e3:.0f} ms, p99 {p99 * 1e3:.0f} ms, max {cold[-1] * 1e3:.0f} ms")
+    print(f"cold logins with argon2id, {COLD_RATE} a second: {_say(seen[COLD])}; p50 {p50 * 1e3:.0f} ms, "
+          f"p99 {p99 * 1e3:.0f} ms, max {cold[-1] * 1e3:.0f} ms")
     if set(seen[FLOOD].statuses) != {401, 429}:
         raise Broken("the flood was not refused, or by no limit")
     for kind, title in ((KNOWN, "a user in the cache"), (COLD, "a cold login")):
@@ -73,7 +75,8 @@ async def _flood(gate, seconds):
         (KNOWN, KNOWN_RATE, lambda number: f"known{number % KNOWN_USERS}"),
         (COLD, COLD_RATE, lambda number: f"cold{number}"),
     )
-    await asyncio.gather(*(_send(gate.port, seen[kind], seconds, kind, rate, name) for kind, rate, name in kinds))
+    await asyncio.gather(*(_send(gate.port, seen[kind], seconds, kind, rate, name)
+                           for kind, rate, name in kinds))
     return seen
 
 
@@ -97,7 +100,8 @@ async def _ask(port, address, name):
     """One request on a connection of its own; its status."""
     reader, writer = await asyncio.open_connection("127.0.0.1", port, local_addr=(address, 0))
     try:
-        request = f"GET /v2/ HTTP/1.1\r\nHost: x\r\nConnection: close\r\nAuthorization: {people.authorization(name, PASSWORD)}\r\n\r\n"
+        request = ("GET /v2/ HTTP/1.1\r\nHost: x\r\nConnection: close\r\n"
+                   f"Authorization: {people.authorization(name, PASSWORD)}\r\n\r\n")
         writer.write(request.encode())
         answer = await reader.read(-1)
         return int(answer.split(b" ", 2)[1])

@@ -1,7 +1,8 @@
-"""The gate: nginx with two workers and a cache, its backend, and a Redis that can be killed, frozen and started again.
+"""The gate: nginx with two workers and a cache, its backend, and a Redis that can be killed, frozen and
+started again.
 
-Used by every part. Invariant: Redis keeps what it has acknowledged (appendonly, fsync always), so that a user means the same before
-and after it was killed.
+Used by every part. Invariant: Redis keeps what it has acknowledged (appendonly, fsync always), so that a user
+means the same before and after it was killed.
 """
 
 import json
@@ -84,7 +85,8 @@ class Gate:
     def _configuration(self, name, module="", zone="16m", ttl="1h", directives=""):
         self.port = ports.free()
         return conf.fill(
-            CONFIGURATION, self.stage.path(name), "notice", module=module, workers=WORKERS, redis=self.redis.port,
+            CONFIGURATION, self.stage.path(name), "notice", module=module, workers=WORKERS,
+            redis=self.redis.port,
             prefix=PREFIX, zone=zone, ttl=ttl, directives=directives, backend=self.backend, port=self.port,
         )
 
@@ -128,7 +130,8 @@ class Gate:
 
     def status(self):
         """What the status page says."""
-        with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/status?format=json", timeout=PATIENCE) as page:
+        with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/status?format=json",
+                                    timeout=PATIENCE) as page:
             return json.load(page)
 
     def resident(self, pid):
@@ -149,9 +152,11 @@ class Gate:
 
 
 class Plain(Gate):
-    """The same nginx without the module, in front of the backend of `gate`: its configuration, but for our lines."""
+    """The same nginx without the module, in front of the backend of `gate`: its configuration, but for our
+    lines."""
 
     def __init__(self, gate, nginx):
         self.stage, self.nginx, self.backend, self.redis = gate.stage, nginx, gate.backend, gate.redis
         lines = self._configuration("plain").splitlines()
-        self._start("plain", "\n".join(line for line in lines if not re.search("load_module|registry_auth", line)))
+        self._start("plain",
+                    "\n".join(line for line in lines if not re.search("load_module|registry_auth", line)))

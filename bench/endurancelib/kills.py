@@ -31,7 +31,8 @@ def run(gate, args):
             if not running.is_on():
                 raise Broken(f"the load has ended after {number} kills")
         seen = running.stop()
-    print(f"killed {args.kills} workers; {checked} times a worker was seen to decide by the last change, {slowest * 1e3:.0f} ms after a kill at the latest")
+    print(f"killed {args.kills} workers; {checked} times a worker was seen to decide by the last change, "
+          f"{slowest * 1e3:.0f} ms after a kill at the latest")
     print(f"a death in the middle of a change had the zone emptied {emptied} times")
     print(load.say(seen))
 
@@ -54,7 +55,8 @@ def _decide(probes, user, killed):
     try:
         for connection in probes:
             while (status := connection.ask(user.PATH, user.authorization)) != user.state:
-                # The change is acknowledged; a tenth of a second it may take, and a new worker has to find Redis first.
+                # The change is acknowledged; a tenth of a second it may take, and a new worker has to find
+                # Redis first.
                 if status != 503 and time.monotonic() > killed + 0.1:
                     raise Broken(f"{status} where {user.state} is right, a change and a kill ago")
                 if time.monotonic() > killed + PATIENCE:

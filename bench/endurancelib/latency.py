@@ -1,7 +1,9 @@
-"""From a change in Redis to its effect in all workers, under load; also right after a restart of Redis, a reload, a killed connection.
+"""From a change in Redis to its effect in all workers, under load; also right after a restart of Redis, a
+reload, a killed connection.
 
-Two times of each change, both from Redis's acknowledgement and the slower worker's: to the last answer by the old state, and to the
-first by the new. They differ where Redis has to be found again first: a request waits for that, or is answered 503.
+Two times of each change, both from Redis's acknowledgement and the slower worker's: to the last answer by the
+old state, and to the first by the new. They differ where Redis has to be found again first: a request waits
+for that, or is answered 503.
 """
 
 import random
@@ -23,10 +25,12 @@ def run(gate, args):
         ("right after a reload", _measure(gate, changes, args.events, _reload)),
         ("right after CLIENT KILL", _measure(gate, changes, args.events, _kill_clients)),
     ]
-    print("\n| change → effect, all workers | changes | last old answer, p99 and max, ms | first new answer, p50, p99 and max, ms |\n|---|---|---|---|")
+    print("\n| change → effect, all workers | changes | last old answer, p99 and max, ms | first new "
+          "answer, p50, p99 and max, ms |\n|---|---|---|---|")
     for title, times in rows:
         last, first = (sorted(column) for column in zip(*times))
-        print(f"| {title} | {len(times):,} | {_at(last, 99)}, {_at(last, 100)} | {_at(first, 50)}, {_at(first, 99)}, {_at(first, 100)} |")
+        print(f"| {title} | {len(times):,} | {_at(last, 99)}, {_at(last, 100)} | {_at(first, 50)}, "
+              f"{_at(first, 99)}, {_at(first, 100)} |")
     late = [(title, max(last for last, _ in times)) for title, times in rows]
     late.append(("under load, first answer", max(first for _, first in rows[0][1])))
     late = [f"{title}: {slowest * 1e3:.0f} ms" for title, slowest in late if slowest >= MUST]

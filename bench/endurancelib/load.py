@@ -1,4 +1,5 @@
-"""Load: wrk with requests that are always right, and wrk with requests that never are; every answer's status is counted.
+"""Load: wrk with requests that are always right, and wrk with requests that never are; every answer's status
+is counted.
 
 Used by every part. A right one may be answered 200, or 503 while Redis is away; a wrong one never 2xx.
 """
@@ -41,12 +42,14 @@ class Load:
 
     def __init__(self, gate, seconds, connections=16, wrong_connections=4):
         self._gate = gate
-        self._runs = {RIGHT: self._start(RIGHT, seconds, connections), WRONG: self._start(WRONG, seconds, wrong_connections)}
+        self._runs = {RIGHT: self._start(RIGHT, seconds, connections),
+                      WRONG: self._start(WRONG, seconds, wrong_connections)}
 
     def _start(self, kind, seconds, connections):
         stage = self._gate.stage
         path = stage.write(f"{kind}.stream", "\n".join(_lines(kind)) + "\n")
-        argv = ["wrk", "-t1", f"-c{connections}", f"-d{seconds}s", "--timeout", "20s", "-s", SCRIPT, f"http://127.0.0.1:{self._gate.port}", "--", path]
+        argv = ["wrk", "-t1", f"-c{connections}", f"-d{seconds}s", "--timeout", "20s", "-s", SCRIPT,
+                f"http://127.0.0.1:{self._gate.port}", "--", path]
         return stage.load(argv)
 
     def is_on(self):
@@ -79,7 +82,8 @@ class Load:
         seen = {}
         for kind, run in self._runs.items():
             output = run.communicate()[0]
-            seen[kind] = Counter({int(status): int(count) for status, count in re.findall(r"^status (\d+) (\d+)$", output, re.M)})
+            seen[kind] = Counter({int(status): int(count)
+                                  for status, count in re.findall(r"^status (\d+) (\d+)$", output, re.M)})
             if not seen[kind]:
                 raise Failed(f"wrk said:\n{output}")
             odd = set(seen[kind]) - ALLOWED[kind]
@@ -93,4 +97,6 @@ def total(seen):
 
 
 def say(seen):
-    return "; ".join(f"{kind}: " + ", ".join(f"{status} {count:,} times" for status, count in sorted(counter.items())) for kind, counter in seen.items())
+    return "; ".join(f"{kind}: "
+                     + ", ".join(f"{status} {count:,} times" for status, count in sorted(counter.items()))
+                     for kind, counter in seen.items())

@@ -1,6 +1,6 @@
 """Probes: connections that are each known to belong to one worker, and changes whose effect they watch.
 
-Used by every part. A change is told from the moment Redis has acknowledged it.
+Used by every part. A change counts from the moment Redis has acknowledged it.
 """
 
 import itertools
@@ -67,7 +67,8 @@ class Probes:
         until = time.monotonic() + PATIENCE
         while set(self.by_worker) != set(wanted):
             if time.monotonic() > until:
-                raise Broken(f"of the workers {sorted(wanted)} only {sorted(self.by_worker)} accept connections")
+                raise Broken(f"of the workers {sorted(wanted)} only {sorted(self.by_worker)} accept "
+                             f"connections")
             connection = Connection(gate.port)
             try:
                 connection.ask("/v2/", "Basic Og==")
@@ -112,7 +113,8 @@ class Changes:
         ])
 
     def next(self):
-        """Makes the next change; the moment of its acknowledgement, what was true before it, and what is since."""
+        """Makes the next change; the moment of its acknowledgement, what was true before it, and what is
+        since."""
         words, after = next(self._turn)
         before, self.state = self.state, after
         reply = self._redis.command(*words)

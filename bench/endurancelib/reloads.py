@@ -1,8 +1,9 @@
 """Reloads under hundreds of keepalive connections: PUTs that get no answer, with the module and without it.
 
-nginx closes the idle connections of the workers that are to end, and a request may be on its way on one of these:
-its client sees the end of the connection where it expects an answer. That is nginx's own; what has to hold is that
-the module does not add to it. Both take turns in one run, so that whatever else the machine does befalls both.
+nginx closes the idle connections of the workers that are to end, and a request may be on its way on one of
+these: its client sees the end of the connection where it expects an answer. That is nginx's own; what has to
+hold is that the module does not add to it. Both take turns in one run, so that whatever else the machine does
+befalls both.
 """
 
 import re

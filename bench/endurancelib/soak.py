@@ -1,7 +1,9 @@
-"""Millions of requests while everything around them changes: no wrong decision, and neither memory nor zone grow.
+"""Millions of requests while everything around them changes: no wrong decision, and neither memory nor zone
+grow.
 
-The life of the workers from one reload to the next is one round: load, and meanwhile changes, restarts of Redis, frozen Redis, killed
-connections. Memory is that of the same workers early and late in a round, and of the master and the zone over all rounds.
+The life of the workers from one reload to the next is one round: load, and meanwhile changes, restarts of
+Redis, frozen Redis, killed connections. Memory is that of the same workers early and late in a round, and of
+the master and the zone over all rounds.
 """
 
 import random
@@ -38,8 +40,10 @@ def run(gate, args):
         status = gate.status()
         zones.append(status["zone_bytes"] - status["zone_free_bytes"])
         masters.append(gate.resident(gate.master.pid))
-        print(f"{load.total(sums):,} requests, {changes:,} changes; KiB of workers {sorted(early.values())} -> {sorted(late.values())}, "
-              f"of the master {masters[-1]}, of the zone {zones[-1] >> 10}; records {status['records']}, negative entries {status['negative_entries']}", flush=True)
+        print(f"{load.total(sums):,} requests, {changes:,} changes; KiB of workers {sorted(early.values())} "
+              f"-> {sorted(late.values())}, "
+              f"of the master {masters[-1]}, of the zone {zones[-1] >> 10}; records {status['records']}, "
+              f"negative entries {status['negative_entries']}", flush=True)
         _flat("a worker", max(early.values()), max(late.values()))
         for _ in range(RELOADS):
             gate.reload()
@@ -48,7 +52,8 @@ def run(gate, args):
     _flat("the master", masters[1], masters[-1])
     _flat("the zone", zones[1] >> 10, zones[-1] >> 10)
     print(load.say(sums))
-    print(", ".join(f"{name} {count} times" for name, count in sorted(events.items())) + f", reloaded {ROUNDS * RELOADS} times")
+    print(", ".join(f"{name} {count} times" for name, count in sorted(events.items()))
+          + f", reloaded {ROUNDS * RELOADS} times")
 
 
 def _flat(what, early, late):
@@ -58,7 +63,8 @@ def _flat(what, early, late):
 
 
 def _disturb(gate, users, chance, events, running):
-    """Changes users and checks each change on every worker, with something worse now and then; how many changes."""
+    """Changes users and checks each change on every worker, with something worse now and then; how many
+    changes."""
     done = 0
     while running.is_on():
         name, event = chance.choices(*_EVENTS)[0]
@@ -77,7 +83,8 @@ def _disturb(gate, users, chance, events, running):
 
 
 def _expect(probes, user):
-    """Every worker decides by the user's present state, a tenth of a second after the change; 503 while Redis is away."""
+    """Every worker decides by the user's present state, a tenth of a second after the change; 503 while Redis
+    is away."""
     start = time.monotonic()
     for connection in probes:
         while (status := connection.ask(user.PATH, user.authorization)) != user.state:
@@ -104,6 +111,7 @@ def _kill_clients(gate, _):
 
 
 _EVENTS = (
-    [("nothing", None), ("Redis restarted", _restart), ("Redis frozen", _freeze), ("Redis's connections killed", _kill_clients)],
+    [("nothing", None), ("Redis restarted", _restart), ("Redis frozen", _freeze),
+     ("Redis's connections killed", _kill_clients)],
     [20, 1, 1, 2],
 )

@@ -1,4 +1,5 @@
-"""A registry of sorts: it takes what it is sent, answers slowly now and then, and has a catalogue of several pages.
+"""A registry of sorts: it takes what it is sent, answers slowly now and then, and has a catalogue of several
+pages.
 
 Started by bench/storm, in its own event loop.
 """
@@ -8,7 +9,8 @@ import json
 import random
 from urllib.parse import parse_qs, urlsplit
 
-REPOSITORIES = sorted(f"{user}/{name}" for user in ("alice", "bob", "shared") for name in (f"app{n:02}" for n in range(40)))
+REPOSITORIES = sorted(f"{user}/{name}" for user in ("alice", "bob", "shared")
+                      for name in (f"app{n:02}" for n in range(40)))
 
 
 async def start(port):
@@ -28,7 +30,8 @@ async def _serve(reader, writer):
 async def _answer(reader, writer):
     head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1").split("\r\n")
     method, target, _ = head[0].split(" ")
-    headers = dict((name.lower(), value.strip()) for name, _, value in (line.partition(":") for line in head[1:] if line))
+    headers = dict((name.lower(), value.strip())
+                   for name, _, value in (line.partition(":") for line in head[1:] if line))
     await _body(reader, headers)
     if random.random() < 0.2:
         await asyncio.sleep(random.uniform(0, 0.3))
@@ -38,7 +41,8 @@ async def _answer(reader, writer):
         more, body = _catalogue(parse_qs(query))
     elif method == "PUT":
         status = 201
-    writer.write(f"HTTP/1.1 {status} -\r\nContent-Type: application/json\r\n{more}Content-Length: {len(body)}\r\n\r\n".encode())
+    writer.write(f"HTTP/1.1 {status} -\r\nContent-Type: application/json\r\n{more}Content-Length: "
+                 f"{len(body)}\r\n\r\n".encode())
     half = random.randrange(len(body) + 1)
     if method != "HEAD":
         writer.write(body[:half])
@@ -67,5 +71,6 @@ async def _body(reader, headers):
 def _catalogue(query):
     number, last = int(query.get("n", ["10"])[0]), query.get("last", [""])[0]
     names = [name for name in REPOSITORIES if name > last][: min(number, 10)]
-    link = f'Link: </v2/_catalog?n={number}&last={names[-1]}>; rel="next"\r\n' if names and names[-1] != REPOSITORIES[-1] else ""
+    more = names and names[-1] != REPOSITORIES[-1]
+    link = f'Link: </v2/_catalog?n={number}&last={names[-1]}>; rel="next"\r\n' if more else ""
     return link, json.dumps({"repositories": names}).encode()

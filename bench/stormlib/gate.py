@@ -22,7 +22,8 @@ daemon off;
 events {{ worker_connections 2048; }}
 http {{
     access_log {root}/access.log combined;
-    log_format gate '$registry_auth_user $registry_auth_repository $registry_auth_action $registry_auth_result $registry_auth_backend';
+    log_format gate '$registry_auth_user $registry_auth_repository $registry_auth_action '
+                    '$registry_auth_result $registry_auth_backend';
 {paths}    client_header_timeout 5s;
     client_body_timeout 5s;
     limit_req_zone $binary_remote_addr zone=slow:1m rate=20r/s;
@@ -99,24 +100,31 @@ class Gate:
         self.authority = str(self._root / "ca.crt")
         self.seed()
         text = conf.fill(
-            CONFIGURATION, self._root, "debug", module=module, workers=WORKERS, redis=self.redis.port, zone="256k",
+            CONFIGURATION, self._root, "debug", module=module, workers=WORKERS, redis=self.redis.port,
+            zone="256k",
             backend=self.backend_port, port=self.port, port_h2=self.port_h2, port_h3=self.port_h3,
         )
-        # What it finds before a stop is a file; the stop itself must not look for leaks in what nginx never frees.
-        os.environ["ASAN_OPTIONS"] = (f"log_path={self._root}/asan:detect_leaks=0:abort_on_error=1:disable_coredump=1"
-                                      ":detect_odr_violation=0")
+        # What it finds before a stop is a file; the stop itself must not look for leaks in what nginx never
+        # frees.
+        os.environ["ASAN_OPTIONS"] = (f"log_path={self._root}/asan:detect_leaks=0:abort_on_error=1"
+                                      ":disable_coredump=1:detect_odr_violation=0")
         self.master = gateway.start(stage, nginx, "gate", text, self.port, {stage.nginx_cpu, stage.load_cpu})
-        self.weather = [self.change, self.change, self.change, self.flush, self.break_connections, self.freeze,
+        self.weather = [self.change, self.change, self.change, self.flush, self.break_connections,
+                        self.freeze,
                         self.reload]
 
     def seed(self):
-        commands = [["HSET", f"P:user:user{number}", "password", people.sha(people.password_of(f"user{number}"))] for number in range(500)]
+        commands = [["HSET", f"P:user:user{number}", "password",
+                     people.sha(people.password_of(f"user{number}"))] for number in range(500)]
         for name in ("alice", "bob"):
-            commands.append(["HSET", f"P:user:{name}", "password", people.sha(people.password_of(name)), "groups", "team", "grant:shared/**", "*"])
-        commands.append(["HSET", "P:user:member", "password", people.sha(people.password_of("member")), "groups", "team other more",
+            commands.append(["HSET", f"P:user:{name}", "password", people.sha(people.password_of(name)),
+                             "groups", "team", "grant:shared/**", "*"])
+        commands.append(["HSET", "P:user:member", "password", people.sha(people.password_of("member")),
+                         "groups", "team other more",
                          "backends", f"127.0.0.1:{self.backend_port} 127.0.0.1:1"])
         commands.append(["HSET", "P:user:slow", "password", people.bcrypt(people.password_of("slow"), 8)])
-        commands += [["HSET", f"P:group:{group}", f"grant:{group}/**", "pull"] for group in ("team", "other", "more")]
+        commands += [["HSET", f"P:group:{group}", f"grant:{group}/**", "pull"]
+                     for group in ("team", "other", "more")]
         commands.append(["HSET", "P:group:public", "grant:public/**", "pull"])
         self.redis.commands(commands)
 
@@ -126,7 +134,8 @@ class Gate:
         if chance.random() < 0.5:
             self.redis.command("DEL", f"P:user:{name}")
         else:
-            self.redis.command("HSET", f"P:user:{name}", "password", people.sha(people.password_of(name)), f"grant:x{chance.randrange(99)}/**", "pull")
+            self.redis.command("HSET", f"P:user:{name}", "password", people.sha(people.password_of(name)),
+                               f"grant:x{chance.randrange(99)}/**", "pull")
         self.redis.command("HSET", "P:group:team", f"grant:team{chance.randrange(9)}/**", "pull,push")
 
     def flush(self, _):
@@ -178,8 +187,10 @@ class Gate:
 
     def bad_lines(self):
         with open(self._root / "error.log", encoding="utf-8", errors="replace") as file:
-            lines = [line.rstrip() for line in file if "[alert]" in line or "[emerg]" in line or "panicked" in line or "exited on signal" in line]
-        # Connections that worker_shutdown_timeout or QUIC leave at the end of a worker, which nginx itself tells so.
+            lines = [line.rstrip() for line in file if "[alert]" in line or "[emerg]" in line
+                     or "panicked" in line or "exited on signal" in line]
+        # Connections that worker_shutdown_timeout or QUIC leave at the end of a worker, which nginx itself
+        # tells so.
         return [line for line in lines if "open socket #" not in line and "aborting" not in line]
 
     def log(self):

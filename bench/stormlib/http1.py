@@ -85,7 +85,8 @@ async def _many(gate, requests, chance):
     """Several requests on one connection, the last of them perhaps in part, and some of the answers."""
     reader, writer = await _connect(gate)
     try:
-        bytes_ = b"".join(encode(requests.any(), gate.port, close=False) for _ in range(chance.randrange(2, 6)))
+        bytes_ = b"".join(encode(requests.any(), gate.port, close=False)
+                          for _ in range(chance.randrange(2, 6)))
         writer.write(bytes_[: len(bytes_) - chance.choice([0, 0, chance.randrange(len(bytes_))])])
         for _ in range(chance.randrange(6)):
             if not await asyncio.wait_for(reader.read(chance.randrange(1, 2_000)), 1):

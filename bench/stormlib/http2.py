@@ -1,4 +1,5 @@
-"""A client over HTTP/2 without TLS: several streams on one connection, which it resets, leaves half-sent, or abandons."""
+"""A client over HTTP/2 without TLS: several streams on one connection, which it resets, leaves half-sent, or
+abandons."""
 
 import asyncio
 import socket
@@ -34,12 +35,14 @@ class Connection:
         self._writer.write(self.h2.data_to_send())
 
     def reset(self):
-        self._writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        self._writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER,
+                                                         struct.pack("ii", 1, 0))
         self._writer.transport.abort()
 
     def send_head(self, request, ends):
         stream = self.h2.get_next_available_stream_id()
-        headers = [(":method", request.method), (":path", request.path), (":scheme", "http"), (":authority", "localhost"), *request.headers.items()]
+        headers = [(":method", request.method), (":path", request.path), (":scheme", "http"),
+                   (":authority", "localhost"), *request.headers.items()]
         self.h2.send_headers(stream, headers, end_stream=ends)
         self.flush()
         return stream
@@ -94,7 +97,8 @@ async def _whole(gate, requests, _):
 
 
 async def _streams(gate, requests, chance):
-    """Several at once; each is left alone, half-sent, reset at once or a moment later. Then the connection ends somehow."""
+    """Several at once; each is left alone, half-sent, reset at once or a moment later. Then the connection
+    ends somehow."""
     try:
         async with Connection(gate) as connection:
             for _ in range(chance.randrange(1, 12)):
@@ -106,7 +110,8 @@ async def _streams(gate, requests, chance):
                 what = chance.randrange(4)
                 if what == 0 and stream not in connection.ended:
                     await asyncio.sleep(chance.choice([0, 0, 0.001, 0.02]))
-                    connection.h2.reset_stream(stream, chance.choice([ErrorCodes.CANCEL, ErrorCodes.NO_ERROR, ErrorCodes.INTERNAL_ERROR]))
+                    connection.h2.reset_stream(stream, chance.choice([ErrorCodes.CANCEL, ErrorCodes.NO_ERROR,
+                                                                      ErrorCodes.INTERNAL_ERROR]))
                     connection.flush()
                 elif what == 1:
                     await asyncio.wait_for(connection.receive(), 1)

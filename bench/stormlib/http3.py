@@ -1,4 +1,5 @@
-"""A client over HTTP/3: several streams on one connection, which it resets, stops reading, leaves half-sent, or abandons."""
+"""A client over HTTP/3: several streams on one connection, which it resets, stops reading, leaves half-sent,
+or abandons."""
 
 import asyncio
 
@@ -44,7 +45,8 @@ class Client(QuicConnectionProtocol):
     def send(self, request, part=1.0):
         """Sends a request, or a part of its body."""
         stream = self._quic.get_next_available_stream_id()
-        headers = [(b":method", request.method.encode()), (b":scheme", b"https"), (b":authority", b"localhost"), (b":path", request.path.encode())]
+        headers = [(b":method", request.method.encode()), (b":scheme", b"https"),
+                   (b":authority", b"localhost"), (b":path", request.path.encode())]
         headers += [(name.encode(), value.encode()) for name, value in request.headers.items()]
         self.http.send_headers(stream, headers, end_stream=not request.body)
         if request.body:
@@ -68,7 +70,8 @@ class Client(QuicConnectionProtocol):
 
 
 def _connect(gate):
-    configuration = QuicConfiguration(is_client=True, alpn_protocols=H3_ALPN, cafile=gate.authority, server_name="localhost", idle_timeout=10)
+    configuration = QuicConfiguration(is_client=True, alpn_protocols=H3_ALPN, cafile=gate.authority,
+                                      server_name="localhost", idle_timeout=10)
     return connect("127.0.0.1", gate.port_h3, configuration=configuration, create_protocol=Client)
 
 

@@ -26,7 +26,8 @@ class Requests:
         alice = {"authorization": people.authorization("alice")}
         yield Request("GET", "/v2/", alice), 200
         yield Request("GET", "/v2/alice/app/manifests/latest", alice), 200
-        yield Request("GET", "/v2/alice/app/manifests/latest", {"authorization": people.authorization("alice", "wrong")}), 401
+        yield Request("GET", "/v2/alice/app/manifests/latest",
+                      {"authorization": people.authorization("alice", "wrong")}), 401
         yield Request("GET", "/v2/bob/app/manifests/latest", alice), 403
         yield Request("PUT", "/v2/alice/app/manifests/latest", alice, b"x" * 100_000), 201
         yield Request("GET", "/v2/_catalog?n=20", alice), 200
@@ -37,7 +38,8 @@ class Requests:
     def any(self):
         """One of any kind."""
         chance = self._chance
-        name = chance.choice(["alice", "alice", "bob", "slow", f"user{chance.randrange(500)}", "nobody", "member"])
+        name = chance.choice(["alice", "alice", "bob", "slow", f"user{chance.randrange(500)}", "nobody",
+                              "member"])
         password = None if chance.random() < 0.8 else f"wrong{chance.randrange(9)}"
         headers = {} if chance.random() < 0.1 else {"authorization": people.authorization(name, password)}
         repository = chance.choice([f"{name}/app", "shared/app00", "public/app", "bob/app"])
@@ -46,8 +48,10 @@ class Requests:
             return Request(chance.choice(["GET", "HEAD"]), f"/v2/{repository}/manifests/latest", headers)
         if kind < 5:
             method = chance.choice(["PUT", "PATCH", "POST"])
-            query = "?mount=sha256:" + "0" * 64 + "&from=bob/app" if method == "POST" and chance.random() < 0.5 else ""
-            return Request(method, f"/v2/{repository}/blobs/uploads/{query}", headers, b"x" * chance.randrange(200_000))
+            mounts = method == "POST" and chance.random() < 0.5
+            query = "?mount=sha256:" + "0" * 64 + "&from=bob/app" if mounts else ""
+            return Request(method, f"/v2/{repository}/blobs/uploads/{query}", headers,
+                           b"x" * chance.randrange(200_000))
         if kind == 5:
             return Request("GET", f"/v2/_catalog?n={chance.choice([1, 5, 20, 100])}", headers)
         if kind == 6:
@@ -56,11 +60,15 @@ class Requests:
             scope = urlencode({"service": "registry", "scope": f"repository:{repository}:pull,push"})
             return Request("GET", f"/token?{scope}", headers)
         if kind == 8:
-            return Request("GET", chance.choice(["/moved/v2/", "/mirrored/v2/alice/app/tags/list", "/limited/v2/", "/status?format=json"]), headers)
+            return Request("GET", chance.choice(["/moved/v2/", "/mirrored/v2/alice/app/tags/list",
+                                                 "/limited/v2/", "/status?format=json"]), headers)
         junk = base64.b64encode(chance.randbytes(chance.randrange(2_000))).decode()
-        return Request("GET", f"/v2/{repository}/tags/list", {"authorization": chance.choice(["Basic ", "Bearer ", "Negotiate "]) + junk})
+        return Request("GET", f"/v2/{repository}/tags/list",
+                       {"authorization": chance.choice(["Basic ", "Bearer ", "Negotiate "]) + junk})
 
     def _form(self, name, password):
-        form = {"grant_type": "password", "service": "registry", "client_id": "storm", "username": name, "password": password,
+        form = {"grant_type": "password", "service": "registry", "client_id": "storm", "username": name,
+                "password": password,
                 "access_type": "offline", "scope": f"repository:{name}/app:pull"}
-        return Request("POST", "/token", {"content-type": "application/x-www-form-urlencoded"}, urlencode(form).encode())
+        return Request("POST", "/token", {"content-type": "application/x-www-form-urlencoded"},
+                       urlencode(form).encode())

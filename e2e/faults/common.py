@@ -1,4 +1,5 @@
-"""What the fault tests share: a stack under load, and bounds that a slow machine keeps and a hang does not."""
+"""What the fault tests share: a stack under load, and bounds that a slow machine keeps and a hang does
+not."""
 
 import time
 
@@ -13,8 +14,8 @@ RECOVERY = 8
 
 
 class FaultCase(StackCase):
-    """`frank` is an account that is cheap to check; `workers` are nginx's pids as the test begins. Without the cache, so
-    that each request waits for Redis."""
+    """`frank` is an account that is cheap to check; `workers` are nginx's pids as the test begins. Without
+    the cache, so that each request waits for Redis."""
 
     options = {"plain": True, "cache": False}
 

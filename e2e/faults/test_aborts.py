@@ -1,4 +1,5 @@
-"""Clients that give up while their lookup waits: nothing crashes, nothing is leaked, the next ones are served."""
+"""Clients that give up while their lookup waits: nothing crashes, nothing is leaked, the next ones are
+served."""
 
 import os
 import signal
@@ -57,7 +58,8 @@ class Aborts(FaultCase):
         """Sends a request on a connection of its own and returns the connection."""
         client = socket.create_connection(("127.0.0.1", self.stack.nginx.plain_port))
         authorization = basic("frank", "secret")["Authorization"]
-        head = f"{method} {target} HTTP/1.1\r\nHost: localhost\r\nAuthorization: {authorization}\r\n{more}\r\n"
+        head = (f"{method} {target} HTTP/1.1\r\nHost: localhost\r\n"
+                f"Authorization: {authorization}\r\n{more}\r\n")
         client.sendall(head.encode() + body)
         return client
 

@@ -1,4 +1,5 @@
-"""Redis stopped, killed, frozen, restarted empty, all under load: 503 in time, recovery by itself, no worker lost."""
+"""Redis stopped, killed, frozen, restarted empty, all under load: 503 in time, recovery by itself, no worker
+lost."""
 
 import signal
 import time

@@ -21,7 +21,7 @@ class Reload(FaultCase):
             for _ in range(5):
                 before = nginx.workers()
                 old.update(before)
-                # Every lookup from now on waits, those of the old workers as they are told to go included.
+                # Every lookup from now on waits, those of the old workers that are to go included.
                 redis.command("client", "pause", str(PAUSE_MS), "all")
                 time.sleep(PAUSE_MS / 4000)
                 nginx.reload()
@@ -30,7 +30,8 @@ class Reload(FaultCase):
             result = load.finish()
         self.assertEqual(result.failed(), 0, result)
         self.assertGreater(result.statuses[200], 100)
-        waited = [line for line in nginx.access_log().splitlines() if float(line.split(" BYPASS ")[1].split()[0]) > 0.1]
+        waited = [line for line in nginx.access_log().splitlines()
+                  if float(line.split(" BYPASS ")[1].split()[0]) > 0.1]
         self.assertGreater(len(waited), 5, "no lookup was held up: nothing is proven")
         self.assertFalse(old & set(nginx.workers()))
         nginx.process.await_ready(lambda: not old & set(nginx.all_workers()), seconds=20)

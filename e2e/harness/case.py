@@ -6,7 +6,8 @@ from .stack import Stack
 
 
 class StackCase(unittest.TestCase):
-    """One stack for the class, made with `options`. Afterwards nginx must have neither complained nor lost a worker."""
+    """One stack for the class, made with `options`. Afterwards nginx must have neither complained nor lost a
+    worker."""
 
     options = {}
     # What this class provokes on purpose: regular expressions of lines in the error log.

@@ -20,10 +20,11 @@ GREETING = {"hello.txt": b"hello from the end-to-end test\n"}
 
 
 class Client:
-    """What all have in common. `stack` is a started Stack, `directory` (a Path) is made, `files` are in the image to push.
+    """What all have in common. `stack` is a started Stack, `directory` (a Path) is made, `files` are in the
+    image to push.
 
-    The verbs take `repository` ("alice/app") and return a finished process: returncode, and stdout with both streams.
-    `layout` and `archive` hold one image in two formats, tagged `latest`."""
+    The verbs take `repository` ("alice/app") and return a finished process: returncode, and stdout with both
+    streams. `layout` and `archive` hold one image in two formats, tagged `latest`."""
 
     name = ""
     # Called once a client is made: a system may have to be made first.
@@ -41,7 +42,8 @@ class Client:
         image.archive(self.archive, files, [self.reference("alice/loaded")])
         image.layout(self.layout, files)
         self._hosts = directory / "hosts"
-        self._hosts.write_text(f"127.0.0.1 localhost\n127.0.0.1 {stack.address.split(':')[0]}\n", encoding="ascii")
+        self._hosts.write_text(f"127.0.0.1 localhost\n127.0.0.1 {stack.address.split(':')[0]}\n",
+                               encoding="ascii")
         self.auth = directory / "auth.json"
 
     def reference(self, repository):
@@ -96,7 +98,8 @@ class Skopeo(Client):
                          f"docker://{self.reference(repository)}")
 
     def tags(self, repository):
-        return self.call("skopeo", "list-tags", "--authfile", self.auth, "--cert-dir", self.stack.certificates,
+        return self.call("skopeo", "list-tags", "--authfile", self.auth, "--cert-dir",
+                         self.stack.certificates,
                          f"docker://{self.stack.address}/{repository}")
 
 
@@ -106,7 +109,8 @@ class Skopeo(Client):
 
 
 class _Containers(Client):
-    """What podman and buildah share: storage and options below the client's folder, whatever the machine is set to."""
+    """What podman and buildah share: storage and options below the client's folder, whatever the machine is
+    set to."""
 
     def environment(self):
         containers = self.directory / "containers.conf"
@@ -116,7 +120,8 @@ class _Containers(Client):
         storage = self.directory / "storage.conf"
         storage.write_text(f'[storage]\ndriver = "vfs"\ngraphroot = "{self.directory}/storage"\n'
                            f'runroot = "{self.directory}/run"\n', encoding="ascii")
-        return {**super().environment(), "CONTAINERS_CONF": str(containers), "CONTAINERS_STORAGE_CONF": str(storage)}
+        return {**super().environment(), "CONTAINERS_CONF": str(containers),
+                "CONTAINERS_STORAGE_CONF": str(storage)}
 
     def login(self, user, password):
         return self.call(self.name, "login", "--cert-dir", self.stack.certificates, "--authfile", self.auth,
@@ -149,7 +154,8 @@ class Podman(_Containers):
 
     def search(self, term):
         # It takes no certificates.
-        return self.call("podman", "search", *self._authfile(), "--tls-verify=false", "--limit", "1000", "--format", "{{.Name}}",
+        return self.call("podman", "search", *self._authfile(), "--tls-verify=false", "--limit", "1000",
+                         "--format", "{{.Name}}",
                          f"{self.stack.address}/{term}")
 
 

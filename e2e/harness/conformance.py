@@ -1,7 +1,7 @@
 """The requests of the distribution specification's conformance suite (1.1), under the names of its tests.
 
-The suite itself is a program in Go, which is run outside (docs/development/testing.md). This asks the same of a
-registry, so that what comes out can be compared: asked directly, and through the gate.
+The suite itself is a program in Go, which is run outside (docs/development/testing.md). This asks the same of
+a registry, so that what comes out can be compared: asked directly, and through the gate.
 """
 
 import contextlib
@@ -86,7 +86,8 @@ class Suite:
 
     @contextlib.contextmanager
     def test(self, name):
-        """What follows has this name, in this category. It fails by an assertion, or by what an answer lacks."""
+        """What follows has this name, in this category. It fails by an assertion, or by what an answer
+        lacks."""
         self._current = self.outcomes[f"{self._category}: {name}"] = Outcome()
         try:
             yield
@@ -249,14 +250,16 @@ class Suite:
             nothing = {"Content-Length": "0"}
             return self.ask("POST", f"blobs/uploads/?{query}", headers=nothing, name=self._other)
 
-        with self.test(f"{mounting}Cross-mounting of a blob without the from argument should yield session id"):
+        with self.test(f"{mounting}Cross-mounting of a blob without the "
+                       "from argument should yield session id"):
             answer = mount(f"mount={NOBODYS}")
             assert answer.status == 202 and answer.header("location"), answer
         mounted = None
         with self.test(f"{mounting}POST request to mount another repository's blob should return 201 or 202"):
             mounted = mount(f"mount={digest(data)}&from={self._name}")
             assert mounted.status in (201, 202), mounted
-        with self.test(f"{mounting}GET request to test digest within cross-mount namespace should return 200"):
+        with self.test(f"{mounting}GET request to test digest within "
+                       "cross-mount namespace should return 200"):
             at = self._goes_on(mounted)
             assert mounted.status == 201 and at == f"/v2/{self._other}/blobs/{digest(data)}", mounted
             assert self.gives(200, "GET", at).body == data
@@ -325,7 +328,8 @@ class Suite:
         disallowed = "unless tag deletion is disallowed (400/405)"
         with self.test(f"DELETE request to manifest tag should return 202, {disallowed}"):
             assert self.ask("DELETE", "manifests/tagtest0").status in (202, 400, 405)
-        with self.test("DELETE request to manifest (digest) should yield 202 response unless already deleted"):
+        with self.test("DELETE request to manifest (digest) should yield 202 response "
+                       "unless already deleted"):
             assert self.ask("DELETE", f"manifests/{digest(manifest)}").status in (202, 404)
         disallowed = "unless delete is disallowed"
         with self.test(f"GET request to deleted manifest URL should yield 404 response, {disallowed}"):

@@ -1,4 +1,5 @@
-"""dockerd and containerd of a test's own: private folders, no bridge, no firewall rules, the host name of the test.
+"""dockerd and containerd of a test's own: private folders, no bridge, no firewall rules, the host name of the
+test.
 
 Used by harness.client. The daemon resolves and dials the registry itself, hence the private mount namespace.
 """
@@ -13,7 +14,8 @@ from .place import Here
 
 
 class Dockerd:
-    """`hosts` becomes the daemon's /etc/hosts, the CA in `certificates` its trust for the registry at `address`."""
+    """`hosts` becomes the daemon's /etc/hosts, the CA in `certificates` its trust for the registry at
+    `address`."""
 
     def __init__(self, directory, hosts, address, certificates, place=Here()):
         directory.mkdir()

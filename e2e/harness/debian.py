@@ -32,7 +32,8 @@ def kept(name, recipe, make):
 
 
 def mirror(variable):
-    """[The mirror of this machine's apt], or [] for debootstrap's own; or what the environment's `variable` says."""
+    """[The mirror of this machine's apt], or [] for debootstrap's own; or what the environment's `variable`
+    says."""
     chosen = os.environ.get(variable)
     if chosen:
         return [chosen]
@@ -42,12 +43,14 @@ def mirror(variable):
 
 
 def bounded(words, seconds):
-    """Runs `words` in a mount namespace that ends with them; raises Failed unless they succeed within `seconds`.
+    """Runs `words` in a mount namespace that ends with them; raises Failed unless they succeed within
+    `seconds`.
 
     When the time is over, their children end with them, whatever the network does to those."""
     environment = {**os.environ, "PATH": PATH, "DEBIAN_FRONTEND": "noninteractive", "LC_ALL": "C"}
     namespace = ["unshare", "--mount", "--propagation", "private"]
-    done = run(["timeout", "--kill-after=10", str(seconds), *namespace, *words], seconds + 60, env=environment)
+    done = run(["timeout", "--kill-after=10", str(seconds), *namespace, *words], seconds + 60,
+               env=environment)
     if done.returncode == 124:
         raise Failed(f"{' '.join(words)}: not done within {seconds} s\n{done.stdout[-1000:]}")
     if done.returncode != 0:

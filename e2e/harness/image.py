@@ -1,4 +1,5 @@
-"""Small container images made from nothing but a few bytes, since no image can be pulled where the tests run."""
+"""Small container images made from nothing but a few bytes, since no image can be pulled where the tests
+run."""
 
 import gzip
 import hashlib
@@ -50,7 +51,8 @@ def _config(tars):
 
 
 def archive(path, files, tags):
-    """Writes what `docker save` writes; `docker load`, `podman load`, `skopeo copy` and `ctr import` all read it."""
+    """Writes what `docker save` writes; `docker load`, `podman load`, `skopeo copy` and `ctr import` all read
+    it."""
     tars = _layers(files)
     config = _config(tars)
     config_name = hashlib.sha256(config).hexdigest() + ".json"

@@ -1,4 +1,5 @@
--- For wrk: counts the answers by status and prints them as one line of JSON at the end. Loaded by harness/load.py.
+-- For wrk: counts the answers by status and prints them as one line of JSON at the end. Loaded by
+-- harness/load.py.
 
 local threads = {}
 

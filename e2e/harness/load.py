@@ -16,7 +16,8 @@ _SCRIPT = Path(__file__).with_name("load.lua")
 
 @dataclass(frozen=True)
 class Result:
-    """`statuses`: answers by HTTP status. `broken`: connections that failed, were cut, or got no answer in time."""
+    """`statuses`: answers by HTTP status. `broken`: connections that failed, were cut, or got no answer in
+    time."""
 
     statuses: dict
     broken: int
@@ -33,8 +34,8 @@ _LIMIT = 300
 class Load:
     """`connections` clients that ask for `target` as `user`, one request after the other, until finish().
 
-    `once`: each request on a connection of its own, so that a server which ends a keepalive connection while the
-    client sends on it (as every server does now and then) is not taken for a failure."""
+    `once`: each request on a connection of its own, so that a server which ends a keepalive connection while
+    the client sends on it (as every server does now and then) is not taken for a failure."""
 
     def __init__(self, stack, target, user, connections=32, once=False):
         headers = basic(user, stack.passwords[user])

@@ -1,4 +1,5 @@
-"""Pushes that take longer than their token lives, all at once and in the background, since each needs more than a minute."""
+"""Pushes that take longer than their token lives, all at once and in the background, since each needs more
+than a minute."""
 
 import os
 import time
@@ -99,7 +100,8 @@ class LongPushes:
         return answers
 
     def _locked_by_hand(self):
-        """An upload whose user is locked: the answers before and after, and the seconds until it was refused."""
+        """An upload whose user is locked: the answers before and after, and the seconds until it was
+        refused."""
         robot = Wire(self.stack, "erin").with_token("repository:erin/app:pull,push")
         at = path_of(robot.start_upload("erin/app").header("location")[0])
         before = robot("PATCH", at, body=b"half", headers=BYTES)

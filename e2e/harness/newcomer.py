@@ -1,7 +1,8 @@
 """What a newcomer does who follows the documentation, on a machine on which nothing of ours is installed yet.
 
-Run by test_docs.py as root, in mount, network and process namespaces of its own: what is installed here lies on top
-of the machine's own files, in memory, and is gone with the namespace. Prints one line of JSON for each page.
+Run by test_docs.py as root, in mount, network and process namespaces of its own: what is installed here lies
+on top of the machine's own files, in memory, and is gone with the namespace. Prints one line of JSON for each
+page.
 """
 
 import fcntl
@@ -82,7 +83,8 @@ def wait_for(seen, what):
 
 def curl(url, *words):
     """Status and body."""
-    ran = do("curl", "--silent", "--cacert", CONFIGURATION / "certificate.pem", "--write-out", "\n%{http_code}",
+    ran = do("curl", "--silent", "--cacert", CONFIGURATION / "certificate.pem", "--write-out",
+             "\n%{http_code}",
              *words, url, check=False)
     body, _, status = ran.stdout.rpartition("\n")
     return int(status or 0), body

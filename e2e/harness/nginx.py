@@ -25,9 +25,9 @@ FILES = tuple(sorted(path.name for path in SHIPPED.glob("*.conf")))
 
 @dataclass(frozen=True)
 class Variant:
-    """What is not as shipped. `bearer`: with registry-bearer.conf, whose tokens live for `ttl`; `token_key`: signed with the
-    key of a file. `cache`: whether there is one. `v1`: with registry-v1.conf beside it. `timeout` is that of lookups;
-    `main` and `http` hold lines for these levels."""
+    """What is not as shipped. `bearer`: with registry-bearer.conf, whose tokens live for `ttl`; `token_key`:
+    signed with the key of a file. `cache`: whether there is one. `v1`: with registry-v1.conf beside it.
+    `timeout` is that of lookups; `main` and `http` hold lines for these levels."""
 
     bearer: bool = False
     token_key: bool = False
@@ -59,7 +59,8 @@ def _main_file(text, directory, module, redis_url, variant):
     if variant.v1:
         text = _replace(text, f"# include {directory}/{V1_SERVER};", f"include {directory}/{V1_SERVER};")
     if variant.bearer:
-        text = _replace(text, f"include {directory}/registry.conf;", f"include {directory}/registry-bearer.conf;")
+        text = _replace(text, f"include {directory}/registry.conf;",
+                        f"include {directory}/registry-bearer.conf;")
     if variant.token_key:
         text = _replace(text, "# registry_auth_token_key ", "registry_auth_token_key ")
     if not variant.cache:
@@ -68,7 +69,8 @@ def _main_file(text, directory, module, redis_url, variant):
 
 
 def render(directory, module, redis_url, listen, v1_port, variant):
-    """Writes the shipped files into `directory` with this stack's paths and ports; returns the path of nginx.conf.
+    """Writes the shipped files into `directory` with this stack's paths and ports; returns the path of
+    nginx.conf.
 
     `listen` holds the listen lines but for V1's."""
     for name in FILES:
@@ -96,9 +98,9 @@ def make_token_key(directory):
 
 
 class Nginx:
-    """nginx with the module `module` (a Path) in front of the accounts in `redis_url`; `directory` holds certificate
-    and key. `port` is the TLS port, `v1_port` the V1 server's and, with `plain`, `plain_port` one without TLS (for
-    load)."""
+    """nginx with the module `module` (a Path) in front of the accounts in `redis_url`; `directory` holds
+    certificate and key. `port` is the TLS port, `v1_port` the V1 server's and, with `plain`, `plain_port` one
+    without TLS (for load)."""
 
     def __init__(self, directory, module, redis_url, variant, port=None, only=False, plain=False,
                  stopped=lambda: False):
@@ -131,7 +133,8 @@ class Nginx:
                                self.directory / "nginx.out", cwd="/")
         try:
             # Written once the sockets are bound.
-            self.process.await_ready(lambda: pid_file.exists() and pid_file.read_text().strip(), stopped=self._stopped)
+            self.process.await_ready(lambda: pid_file.exists() and pid_file.read_text().strip(),
+                                     stopped=self._stopped)
             if "master_process off" not in self.configuration.read_text():
                 self.process.await_ready(lambda: len(self.workers()) > 0, stopped=self._stopped)
         except BaseException:
@@ -160,7 +163,8 @@ class Nginx:
         return (self.directory / "access.log").read_text(errors="replace")
 
     def complaints(self, expected=()):
-        """The lines of the error log that no test may cause (alerts, crashes, panics), but for what matches `expected`."""
+        """The lines of the error log that no test may cause (alerts, crashes, panics), but for what matches
+        `expected`."""
         return [line for line in self.error_log().splitlines()
                 if re.search(r"\[(alert|crit|emerg)\]|exited on signal|panicked", line)
                 and not any(re.search(pattern, line) for pattern in expected)]

@@ -1,7 +1,8 @@
-"""Where a client runs: on this machine, or in a Debian whose clients are newer. For harness.client and .daemon.
+"""Where a client runs: on this machine, or in a Debian whose clients are newer. For harness.client and
+.daemon.
 
-Either way in a mount namespace of its own, with a few files and folders of the test's in the places of others:
-nothing of that is seen outside, and nothing stays.
+Either way in a mount namespace of its own, with a few files and folders of the test's in the places of
+others: nothing of that is seen outside, and nothing stays.
 """
 
 import os

@@ -1,4 +1,5 @@
-"""The whole of what a user installs, in one folder: nginx with the module, Redis, two registries, alice and bob."""
+"""The whole of what a user installs, in one folder: nginx with the module, Redis, two registries, alice and
+bob."""
 
 import hashlib
 import os
@@ -25,10 +26,11 @@ PUBLIC = "alice/public"
 class Stack:
     """Started by the constructor, stopped by stop() or at the end of a `with`; either removes the folder.
 
-    `passwords` maps the users to theirs, `registries` to their docker-registry. `host` is the name clients use.
-    `port`: the TLS port wanted; with `only`, ports.Taken is raised when it is in use, else another one is taken.
-    `plain`: nginx listens without TLS too. `stopped`: asked while waiting; once true, starting ends with
-    process.Interrupted. `variant`: what nginx.Variant has; without any of it, nginx is as shipped, in Basic mode."""
+    `passwords` maps the users to theirs, `registries` to their docker-registry. `host` is the name clients
+    use. `port`: the TLS port wanted; with `only`, ports.Taken is raised when it is in use, else another one
+    is taken. `plain`: nginx listens without TLS too. `stopped`: asked while waiting; once true, starting ends
+    with process.Interrupted. `variant`: what nginx.Variant has; without any of it, nginx is as shipped, in
+    Basic mode."""
 
     def __init__(self, host=tls.TEST_HOST, passwords=None, port=None, only=False, plain=False,
                  stopped=lambda: False, **variant):
@@ -46,7 +48,8 @@ class Stack:
                 self.registries[user] = Registry(self.directory / f"registry-{user}", user, stopped)
             for user in USERS:
                 self.add_user(user, self.passwords[user], self.registries[user].address)
-            self.nginx = Nginx(self.configuration, MODULE, self.redis.url, Variant(**variant), port, only, plain, stopped)
+            self.nginx = Nginx(self.configuration, MODULE, self.redis.url, Variant(**variant), port, only,
+                               plain, stopped)
             self.address = f"{host}:{self.nginx.port}"
         except BaseException:
             self.stop()
@@ -71,8 +74,8 @@ class Stack:
         self.tool("backend", "set", user, backend)
 
     def add_fast_user(self, user, password, backend):
-        """A new account whose password costs next to nothing to check, for tests that put nginx under load: the 2014
-        gate's form, set the way its users do."""
+        """A new account whose password costs next to nothing to check, for tests that put nginx under load:
+        the 2014 gate's form, set the way its users do."""
         self.passwords[user] = password
         digest = hashlib.sha1(password.encode()).hexdigest()
         self.redis.command("hset", f"docker-registry:user:{user}", "password", digest, "backends", backend)

@@ -15,7 +15,8 @@ class Terminal:
         self.pid, self._master = pty.fork()
         if self.pid == 0:
             try:
-                # As a new window's shell would: what a nohup around the tests ignores is not ignored in there.
+                # As a new window's shell would: what a nohup around the tests ignores is not ignored in
+                # there.
                 for number in (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGTERM):
                     signal.signal(number, signal.SIG_DFL)
                 os.execvpe(argv[0], argv, env)

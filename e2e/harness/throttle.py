@@ -1,4 +1,5 @@
-"""A slow line: a TCP relay that passes so many bytes a second to the server. TLS goes through it untouched."""
+"""A slow line: a TCP relay that passes so many bytes a second to the server. TLS goes through it
+untouched."""
 
 import socket
 import threading

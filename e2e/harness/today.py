@@ -111,7 +111,8 @@ class Oras(Client):
 
 
 class _Today:
-    """Runs in that system; skopeo, podman and buildah note in a folder of the test's where they saw a blob."""
+    """Runs in that system; skopeo, podman and buildah note in a folder of the test's where they saw a
+    blob."""
 
     place = staticmethod(place)
 

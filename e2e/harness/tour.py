@@ -1,7 +1,8 @@
-"""The commands that `make run` prints. Each works as printed in a shell; e2e/test_run.py types every one of them.
+"""The commands that `make run` prints. Each works as printed in a shell; e2e/test_run.py types every one of
+them.
 
-Used by demo/run (to print) and the test (to run). They write only below the demo's folder and, for docker and podman,
-into those programs' own image storage.
+Used by demo/run (to print) and the test (to run). They write only below the demo's folder and, for docker and
+podman, into those programs' own image storage.
 """
 
 import shutil
@@ -37,7 +38,8 @@ class Chapter:
 
 
 def prepare(stack):
-    """Puts the image that the commands push into the demo's folder, and one into alice's registry for everybody."""
+    """Puts the image that the commands push into the demo's folder, and one into alice's registry for
+    everybody."""
     stack.publish("hello", {"hello.txt": b"hello, everybody\n"})
     # podman wants it to be there before the first login.
     (stack.directory / AUTH).write_text('{"auths": {}}', encoding="ascii")
@@ -97,7 +99,8 @@ def chapters(stack, tool):
             Command(f"{tool} grant list public"),
         )),
         Chapter("By hand", "curl", (
-            Command(f"curl --include --cacert ca/ca.crt --user alice:{word} https://{at}/v2/alice/hello/tags/list"),
+            Command(f"curl --include --cacert ca/ca.crt --user alice:{word} "
+                    f"https://{at}/v2/alice/hello/tags/list"),
             Command(f"curl --include --cacert ca/ca.crt --user alice:{word} "
                     f"'https://{at}/token?service=registry&scope=repository:alice/hello:pull'"),
             Command("tail nginx/access.log nginx/error.log"),

@@ -1,7 +1,8 @@
-"""A registry that speaks the V1 protocol, as small as tests allow: it keeps what it is given and notes requests.
+"""A registry that speaks the V1 protocol, as small as tests allow: it keeps what it is given and notes
+requests.
 
-It answers as docker-registry 0.9 does in standalone mode, and asks nobody for a password. As anybody's backend may,
-it can lead its clients away."""
+It answers as docker-registry 0.9 does in standalone mode, and asks nobody for a password. As anybody's
+backend may, it can lead its clients away."""
 
 import json
 import ssl
@@ -20,7 +21,8 @@ class Seen:
 
 
 def _whole(rest):
-    """What follows /v1/repositories/, with the namespace that docker-registry reads into a name without one."""
+    """What follows /v1/repositories/, with the namespace that docker-registry reads into a name without
+    one."""
     segments = rest.split("/")
     is_short = len(segments) == 2 or segments[1] == "tags"
     return f"library/{rest}" if is_short else rest
@@ -29,9 +31,9 @@ def _whole(rest):
 class V1Registry:
     """Listens on a port of its own from the start. `seen` holds the requests in order of arrival.
 
-    `endpoints`: what X-Docker-Endpoints names; None is the host that the client has asked for, as docker-registry does.
-    `redirect`: a function of method and path, which gives a URL for what is to be asked for there, else None.
-    `certificates`: a folder with certificate.pem and key.pem, to speak TLS."""
+    `endpoints`: what X-Docker-Endpoints names; None is the host that the client has asked for, as
+    docker-registry does. `redirect`: a function of method and path, which gives a URL for what is to be asked
+    for there, else None. `certificates`: a folder with certificate.pem and key.pem, to speak TLS."""
 
     def __init__(self, endpoints=None, redirect=lambda method, path: None, certificates=None):
         self.endpoints = endpoints

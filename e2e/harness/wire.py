@@ -58,7 +58,8 @@ class Wire:
         if self._plain:
             return http.client.HTTPConnection("127.0.0.1", nginx.plain_port, timeout=seconds)
         trust = ssl.create_default_context(cafile=self._stack.certificates / "ca.crt")
-        return http.client.HTTPSConnection("localhost", self._port or nginx.port, timeout=seconds, context=trust)
+        return http.client.HTTPSConnection("localhost", self._port or nginx.port, timeout=seconds,
+                                           context=trust)
 
     def send(self, connection, method, target, body=None, headers=()):
         """Sends one request on `connection` and reads its answer."""

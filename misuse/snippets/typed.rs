@@ -1,4 +1,4 @@
-// What takes another thread, another slot, or more than is at hand.
+// What takes another thread, another slot, or more than there is.
 
 use std::thread;
 

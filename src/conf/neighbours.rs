@@ -176,7 +176,7 @@ fn warn_of_key(name: &str, conf: &mut Conf<'_>) {
         false => "",
     };
     conf.warn(&format_args!(
-        "\"{name}\" counts before \"registry_auth\" has found out who asks: \"${variable}\" is empty then{consequence}"
+        "\"{name}\" counts before \"registry_auth\" knows the user: \"${variable}\" is empty then{consequence}"
     ));
 }
 

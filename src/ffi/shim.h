@@ -1,6 +1,7 @@
 /*
- * nginx's macros and inline functions, and the structure fields that differ between its versions, as plain functions:
- * compiled against the headers in use, so that nginx's own definitions hold. No logic of ours lives here.
+ * nginx's macros and inline functions, and the structure fields that differ between its versions, as plain
+ * functions: compiled against the headers in use, so that nginx's own definitions hold. No logic of ours
+ * lives here.
  */
 
 #ifndef RGA_SHIM_H

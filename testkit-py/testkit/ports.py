@@ -1,4 +1,5 @@
-"""Free ports of the loopback. Nothing here reserves one: a caller that starts a server must be ready to lose the race."""
+"""Free ports of the loopback. Nothing here reserves one: a caller that starts a server must be ready to lose
+the race."""
 
 import errno
 import socket

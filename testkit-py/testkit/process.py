@@ -1,7 +1,8 @@
-"""Processes: each runs in a session of its own, is stopped by its pid, and ends with the Python process that started it.
+"""Processes: each runs in a session of its own, is stopped by its pid, and ends with the Python process that
+started it.
 
-Everything that starts a server or a client uses this module. Ctrl-C in a terminal reaches only Python, which then stops
-the processes in order.
+Everything that starts a server or a client uses this module. Ctrl-C in a terminal reaches only Python, which
+then stops the processes in order.
 """
 
 import os
@@ -11,7 +12,8 @@ import time
 
 
 class Failed(Exception):
-    """A process did not start in time, or answered wrongly; the text says which, and holds the end of its log."""
+    """A process did not start in time, or answered wrongly; the text says which, and holds the end of its
+    log."""
 
 
 def bound(argv, cpus=None):
@@ -28,9 +30,9 @@ class Process:
     def __init__(self, name, argv, log, env=None, cwd=None, cpus=None):
         self.name = name
         self.log = log
-        # A session of its own, so that a stray child can be found by its group. It also makes measurements fair: Linux
-        # shares a busy CPU out by session (autogroup), and in one session for all, nginx would get less of its CPU the
-        # fewer threads it has there, which no ratio cancels.
+        # A session of its own, so that a stray child can be found by its group. It also makes measurements
+        # fair: Linux shares a busy CPU out by session (autogroup), and in one session for all, nginx would
+        # get less of its CPU the fewer threads it has there, which no ratio cancels.
         with open(log, "ab") as output:
             self._popen = subprocess.Popen(
                 bound(argv, cpus),
@@ -96,7 +98,8 @@ class Process:
     def await_ready(self, ready, seconds=30, stopped=lambda: False):
         """Waits until `ready()` is true and returns its value.
 
-        Raises Failed when the process ends first or the time is up, and Interrupted when `stopped()` becomes true."""
+        Raises Failed when the process ends first or the time is up, and Interrupted when `stopped()` becomes
+        true."""
         end = time.monotonic() + seconds
         while True:
             value = ready()

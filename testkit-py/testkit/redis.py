@@ -13,9 +13,9 @@ _PATIENCE = 120  # seconds for a reply
 class Redis:
     """`directory` takes configuration, log and data. The module and the tool are given `url`.
 
-    It has a random password unless `password` is false. It saves nothing but by keep(), unless it is `durable`: then
-    what it has acknowledged outlives a kill. `cpus`: as for Process. Not on a unix socket: nginx's workers run as another
-    user, who need not reach the folder."""
+    It has a random password unless `password` is false. It saves nothing but by keep(), unless it is
+    `durable`: then what it has acknowledged outlives a kill. `cpus`: as for Process. Not on a unix socket:
+    nginx's workers run as another user, who need not reach the folder."""
 
     def __init__(self, directory, stopped=lambda: False, password=True, durable=False, cpus=None):
         self._directory = directory

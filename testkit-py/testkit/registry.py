@@ -9,8 +9,8 @@ from .process import Process
 
 
 class Registry:
-    """`directory` is made and takes configuration, log and, unless there is another, storage. `address` is host:port.
-    Without a `secret` it makes a random one."""
+    """`directory` is made and takes configuration, log and, unless there is another, storage. `address` is
+    host:port. Without a `secret` it makes a random one."""
 
     def __init__(self, directory, name, stopped=lambda: False, storage=None, secret="of the demo"):
         directory.mkdir()
@@ -39,7 +39,8 @@ class Registry:
         return found and found.group(1)
 
     def repositories(self):
-        """The names of the repositories that lie on this registry's disk, with at least one pushed manifest or blob."""
+        """The names of the repositories that lie on this registry's disk, with at least one pushed manifest
+        or blob."""
         root = self.storage / "docker" / "registry" / "v2" / "repositories"
         return sorted(str(path.parent.relative_to(root)) for path in root.glob("**/_layers"))
 

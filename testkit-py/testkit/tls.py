@@ -1,9 +1,10 @@
-"""A CA of our own and the server certificate it signs, made with openssl. Valid for a few days: nothing keeps it."""
+"""A CA of our own and the server certificate it signs, made with openssl. Valid for a few days: nothing keeps
+it."""
 
 from .process import must
 
-# Besides the names of the loopback one that no client treats specially: many fall back to plain HTTP for `localhost`,
-# and a test of TLS must not pass because of that.
+# Besides the names of the loopback one that no client treats specially: many fall back to plain HTTP for
+# `localhost`, and a test of TLS must not pass because of that.
 TEST_HOST = "registry.test"
 
 

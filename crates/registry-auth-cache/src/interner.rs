@@ -4,7 +4,7 @@
 //! keeps about ten thousand users of a group refers to one copy of the group's record, which is in the
 //! processor's caches when the next of these users comes. Guarantee: all copies that are counted here take
 //! [`MAX_BYTES`] at most. A copy that is in use is counted as long as it is in use, also after the record has
-//! changed. Whoever gets a copy that is not counted here is told its size ([`Interned::unshared`]) and must
+//! changed. Whoever gets a copy that is not counted here learns its size ([`Interned::unshared`]) and must
 //! count it.
 
 use std::collections::HashMap;

@@ -15,7 +15,7 @@
 //! ```
 //! `%R~P:*` instead of `~P:*` from Redis 7 on, so that nothing could be written even by mistake. Without
 //! `ping` or `select` (only needed for a database other than 0) it works the same, and from 7.2 on
-//! `client|setinfo` lets the connection show who it is; without `hello` or `client|tracking` nothing is told
+//! `client|setinfo` lets the connection show who it is; without `hello` or `client|tracking` no change is reported
 //! of changes ([`Event::Connected`] says so), and the log says it once. Recording the last use takes
 //! `%W~P:token-use +hset` (before Redis 7 `+hset`, which with `~P:*` is good for all of these keys); without
 //! it, the log says so once for each connection. Replacing weak password hashes takes `+watch +multi +exec

@@ -16,7 +16,7 @@ pub struct Options {
     pub connect_timeout: Duration,
     /// `registry_auth_hashing`.
     pub hashing: Hashing,
-    /// Every `registry_auth_prefix` in use: the keys whose changes are told.
+    /// Every `registry_auth_prefix` in use: the keys whose changes are reported.
     pub prefixes: Vec<Box<str>>,
     /// Whether changes are to be told ([`crate::Event`]); false: events are completions only.
     pub tracking: bool,

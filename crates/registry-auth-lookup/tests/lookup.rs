@@ -835,7 +835,7 @@ fn stop_is_prompt_while_a_hash_is_computed() {
     let since = Instant::now();
     gate.store.stop();
     assert!(since.elapsed() < Duration::from_secs(2), "{:?}", since.elapsed());
-    // Who asks a stopped store gets an answer, though nobody is woken for it.
+    // A question to a stopped store gets an answer, though nobody is woken for it.
     let late = gate.submit("slow", "x");
     let mut done = Vec::new();
     gate.store.drain(&mut done);

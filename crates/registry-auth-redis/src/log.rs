@@ -23,7 +23,7 @@ const SUBJECTS: usize = 256;
 const OF_KIND: u64 = 8;
 
 thread_local! {
-    /// Where a panic of this thread is told.
+    /// Where a panic of this thread is reported.
     static PANICS: OnceCell<Log> = const { OnceCell::new() };
 }
 
@@ -133,7 +133,7 @@ impl Log {
     }
 
     /// Has panics of this thread written here: where they happened, and not what they say, which may be a
-    /// part of what was worked on. Those of other threads are told as before.
+    /// part of what was worked on. Those of other threads are reported as before.
     pub fn tell_panics(&self) {
         static HOOK: Once = Once::new();
         HOOK.call_once(|| {

@@ -97,7 +97,7 @@ pub fn is_variable(text: &[u8], name: &str) -> bool {
     matches!(variables(text).next(), Some((b"", found, b"")) if found == name.as_bytes())
 }
 
-/// The first variable in a text that is empty until it is decided who asks.
+/// The first variable in a text that is empty until the user is known.
 pub fn own_variable(text: &[u8]) -> Option<&str> {
     let mut names = variables(text).map(|(_, name, _)| name);
     let ours = names.find(|name| name.starts_with(b"registry_auth_"))?;

@@ -1,4 +1,4 @@
-//! Access tokens: their form, what stands for them, and how they are stored.
+//! Access tokens: their form, their digests, and how they are stored.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing)]
 
 use proptest::prelude::*;

@@ -326,7 +326,7 @@ fn it_comes_to_an_end() {
     assert_eq!(page(&mut endless, "secret/last", true), Ok(Progress::Done));
 }
 
-/// The client is told where to go on, but not after which name.
+/// The answer says where to go on, but not after which name.
 #[test]
 fn a_link_does_not_name_what_is_hidden() {
     let unfinished = |may_know: fn(&str) -> bool| {

@@ -242,7 +242,7 @@ fn without_a_user_401_without_a_right_403() {
     assert_eq!(denial.message, "alice may not push bob/app");
 }
 
-/// Who names no namespace is told theirs; where there is none, or a denial, nothing is promised.
+/// A request that names no namespace hears of its own; where there is none, or a denial, nothing is promised.
 #[test]
 fn a_denial_that_helps() {
     let record = encode(vec![], None);
@@ -327,7 +327,7 @@ fn a_mount_needs_both_rights() {
     assert_eq!(
         denial.status(),
         403,
-        "pull on the source does not stand for push on the target"
+        "pull on the source does not replace push on the target"
     );
 }
 

@@ -289,7 +289,7 @@ fn a_redis_that_drops_records_is_an_error() {
         "{ran:?}"
     );
     redis.run::<()>(&["HSET", "P:user:alice", "password", BCRYPT]);
-    // What expires only where it is told to drops nothing of ours.
+    // A policy that drops only keys with an expiry drops nothing of ours.
     redis.run::<()>(&["CONFIG", "SET", "maxmemory-policy", "volatile-lru"]);
     redis.tool(&["check"]).ok();
 }
@@ -313,7 +313,7 @@ fn missing_tracking_and_a_missing_info_are_told_apart_from_the_rest() {
     );
 }
 
-/// `check` with the URL of the module: what is stored cannot be looked through, but all else is told.
+/// `check` with the URL of the module: what is stored cannot be looked through, but all else is reported.
 #[test]
 fn with_the_modules_redis_user_all_is_told_that_can_be() {
     let redis = Redis::start();

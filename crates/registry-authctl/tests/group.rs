@@ -117,7 +117,7 @@ fn a_removal_that_was_interrupted_is_completed_by_the_next() {
         redis.tool(&["group", "remove", "team"]).ok(),
         "group team removed; members: 1\n"
     );
-    // And whoever is left in it is told when the name is used again.
+    // And the tool says who is left in it when the name is used again.
     redis.run::<()>(&["HSET", "P:user:alice", "groups", "team"]);
     let ran = redis.tool(&["group", "add", "team"]);
     assert!(ran.err.contains("already in it: alice"), "{ran:?}");

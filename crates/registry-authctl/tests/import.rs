@@ -85,7 +85,7 @@ fn applied_users_log_in_and_a_second_time_nothing_changes() {
     );
 }
 
-/// What the module would answer with 503 is not imported; what is guessed fast is, and is told.
+/// What the module would answer with 503 is not imported; what is guessed fast is, with a warning.
 #[test]
 fn costly_and_damaged_hashes_are_refused_and_weak_ones_told() {
     let redis = Redis::start();
@@ -126,7 +126,7 @@ fn costly_and_damaged_hashes_are_refused_and_weak_ones_told() {
         stored,
         ["argon", "good", "rounds", "sha", "weak"].map(|user| format!("P:user:{user}"))
     );
-    // Weak ones are told again, as they still are.
+    // Weak ones are reported again, as they still are.
     let ran = file.import(&redis, &["--apply", "--json"]);
     let json: serde_json::Value = serde_json::from_str(&ran.out).unwrap();
     assert_eq!(json["unchanged"], json!(5));

@@ -31,7 +31,8 @@ sub answers {
     for my $i (0 .. $#$responses) {
         my $where = @$responses > 1 ? "$name [$i]" : $name;
         my $response = $responses->[$i];
-        is($response->{rest} // '', '', "$where - nothing follows the answer") if length($response->{rest} // '');
+        is($response->{rest} // '', '', "$where - nothing follows the answer")
+            if length($response->{rest} // '');
         error_code($response, item($block->error_code // 200, $i), "$where - error_code")
             unless defined $block->error_code_like;
         for my $section (sort keys %ANSWER) {
@@ -57,7 +58,8 @@ sub pattern {
 
 sub error_code {
     my ($response, $expected, $name) = @_;
-    is($response->{status}, $expected + 0, $name) or diag($response->{error} // "$response->{head}\n\n$response->{body}");
+    is($response->{status}, $expected + 0, $name)
+        or diag($response->{error} // "$response->{head}\n\n$response->{body}");
 }
 
 sub header {
@@ -120,11 +122,13 @@ sub backends {
         like($text, ref $like ? $like : qr/$like/m, "$name - backend_received_like");
     }
     if (defined(my $not = $block->backend_not_received)) {
-        is(scalar @$received, 0, "$name - backend_not_received") or diag($text) unless ref $not || $not =~ /\S/;
+        is(scalar @$received, 0, "$name - backend_not_received") or diag($text) unless ref $not
+            || $not =~ /\S/;
         unlike($text, ref $_ ? $_ : qr/\Q$_\E/, "$name - backend_not_received") for list($not);
     }
     if (defined(my $by = $block->backend_received_by)) {
-        is(join(' ', map { $_->{backend} } @$received), join(' ', split ' ', $by), "$name - backend_received_by");
+        is(join(' ', map { $_->{backend} } @$received), join(' ', split ' ', $by),
+            "$name - backend_received_by");
     }
     if (defined(my $count = $block->backend_connections)) {
         my %seen = map { $_->{connection} => 1 } @$received;

@@ -1,4 +1,4 @@
-# An HTTP/1 client that sends exactly the bytes it is told to.
+# An HTTP/1 client that sends exactly the bytes it is given.
 # Called by Harness.pm. Each function returns a list of answers as made by
 # Response.pm, with `error` set where none came.
 package Harness::Client;
@@ -48,7 +48,8 @@ sub basic { return 'Basic ' . encode_base64($_[0], '') }
 
 sub bytes {
     my ($request) = @_;
-    return join("\r\n", "$request->{method} $request->{uri} HTTP/$request->{version}", @{ $request->{headers} })
+    return join("\r\n", "$request->{method} $request->{uri} HTTP/$request->{version}",
+        @{ $request->{headers} })
         . "\r\n\r\n$request->{body}";
 }
 

@@ -80,7 +80,8 @@ sub read_from {
         return $self->hang_up($peer);
     }
     my $head = index $peer->{in}, "\r\n\r\n";
-    if ($head > 0 && !$peer->{early} && $self->options($peer->{letter}, join ' ', (split / /, $peer->{in}, 3)[0, 1])->{early}) {
+    if ($head > 0 && !$peer->{early}
+        && $self->options($peer->{letter}, join ' ', (split / /, $peer->{in}, 3)[0, 1])->{early}) {
         $peer->{early} = 1;
         return $self->handle($peer, substr $peer->{in}, 0, $head + 4);
     }
@@ -202,7 +203,8 @@ sub echo {
     my ($letter, $raw, $method, $uri) = @_;
     my ($head, $body) = split /\r\n\r\n/, $raw, 2;
     my (undef, @header) = split /\r\n/, $head;
-    return join("\n", "backend: $letter", "method: $method", "uri: $uri", (map {"header: $_"} @header), "body: $body") . "\n";
+    return join("\n", "backend: $letter", "method: $method", "uri: $uri", (map {"header: $_"} @header),
+        "body: $body") . "\n";
 }
 
 1;

@@ -19,19 +19,22 @@ sub single {
         : with_curl($url, $request, \@header, $timeout);
 }
 
-# The requests of all cells over TLS (curl 7.88 cannot use a connection of prior knowledge twice), those of one cell on one connection.
-# One with a body is sent alone: nghttp sends no other after it.
+# The requests of all cells over TLS (curl 7.88 cannot use a connection of prior knowledge twice), those of
+# one cell on one connection. One with a body is sent alone: nghttp sends no other after it.
 sub many {
     my ($port, $cells, $timeout, $folder) = @_;
 
-    my @common = ('--silent', '--show-error', '--http2', '--insecure', '--path-as-is', '--globoff', '--noproxy', '*',
+    my @common = ('--silent', '--show-error', '--http2', '--insecure', '--path-as-is', '--globoff',
+        '--noproxy', '*',
         '--max-time', $timeout, '--write-out', '%{num_connects} ');
     for my $cell (@$cells) {
         my @request = @{ $cell->{request} };
         if (length $request[0]{body}) {
             # It would take the answer out of gzip by itself.
-            my @header = ('Accept-Encoding: identity', grep { !/^(?:Connection|Content-Length|Accept-Encoding):/i } @{ $request[0]{headers} });
-            $cell->{answers} = [ with_nghttp("https://127.0.0.1:$port$request[0]{uri}", $request[0], \@header, $timeout, $folder) ];
+            my @header = ('Accept-Encoding: identity',
+                grep { !/^(?:Connection|Content-Length|Accept-Encoding):/i } @{ $request[0]{headers} });
+            $cell->{answers} = [ with_nghttp("https://127.0.0.1:$port$request[0]{uri}", $request[0], \@header,
+                $timeout, $folder) ];
             $cell->{answers}[0]{identity} = 1;
             next;
         }

@@ -28,9 +28,10 @@ use Harness::Valgrind;
 my $PAGE  = '<center>nginx';        # one of nginx's own pages
 my $CHUNK = 'x' x 100_000;
 
-# --- the cases: one answer of the gate each --------------------------------------------------------------------------
+# --- the cases: one answer of the gate each -----------------------------------------------------------------
 
-# request, login; status; body: strings that are in it; log: user, result, backend's letter, repository, action;
+# request, login; status; body: strings that are in it; log: user, result, backend's letter, repository,
+# action;
 my @CASE = (
     [ granted => 'GET /v2/alice/x/tags/list', 'alice:secret', 200, [ 'backend: A', 'uri: /v2/alice/x/tags/list' ], 'alice granted A alice/x pull' ],
     [ head        => 'HEAD /v2/alice/x/manifests/v1',                'alice:secret', 200, [],             'alice granted A alice/x pull' ],
@@ -59,12 +60,14 @@ my @PROXIED  = qw(granted head put missing catalog_missing ping);
 my @PASSED   = (@PROXIED, qw(catalog no_backend));
 my @REFUSED  = qw(wrong nobody denied denied_head denied_put unreadable no_route catalog_denied ping_nobody);
 
-# --- the rows: one neighbour each ------------------------------------------------------------------------------------
+# --- the rows: one neighbour each ---------------------------------------------------------------------------
 
-# needs: an option of ./configure; http: text in http{}; server: in the row's server{}; gate: in its gated location;
-# token: in its token endpoint (else what `gate` says); headers: sent along; hole: case => why it is not there;
-# expect: case => { status, body, log, ... } in place of the case's own; change: what becomes of every expectation;
-# prime: cases that are asked for before the matrix runs, whose answers are cached.
+# needs: an option of ./configure; http: text in http{}; server: in the row's server{}; gate: in its gated
+# location;
+# token: in its token endpoint (else what `gate` says); headers: sent along; hole: case => why it is not
+# there;
+# expect: case => { status, body, log, ... } in place of the case's own; change: what becomes of every
+# expectation; prime: cases that are asked for before the matrix runs, whose answers are cached.
 my $OWN = 'proxy_set_header X-Seen "$registry_auth_user:"; proxy_set_header X-Where here;';
 my $OTHER = 'registry_auth "Other"; registry_auth_prefix other; proxy_set_header X-Seen "$registry_auth_user:"; proxy_set_header X-Where other;';
 
@@ -81,11 +84,13 @@ my @ROW = (
     { name => 'plain' },
     {
         # Early, as one request a minute is let through.
-        name => 'limit_req_refuses', http => 'limit_req_zone $server_name zone=refuses:1m rate=1r/m;', gate => 'limit_req zone=refuses;',
+        name => 'limit_req_refuses', http => 'limit_req_zone $server_name zone=refuses:1m rate=1r/m;',
+            gate => 'limit_req zone=refuses;',
         prime => [ 'ping' ],
         change => sub {
             my ($case, $e) = @_;
-            @$e{qw(status body user result backend repository action)} = (503, $case =~ /head/ ? [] : [$PAGE], ('-') x 5);
+            @$e{qw(status body user result backend repository action)} = (503, $case =~ /head/ ? [] : [$PAGE],
+                ('-') x 5);
         },
         next => { status => 503, body => [$PAGE] },
     },
@@ -97,7 +102,8 @@ my @ROW = (
         name => 'auth_request_refuses', needs => '--with-http_auth_request_module',
         gate => 'auth_request /check;', server => 'location = /check { internal; return 403; }',
         expect => {
-            (map { $_ => { status => 403, body => [$PAGE], backend => '-' } } qw(granted put missing no_backend ping token)),
+            (map { $_ => { status => 403, body => [$PAGE],
+                backend => '-' } } qw(granted put missing no_backend ping token)),
             head    => { status => 403, backend => '-' },
             catalog => { status => 403, body => [$PAGE] },
             catalog_missing => { status => 403, body => [$PAGE] },
@@ -145,7 +151,8 @@ my @ROW = (
         name => 'slice', needs => '--with-http_slice_module',
         gate => 'slice 300; proxy_set_header Range $slice_range;', no_token(),
         expect => { granted => {
-            request => 'GET /v2/sue/x/blobs/sha256:' . 'a' x 64, login => 'sue:secret', body => [ join ' ', 1 .. 300 ],
+            request => 'GET /v2/sue/x/blobs/sha256:' . 'a' x 64, login => 'sue:secret',
+                body => [ join ' ', 1 .. 300 ],
             log => 'sue granted E sue/x pull',
         } },
     },
@@ -154,43 +161,50 @@ my @ROW = (
         gate => 'slice 300; proxy_set_header Range $slice_range; mirror /copy;', no_token(),
         server => "location = /copy { internal; proxy_pass http://registry\$request_uri; $OTHER }",
         expect => { granted => {
-            request => 'GET /v2/sue/x/blobs/sha256:' . 'a' x 64, login => 'sue:secret', body => [ join ' ', 1 .. 300 ],
+            request => 'GET /v2/sue/x/blobs/sha256:' . 'a' x 64, login => 'sue:secret',
+                body => [ join ' ', 1 .. 300 ],
             log => 'sue granted E sue/x pull',
         } },
     },
     {
         name => 'ssi', gate => 'ssi on; ssi_types *;',
         server => "location = /part { internal; proxy_pass http://registry; $OWN }",
-        expect => { granted => { request => 'GET /v2/alice/ssi/tags/list', body => [ 'before ', "backend: A\n", 'X-Seen: alice:', ' after' ], log => 'alice granted A alice/ssi pull' } },
+        expect => { granted => { request => 'GET /v2/alice/ssi/tags/list', body => [ 'before ',
+            "backend: A\n", 'X-Seen: alice:', ' after' ], log => 'alice granted A alice/ssi pull' } },
     },
     {
         name => 'ssi_of_another_prefix', gate => 'ssi on; ssi_types *;',
         server => "location = /part { internal; proxy_pass http://registry; $OTHER }",
-        expect => { granted => { request => 'GET /v2/alice/ssi/tags/list', body => [ 'before ', "backend: A\n", "X-Seen: :", ' after' ], log => 'alice granted A alice/ssi pull' } },
+        expect => { granted => { request => 'GET /v2/alice/ssi/tags/list', body => [ 'before ',
+            "backend: A\n", "X-Seen: :", ' after' ], log => 'alice granted A alice/ssi pull' } },
     },
     {
         name => 'ssi_of_nobodys_backend', gate => 'ssi on; ssi_types *;',
         server => "location = /part { internal; proxy_pass http://nobodys; $OTHER }",
-        expect => { granted => { request => 'GET /v2/alice/ssi/tags/list', body => [ 'before ', 'UNAVAILABLE', ' after' ], log => 'alice granted A alice/ssi pull' } },
+        expect => { granted => { request => 'GET /v2/alice/ssi/tags/list',
+            body => [ 'before ', 'UNAVAILABLE', ' after' ], log => 'alice granted A alice/ssi pull' } },
     },
     {
         name => 'addition', needs => '--with-http_addition_module',
         gate => 'add_before_body /part; add_after_body /part; addition_types *;',
         server => "location = /part { internal; proxy_pass http://127.0.0.1:\$TEST_NGINX_BACKEND_B_PORT; }",
-        change => sub { my ($case, $e) = @_; push @{ $e->{body} }, 'backend: B' if $e->{status} == 200 && $case ne 'head' },
+        change => sub { my ($case, $e) = @_;
+            push @{ $e->{body} }, 'backend: B' if $e->{status} == 200 && $case ne 'head' },
     },
     {
         name => 'addition_of_another_prefix', needs => '--with-http_addition_module',
         gate => 'add_after_body /part; addition_types *;',
         server => "location = /part { internal; proxy_pass http://registry; $OTHER }",
-        change => sub { my ($case, $e) = @_; push @{ $e->{body} }, 'X-Seen: :' if $e->{status} == 200 && $case ne 'head' },
+        change => sub { my ($case, $e) = @_;
+            push @{ $e->{body} }, 'X-Seen: :' if $e->{status} == 200 && $case ne 'head' },
     },
     {
         # A subrequest has no access phase, and so there is nobody to issue a token to.
         name => 'addition_of_a_token', needs => '--with-http_addition_module',
         gate => 'add_after_body /part; addition_types *;',
         server => 'location = /part { internal; registry_auth "Other"; registry_auth_prefix other; registry_auth_bearer http://localhost/token service=here; registry_auth_token; }',
-        change => sub { my ($case, $e) = @_; push @{ $e->{body} }, '403 Forbidden' if $e->{status} == 200 && $case ne 'head' },
+        change => sub { my ($case, $e) = @_;
+            push @{ $e->{body} }, '403 Forbidden' if $e->{status} == 200 && $case ne 'head' },
     },
     {
         name => 'sub_filter', needs => '--with-http_sub_module',
@@ -198,29 +212,35 @@ my @ROW = (
             . "sub_filter UNAVAILABLE gone; sub_filter UNSUPPORTED what; sub_filter access_token pass; sub_filter repositories all;",
         change => sub {
             my ($case, $e) = @_;
-            my %to = (UNAUTHORIZED => 'who', DENIED => 'no', 'backend: ' => 'from the registry ', UNAVAILABLE => 'gone',
+            my %to = (UNAUTHORIZED => 'who', DENIED => 'no', 'backend: ' => 'from the registry ',
+                UNAVAILABLE => 'gone',
                 UNSUPPORTED => 'what', access_token => 'pass', repositories => 'all');
             for my $body (@{ $e->{body} }) { $body =~ s/\Q$_\E/$to{$_}/ for keys %to }
         },
     },
     {
         # nginx logs a request after its action, whose status takes the place of a backend's.
-        name => 'post_action_name', gate => 'post_action @done;', expect => { same({ logged => 200 }, qw(missing catalog_missing)) },
+        name => 'post_action_name', gate => 'post_action @done;',
+            expect => { same({ logged => 200 }, qw(missing catalog_missing)) },
         server => "location \@done { $TO_B }",
     },
     {
-        name => 'post_action_uri', gate => 'post_action /done;', expect => { same({ logged => 200 }, qw(missing catalog_missing)) },
+        name => 'post_action_uri', gate => 'post_action /done;',
+            expect => { same({ logged => 200 }, qw(missing catalog_missing)) },
         server => "location = /done { internal; $TO_B }",
     },
     {
         # What is logged is what was decided there.
-        http3_hole => { denied_put => 'nginx 1.28 does the same without a gate, by deny: where the action is refused, too, the stream stays open' },
+        http3_hole => {
+            denied_put => 'nginx 1.28 does the same without a gate, by deny: where the action is refused, too, the stream stays open' },
         name => 'post_action_in_another_prefix', gate => 'post_action @done;',
         server => "location \@done { proxy_pass http://registry; $OTHER }",
-        change => sub { my ($case, $e) = @_; @$e{qw(user result backend repository action logged)} = ('*') x 6 },
+        change => sub { my ($case, $e) = @_;
+            @$e{qw(user result backend repository action logged)} = ('*') x 6 },
     },
     {
-        name => 'error_page_name', gate => 'error_page 401 403 503 @page;', server => 'location @page { return 200 "the page\n"; }',
+        name => 'error_page_name', gate => 'error_page 401 403 503 @page;',
+            server => 'location @page { return 200 "the page\n"; }',
         change => \&the_page,
     },
     {
@@ -229,7 +249,8 @@ my @ROW = (
         change => \&the_page,
     },
     {
-        name => 'error_page_uri', gate => 'error_page 401 403 503 /page;', server => 'location = /page { internal; return 200 "the page\n"; }',
+        name => 'error_page_uri', gate => 'error_page 401 403 503 /page;',
+            server => 'location = /page { internal; return 200 "the page\n"; }',
         change => \&the_page,
     },
     {
@@ -238,8 +259,10 @@ my @ROW = (
         change => \&the_page,
     },
     {
-        name => 'error_page_of_the_same_status', gate => 'error_page 401 @page401; error_page 403 @page403; error_page 503 @page503;',
-        server => join(' ', map {"location \@page$_ { return $_ \"the page of <\$registry_auth_user>\\n\"; }"} 401, 403, 503),
+        name => 'error_page_of_the_same_status',
+            gate => 'error_page 401 @page401; error_page 403 @page403; error_page 503 @page503;',
+        server => join(' ',
+            map {"location \@page$_ { return $_ \"the page of <\$registry_auth_user>\\n\"; }"} 401, 403, 503),
         change => \&the_page,
     },
     {
@@ -255,40 +278,48 @@ my @ROW = (
     },
     {
         # For a missing backend nginx knows 500 only: that page is ours all the same.
-        name => 'error_page_of_500', gate => 'error_page 500 @page;', server => 'location @page { return 200 "the page\n"; }',
+        name => 'error_page_of_500', gate => 'error_page 500 @page;',
+            server => 'location @page { return 200 "the page\n"; }',
     },
     {
-        name => 'try_files_to_no_gate', gate => 'try_files /none @go;', no_token('try_files would take the request from the endpoint'),
+        name => 'try_files_to_no_gate', gate => 'try_files /none @go;',
+            no_token('try_files would take the request from the endpoint'),
         server => "location \@go { registry_auth off; proxy_pass http://registry; $OWN }",
         expect => { catalog => { status => 502, body => ['"UNKNOWN"'], log => 'alice unavailable A - -' } },
     },
     {
-        name => 'try_files_to_the_gate', gate => 'try_files /none @go;', no_token('try_files would take the request from the endpoint'),
+        name => 'try_files_to_the_gate', gate => 'try_files /none @go;',
+            no_token('try_files would take the request from the endpoint'),
         server => "location \@go { registry_auth R; proxy_pass http://registry; $OWN }",
     },
     {
-        name => 'try_files_to_another_prefix', gate => 'try_files /none @go;', no_token('try_files would take the request from the endpoint'),
+        name => 'try_files_to_another_prefix', gate => 'try_files /none @go;',
+            no_token('try_files would take the request from the endpoint'),
         server => "location \@go { proxy_pass http://registry; $OTHER }",
         # The catalogue is asked for where the request would go, and that is no business of these accounts.
-        expect => { same({ status => 502, body => ['"UNKNOWN"'], result => 'unavailable', backend => '-' }, qw(catalog catalog_missing)) },
+        expect => { same({ status => 502, body => ['"UNKNOWN"'], result => 'unavailable', backend => '-' },
+            qw(catalog catalog_missing)) },
         change => \&unknown_there,
         next => { status => 401, body => ['UNAUTHORIZED'] },
     },
     {
         name => 'intercept_to_a_name', gate => 'proxy_intercept_errors on; error_page 404 @page;',
         server => 'location @page { return 200 "the page of $registry_auth_user\n"; }',
-        expect => { missing => { body => ['the page of erin'] }, no_route => { body => ['the page of '] }, catalog_missing => { body => ['the page of erin'] } },
+        expect => { missing => { body => ['the page of erin'] }, no_route => { body => ['the page of '] },
+            catalog_missing => { body => ['the page of erin'] } },
     },
     {
         name => 'intercept_to_a_uri', gate => 'proxy_intercept_errors on; error_page 404 /page;',
         server => 'location = /page { internal; return 200 "the page\n"; }',
-        expect => { missing => { body => ['the page'] }, no_route => { body => ['the page'] }, catalog_missing => { body => ['the page'] } },
+        expect => { missing => { body => ['the page'] }, no_route => { body => ['the page'] },
+            catalog_missing => { body => ['the page'] } },
     },
     {
         name => 'redirect_to_another_prefix', gate => 'proxy_intercept_errors on; error_page 404 = @other;',
         server => "location \@other { proxy_pass http://registry; $OTHER }",
         expect => {
-            missing         => { status => 401, body => ['UNAUTHORIZED'], log => '- unauthenticated C erin/x pull' },
+            missing         => { status => 401, body => ['UNAUTHORIZED'],
+                log => '- unauthenticated C erin/x pull' },
             catalog_missing => { status => 401, body => ['UNAUTHORIZED'], log => '- unauthenticated C - -' },
         },
     },
@@ -296,10 +327,12 @@ my @ROW = (
         name => 'denied_to_another_prefix', gate => 'error_page 403 = /other$uri;',
         server => "location /other/ { rewrite ^/other(.*)\$ \$1 break; proxy_pass http://registry; $OTHER }",
         expect => {
-            same({ status => 401, body => ['UNAUTHORIZED'], log => '- unauthenticated - bob/x pull' }, qw(denied)),
+            same({ status => 401, body => ['UNAUTHORIZED'], log => '- unauthenticated - bob/x pull' },
+                qw(denied)),
             denied_head => { status => 401, log => '- unauthenticated - bob/x pull' },
             # nginx makes GET of it.
-            denied_put => { status => 401, body => ['UNAUTHORIZED'], log => '- unauthenticated - bob/x pull' },
+            denied_put => { status => 401, body => ['UNAUTHORIZED'],
+                log => '- unauthenticated - bob/x pull' },
         },
     },
     {
@@ -318,7 +351,8 @@ my @ROW = (
         },
     },
     {
-        name => 'redirect_to_the_token_endpoint_of_another_prefix', gate => 'error_page 403 = /issue?service=here;',
+        name => 'redirect_to_the_token_endpoint_of_another_prefix',
+            gate => 'error_page 403 = /issue?service=here;',
         token => '',
         server => 'location = /issue { registry_auth "Other"; registry_auth_prefix other; registry_auth_bearer http://localhost/token service=here; registry_auth_token; }',
         expect => {
@@ -330,15 +364,18 @@ my @ROW = (
     {
         name => 'accel_to_another_prefix', no_token(),
         server => "location /inner/ { rewrite ^/inner(.*)\$ \$1 break; proxy_pass http://registry; $OTHER }",
-        expect => { granted => { request => 'GET /v2/alice/accel/tags/list', status => 401, body => ['UNAUTHORIZED'], log => '- unauthenticated A alice/x pull' } },
+        expect => { granted => { request => 'GET /v2/alice/accel/tags/list', status => 401,
+            body => ['UNAUTHORIZED'], log => '- unauthenticated A alice/x pull' } },
     },
     {
         name => 'accel_to_no_gate', no_token(),
         server => "location /inner/ { internal; registry_auth off; proxy_pass http://127.0.0.1:\$TEST_NGINX_BACKEND_B_PORT; $OWN }",
-        expect => { granted => { request => 'GET /v2/alice/accel/tags/list', body => [ 'backend: B', 'X-Seen: alice:' ], log => 'alice granted A alice/accel pull' } },
+        expect => { granted => { request => 'GET /v2/alice/accel/tags/list',
+            body => [ 'backend: B', 'X-Seen: alice:' ], log => 'alice granted A alice/accel pull' } },
     },
     {
-        name => 'proxy_cache_hit', gate => 'proxy_cache c; proxy_cache_key "$host $registry_auth_user $request_uri $args"; proxy_cache_valid 200 1h;', no_token(),
+        name => 'proxy_cache_hit',
+            gate => 'proxy_cache c; proxy_cache_key "$host $registry_auth_user $request_uri $args"; proxy_cache_valid 200 1h;', no_token(),
         prime => [qw(granted head catalog ping)],
         expect => { same({ backend => '-' }, qw(granted head catalog ping)) },
     },
@@ -346,7 +383,8 @@ my @ROW = (
         name => 'proxy_cache_stale',
         gate => 'proxy_cache c; proxy_cache_key "$host $registry_auth_user $request_uri $args"; proxy_cache_valid 200 1s; proxy_cache_use_stale http_500;', no_token(),
         prime => [qw(granted)],
-        expect => { granted => { request => 'GET /v2/alice/stale/tags/list', log => 'alice granted A alice/stale pull', body => [ 'backend: A', 'uri: /v2/alice/stale/' ] } },
+        expect => { granted => { request => 'GET /v2/alice/stale/tags/list',
+            log => 'alice granted A alice/stale pull', body => [ 'backend: A', 'uri: /v2/alice/stale/' ] } },
     },
     {
         name => 'proxy_cache_background_update',
@@ -356,22 +394,27 @@ my @ROW = (
     },
     {
         # Pages of the catalogue are asked for without compression, and so is what comes of them.
-        name => 'gzip', gate => 'gzip on; gzip_types *; gzip_min_length 0; gzip_http_version 1.0;', headers => "Accept-Encoding: gzip\n", gzip => qr/^(?!catalog)/,
+        name => 'gzip', gate => 'gzip on; gzip_types *; gzip_min_length 0; gzip_http_version 1.0;',
+            headers => "Accept-Encoding: gzip\n", gzip => qr/^(?!catalog)/,
     },
     {
         name => 'realip', needs => '--with-http_realip_module',
-        server => 'set_real_ip_from 127.0.0.1; real_ip_header X-Real-IP;', headers => "X-Real-IP: 192.0.2.7\n", address => '192.0.2.7',
+        server => 'set_real_ip_from 127.0.0.1; real_ip_header X-Real-IP;',
+            headers => "X-Real-IP: 192.0.2.7\n", address => '192.0.2.7',
     },
     {
-        name => 'limit_req_delays', http => 'limit_req_zone $server_name zone=delays:1m rate=200r/s;', gate => 'limit_req zone=delays burst=1000;',
+        name => 'limit_req_delays', http => 'limit_req_zone $server_name zone=delays:1m rate=200r/s;',
+            gate => 'limit_req zone=delays burst=1000;',
     },
     {
-        # Let in by another, the request goes where its user's go, or everybody's; to the block's own servers with a wrong password.
+        # Let in by another, the request goes where its user's go, or everybody's; to the block's own servers
+        # with a wrong password.
         name => 'satisfy_any', needs => '--with-http_auth_request_module',
         gate => 'satisfy any; auth_request /check;', server => 'location = /check { internal; return 204; }',
         token => '',
         expect => {
-            (map { $_ => { status => 200, body => ['backend: A'] } } qw(wrong nobody denied denied_put ping_nobody)),
+            (map { $_ => { status => 200,
+                body => ['backend: A'] } } qw(wrong nobody denied denied_put ping_nobody)),
             denied_head    => { status => 200 },
             catalog_denied => { status => 200, body => ['{"repositories":["alice/x","bob/y"]}'] },
         },
@@ -386,7 +429,8 @@ my @ROW = (
             . "location = /check { internal; $TO_B }"
             . "location = /copy { internal; proxy_pass http://registry\$request_uri; $OTHER } location = /part { internal; proxy_pass http://registry; $OTHER }"
             . 'location @page { return 401 "the page of <$registry_auth_user>\n"; }',
-        headers => "Accept-Encoding: gzip\nX-Real-IP: 192.0.2.7\n", address => '192.0.2.7', gzip => qr/^(?!catalog)/,
+        headers => "Accept-Encoding: gzip\nX-Real-IP: 192.0.2.7\n", address => '192.0.2.7',
+            gzip => qr/^(?!catalog)/,
         # nginx forgets post_action where a client of HTTP/2 has left by then.
         expect => { same({ logged => '*' }, qw(missing catalog_missing)) },
         change => sub {
@@ -409,10 +453,11 @@ sub the_page {
 sub unknown_there {
     my ($case, $e) = @_;
     return if $e->{result} ne 'granted' && $case ne 'no_backend';
-    @$e{qw(status body user result backend)} = (401, $case eq 'head' ? [] : ['UNAUTHORIZED'], '-', 'unauthenticated', '-');
+    @$e{qw(status body user result backend)} = (401, $case eq 'head' ? [] : ['UNAUTHORIZED'], '-',
+        'unauthenticated', '-');
 }
 
-# --- configuration ---------------------------------------------------------------------------------------------------
+# --- configuration ------------------------------------------------------------------------------------------
 
 sub rows {
     return grep { !defined $_->{needs} || Harness::nginx_server()->built_with($_->{needs}) } @ROW;
@@ -435,14 +480,17 @@ sub http_config {
             . '$registry_auth_repository|$registry_auth_action";',
         'access_log $TEST_NGINX_SERVROOT/logs/access.log cells;',
     );
-    push @part, 'ssl_certificate $TEST_NGINX_SERVROOT/certificate.pem; ssl_certificate_key $TEST_NGINX_SERVROOT/key.pem;' if $tls;
+    push @part,
+        'ssl_certificate $TEST_NGINX_SERVROOT/certificate.pem; ssl_certificate_key $TEST_NGINX_SERVROOT/key.pem;' if $tls;
     # A registry of files: it knows ranges.
-    push @part, 'server { listen 127.0.0.1:$TEST_NGINX_EXTRA_PORT; root $TEST_NGINX_HTML_DIR/files; access_log off; }';
+    push @part,
+        'server { listen 127.0.0.1:$TEST_NGINX_EXTRA_PORT; root $TEST_NGINX_HTML_DIR/files; access_log off; }';
     for my $row (rows()) {
         push @part, $row->{http} if $row->{http};
         my $listen = 'listen 127.0.0.1:$TEST_NGINX_SERVER_PORT; ';
         $listen .= 'listen 127.0.0.1:$TEST_NGINX_TLS_PORT ssl' . ($h2 ? ';' : ' http2;') if $tls;
-        $listen .= 'listen 127.0.0.1:$TEST_NGINX_TLS_PORT quic;' if $tls && Harness::nginx_server()->built_with('--with-http_v3_module');
+        $listen .= 'listen 127.0.0.1:$TEST_NGINX_TLS_PORT quic;' if $tls
+            && Harness::nginx_server()->built_with('--with-http_v3_module');
         my $token = $row->{token} // $row->{gate} // '';
         my $gate  = $row->{gate} // '';
         my $range = $gate =~ /slice/ ? '' : $OWN;
@@ -489,7 +537,8 @@ sub accounts {
         "HSET docker-registry:user:dave password $secret backends 192.0.2.1:5000",
         "HSET docker-registry:user:erin password $secret backends 127.0.0.1:\$TEST_NGINX_BACKEND_C_PORT",
         "HSET docker-registry:user:sue password $secret backends 127.0.0.1:\$TEST_NGINX_EXTRA_PORT",
-        'RPUSH docker-registry:backends 127.0.0.1:$TEST_NGINX_BACKEND_PORT', "HSET other:user:zoe password $secret";
+        'RPUSH docker-registry:backends 127.0.0.1:$TEST_NGINX_BACKEND_PORT',
+            "HSET other:user:zoe password $secret";
 }
 
 sub files { return '>>> files/v2/sue/x/blobs/sha256:' . 'a' x 64 . "\n" . join(' ', 1 .. 300) . "\n" }
@@ -506,7 +555,7 @@ C => body: backend: C
 EOC
 }
 
-# --- running ---------------------------------------------------------------------------------------------------------
+# --- running ------------------------------------------------------------------------------------------------
 
 my %LETTER = (A => 'BACKEND_PORT', B => 'BACKEND_B_PORT', C => 'BACKEND_C_PORT', E => 'EXTRA_PORT');
 
@@ -517,7 +566,8 @@ sub expectation {
     my ($row, $case) = @_;
     my ($name, $request, $login, $status, $body, $log) = @$case;
     my $own = $row->{expect}{$name} // {};
-    my %e = (request => $request, login => $login, status => $status, %$own, body => [ @{ $own->{body} // $body } ]);
+    my %e = (request => $request, login => $login, status => $status, %$own,
+        body => [ @{ $own->{body} // $body } ]);
     my %field;
     @field{@FIELD} = split ' ', $own->{log} // $log;
     $e{$_} //= $field{$_} for @FIELD;
@@ -582,33 +632,40 @@ sub http1 {
     my ($cells) = @_;
     my $port = Harness::expand('$TEST_NGINX_SERVER_PORT');
     for my $cell (@$cells) {
-        $cell->{answers} = [ Harness::Client::pipelined($port, $cell->{request}, Harness::Valgrind::timeout(5)) ];
+        $cell->{answers} = [ Harness::Client::pipelined($port, $cell->{request},
+            Harness::Valgrind::timeout(5)) ];
     }
     return;
 }
 
 sub http2 {
     my ($cells) = @_;
-    Harness::Http2::many(Harness::expand('$TEST_NGINX_TLS_PORT'), $cells, Harness::Valgrind::timeout(5), Harness::expand('$TEST_NGINX_SERVROOT'));
+    Harness::Http2::many(Harness::expand('$TEST_NGINX_TLS_PORT'), $cells, Harness::Valgrind::timeout(5),
+        Harness::expand('$TEST_NGINX_SERVROOT'));
     return;
 }
 
 sub http3 {
     my ($cells) = @_;
     my $option = '--with-http_v3_module';
-    my $why = Harness::nginx_server()->built_with($option) ? Harness::Http3::why_not() : "nginx is built without $option";
+    my $why = Harness::nginx_server()->built_with($option) ? Harness::Http3::why_not()
+        : "nginx is built without $option";
     return $why if defined $why;
-    Harness::Http3::many(Harness::expand('$TEST_NGINX_TLS_PORT'), $cells, Harness::expand('$TEST_NGINX_SERVROOT'));
+    Harness::Http3::many(Harness::expand('$TEST_NGINX_TLS_PORT'), $cells,
+        Harness::expand('$TEST_NGINX_SERVROOT'));
     return;
 }
 
 sub answered {
     my ($cell) = @_;
     my ($row, $e, $answers) = @$cell{qw(row e answers)};
-    my @bad = map {"answer: $_"} differences($row, $cell->{case}, $e, $answers->[0], $cell->{request}[0]{method});
+    my @bad = map {"answer: $_"} differences($row, $cell->{case}, $e, $answers->[0],
+        $cell->{request}[0]{method});
     # nginx ends a connection after 400, 413 and 500, and says so; ours for a missing backend is its 500.
-    return @bad if !$answers->[1] || Harness::Client::closes($answers->[0]) && ($answers->[0]{status} =~ /^(?:400|413|500)$/ || $cell->{case} eq 'no_backend');
-    my %next = (status => 200, body => [ 'backend: A', "uri: /v2/alice/next/tags/list" ], %{ $row->{next} // {} });
+    return @bad if !$answers->[1] || Harness::Client::closes($answers->[0])
+        && ($answers->[0]{status} =~ /^(?:400|413|500)$/ || $cell->{case} eq 'no_backend');
+    my %next = (status => 200, body => [ 'backend: A', "uri: /v2/alice/next/tags/list" ],
+        %{ $row->{next} // {} });
     if (!$row->{next}{status} && $row->{change}) {
         my %as = (%next, user => 'alice', result => 'granted', backend => 'A');
         $row->{change}->('next', \%as);
@@ -628,7 +685,8 @@ sub differences {
         push @bad, "not gzip: $GunzipError" if !gunzip(\$body => \$plain);
         $body = $plain // '';
     }
-    elsif ($row->{gzip} && $case =~ $row->{gzip} && !$answer->{identity} && $method ne 'HEAD' && $answer->{status} =~ /^(?:200|403|404)$/) {
+    elsif ($row->{gzip} && $case =~ $row->{gzip} && !$answer->{identity} && $method ne 'HEAD'
+        && $answer->{status} =~ /^(?:200|403|404)$/) {
         push @bad, 'it is not compressed';
     }
     my ($length) = Harness::Response::values_of($answer, 'Content-Length');
@@ -638,7 +696,8 @@ sub differences {
     push @bad, "something follows: $answer->{rest}" if length($answer->{rest} // '');
     push @bad, "no '$_'" for grep { index($body, $_) < 0 } @{ $e->{body} };
     push @bad, 'not one JSON document'
-        if $body =~ /\A\{"(?:errors|token)"/ && @{ $e->{body} } == 1 && !eval { JSON::PP->new->utf8->decode($body) };
+        if $body =~ /\A\{"(?:errors|token)"/ && @{ $e->{body} } == 1
+            && !eval { JSON::PP->new->utf8->decode($body) };
     return map {"$_\n$answer->{head}\n\n" . substr $body, 0, 600} @bad;
 }
 
@@ -666,7 +725,8 @@ sub in_log {
     return 'it was logged ' . @line . ' times' if @line != 1;
     my $backend = $e->{backend};
     $backend = '127.0.0.1:' . Harness::expand("\$TEST_NGINX_$LETTER{$backend}") if $LETTER{$backend};
-    my @want = ($row->{address} // '127.0.0.1', $e->{logged}, $e->{user}, $e->{result}, $backend, $e->{repository}, $e->{action});
+    my @want = ($row->{address} // '127.0.0.1', $e->{logged}, $e->{user}, $e->{result}, $backend,
+        $e->{repository}, $e->{action});
     my @bad = grep { $want[$_] ne '*' && $want[$_] ne $line[0][$_] } 0 .. $#want;
     return @bad ? "logged: @{ $line[0] }\nnot:    @want" : ();
 }
@@ -674,7 +734,8 @@ sub in_log {
 # No backend was told of a user where the accounts are others, and those have learned nothing.
 sub crossed {
     my ($title) = @_;
-    my @told = grep { $_->{text} =~ /^X-Where: other$/m && $_->{text} !~ /^X-Seen: :$/m } @{ Harness::backend()->received };
+    my @told = grep { $_->{text} =~ /^X-Where: other$/m && $_->{text} !~ /^X-Seen: :$/m } @{
+        Harness::backend()->received };
     is(join("\n", map { $_->{text} } @told), '', "$title: no identity crosses a prefix");
     for my $login (qw(alice:secret erin:secret dave:secret)) {
         my $answer = Harness::http('GET /v2/', login => $login);
@@ -689,7 +750,8 @@ sub holes {
         my %why;
         push @{ $why{ $row->{hole}{$_} } }, $_ for sort keys %{ $row->{hole} // {} };
         note("hole: $row->{name}: @{ $why{$_} }: $_") for sort keys %why;
-        note("hole: HTTP/3: $row->{name}: $_: $row->{http3_hole}{$_}") for sort keys %{ $row->{http3_hole} // {} };
+        note("hole: HTTP/3: $row->{name}: $_: $row->{http3_hole}{$_}")
+            for sort keys %{ $row->{http3_hole} // {} };
     }
 }
 

@@ -33,7 +33,8 @@ sub configuration {
     my $user    = $> == 0                   ? 'user root;' : '';
     my $process = Harness::Valgrind::wanted() ? 'master_process off;' : "worker_processes $part{workers};";
     my $root    = $self->{folder};
-    my $temp    = join "\n    ", map {"${_}_temp_path $root/tmp/$_;"} qw(client_body proxy fastcgi uwsgi scgi);
+    my $temp    = join "\n    ",
+        map {"${_}_temp_path $root/tmp/$_;"} qw(client_body proxy fastcgi uwsgi scgi);
     my $http2   = $self->{version} >= 1_025_001 ? [ ';', 'http2 on;' ] : [ ' http2;', '' ];
     my $access  = $part{http_config} =~ /^\s*access_log\b/m ? '' : "access_log $root/logs/access.log;";
 

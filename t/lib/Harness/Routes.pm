@@ -25,8 +25,8 @@ my %STAND_IN = (
     't129' => 't' x 129,
 );
 
-# Sections: [ title, lines ], a line as { line (request line and body), headers, answer, and what it needs: action (or
-# `exists`: pull or push), repository }.
+# Sections: [ title, lines ], a line as { line (request line and body), headers, answer, and what it needs:
+# action (or `exists`: pull or push), repository }.
 sub routes {
     my $path = "$Harness::ROOT/crates/registry-auth/tests/routes.txt";
     open my $file, '<', $path or die "$path: $!\n";
@@ -39,7 +39,8 @@ sub routes {
             next;
         }
         $text =~ s/\{([^}]+)\}/$STAND_IN{$1} \/\/ die "$path: {$1}\n"/ge;
-        my ($method, $target, $more, $answer) = $text =~ /^(\S+)\s+(\S+)(.*) -> (.*)$/ or die "$path: $text\n";
+        my ($method, $target, $more, $answer) = $text =~ /^(\S+)\s+(\S+)(.*) -> (.*)$/
+            or die "$path: $text\n";
         my ($type) = $more =~ /type=(\S+)/;
         my ($action, $repository) = $answer =~ /^(pull|push|delete|exists) (\S+)/;
         my ($images) = $answer =~ /^images (\S+)/;
@@ -52,7 +53,8 @@ sub routes {
             is_v1 => $target =~ m{^/v1/} ? 1 : 0,
             # No token can be issued for a name that V1 has and OCI has not.
             has_token => !$action || $repository =~ m{^$SEGMENT(?:/$SEGMENT)*$} ? 1 : 0,
-            $action ? (action => $action, repository => $repository, scope => "repository:$repository:pull,push,delete") : (),
+            $action ? (action => $action, repository => $repository,
+                scope => "repository:$repository:pull,push,delete") : (),
             $answer eq 'search' ? (scope => 'registry:catalog:*') : (),
             $images ? (scope => "registry:images:$images") : (),
         };

@@ -39,8 +39,8 @@ Harness::add_block_preprocessor(
     }
 );
 
-# What Redis told of the accounts' last change is heeded before what it answers later: so ask for somebody nobody knows. Then no block
-# begins with what the zone knows from the one before.
+# What Redis told of the accounts' last change is heeded before what it answers later: so ask for somebody
+# nobody knows. Then no block begins with what the zone knows from the one before.
 my $stranger = 0;
 sub settle { return Harness::http('GET /v2/', login => 'stranger' . ++$stranger . ':x') }
 
@@ -151,8 +151,8 @@ sub account_tag {
 }
 
 # Claims of a good token of alice's, whose password is `secret`, for these scopes.
-# Arguments: scope, user, stored (password), secret (an access token, whose id is `tok`), prefix, service, kind, key; and any claim by
-# its name, undef for none.
+# Arguments: scope, user, stored (password), secret (an access token, whose id is `tok`), prefix, service,
+# kind, key; and any claim by its name, undef for none.
 sub claims {
     my (%arg) = @_;
     my $user   = delete $arg{user}    // 'alice';
@@ -203,7 +203,8 @@ sub access_token {
     return $head . $sum;
 }
 
-# Such a token as it is stored, as a Redis command: of a user, by an id, with an end in so many seconds, for these scopes.
+# Such a token as it is stored, as a Redis command: of a user, by an id, with an end in so many seconds, for
+# these scopes.
 sub stored_token {
     my ($user, $id, $token, $seconds, @scope) = @_;
     my $value = join ' ', 'sha256=' . sha256_hex($token), 'expires=' . (time + $seconds), 'created=' . (time - 60),

@@ -1,5 +1,6 @@
-"""HTTP/3 requests for the tests: reads JSON from stdin, a list of connections, each a list of requests that are sent one after the
-other; writes the answers as JSON in the same form. Called by Http3.pm, with the port; needs aioquic."""
+"""HTTP/3 requests for the tests: reads JSON from stdin, a list of connections, each a list of requests that
+are sent one after the other; writes the answers as JSON in the same form. Called by Http3.pm, with the port;
+needs aioquic."""
 
 import asyncio
 import base64

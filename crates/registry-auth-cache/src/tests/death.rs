@@ -280,7 +280,7 @@ fn attempt_and_what_it_comes_to() {
             |cache| {
                 let (who, tag) = (client("who", "a"), keys().unwrap().tag(b"2"));
                 let Attempt::Allowed(reserved) = cache.begin_login(&who.login(), tag, LIMIT, 1_000) else {
-                    panic!("one is borne yet")
+                    panic!("one is accepted yet")
                 };
                 cache.finish_login(&who.login(), tag, reserved, settled, LIMIT, 2_000);
             },

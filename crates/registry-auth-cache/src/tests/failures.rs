@@ -347,7 +347,7 @@ fn who_is_blocked_is_seen_without_the_lock() {
     // Others are not, but for those who happen to share the place.
     let noted = (0..640).filter(|other| is_noted(&slab, &format!("10.0.0.{other}")));
     assert!((1..40).contains(&noted.count()));
-    // Once the period is over, whoever asks takes it out.
+    // Once the period is over, the next look takes it out.
     assert_eq!(blocked(&mut open(&mut slab), ALICE, 9_999), Some(1));
     assert!(is_noted(&slab, "1.2.3.4"));
     assert_eq!(blocked(&mut open(&mut slab), ("bob", "5.6.7.8"), 10_000), None);

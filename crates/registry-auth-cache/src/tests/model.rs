@@ -385,7 +385,7 @@ fn client_of((user, address): Who) -> Client {
     client(&user, &format!("10.0.0.{address}"))
 }
 
-/// Which process stands for which guard.
+/// Which process represents which guard.
 fn process(guard: u8) -> Process {
     Process {
         id: 100 + u32::from(guard),

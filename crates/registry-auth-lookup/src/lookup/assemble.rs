@@ -80,7 +80,7 @@ impl<'a> Assembly<'a> {
             // 401 in any case: what is unreadable does not matter.
             UserState::Unknown => Ok(Verdict::unknown(&passwords.verifier, &key, self.mark)),
             UserState::Known(record) => {
-                // What a name stands for may change without a reply that does.
+                // What a name resolves to may change without a reply that does.
                 let tags = user.tags.filter(|_| !has_names(&record));
                 let to_remember = tags.map(|tags| ToRemember {
                     hash: flight.hash(),

@@ -13,7 +13,7 @@ use registry_auth_redis::wake::Wake;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-/// Bytes of changes kept for a worker that does not drain them; beyond that it is told that everything has
+/// Bytes of changes kept for a worker that does not drain them; beyond that it hears that everything has
 /// changed.
 const CHANGES: usize = 2 << 20;
 

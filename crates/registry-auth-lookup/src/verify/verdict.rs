@@ -271,7 +271,7 @@ impl Passwords {
         }
     }
 
-    /// As [`Verdict::is_proven`], of a job. That a token was used is told to who wants to know.
+    /// As [`Verdict::is_proven`], of a job. The use of a token is reported where the options ask for it.
     fn is_proven(&self, verdict: &Verdict, job: &PendingJob) -> Option<bool> {
         verdict.is_proven(&job.proof, |token| {
             if let Some(last_uses) = &self.last_uses {

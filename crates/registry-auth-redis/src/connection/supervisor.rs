@@ -38,7 +38,7 @@ const CLOSED_GREETINGS: u32 = 2;
 /// A connection that Redis has answered on.
 #[derive(Clone)]
 pub struct Live {
-    /// To be cloned by each who asks.
+    /// To be cloned by each task that asks Redis.
     pub connection: MultiplexedConnection,
     /// Counts connections from 1: answers from different epochs must not be mixed in a cache.
     pub epoch: u64,

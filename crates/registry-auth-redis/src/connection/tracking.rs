@@ -64,7 +64,7 @@ pub trait Watcher: Send + Sync {
     fn all_changed(&self, epoch: u64);
 }
 
-/// What is tracked, and who is told.
+/// What is tracked, and who gets to know.
 pub struct Tracking {
     watcher: Arc<dyn Watcher>,
     /// All that are in use, overlapping or not.
