@@ -1,7 +1,7 @@
 //! Compiles `src/ffi/shim.c` against the very headers that nginx-sys was bound to, and binds it.
 //!
-//! nginx-sys (a direct dependency, so that cargo hands its metadata on) has chosen the nginx: a configured tree named by
-//! `NGINX_SOURCE_DIR` and `NGINX_BUILD_DIR`, or, with the feature `vendored`, nginx-src's.
+//! nginx-sys (a direct dependency, so that cargo hands its metadata on) has chosen the nginx: a configured
+//! tree named by `NGINX_SOURCE_DIR` and `NGINX_BUILD_DIR`, or, with the feature `vendored`, nginx-src's.
 
 use std::env;
 use std::error::Error;
@@ -16,7 +16,8 @@ fn main() -> Result<(), Box<dyn Error>> {
         "nginx-sys told no include folders: set NGINX_SOURCE_DIR and NGINX_BUILD_DIR, or use the feature vendored",
     )?)
     .collect();
-    // nginx-sys 0.5.0 prints `cargo:metadata=cflags=…` with one colon, which cargo files under the key `metadata`.
+    // nginx-sys 0.5.0 prints `cargo:metadata=cflags=…` with one colon, which cargo files under the key
+    // `metadata`.
     let cflags = env::var("DEP_NGINX_CFLAGS")
         .or_else(|_| env::var("DEP_NGINX_METADATA").map(|m| m.trim_start_matches("cflags=").to_owned()))
         .unwrap_or_default();

@@ -1,4 +1,5 @@
-//! The directives, in the order of docs/reference/directives.md: names, contexts and arguments. What they mean is in `conf::read`.
+//! The directives, in the order of docs/reference/directives.md: names, contexts and arguments. What they
+//! mean is in `conf::read`.
 
 use core::ffi::c_void;
 use core::ptr;

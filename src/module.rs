@@ -1,4 +1,5 @@
-//! The module as nginx loads it: descriptors, the exports table, phase handlers, and what a worker starts and stops.
+//! The module as nginx loads it: descriptors, the exports table, phase handlers, and what a worker starts and
+//! stops.
 //!
 //! Three descriptors, because one module has one place in nginx's order: the access handler belongs before
 //! `ngx_http_access_module` in the list (handlers of a phase run from the last to the first, so that `allow`
@@ -31,8 +32,8 @@ use crate::{directives, upstream, variables, worker};
 
 macro_rules! kept_by_this_module {
     ($($slot:ty: $kind:ident),*) => {$(
-        // SAFETY: `ACCESS_CONTEXT` registers the callbacks of ffi::conf for the three configurations; a request's slot is written
-        // by ffi::request alone.
+        // SAFETY: `ACCESS_CONTEXT` registers the callbacks of ffi::conf for the three configurations; a
+        // request's slot is written by ffi::request alone.
         unsafe impl Slot for $slot {
             type Kind = slots::$kind;
 
@@ -45,7 +46,8 @@ macro_rules! kept_by_this_module {
 
 kept_by_this_module!(Main: Http, Upstream: Server, Location: Location, Context: Request);
 
-// SAFETY: a record in an identity, which all clones share and which is never changed once it is made; it has no interior mutability.
+// SAFETY: a record in an identity, which all clones share and which is never changed once it is made; it has
+// no interior mutability.
 unsafe impl peer::Names for BackendNames {
     fn bytes(&self) -> &[u8] {
         self.record()
@@ -330,7 +332,8 @@ unsafe extern "C" fn init_process(cycle: *mut ngx_cycle_t) -> ngx_int_t {
             upstream::watch(main.has_variable_target());
         }
         if let Err(error) = worker::start(thread, main) {
-            // Not an error of the worker's: nginx would start it again for ever. Its requests are refused with 503.
+            // Not an error of the worker's: nginx would start it again for ever. Its requests are refused
+            // with 503.
             log::write(
                 thread,
                 log::Level::Error,

@@ -1,11 +1,11 @@
-//! `registry_auth_backends`: the peers of a request are its user's backends, else the default ones, else the block's own
-//! `server` lines.
+//! `registry_auth_backends`: the peers of a request are its user's backends, else the default ones, else the
+//! block's own `server` lines.
 //!
 //! Of several backends a repository has one: all of its requests go there, and to the next one while it is
 //! down. V1's images belong to no repository, so that there a user has one.
 //!
-//! An address that `allow=` does not permit is never connected to. A user whose backends are all refused or unresolved gets 503
-//! rather than somebody else's storage.
+//! An address that `allow=` does not permit is never connected to. A user whose backends are all refused or
+//! unresolved gets 503 rather than somebody else's storage.
 
 use core::marker::PhantomData;
 use std::cell::Cell;
@@ -98,7 +98,8 @@ pub fn backends(conf: &mut Conf<'_>, upstream: &mut Upstream) -> Result<(), Stri
     peer::attach(conf, upstream, PhantomData::<UserBackends>).map_err(|error| format!("\"{NAME}\": {error}"))
 }
 
-/// Whether the target of each request is looked at. A plain load in the way of each request, unlike a thread's own variable.
+/// Whether the target of each request is looked at. A plain load in the way of each request, unlike a
+/// thread's own variable.
 static WATCHED: AtomicBool = AtomicBool::new(false);
 
 /// Whether it was told that variables have a URI.
@@ -109,8 +110,8 @@ pub fn watch(may_differ: bool) {
     WATCHED.store(may_differ, Ordering::Relaxed);
 }
 
-/// Whether the target that goes to the backend is the one that was decided about. nginx has made the request to it, and a proxy_pass
-/// with variables has shown what they come to.
+/// Whether the target that goes to the backend is the one that was decided about. nginx has made the request
+/// to it, and a proxy_pass with variables has shown what they come to.
 fn is_as_decided(request: &Request) -> bool {
     let is_gated = request
         .location::<Location>()
@@ -158,8 +159,8 @@ fn target_directive(request: &Request) -> String {
 /// How many users take turns independently of each other.
 const TURNS: usize = 64;
 
-/// Round robin positions of one worker, one for all users with the same hash: a single counter would pin users who take turns
-/// with each other to one backend each.
+/// Round robin positions of one worker, one for all users with the same hash: a single counter would pin
+/// users who take turns with each other to one backend each.
 pub struct Turns([Cell<u32>; TURNS]);
 
 impl Default for Turns {

@@ -20,7 +20,7 @@ my @CHALLENGES = (
     [ 'tags',               'GET /v2/alice/app/tags/list?n=5',                'repository:alice/app:pull' ],
     [ 'referrers',          "GET /v2/alice/app/referrers/$DIGEST",            'repository:alice/app:pull' ],
     [ 'an extension',       'GET /v2/alice/app/_oras/artifacts/referrers',    'repository:alice/app:pull' ],
-    [ 'a push's challenge asks for pull, too', 'PUT /v2/alice/app/manifests/latest', 'repository:alice/app:pull,push' ],
+    [ 'a push is challenged for pull, too', 'PUT /v2/alice/app/manifests/latest', 'repository:alice/app:pull,push' ],
     [ 'an upload',          'POST /v2/alice/app/blobs/uploads/',              'repository:alice/app:pull,push' ],
     [ 'an upload that goes on', 'PATCH /v2/alice/app/blobs/uploads/1',        'repository:alice/app:pull,push' ],
     [ 'one that ends',      'DELETE /v2/alice/app/blobs/uploads/1',           'repository:alice/app:pull,push' ],

@@ -1,4 +1,5 @@
-//! Any `Authorization` header: no panic; what is accepted is a whole user and password, and anonymous is `Og==` only.
+//! Any `Authorization` header: no panic; what is accepted is a whole user and password, and anonymous is
+//! `Og==` only.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;

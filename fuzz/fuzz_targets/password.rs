@@ -1,5 +1,5 @@
-//! Any text as a stored hash, any bytes as a password: no panic; what is read costs no more than the limits, and is
-//! verified where that is cheap; what is not read is refused. Input: password, a newline, stored hash.
+//! Any text as a stored hash, any bytes as a password: no panic; what is read costs no more than the limits,
+//! and is verified where that is cheap; what is not read is refused. Input: password, a newline, stored hash.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
@@ -37,7 +37,8 @@ fuzz_target!(|data: &[u8]| {
     }
 });
 
-/// Roughly the microseconds, `None` for what is beyond the limits: by the largest number of each name anywhere.
+/// Roughly the microseconds, `None` for what is beyond the limits: by the largest number of each name
+/// anywhere.
 fn cost(form: Form, stored: &str) -> Option<u64> {
     let largest = |name: &str| {
         let values = stored.split(['$', ',']).filter_map(|field| field.strip_prefix(name));

@@ -1,5 +1,5 @@
-//! Any bytes as an encoded record: no panic, everything readable can be read, and a whole record survives encoding.
-//! A decision on it never panics either.
+//! Any bytes as an encoded record: no panic, everything readable can be read, and a whole record survives
+//! encoding. A decision on it never panics either.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;

@@ -1,5 +1,6 @@
-//! Any request line: no panic, and no route whose repository is not spelled out in the raw path, or whose mount could
-//! be read in another way. Input: method byte, then raw path, decided path, query and content type between newlines.
+//! Any request line: no panic, and no route whose repository is not spelled out in the raw path, or whose
+//! mount could be read in another way. Input: method byte, then raw path, decided path, query and content
+//! type between newlines.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;

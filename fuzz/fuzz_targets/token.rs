@@ -1,5 +1,6 @@
-//! Any bytes as a token of the token endpoint, an access token, a stored one, a resource scope: no panic, and nothing that was not
-//! signed is taken for a token. Claims of any content, signed, are read as they are, or refused.
+//! Any bytes as a token of the token endpoint, an access token, a stored one, a resource scope: no panic, and
+//! nothing that was not signed is taken for a token. Claims of any content, signed, are read as they are, or
+//! refused.
 #![no_main]
 
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;

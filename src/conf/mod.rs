@@ -1,7 +1,8 @@
-//! The configuration: what each directive means, what a location inherits, and the settings that handlers see.
+//! The configuration: what each directive means, what a location inherits, and the settings that handlers
+//! see.
 //!
-//! Filled by `conf::read`, one function a directive, whose values `conf::value` parses. Handlers see [`Settings`] only, in which
-//! nothing is left unset.
+//! Filled by `conf::read`, one function a directive, whose values `conf::value` parses. Handlers see
+//! [`Settings`] only, in which nothing is left unset.
 
 use std::marker::PhantomData;
 use std::rc::Rc;
@@ -27,7 +28,8 @@ pub mod read;
 pub mod value;
 
 const DEFAULT_REDIS: &str = "redis://127.0.0.1:6379/0";
-/// Longest form that the token endpoint takes, in bytes: as long as a header may be. nginx reads twice that, so that the refusal is ours.
+/// Longest form that the token endpoint takes, in bytes: as long as a header may be. nginx reads twice that,
+/// so that the refusal is ours.
 pub const MAX_FORM: usize = 8192;
 const DEFAULT_PREFIX: &str = "docker-registry";
 /// `timeout=` and `connect_timeout=`, in milliseconds.
@@ -46,7 +48,8 @@ pub struct Main {
     token_keys: Option<Vec<Secret>>,
     token_use: Option<bool>,
     rehash: Option<bool>,
-    /// Random, for what has to be kept from clients where there is neither a key nor a zone; a reload makes another.
+    /// Random, for what has to be kept from clients where there is neither a key nor a zone; a reload makes
+    /// another.
     cursor_secret: [u8; 32],
     /// Every space of a location where the gate is on, once.
     spaces: Vec<Arc<Keyspace>>,
@@ -96,8 +99,8 @@ pub struct CacheOptions {
 }
 
 impl StoreOptions {
-    /// A number for where the records of a zone come from: the Redis that is asked, and the prefixes whose changes are watched.
-    /// Never 0, and the same in all processes.
+    /// A number for where the records of a zone come from: the Redis that is asked, and the prefixes whose
+    /// changes are watched. Never 0, and the same in all processes.
     pub fn source(&self) -> u64 {
         let text = format!("{} {}", self.endpoint, self.prefixes.join(" "));
         SipHasher13::new().hash(text.as_bytes()).max(1)
@@ -155,8 +158,8 @@ impl Main {
         matches!(self.cache, Some(Some(_)))
     }
 
-    /// The space of these settings, one for all locations that mean the same: what is known of a request in one of them holds in
-    /// the others.
+    /// The space of these settings, one for all locations that mean the same: what is known of a request in
+    /// one of them holds in the others.
     fn space(&mut self, space: Keyspace) -> Arc<Keyspace> {
         if let Some(known) = self.spaces.iter().find(|known| ***known == space) {
             return Arc::clone(known);
@@ -258,7 +261,7 @@ pub struct Settings {
     pub v1_endpoint: Option<ComplexValue>,
     /// Whether V1's search is served: its answer is then filtered.
     pub v1_search: bool,
-    /// Whether the registry behind is told which one its client means (`ns`).
+    /// Whether the registry behind learns which one its client means (`ns`).
     pub passes_ns: bool,
     /// How many wrong passwords a client may try for a user.
     pub failures: Option<FailureLimits>,

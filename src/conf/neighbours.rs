@@ -111,7 +111,8 @@ impl Forward {
     }
 }
 
-/// What is sent along in place of what the client has sent. nginx takes all of it, or nothing, from the level above.
+/// What is sent along in place of what the client has sent. nginx takes all of it, or nothing, from the level
+/// above.
 #[derive(Clone, Default)]
 struct Sent {
     /// Whether something is said of the header Authorization.
@@ -216,8 +217,8 @@ impl Neighbours {
         }
     }
 
-    /// Takes from the level above what nginx takes from there; an `if` and a limit_except also go on with what
-    /// forwards, and only a server's `rewrite` has been at work in its locations.
+    /// Takes from the level above what nginx takes from there; an `if` and a limit_except also go on with
+    /// what forwards, and only a server's `rewrite` has been at work in its locations.
     pub fn inherit(&mut self, outer: &Self, is_block: bool, is_outer_server: bool) {
         for (said, outer) in self.said.iter_mut().zip(&outer.said) {
             said.inherit(outer);

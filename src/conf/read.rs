@@ -17,7 +17,8 @@ use super::value::{
 use super::{Bearer, BearerSaid, CacheOptions, Gate, Location, Main, Page, V1Images};
 use crate::ffi::conf::Conf;
 
-/// How many times as many wrong passwords as for one user are borne for all users of an address, where nothing is said of that.
+/// How many times as many wrong passwords as for one user are accepted for all users of an address, where
+/// nothing is said of that.
 const ADDRESS_TIMES: usize = 10;
 /// `ttl=`, in milliseconds.
 const DEFAULT_TTL: u64 = 60_000;
@@ -386,7 +387,8 @@ pub fn bearer(conf: &mut Conf<'_>, location: &mut Location) -> Result<(), String
     Ok(())
 }
 
-/// Whether this is fit for a service. nginx keeps quotes that stand within an argument, as in `service="registry"`: nobody means them.
+/// Whether this is fit for a service. nginx keeps quotes that stand within an argument, as in
+/// `service="registry"`: nobody means them.
 fn is_service(name: &str) -> bool {
     !name.is_empty()
         && name.trim_ascii() == name

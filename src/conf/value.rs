@@ -66,7 +66,8 @@ pub fn unset(directive: &str, is_set: bool) -> Result<(), String> {
     Ok(())
 }
 
-/// An argument that is none of those that the directive has. A name that is misspelt is called so, or its value would be looked at.
+/// An argument that is none of those that the directive has. A name that is misspelt is called so, or its
+/// value would be looked at.
 pub fn unexpected(directive: &str, argument: &[u8], why: &str) -> String {
     match parameter(argument) {
         Some(name) => invalid(

@@ -1,11 +1,11 @@
-//! The catalogue, `GET /v2/_catalog`, and V1's search, `GET /v1/search`: the registry is asked by subrequests, and the client gets what
-//! they say of the repositories that it may pull.
+//! The catalogue, `GET /v2/_catalog`, and V1's search, `GET /v1/search`: the registry is asked by
+//! subrequests, and the client gets what they say of the repositories that it may pull.
 //!
 //! `access` starts it before it grants the request, and goes on with it whenever something has come; the
 //! filters take the pages. Where a user's repositories lie on several backends, `upstream` says which these
-//! are, and is told which of them a page is of. Invariants: what a registry lists gets to a client through
-//! `registry_auth::catalog` and `registry_auth::search` only, or not at all; whatever it sends, it is read a
-//! slice at a time, which all requests share, and between which the worker serves others.
+//! are, and gets to know which of them a page is of. Invariants: what a registry lists gets to a client
+//! through `registry_auth::catalog` and `registry_auth::search` only, or not at all; whatever it sends, it is
+//! read a slice at a time, which all requests share, and between which the worker serves others.
 
 use std::borrow::Cow;
 use std::mem;
@@ -30,7 +30,7 @@ use crate::worker::limited_log;
 use crate::worker::token_keys;
 use crate::worker::turns::{InLine, Place, Slice};
 
-/// What the client of a list is told that lacks a backend's part.
+/// What the client of a list reads that lacks a backend's part.
 const INCOMPLETE: &[u8] = b"299 - \"the list is incomplete: a registry cannot be reached\"";
 /// Bytes of a registry's refusal at most, to be passed on.
 const REFUSAL_BYTES: usize = 64 << 10;
@@ -179,7 +179,7 @@ impl List {
         }
     }
 
-    /// What a client is told where a registry's list cannot be read, and the log, why.
+    /// What a client reads where a registry's list cannot be read, and the log, why.
     fn malformed(&self, request: &Request, why: &str) -> Denial {
         let (what, denial) = match self {
             Self::Catalog(_) => ("catalog", Denial::malformed_catalog()),
@@ -257,8 +257,8 @@ fn owner(identity: &Identity, settings: &Settings) -> String {
 }
 
 impl Filtering {
-    /// Goes on with what has come of the page, and after it. Where it has to wait for its turn, `on_turn` is called
-    /// when that comes.
+    /// Goes on with what has come of the page, and after it. Where it has to wait for its turn, `on_turn` is
+    /// called when that comes.
     pub fn resume(
         mut self: Box<Self>,
         request: &mut Request,
@@ -373,7 +373,8 @@ impl Filtering {
         self.is_turn = true;
     }
 
-    /// Reads for a slice of time. A name that is asked about may take long: a user's grants are as many as they are.
+    /// Reads for a slice of time. A name that is asked about may take long: a user's grants are as many as
+    /// they are.
     fn read(
         &mut self,
         identity: &Identity,
@@ -402,8 +403,8 @@ impl Filtering {
         self.page.matches(request)
     }
 
-    /// Sees a page's status and headers, and why it was refused before it went to a registry. It `is_ours` unless it comes from a
-    /// location of other accounts, to which nginx has moved it.
+    /// Sees a page's status and headers, and why it was refused before it went to a registry. It `is_ours`
+    /// unless it comes from a location of other accounts, to which nginx has moved it.
     pub fn header(&mut self, page: &Request, is_ours: bool, refused: Option<Denial>) {
         self.refused = refused.or_else(|| (is_ours && self.is_another(page)).then(Denial::misconfigured));
         self.status = page.status();
@@ -485,7 +486,8 @@ fn version() -> (&'static str, Vec<u8>) {
     ("Docker-Distribution-Api-Version", b"registry/2.0".to_vec())
 }
 
-/// What a registry answers that refuses: of its headers those that say how to read it, and when to come again.
+/// What a registry answers that refuses: of its headers those that say how to read it, and when to come
+/// again.
 fn refusal(page: &Request) -> Answer {
     let mut headers = vec![version()];
     headers.extend(

@@ -1,7 +1,8 @@
-//! What a token may be issued for: the wanted resources that the user has a right to, found in slices of time.
+//! What a token may be issued for: the wanted resources that the user has a right to, found in slices of
+//! time.
 //!
-//! Called by `access` for a request to the token endpoint. Guarantee: however many scopes a client asks for and however
-//! many grants the user has, other requests of the worker have their turn in between.
+//! Called by `access` for a request to the token endpoint. Guarantee: however many scopes a client asks for
+//! and however many grants the user has, other requests of the worker have their turn in between.
 
 use registry_auth::policy;
 use registry_auth::token::{TokenRequest, MAX_ACCESS};

@@ -1,4 +1,5 @@
-//! The answers that the module makes itself, in place of a registry: tokens, lists of repositories, counters, and whether it works.
+//! The answers that the module makes itself, in place of a registry: tokens, lists of repositories, counters,
+//! and whether it works.
 
 pub mod catalog;
 pub mod granting;

@@ -1,7 +1,7 @@
 //! `registry_auth_token`: the token endpoint.
 //!
-//! `access` finds out who the user is, by what [`request`] reads, and what `granting` allows; the content handler then signs that.
-//! Nothing that it answers may be kept by anybody between.
+//! `access` finds out who the user is, by what [`request`] reads, and what `granting` allows; the content
+//! handler then signs that. Nothing that it answers may be kept by anybody between.
 
 use registry_auth::token::{
     sign, Authorization, Issue, Kind, Place, TokenRequest, MAX_LIFE, MIN_LIFE, REFRESH_LIFE,
@@ -70,7 +70,8 @@ fn too_large() -> Denial {
     Denial::bad_token_request("the form is too large")
 }
 
-/// The endpoint's answer (distribution `docs/spec/auth/token.md` and `oauth.md`: each client reads one of the two names).
+/// The endpoint's answer (distribution `docs/spec/auth/token.md` and `oauth.md`: each client reads one of the
+/// two names).
 #[derive(Serialize)]
 struct Issued<'t> {
     token: &'t str,
@@ -146,8 +147,9 @@ fn issue(request: &Request, context: &Context, settings: &Settings) -> Option<Ve
     serde_json::to_vec(&issued).ok()
 }
 
-/// Whether a refresh token goes with it: to a user who asks for one, and again to one whose own is half used up. Not where the key goes
-/// with the zone: clients would forget the password for a token that a restart of nginx makes void.
+/// Whether a refresh token goes with it: to a user whose client wants one, and again to one whose own is half
+/// used up. Not where the key goes with the zone: clients would forget the password for a token that a
+/// restart of nginx makes void.
 fn wants_refresh(identity: &Identity, asked: &TokenRequest, endpoint: &TokenEndpoint, now: u64) -> bool {
     let is_old = match (&asked.authorization, identity.credential().token()) {
         (Authorization::Refresh(_), Some(signed)) => signed.claims.expires < now + REFRESH_LIFE / 2,

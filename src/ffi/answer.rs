@@ -1,7 +1,7 @@
 //! The answer of an upstream, where nginx takes for its body what clients read as another answer.
 //!
-//! nginx passes a final status below 200 on, which clients skip; and what begins with no status line it calls HTTP/0.9, and then
-//! sends no headers of its own either. And it passes a reason phrase on as it is.
+//! nginx passes a final status below 200 on, which clients skip; and what begins with no status line it calls
+//! HTTP/0.9, and then sends no headers of its own either. And it passes a reason phrase on as it is.
 
 use nginx_sys::{NGX_HTTP_VERSION_10, NGX_HTTP_VERSION_9};
 
@@ -20,7 +20,7 @@ pub enum Malformed {
 }
 
 impl Request {
-    /// What is wrong with the answer at hand, where an upstream has sent it.
+    /// What is wrong with the current answer, where an upstream has sent it.
     #[inline]
     pub fn malformed(&self) -> Option<Malformed> {
         let request = self.as_ref_ptr();
@@ -45,15 +45,16 @@ impl Request {
         if self.as_ref_ptr().http_version != version || status == 0 {
             return Some(Malformed::NoHttp);
         }
-        // Also a 101 that the client has asked for: what came through the tunnel would go to the registry undecided, and no
-        // route of a registry upgrades.
+        // Also a 101 that the client has asked for: what came through the tunnel would go to the registry
+        // undecided, and no route of a registry upgrades.
         match status < 200 {
             true => Some(Malformed::Interim(status)),
             false => Some(Malformed::Reason),
         }
     }
 
-    /// Has nginx send the answer that takes the place of a malformed one as any other: with headers, and without a tunnel after it.
+    /// Has nginx send the answer that takes the place of a malformed one as any other: with headers, and
+    /// without a tunnel after it.
     pub fn mend(&mut self) {
         let version = self.client_version();
         let request = self.as_ptr();
@@ -66,8 +67,8 @@ impl Request {
         }
     }
 
-    /// The version that the client speaks, in nginx's way. An upstream's answer may have left another one in its place, also in
-    /// its parts.
+    /// The version that the client speaks, in nginx's way. An upstream's answer may have left another one in
+    /// its place, also in its parts.
     fn client_version(&self) -> usize {
         // SAFETY: what the client has written, in its connection's buffers, or a text of nginx's.
         let protocol = unsafe { bytes::of(self.as_ref_ptr().http_protocol) };

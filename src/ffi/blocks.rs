@@ -1,7 +1,8 @@
 //! Memory for what a request has besides nginx's own: blocks of one size, which other requests get again.
 //!
-//! A request's pool is full where the module comes in: what it took from there would nearly always cost nginx one more block of 4 KiB
-//! for each request. Blocks come back in the order that a processor's cache likes, the last first. Used on nginx's thread only.
+//! A request's pool is full where the module comes in: what it took from there would nearly always cost nginx
+//! one more block of 4 KiB for each request. Blocks come back in the order that a processor's cache likes,
+//! the last first. Used on nginx's thread only.
 
 use core::alloc::Layout;
 use core::cell::Cell;
@@ -41,7 +42,8 @@ static SPARE: Spare = Spare {
 pub(super) struct Block<T>(NonNull<T>);
 
 impl<T> Block<T> {
-    /// Makes a value in a block: one that was made before would have to be moved there. `None` when memory is out.
+    /// Makes a value in a block: one that was made before would have to be moved there. `None` when memory is
+    /// out.
     #[inline]
     pub(super) fn new(make: impl FnOnce() -> T) -> Option<Self> {
         const { assert!(size_of::<T>() <= LAYOUT.size() && align_of::<T>() <= LAYOUT.align()) };
@@ -170,7 +172,8 @@ impl Drop for Blocks {
     fn drop(&mut self) {
         let mut first = self.0.take();
         while let Some(link) = first {
-            // SAFETY: `add` put it here, and knew by `new` of which type it is; a block is dropped once, after its link was read.
+            // SAFETY: `add` put it here, and knew by `new` of which type it is; a block is dropped once,
+            // after its link was read.
             unsafe {
                 first = link.as_ref().next;
                 (link.as_ref().drop)(link);

@@ -13,15 +13,15 @@ use super::guard::guard;
 use super::request::Request;
 use super::shim;
 
-/// Reads the body, and runs the phases again from the one at hand when it is there, as ngx_http_mirror_module does. The caller returns
-/// the result from its phase handler.
+/// Reads the body, and runs the phases again from the current one when it is there, as ngx_http_mirror_module
+/// does. The caller returns the result from its phase handler.
 ///
 /// # Safety
-/// `r` must be a request in a phase handler, of which no [`Request`] is in use any more: the phases may make another one, and may free
-/// the request.
+/// `r` must be a request in a phase handler, of which no [`Request`] is in use any more: the phases may make
+/// another one, and may free the request.
 pub(crate) unsafe fn read(r: *mut ngx_http_request_t) -> ngx_int_t {
-    // SAFETY: as the caller says. Reading adds to the request's count of users, so that it is there until the count is taken back
-    // below, whatever the phases come to.
+    // SAFETY: as the caller says. Reading adds to the request's count of users, so that it is there until the
+    // count is taken back below, whatever the phases come to.
     unsafe {
         let read = ngx_http_read_client_request_body(r, Some(body_is_there));
         if read >= NGX_HTTP_SPECIAL_RESPONSE as ngx_int_t {
@@ -33,11 +33,13 @@ pub(crate) unsafe fn read(r: *mut ngx_http_request_t) -> ngx_int_t {
 }
 
 impl Request {
-    /// The body that was read; `None` where it was not, does not lie in memory, or is longer than `most`. What comes after the headers'
-    /// buffer is full, or later, is in another buffer (nginx heeds no wish for a single one): they are put together.
+    /// The body that was read; `None` where it was not, does not lie in memory, or is longer than `most`.
+    /// What comes after the headers' buffer is full, or later, is in another buffer (nginx heeds no wish for
+    /// a single one): they are put together.
     pub fn body(&self, most: usize) -> Option<Zeroizing<Vec<u8>>> {
         let mut pieces = SmallVec::<[&[u8]; 4]>::new();
-        // SAFETY: null or the request's own structures. A buffer's bytes lie between its two ends, and live as long as the request.
+        // SAFETY: null or the request's own structures. A buffer's bytes lie between its two ends, and live
+        // as long as the request.
         unsafe {
             let mut next = self.as_ref_ptr().request_body.as_ref()?.bufs;
             while let Some(link) = next.as_ref() {
@@ -77,16 +79,17 @@ impl Request {
 }
 
 unsafe extern "C" fn body_is_there(r: *mut ngx_http_request_t) {
-    // SAFETY: nginx's own pointer; as in ngx_http_mirror_body_handler(), the phases go on from where they stand.
+    // SAFETY: nginx's own pointer; as in ngx_http_mirror_body_handler(), the phases go on from where they
+    // stand.
     guard((), || unsafe {
         (*r).write_event_handler = Some(ngx_http_core_run_phases);
         ngx_http_core_run_phases(r);
     });
 }
 
-/// Has nginx read no longer bodies than this in the location that is being merged, and keep them in memory: nobody has been asked who
-/// they are by then.
+/// Has nginx read no longer bodies than this in the location that is being merged, and keep them in memory:
+/// nobody has been asked who they are by then.
 pub fn limit(conf: &mut Conf<'_>, most: usize) {
-    // SAFETY: the location at hand, whose core part nginx has merged before any other module's.
+    // SAFETY: the current location, whose core part nginx has merged before any other module's.
     unsafe { shim::rga_limit_request_body(conf.as_ptr(), most) };
 }

@@ -1,5 +1,5 @@
-//! The configuration: arguments of a directive, errors that nginx prints with file and line, complex values, and the
-//! callbacks that keep Rust values in nginx's configuration slots.
+//! The configuration: arguments of a directive, errors that nginx prints with file and line, complex values,
+//! and the callbacks that keep Rust values in nginx's configuration slots.
 
 use core::ffi::{c_char, c_void};
 use core::fmt;
@@ -101,7 +101,7 @@ impl<'c> Conf<'c> {
         if self.0.args.is_null() {
             return &[];
         }
-        // SAFETY: `args` is an array of ngx_str_t which nginx has filled for the directive at hand.
+        // SAFETY: `args` is an array of ngx_str_t which nginx has filled for the current directive.
         unsafe { (*self.0.args).as_slice::<ngx_str_t>() }
             .get(1..)
             .unwrap_or_default()
@@ -118,12 +118,12 @@ impl<'c> Conf<'c> {
         self.args().iter().map(|arg| unsafe { bytes::of(*arg) })
     }
 
-    /// Prints an error with the file and line at hand; the caller then returns an error.
+    /// Prints an error with the current file and line; the caller then returns an error.
     pub fn error(&mut self, message: &dyn fmt::Display) {
         self.print(NGX_LOG_EMERG as usize, message);
     }
 
-    /// Prints a warning with the file and line at hand.
+    /// Prints a warning with the current file and line.
     pub fn warn(&mut self, message: &dyn fmt::Display) {
         self.print(NGX_LOG_WARN as usize, message);
     }
@@ -143,7 +143,7 @@ impl<'c> Conf<'c> {
         }
     }
 
-    /// Where the directive at hand stands.
+    /// Where the current directive stands.
     pub fn place(&self) -> Place {
         // SAFETY: null, or the file that nginx reads; its name lives as long as the configuration.
         let file = unsafe { self.0.conf_file.as_ref() };
@@ -187,9 +187,9 @@ impl<'c> Conf<'c> {
         }
     }
 
-    /// What nginx's core knows of the location at hand.
+    /// What nginx's core knows of the current location.
     pub fn location(&mut self) -> Option<CoreLocation> {
-        // SAFETY: the core's slots of the location and the server at hand, which it fills for each.
+        // SAFETY: the core's slots of the current location and server, which it fills for each.
         unsafe {
             let location = self.core_location()?;
             let kind = match () {
@@ -293,7 +293,8 @@ impl ComplexValue {
             data: ptr::null_mut(),
         };
         let value = self.0.get()?.as_ptr();
-        // SAFETY: request, value and result are valid; the result lies in the request's pool or in the configuration's.
+        // SAFETY: request, value and result are valid; the result lies in the request's pool or in the
+        // configuration's.
         unsafe {
             if ngx_http_complex_value(request.as_ptr(), value, &mut text) != NGX_OK as ngx_int_t {
                 return None;
@@ -338,7 +339,8 @@ pub unsafe extern "C" fn set<D: Directive>(
     })
 }
 
-/// `create_main_conf`, `create_srv_conf`, `create_loc_conf`: a default value that the configuration's pool drops.
+/// `create_main_conf`, `create_srv_conf`, `create_loc_conf`: a default value that the configuration's pool
+/// drops.
 ///
 /// # Safety
 /// For nginx alone.
@@ -399,8 +401,8 @@ pub unsafe extern "C" fn merge<T: Merge>(
     inner: *mut c_void,
 ) -> *mut c_char {
     guard(CONF_ERROR, || {
-        // SAFETY: nginx's own pointers, valid during the call; outer, inner and main are three different slots, to which no reference
-        // is in use: `create` filled them before any directive was read.
+        // SAFETY: nginx's own pointers, valid during the call; outer, inner and main are three different
+        // slots, to which no reference is in use: `create` filled them before any directive was read.
         let (conf, outer, inner, main) = unsafe {
             let main = shim::rga_conf_main_conf(cf, T::Main::descriptor());
             (

@@ -41,7 +41,8 @@ pub fn answer_with<C: Content>(conf: &mut Conf<'_>, _content: PhantomData<C>) {
 }
 
 impl Request {
-    /// Makes `C` the answer of this request, whatever its location would answer: once all other phases have let it pass.
+    /// Makes `C` the answer of this request, whatever its location would answer: once all other phases have
+    /// let it pass.
     pub fn answer_with<C: Content>(&mut self, _content: PhantomData<C>) {
         // SAFETY: a valid request before its content phase, which calls the handler once.
         unsafe { (*self.as_ptr()).content_handler = Some(handler::<C>) };

@@ -1,4 +1,5 @@
-//! nginx's event loop: an eventfd by which another thread notifies nginx's, and work put off to the end of the loop's round or for a while.
+//! nginx's event loop: an eventfd by which another thread notifies nginx's, and work put off to the end of
+//! the loop's round or for a while.
 
 use core::ffi::c_void;
 use core::marker::PhantomData;
@@ -17,17 +18,19 @@ use nginx_sys::{
 
 use super::{bytes, guard::guard, shim, unshare_fds};
 
-/// The event loop's clock, in milliseconds: monotonic, the same in all workers, and as of the round that is under way.
+/// The event loop's clock, in milliseconds: monotonic, the same in all workers, and as of the round that is
+/// under way.
 pub fn now() -> u64 {
-    // SAFETY: a number of nginx's, which is there as long as the program. It is read whole, on whichever thread.
+    // SAFETY: a number of nginx's, which is there as long as the program. It is read whole, on whichever
+    // thread.
     let now = unsafe { AtomicUsize::from_ptr(&raw mut nginx_sys::ngx_current_msec) };
     now.load(Ordering::Relaxed) as u64
 }
 
 /// The time as people count it, in seconds since 1970: as of the round that is under way.
 pub fn unix_seconds() -> u64 {
-    // SAFETY: nginx's own time: it points to one of many slots, which is not written to again for a minute, and so may be read on
-    // whichever thread (ngx_times.c). Both are read whole.
+    // SAFETY: nginx's own time: it points to one of many slots, which is not written to again for a minute,
+    // and so may be read on whichever thread (ngx_times.c). Both are read whole.
     let seconds = unsafe {
         let now = AtomicPtr::from_ptr(&raw mut nginx_sys::ngx_cached_time).load(Ordering::Acquire);
         AtomicI64::from_ptr(&raw mut (*now).sec).load(Ordering::Relaxed)
@@ -53,8 +56,8 @@ impl NginxThread {
     }
 }
 
-/// nginx's thread between two callbacks of its event loop, when no request is at hand. What may free requests takes it; and it lives as
-/// long as the callback of the loop.
+/// nginx's thread between two callbacks of its event loop, when no request is being handled. What may free
+/// requests takes it; and it lives as long as the callback of the loop.
 pub struct Idle(NginxThread);
 
 impl Idle {
@@ -86,13 +89,14 @@ struct EventFdState {
 pub struct Notifier(File);
 
 impl Notifier {
-    /// Wakes the event loop. It cannot fail in a way that matters: a full counter means that it is notified already.
+    /// Wakes the event loop. It cannot fail in a way that matters: a full counter means that it is notified
+    /// already.
     pub fn notify(&self) {
         let _ = (&self.0).write_all(&1_u64.to_ne_bytes());
     }
 
-    /// Starts a thread which is parted from the files that nginx has open, but for this eventfd and for `other`: see
-    /// [`unshare_fds::spawn_with_own_fds`].
+    /// Starts a thread which is parted from the files that nginx has open, but for this eventfd and for
+    /// `other`: see [`unshare_fds::spawn_with_own_fds`].
     ///
     /// # Errors
     /// The system gives no thread.
@@ -126,8 +130,9 @@ impl EventFd {
             fd: File::from(fd.try_clone()?),
         });
 
-        // SAFETY: runs in init_process, where ngx_cycle is the worker's. The connection is ours until it is closed, and so are
-        // its two events; `state` is boxed, so that its address stays, and outlives the connection (see Drop).
+        // SAFETY: runs in init_process, where ngx_cycle is the worker's. The connection is ours until it is
+        // closed, and so are its two events; `state` is boxed, so that its address stays, and outlives the
+        // connection (see Drop).
         unsafe {
             let log = (*ngx_cycle).log;
             let raw = ngx_get_connection(fd.as_raw_fd(), log);
@@ -155,7 +160,8 @@ impl EventFd {
 
 impl Drop for EventFd {
     fn drop(&mut self) {
-        // SAFETY: the connection is ours and open; closing it removes its events, so that `notified` is not called again.
+        // SAFETY: the connection is ours and open; closing it removes its events, so that `notified` is not
+        // called again.
         unsafe { ngx_close_connection(self.connection.as_ptr()) };
     }
 }
@@ -168,9 +174,9 @@ unsafe extern "C" fn notified(event: *mut ngx_event_t) {
             let connection = (*event).data.cast::<ngx_connection_t>();
             &*(*connection).data.cast::<EventFdState>()
         };
-        // An edge-triggered method reports each write by itself: emptying the counter would be a system call for nothing (as
-        // ngx_epoll_notify_handler() also finds). A level-triggered one would report it for ever.
-        // SAFETY: reads a global that is set once, before workers start.
+        // An edge-triggered method reports each write by itself: emptying the counter would be a system call
+        // for nothing (as ngx_epoll_notify_handler() also finds). A level-triggered one would report it for
+        // ever. SAFETY: reads a global that is set once, before workers start.
         if unsafe { shim::rga_edge_triggered() } == 0 {
             let _ = (&state.fd).read(&mut [0; 8]);
         }
@@ -179,8 +185,9 @@ unsafe extern "C" fn notified(event: *mut ngx_event_t) {
     });
 }
 
-/// What the data of an event without a connection begins with. nginx's debug log takes the data of every event that has a timer for a
-/// connection, and prints its descriptor (`ngx_event_ident()` in its ngx_event.h): none, here.
+/// What the data of an event without a connection begins with. nginx's debug log takes the data of every
+/// event that has a timer for a connection, and prints its descriptor (`ngx_event_ident()` in its
+/// ngx_event.h): none, here.
 #[repr(C)]
 pub(super) struct NoConnection {
     _before: [usize; 3],
@@ -196,7 +203,7 @@ impl NoConnection {
     };
 }
 
-/// Work to be done once, after the events at hand and before the loop sleeps again.
+/// Work to be done once, after the current events and before the loop sleeps again.
 pub struct Deferred {
     event: Box<ngx_event_t>,
     /// What `event.data` points to.
@@ -231,8 +238,8 @@ impl Deferred {
         unsafe { shim::rga_post_event(&mut *self.event) };
     }
 
-    /// Has the work done in so many milliseconds, or once those are over that were asked for before. A worker that is about to
-    /// leave does not wait for it.
+    /// Has the work done in so many milliseconds, or once those are over that were asked for before. A worker
+    /// that is about to leave does not wait for it.
     pub fn post_in(&mut self, milliseconds: usize) {
         if self.event.timer_set() == 0 {
             self.event.set_cancelable(1);
@@ -253,7 +260,8 @@ impl Drop for Deferred {
 }
 
 unsafe extern "C" fn run_deferred(event: *mut ngx_event_t) {
-    // SAFETY: only `Deferred::new` sets this handler, with its own data; the event loop calls it, with nothing else under way.
+    // SAFETY: only `Deferred::new` sets this handler, with its own data; the event loop calls it, with
+    // nothing else under way.
     guard((), || unsafe {
         let handler = (*(*event).data.cast::<DeferredData>()).handler;
         handler(&mut Idle::new());

@@ -29,7 +29,8 @@ pub enum Head {
     Send,
     /// They go out, and this after them as the whole body. What was to be the body is not waited for.
     Replace(Vec<u8>),
-    /// They do not: the answer is that of a subrequest which we made, and its whole body is [`Replacement::Taken`].
+    /// They do not: the answer is that of a subrequest which we made, and its whole body is
+    /// [`Replacement::Taken`].
     Take,
     /// As `Take`, and its body is not wanted, nor waited for.
     Enough,
@@ -50,7 +51,8 @@ impl Pieces {
             if length == 0 {
                 return Ok(());
             }
-            // SAFETY: what a buffer in memory holds lies between `pos` and `last`, and stays there during the call.
+            // SAFETY: what a buffer in memory holds lies between `pos` and `last`, and stays there during the
+            // call.
             f(unsafe { core::slice::from_raw_parts(buffer.pos, length) })
         })
     }

@@ -2,8 +2,8 @@
 
 use std::panic::{catch_unwind, AssertUnwindSafe};
 
-/// Runs `f`; a panic, which nothing in this module should raise, becomes `fallback`, so that the request is refused and the
-/// worker lives on.
+/// Runs `f`; a panic, which nothing in this module should raise, becomes `fallback`, so that the request is
+/// refused and the worker lives on.
 #[inline]
 pub fn guard<T>(fallback: T, f: impl FnOnce() -> T) -> T {
     catch_unwind(AssertUnwindSafe(f)).unwrap_or(fallback)

@@ -1,7 +1,8 @@
 //! Safe wrappers of nginx: what the handlers need of requests, pools, configuration, events and peers.
 //!
-//! The one place, with `module.rs` and `directives.rs`, where raw pointers and `unsafe` stand. It knows no registry: what it
-//! calls back is named by traits. Everything here runs on nginx's own thread; only [`event::Notifier`] may leave it.
+//! The one place, with `module.rs` and `directives.rs`, where raw pointers and `unsafe` stand. It knows no
+//! registry: what it calls back is named by traits. Everything here runs on nginx's own thread; only
+//! [`event::Notifier`] may leave it.
 
 pub mod answer;
 mod blocks;
@@ -44,12 +45,12 @@ pub mod shim {
 
 use nginx_sys::ngx_module_t;
 
-/// A value that an nginx HTTP module keeps in one of nginx's slots: once for http{}, for each server{} or upstream{}, for each
-/// location{}, or for each request.
+/// A value that an nginx HTTP module keeps in one of nginx's slots: once for http{}, for each server{} or
+/// upstream{}, for each location{}, or for each request.
 ///
 /// # Safety
-/// `descriptor` must return the module in whose slot of the kind `Kind` the callbacks of [`conf`], or [`request`], put such a value, and
-/// nothing else may write to that slot.
+/// `descriptor` must return the module in whose slot of the kind `Kind` the callbacks of [`conf`], or
+/// [`request`], put such a value, and nothing else may write to that slot.
 pub unsafe trait Slot: Default + 'static {
     /// Which of the module's slots.
     type Kind;

@@ -123,7 +123,7 @@ unsafe extern "C" fn set<O: Observer>(
                 return CONF_ERROR;
             };
             let name = O::NAMES.iter().find(|known| known.to_bytes() == name);
-            // SAFETY: the slot of the location at hand was filled by `conf::create`; nobody else refers to it
+            // SAFETY: the slot of the current location was filled by `conf::create`; nobody else refers to it
             // during the call.
             let target = unsafe {
                 shim::rga_conf_loc_conf(cf, O::Target::descriptor())

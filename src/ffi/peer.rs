@@ -1,5 +1,5 @@
-//! A load balancer for `upstream {}`: peers that a trait names for each request, tried in turn; the block's own `server` lines
-//! where it names none.
+//! A load balancer for `upstream {}`: peers that a trait names for each request, tried in turn; the block's
+//! own `server` lines where it names none.
 
 use core::cmp::Reverse;
 use core::ffi::c_void;
@@ -57,8 +57,8 @@ pub trait Balancer: 'static {
 /// Bytes in which the names of peers stand.
 ///
 /// # Safety
-/// A value and its clones must give the same bytes each time, at the same place, for as long as one of them lives, and nothing may
-/// write to them.
+/// A value and its clones must give the same bytes each time, at the same place, for as long as one of them
+/// lives, and nothing may write to them.
 pub unsafe trait Names: Clone + 'static {
     /// The bytes.
     fn bytes(&self) -> &[u8];
@@ -92,13 +92,15 @@ impl OwnServers {
     }
 }
 
-/// Makes `B` choose the peers of the upstream{} at hand; for the directive's handler. An error is the directive's.
+/// Makes `B` choose the peers of the current upstream{}; for the directive's handler. An error is the
+/// directive's.
 pub fn attach<B: Balancer>(
     conf: &mut Conf<'_>,
     ours: &mut B::Upstream,
     _balancer: PhantomData<B>,
 ) -> Result<(), String> {
-    // SAFETY: the directive stands in upstream{}, whose configuration and servers nginx made before it read the block.
+    // SAFETY: the directive stands in upstream{}, whose configuration and servers nginx made before it read
+    // the block.
     unsafe {
         let upstream = shim::rga_conf_upstream(conf.as_ptr())
             .as_mut()
@@ -106,7 +108,8 @@ pub fn attach<B: Balancer>(
         if upstream.peer.init_upstream.is_some() {
             return Err("it must stand once, and before any other balancer and keepalive".to_owned());
         }
-        // nginx refuses an upstream without servers before it calls init_upstream: a placeholder, taken out again there.
+        // nginx refuses an upstream without servers before it calls init_upstream: a placeholder, taken out
+        // again there.
         let placeholder = ngx_array_push(upstream.servers).cast::<ngx_http_upstream_server_t>();
         if placeholder.is_null() {
             return Err("out of memory".to_owned());
@@ -120,8 +123,8 @@ pub fn attach<B: Balancer>(
     Ok(())
 }
 
-/// Refuses upstreams in which another balancer came after `B` and took its place, which nginx only warns of: requests would go
-/// to anybody's storage. For a module's postconfiguration; an error names the upstream.
+/// Refuses upstreams in which another balancer came after `B` and took its place, which nginx only warns of:
+/// requests would go to anybody's storage. For a module's postconfiguration; an error names the upstream.
 pub fn check<B: Balancer>(conf: &mut Conf<'_>, _balancer: PhantomData<B>) -> Result<(), String> {
     each::<B>(conf, |servers, host| match servers.attached && !servers.set_up {
         true => Err(String::from_utf8_lossy(host).into_owned()),
@@ -140,7 +143,8 @@ pub fn is_attached<B: Balancer>(conf: &mut Conf<'_>, _balancer: PhantomData<B>) 
 
 /// Whether `B` has chosen the peers of a request's last upstream.
 pub fn has_chosen<B: Balancer>(request: &Request, _balancer: PhantomData<B>) -> bool {
-    // SAFETY: null, or this request's upstream, which lies in its pool, and its configuration, which outlives the request.
+    // SAFETY: null, or this request's upstream, which lies in its pool, and its configuration, which outlives
+    // the request.
     let init = unsafe {
         let upstream = request.as_ref_ptr().upstream.as_ref();
         upstream
@@ -150,7 +154,8 @@ pub fn has_chosen<B: Balancer>(request: &Request, _balancer: PhantomData<B>) -> 
     init.is_some_and(|init| init as usize == init_peer::<B> as *const () as usize)
 }
 
-/// Whether `B` chooses the peers of the upstream of that name; for the merging of locations, when all upstreams were read.
+/// Whether `B` chooses the peers of the upstream of that name; for the merging of locations, when all
+/// upstreams were read.
 pub fn is_attached_to<B: Balancer>(conf: &mut Conf<'_>, name: &[u8], _balancer: PhantomData<B>) -> bool {
     let found = each::<B>(conf, |servers, host| {
         match servers.attached && host.eq_ignore_ascii_case(name) {
@@ -161,12 +166,13 @@ pub fn is_attached_to<B: Balancer>(conf: &mut Conf<'_>, name: &[u8], _balancer: 
     found.is_err()
 }
 
-/// Whether `B` chooses the peers of the upstream that a request goes to, or would have gone to but for a cache. It is found as nginx
-/// finds it.
+/// Whether `B` chooses the peers of the upstream that a request goes to, or would have gone to but for a
+/// cache. It is found as nginx finds it.
 pub fn is_balanced<B: Balancer>(request: &Request, _balancer: PhantomData<B>) -> bool {
     let request = request.as_ref_ptr();
-    // SAFETY: null, or structures of a request that is borrowed, and of its configuration, which outlives it; nginx has as many slots
-    // as modules, and its upstreams are an array of pointers to such. The slot was filled by `conf::create`.
+    // SAFETY: null, or structures of a request that is borrowed, and of its configuration, which outlives it;
+    // nginx has as many slots as modules, and its upstreams are an array of pointers to such. The slot was
+    // filled by `conf::create`.
     unsafe {
         let Some(upstream) = request.upstream.as_ref() else {
             return false;
@@ -237,7 +243,8 @@ unsafe extern "C" fn init_upstream<B: Balancer>(
     us: *mut ngx_http_upstream_srv_conf_t,
 ) -> ngx_int_t {
     guard(NGX_ERROR as ngx_int_t, || {
-        // SAFETY: nginx's own pointers while it reads the configuration; the servers are an array of that type, ours to shrink.
+        // SAFETY: nginx's own pointers while it reads the configuration; the servers are an array of that
+        // type, ours to shrink.
         unsafe {
             let upstream = &mut *us;
             let servers = &mut *upstream.servers;
@@ -270,8 +277,8 @@ unsafe extern "C" fn init_upstream<B: Balancer>(
     })
 }
 
-/// Moves the servers that have addresses to the front, in order; how many they are. Only the placeholder has neither an address
-/// nor a name to resolve.
+/// Moves the servers that have addresses to the front, in order; how many they are. Only the placeholder has
+/// neither an address nor a name to resolve.
 fn strip_placeholder(servers: &mut [ngx_http_upstream_server_t]) -> usize {
     let mut kept = 0;
     for at in 0..servers.len() {
@@ -321,9 +328,10 @@ pub struct Candidates<N> {
     names: Option<N>,
     targets: SmallVec<[Target; 1]>,
     /// Whether a request that finds a kept connection closed tries the same peer again, and what becomes of
-    /// tries is told.
+    /// tries gets to know.
     is_ordered: bool,
-    /// Since when it is this request's turn to try whether the first one is back; `None` once that is told.
+    /// Since when it is this request's turn to try whether the first one is back; `None` once that gets to
+    /// know.
     turn: Option<u64>,
 }
 
@@ -376,8 +384,8 @@ impl Address {
 }
 
 impl<N: Names> Candidates<N> {
-    /// Adds an address and what it is called, which stands somewhere in `names`. `None` when memory is out, or it stands elsewhere
-    /// than the others' names.
+    /// Adds an address and what it is called, which stands somewhere in `names`. `None` when memory is out,
+    /// or it stands elsewhere than the others' names.
     pub fn push(&mut self, request: &Request, names: &N, name: &[u8], address: SocketAddr) -> Option<()> {
         let names = self.names.get_or_insert_with(|| names.clone());
         let (all, part) = (names.bytes().as_ptr_range(), name.as_ptr_range());
@@ -460,12 +468,13 @@ impl<N: Names> Candidates<N> {
     }
 }
 
-/// Whether a `host:port` is an address already: formatting it once more, the dearest part of choosing a peer, would give the
-/// same text. A name that has neither letters nor dashes is none that a record can hold.
+/// Whether a `host:port` is an address already: formatting it once more, the dearest part of choosing a peer,
+/// would give the same text. A name that has neither letters nor dashes is none that a record can hold.
 fn is_literal(name: &[u8]) -> bool {
     const ONES: u64 = u64::from_ne_bytes([1; 8]);
     const DASHES: u64 = ONES * b'-' as u64;
-    // Letters, and '_', have the bit 0x40; digits, '.' and ':' do not. The other half finds a byte that is '-'.
+    // Letters, and '_', have the bit 0x40; digits, '.' and ':' do not. The other half finds a byte that is
+    // '-'.
     let is_plain = |eight: &[u8; 8]| {
         let eight = u64::from_ne_bytes(*eight);
         let dash = eight ^ DASHES;
@@ -533,7 +542,8 @@ fn install<B: Balancer>(request: &mut Request, data: Block<Linked<Data<B>>>) -> 
     if count == 0 {
         return None;
     }
-    // SAFETY: nginx has made r->upstream before it asks for peers; the data outlives it, being dropped with the request's pool.
+    // SAFETY: nginx has made r->upstream before it asks for peers; the data outlives it, being dropped with
+    // the request's pool.
     unsafe {
         let upstream = &mut *(*request.as_ptr()).upstream;
         upstream.peer.data = place.as_ptr().cast();
@@ -545,7 +555,8 @@ fn install<B: Balancer>(request: &mut Request, data: Block<Linked<Data<B>>>) -> 
     Some(())
 }
 
-/// `peer.get`. It may run more often than there are peers: a kept connection that turns out to be closed does not count.
+/// `peer.get`. It may run more often than there are peers: a kept connection that turns out to be closed does
+/// not count.
 unsafe extern "C" fn get<B: Balancer>(pc: *mut ngx_peer_connection_t, data: *mut c_void) -> ngx_int_t {
     guard(NGX_ERROR as ngx_int_t, || {
         // SAFETY: `install` set this function and its data; both live as long as the request.
@@ -561,8 +572,8 @@ unsafe extern "C" fn get<B: Balancer>(pc: *mut ngx_peer_connection_t, data: *mut
         pc.sockaddr = (&raw mut target.address).cast();
         pc.socklen = target.length;
         pc.name = &raw mut target.shown;
-        // SAFETY: the request lives, and no other `Request` of it is in use while nginx connects. Its state owns the data, and with
-        // it what the name stands in.
+        // SAFETY: the request lives, and no other `Request` of it is in use while nginx connects. Its state
+        // owns the data, and with it what the name stands in.
         unsafe {
             if let Some(request) = Request::from_raw(data.request) {
                 if let Some(name) = request.keep_owned::<B::Context>(target.name) {
@@ -593,7 +604,7 @@ fn note_try<B: Balancer>(pc: &ngx_peer_connection_t, data: &mut Data<B>, state: 
     let Some(upstream) = (unsafe { (*data.request).upstream.as_ref() }) else {
         return;
     };
-    // SAFETY: null, or the connection at hand, which has both events.
+    // SAFETY: null, or the current connection, which has both events.
     let is_late = unsafe { pc.connection.as_ref() }.is_some_and(
         |connection| unsafe { (*connection.read).timedout() + (*connection.write).timedout() } != 0,
     );

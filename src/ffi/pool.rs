@@ -32,7 +32,8 @@ impl<'p> Pool<'p> {
         if bytes.is_empty() {
             return Some(&mut []);
         }
-        // SAFETY: ngx_pnalloc gives null or `len` writable bytes that live as long as the pool and are nobody else's.
+        // SAFETY: ngx_pnalloc gives null or `len` writable bytes that live as long as the pool and are nobody
+        // else's.
         unsafe {
             let to = ngx_pnalloc(self.raw.as_ptr(), bytes.len()).cast::<u8>();
             if to.is_null() {
@@ -54,7 +55,8 @@ impl<'p> Pool<'p> {
 
     /// Moves `value`, which needs no drop, into the pool.
     pub(super) fn place<T: Copy>(self, value: T) -> Option<NonNull<T>> {
-        // SAFETY: ngx_palloc gives null or memory aligned to NGX_ALIGNMENT, enough for nginx's own structures.
+        // SAFETY: ngx_palloc gives null or memory aligned to NGX_ALIGNMENT, enough for nginx's own
+        // structures.
         let to = unsafe { ngx_palloc(self.raw.as_ptr(), core::mem::size_of::<T>()) }.cast::<T>();
         let to = NonNull::new(to)?;
         // SAFETY: just allocated for a T, and nobody else's.
@@ -84,8 +86,8 @@ impl<'p> Pool<'p> {
     }
 }
 
-/// A pointer to what lives as long as a pool, or less: it leads nowhere once the pool is gone, so that whoever keeps it longer has
-/// nothing. Read on nginx's thread only, which also destroys pools.
+/// A pointer to what lives as long as a pool, or less: it leads nowhere once the pool is gone, so that
+/// whoever keeps it longer has nothing. Read on nginx's thread only, which also destroys pools.
 pub(super) struct Lent<T>(Rc<Cell<Option<NonNull<T>>>>);
 
 impl<T> Clone for Lent<T> {
@@ -105,7 +107,8 @@ impl<T: 'static> Lent<T> {
     /// One that leads to `place`. `None` when memory is out.
     ///
     /// # Safety
-    /// `place` must be valid for as long as the pool, and its owner must not write to it through other pointers while Rust reads it.
+    /// `place` must be valid for as long as the pool, and its owner must not write to it through other
+    /// pointers while Rust reads it.
     pub(super) unsafe fn to(pool: Pool<'_>, place: NonNull<T>) -> Option<Self> {
         let lent = Self::nowhere(pool)?;
         lent.0.set(Some(place));

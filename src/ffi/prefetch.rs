@@ -3,7 +3,8 @@
 /// Bytes that are fetched at once.
 const LINE: usize = 64;
 
-/// Has the processor fetch a value that is likely to be needed soon. On processors other than x86-64 nothing is done.
+/// Has the processor fetch a value that is likely to be needed soon. On processors other than x86-64 nothing
+/// is done.
 #[inline]
 pub fn prefetch<T>(value: &T) {
     #[cfg(target_arch = "x86_64")]

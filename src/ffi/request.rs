@@ -27,7 +27,8 @@ impl<C: Slot<Kind = slots::Request>> InRequest for C {}
 #[repr(transparent)]
 pub struct Request(ngx_http_request_t);
 
-/// The module's state of one request, in a block that the request's pool drops when it is destroyed, which is after the access log.
+/// The module's state of one request, in a block that the request's pool drops when it is destroyed, which is
+/// after the access log.
 #[repr(C)]
 struct State<C> {
     /// The descriptor of the module it belongs to: what tells it from other modules' cleanup data.
@@ -41,15 +42,16 @@ struct State<C> {
     value: UnsafeCell<C>,
 }
 
-/// Bytes in a request's pool or state, or of its path; see [`Request::keep_own`]. Whoever has them longer than that state, which is
-/// known by its number, or asks another request, reads nothing.
+/// Bytes in a request's pool or state, or of its path; see [`Request::keep_own`]. Whoever has them longer
+/// than that state, which is known by its number, or asks another request, reads nothing.
 #[derive(Clone, Copy)]
 pub struct RequestBytes {
     state: u64,
     text: ngx_str_t,
 }
 
-/// The number of the state that is made next. A worker that makes a million a second has numbers for half a million years.
+/// The number of the state that is made next. A worker that makes a million a second has numbers for half a
+/// million years.
 struct Serial(Cell<u64>);
 
 // SAFETY: only nginx's thread has requests, and so uses it.
@@ -59,8 +61,8 @@ static NEXT: Serial = Serial(Cell::new(1));
 
 impl Request {
     /// # Safety
-    /// `raw` must be the request that nginx handed to a callback which has not returned yet, and no other `Request` of it may
-    /// be in use.
+    /// `raw` must be the request that nginx handed to a callback which has not returned yet, and no other
+    /// `Request` of it may be in use.
     pub(crate) unsafe fn from_raw<'r>(raw: *mut ngx_http_request_t) -> Option<&'r mut Request> {
         // SAFETY: Request is transparent over the structure; the caller vouches for the pointer.
         unsafe { raw.cast::<Request>().as_mut() }
@@ -103,8 +105,8 @@ impl Request {
         self.text(self.0.uri)
     }
 
-    /// The target as proxy_pass without a URI forwards it: as the client wrote it, query and all. `None` where nginx has rewritten
-    /// the path: then it forwards [`Request::uri`] and [`Request::args`].
+    /// The target as proxy_pass without a URI forwards it: as the client wrote it, query and all. `None`
+    /// where nginx has rewritten the path: then it forwards [`Request::uri`] and [`Request::args`].
     pub fn target(&self) -> Option<&[u8]> {
         (self.0.valid_unparsed_uri() != 0).then(|| self.text(self.0.unparsed_uri))
     }
@@ -114,8 +116,8 @@ impl Request {
         self.text(self.0.unparsed_uri)
     }
 
-    /// The target as proxy_pass without a URI forwards it where nginx has rewritten the path: [`Request::uri`], escaped anew, and
-    /// [`Request::args`].
+    /// The target as proxy_pass without a URI forwards it where nginx has rewritten the path:
+    /// [`Request::uri`], escaped anew, and [`Request::args`].
     pub fn rewritten_target(&self) -> Vec<u8> {
         let path = self.uri();
         let is_escaped = self.0.quoted_uri() != 0 || self.0.internal() != 0;
@@ -140,7 +142,7 @@ impl Request {
         target
     }
 
-    /// Whether the answer at hand comes from a cache, or is to be kept in one or in a file.
+    /// Whether the current answer comes from a cache, or is to be kept in one or in a file.
     #[inline]
     pub fn is_kept(&self) -> bool {
         // SAFETY: null, or this request's upstream, which lies in its pool.
@@ -160,8 +162,8 @@ impl Request {
         self.text(self.0.args)
     }
 
-    /// Replaces the query in all places from which nginx forwards it; an empty one goes with its question mark. `None` when
-    /// memory is out.
+    /// Replaces the query in all places from which nginx forwards it; an empty one goes with its question
+    /// mark. `None` when memory is out.
     pub fn set_args(&mut self, args: &[u8]) -> Option<()> {
         let pool = self.pool()?;
         let mut unparsed = match self.target() {
@@ -252,8 +254,8 @@ impl Request {
         self.drop_headers(|_| true);
     }
 
-    /// Takes back those response headers that `is_meant` says: from the list, and from the places by which nginx's filters know
-    /// them, and print one once more.
+    /// Takes back those response headers that `is_meant` says: from the list, and from the places by which
+    /// nginx's filters know them, and print one once more.
     pub(super) fn drop_headers(&mut self, mut is_meant: impl FnMut(&ngx_table_elt_t) -> bool) {
         let request: *mut ngx_http_request_t = &mut self.0;
         // SAFETY: a valid request.
@@ -294,8 +296,8 @@ impl Request {
         }
     }
 
-    /// Whether a challenge has come here from an upstream: with its answer, or with an earlier one of this request's, from which nginx
-    /// copies it when it moves the request to an error page.
+    /// Whether a challenge has come here from an upstream: with its answer, or with an earlier one of this
+    /// request's, from which nginx copies it when it moves the request to an error page.
     #[inline]
     pub fn has_upstreams_challenge(&self) -> bool {
         // SAFETY: null, or this request's upstream, which lies in its pool.
@@ -315,7 +317,8 @@ impl Request {
         is_copied
     }
 
-    /// Takes back the challenges that came from an upstream. Whether there is another, of a module that asks for passwords here.
+    /// Takes back the challenges that came from an upstream. Whether there is another, of a module that asks
+    /// for passwords here.
     pub fn drop_upstreams_challenges(&mut self) -> bool {
         self.drop_headers(is_copied_challenge);
         // SAFETY: null, or this request's upstream, which lies in its pool.
@@ -326,7 +329,8 @@ impl Request {
         !self.0.headers_out.www_authenticate.is_null()
     }
 
-    /// Has the challenge of a subrequest's upstream count as one that a module sets: for auth_request, which copies it.
+    /// Has the challenge of a subrequest's upstream count as one that a module sets: for auth_request, which
+    /// copies it.
     pub fn vouch_for_challenge(&mut self) {
         // SAFETY: null, or this request's upstream, whose headers nobody else refers to meanwhile.
         if let Some(upstream) = unsafe { self.0.upstream.as_ref() } {
@@ -338,11 +342,11 @@ impl Request {
         }
     }
 
-    /// Ends the reading of what an upstream still sends: nothing of it is wanted any more. For body filters; nginx then closes the
-    /// connection to the upstream, and the answer is complete.
+    /// Ends the reading of what an upstream still sends: nothing of it is wanted any more. For body filters;
+    /// nginx then closes the connection to the upstream, and the answer is complete.
     pub(super) fn end_upstream(&mut self) {
-        // SAFETY: null, or this request's upstream, which lies in its pool, as its pipe does; nginx looks at both once the filters
-        // have returned.
+        // SAFETY: null, or this request's upstream, which lies in its pool, as its pipe does; nginx looks at
+        // both once the filters have returned.
         unsafe {
             let Some(upstream) = self.0.upstream.as_mut() else {
                 return;
@@ -376,7 +380,7 @@ impl Request {
         }
     }
 
-    /// The status at hand: of the answer that is being sent.
+    /// The current status: of the answer that is being sent.
     pub fn status(&self) -> u32 {
         self.0.headers_out.status as u32
     }
@@ -412,13 +416,13 @@ impl Request {
         self.0.headers_out.www_authenticate = ptr::null_mut();
     }
 
-    /// Makes the answer at hand one of `status` with a body of `length` bytes of JSON.
+    /// Makes the current answer one of `status` with a body of `length` bytes of JSON.
     pub fn become_json(&mut self, status: u32, length: usize) {
         self.become_answer(status, bytes::fixed("application/json"), length);
         self.0.err_status = status as usize;
     }
 
-    /// Makes the answer at hand one of `status` with a body of so many bytes of that type.
+    /// Makes the current answer one of `status` with a body of so many bytes of that type.
     pub(super) fn become_answer(&mut self, status: u32, content_type: ngx_str_t, length: usize) {
         let out = &mut self.0.headers_out;
         out.status = status as usize;
@@ -472,9 +476,10 @@ impl Request {
         unsafe { log::write_at((*self.0.connection).log, level, message) }
     }
 
-    /// Keeps bytes as long as the module's state of this request: cheaper than a box, and never freed one by one. Those that are a part
-    /// of the path that the client sent are not copied: that lies where it is until the request is freed, also after a redirect to
-    /// another one. `None` when memory is out, or there is no state.
+    /// Keeps bytes as long as the module's state of this request: cheaper than a box, and never freed one by
+    /// one. Those that are a part of the path that the client sent are not copied: that lies where it is
+    /// until the request is freed, also after a redirect to another one. `None` when memory is out, or there
+    /// is no state.
     pub fn keep_own<C: InRequest>(&self, bytes: &[u8]) -> Option<RequestBytes> {
         let path = self.uri().as_ptr_range();
         let part = bytes.as_ptr_range();
@@ -490,21 +495,21 @@ impl Request {
     }
 
     /// # Safety
-    /// `text` must live as long as the state of this request: in its pool, where its path does, or in something that the state owns (see
-    /// [`Request::own`]).
+    /// `text` must live as long as the state of this request: in its pool, where its path does, or in
+    /// something that the state owns (see [`Request::own`]).
     pub(super) unsafe fn keep_owned<C: InRequest>(&self, text: ngx_str_t) -> Option<RequestBytes> {
         let state = self.serial::<C>()?;
         Some(RequestBytes { state, text })
     }
 
-    /// The number of the module's state of this request, where nginx has it at hand.
+    /// The number of the module's state of this request, where nginx knows it.
     fn serial<C: InRequest>(&self) -> Option<u64> {
         // SAFETY: null, or what `make` or `find` put there, which lives as long as the request's pool.
         unsafe { self.slot::<C>().as_ref() }.map(|state| state.serial)
     }
 
-    /// Has the module's state of this request own a value, which then stays where it is as long as the request. `None` where there
-    /// is no state.
+    /// Has the module's state of this request own a value, which then stays where it is as long as the
+    /// request. `None` where there is no state.
     pub(super) fn own<C: InRequest, T: 'static>(
         &mut self,
         block: Block<Linked<T>>,
@@ -526,8 +531,8 @@ impl Request {
     /// The location's part of the configuration, while nothing is done to the request.
     #[inline]
     pub fn location<L: Slot<Kind = slots::Location>>(&self) -> Option<&L> {
-        // SAFETY: nginx has as many slots as modules, and the module's was filled by `conf::create::<L>` and is not written to after
-        // the configuration was read; it outlives the request.
+        // SAFETY: nginx has as many slots as modules, and the module's was filled by `conf::create::<L>` and
+        // is not written to after the configuration was read; it outlives the request.
         unsafe {
             let slots = self.0.loc_conf;
             (*slots.add((*L::descriptor()).ctx_index)).cast::<L>().as_ref()
@@ -541,13 +546,13 @@ impl Request {
         f: impl FnOnce(&mut Request, &L) -> T,
     ) -> Option<T> {
         let location: *const L = self.location::<L>()?;
-        // SAFETY: as in `location`. It is not the request's, which may be moved to another location meanwhile; nor can the request be
-        // freed, and the configuration with it, while `f` has it.
+        // SAFETY: as in `location`. It is not the request's, which may be moved to another location
+        // meanwhile; nor can the request be freed, and the configuration with it, while `f` has it.
         Some(f(self, unsafe { &*location }))
     }
 
-    /// Lends the module's state of this request to `f`, making it first where there is none. `None` when memory is out, or
-    /// within another closure of the same request.
+    /// Lends the module's state of this request to `f`, making it first where there is none. `None` when
+    /// memory is out, or within another closure of the same request.
     pub fn with_context<C: InRequest, T>(&mut self, f: impl FnOnce(&mut Request, &mut C) -> T) -> Option<T> {
         let slot = match self.find::<C>() {
             Some(slot) => slot,
@@ -612,8 +617,8 @@ impl Request {
     /// The state where it is not in nginx's slot, and puts it there.
     #[cold]
     fn find_hidden<C: InRequest>(&mut self) -> Option<*mut State<C>> {
-        // SAFETY: subrequests share the main request's pool. A record with our handler holds what `make` registered; its owner
-        // is looked at all the same, since a linker may fold equal functions into one.
+        // SAFETY: subrequests share the main request's pool. A record with our handler holds what `make`
+        // registered; its owner is looked at all the same, since a linker may fold equal functions into one.
         unsafe {
             let mut cleanup = (*self.0.pool).cleanup;
             while let Some(record) = cleanup.as_ref() {
@@ -641,8 +646,8 @@ impl Request {
             owned: Blocks::default(),
             value: UnsafeCell::new(C::default()),
         })?;
-        // SAFETY: the pool is valid and gives null or a record that is ours to fill. The handler is set with a whole slot only, which
-        // it drops.
+        // SAFETY: the pool is valid and gives null or a record that is ours to fill. The handler is set with
+        // a whole slot only, which it drops.
         unsafe {
             let cleanup = ngx_pool_cleanup_add(self.0.pool, 0).as_mut()?;
             let slot = state.into_raw().as_ptr();
@@ -657,7 +662,8 @@ impl Request {
 /// Gives each entry of a request's list of headers, whose first part this is, to `f`.
 fn entries(part: *const ngx_list_part_t, mut f: impl FnMut(&mut ngx_table_elt_t)) {
     let mut part = part;
-    // SAFETY: the parts of an ngx_list_t of ngx_table_elt_t; each holds `nelts` entries, to which nobody else refers meanwhile.
+    // SAFETY: the parts of an ngx_list_t of ngx_table_elt_t; each holds `nelts` entries, to which nobody else
+    // refers meanwhile.
     unsafe {
         while let Some(list) = part.as_ref() {
             for at in 0..list.nelts {
@@ -668,7 +674,8 @@ fn entries(part: *const ngx_list_part_t, mut f: impl FnMut(&mut ngx_table_elt_t)
     }
 }
 
-/// Whether that is a challenge which has been read from an upstream: it has the hash of its name, and what a module sets has 1.
+/// Whether that is a challenge which has been read from an upstream: it has the hash of its name, and what a
+/// module sets has 1.
 fn is_copied_challenge(header: &ngx_table_elt_t) -> bool {
     // SAFETY: the strings of a request's headers live as long as it does.
     header.hash > 1 && unsafe { bytes::of(header.key) }.eq_ignore_ascii_case(b"www-authenticate")
@@ -677,7 +684,8 @@ fn is_copied_challenge(header: &ngx_table_elt_t) -> bool {
 /// Takes a response header from the places by which nginx knows some, with what nginx concludes from it.
 ///
 /// # Safety
-/// The request must be valid, and nobody else may refer to its `headers_out` meanwhile, but to the list of headers.
+/// The request must be valid, and nobody else may refer to its `headers_out` meanwhile, but to the list of
+/// headers.
 unsafe fn forget(request: *mut ngx_http_request_t, header: *mut ngx_table_elt_t) {
     // SAFETY: the caller vouches for it.
     unsafe {
@@ -717,7 +725,8 @@ unsafe extern "C" fn drop_slot<C: InRequest>(data: *mut c_void) {
         let Some(slot) = NonNull::new(data.cast::<State<C>>()) else {
             return;
         };
-        // SAFETY: `make` registered exactly this slot, and a pool runs each cleanup once, before it frees anything.
+        // SAFETY: `make` registered exactly this slot, and a pool runs each cleanup once, before it frees
+        // anything.
         drop(unsafe { Block::from_raw(slot) });
     });
 }

@@ -1,8 +1,8 @@
 //! A shared memory zone, as nginx gives it to all workers and keeps it over reloads, with its slab allocator.
 //!
-//! Everything happens under the slab pool's own mutex: the one lock that the master releases when a worker dies. Only nginx's
-//! thread may lock. What lies in the zone is another crate's: here it is bytes, addressed from the pool's first page, so that
-//! nobody can write over the pool's own structures.
+//! Everything happens under the slab pool's own mutex: the one lock that the master releases when a worker
+//! dies. Only nginx's thread may lock. What lies in the zone is another crate's: here it is bytes, addressed
+//! from the pool's first page, so that nobody can write over the pool's own structures.
 
 use core::cell::{Cell, RefCell};
 use core::ffi::c_void;
@@ -51,12 +51,14 @@ pub fn least() -> usize {
     8 * unsafe { nginx_sys::ngx_pagesize }
 }
 
-/// Declares a zone of the module that keeps `T`. `None` where the name is taken: with another size, by another module, or by this one.
+/// Declares a zone of the module that keeps `T`. `None` where the name is taken: with another size, by
+/// another module, or by this one.
 pub fn declare<T: Slot>(conf: &mut Conf<'_>, name: &[u8], size: usize) -> Option<Zone> {
     let pool = conf.pool()?;
     let mut name = pool.string(name)?;
     let zone = Zone(Lent::nowhere(pool)?);
-    // SAFETY: the name lives as long as the configuration; the zone is null or the configuration's, and so is what it gets as data.
+    // SAFETY: the name lives as long as the configuration; the zone is null or the configuration's, and so is
+    // what it gets as data.
     unsafe {
         let declared =
             ngx_shared_memory_add(conf.as_ptr(), &mut name, size, T::descriptor().cast::<c_void>());
@@ -72,8 +74,9 @@ pub fn declare<T: Slot>(conf: &mut Conf<'_>, name: &[u8], size: usize) -> Option
     Some(zone)
 }
 
-/// Gives up the zones of earlier configurations: nginx, which has mapped those of this cycle, may unmap theirs now. Only where one
-/// process is all there is does anybody use them still; workers have them until they leave.
+/// Gives up the zones of earlier configurations: nginx, which has mapped those of this cycle, may unmap
+/// theirs now. Only where one process is all there is does anybody use them still; workers have them until
+/// they leave.
 pub fn give_up_all_but(cycle: *const ngx_cycle_t) {
     ZONES.with_borrow_mut(|zones| {
         zones.retain(|(of, zone)| {
@@ -86,10 +89,11 @@ pub fn give_up_all_but(cycle: *const ngx_cycle_t) {
     });
 }
 
-/// nginx has made the pool, or found an earlier configuration's: what it holds is looked at when it is first opened.
+/// nginx has made the pool, or found an earlier configuration's: what it holds is looked at when it is first
+/// opened.
 unsafe extern "C" fn init(zone: *mut ngx_shm_zone_t, _earlier: *mut c_void) -> ngx_int_t {
-    // SAFETY: nginx's own pointer; the zone's memory begins with its pool, and its data is what `declare` made, which the configuration
-    // owns.
+    // SAFETY: nginx's own pointer; the zone's memory begins with its pool, and its data is what `declare`
+    // made, which the configuration owns.
     unsafe {
         let pool = (*zone).shm.addr.cast::<ngx_slab_pool_t>();
         // A full pool is how the cache learns to evict, not an error.
@@ -101,13 +105,14 @@ unsafe extern "C" fn init(zone: *mut ngx_shm_zone_t, _earlier: *mut c_void) -> n
 }
 
 impl Zone {
-    /// The number at `offset` from the root, without the lock; `None` while there is no root. It is one that stood there, in a block
-    /// that may have been set up anew meanwhile.
+    /// The number at `offset` from the root, without the lock; `None` while there is no root. It is one that
+    /// stood there, in a block that may have been set up anew meanwhile.
     #[inline]
     pub fn peek(&self, offset: usize) -> Option<u64> {
         let pool = self.0.get()?.as_ptr();
-        // SAFETY: as in `lock`. The root is a pointer that is written whole; what it is read as is looked at: 8 aligned bytes of the
-        // pool's pages, which stay mapped, and which the processor reads as one number, whoever writes to them.
+        // SAFETY: as in `lock`. The root is a pointer that is written whole; what it is read as is looked at:
+        // 8 aligned bytes of the pool's pages, which stay mapped, and which the processor reads as one
+        // number, whoever writes to them.
         unsafe {
             let root = AtomicPtr::from_ptr((&raw mut (*pool).data).cast::<*mut u8>()).load(Ordering::Acquire);
             if root.is_null() {
@@ -126,7 +131,8 @@ impl Zone {
     #[inline]
     pub fn lock(&self) -> Option<Locked<'_>> {
         let pool = self.0.get()?.as_ptr();
-        // SAFETY: `init` has put it there, and it is taken back before the memory goes: which happens in no callback.
+        // SAFETY: `init` has put it there, and it is taken back before the memory goes: which happens in no
+        // callback.
         unsafe { ngx_shmtx_lock(&mut (*pool).mutex) };
         Some(Locked {
             pool,
@@ -189,7 +195,8 @@ impl Memory for Locked<'_> {
     fn free(&mut self, at: u32) {
         let (base, length) = self.extent();
         if at as usize >= FIRST && (at as usize) < length {
-            // SAFETY: the pool is locked and the address its own; one that is no allocation it logs and ignores.
+            // SAFETY: the pool is locked and the address its own; one that is no allocation it logs and
+            // ignores.
             unsafe { ngx_slab_free_locked(self.pool, base.add(at as usize).cast()) };
         }
     }
@@ -213,7 +220,8 @@ impl Memory for Locked<'_> {
     }
 
     fn reset(&mut self) {
-        // SAFETY: the pool is locked; ngx_slab_init() sets all up anew but the mutex, the pool's end and its smallest size.
+        // SAFETY: the pool is locked; ngx_slab_init() sets all up anew but the mutex, the pool's end and its
+        // smallest size.
         unsafe {
             ngx_slab_init(self.pool);
             (*self.pool).set_log_nomem(0);

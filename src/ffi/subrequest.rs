@@ -1,7 +1,9 @@
-//! Subrequests: a request of ours for the same path, answered by the same location, whose answer the filters take.
+//! Subrequests: a request of ours for the same path, answered by the same location, whose answer the filters
+//! take.
 //!
-//! As ngx_http_auth_request_module does it: the request waits in the access phase, and its handler runs again once the subrequest is
-//! done. nginx gives a subrequest no access phase of its own. It has the request's headers, but for those about its answer.
+//! As ngx_http_auth_request_module does it: the request waits in the access phase, and its handler runs again
+//! once the subrequest is done. nginx gives a subrequest no access phase of its own. It has the request's
+//! headers, but for those about its answer.
 //!
 //! Invariant: however a subrequest ends, the request goes on, and can answer.
 
@@ -67,13 +69,15 @@ impl Subrequest {
     }
 }
 
-/// A subrequest ends. With an error nginx would terminate the main request, which has not answered yet: its client would get nothing at
-/// all. So it ends as if it were answered. Not so where it is the client's connection that is broken.
+/// A subrequest ends. With an error nginx would terminate the main request, which has not answered yet: its
+/// client would get nothing at all. So it ends as if it were answered. Not so where it is the client's
+/// connection that is broken.
 unsafe extern "C" fn ended(r: *mut ngx_http_request_t, data: *mut c_void, rc: ngx_int_t) -> ngx_int_t {
     const ERROR: ngx_int_t = NGX_ERROR as ngx_int_t;
     const TIME_OUT: ngx_int_t = NGX_HTTP_REQUEST_TIME_OUT as ngx_int_t;
     const CLOSED: ngx_int_t = NGX_HTTP_CLIENT_CLOSED_REQUEST as ngx_int_t;
-    // SAFETY: nginx's own request, which has a connection, and the data of `ask`, which lies in its pool; Rust does not read it now.
+    // SAFETY: nginx's own request, which has a connection, and the data of `ask`, which lies in its pool;
+    // Rust does not read it now.
     unsafe {
         let connection = &*(*r).connection;
         match rc {
@@ -87,9 +91,9 @@ unsafe extern "C" fn ended(r: *mut ngx_http_request_t, data: *mut c_void, rc: ng
 }
 
 impl Request {
-    /// Asks for this request's own path with another query, for all of it and as it is: conditions, ranges and encodings are what
-    /// the client wants of the answer that it gets. The access handler must say that it waits; it runs again when the subrequest is
-    /// done. `None` when memory is out.
+    /// Asks for this request's own path with another query, for all of it and as it is: conditions, ranges
+    /// and encodings are what the client wants of the answer that it gets. The access handler must say that
+    /// it waits; it runs again when the subrequest is done. `None` when memory is out.
     pub fn ask(&mut self, args: &[u8]) -> Option<Subrequest> {
         let pool = self.pool()?;
         let mark: &[u8] = if args.is_empty() { b"" } else { b"?" };
@@ -107,10 +111,12 @@ impl Request {
             handler: Some(ended),
             data: asked.as_ptr().cast(),
         })?;
-        // SAFETY: `asked` lies in the pool; nginx's thread alone reads it, and writes to it, one after the other.
+        // SAFETY: `asked` lies in the pool; nginx's thread alone reads it, and writes to it, one after the
+        // other.
         let lent = unsafe { Lent::to(pool, asked) }?;
         let mut subrequest = ptr::null_mut();
-        // SAFETY: a valid main request in its access phase; nginx copies the strings' pointers, which lie in the pool, as `end` does.
+        // SAFETY: a valid main request in its access phase; nginx copies the strings' pointers, which lie in
+        // the pool, as `end` does.
         let made = unsafe {
             ngx_http_subrequest(
                 self.as_ptr(),
@@ -125,10 +131,11 @@ impl Request {
             return None;
         }
         let mut place = NonNull::new(subrequest)?;
-        // SAFETY: nginx has made the subrequest just now, in the pool of this request, and runs it once this callback is over; the
-        // list was made for it, and `asked` is nobody else's.
+        // SAFETY: nginx has made the subrequest just now, in the pool of this request, and runs it once this
+        // callback is over; the list was made for it, and `asked` is nobody else's.
         unsafe {
-            // What is refused is to be seen here: `error_page` would lead the subrequest past the gate to another location's answer.
+            // What is refused is to be seen here: `error_page` would lead the subrequest past the gate to
+            // another location's answer.
             place.as_mut().set_error_page(1);
             // Its own query is what the variables say; nginx gives it those of the main request.
             place.as_mut().variables = variables.as_ptr();
@@ -141,17 +148,18 @@ impl Request {
 }
 
 impl Request {
-    /// Has the access handler of the request that this subrequest is for run again, once this callback is over. `None` when memory is
-    /// out.
+    /// Has the access handler of the request that this subrequest is for run again, once this callback is
+    /// over. `None` when memory is out.
     pub fn wake_main(&mut self) -> Option<()> {
-        // SAFETY: a valid request, whose main request lives at least as long; nginx runs what is posted after its event handlers.
+        // SAFETY: a valid request, whose main request lives at least as long; nginx runs what is posted after
+        // its event handlers.
         let posted = unsafe { ngx_http_post_request((*self.as_ptr()).main, ptr::null_mut()) };
         (posted == NGX_OK as ngx_int_t).then_some(())
     }
 }
 
-/// What is about the answer that a client gets, in lower case: beside these all that begin with `if-`. A change of protocol is one
-/// of the client's connection: nginx would hand that to the registry.
+/// What is about the answer that a client gets, in lower case: beside these all that begin with `if-`. A
+/// change of protocol is one of the client's connection: nginx would hand that to the registry.
 const ABOUT_THE_ANSWER: [&[u8]; 3] = [b"range", b"accept-encoding", b"upgrade"];
 const ACCEPT_ENCODING: &str = "accept-encoding";
 
@@ -167,8 +175,9 @@ fn is_about_the_answer(name: &[u8]) -> bool {
 /// The headers of a request, copied, without what is about the answer. `None` when memory is out.
 fn plain_headers(request: &ngx_http_request_t) -> Option<*mut ngx_list_t> {
     let shared = &raw const request.headers_in.headers.part;
-    // SAFETY: the parts of an ngx_list_t of ngx_table_elt_t, each of which holds `nelts` entries; the new list is made with room for
-    // all of them in its first part, and for one more. Entries are copied, with pointers to strings that live as long as the pool.
+    // SAFETY: the parts of an ngx_list_t of ngx_table_elt_t, each of which holds `nelts` entries; the new
+    // list is made with room for all of them in its first part, and for one more. Entries are copied, with
+    // pointers to strings that live as long as the pool.
     unsafe {
         let (mut count, mut part) = (1, shared);
         while let Some(list) = part.as_ref() {

@@ -1,8 +1,9 @@
-//! Requests that wait for another thread: each has a ticket, a timer, and a guard that forgets it when nginx drops the request.
+//! Requests that wait for another thread: each has a ticket, a timer, and a guard that forgets it when nginx
+//! drops the request.
 //!
-//! The guard lives in the request's own state. The timer is the wait's limit and, not being cancelable, keeps a worker that
-//! shuts down gracefully from leaving before its requests are answered. Nothing here can resume a request that nginx has freed
-//! or terminated: both take the ticket out of the table first.
+//! The guard lives in the request's own state. The timer is the wait's limit and, not being cancelable, keeps
+//! a worker that shuts down gracefully from leaving before its requests are answered. Nothing here can resume
+//! a request that nginx has freed or terminated: both take the ticket out of the table first.
 
 use core::cell::RefCell;
 use core::ffi::c_void;
@@ -20,8 +21,8 @@ use super::request::Request;
 use super::visit::Visit;
 use super::{guard::guard, shim};
 
-/// The place of one waiting request, in a block of its own. Dropping it forgets the request. Its owner must be the request's own
-/// state, which nginx drops with the request.
+/// The place of one waiting request, in a block of its own. Dropping it forgets the request. Its owner must
+/// be the request's own state, which nginx drops with the request.
 pub struct Suspension(NonNull<Place>);
 
 #[repr(C)]
@@ -38,8 +39,8 @@ struct Place {
     waiting: bool,
 }
 
-/// Tickets to places. A ticket is an index and, above it, how often that index was given out, so that a late answer for an
-/// earlier holder finds nobody.
+/// Tickets to places. A ticket is an index and, above it, how often that index was given out, so that a late
+/// answer for an earlier holder finds nobody.
 #[derive(Default)]
 struct Table {
     rows: Vec<Row>,
@@ -85,8 +86,8 @@ impl Table {
 }
 
 impl Suspension {
-    /// Has `request` wait at most `timeout` milliseconds; the caller then returns NGX_AGAIN from its phase handler. When time is
-    /// up, `on_timeout` notes it and the request goes on. `None` when memory is out.
+    /// Has `request` wait at most `timeout` milliseconds; the caller then returns NGX_AGAIN from its phase
+    /// handler. When time is up, `on_timeout` notes it and the request goes on. `None` when memory is out.
     pub fn new(request: &mut Request, timeout: u64, on_timeout: fn(&mut Request)) -> Option<Suspension> {
         let visit = request.visit();
         let r = request.as_ptr();
@@ -109,7 +110,8 @@ impl Suspension {
         // From here on the guard drops the place, however this ends.
         let suspension = Suspension(place.into_raw());
         let address = suspension.0.as_ptr();
-        // SAFETY: `address` stays valid until the guard, dropped before the request is freed, takes timer, record and row away.
+        // SAFETY: `address` stays valid until the guard, dropped before the request is freed, takes timer,
+        // record and row away.
         unsafe {
             (*address).ticket = TABLE.with_borrow_mut(|table| table.add(address))?;
             (*address).waiting = true;
@@ -157,9 +159,10 @@ impl Drop for Suspension {
     }
 }
 
-/// Lets the request of `ticket` go on, after `fill` has put the answer into its state (which may drop its [`Suspension`]). Nothing
-/// happens where it no longer waits, nor where nginx has moved it: it does something else there (`post_action` of a client that is
-/// gone), which is not to be disturbed. The request may be freed, or wait anew, by then: hence no other one may be at hand.
+/// Lets the request of `ticket` go on, after `fill` has put the answer into its state (which may drop its
+/// [`Suspension`]). Nothing happens where it no longer waits, nor where nginx has moved it: it does something
+/// else there (`post_action` of a client that is gone), which is not to be disturbed. The request may be
+/// freed, or wait anew, by then: hence no other one may be in use.
 pub fn resume(_: &mut Idle, ticket: u64, fill: impl FnOnce(&mut Request)) {
     let Some(place) = TABLE.with_borrow_mut(|table| table.rows_place(ticket)) else {
         return;
@@ -178,8 +181,8 @@ impl Table {
 /// # Safety
 /// `place` must be that of a request that lives and waits.
 unsafe fn go_on(place: *mut Place, fill: impl FnOnce(&mut Request)) {
-    // SAFETY: as the caller says; `place` is not used after `fill`, which may free it. As nginx's own event handlers do, the
-    // connection is kept before the request runs, which may free the request.
+    // SAFETY: as the caller says; `place` is not used after `fill`, which may free it. As nginx's own event
+    // handlers do, the connection is kept before the request runs, which may free the request.
     unsafe {
         let r = (*place).request;
         (*place).leave();
@@ -198,7 +201,8 @@ unsafe fn go_on(place: *mut Place, fill: impl FnOnce(&mut Request)) {
 
 /// The wait's timer.
 unsafe extern "C" fn timed_out(event: *mut ngx_event_t) {
-    // SAFETY: only `Suspension::new` sets this handler, with its place, and the timer goes when the place does.
+    // SAFETY: only `Suspension::new` sets this handler, with its place, and the timer goes when the place
+    // does.
     guard((), || unsafe {
         let place = (*event).data.cast::<Place>();
         let on_timeout = (*place).on_timeout;

@@ -1,6 +1,6 @@
-//! Which request structure it is, and in which location for the how manieth time: nginx makes a structure for each subrequest, and
-//! moves one to another location by an internal redirect. All of them share the module's state; what concerns one of them only says
-//! which by a [`Visit`].
+//! Which request structure it is, and in which location for the how manieth time: nginx makes a structure for
+//! each subrequest, and moves one to another location by an internal redirect. All of them share the module's
+//! state; what concerns one of them only says which by a [`Visit`].
 
 use core::ptr::{self, NonNull};
 
@@ -8,8 +8,8 @@ use nginx_sys::{ngx_http_request_t, ngx_http_upstream_t};
 
 use super::request::Request;
 
-/// One request structure between two internal redirects. Compared only, and only while the main request lives, in whose pool the
-/// structures lie: none of them is freed before it.
+/// One request structure between two internal redirects. Compared only, and only while the main request
+/// lives, in whose pool the structures lie: none of them is freed before it.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Visit {
     request: NonNull<ngx_http_request_t>,
@@ -24,13 +24,13 @@ impl Visit {
     }
 }
 
-/// The upstream that a request structure was last given, if it was. It stays with the structure when nginx moves that. Compared only,
-/// while the request lives, in whose pool it lies.
+/// The upstream that a request structure was last given, if it was. It stays with the structure when nginx
+/// moves that. Compared only, while the request lives, in whose pool it lies.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct LastUpstream(*const ngx_http_upstream_t);
 
 impl Request {
-    /// The visit at hand.
+    /// The current visit.
     pub fn visit(&self) -> Visit {
         let request = self.as_ref_ptr();
         Visit {
@@ -44,11 +44,12 @@ impl Request {
         LastUpstream(self.as_ref_ptr().upstream)
     }
 
-    /// Whether the answer at hand comes from an upstream, or from the cache in front of it; not so a page that nginx makes once it is
-    /// done with one.
+    /// Whether the current answer comes from an upstream, or from the cache in front of it; not so a page
+    /// that nginx makes once it is done with one.
     pub fn is_of_upstream(&self) -> bool {
         let request = self.as_ref_ptr();
-        // SAFETY: null, or the upstream of a valid request. nginx takes the cleanup away when it finalizes the upstream.
+        // SAFETY: null, or the upstream of a valid request. nginx takes the cleanup away when it finalizes
+        // the upstream.
         let upstream = unsafe { request.upstream.as_ref() };
         upstream.is_some_and(|upstream| !upstream.cleanup.is_null() || request.cached() != 0)
     }

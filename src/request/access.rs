@@ -1,8 +1,8 @@
-//! The access phase: which right does the request need, who asks, and may they?
+//! The access phase: which right does the request need, who is the user, and may they?
 //!
-//! Runs once to ask the store and once more with its answer; again after an internal redirect, where what is known of the
-//! sender is kept but the decision is made anew. Nothing is passed on without a [`Permit`]. The token endpoint is no route: who asks
-//! there is found out the same way, and `token` then answers.
+//! Runs once to ask the store and once more with its answer; again after an internal redirect, where what is
+//! known of the sender is kept but the decision is made anew. Nothing is passed on without a [`Permit`]. The
+//! token endpoint is no route: the user there is found out the same way, and `token` then answers.
 
 use std::marker::PhantomData;
 use std::rc::Rc;
@@ -34,7 +34,7 @@ use crate::worker::counters;
 use crate::worker::store;
 use crate::worker::turns::Slice;
 
-/// What nginx is told.
+/// What nginx gets to know.
 pub enum Access {
     /// The gate is off here.
     Off,
@@ -222,7 +222,8 @@ fn note_turn(request: &mut Request) {
     });
 }
 
-/// The list that was made, sent in the content phase: other modules of the access phase may still refuse the request.
+/// The list that was made, sent in the content phase: other modules of the access phase may still refuse the
+/// request.
 struct Filtered;
 
 impl Content for Filtered {
@@ -236,7 +237,7 @@ impl Content for Filtered {
     }
 }
 
-/// The first pass in a location: what is needed, and who asks?
+/// The first pass in a location: what is needed, and who is the user?
 fn first(request: &Request, context: &mut Context, settings: &Settings) -> Result<Step, Denial> {
     if settings.is_health {
         return health::question(request, settings).map(|asked| Step::Ask {
@@ -250,7 +251,7 @@ fn first(request: &Request, context: &mut Context, settings: &Settings) -> Resul
             None => return Ok(Step::ReadBody),
         }
     }
-    // Who asks comes from memory while the route is parsed.
+    // The user's record comes from memory while the route is parsed.
     let remembered = cache::header(&settings.space, request.authorization().unwrap_or_default());
     let content_type = content_type(request);
     let operation = operation(request, content_type.as_deref(), context, settings)?;
@@ -321,14 +322,15 @@ fn first(request: &Request, context: &mut Context, settings: &Settings) -> Resul
     })
 }
 
-/// What the zone knows of who asks.
+/// What the zone knows of the user.
 enum Cached {
     Known(Rc<Identity>),
     /// Nothing that may be used; what the store answers is to be put with this.
     Missed(Option<Miss>),
 }
 
-/// Who logs in, and how often they may fail. That counts passwords only: a token is signed, and what has 190 random bits is not guessed.
+/// Who logs in, and how often they may fail. That counts passwords only: a token is signed, and what has 190
+/// random bits is not guessed.
 #[inline]
 fn limited<'c>(settings: &Settings, credential: &'c Credential) -> Option<(&'c UserNameBuf, FailureLimits)> {
     match (settings.failures, &credential.proof, &credential.user) {
@@ -337,7 +339,8 @@ fn limited<'c>(settings: &Settings, credential: &'c Credential) -> Option<(&'c U
     }
 }
 
-/// Whoever has failed too often is refused whatever the password, known to be right or not: being let in would tell which it is.
+/// Whoever has failed too often is refused whatever the password, known to be right or not: being let in
+/// would tell which it is.
 #[inline(never)]
 fn throttle(request: &Request, settings: &Settings, credential: &Credential) -> Result<(), Denial> {
     let Some((user, limit)) = limited(settings, credential) else {
@@ -349,7 +352,7 @@ fn throttle(request: &Request, settings: &Settings, credential: &Credential) -> 
     }
 }
 
-/// What the zone knows of who asks.
+/// What the zone knows of the user.
 fn cached(
     context: &mut Context,
     settings: &Settings,
@@ -425,7 +428,7 @@ fn answered(
     decide(context, &operation, settings)
 }
 
-/// While Redis is unreachable: what the zone knew last, where that is borne.
+/// While Redis is unreachable: what the zone knew last, where `stale=` allows that.
 fn stale(
     context: &mut Context,
     settings: &Settings,

@@ -1,8 +1,9 @@
-//! Authentication before anything is asked: which credential a header or a form presents, and whether this worker has
-//! verified it before.
+//! Authentication before anything is asked: which credential a header or a form presents, and whether this
+//! worker has verified it before.
 //!
-//! Called by `access`, which has unverified credentials verified. Invariant: a token that was verified for one operation
-//! is checked again for each other ([`check`]); only passwords and access tokens are good for all.
+//! Called by `access`, which has unverified credentials verified. Invariant: a token that was verified for
+//! one operation is checked again for each other ([`check`]); only passwords and access tokens are good for
+//! all.
 
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -23,7 +24,8 @@ use crate::worker::cache::{self, Header, Tags};
 use crate::worker::token_keys;
 
 thread_local! {
-    /// Where credentials are decoded to: one for all requests, since clearing 3 KiB for each would cost more than deciding it.
+    /// Where credentials are decoded to: one for all requests, since clearing 3 KiB for each would cost more
+    /// than deciding it.
     static BUFFER: RefCell<Buffer> = const { RefCell::new(Buffer::new()) };
 }
 
@@ -54,8 +56,8 @@ impl PresentedCredentials {
     };
 }
 
-/// Reads the credentials of a request, unless this worker knows its header: `remembered` is what [`cache::header`] gave
-/// for that.
+/// Reads the credentials of a request, unless this worker knows its header: `remembered` is what
+/// [`cache::header`] gave for that.
 pub fn authenticate(
     request: &Request,
     settings: &Settings,

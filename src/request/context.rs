@@ -1,7 +1,8 @@
 //! What is known of one request, from the access phase to the access log.
 //!
-//! nginx's subrequests share it, and it survives internal redirects: what holds for one request structure, or in one location, only
-//! says so ([`Visit`]; the space of an identity). Invariant: `identity` holds a user only after that user's password was verified.
+//! nginx's subrequests share it, and it survives internal redirects: what holds for one request structure, or
+//! in one location, only says so ([`Visit`]; the space of an identity). Invariant: `identity` holds a user
+//! only after that user's password was verified.
 
 use std::rc::Rc;
 use std::sync::Arc;
@@ -30,7 +31,8 @@ pub struct Context {
     visit: Option<Visit>,
     /// What the access phase is waiting for or has got.
     pub stage: Stage,
-    /// Who asks, and what the store said of them, for `access` alone: what others may know of it says [`Context::identity`].
+    /// The user, and what the store said of them, for `access` alone: what others may know of it says
+    /// [`Context::identity`].
     pub found: Option<Rc<Identity>>,
     /// What the token endpoint was asked for.
     pub token_request: Option<Rc<TokenRequest>>,
@@ -54,7 +56,8 @@ pub struct Context {
     pub answer: Option<Box<Answer>>,
     /// `$registry_auth_backend`: the backend that was last chosen for the request itself.
     pub backend: Option<RequestBytes>,
-    /// The refusals that are being answered, one for each request structure at most. Rare, hence the allocation.
+    /// The refusals that are being answered, one for each request structure at most. Rare, hence the
+    /// allocation.
     refusals: Vec<Refusal>,
 }
 
@@ -98,7 +101,7 @@ pub struct Asked {
 pub struct Unproven {
     /// Who the request claims to come from.
     pub credential: Credential,
-    /// Stand for what it sent to prove that, where there is a zone.
+    /// Fingerprints of what it sent to prove that, where there is a zone.
     pub tags: Option<Tags>,
     /// As in [`Asked`], where what the zone knew last may decide yet.
     pub login: Option<Login>,
@@ -106,7 +109,7 @@ pub struct Unproven {
 
 /// What the store has answered.
 pub enum Answered {
-    /// Who asks.
+    /// The user.
     Known(Rc<Identity>),
     /// No such user, not this password, or what was right and is good no more.
     Denied(Box<Denial>),
@@ -136,8 +139,9 @@ pub struct Refusal {
 pub struct StillFiltering;
 
 impl Context {
-    /// Notes where the request is. At another place than before everything is decided anew; what is known of the sender stays.
-    /// An error where pages of the registry are still to be taken: with them forgotten, they would go out as they come.
+    /// Notes where the request is. At another place than before everything is decided anew; what is known of
+    /// the sender stays. An error where pages of the registry are still to be taken: with them forgotten,
+    /// they would go out as they come.
     pub fn enter(&mut self, visit: Visit) -> Result<(), StillFiltering> {
         if self.visit == Some(visit) {
             return Ok(());
@@ -171,14 +175,16 @@ impl Context {
         matches!(&self.stage, Stage::Filtering(filtering) if filtering.is_page(request))
     }
 
-    /// Whether anything but a challenge may have to be changed in an answer to the request or to a subrequest of it. Not so for most.
+    /// Whether anything but a challenge may have to be changed in an answer to the request or to a subrequest
+    /// of it. Not so for most.
     #[inline]
     pub fn touches_answers(&self) -> bool {
         self.is_catalog || !self.refusals.is_empty() || matches!(self.stage, Stage::Filtering(_))
     }
 
-    /// Who was verified, as far as it concerns the location where a request is: one of other accounts knows nothing of them, be it
-    /// that of a subrequest, which is not asked who it comes from, or one that has not asked yet.
+    /// Who was verified, as far as it concerns the location where a request is: one of other accounts knows
+    /// nothing of them, be it that of a subrequest, which is not asked who it comes from, or one that has not
+    /// asked yet.
     pub fn identity(&self, request: &Request) -> Option<&Rc<Identity>> {
         let identity = self.found.as_ref()?;
         let settings = request
@@ -197,7 +203,8 @@ impl Context {
         }
     }
 
-    /// Notes a refusal of a request structure. What is logged of the request is what became of itself, not of one beside it.
+    /// Notes a refusal of a request structure. What is logged of the request is what became of itself, not of
+    /// one beside it.
     pub fn refuse(&mut self, request: &Request, denial: Denial, late: bool) {
         if !request.is_subrequest() {
             self.result = denial.result();

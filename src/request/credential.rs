@@ -1,6 +1,7 @@
 //! A credential: the user whom a request names, and what proves that it comes from that user.
 //!
-//! Made by `authenticate`, verified by the store or by the zone, kept in an [`crate::request::identity::Identity`].
+//! Made by `authenticate`, verified by the store or by the zone, kept in an
+//! [`crate::request::identity::Identity`].
 
 use std::rc::Rc;
 
@@ -9,7 +10,8 @@ use registry_auth::heap::allocated;
 use registry_auth::token::{Claims, Kind, Refused, SigningKeys};
 use registry_auth::{Denial, TokenDigest, UserNameBuf};
 
-/// A user, and what proves that the request comes from that user. By itself it says nothing of whether it was verified.
+/// A user, and what proves that the request comes from that user. By itself it says nothing of whether it was
+/// verified.
 #[derive(Clone)]
 pub struct Credential {
     /// The user; `None` is the anonymous user.
@@ -107,8 +109,8 @@ impl Credential {
 }
 
 impl VerifiedToken {
-    /// Checks a token that was verified before and is sent again, perhaps elsewhere, and later: `now` is in seconds since
-    /// 1970.
+    /// Checks a token that was verified before and is sent again, perhaps elsewhere, and later: `now` is in
+    /// seconds since 1970.
     pub fn check(&self, expected: Expected<'_>, now: u64) -> Result<(), Refused> {
         if self.kind != expected.kind || *self.service != *expected.service {
             return Err(Refused::Invalid);

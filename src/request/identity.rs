@@ -1,7 +1,8 @@
-//! Who asks, and what is known of them: what the store or the zone said, kept for the request and, by `memo`, for the next ones.
+//! The user of a request, and what is known of them: what the store or the zone said, kept for the request
+//! and, by `memo`, for the next ones.
 //!
-//! Invariant: it is made only of a claim that was verified: [`Identity::new`] looks at what the record says of tokens, its callers at
-//! the rest. Never changed once made.
+//! Invariant: it is made only of a claim that was verified: [`Identity::new`] looks at what the record says
+//! of tokens, its callers at the rest. Never changed once made.
 
 use std::rc::Rc;
 use std::sync::Arc;
@@ -25,8 +26,8 @@ const INLINE: usize = 192;
 /// Seconds before its end from which on the owner of an access token is warned.
 const WARNING: u64 = 7 * 86_400;
 
-/// What is known of the sender of a request. In the order in which a request that finds it remembered reads it: one user of many is in
-/// no cache of the processor's, and what lies together is fetched together.
+/// What is known of the sender of a request. In the order in which a request that finds it remembered reads
+/// it: one user of many is in no cache of the processor's, and what lies together is fetched together.
 #[repr(C)]
 pub struct Identity {
     /// How long the worker may go by it.
@@ -128,8 +129,9 @@ impl Timestamped for Identity {
 }
 
 impl Identity {
-    /// Puts together what was found out about a user, or about the anonymous, at this time (seconds since 1970). Backends are the
-    /// user's own, else those of the first group that has any, else the `defaults`, which are asked for only then.
+    /// Puts together what was found out about a user, or about the anonymous, at this time (seconds since
+    /// 1970). Backends are the user's own, else those of the first group that has any, else the `defaults`,
+    /// which are asked for only then.
     pub fn new<O: AsRef<[u8]> + Into<RecordBytes>>(
         space: &Arc<Keyspace>,
         credential: Credential,
@@ -176,7 +178,8 @@ impl Identity {
         }))
     }
 
-    /// Says how long a worker may go by it, and what the zone knows its credential by, unless others refer to it already.
+    /// Says how long a worker may go by it, and what the zone knows its credential by, unless others refer to
+    /// it already.
     pub fn set_validity(self: &mut Rc<Self>, validity: Validity, tag: Tag) {
         if let Some(identity) = Rc::get_mut(self) {
             identity.validity = validity;

@@ -1,4 +1,5 @@
-//! One request: what it wants, who sends it, whether that is permitted, and what is answered in place of a registry.
+//! One request: what it wants, who sends it, whether that is permitted, and what is answered in place of a
+//! registry.
 
 pub mod access;
 pub mod authenticate;

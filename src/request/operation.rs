@@ -1,4 +1,5 @@
-//! The operation that a request asks of the gate: to pass to a registry, by a route; or, at the token endpoint, a token.
+//! The operation that a request asks of the gate: to pass to a registry, by a route; or, at the token
+//! endpoint, a token.
 //!
 //! Made by `access`; read by `authenticate`, as the operation decides which proofs are accepted.
 
@@ -23,8 +24,8 @@ pub enum Operation<'r> {
 }
 
 impl Operation<'_> {
-    /// Whether a request without credentials may have it, as what is public is, or a token for that. Any other is
-    /// challenged.
+    /// Whether a request without credentials may have it, as what is public is, or a token for that. Any
+    /// other is challenged.
     pub fn is_for_anybody(&self, settings: &Settings) -> bool {
         match self {
             Self::Registry(route) => match route.need {
@@ -36,7 +37,8 @@ impl Operation<'_> {
         }
     }
 
-    /// What a token that is sent with the request must have been issued for; `None` where no token is accepted.
+    /// What a token that is sent with the request must have been issued for; `None` where no token is
+    /// accepted.
     pub fn expected<'s>(&self, settings: &'s Settings) -> Option<Expected<'s>> {
         let service = &settings.bearer.as_ref()?.service;
         let kind = match self {

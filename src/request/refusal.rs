@@ -36,8 +36,8 @@ pub fn refuse(request: &mut Request, context: &mut Context, settings: &Settings,
     status
 }
 
-/// Sets the one challenge: where tokens are to be had, or that a password will do: V1 clients know no tokens. `None` when
-/// memory is out.
+/// Sets the one challenge: where tokens are to be had, or that a password will do: V1 clients know no tokens.
+/// `None` when memory is out.
 pub fn challenge(request: &mut Request, settings: &Settings, denial: &Denial) -> Option<()> {
     let mut value = Vec::new();
     match &settings.bearer {
@@ -101,8 +101,8 @@ fn says_tls(request: &Request) -> bool {
     !TOLD.load(Ordering::Relaxed) && said.any(|scheme| scheme.eq_ignore_ascii_case(b"https"))
 }
 
-/// A balancer that ends TLS and is not listed in behind-balancer.conf: clients are then sent to http://, with their passwords.
-/// Anybody can send this header, so that it is told once a worker, and nothing goes by it.
+/// A balancer that ends TLS and is not listed in behind-balancer.conf: clients are then sent to http://, with
+/// their passwords. Anybody can send this header, so that it is logged once a worker, and nothing goes by it.
 fn tell_of_front(request: &Request, realm: &str) {
     TOLD.store(true, Ordering::Relaxed);
     request.log(

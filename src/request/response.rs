@@ -1,7 +1,8 @@
 //! Our own answers: whatever page nginx would send for a refusal becomes an OCI error in JSON.
 //!
-//! The refusal itself goes nginx's way, as a status, so that `error_page` and `satisfy any` hold; these filters see the page that
-//! nginx makes of it and put the body, and the headers that belong to it, in its place.
+//! The refusal itself goes nginx's way, as a status, so that `error_page` and `satisfy any` hold; these
+//! filters see the page that nginx makes of it and put the body, and the headers that belong to it, in its
+//! place.
 
 use std::borrow::Cow;
 use std::marker::PhantomData;
@@ -94,8 +95,8 @@ impl Filter for Answers {
     }
 }
 
-/// The denial in place of what is no answer: a backend may hide one in it that no filter sees, with headers that lead clients away. So
-/// wherever a request has come by the gate.
+/// The denial in place of what is no answer: a backend may hide one in it that no filter sees, with headers
+/// that lead clients away. So wherever a request has come by the gate.
 #[inline]
 fn malformed(request: &mut Request) -> Option<Denial> {
     let malformed = request.malformed()?;
@@ -130,8 +131,8 @@ fn is_kept_blindly(request: &Request) -> bool {
             .is_some_and(|location| location.neighbours.keeps_blindly)
 }
 
-/// Whether the answer may be what another user's registry has said, as it is kept for everybody. Where it has just come from the right
-/// registry, the next user would get it, so that neither is passed on.
+/// Whether the answer may be what another user's registry has said, as it is kept for everybody. Where it has
+/// just come from the right registry, the next user would get it, so that neither is passed on.
 fn is_strangers(request: &Request) -> bool {
     if !is_kept_blindly(request) || !peer::is_balanced(request, PhantomData::<UserBackends>) {
         return false;
@@ -158,11 +159,11 @@ fn page<'c>(context: &'c mut Context, request: &Request) -> Option<&'c mut Filte
     }
 }
 
-/// Takes back the challenge of a backend, which may be anybody's: clients send their password to where a challenge leads them. A 401
-/// has ours in its place. `None` when memory is out.
+/// Takes back the challenge of a backend, which may be anybody's: clients send their password to where a
+/// challenge leads them. A 401 has ours in its place. `None` when memory is out.
 ///
-/// What a subrequest is sent concerns this for auth_request alone, which copies a challenge from it. There the upstream of another
-/// location is the administrator's, unless users' backends are.
+/// What a subrequest is sent concerns this for auth_request alone, which copies a challenge from it. There
+/// the upstream of another location is the administrator's, unless users' backends are.
 #[cold]
 fn challenge_instead(request: &mut Request) -> Option<()> {
     let is_gated = request
@@ -235,11 +236,11 @@ fn header(request: &mut Request, context: &mut Context, foreign: Option<Denial>)
     Some(Head::Replace(json))
 }
 
-/// Whether the answer at hand is what nginx made of this refusal: with `satisfy any` another module may have let the request in,
-/// and a backend may then answer with the same status.
+/// Whether the current answer is what nginx made of this refusal: with `satisfy any` another module may have
+/// let the request in, and a backend may then answer with the same status.
 ///
-/// A page that `error_page` redirected to is the administrator's, and stays. Not so where a backend was wanted: nginx knows no
-/// status for that but 500, so that no `error_page` can be meant for it.
+/// A page that `error_page` redirected to is the administrator's, and stays. Not so where a backend was
+/// wanted: nginx knows no status for that but 500, so that no `error_page` can be meant for it.
 fn is_its_page(request: &Request, refusal: &Refusal) -> bool {
     if refusal.is_answered {
         return false;
@@ -254,8 +255,9 @@ fn is_its_page(request: &Request, refusal: &Refusal) -> bool {
     }
 }
 
-/// Whether the catalogue's request itself is answered by a registry. Not so where nginx has moved it to a page of the
-/// administrator's, which has another path; a location that it was moved to with its path would send the catalogue.
+/// Whether the catalogue's request itself is answered by a registry. Not so where nginx has moved it to a
+/// page of the administrator's, which has another path; a location that it was moved to with its path would
+/// send the catalogue.
 fn is_registrys_catalog(request: &Request) -> bool {
     const NAME: &[u8] = b"_catalog";
     let path = request.uri();

@@ -1,6 +1,8 @@
-//! What a request asks for, in the core's words; and the one thing that is changed in it: its query, where that asks for more.
+//! What a request asks for, in the core's words; and the one thing that is changed in it: its query, where
+//! that asks for more.
 //!
-//! Called by `access`. What the core decides about is what proxy_pass forwards: the target as the client wrote it.
+//! Called by `access`. What the core decides about is what proxy_pass forwards: the target as the client
+//! wrote it.
 
 use std::borrow::Cow;
 
@@ -10,7 +12,8 @@ use registry_auth::Denial;
 use crate::conf::Settings;
 use crate::ffi::request::Request;
 
-/// The route of a request, or why it is refused. `content_type` is what [`content_type`] gave, which lives longer than the route.
+/// The route of a request, or why it is refused. `content_type` is what [`content_type`] gave, which lives
+/// longer than the route.
 pub fn route_of<'a>(
     request: &'a Request,
     content_type: Option<&'a [u8]>,
@@ -42,8 +45,8 @@ fn asked<'a>(request: &'a Request, content_type: Option<&'a [u8]>) -> route::Req
     }
 }
 
-/// All `Content-Type` headers of a request that may start an upload: a backend may read any of several. None where there
-/// is no body, for then they say nothing (`curl -d ''` sends that of a form).
+/// All `Content-Type` headers of a request that may start an upload: a backend may read any of several. None
+/// where there is no body, for then they say nothing (`curl -d ''` sends that of a form).
 pub fn content_type(request: &Request) -> Option<Cow<'_, [u8]>> {
     if request.method() != b"POST" || !request.has_body() {
         return None;

@@ -1,7 +1,8 @@
 //! Where a V2 registry says that an upload goes on: at this server, whatever host it names.
 //!
-//! podman, skopeo and buildah send the user's password, or token, to the host that the `Location` of an upload names. A
-//! backend may be anybody's, or may not know the name by which clients reach it. Called by `response` for every answer.
+//! podman, skopeo and buildah send the user's password, or token, to the host that the `Location` of an
+//! upload names. A backend may be anybody's, or may not know the name by which clients reach it. Called by
+//! `response` for every answer.
 
 use registry_auth::redirect::{upload_here, Upload};
 use registry_auth::Denial;
@@ -11,8 +12,8 @@ use crate::ffi::log::Level;
 use crate::ffi::request::Request;
 use crate::worker::limited_log;
 
-/// Whether an answer may be about an upload. Blobs that are read may lie at a storage service, to which clients send no password; the
-/// state of an upload is a 204.
+/// Whether an answer may concern an upload. Blobs that are read may lie at a storage service, to which
+/// clients send no password; the state of an upload is a 204.
 #[inline]
 pub fn may_be(request: &Request) -> bool {
     request.status() == 204 || !matches!(request.method(), b"GET" | b"HEAD")

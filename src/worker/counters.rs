@@ -1,6 +1,7 @@
 //! How many requests were decided how, and what the zone did for them.
 //!
-//! Counted in the worker, without a lock, and added to the zone's numbers once in a while: `status` shows those.
+//! Counted in the worker, without a lock, and added to the zone's numbers once in a while: `status` shows
+//! those.
 
 use registry_auth_cache::{COUNTERS, EVICTED};
 

@@ -1,7 +1,8 @@
-//! Lines of the error log that a client, or a backend, could have written without end: refusals, and what a registry should not
-//! have sent. Ten a second of the same, then how many.
+//! Lines of the error log that a client, or a backend, could have written without end: refusals, and what a
+//! registry should not have sent. Ten a second of the same, then how many.
 //!
-//! Called by `refusal` and by whatever judges a backend's answers; the rule is [`Repeats`]'s. Each worker counts by itself.
+//! Called by `refusal` and by whatever judges a backend's answers; the rule is [`Repeats`]'s. Each worker
+//! counts by itself.
 
 use std::fmt;
 
@@ -36,7 +37,8 @@ pub fn write(request: &Request, level: Level, message: fmt::Arguments<'_>) {
     }
 }
 
-/// As [`write`], for lines that quote what a backend may choose anew each time: they count as one line, the `kind`.
+/// As [`write`], for lines that quote what a backend may choose anew each time: they count as one line, the
+/// `kind`.
 pub fn write_of_kind(request: &Request, level: Level, kind: &str, message: fmt::Arguments<'_>) {
     if !request.logs(level) {
         return;

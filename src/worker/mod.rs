@@ -1,5 +1,6 @@
-//! What a worker process has for all requests: the store, the zone's cache, counters, keys, and limits of what is logged
-//! and of how long lists are read. All of it is one [`state::Worker`]; here is the order in which its parts start and stop.
+//! What a worker process has for all requests: the store, the zone's cache, counters, keys, and limits of
+//! what is logged and of how long lists are read. All of it is one [`state::Worker`]; here is the order in
+//! which its parts start and stop.
 
 use crate::conf::{Main, StoreOptions};
 use crate::ffi::event::NginxThread;

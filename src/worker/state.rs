@@ -1,7 +1,8 @@
 //! What a worker process has for all requests, in one place: [`Worker`], which only nginx's thread uses.
 //!
-//! The modules beside this one say what is done with each part; [`super::start`] and [`super::stop`] in which order they
-//! begin and end. Each part is borrowed by itself, since a request that one of them resumes may use the others.
+//! The modules beside this one say what is done with each part; [`super::start`] and [`super::stop`] in which
+//! order they begin and end. Each part is borrowed by itself, since a request that one of them resumes may
+//! use the others.
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
@@ -33,7 +34,8 @@ thread_local! {
     };
 }
 
-/// The parts of a worker; `None` before they are started, where they are not configured, and when they have stopped.
+/// The parts of a worker; `None` before they are started, where they are not configured, and when they have
+/// stopped.
 pub(super) struct Worker {
     pub(super) token_keys: RefCell<TokenKeys>,
     pub(super) store: RefCell<Option<StoreQueue>>,

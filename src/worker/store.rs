@@ -1,7 +1,9 @@
-//! The worker's helper thread, seen from nginx's side: jobs go out in batches, answers come back by an eventfd.
+//! The worker's helper thread, seen from nginx's side: jobs go out in batches, answers come back by an
+//! eventfd.
 //!
-//! One store a worker, from `init_process` to `exit_process`. Only tickets cross to the helper. Jobs of one round of the event
-//! loop are handed over together, at its end: one send, and one pipeline to Redis, for all of them.
+//! One store a worker, from `init_process` to `exit_process`. Only tickets cross to the helper. Jobs of one
+//! round of the event loop are handed over together, at its end: one send, and one pipeline to Redis, for all
+//! of them.
 
 use std::sync::Arc;
 
@@ -22,9 +24,10 @@ use crate::request::identity::{Identity, IdentityError, Records};
 use crate::worker::cache::{self, Miss};
 use crate::worker::state::{StoreQueue, WORKER};
 
-/// Milliseconds that a waiting request's own timer allows beyond the lookup's limit. The helper ends each lookup within its own
-/// limits; the timer is for what must not happen, a helper that died, and keeps a shutting down worker alive. A login
-/// may have to wait for the passwords in front of it in the hashing queue, hence so long.
+/// Milliseconds that a waiting request's own timer allows beyond the lookup's limit. The helper ends each
+/// lookup within its own limits; the timer is for what must not happen, a helper that died, and keeps a
+/// shutting down worker alive. A login may have to wait for the passwords in front of it in the hashing
+/// queue, hence so long.
 const GRACE: u64 = 60_000;
 /// Events for which an empty list keeps room.
 const ROOM: usize = 4096;
@@ -74,8 +77,8 @@ fn with_queue<T>(f: impl FnOnce(&mut StoreQueue) -> Option<T>) -> Option<T> {
     WORKER.with(|worker| worker.store.borrow_mut().as_mut().and_then(f))
 }
 
-/// Asks the store about the user of a credential, with the password that proves it. `None` where there is no store, or no
-/// memory.
+/// Asks the store about the user of a credential, with the password that proves it. `None` where there is no
+/// store, or no memory.
 pub fn ask(request: &mut Request, asked: &Asked, password: Secret) -> Option<Suspension> {
     let Asked {
         space,
@@ -113,8 +116,8 @@ fn hand_over(_: &mut Idle) {
     });
 }
 
-/// The helper has notified: requests go on, and news is heeded, in the order in which Redis told. Each request may ask again, so that
-/// the worker is not borrowed meanwhile.
+/// The helper has notified: requests go on, and news is heeded, in the order in which Redis told. Each
+/// request may ask again, so that the worker is not borrowed meanwhile.
 fn answers(idle: &mut Idle) {
     let mut events = Vec::new();
     let mut lines = Vec::new();
@@ -158,8 +161,8 @@ fn answers(idle: &mut Idle) {
     }
 }
 
-/// Puts an answer where the access handler will find it, and where the next requests will. Only where what was asked is still the
-/// question: at a location of other accounts the handler begins anew.
+/// Puts an answer where the access handler will find it, and where the next requests will. Only where what
+/// was asked is still the question: at a location of other accounts the handler begins anew.
 fn note(request: &mut Request, outcome: Outcome, cacheable: bool) {
     request.existing_context::<Context, _>(|request, context| {
         let settings = request

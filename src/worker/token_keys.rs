@@ -9,8 +9,8 @@ use registry_auth_redis::Secret;
 use crate::worker::cache;
 use crate::worker::state::{Signing, TokenKeys, WORKER};
 
-/// Starts with the secrets of the configuration, or with the zone's where there are none. Without a zone, cursors are sealed with the
-/// `random` secret of the configuration.
+/// Starts with the secrets of the configuration, or with the zone's where there are none. Without a zone,
+/// cursors are sealed with the `random` secret of the configuration.
 pub fn start(secrets: &[Secret], random: &[u8; 32]) {
     let cursors = CursorKeys::derived(secrets.iter().map(Secret::expose));
     let signing = SigningKeys::new(secrets.iter().map(Secret::expose));
@@ -24,8 +24,8 @@ pub fn start(secrets: &[Secret], random: &[u8; 32]) {
     WORKER.with(|worker| worker.token_keys.replace(keys));
 }
 
-/// The keys of the catalogue's cursors: those of the file, of which several machines read each other's; else the zone's, which outlive
-/// a reload. `None` where there are none to be had.
+/// The keys of the catalogue's cursors: those of the file, of which several machines read each other's; else
+/// the zone's, which outlive a reload. `None` where there are none to be had.
 pub fn cursor_keys() -> Option<Rc<CursorKeys>> {
     WORKER.with(|worker| {
         let keys = worker.token_keys.borrow();

@@ -1,4 +1,5 @@
-//! The lists that this worker makes, catalogues and searches, all together: how many there are, and whose turn it is to be read.
+//! The lists that this worker makes, catalogues and searches, all together: how many there are, and whose
+//! turn it is to be read.
 //!
 //! Called by `catalog`; and by `token`, whose requests may have much to be judged, for their turns. What is
 //! read is somebody else's, and as long as they like. Invariants: of a turn of the event loop all lists take
@@ -64,7 +65,8 @@ pub struct InLine {
 }
 
 impl InLine {
-    /// Has a request wait for its turn; `on_turn` then notes that, and the request goes on. `None` when memory is out.
+    /// Has a request wait for its turn; `on_turn` then notes that, and the request goes on. `None` when
+    /// memory is out.
     pub fn new(request: &mut Request, on_turn: fn(&mut Request)) -> Option<Self> {
         let suspension = Suspension::new(request, WAIT, on_turn)?;
         with_turns(|turns| {
@@ -142,7 +144,8 @@ impl Turns {
         self.time.left(event::now())
     }
 
-    /// Sees to it that those who wait get their turn: at once, or where the slice is used up, in the next one.
+    /// Sees to it that those who wait get their turn: at once, or where the slice is used up, in the next
+    /// one.
     fn call(&mut self) {
         match self.left().is_zero() {
             true => self.later.post_in(PAUSE),

@@ -11,12 +11,13 @@
 //! It only reads, unless [`Options`] have it record the last use of access tokens, or replace weak password
 //! hashes. With ACLs (Redis 6 and later), for the prefix `P`:
 //! ```text
-//! ACL SETUSER gate on >password resetkeys ~P:* resetchannels -@all +hgetall +hmget +lrange +ping +select +hello +client|tracking
+//! ACL SETUSER gate on >password resetkeys ~P:* resetchannels -@all +hgetall +hmget +lrange +ping +select
+//! +hello +client|tracking
 //! ```
 //! `%R~P:*` instead of `~P:*` from Redis 7 on, so that nothing could be written even by mistake. Without
 //! `ping` or `select` (only needed for a database other than 0) it works the same, and from 7.2 on
-//! `client|setinfo` lets the connection show who it is; without `hello` or `client|tracking` no change is reported
-//! of changes ([`Event::Connected`] says so), and the log says it once. Recording the last use takes
+//! `client|setinfo` lets the connection show who it is; without `hello` or `client|tracking` nothing is
+//! reported of changes ([`Event::Connected`] says so), and the log says it once. Recording the last use takes
 //! `%W~P:token-use +hset` (before Redis 7 `+hset`, which with `~P:*` is good for all of these keys); without
 //! it, the log says so once for each connection. Replacing weak password hashes takes `+watch +multi +exec
 //! +hset` and `%W~P:user:*` and `%W~P:passwords`; without them, the log says so once a minute while weak

@@ -46,8 +46,8 @@ pub struct Job {
     pub proof: Proof,
     /// Where it came from: networks take turns where passwords have to wait to be hashed.
     pub from: Network,
-    /// The fingerprint of the stored password for which this very password was found to be right before: as long
-    /// as that is stored for the user, it is not hashed again.
+    /// The fingerprint of the stored password for which this very password was found to be right before: as
+    /// long as that is stored for the user, it is not hashed again.
     pub verified: Option<State>,
 }
 
@@ -79,8 +79,8 @@ pub enum Event {
     ConnectionLost,
     /// Connected. Whatever was known before is suspect.
     Connected {
-        /// Whether every change from here on is reported. False where Redis, a proxy or an ACL does not let us
-        /// track: then only a time to live limits the age of what is known.
+        /// Whether every change from here on is reported. False where Redis, a proxy or an ACL does not let
+        /// us track: then only a time to live limits the age of what is known.
         tracking: bool,
     },
 }

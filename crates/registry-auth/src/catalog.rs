@@ -17,8 +17,8 @@ use std::fmt::Write as _;
 
 /// Names in a page at most, the client's and the registry's.
 pub const PAGE: usize = 1_000;
-/// Requests to registries, at most, for one of a client's: the answer says where to go on. No more of them are
-/// merged.
+/// Requests to registries, at most, for one of a client's: the answer says where to go on. No more of them
+/// are merged.
 pub const REQUESTS: usize = 50;
 /// Bytes of `last` at most.
 const CURSOR: usize = 1_024;

@@ -17,8 +17,8 @@ use tempfile::TempDir;
 /// Longer than anything takes that does not hang.
 pub const PATIENCE: Duration = Duration::from_secs(20);
 
-/// A port on which nobody listens, below those that the system gives to clients: it stays free while a server is
-/// started on it again.
+/// A port on which nobody listens, below those that the system gives to clients: it stays free while a server
+/// is started on it again.
 pub fn free_port() -> u16 {
     loop {
         let port = 12_000 + u16::try_from(RandomState::new().hash_one(()) % 20_000).unwrap();
@@ -28,7 +28,8 @@ pub fn free_port() -> u16 {
     }
 }
 
-/// Asks again and again until there is a value, which it returns; panics with `what` when that takes too long.
+/// Asks again and again until there is a value, which it returns; panics with `what` when that takes too
+/// long.
 #[track_caller]
 pub fn eventually<T>(what: &str, mut ask: impl FnMut() -> Option<T>) -> T {
     let until = Instant::now() + PATIENCE;

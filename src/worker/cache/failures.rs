@@ -1,7 +1,7 @@
 //! Failed logins: which clients may not log in any more, and logins under way.
 //!
-//! Called by `access` for who comes with a password. A request that finds its sender remembered takes no lock here as long as nobody
-//! of the client's network is blocked.
+//! Called by `access` for who comes with a password. A request that finds its sender remembered takes no lock
+//! here as long as nobody of the client's network is blocked.
 
 use std::sync::Arc;
 
@@ -60,8 +60,8 @@ fn look(request: &Request, space: &Arc<Keyspace>, user: &UserNameBuf, limit: Fai
         .map(seconds)
 }
 
-/// Begins a login with the password of this tag; or says for how many seconds this client has to wait. `None` where there is nothing
-/// to count in.
+/// Begins a login with the password of this tag; or says for how many seconds this client has to wait. `None`
+/// where there is nothing to count in.
 pub fn begin(
     request: &Request,
     space: &Arc<Keyspace>,

@@ -1,4 +1,4 @@
-//! The keys of the zone's entries, by which users, groups, defaults and failures are told apart.
+//! The keys of the zone's entries, by which users, groups, defaults and failures are distinguished.
 
 use registry_auth::Network;
 use registry_auth_cache::{EntryKey, Keys};

@@ -1,4 +1,5 @@
-//! What the zone says of a user with a credential, and what is put there: records and credentials in and out of the lock.
+//! What the zone says of a user with a credential, and what is put there: records and credentials in and out
+//! of the lock.
 
 use std::rc::Rc;
 use std::sync::Arc;
@@ -125,7 +126,8 @@ impl ZoneCache {
                 Err(InvalidRecord) => return,
             },
             Outcome::Unknown | Outcome::Anonymous { .. } => None,
-            // It is not known whether there is such a user: so none is remembered, nor, for whoever has a record, that it was wrong.
+            // It is not known whether there is such a user: so none is remembered, nor, for whoever has a
+            // record, that it was wrong.
             Outcome::NoToken => return,
             Outcome::Busy | Outcome::Unavailable | Outcome::BadRecord => return,
         };
@@ -242,7 +244,8 @@ fn known(
     })
 }
 
-/// The keys and records of what concerns others as well: groups, `public`, defaults. `None` where a name cannot be read.
+/// The keys and records of what concerns others as well: groups, `public`, defaults. `None` where a name
+/// cannot be read.
 fn shared<'o>(prefix: &str, outcome: &'o Outcome) -> Option<Vec<(Key, &'o [u8])>> {
     let mut shared = Vec::new();
     let mut add = |kind, name: &str, record: &'o [u8]| {

@@ -1,9 +1,10 @@
-//! The shared zone, seen from a worker: what is known without asking, and what becomes of answers and of news from Redis.
+//! The shared zone, seen from a worker: what is known without asking, and what becomes of answers and of news
+//! from Redis.
 //!
-//! `lookup` asks the zone and puts into it, by the keys of `key`; `failures` counts failed logins there. Only nginx's thread comes
-//! here. Records are copied out before the lock is released, and a worker goes by its copy while the zone's generation stands. A
-//! fact is trusted only while Redis tells this worker of changes (or can tell nobody, and the time to live is all there is); see
-//! `store` for who calls what.
+//! `lookup` asks the zone and puts into it, by the keys of `key`; `failures` counts failed logins there. Only
+//! nginx's thread comes here. Records are copied out before the lock is released, and a worker goes by its
+//! copy while the zone's generation stands. A fact is trusted only while Redis tells this worker of changes
+//! (or can tell nobody, and the time to live is all there is); see `store` for who calls what.
 
 use std::rc::Rc;
 use std::sync::Arc;
@@ -46,7 +47,7 @@ pub enum Answer {
     None,
     /// Nothing: the store is to be asked, and its answer put with this.
     Miss(Miss),
-    /// Who asks, verified; or the anonymous, where nobody was asked for.
+    /// The user, verified; or the anonymous, where nobody was asked for.
     Known(Rc<Identity>),
     /// No such user, or not this password.
     Wrong,
@@ -58,17 +59,18 @@ pub enum Answer {
 pub enum Header {
     /// It is to be read.
     Unread,
-    /// This is who the zone said that it comes from, and may say so no more. What it claims is the same: reading a header costs as much
-    /// as all the rest of a cached request.
+    /// This is who the zone said that it comes from, and may say so no more. What it claims is the same:
+    /// reading a header costs as much as all the rest of a cached request.
     Past(Rc<Identity>),
-    /// The zone said of it not long ago who asks, and that still holds.
+    /// The zone said not long ago whose it is, and that still holds.
     Known(Rc<Identity>),
 }
 
 /// What a miss leaves behind for the answer that is to be put.
 #[derive(Clone, Copy)]
 pub struct Miss {
-    /// The zone's epoch: an answer asked for in an earlier one is not put. A zone that was set up anew since is of another one.
+    /// The zone's epoch: an answer asked for in an earlier one is not put. A zone that was set up anew since
+    /// is of another one.
     epoch: u64,
     tags: Tags,
     /// The stored password for which this one was found to be right before.
@@ -76,23 +78,24 @@ pub struct Miss {
 }
 
 impl Miss {
-    /// Stand for what was sent.
+    /// Fingerprints of what was sent.
     pub fn tags(&self) -> Tags {
         self.tags
     }
 
-    /// What stands for the stored password for which this one was found to be right before.
+    /// The fingerprint of the stored password for which this one was found to be right before.
     pub fn verified(&self) -> Option<State> {
         self.verified
     }
 }
 
-/// What stands for what was sent.
+/// The fingerprint of what was sent.
 #[derive(Clone, Copy)]
 pub struct Tags {
     /// For the header, or what a form has in its place: a worker knows it by that, without reading it.
     pub header: Tag,
-    /// For the user and the password in it, however they were spelled; or for the header, where there is none.
+    /// For the user and the password in it, however they were spelled; or for the header, where there is
+    /// none.
     pub credential: Tag,
 }
 
@@ -144,12 +147,14 @@ pub fn is_stale_allowed() -> bool {
     with_cache(|ours| (ours.options.stale > 0).then_some(())).is_some()
 }
 
-/// What is known of a header (an empty one: of none) in this space without asking the zone; `None` where there is no zone. To be called
-/// some time before it is looked at: who asks is on the way from memory then.
+/// What is known of a header (an empty one: of none) in this space without asking the zone; `None` where
+/// there is no zone. To be called some time before it is looked at: the user's record is on the way from
+/// memory then.
 pub fn header(space: &Arc<Keyspace>, header: &[u8]) -> Option<(Tag, Header)> {
     with_cache(|ours| {
         let tag = ours.keys.salted_tag(&space.salt, header);
-        // What was said goes with the loss of Redis, which changes the generation; no worker goes by anything while it is lost.
+        // What was said goes with the loss of Redis, which changes the generation; no worker goes by anything
+        // while it is lost.
         let generation = || match ours.trusted {
             true => ours.options.zone.peek(GENERATION),
             false => None,
@@ -166,12 +171,12 @@ pub fn header(space: &Arc<Keyspace>, header: &[u8]) -> Option<(Tag, Header)> {
     })
 }
 
-/// What stands for a header in this space; `None` where there is no zone.
+/// The fingerprint of a header in this space; `None` where there is no zone.
 pub fn tag(space: &Keyspace, header: &[u8]) -> Option<Tag> {
     with_cache(|ours| Some(ours.keys.salted_tag(&space.salt, header)))
 }
 
-/// What stands for a user's password in this space; `None` where there is no zone.
+/// The fingerprint of a user's password in this space; `None` where there is no zone.
 pub fn password_tag(space: &Keyspace, user: &str, password: &[u8]) -> Option<Tag> {
     with_cache(|ours| Some(ours.keys.password_tag(&space.salt, user, password)))
 }
@@ -282,8 +287,8 @@ pub fn changed(changes: &[Changed]) {
 }
 
 impl ZoneCache {
-    /// Takes over the keys of a zone that was set up anew, because a process died in the middle of a change. The zone is not
-    /// bound to a source yet: the first worker that notices binds it, and it fills again.
+    /// Takes over the keys of a zone that was set up anew, because a process died in the middle of a change.
+    /// The zone is not bound to a source yet: the first worker that notices binds it, and it fills again.
     fn adopt(&mut self, cache: &mut Cache<'_, Locked<'_>>) {
         self.keys = cache.keys();
         self.worker_cache.clear();

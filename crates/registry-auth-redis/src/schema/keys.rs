@@ -81,7 +81,8 @@ impl<'a> Keys<'a> {
     }
 
     /// `P:token-use`, HASH of `<user>:<id>` → when that access token was last used: the day's first second
-    /// since 1970. The module writes it where the configuration says so, as it does password hashes, and no other key.
+    /// since 1970. The module writes it where the configuration says so, as it does password hashes, and no
+    /// other key.
     #[must_use]
     pub fn token_use(&self) -> String {
         join(self.prefix, ":token-use", "")
