@@ -1,5 +1,4 @@
-//! A real redis-server and the real binary. Each server has a port and a folder of its own, killed by its
-//! handle.
+//! The real binary, on a real redis-server of testkit.
 #![allow(dead_code)] // each test binary uses its own part
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing)] // a panic is how a test fails
 
@@ -8,48 +7,25 @@ pub mod terminal;
 use registry_auth::{TokenDigest, UserName};
 use registry_auth_lookup::{Event, Hashing, Job, Keyspace, Options, Outcome, Proof, Store};
 use registry_auth_redis::{Endpoint, Secret};
-use std::hash::{BuildHasher, RandomState};
 use std::io::Write;
-use std::net::TcpListener;
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Command, Output, Stdio};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
-use tempfile::TempDir;
+use testkit::RedisServer;
+#[allow(unused_imports)] // each test binary uses its own part
+pub use testkit::{free_port, PATIENCE};
 
 /// "one", at bcrypt's lowest cost.
 const BCRYPT4_ONE: &str = "$2y$04$n4Uf8cs1OT7Xhz94UJEdXuloZMyY4kBb0uLSW3Z/k8i65UNJh4rjC";
 
-pub const PATIENCE: Duration = Duration::from_secs(30);
+/// A redis-server, with the tool to use on it.
+pub struct Redis(RedisServer);
 
-pub struct Redis {
-    child: Child,
-    _dir: TempDir,
-    pub port: u16,
-}
+impl std::ops::Deref for Redis {
+    type Target = RedisServer;
 
-/// Below the ports that the system gives to clients: what is free now stays free while a server is restarted
-/// on it.
-pub fn free_port() -> u16 {
-    loop {
-        let port = 12_000 + u16::try_from(RandomState::new().hash_one(()) % 20_000).unwrap();
-        if TcpListener::bind(("127.0.0.1", port)).is_ok() {
-            return port;
-        }
+    fn deref(&self) -> &RedisServer {
+        &self.0
     }
-}
-
-/// Of the server that listens there.
-fn process_id(port: u16) -> Option<u32> {
-    let client = redis::Client::open(format!("redis://127.0.0.1:{port}")).ok()?;
-    let info: String = redis::cmd("INFO")
-        .arg("server")
-        .query(&mut client.get_connection().ok()?)
-        .ok()?;
-    info.lines()
-        .find_map(|line| line.strip_prefix("process_id:"))?
-        .trim()
-        .parse()
-        .ok()
 }
 
 impl Redis {
@@ -59,45 +35,11 @@ impl Redis {
 
     /// With further options of redis-server.
     pub fn start_with(options: &[&str]) -> Self {
-        for _ in 0..5 {
-            let dir = TempDir::new().unwrap();
-            let port = free_port();
-            let mut child = Command::new("redis-server")
-                .args(["--port", &port.to_string(), "--bind", "127.0.0.1", "--save", ""])
-                .args(options)
-                .current_dir(dir.path())
-                .stdout(Stdio::null())
-                .spawn()
-                .expect("redis-server is installed");
-            let until = Instant::now() + PATIENCE;
-            while child.try_wait().unwrap().is_none() && Instant::now() < until {
-                // Another test's server may have taken the port since it was free.
-                if process_id(port) == Some(child.id()) {
-                    return Self {
-                        child,
-                        _dir: dir,
-                        port,
-                    };
-                }
-                std::thread::sleep(Duration::from_millis(10));
-            }
-            let _ = child.kill();
-            let _ = child.wait();
-        }
-        panic!("redis-server does not start");
-    }
-
-    pub fn url(&self) -> String {
-        format!("redis://127.0.0.1:{}", self.port)
+        Self(RedisServer::with(options))
     }
 
     pub fn run<T: redis::FromRedisValue>(&self, command: &[&str]) -> T {
-        let mut connection = redis::Client::open(self.url()).unwrap().get_connection().unwrap();
-        let mut cmd = redis::Cmd::new();
-        for arg in command {
-            cmd.arg(*arg);
-        }
-        cmd.query(&mut connection).unwrap()
+        self.query(command)
     }
 
     /// The tool on this Redis, with prefix P.
@@ -127,8 +69,7 @@ impl Redis {
 
     /// Ends the server as kill -9 does.
     pub fn kill(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+        self.0.kill();
     }
 
     /// All there is: the keys and their content, in the order of the keys.
@@ -139,8 +80,7 @@ impl Redis {
         for key in &keys {
             contents.cmd("HGETALL").arg(key);
         }
-        let client = redis::Client::open(self.url()).unwrap();
-        let contents: Vec<Vec<String>> = contents.query(&mut client.get_connection().unwrap()).unwrap();
+        let contents: Vec<Vec<String>> = contents.query(&mut self.connection()).unwrap();
         let show = |(key, mut fields): (&String, Vec<String>)| {
             let mut pairs: Vec<String> = fields.chunks_mut(2).map(|pair| pair.join("=")).collect();
             pairs.sort_unstable();
@@ -203,13 +143,6 @@ impl Redis {
             Outcome::NoToken => Some(false),
             other => panic!("{other:?}"),
         }
-    }
-}
-
-impl Drop for Redis {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
     }
 }
 
