@@ -10,20 +10,6 @@ use Harness::Zone;
 our $OTHER = '{SHA}L55TUjtiq8FBorTWAZ0jy6g129A=';    # correct horse
 our $SECRET = '{SHA}5en6G6MezRroT3XKqkdPOmY/BfQ=';
 
-# A new configuration in place of the one that runs, or the same again; returns
-# when the old workers are gone.
-sub reload {
-    my ($change) = @_;
-    my @old = nginx_server()->workers;
-    if ($change) {
-        my $text = $change->(nginx_server()->{running});
-        die "the configuration is the same\n" if $text eq nginx_server()->{running};
-        nginx_server()->write_configuration($text);
-    }
-    nginx_server()->reload;
-    return renewed(@old);
-}
-
 # A request that its worker waits for, so that it does not leave.
 sub begin_request {
     my $socket = Harness::Client::connect_to(Harness::expand('$TEST_NGINX_SERVER_PORT'));

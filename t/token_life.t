@@ -15,19 +15,6 @@ our $TAGS   = '/v2/team/a/tags/list';
 # Tokens of the endpoint for what alice may by herself, by a grant, and by a group.
 sub team_token { return token('alice:secret', 'repository:team/a:pull', 'repository:alice/a:pull') }
 
-# Another configuration in place of the one that runs, or the same again.
-sub reload {
-    my ($change) = @_;
-    my @old = nginx_server()->workers;
-    if ($change) {
-        my $text = $change->(nginx_server()->{running});
-        die "the configuration is the same\n" if $text eq nginx_server()->{running};
-        nginx_server()->write_configuration($text);
-    }
-    nginx_server()->reload;
-    return renewed(@old);
-}
-
 sub restart {
     my $text = nginx_server()->{running};
     nginx_server()->stop;

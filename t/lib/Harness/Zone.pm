@@ -13,7 +13,8 @@ use Time::HiRes qw(sleep time);
 
 use Harness::Valgrind;
 
-our @EXPORT = qw(zone_http zone_config asked verdict everywhere equal soon always in_each_worker renewed header);
+our @EXPORT = qw(zone_http zone_config asked verdict everywhere equal soon always in_each_worker
+    renewed reload header);
 
 # The block that runs, for the names of its tests.
 my $block = '';
@@ -102,6 +103,20 @@ sub renewed {
         sleep 0.01;
     }
     die "workers @old are still there\n";
+}
+
+# Has nginx read its configuration again, after `$change` (a function of its
+# text), if there is one; returns when the old workers are gone.
+sub reload {
+    my ($change) = @_;
+    my @old = Harness::nginx_server()->workers;
+    if ($change) {
+        my $text = $change->(Harness::nginx_server()->{running});
+        die "the configuration is the same\n" if $text eq Harness::nginx_server()->{running};
+        Harness::nginx_server()->write_configuration($text);
+    }
+    Harness::nginx_server()->reload;
+    return renewed(@old);
 }
 
 1;
