@@ -64,7 +64,7 @@ macro_rules! location_row {
 }
 
 /// The table that nginx reads; nginx writes to none of it.
-pub static mut COMMANDS: [ngx_command_t; 24] = [
+pub static mut COMMANDS: [ngx_command_t; 30] = [
     location_row!(
         c"registry_auth",
         HTTP | SERVER | LOCATION | LIMIT_EXCEPT,
@@ -77,6 +77,36 @@ pub static mut COMMANDS: [ngx_command_t; 24] = [
         c"registry_auth_redis_password_file",
         NGX_CONF_TAKE1,
         read::redis_password_file
+    ),
+    main_row!(
+        c"registry_auth_redis_sentinel_user",
+        NGX_CONF_TAKE1,
+        read::redis_sentinel_user
+    ),
+    main_row!(
+        c"registry_auth_redis_sentinel_password_file",
+        NGX_CONF_TAKE1,
+        read::redis_sentinel_password_file
+    ),
+    main_row!(
+        c"registry_auth_redis_trusted_certificate",
+        NGX_CONF_TAKE1,
+        read::redis_trusted_certificate
+    ),
+    main_row!(
+        c"registry_auth_redis_certificate",
+        NGX_CONF_TAKE1,
+        read::redis_certificate
+    ),
+    main_row!(
+        c"registry_auth_redis_certificate_key",
+        NGX_CONF_TAKE1,
+        read::redis_certificate_key
+    ),
+    main_row!(
+        c"registry_auth_redis_ssl_name",
+        NGX_CONF_TAKE1,
+        read::redis_ssl_name
     ),
     location_row!(
         c"registry_auth_prefix",

@@ -219,6 +219,7 @@ my @COUNT = (
     [ 'location', 'registry_auth' ],           [ 'location', 'registry_auth', 'a b' ],
     [ 'http', 'registry_auth_redis' ],         [ 'http', 'registry_auth_redis_user' ],
     [ 'http', 'registry_auth_redis_user', 'a b' ], [ 'http', 'registry_auth_redis_password_file' ],
+    ( map { [ 'http', "registry_auth_redis_$_" ], [ 'http', "registry_auth_redis_$_", 'a b' ] } qw(trusted_certificate certificate certificate_key ssl_name sentinel_user sentinel_password_file) ),
     [ 'http', 'registry_auth_prefix' ],        [ 'http', 'registry_auth_prefix', 'a b' ],
     [ 'http', 'registry_auth_salt' ],          [ 'http', 'registry_auth_salt', 'a b' ],
     [ 'http', 'registry_auth_own_namespace' ], [ 'http', 'registry_auth_own_namespace', 'on off' ],
@@ -247,6 +248,12 @@ my %EXAMPLE = (
     registry_auth_redis               => 'redis://127.0.0.1',
     registry_auth_redis_user          => 'gate',
     registry_auth_redis_password_file => '/dev/null',
+    registry_auth_redis_trusted_certificate => 'system',
+    registry_auth_redis_certificate   => '/dev/null',
+    registry_auth_redis_certificate_key => '/dev/null',
+    registry_auth_redis_ssl_name      => 'redis.example',
+    registry_auth_redis_sentinel_user => 'gate',
+    registry_auth_redis_sentinel_password_file => '/dev/null',
     registry_auth_prefix              => 'p',
     registry_auth_salt                => 's',
     registry_auth_own_namespace       => 'on',
@@ -270,6 +277,12 @@ my %ALLOWED = (
     registry_auth_redis               => ['http'],
     registry_auth_redis_user          => ['http'],
     registry_auth_redis_password_file => ['http'],
+    registry_auth_redis_trusted_certificate => ['http'],
+    registry_auth_redis_certificate   => ['http'],
+    registry_auth_redis_certificate_key => ['http'],
+    registry_auth_redis_ssl_name      => ['http'],
+    registry_auth_redis_sentinel_user => ['http'],
+    registry_auth_redis_sentinel_password_file => ['http'],
     registry_auth_prefix              => [qw(http server location)],
     registry_auth_salt                => [qw(http server location)],
     registry_auth_own_namespace       => [qw(http server location)],
@@ -295,7 +308,7 @@ for my $directive (sort keys %EXAMPLE) {
         next if $directive =~ /^registry_auth_(?:status|token)$/ && $context eq 'location';
         $spec .= refused("not in $context", $context, $line, qq{"$directive" directive is not allowed here});
     }
-    next if $directive =~ /_file$|_key$/;    # below and in token_conf.t, with a file
+    next if $directive =~ /_file$|_key$|_redis_.*certificate|_ssl_name$|sentinel_user/;    # below, in redis_tls.t and in token_conf.t, with a file
     $spec .= accepted($_, $line) for $directive eq 'registry_auth_redis_user' ? () : @{ $ALLOWED{$directive} };
     $spec .= refused('a duplicate', $ALLOWED{$directive}[0] // 'location', "$line $line", qq{"$directive"},
         $directive eq 'registry_auth_backends' ? () : 'duplicate');
@@ -351,14 +364,19 @@ for (
     [ 'rediss+x://gate:hunter2@127.0.0.1:6379',     'the scheme' ],
     [ 'hunter2',                                    'not a URL' ],
     [ 'hunter2@127.0.0.1',                          'not a URL' ],
-    [ 'gate:hunter2@127.0.0.1:6379',                'the scheme' ],
+    [ 'gate:hunter2@127.0.0.1:6379',                'not a URL' ],
     [ 'redis://gate:hunter2@127.0.0.1:99999',       'the port' ],
     [ 'redis://gate:hunter2@127.0.0.1:0',           'the port' ],
     [ 'redis://gate:hunter2',                       'the port' ],
     [ 'redis://gate:hunter2/x@127.0.0.1:6379',      'the port', '%2F' ],
     [ 'redis://gate:hunter2@',                      'host' ],
     [ 'redis://gate:hunter2@:6379',                 'host' ],
-    [ 'redis://gate:hunter2@a,b:6379',              'the host' ],
+    [ 'redis://gate:hunter2@a;b:6379',              'the host' ],
+    [ 'redis://gate:hunter2@a,b,:6379',             'host' ],
+    [ 'rediss+unix://gate:hunter2@/s',              'the scheme' ],
+    [ 'redis+cluster://gate:hunter2@a,b',           'Redis Cluster' ],
+    [ 'rediss+sentinel://gate:hunter2@a,b',         'names no master' ],
+    [ 'redis+sentinel://gate:hunter2@a,b/m/x',      'the database' ],
     [ 'redis://gate:hunter2@[::1',                  'the host' ],
     [ 'redis://gate:hunter2@$redis:6379',           'variables' ],
     [ 'redis://gate:hunter2@127.0.0.1/db',          'the database' ],
@@ -603,6 +621,40 @@ hunter2
 --- error_log
 user
 password
+
+=== a password for sentinels where there are none is refused
+--- no_redis
+--- must_die
+--- user_files
+>>> password
+hunter2
+--- http_config
+    registry_auth_redis redis://127.0.0.1:6379;
+    registry_auth_redis_sentinel_password_file $TEST_NGINX_HTML_DIR/password;
+--- error_log
+registry_auth_redis
+sentinels
+
+=== so is a user of sentinels without a password
+--- no_redis
+--- must_die
+--- http_config
+    registry_auth_redis redis+sentinel://127.0.0.1/m;
+    registry_auth_redis_sentinel_user gate;
+--- error_log
+needs a password
+
+=== sentinels with users of their own
+--- no_redis
+--- config_ok
+--- user_files
+>>> password
+hunter2
+--- http_config
+    registry_auth_redis rediss+sentinel://gate:pw@a,b:26380,[::1]/main-master_1.0/3;
+    registry_auth_redis_sentinel_user gate;
+    registry_auth_redis_sentinel_password_file $TEST_NGINX_HTML_DIR/password;
+    registry_auth_redis_ssl_name redis.example;
 
 === an empty password file is none
 --- no_redis

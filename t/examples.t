@@ -27,7 +27,9 @@ sub here {
     $text =~ s{/etc/nginx/registry-auth/([\w-]+\.conf)}{\$TEST_NGINX_SERVROOT/html/registry-auth/$1}g;
     $text =~ s{/etc/nginx/registry-auth/(certificate|key)\.pem}{\$TEST_NGINX_SERVROOT/$1.pem}g;
     $text =~ s{/etc/nginx/registry-auth/token-key}{$TOKEN_KEY}g;
-    $text =~ s{/etc/nginx/registry-auth/redis-password}{\$TEST_NGINX_SERVROOT/html/redis-password}g;
+    $text =~ s{/etc/nginx/registry-auth/redis-(?:sentinel-)?password}{\$TEST_NGINX_SERVROOT/html/redis-password}g;
+    $text =~ s{/etc/nginx/registry-auth/redis-(?:ca|client)\.pem}{\$TEST_NGINX_SERVROOT/certificate.pem}g;
+    $text =~ s{/etc/nginx/registry-auth/redis-client\.key}{\$TEST_NGINX_SERVROOT/key.pem}g;
     $text =~ s{/etc/ssl/certs/ca-certificates\.crt}{\$TEST_NGINX_SERVROOT/certificate.pem}g;
     $text =~ s{/var/log/nginx/}{\$TEST_NGINX_SERVROOT/logs/}g;
     $text =~ s{/run/nginx\.pid}{\$TEST_NGINX_SERVROOT/logs/nginx.pid}g;

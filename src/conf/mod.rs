@@ -12,7 +12,7 @@ use std::time::Duration;
 use registry_auth::{policy, route};
 use registry_auth_cache::FailureLimits;
 use registry_auth_lookup::{Hashing, Keyspace};
-use registry_auth_redis::{Endpoint, Secret};
+use registry_auth_redis::{Endpoint, Passwords, Secret, TlsOptions};
 use siphasher::sip::SipHasher13;
 
 use crate::endpoints::health::Health;
@@ -42,7 +42,10 @@ pub struct Main {
     timeout: Option<u64>,
     connect_timeout: Option<u64>,
     user: Option<String>,
-    password: Option<Secret>,
+    passwords: Option<Passwords>,
+    sentinel_user: Option<String>,
+    sentinel_passwords: Option<Passwords>,
+    tls: TlsOptions,
     hashing: Option<Hashing>,
     cache: Option<Option<CacheOptions>>,
     token_keys: Option<Vec<Secret>>,
@@ -180,11 +183,13 @@ impl Complete for Main {
         if let Some(user) = &self.user {
             endpoint = endpoint.with_user(user);
         }
-        if let Some(password) = self.password.take() {
-            endpoint = endpoint
-                .with_password(password)
-                .map_err(|error| format!("\"registry_auth_redis_password_file\": {error}"))?;
+        if let Some(passwords) = self.passwords.take() {
+            endpoint = endpoint.with_passwords(passwords);
         }
+        endpoint = endpoint
+            .with_sentinel_login(self.sentinel_user.as_deref(), self.sentinel_passwords.take())
+            .with_tls(std::mem::take(&mut self.tls))
+            .map_err(|error| format!("\"registry_auth_redis_{}\": {error}", error.setting.name()))?;
         endpoint.check().map_err(|error| refused(&error))?;
         getrandom::fill(&mut self.cursor_secret).map_err(|error| format!("no random bytes: {error}"))?;
         self.resolved = Some(StoreOptions {

@@ -1,14 +1,13 @@
 //! The directives: what each one's arguments set. Called by nginx through `directives.rs`.
 
-use std::fs;
-use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::rc::Rc;
 
 use registry_auth::directive::{self, EndpointUrl, InvalidUrl};
 use registry_auth_cache::{failures, FailureLimits};
 use registry_auth_lookup::Hashing;
-use registry_auth_redis::{Endpoint, Secret};
+use registry_auth_redis::connection::files::read_private;
+use registry_auth_redis::{Chain, Endpoint, Key, Passwords, Secret, Trusted};
 
 use super::value::{
     cache_time, flag, invalid, literal, parameter, timeout, unexpected, unset, within, without_userinfo,
@@ -102,35 +101,85 @@ fn shown_url(url: &[u8]) -> &[u8] {
 
 /// `registry_auth_redis_user name`
 pub fn redis_user(conf: &mut Conf<'_>, main: &mut Main) -> Result<(), String> {
-    unset("registry_auth_redis_user", main.user.is_some())?;
-    let name = literal("registry_auth_redis_user", conf.arg())?;
+    user("registry_auth_redis_user", conf, &mut main.user)
+}
+
+/// `registry_auth_redis_sentinel_user name`
+pub fn redis_sentinel_user(conf: &mut Conf<'_>, main: &mut Main) -> Result<(), String> {
+    user("registry_auth_redis_sentinel_user", conf, &mut main.sentinel_user)
+}
+
+/// The name of a user of Redis.
+fn user(directive: &str, conf: &Conf<'_>, to: &mut Option<String>) -> Result<(), String> {
+    unset(directive, to.is_some())?;
+    let name = literal(directive, conf.arg())?;
     if name.contains(char::is_whitespace) {
         return Err(invalid(
-            "registry_auth_redis_user",
+            directive,
             name.as_bytes(),
             "no user of Redis has blanks in the name",
         ));
     }
-    main.user = Some(name.to_owned());
+    *to = Some(name.to_owned());
     Ok(())
 }
 
-/// `registry_auth_redis_password_file path`: its first line.
+/// `registry_auth_redis_password_file path`: its first two lines.
 pub fn redis_password_file(conf: &mut Conf<'_>, main: &mut Main) -> Result<(), String> {
     const NAME: &str = "registry_auth_redis_password_file";
-    unset(NAME, main.password.is_some())?;
+    file(NAME, conf, &mut main.passwords, Passwords::in_file)
+}
+
+/// `registry_auth_redis_sentinel_password_file path`: its first two lines.
+pub fn redis_sentinel_password_file(conf: &mut Conf<'_>, main: &mut Main) -> Result<(), String> {
+    const NAME: &str = "registry_auth_redis_sentinel_password_file";
+    file(NAME, conf, &mut main.sentinel_passwords, Passwords::in_file)
+}
+
+/// `registry_auth_redis_trusted_certificate file | system`
+pub fn redis_trusted_certificate(conf: &mut Conf<'_>, main: &mut Main) -> Result<(), String> {
+    const NAME: &str = "registry_auth_redis_trusted_certificate";
+    if conf.arg() == b"system" {
+        unset(NAME, main.tls.trusted.is_some())?;
+        main.tls.trusted = Some(Trusted::system().map_err(|why| invalid(NAME, b"system", &why))?);
+        return Ok(());
+    }
+    file(NAME, conf, &mut main.tls.trusted, Trusted::in_file)
+}
+
+/// `registry_auth_redis_certificate file`
+pub fn redis_certificate(conf: &mut Conf<'_>, main: &mut Main) -> Result<(), String> {
+    const NAME: &str = "registry_auth_redis_certificate";
+    file(NAME, conf, &mut main.tls.certificate, Chain::in_file)
+}
+
+/// `registry_auth_redis_certificate_key file`
+pub fn redis_certificate_key(conf: &mut Conf<'_>, main: &mut Main) -> Result<(), String> {
+    const NAME: &str = "registry_auth_redis_certificate_key";
+    file(NAME, conf, &mut main.tls.key, Key::in_file)
+}
+
+/// `registry_auth_redis_ssl_name name`
+pub fn redis_ssl_name(conf: &mut Conf<'_>, main: &mut Main) -> Result<(), String> {
+    const NAME: &str = "registry_auth_redis_ssl_name";
+    unset(NAME, main.tls.name.is_some())?;
+    main.tls.name = Some(literal(NAME, conf.arg())?.into());
+    Ok(())
+}
+
+/// What is in the file that a directive names.
+fn file<T>(
+    name: &str,
+    conf: &mut Conf<'_>,
+    to: &mut Option<T>,
+    read: impl FnOnce(&Path) -> Result<T, String>,
+) -> Result<(), String> {
+    unset(name, to.is_some())?;
     let argument = conf.arg();
     let path = conf
         .path(argument)
-        .ok_or_else(|| invalid(NAME, argument, "out of memory"))?;
-    let text =
-        zeroize::Zeroizing::new(fs::read(path).map_err(|error| invalid(NAME, argument, &error.to_string()))?);
-    let line = text.split(|byte| *byte == b'\n').next().unwrap_or_default();
-    let line = line.strip_suffix(b"\r").unwrap_or(line);
-    if line.is_empty() {
-        return Err(invalid(NAME, argument, "its first line is empty"));
-    }
-    main.password = Some(Secret::new(line));
+        .ok_or_else(|| invalid(name, argument, "out of memory"))?;
+    *to = Some(read(&path).map_err(|why| invalid(name, argument, &why))?);
     Ok(())
 }
 
@@ -406,31 +455,12 @@ const LEAST_KEY: usize = 32;
 /// `registry_auth_token_key file`
 pub fn token_key(conf: &mut Conf<'_>, main: &mut Main) -> Result<(), String> {
     const NAME: &str = "registry_auth_token_key";
-    unset(NAME, main.token_keys.is_some())?;
-    let argument = conf.arg();
-    let path = conf
-        .path(argument)
-        .ok_or_else(|| invalid(NAME, argument, "out of memory"))?;
-    main.token_keys = Some(keys(&path).map_err(|why| invalid(NAME, argument, &why))?);
-    Ok(())
+    file(NAME, conf, &mut main.token_keys, keys)
 }
 
 /// The keys in a file that nobody but its owner may read.
 fn keys(path: &Path) -> Result<Vec<Secret>, String> {
-    let file = fs::File::open(path).map_err(|error| error.to_string())?;
-    let mode = file
-        .metadata()
-        .map_err(|error| error.to_string())?
-        .permissions()
-        .mode();
-    if mode & 0o077 != 0 {
-        return Err(format!(
-            "its mode is {:o}, others than its owner may use it: 600 is expected",
-            mode & 0o777
-        ));
-    }
-    let mut text = zeroize::Zeroizing::new(Vec::new());
-    std::io::Read::read_to_end(&mut &file, &mut text).map_err(|error| error.to_string())?;
+    let text = read_private(path)?;
     let lines = text.split(|byte| *byte == b'\n').map(<[u8]>::trim_ascii);
     let mut keys = Vec::new();
     for line in lines.filter(|line| !line.is_empty()) {

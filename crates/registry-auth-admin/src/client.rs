@@ -6,7 +6,8 @@
 use crate::error::{greeting, refused, AdminError};
 use redis::aio::MultiplexedConnection;
 use redis::{Cmd, FromRedisValue, Pipeline, RedisError, ServerError, Value};
-use registry_auth_redis::connection::open::{describe, open, Failure};
+use registry_auth_redis::connection::locate::open;
+use registry_auth_redis::connection::open::{describe, explain, Failure};
 use registry_auth_redis::schema::keys::Keys;
 use registry_auth_redis::schema::record::Unreadable;
 use registry_auth_redis::Endpoint;
@@ -54,7 +55,7 @@ impl Admin {
             Failure::Redis(error) if !error.is_io_error() => greeting(&error),
             failure => AdminError::Unreachable {
                 endpoint: endpoint.to_string(),
-                why: failure.to_string(),
+                why: explain(endpoint, &failure),
             },
         })?;
         Ok(Self {

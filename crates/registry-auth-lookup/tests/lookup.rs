@@ -9,7 +9,7 @@ use common::{
 use registry_auth::codec::State;
 use registry_auth::Network;
 use registry_auth_lookup::{Event, Hashing, Job, Outcome};
-use registry_auth_redis::Secret;
+use registry_auth_redis::{Passwords, Secret};
 use std::time::{Duration, Instant};
 
 /// All of "secret".
@@ -763,8 +763,7 @@ fn a_unix_socket_a_database_and_an_acl_user_without_ping() {
     options.endpoint = options
         .endpoint
         .with_user("gate")
-        .with_password(Secret::new(b"pw"))
-        .unwrap();
+        .with_passwords(Passwords::one(Secret::new(b"pw")).unwrap());
     let mut gate = Gate::with(options);
     assert!(verified(&gate.ask("alice", "secret")));
     assert!(verified(

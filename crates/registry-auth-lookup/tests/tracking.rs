@@ -8,7 +8,7 @@ mod common;
 use common::{options, space, tracked, user_record, verified, Gate, Server, PATIENCE, SHA1_SECRET};
 use registry_auth_lookup::{Changed, Event, Hashing, Options, Outcome};
 use registry_auth_redis::log::Level;
-use registry_auth_redis::Secret;
+use registry_auth_redis::{Passwords, Secret};
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::sync::Arc;
@@ -170,7 +170,7 @@ fn restricted(redis: &Server, less: &str) -> Options {
     redis.run_args(&command);
     let mut options = tracked(&redis.url());
     let endpoint = options.endpoint.with_user("gate");
-    options.endpoint = endpoint.with_password(Secret::new(b"password")).unwrap();
+    options.endpoint = endpoint.with_passwords(Passwords::one(Secret::new(b"password")).unwrap());
     options
 }
 

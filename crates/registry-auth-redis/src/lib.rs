@@ -14,17 +14,28 @@ pub mod schema {
     pub mod record;
 }
 
-/// The connection to Redis, from the bottom up: [`endpoint`](connection::endpoint) says where Redis is,
+/// The connection to Redis, from the bottom up: [`endpoint`](connection::endpoint) says where Redis is (its
+/// `url`, [`passwords`](connection::passwords) and [`tls`](connection::tls)),
 /// [`tracking`](connection::tracking) hears what it says unasked, [`open`](connection::open) comes from an
-/// address to a connection that is logged in, [`supervisor`](connection::supervisor) keeps one open.
+/// address to a connection that is logged in, [`locate`](connection::locate) says to which server, with
+/// `sentinel`, [`supervisor`](connection::supervisor) keeps one open.
 pub mod connection {
     pub mod endpoint;
+    mod fault;
+    pub mod files;
+    pub mod locate;
     pub mod open;
+    pub mod passwords;
+    mod sentinel;
     pub mod supervisor;
+    pub mod tls;
     pub mod tracking;
+    mod url;
 }
 
 mod secret;
 
 pub use connection::endpoint::{Endpoint, InvalidEndpoint};
+pub use connection::passwords::Passwords;
+pub use connection::tls::{Chain, InvalidTls, Key, Setting, TlsOptions, Trusted};
 pub use secret::Secret;

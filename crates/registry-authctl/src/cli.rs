@@ -3,11 +3,13 @@
 //! A new noun is a variant of [`Command`] with an enum of its verbs; main.rs hands it to a module of its own.
 
 pub(crate) mod complete;
+mod redis;
 mod token;
 mod values;
 
 use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
 use clap_complete::engine::{ArgValueCandidates, ArgValueCompleter};
+use redis::RedisArgs;
 use registry_auth::scope::{Action, Actions};
 use registry_auth::{RepositoryName, UserNameBuf};
 use registry_auth_admin::{BackendName, Existing, GroupName, Subject};
@@ -15,7 +17,7 @@ use std::path::PathBuf;
 pub(crate) use token::TokenVerb;
 use values::{
     action, actions, backend, backend_subject, grant_subject, group, new_group, new_user, pattern,
-    repository, stored_group, user, GrantPattern, TokenIdParser, PREFIX, REDIS,
+    repository, stored_group, user, GrantPattern, TokenIdParser, PREFIX,
 };
 pub(crate) use values::{is_reserved, TokenId};
 
@@ -30,8 +32,8 @@ Examples:
   registry-authctl backend set default 127.0.0.1:5001
   registry-authctl explain --user alice --action push team/app
 
-Environment: REGISTRY_AUTH_REDIS and REGISTRY_AUTH_PREFIX set what --redis and --prefix set; NO_COLOR
-switches colours off.
+Environment: REGISTRY_AUTH_REDIS and REGISTRY_AUTH_PREFIX set what --redis and --prefix set, and so on for
+each --redis-... option; NO_COLOR switches colours off.
 
 Exit status: 0 done, or allowed; 1 refused, not found, something found by check, or Redis not
 reachable; 2 wrong usage.";
@@ -47,18 +49,8 @@ reachable; 2 wrong usage.";
     arg_required_else_help = true
 )]
 pub(crate) struct Cli {
-    // Not a doc comment: rustdoc would take the brackets for links.
-    #[arg(
-        long,
-        global = true,
-        value_name = "URL",
-        env = "REGISTRY_AUTH_REDIS",
-        hide_env_values = true,
-        default_value = REDIS,
-        help = "Redis: redis://[user:password@]host[:port][/db] or redis+unix:///path?db=n. A URL with a \
-                password belongs into the environment, where other users of this machine do not see it"
-    )]
-    pub(crate) redis: String,
+    #[command(flatten)]
+    pub(crate) redis: RedisArgs,
 
     /// What the keys begin with: registry_auth_prefix of nginx.conf.
     #[arg(

@@ -1,10 +1,10 @@
 //! Where Redis is and what its keys begin with; opens the connections of the verbs.
 //!
-//! Made by main.rs from `--redis` and `--prefix`. A verb connects once it needs Redis, and again after a
-//! question to a person: Redis may close a connection that idles meanwhile.
+//! Made by main.rs from the options `--redis...` and `--prefix`. A verb connects once it needs Redis, and again
+//! after a question to a person: Redis may close a connection that idles meanwhile.
 
 use registry_auth_admin::{Admin, AdminError};
-use registry_auth_redis::{Endpoint, InvalidEndpoint};
+use registry_auth_redis::Endpoint;
 use std::time::Duration;
 
 /// Limit of the connection and of each round trip. Generous: a person waits, no request does.
@@ -17,10 +17,8 @@ pub(crate) struct Connector {
 }
 
 impl Connector {
-    pub(crate) fn new(url: &str, prefix: String) -> Result<Self, InvalidEndpoint> {
-        let endpoint = Endpoint::parse(url)?;
-        endpoint.check()?;
-        Ok(Self { endpoint, prefix })
+    pub(crate) fn new(endpoint: Endpoint, prefix: String) -> Self {
+        Self { endpoint, prefix }
     }
 
     pub(crate) async fn connect(&self) -> Result<Admin, AdminError> {

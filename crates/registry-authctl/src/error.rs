@@ -12,6 +12,13 @@ use std::path::PathBuf;
 pub(crate) enum Error {
     /// `--redis` is no endpoint. (The URL is not repeated: it may hold a password.)
     Endpoint(InvalidEndpoint),
+    /// An option beside the URL.
+    Setting {
+        /// Its name without `--redis-`.
+        option: &'static str,
+        /// What is wrong.
+        why: String,
+    },
     /// The store refused.
     Admin(AdminError),
     /// A password that cannot be used, or none.
@@ -67,7 +74,7 @@ impl Error {
     /// 2 for what was typed wrongly, 1 for what could not be done.
     pub(crate) fn status(&self) -> u8 {
         match self {
-            Self::Endpoint(_) | Self::Usage(_) => 2,
+            Self::Endpoint(_) | Self::Setting { .. } | Self::Usage(_) => 2,
             Self::Admin(_)
             | Self::Password(_)
             | Self::Refused
@@ -92,6 +99,10 @@ impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Endpoint(error) => write!(f, "--redis (or REGISTRY_AUTH_REDIS): {error}"),
+            Self::Setting { option, why } => {
+                let variable = option.to_uppercase().replace('-', "_");
+                write!(f, "--redis-{option} (or REGISTRY_AUTH_REDIS_{variable}): {why}")
+            }
             Self::Admin(error) => error.fmt(f),
             Self::Password(why) | Self::Usage(why) => f.write_str(why),
             Self::Refused => f.write_str("refused"),

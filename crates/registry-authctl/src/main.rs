@@ -50,7 +50,7 @@ fn run(cli: Cli) -> Result<(), Error> {
         Command::Man { folder, directives } => return shell::man(folder.as_deref(), *directives),
         _ => {}
     }
-    let connector = Connector::new(&cli.redis, cli.prefix).map_err(Error::Endpoint)?;
+    let connector = Connector::new(cli.redis.endpoint()?, cli.prefix);
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_io()
         .enable_time()

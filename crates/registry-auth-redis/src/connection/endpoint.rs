@@ -2,123 +2,54 @@
 //!
 //! Invariant: neither `Debug`, `Display` nor an error shows the password.
 
+use super::passwords::Passwords;
+use super::tls::{InvalidTls, Tls, TlsOptions};
+pub use super::url::InvalidEndpoint;
+use super::url::{parse, Parsed};
+pub(crate) use super::url::{Place, Topology};
 use crate::secret::Secret;
-use percent_encoding::percent_decode_str;
 use std::fmt;
-use std::path::{Path, PathBuf};
-use url::Url;
 
-/// Redis' own default.
-const DEFAULT_PORT: u16 = 6379;
-
-/// One Redis server. Cluster, sentinel and TLS will be further cases of the address, not further types.
+/// A Redis: one server, or several of which one is the master.
 #[derive(Clone)]
 pub struct Endpoint {
-    address: Address,
+    topology: Topology,
+    is_tls: bool,
+    tls: Option<Tls>,
     user: Option<Box<str>>,
-    password: Option<Secret>,
+    passwords: Passwords,
+    sentinel_user: Option<Box<str>>,
+    sentinel_passwords: Passwords,
     db: i64,
 }
 
-/// How the server is reached.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Address {
-    Tcp { host: Box<str>, port: u16 },
-    Unix(PathBuf),
-}
-
-/// Why a URL is no endpoint. The text never repeats the URL: it may hold a password.
-#[derive(Debug, Clone, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum InvalidEndpoint {
-    /// Not a URL at all.
-    Syntax,
-    /// A scheme we do not know.
-    Scheme,
-    /// `rediss://` is not supported yet.
-    Tls,
-    /// No host, or no socket path.
-    Address,
-    /// A host that no host has.
-    Host,
-    /// The port is no number from 1 to 65535.
-    Port,
-    /// The database is no number from 0 to 2³¹−1.
-    Database,
-    /// A query parameter other than `db`, or a fragment.
-    Parameter,
-    /// The user or password is not UTF-8 after percent-decoding.
-    Encoding,
-    /// A user without a password: Redis would be asked as `default` instead.
-    UserWithoutPassword,
-}
-
-impl fmt::Display for InvalidEndpoint {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Syntax => "not a URL; write redis://[user:password@]host[:port][/db]",
-            Self::Scheme => "the scheme is neither redis:// nor redis+unix://",
-            Self::Tls => "rediss:// (TLS) is not supported yet",
-            Self::Address => "the URL names no host (redis://host) or no socket (redis+unix:///path)",
-            Self::Host => {
-                "the host has characters that no host has (in a user or a password write : @ / ? # as \
-                 %3A %40 %2F %3F %23)"
-            }
-            Self::Port => {
-                "the port is not a number from 1 to 65535 (in a user or a password write : @ / ? # as \
-                 %3A %40 %2F %3F %23)"
-            }
-            Self::Database => "the database is not a number",
-            Self::Parameter => "the URL has a parameter that is not known here (only ?db=n of redis+unix://)",
-            Self::Encoding => "the user or the password is not UTF-8",
-            Self::UserWithoutPassword => "a Redis user needs a password",
-        })
-    }
-}
-
-impl std::error::Error for InvalidEndpoint {}
-
-impl From<url::ParseError> for InvalidEndpoint {
-    fn from(error: url::ParseError) -> Self {
-        match error {
-            url::ParseError::EmptyHost => Self::Address,
-            url::ParseError::InvalidPort => Self::Port,
-            url::ParseError::IdnaError
-            | url::ParseError::InvalidIpv4Address
-            | url::ParseError::InvalidIpv6Address
-            | url::ParseError::InvalidDomainCharacter => Self::Host,
-            _ => Self::Syntax,
-        }
-    }
-}
-
 impl Endpoint {
-    /// Parses `redis://[user:password@]host[:port][/db]` or `redis+unix:///path[?db=n]`. User and password
-    /// are percent-decoded.
+    /// Parses a URL: `redis://[user:password@]host[:port][,host[:port]...][/db]`, the same with `rediss` for
+    /// TLS, or `redis+unix:///path[?db=n]`; `valkey` and `valkeys` mean the same. User and password are
+    /// percent-decoded.
     ///
-    /// # Errors
-    /// [`InvalidEndpoint`]; a user without a password is only refused by [`Endpoint::check`], because the
-    /// password may still come from a file.
+    /// # Errors [`InvalidEndpoint`]; what is missing beside the URL is only refused by [`Endpoint::check`],
+    /// because a password may still come from a file.
     pub fn parse(url: &str) -> Result<Self, InvalidEndpoint> {
-        let url = Url::parse(url)?;
-        if url.fragment().is_some() {
-            return Err(InvalidEndpoint::Parameter);
-        }
-        let (address, db) = match url.scheme() {
-            "redis" => tcp(&url)?,
-            "redis+unix" | "unix" => unix(&url)?,
-            "rediss" => return Err(InvalidEndpoint::Tls),
-            _ => return Err(InvalidEndpoint::Scheme),
-        };
-        let user = match url.username() {
-            "" => None,
-            user => Some(decode(user)?.into()),
-        };
-        let password = url.password().map(decode).transpose()?.map(Secret::from);
-        Ok(Self {
-            address,
+        let Parsed {
+            topology,
+            is_tls,
             user,
             password,
+            db,
+        } = parse(url)?;
+        let passwords = match password {
+            Some(password) => Passwords::one(password).map_err(|_| InvalidEndpoint::Encoding)?,
+            None => Passwords::default(),
+        };
+        Ok(Self {
+            topology,
+            is_tls,
+            tls: None,
+            user,
+            passwords,
+            sentinel_user: None,
+            sentinel_passwords: Passwords::default(),
             db,
         })
     }
@@ -130,125 +61,118 @@ impl Endpoint {
         self
     }
 
-    /// Logs in with `password`; replaces the URL's.
+    /// Logs in with these; they replace the URL's.
+    #[must_use]
+    pub fn with_passwords(mut self, passwords: Passwords) -> Self {
+        self.passwords = passwords;
+        self
+    }
+
+    /// Logs in to sentinels with these.
+    #[must_use]
+    pub fn with_sentinel_login(mut self, user: Option<&str>, passwords: Option<Passwords>) -> Self {
+        self.sentinel_user = user.map(Into::into);
+        self.sentinel_passwords = passwords.unwrap_or_default();
+        self
+    }
+
+    /// What TLS needs. To be called for every URL, as the options also have to fit to one without TLS: there
+    /// are none then.
     ///
     /// # Errors
-    /// [`InvalidEndpoint::Encoding`] when it is not UTF-8.
-    pub fn with_password(mut self, password: Secret) -> Result<Self, InvalidEndpoint> {
-        std::str::from_utf8(password.expose()).map_err(|_| InvalidEndpoint::Encoding)?;
-        self.password = Some(password);
+    /// [`InvalidTls`].
+    pub fn with_tls(mut self, options: TlsOptions) -> Result<Self, InvalidTls> {
+        if self.is_tls {
+            self.tls = Some(Tls::new(options)?);
+        } else if let Some(setting) = options.said() {
+            let why = "it is of no use: the URL of Redis is not one of TLS (rediss://)".to_owned();
+            return Err(InvalidTls { setting, why });
+        }
         Ok(self)
     }
 
-    /// Whether user and password, from wherever they came, go together.
+    /// Whether all that was said goes together, from wherever it came.
     ///
     /// # Errors
-    /// [`InvalidEndpoint::UserWithoutPassword`].
+    /// [`InvalidEndpoint::UserWithoutPassword`], [`InvalidEndpoint::NoSentinels`], [`InvalidEndpoint::Tls`].
     pub fn check(&self) -> Result<(), InvalidEndpoint> {
-        if self.user.is_some() && self.password.is_none() {
+        let has_sentinel_login = self.sentinel_user.is_some() || !self.sentinel_passwords.is_empty();
+        if has_sentinel_login && !matches!(self.topology, Topology::Sentinel { .. }) {
+            return Err(InvalidEndpoint::NoSentinels);
+        }
+        if self.user.is_some() && self.passwords.is_empty()
+            || self.sentinel_user.is_some() && self.sentinel_passwords.is_empty()
+        {
             return Err(InvalidEndpoint::UserWithoutPassword);
+        }
+        if self.is_tls && self.tls.is_none() {
+            return Err(InvalidEndpoint::Tls);
         }
         Ok(())
     }
 
-    pub(crate) fn address(&self) -> &Address {
-        &self.address
+    /// Whether the URL is one of TLS.
+    #[must_use]
+    pub fn is_tls(&self) -> bool {
+        self.is_tls
     }
 
-    /// The log-in as the redis crate wants it (its own `Debug` redacts the password as well).
-    pub(crate) fn login(&self) -> redis::RedisConnectionInfo {
-        let mut info = redis::RedisConnectionInfo::default()
-            .set_db(self.db)
-            .set_lib_name("registry-auth", env!("CARGO_PKG_VERSION"));
-        if let Some(user) = &self.user {
-            info = info.set_username(user);
-        }
-        if let Some(password) = &self.password {
-            info = info.set_password(String::from_utf8_lossy(password.expose()));
-        }
-        info
+    pub(crate) fn topology(&self) -> &Topology {
+        &self.topology
+    }
+
+    pub(crate) fn tls(&self) -> Option<&Tls> {
+        self.tls.as_ref()
+    }
+
+    /// The log-ins to try, in this order, as the redis crate wants them (its own `Debug` redacts passwords as
+    /// well).
+    pub(crate) fn logins(&self) -> Vec<redis::RedisConnectionInfo> {
+        logins(self.user.as_deref(), &self.passwords, self.db)
+    }
+
+    /// Those to try at sentinels.
+    pub(crate) fn sentinel_logins(&self) -> Vec<redis::RedisConnectionInfo> {
+        logins(self.sentinel_user.as_deref(), &self.sentinel_passwords, 0)
     }
 }
 
-fn decode(text: &str) -> Result<String, InvalidEndpoint> {
-    let text = percent_decode_str(text)
-        .decode_utf8()
-        .map_err(|_| InvalidEndpoint::Encoding)?;
-    Ok(text.into_owned())
-}
-
-fn database(text: &str) -> Result<i64, InvalidEndpoint> {
-    // Not i64's own grammar: that takes "+1".
-    if text.is_empty() || !text.bytes().all(|b| b.is_ascii_digit()) {
-        return Err(InvalidEndpoint::Database);
+fn logins(user: Option<&str>, passwords: &Passwords, db: i64) -> Vec<redis::RedisConnectionInfo> {
+    let mut login = redis::RedisConnectionInfo::default()
+        .set_db(db)
+        .set_lib_name("registry-auth", env!("CARGO_PKG_VERSION"));
+    if let Some(user) = user {
+        login = login.set_username(user);
     }
-    text.parse::<i32>()
-        .map(i64::from)
-        .map_err(|_| InvalidEndpoint::Database)
-}
-
-fn tcp(url: &Url) -> Result<(Address, i64), InvalidEndpoint> {
-    if url.query().is_some() {
-        return Err(InvalidEndpoint::Parameter);
+    if passwords.is_empty() {
+        return vec![login];
     }
-    let host = match url.host() {
-        Some(url::Host::Ipv6(ip)) => ip.to_string(),
-        Some(host) => decode(&host.to_string()).map_err(|_| InvalidEndpoint::Address)?,
-        None => return Err(InvalidEndpoint::Address),
+    let with = |password: Secret| {
+        login
+            .clone()
+            .set_password(String::from_utf8_lossy(password.expose()))
     };
-    if host.is_empty() {
-        return Err(InvalidEndpoint::Address);
-    }
-    let is_legal = |c: char| c.is_alphanumeric() || matches!(c, '.' | '-' | '_' | ':');
-    if !host.chars().all(is_legal) {
-        return Err(InvalidEndpoint::Host);
-    }
-    let db = match url.path().trim_start_matches('/') {
-        "" => 0,
-        db => database(db)?,
-    };
-    let port = match url.port() {
-        Some(0) => return Err(InvalidEndpoint::Port),
-        port => port.unwrap_or(DEFAULT_PORT),
-    };
-    Ok((
-        Address::Tcp {
-            host: host.into(),
-            port,
-        },
-        db,
-    ))
-}
-
-fn unix(url: &Url) -> Result<(Address, i64), InvalidEndpoint> {
-    if url.has_host() && url.host_str().is_some_and(|host| !host.is_empty()) {
-        return Err(InvalidEndpoint::Address);
-    }
-    let path = decode(url.path()).map_err(|_| InvalidEndpoint::Address)?;
-    if !Path::new(&path).is_absolute() || path == "/" {
-        return Err(InvalidEndpoint::Address);
-    }
-    let mut db = 0;
-    for (name, value) in url.query_pairs() {
-        match name.as_ref() {
-            "db" => db = database(&value)?,
-            _ => return Err(InvalidEndpoint::Parameter),
-        }
-    }
-    Ok((Address::Unix(path.into()), db))
+    passwords.now().into_iter().map(with).collect()
 }
 
 impl fmt::Display for Endpoint {
     /// The URL without user and password: for logs and messages.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.address {
-            Address::Tcp { host, port } if host.contains(':') => {
-                write!(f, "redis://[{host}]:{port}/{}", self.db)
+        let scheme = if self.is_tls { "rediss" } else { "redis" };
+        match &self.topology {
+            Topology::Unix(path) => write!(f, "redis+unix://{}?db={}", path.display(), self.db),
+            Topology::Single(place) => write!(f, "{scheme}://{place}/{}", self.db),
+            Topology::Several(places) => write!(f, "{scheme}://{}/{}", list(places), self.db),
+            Topology::Sentinel { sentinels, master } => {
+                write!(f, "{scheme}+sentinel://{}/{master}/{}", list(sentinels), self.db)
             }
-            Address::Tcp { host, port } => write!(f, "redis://{host}:{port}/{}", self.db),
-            Address::Unix(path) => write!(f, "redis+unix://{}?db={}", path.display(), self.db),
         }
     }
+}
+
+fn list(places: &[Place]) -> String {
+    let shown: Vec<String> = places.iter().map(Place::to_string).collect();
+    shown.join(",")
 }
 
 impl fmt::Debug for Endpoint {
@@ -259,7 +183,8 @@ impl fmt::Debug for Endpoint {
 
 #[cfg(test)]
 mod tests {
-    use super::{Endpoint, InvalidEndpoint};
+    use super::{Endpoint, InvalidEndpoint, Passwords, TlsOptions};
+    use crate::connection::tls::Setting;
     use crate::secret::Secret;
 
     fn shown(url: &str) -> String {
@@ -282,11 +207,40 @@ mod tests {
     }
 
     #[test]
+    fn other_names_and_several_hosts() {
+        assert_eq!(shown("rediss://h"), "rediss://h:6379/0");
+        assert_eq!(shown("valkey://h"), "redis://h:6379/0");
+        assert_eq!(shown("VALKEYS://h:7000/1"), "rediss://h:7000/1");
+        assert_eq!(shown("valkey+unix:///run/s"), "redis+unix:///run/s?db=0");
+        assert_eq!(
+            shown("redis://u:p@a,[::1]:7,c:8/2"),
+            "redis://a:6379,[::1]:7,c:8/2"
+        );
+    }
+
+    #[test]
+    fn tls_needs_to_know_whom_to_trust() {
+        let endpoint = Endpoint::parse("rediss://h").unwrap();
+        assert_eq!(endpoint.check(), Err(InvalidEndpoint::Tls));
+        let named = || TlsOptions {
+            name: Some("h".into()),
+            ..TlsOptions::default()
+        };
+        let plain = Endpoint::parse("redis://h").unwrap();
+        assert!(plain.clone().with_tls(TlsOptions::default()).is_ok());
+        assert_eq!(
+            plain.with_tls(named()).err().map(|error| error.setting),
+            Some(Setting::Name)
+        );
+    }
+
+    #[test]
     fn nothing_shows_the_password() {
         let endpoint = Endpoint::parse("redis://al%40ice:p%3Aw%2Fd@h:1/2").unwrap();
-        assert_eq!(endpoint.login().username(), Some("al@ice"));
-        assert_eq!(endpoint.login().password(), Some("p:w/d"));
-        let shown = format!("{endpoint} {endpoint:?} {:?}", endpoint.login());
+        let [login] = &endpoint.logins()[..] else { panic!() };
+        assert_eq!(login.username(), Some("al@ice"));
+        assert_eq!(login.password(), Some("p:w/d"));
+        let shown = format!("{endpoint} {endpoint:?} {login:?}");
         assert!(!shown.contains("p:w") && !shown.contains("p%3A"), "{shown}");
         assert_eq!(endpoint.to_string(), "redis://h:1/2");
     }
@@ -297,7 +251,18 @@ mod tests {
             ("127.0.0.1:6379", InvalidEndpoint::Syntax),
             ("", InvalidEndpoint::Syntax),
             ("http://h/", InvalidEndpoint::Scheme),
-            ("rediss://h/", InvalidEndpoint::Tls),
+            ("redis+x://h/", InvalidEndpoint::Scheme),
+            ("rediss+unix:///run/s", InvalidEndpoint::Scheme),
+            ("redis+cluster://a,b", InvalidEndpoint::Cluster),
+            ("valkeys+cluster://a,b", InvalidEndpoint::Cluster),
+            ("redis+sentinel://a,b", InvalidEndpoint::Master),
+            ("redis+sentinel://a,b/", InvalidEndpoint::Master),
+            ("redis+sentinel://a,b//1", InvalidEndpoint::Master),
+            ("redis+sentinel://a,b/m/1/2", InvalidEndpoint::Database),
+            ("redis+sentinel://a,b/m/x", InvalidEndpoint::Database),
+            ("redis+sentinel://a,b/m?db=1", InvalidEndpoint::Parameter),
+            ("redis+sentinel:///m", InvalidEndpoint::Address),
+            ("redis+sentinel://a/m%20x", InvalidEndpoint::Master),
             ("redis://", InvalidEndpoint::Address),
             ("redis:///3", InvalidEndpoint::Address),
             ("redis://:6379", InvalidEndpoint::Address),
@@ -306,7 +271,10 @@ mod tests {
             ("redis://h:port", InvalidEndpoint::Port),
             ("redis://gate:se/cret@h", InvalidEndpoint::Port),
             ("redis://$redis_host:6379", InvalidEndpoint::Host),
-            ("redis://h,i:6379", InvalidEndpoint::Host),
+            ("redis://h,i j:6379", InvalidEndpoint::Host),
+            ("redis://h,", InvalidEndpoint::Address),
+            ("redis://,h", InvalidEndpoint::Address),
+            ("redis://h,i:0", InvalidEndpoint::Port),
             ("redis://[::1", InvalidEndpoint::Host),
             ("redis://[x]:1", InvalidEndpoint::Host),
             ("redis://h/x", InvalidEndpoint::Database),
@@ -329,9 +297,10 @@ mod tests {
     fn a_user_needs_a_password() {
         let endpoint = Endpoint::parse("redis://h").unwrap().with_user("gate");
         assert_eq!(endpoint.check(), Err(InvalidEndpoint::UserWithoutPassword));
-        let endpoint = endpoint.with_password(Secret::new(b"pw")).unwrap();
+        let passwords = Passwords::one(Secret::new(b"pw")).unwrap();
+        let endpoint = endpoint.with_passwords(passwords);
         assert_eq!(endpoint.check(), Ok(()));
-        assert_eq!(endpoint.login().username(), Some("gate"));
-        assert!(endpoint.with_password(Secret::new(b"\xff")).is_err());
+        assert_eq!(endpoint.logins()[0].username(), Some("gate"));
+        assert!(Passwords::one(Secret::new(b"\xff")).is_err());
     }
 }

@@ -4,8 +4,11 @@
 //! Used by the supervisor and, for a single connection, by `registry-auth-admin`. Invariant: an attempt that
 //! is given up leaves no socket and no task behind.
 
-use crate::connection::endpoint::{Address, Endpoint};
+use crate::connection::endpoint::{Endpoint, Place};
+use crate::connection::fault;
+use crate::connection::tls::Tls;
 use crate::connection::tracking::Tracking;
+use futures_util::stream::{FuturesUnordered, StreamExt};
 use redis::aio::MultiplexedConnection;
 use redis::{
     AsyncConnectionConfig, ErrorKind, ProtocolVersion, RedisConnectionInfo, RedisError, ServerErrorKind,
@@ -13,12 +16,15 @@ use redis::{
 };
 use std::convert::Infallible;
 use std::future::Future;
+use std::path::Path;
 use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, UnixStream};
 use tokio::task::JoinHandle;
-use tokio::time;
+use tokio::time::{self, Instant};
 
 /// Commands queued in front of the connection's own task (pipelines, so many jobs each).
 const BUFFER: usize = 256;
@@ -34,15 +40,26 @@ pub enum Failure {
     Redis(RedisError),
     /// The server hung up.
     Closed,
+    /// It does not greet in TLS.
+    NoTls,
+    /// It is not to be asked for now, for this reason.
+    Unfit(String),
+    /// It is not to be asked, for a reason that somebody has to do something about.
+    Refused(String),
 }
 
 impl std::fmt::Display for Failure {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::TimedOut => f.write_str("timed out"),
-            Self::Io(error) => write!(f, "{error}"),
+            Self::Io(error) => match fault::of(error) {
+                Some(fault) => f.write_str(&fault::words(fault)),
+                None => write!(f, "{error}"),
+            },
             Self::Redis(error) => f.write_str(&describe(error)),
             Self::Closed => f.write_str("the server closed the connection"),
+            Self::NoTls => f.write_str("no answer to the greeting in TLS: is this port TLS?"),
+            Self::Unfit(why) | Self::Refused(why) => f.write_str(why),
         }
     }
 }
@@ -51,6 +68,9 @@ impl std::error::Error for Failure {}
 
 /// A Redis error without what it may quote: a parse error repeats the reply, which may be a record.
 pub fn describe(error: &RedisError) -> String {
+    if let Some(fault) = fault::of(error) {
+        return fault::words(fault);
+    }
     match (error.kind(), error.code(), error.detail()) {
         (ErrorKind::Parse, ..) => "the answer is not Redis' protocol".to_owned(),
         (_, Some(code), Some(detail)) => format!("{code} {detail}"),
@@ -64,26 +84,24 @@ pub fn describe(error: &RedisError) -> String {
     }
 }
 
+/// Why `endpoint` could not be greeted, with what may be the reason of it.
+#[must_use]
+pub fn explain(endpoint: &Endpoint, failure: &Failure) -> String {
+    let Failure::Redis(error) = failure else {
+        return failure.to_string();
+    };
+    let is_cut = error.is_connection_dropped() && fault::of(error).is_none();
+    let hint = match endpoint.tls() {
+        None if is_cut || error.kind() == ErrorKind::Parse => "; is this port TLS (rediss://)?",
+        // In TLS 1.3 a server may be gone before what it says of it is read.
+        Some(tls) if is_cut && !tls.has_certificate() => "; does the server want a client's certificate?",
+        _ => "",
+    };
+    format!("{failure}{hint}")
+}
+
 /// A connection and the task that drives its socket.
 type Driver = Pin<Box<dyn Future<Output = ()> + Send>>;
-
-/// Connects, logs in, and waits for a first answer, all within `limit`. In RESP2, in which Redis pushes
-/// nothing.
-pub async fn open(
-    endpoint: &Endpoint,
-    limit: Duration,
-) -> Result<(MultiplexedConnection, JoinHandle<()>), Failure> {
-    let opened = within(limit, async {
-        let opened = greet(endpoint, None).await?;
-        opened.is_alive().await?;
-        Ok(opened)
-    });
-    let Opened { connection, driver } = opened.await?;
-    driver
-        .release()
-        .map(|driver| (connection, driver))
-        .ok_or(Failure::Closed)
-}
 
 /// An attempt, and [`Failure::TimedOut`] after `limit`.
 ///
@@ -103,9 +121,17 @@ pub(crate) struct Opened {
     pub(crate) connection: MultiplexedConnection,
     /// Aborted when it drops: an attempt that is timed out must not leave its socket behind.
     pub(crate) driver: AbortOnDrop,
+    /// Whether what it says unasked counts.
+    is_chosen: Arc<AtomicBool>,
 }
 
 impl Opened {
+    /// Of several that were tried at once this one is used: its end is the end of all that was told, and the
+    /// others' is not.
+    pub(crate) fn choose(&self) {
+        self.is_chosen.store(true, Ordering::Relaxed);
+    }
+
     pub(crate) async fn is_alive(&self) -> Result<(), Failure> {
         let mut connection = self.connection.clone();
         match connection.send_packed_command(&redis::cmd("PING")).await {
@@ -119,48 +145,134 @@ impl Opened {
 /// Who hears what Redis pushes, and the number of the connection.
 pub(crate) type Listener = (Arc<Tracking>, u64);
 
-/// Connects and logs in: in RESP3 with a listener, else in RESP2.
-pub(crate) async fn greet(endpoint: &Endpoint, listener: Option<Listener>) -> Result<Opened, Failure> {
-    let mut login = endpoint.login();
-    // No time limits of the crate's own: each caller sets one around everything it waits for.
-    let mut config = AsyncConnectionConfig::new()
-        .set_response_timeout(None)
-        .set_connection_timeout(None)
-        .set_pipeline_buffer_size(BUFFER);
-    if let Some((tracking, epoch)) = listener {
-        login = login.set_protocol(ProtocolVersion::RESP3);
-        config = config.set_push_sender(move |push| {
-            tracking.on_push(epoch, push);
-            Ok::<(), Infallible>(())
-        });
-    }
-    let (connection, driver) = handshake(endpoint, &login, config).await?;
-    let driver = AbortOnDrop(Some(tokio::spawn(driver)));
-    Ok(Opened { connection, driver })
+/// How a server is greeted: in RESP3 with a listener, else in RESP2.
+#[derive(Clone)]
+pub(crate) struct Greeting<'g> {
+    pub(crate) tls: Option<&'g Tls>,
+    /// Tried one after the other, while the server says that the password is wrong.
+    pub(crate) logins: &'g [RedisConnectionInfo],
+    pub(crate) listener: Option<Listener>,
+    /// After which a server that says nothing is given up; who greets gives up by then, too.
+    pub(crate) deadline: Instant,
 }
 
-async fn handshake(
-    endpoint: &Endpoint,
-    login: &RedisConnectionInfo,
-    config: AsyncConnectionConfig,
-) -> Result<(MultiplexedConnection, Driver), Failure> {
-    match endpoint.address() {
-        Address::Tcp { host, port } => {
-            let stream = TcpStream::connect((&**host, *port)).await.map_err(Failure::Io)?;
-            stream.set_nodelay(true).map_err(Failure::Io)?;
-            let (connection, driver) = MultiplexedConnection::new_with_config(login, stream, config)
-                .await
-                .map_err(Failure::Redis)?;
-            Ok((connection, Box::pin(driver)))
-        }
-        Address::Unix(path) => {
-            let stream = UnixStream::connect(path).await.map_err(Failure::Io)?;
-            let (connection, driver) = MultiplexedConnection::new_with_config(login, stream, config)
-                .await
-                .map_err(Failure::Redis)?;
-            Ok((connection, Box::pin(driver)))
-        }
+/// Between the attempts to connect to one address and to the next one of the same name (RFC 8305).
+const STAGGER: Duration = Duration::from_millis(100);
+
+impl Greeting<'_> {
+    /// Connects to a place and logs in. Of the addresses of a name the first that greets is taken.
+    pub(crate) async fn place(&self, place: &Place) -> Result<Opened, Failure> {
+        let addresses: Vec<_> = tokio::net::lookup_host((&*place.host, place.port))
+            .await
+            .map_err(Failure::Io)?
+            .collect();
+        let attempts = addresses.into_iter().map(|address| {
+            self.login(move || async move {
+                let stream = TcpStream::connect(address).await.map_err(Failure::Io)?;
+                stream.set_nodelay(true).map_err(Failure::Io)?;
+                Ok((stream, &*place.host))
+            })
+        });
+        first(attempts, STAGGER).await
     }
+
+    /// The same at a socket of this machine.
+    pub(crate) async fn unix(&self, path: &Path) -> Result<Opened, Failure> {
+        self.login(|| async {
+            let stream = UnixStream::connect(path).await.map_err(Failure::Io)?;
+            Ok((stream, ""))
+        })
+        .await
+    }
+
+    /// Logs in on what `connect` gives, with one password after the other.
+    async fn login<'h, S, C>(&self, connect: impl Fn() -> C) -> Result<Opened, Failure>
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+        C: Future<Output = Result<(S, &'h str), Failure>>,
+    {
+        let mut refused = Failure::Closed;
+        for login in self.logins {
+            let (stream, host) = connect().await?;
+            let opened = match self.tls {
+                Some(tls) => {
+                    let greeted = time::timeout_at(self.deadline, tls.greet(host, stream)).await;
+                    let stream = greeted.map_err(|_| Failure::NoTls)?.map_err(Failure::Io)?;
+                    self.resp(login, stream).await
+                }
+                None => self.resp(login, stream).await,
+            };
+            match opened {
+                Err(failure) if is_wrong_password(&failure) => refused = failure,
+                opened => return opened,
+            }
+        }
+        Err(refused)
+    }
+
+    async fn resp<S>(&self, login: &RedisConnectionInfo, stream: S) -> Result<Opened, Failure>
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        // No time limits of the crate's own: each caller sets one around everything it waits for.
+        let mut config = AsyncConnectionConfig::new()
+            .set_response_timeout(None)
+            .set_connection_timeout(None)
+            .set_pipeline_buffer_size(BUFFER);
+        let mut login = login.clone();
+        let is_chosen = Arc::new(AtomicBool::new(false));
+        if let Some((tracking, epoch)) = self.listener.clone() {
+            login = login.set_protocol(ProtocolVersion::RESP3);
+            let is_chosen = Arc::clone(&is_chosen);
+            config = config.set_push_sender(move |push| {
+                if is_chosen.load(Ordering::Relaxed) {
+                    tracking.on_push(epoch, push);
+                }
+                Ok::<(), Infallible>(())
+            });
+        }
+        let (connection, driver) = MultiplexedConnection::new_with_config(&login, stream, config)
+            .await
+            .map_err(Failure::Redis)?;
+        let driver: Driver = Box::pin(driver);
+        let driver = AbortOnDrop(Some(tokio::spawn(driver)));
+        Ok(Opened {
+            connection,
+            driver,
+            is_chosen,
+        })
+    }
+}
+
+/// The first attempt that succeeds. Each is begun when the one before has failed, or has taken `stagger`; if
+/// all fail, the first one's failure is told.
+pub(crate) async fn first<T, A>(attempts: impl Iterator<Item = A>, stagger: Duration) -> Result<T, Failure>
+where
+    A: Future<Output = Result<T, Failure>>,
+{
+    let mut attempts = attempts.fuse();
+    let mut begun: FuturesUnordered<A> = attempts.next().into_iter().collect();
+    let mut failure = None;
+    loop {
+        let answer = match time::timeout(stagger, begun.next()).await {
+            Ok(Some(Ok(done))) => return Ok(done),
+            Ok(Some(Err(error))) => {
+                failure.get_or_insert(error);
+                attempts.next()
+            }
+            Ok(None) => return Err(failure.unwrap_or(Failure::Unfit("the name has no address".to_owned()))),
+            Err(_) => attempts.next(),
+        };
+        begun.extend(answer);
+    }
+}
+
+/// Whether another password may be the right one.
+fn is_wrong_password(failure: &Failure) -> bool {
+    let Failure::Redis(error) = failure else {
+        return false;
+    };
+    error.kind() == ErrorKind::AuthenticationFailed || error.code() == Some("WRONGPASS")
 }
 
 /// Whether Redis says on a connection what changes.
@@ -227,7 +339,7 @@ pub(crate) fn is_alive(error: &redis::ServerError) -> bool {
 pub struct AbortOnDrop(pub Option<JoinHandle<()>>);
 
 impl AbortOnDrop {
-    fn release(mut self) -> Option<JoinHandle<()>> {
+    pub(crate) fn release(mut self) -> Option<JoinHandle<()>> {
         self.0.take()
     }
 }
@@ -237,5 +349,49 @@ impl Drop for AbortOnDrop {
         if let Some(task) = &self.0 {
             task.abort();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{first, Failure, STAGGER};
+    use futures_util::FutureExt;
+    use std::future::{pending, ready};
+    use std::time::{Duration, Instant};
+
+    fn run<T>(future: impl std::future::Future<Output = T>) -> T {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_time()
+            .build();
+        runtime.unwrap().block_on(future)
+    }
+
+    #[test]
+    fn an_address_that_says_nothing_costs_a_moment() {
+        let attempts = [pending().boxed(), pending().boxed(), ready(Ok(3)).boxed()];
+        let begun = Instant::now();
+        assert_eq!(run(first(attempts.into_iter(), STAGGER)).unwrap(), 3);
+        assert!(begun.elapsed() >= 2 * STAGGER);
+    }
+
+    #[test]
+    fn one_that_fails_costs_nothing() {
+        let attempts = [ready(Err(Failure::Closed)), ready(Ok(2))];
+        assert_eq!(run(first(attempts.into_iter(), Duration::MAX)).unwrap(), 2);
+    }
+
+    #[test]
+    fn where_all_fail_the_first_failure_is_told() {
+        let attempts = [
+            ready(Err::<(), _>(Failure::Closed)),
+            ready(Err(Failure::TimedOut)),
+        ];
+        let failed = run(first(attempts.into_iter(), STAGGER));
+        assert!(matches!(failed, Err(Failure::Closed)));
+        let none = run(first(
+            std::iter::empty::<std::future::Ready<Result<(), _>>>(),
+            STAGGER,
+        ));
+        assert!(matches!(none, Err(Failure::Unfit(_))));
     }
 }

@@ -8,15 +8,19 @@
 //! `redis::aio::ConnectionManager` is not used: it says nothing when it reconnects, and does not track.
 
 use crate::connection::endpoint::Endpoint;
+use crate::connection::locate::Locator;
 use crate::connection::open::{
-    greet, is_alive, is_closed, is_no_resp3, start_tracking, within, Failure, Opened, TrackingState,
+    explain, is_alive, is_closed, is_no_resp3, start_tracking, within, Failure, Opened, TrackingState,
 };
 use crate::connection::tracking::Tracking;
 use crate::log::{Level, Log};
 use futures_util::FutureExt;
 use redis::aio::MultiplexedConnection;
 use redis::Value;
+use std::collections::hash_map::RandomState;
+use std::hash::BuildHasher;
 use std::panic::AssertUnwindSafe;
+use std::pin::pin;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::Arc;
 use std::time::Duration;
@@ -27,6 +31,8 @@ use tokio::time::{self, Instant};
 /// s.
 const BACKOFF_MIN: Duration = Duration::from_millis(50);
 const BACKOFF_MAX: Duration = Duration::from_secs(1);
+/// Longest pause where another server may be the master by then.
+const BACKOFF_MOVED: Duration = Duration::from_millis(250);
 /// How often a silent connection is asked for a sign of life.
 const PING_EVERY: Duration = Duration::from_secs(1);
 /// How often tracking is tried again on a connection where it was refused: an ACL may have been changed.
@@ -173,9 +179,15 @@ impl Supervisor {
     /// Runs until it is dropped with its runtime.
     pub async fn run(mut self) {
         let mut backoff = BACKOFF_MIN;
+        let mut locator = Locator::new(self.endpoint.clone());
+        let longest = if locator.may_move() {
+            BACKOFF_MOVED
+        } else {
+            BACKOFF_MAX
+        };
         for epoch in 1.. {
             // The redis crate parses what a server sends: its panics must cost an attempt, not the helper.
-            let cycle = AssertUnwindSafe(self.cycle(epoch, &mut backoff))
+            let cycle = AssertUnwindSafe(self.cycle(epoch, &mut locator, &mut backoff))
                 .catch_unwind()
                 .await;
             if cycle.is_err() {
@@ -184,19 +196,19 @@ impl Supervisor {
                 self.down("the connection's task panicked");
             }
             if !matches!(cycle, Ok(Retry::AtOnce)) {
-                time::sleep(backoff).await;
-                backoff = (backoff * 2).min(BACKOFF_MAX);
+                time::sleep(shaken(backoff)).await;
+                backoff = (backoff * 2).min(longest);
             }
         }
     }
 
     /// One connection, from the attempt to its end.
-    async fn cycle(&mut self, epoch: u64, backoff: &mut Duration) -> Retry {
-        let (opened, tracked) = match within(self.connect_timeout, self.attempt(epoch)).await {
+    async fn cycle(&mut self, epoch: u64, locator: &mut Locator, backoff: &mut Duration) -> Retry {
+        let (opened, tracked) = match within(self.connect_timeout, self.attempt(epoch, locator)).await {
             Ok(opened) => opened,
             Err(failure) => {
                 self.state.send_replace(LinkState::Down);
-                self.down(&format!("cannot connect: {failure}"));
+                self.down(&format!("cannot connect: {}", explain(&self.endpoint, &failure)));
                 return Retry::AfterPause;
             }
         };
@@ -207,7 +219,7 @@ impl Supervisor {
             connection: opened.connection.clone(),
             epoch,
         });
-        let why = self.watch(opened, tracked, epoch).await;
+        let why = self.watch(opened, tracked, epoch, locator).await;
         self.connection_lost(epoch);
         // A server that drops each connection before it was of any use is not hammered, and jobs do not wait
         // for it.
@@ -224,14 +236,19 @@ impl Supervisor {
     }
 
     /// Connects, and has Redis track changes if that is wanted.
-    async fn attempt(&mut self, epoch: u64) -> Result<(Opened, TrackingState), Failure> {
+    async fn attempt(
+        &mut self,
+        epoch: u64,
+        locator: &mut Locator,
+    ) -> Result<(Opened, TrackingState), Failure> {
+        let deadline = Instant::now() + self.connect_timeout;
         let Some(tracking) = self.tracking.clone() else {
-            let opened = greet(&self.endpoint, None).await?;
+            let opened = locator.greet(None, deadline).await?;
             opened.is_alive().await?;
             return Ok((opened, TrackingState::Off));
         };
         let listener = (Arc::clone(&tracking), epoch);
-        let (opened, tracked) = match greet(&self.endpoint, Some(listener)).await {
+        let (opened, tracked) = match locator.greet(Some(listener), deadline).await {
             Ok(opened) => {
                 let tracked = start_tracking(&opened.connection, &tracking).await?;
                 (opened, tracked)
@@ -242,7 +259,7 @@ impl Supervisor {
                     return Err(failure);
                 }
                 (
-                    greet(&self.endpoint, None).await?,
+                    locator.greet(None, deadline).await?,
                     TrackingState::Refused(failure.to_string()),
                 )
             }
@@ -304,10 +321,17 @@ impl Supervisor {
 
     /// Returns when the connection is of no use any more, with the reason. Dropping `driver` closes the
     /// socket for lookups still waiting on it, too: they fail now rather than at their timeout.
-    async fn watch(&mut self, opened: Opened, tracked: TrackingState, epoch: u64) -> Failure {
+    async fn watch(
+        &mut self,
+        opened: Opened,
+        tracked: TrackingState,
+        epoch: u64,
+        locator: &mut Locator,
+    ) -> Failure {
         let Opened {
             connection,
             mut driver,
+            ..
         } = opened;
         let Some(task) = driver.0.as_mut() else {
             return Failure::Closed;
@@ -316,10 +340,12 @@ impl Supervisor {
         ticks.set_missed_tick_behavior(time::MissedTickBehavior::Delay);
         let mut track_at = matches!(tracked, TrackingState::Refused(_)).then(|| Instant::now() + TRACK_EVERY);
         let mut answers = self.answers.load(Ordering::Relaxed);
+        let mut moved = pin!(locator.moved(&connection, self.timeout));
         loop {
             tokio::select! {
                 _ = &mut *task => return Failure::Closed,
                 () = reported(&mut self.broken, epoch) => return Failure::TimedOut,
+                failure = &mut moved => return failure,
                 _ = ticks.tick() => {
                     let now = self.answers.load(Ordering::Relaxed);
                     if now == answers {
@@ -356,6 +382,12 @@ impl Supervisor {
         }
         Ok(is_on)
     }
+}
+
+/// A pause of which a random part is left out, so that many workers do not come back at once.
+fn shaken(pause: Duration) -> Duration {
+    let random = RandomState::new().hash_one(()) % 256;
+    pause - pause.mul_f64(random as f64 / 1024.0)
 }
 
 /// Waits until a lookup reports the connection of `epoch`. (On its own so that the guard of `wait_for` is

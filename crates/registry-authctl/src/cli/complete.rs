@@ -4,13 +4,13 @@
 //! nothing is changed, nothing is said on standard error, and it takes no longer than [`PATIENCE`], whatever
 //! Redis does.
 
+use super::redis::RedisArgs;
 use super::values::{PREFIX, REDIS};
 use clap::{Command, Parser};
 use clap_complete::engine::CompletionCandidate;
 use clap_complete::CompleteEnv;
 use registry_auth::scope::Action;
 use registry_auth_admin::{Admin, Subject, PUBLIC};
-use registry_auth_redis::Endpoint;
 use std::ffi::{OsStr, OsString};
 use std::time::Duration;
 
@@ -111,7 +111,7 @@ fn names(kind: Kind, beginning: &str) -> Vec<String> {
 
 async fn ask(kind: Kind, beginning: &str) -> Option<Vec<String>> {
     let options = typed_options(std::env::args_os());
-    let endpoint = Endpoint::parse(&options.redis).ok()?;
+    let endpoint = options.redis.endpoint().ok()?;
     let admin = Admin::connect(&endpoint, &options.prefix, PATIENCE).await.ok()?;
     let names = match kind {
         Kind::User => admin.users_beginning(beginning, MOST).await,
@@ -124,8 +124,8 @@ async fn ask(kind: Kind, beginning: &str) -> Option<Vec<String>> {
 #[derive(Parser)]
 #[command(ignore_errors = true, disable_help_flag = true)]
 struct Options {
-    #[arg(long, env = "REGISTRY_AUTH_REDIS", default_value = REDIS)]
-    redis: String,
+    #[command(flatten)]
+    redis: RedisArgs,
     #[arg(long, env = "REGISTRY_AUTH_PREFIX", default_value = PREFIX)]
     prefix: String,
 }
@@ -138,14 +138,15 @@ fn typed_options(args: impl Iterator<Item = OsString>) -> Options {
     let mut value_follows = false;
     for word in words {
         let shown = word.to_string_lossy();
-        let is_option = ["--redis", "--prefix"].contains(&shown.as_ref());
-        if value_follows || is_option || shown.starts_with("--redis=") || shown.starts_with("--prefix=") {
+        let is_option = shown.starts_with("--redis") || shown.starts_with("--prefix");
+        let is_alone = is_option && !shown.contains('=');
+        if value_follows || is_option {
             known.push(word);
         }
-        value_follows = is_option;
+        value_follows = is_alone;
     }
     Options::try_parse_from(&known).unwrap_or_else(|_| Options {
-        redis: REDIS.to_owned(),
+        redis: RedisArgs::at(REDIS),
         prefix: PREFIX.to_owned(),
     })
 }
@@ -159,7 +160,7 @@ mod tests {
         let options = |line: &str| {
             let words = format!("/usr/bin/registry-authctl -- registry-authctl {line}");
             let options = typed_options(words.split(' ').map(Into::into));
-            (options.redis, options.prefix)
+            (options.redis.url, options.prefix)
         };
         assert_eq!(
             options("--redis redis://h:1 user show a --prefix=P"),

@@ -8,6 +8,7 @@ use registry_auth::{TokenDigest, UserName};
 use registry_auth_lookup::{Event, Hashing, Job, Keyspace, Options, Outcome, Proof, Store};
 use registry_auth_redis::{Endpoint, Secret};
 use std::io::Write;
+use std::path::Path;
 use std::process::{Command, Output, Stdio};
 use std::sync::Arc;
 use testkit::RedisServer;
@@ -168,6 +169,16 @@ pub fn run(args: &[&str], input: Option<&str>) -> Ran {
     let _ = stdin.write_all(input.unwrap_or_default().as_bytes());
     drop(stdin);
     Ran::of(&child.wait_with_output().unwrap())
+}
+
+/// In a folder, with these variables of the environment.
+pub fn run_in(folder: &Path, variables: &[(String, String)], args: &[&str]) -> Ran {
+    let mut command = binary();
+    command
+        .current_dir(folder)
+        .envs(variables.iter().cloned())
+        .args(args);
+    Ran::of(&command.output().unwrap())
 }
 
 #[derive(Debug)]

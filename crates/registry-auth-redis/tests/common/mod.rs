@@ -1,0 +1,370 @@
+//! Real servers of Redis, and certificates made by openssl. Each server has a port of its own, killed by its
+//! handle.
+#![allow(dead_code)] // each test binary uses its own part
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing)] // a panic is how a test fails
+
+use registry_auth_redis::connection::locate::open;
+use registry_auth_redis::connection::open::explain;
+use registry_auth_redis::connection::supervisor::{Link, Supervisor};
+use registry_auth_redis::connection::tracking::{Changed, Tracking, Watcher};
+use registry_auth_redis::log::{Log, LogQueue};
+use registry_auth_redis::wake::Wake;
+use registry_auth_redis::{Chain, Endpoint, Key, TlsOptions, Trusted};
+use std::collections::hash_map::RandomState;
+use std::fs;
+use std::hash::BuildHasher;
+use std::net::{TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use tempfile::TempDir;
+use tokio::runtime::Runtime;
+
+/// Longer than anything takes that does not hang.
+pub const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Below the ports that the system gives to clients.
+pub fn free_port() -> u16 {
+    loop {
+        let port = 12_000 + u16::try_from(RandomState::new().hash_one(()) % 20_000).unwrap();
+        if TcpListener::bind(("127.0.0.1", port)).is_ok() {
+            return port;
+        }
+    }
+}
+
+pub struct Server {
+    child: Child,
+    pub dir: Arc<TempDir>,
+    pub port: u16,
+}
+
+impl Server {
+    /// With these options of redis-server, in which PORT is its port.
+    pub fn with(options: &[&str]) -> Self {
+        for _ in 0..5 {
+            if let Some(server) = Self::on(free_port(), "redis-server", options) {
+                return server;
+            }
+        }
+        panic!("redis-server does not start");
+    }
+
+    pub fn on(port: u16, program: &str, options: &[&str]) -> Option<Self> {
+        let dir = Arc::new(TempDir::new().unwrap());
+        let options = options
+            .iter()
+            .map(|option| option.replace("PORT", &port.to_string()));
+        let mut child = Command::new(program)
+            .args(options)
+            .args(["--bind", "127.0.0.1", "--save", "", "--daemonize", "no"])
+            .current_dir(dir.path())
+            .stdout(Stdio::null())
+            .spawn()
+            .expect("redis-server is installed");
+        let until = Instant::now() + PATIENCE;
+        while TcpStream::connect(("127.0.0.1", port)).is_err() {
+            if child.try_wait().unwrap().is_some() || Instant::now() > until {
+                return None;
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        Some(Self { child, dir, port })
+    }
+
+    pub fn plain() -> Self {
+        Self::with(&["--port", "PORT"])
+    }
+
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    pub fn kill(&mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+
+    /// As a machine that hangs.
+    pub fn freeze(&self) {
+        let sent = Command::new("kill")
+            .args(["-STOP", &self.pid().to_string()])
+            .status()
+            .unwrap();
+        assert!(sent.success());
+    }
+
+    /// One command, at a server without TLS and password.
+    pub fn run(&self, command: &str) -> redis::Value {
+        let client = redis::Client::open(format!("redis://127.0.0.1:{}", self.port)).unwrap();
+        let mut cmd = redis::Cmd::new();
+        for word in command.split(' ') {
+            cmd.arg(word);
+        }
+        cmd.query(&mut client.get_connection().unwrap()).unwrap()
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// A folder of certificates.
+pub struct Certificates {
+    pub dir: TempDir,
+}
+
+impl Certificates {
+    /// With a CA named `ca`.
+    pub fn new() -> Self {
+        let certificates = Self {
+            dir: TempDir::new().unwrap(),
+        };
+        certificates.ca("ca");
+        certificates
+    }
+
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    pub fn text(&self, name: &str) -> String {
+        self.path(name).display().to_string()
+    }
+
+    pub fn openssl(&self, arguments: &str) {
+        let done = Command::new("openssl")
+            .args(arguments.split(' '))
+            .current_dir(self.dir.path())
+            .output()
+            .expect("openssl is installed");
+        assert!(
+            done.status.success(),
+            "{arguments}: {}",
+            String::from_utf8_lossy(&done.stderr)
+        );
+    }
+
+    /// A key and a certificate that signs others.
+    pub fn ca(&self, name: &str) {
+        self.openssl(&format!(
+            "req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -keyout {name}.key -out \
+                {name}.pem -subj /CN={name} -days 9"
+        ));
+    }
+
+    fn request(&self, name: &str) {
+        self.openssl(&format!(
+            "req -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -keyout {name}.key -out {name}.csr \
+                -subj /CN=localhost"
+        ));
+    }
+
+    /// A key and a certificate with these extensions; without any it is X.509 v1.
+    pub fn issue(&self, name: &str, ca: &str, extensions: &[&str]) {
+        self.request(name);
+        let mut arguments = format!(
+            "x509 -req -in {name}.csr -CA {ca}.pem -CAkey {ca}.key -CAcreateserial -days 9 -out {name}.pem"
+        );
+        if !extensions.is_empty() {
+            fs::write(self.path("extensions"), extensions.join("\n")).unwrap();
+            arguments.push_str(" -extfile extensions");
+        }
+        self.openssl(&arguments);
+    }
+
+    /// The same of the past.
+    pub fn issue_expired(&self, name: &str, extensions: &[&str]) {
+        self.request(name);
+        let settings = "[ca]\ndefault_ca=d\n[d]\nnew_certs_dir=.\ndatabase=index\nserial=serial\n\
+                        default_md=sha256\npolicy=p\n[p]\ncommonName=supplied\n";
+        for (file, content) in [("ca.cnf", settings), ("index", ""), ("serial", "10\n")] {
+            fs::write(self.path(file), content).unwrap();
+        }
+        fs::write(self.path("extensions"), extensions.join("\n")).unwrap();
+        self.openssl(&format!(
+            "ca -batch -notext -config ca.cnf -in {name}.csr -out {name}.pem -startdate 20200101000000Z \
+                -enddate \
+             20210101000000Z -extfile extensions -cert ca.pem -keyfile ca.key"
+        ));
+    }
+
+    /// A server of TLS that shows this certificate.
+    pub fn server(&self, name: &str, options: &[&str]) -> Server {
+        let (certificate, key) = (
+            self.text(&format!("{name}.pem")),
+            self.text(&format!("{name}.key")),
+        );
+        let ca = self.text("ca.pem");
+        let mut all = vec![
+            "--port",
+            "0",
+            "--tls-port",
+            "PORT",
+            "--tls-cert-file",
+            &certificate,
+            "--tls-key-file",
+            &key,
+            "--tls-ca-cert-file",
+            &ca,
+        ];
+        all.extend(options);
+        Server::with(&all)
+    }
+
+    pub fn trusting(&self, ca: &str) -> TlsOptions {
+        TlsOptions {
+            trusted: Some(Trusted::in_file(&self.path(ca)).unwrap()),
+            ..TlsOptions::default()
+        }
+    }
+
+    pub fn showing(&self, name: &str) -> TlsOptions {
+        let file = |end: &str| self.path(&format!("{name}.{end}"));
+        TlsOptions {
+            certificate: Some(Chain::in_file(&file("pem")).unwrap()),
+            key: Some(Key::in_file(&file("key")).unwrap()),
+            ..self.trusting("ca.pem")
+        }
+    }
+}
+
+/// Logs in and asks for a sign of life; what is said where that fails.
+pub fn greet(endpoint: &Endpoint, limit: Duration) -> Result<(), String> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
+    runtime.block_on(async {
+        match open(endpoint, limit).await {
+            Ok((_, driver)) => {
+                driver.abort();
+                Ok(())
+            }
+            Err(failure) => Err(explain(endpoint, &failure)),
+        }
+    })
+}
+
+pub fn private(path: &Path) {
+    use std::os::unix::fs::PermissionsExt;
+    fs::set_permissions(path, fs::Permissions::from_mode(0o600)).unwrap();
+}
+
+/// A connection that is kept, as a worker keeps it.
+pub struct Kept {
+    runtime: Runtime,
+    pub link: Link,
+    lines: Arc<LogQueue>,
+}
+
+impl Kept {
+    pub fn new(endpoint: Endpoint) -> Self {
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(1)
+            .enable_all()
+            .build()
+            .unwrap();
+        let lines = Arc::new(LogQueue::new(Arc::new(Wake::new(Box::new(|| ())))));
+        let log = Log::new(Arc::clone(&lines));
+        let limit = Duration::from_secs(2);
+        let watcher = Tracking::new(Arc::new(Nobody), &["P".into()]);
+        let (supervisor, link) = Supervisor::new(endpoint, limit, limit, Some(Arc::new(watcher)), log);
+        runtime.spawn(supervisor.run());
+        Self { runtime, link, lines }
+    }
+
+    /// An answer to this command, from whatever server, and the number of the connection.
+    pub fn ask(&self, command: &str) -> Option<(redis::Value, u64)> {
+        let mut cmd = redis::Cmd::new();
+        for word in command.split(' ') {
+            cmd.arg(word);
+        }
+        self.runtime.block_on(async {
+            let live = self
+                .link
+                .live(tokio::time::Instant::now() + Duration::from_millis(200))
+                .await?;
+            let mut connection = live.connection.clone();
+            let answer =
+                tokio::time::timeout(Duration::from_millis(200), connection.send_packed_command(&cmd)).await;
+            if answer.is_err() {
+                // As a lookup does.
+                self.link.broken(live.epoch);
+            }
+            Some((answer.ok()?.ok()?, live.epoch))
+        })
+    }
+
+    /// An answer within this time, asked for again on the next connection when one is gone.
+    pub fn lookup(&self, limit: Duration) -> Option<redis::Value> {
+        let deadline = tokio::time::Instant::now() + limit;
+        self.runtime.block_on(async {
+            loop {
+                let live = self.link.live(deadline).await?;
+                let mut connection = live.connection.clone();
+                let question = redis::cmd("PING");
+                let answer = tokio::time::timeout_at(deadline, connection.send_packed_command(&question))
+                    .await
+                    .ok()?;
+                if let Ok(answer) = answer {
+                    return Some(answer);
+                }
+                if !self.link.replaced(live.epoch, deadline).await {
+                    return None;
+                }
+            }
+        })
+    }
+
+    /// The port of the server that answers, which has to come to be this one.
+    pub fn comes_to(&self, port: u16) -> Duration {
+        let begun = Instant::now();
+        let line = format!("tcp_port:{port}\r\n");
+        loop {
+            let said = self.ask("INFO server").map(|(said, _)| format!("{said:?}"));
+            if said.is_some_and(|said| said.replace("\\r\\n", "\r\n").contains(&line)) {
+                return begun.elapsed();
+            }
+            assert!(
+                begun.elapsed() < PATIENCE,
+                "another server is asked, or none: {:?}",
+                self.log()
+            );
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
+
+    pub fn log(&self) -> Vec<String> {
+        let mut lines = Vec::new();
+        self.lines.drain(&mut lines);
+        lines.into_iter().map(|line| line.message).collect()
+    }
+
+    /// Waits for a line of the log with these words.
+    pub fn says(&self, words: &[&str]) {
+        let until = Instant::now() + PATIENCE;
+        let mut said = Vec::new();
+        while !said
+            .iter()
+            .any(|line: &String| words.iter().all(|word| line.contains(word)))
+        {
+            assert!(Instant::now() < until, "{words:?} is not said: {said:?}");
+            std::thread::sleep(Duration::from_millis(10));
+            said.extend(self.log());
+        }
+    }
+}
+
+struct Nobody;
+
+impl Watcher for Nobody {
+    fn connected(&self, _: u64, _: bool) {}
+    fn connection_lost(&self, _: u64) {}
+    fn changed(&self, _: u64, _: Vec<Changed>) {}
+    fn all_changed(&self, _: u64) {}
+}

@@ -1,0 +1,117 @@
+# registry_auth_redis where Redis is one of several: by their addresses, and by Sentinel.
+use strict;
+use warnings;
+use lib 't/lib';
+use File::Temp;
+use Harness;
+use Harness::Process;
+
+our $folder = File::Temp->newdir;
+
+sub redis_http {
+    my ($url) = @_;
+    return gate_http() . "    registry_auth_redis $url timeout=2s connect_timeout=2s;\n";
+}
+
+my $sentinel;
+
+sub start_sentinel {
+    my ($more) = @_;
+    my $file = "$folder/sentinel.conf";
+    open my $out, '>', $file or die $!;
+    print {$out} Harness::expand("port \$TEST_NGINX_EXTRA_PORT\nbind 127.0.0.1\n$more\nsentinel monitor main 127.0.0.1 \$TEST_NGINX_REDIS_PORT 1\n");
+    close $out;
+    $sentinel = Harness::Process::start('sentinel', "$folder/sentinel.out", 'redis-server', $file, '--sentinel');
+    sleep 2;    # nginx was there first, and tries again within a second
+}
+
+sub stop_sentinel { Harness::Process::stop($sentinel, 'KILL', 5) if $sentinel; undef $sentinel }
+
+run_tests(join '', map { s/^(=== .*\n)/$1--- accounts: alice:secret\n/r } <DATA>);
+
+__DATA__
+=== of several addresses the one with a master is asked
+--- http_config eval
+main::redis_http('redis://127.0.0.1:$TEST_NGINX_DEAD_PORT,127.0.0.1:$TEST_NGINX_REDIS_PORT')
+--- config eval
+Harness::gate_config()
+--- login eval
+[ "alice:secret", "alice:wrong" ]
+--- request eval
+[ ("GET /v2/") x 2 ]
+--- error_code eval
+[ 200, 401 ]
+
+=== a replica is not read, and the log says why
+--- http_config eval
+main::redis_http('redis://127.0.0.1:$TEST_NGINX_DEAD_PORT,127.0.0.1:$TEST_NGINX_REDIS_PORT')
+--- config eval
+Harness::gate_config()
+--- restart
+--- init
+redis('REPLICAOF 127.0.0.1 1');
+sleep 3;
+--- login: alice:secret
+--- request
+GET /v2/
+--- error_code: 503
+--- error_log
+it is a replica
+none of them is a master that answers
+--- after
+redis('REPLICAOF NO ONE');
+
+=== a login at the master that Sentinel names
+--- http_config eval
+main::redis_http('redis+sentinel://127.0.0.1:$TEST_NGINX_EXTRA_PORT/main/0')
+--- config eval
+Harness::gate_config()
+--- restart
+--- init
+start_sentinel('');
+--- login: alice:secret
+--- request
+GET /v2/
+--- after
+stop_sentinel();
+
+=== Sentinel with a password of its own
+--- http_config eval
+main::redis_http('redis+sentinel://127.0.0.1:$TEST_NGINX_EXTRA_PORT/main/0') . <<'EOC'
+    registry_auth_redis_sentinel_user gate;
+    registry_auth_redis_sentinel_password_file $TEST_NGINX_HTML_DIR/password;
+EOC
+--- config eval
+Harness::gate_config()
+--- restart
+--- user_files
+>>> password
+old
+hunter2
+--- init
+start_sentinel('user gate on >hunter2 resetkeys +sentinel|master +sentinel|sentinels +ping +hello');
+--- login: alice:secret
+--- request
+GET /v2/
+--- no_error_log
+hunter2
+--- after
+stop_sentinel();
+
+=== a name that Sentinel does not know is told
+--- http_config eval
+main::redis_http('redis+sentinel://127.0.0.1:$TEST_NGINX_EXTRA_PORT/other/0')
+--- config eval
+Harness::gate_config()
+--- restart
+--- init
+start_sentinel('');
+--- login: alice:secret
+--- request
+GET /v2/
+--- error_code: 503
+--- error_log
+0 of 1 sentinels name a master
+No such master with that name
+--- after
+stop_sentinel();
