@@ -12,11 +12,10 @@ use nginx_sys::{
 };
 
 use crate::conf::{neighbours, read, Location, Main};
-use crate::endpoints::token;
 use crate::ffi::bytes::terminated;
 use crate::ffi::conf::{set, Conf, Directive};
 use crate::ffi::observe::END;
-use crate::upstream::{self, Upstream};
+use crate::upstream::Upstream;
 
 const HTTP: u32 = NGX_HTTP_MAIN_CONF;
 const SERVER: u32 = NGX_HTTP_SRV_CONF;
@@ -168,7 +167,7 @@ pub static mut COMMANDS: [ngx_command_t; 30] = [
         c"registry_auth_token",
         LOCATION,
         NGX_CONF_NOARGS | NGX_CONF_TAKE1,
-        token::endpoint
+        read::token
     ),
     main_row!(c"registry_auth_token_key", NGX_CONF_TAKE1, read::token_key),
     main_row!(c"registry_auth_token_use", NGX_CONF_TAKE1, read::token_use),
@@ -186,7 +185,7 @@ pub static mut COMMANDS: [ngx_command_t; 30] = [
         UPSTREAM | NGX_CONF_ANY,
         Upstream,
         NGX_HTTP_SRV_CONF_OFFSET,
-        upstream::backends
+        read::backends
     ),
     END,
 ];

@@ -19,7 +19,6 @@ use registry_auth::outages::Outages;
 use registry_auth::{rendezvous, route, Denial, InvalidRecord};
 
 use crate::conf::neighbours::Forward;
-use crate::conf::value::{invalid, unexpected};
 use crate::conf::Location;
 use crate::ffi::conf::Conf;
 use crate::ffi::event;
@@ -40,18 +39,26 @@ pub struct Upstream {
     /// The block's own `server` lines.
     pub own_servers: OwnServers,
     /// Which of several backends a request goes to; by repository where nothing is said.
-    balance: Option<Balance>,
+    pub balance: Option<Balance>,
     /// Turns for the round robin over a user's backends.
     pub turns: Turns,
 }
 
 /// Which of a user's backends a request goes to.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Balance {
+pub enum Balance {
     /// That of its repository.
     Repository,
     /// Each one in turn.
     Turn,
+}
+
+impl Upstream {
+    /// Makes the users' backends the peers of this upstream{}.
+    pub fn attach(&mut self, conf: &mut Conf<'_>) -> Result<(), String> {
+        numbers::share(&DOWN, OUTAGES);
+        peer::attach(conf, self, PhantomData::<UserBackends>)
+    }
 }
 
 /// How many addresses may be known to be down.
@@ -62,40 +69,6 @@ static DOWN: OnceLock<&'static [AtomicU64]> = OnceLock::new();
 
 fn outages() -> Outages<'static> {
     Outages(DOWN.get().copied().unwrap_or_default())
-}
-
-/// `registry_auth_backends [allow=cidr[:port] ...] [balance=repository | turn]`
-pub fn backends(conf: &mut Conf<'_>, upstream: &mut Upstream) -> Result<(), String> {
-    const NAME: &str = "registry_auth_backends";
-    for argument in conf.texts() {
-        if let Some(value) = argument.strip_prefix(b"balance=") {
-            let balance = match value {
-                b"repository" => Balance::Repository,
-                b"turn" => Balance::Turn,
-                _ => return Err(invalid(NAME, argument, "\"repository\" or \"turn\" is expected")),
-            };
-            if upstream.balance.replace(balance).is_some() {
-                return Err(invalid(NAME, argument, "\"balance\" stands there twice"));
-            }
-            continue;
-        }
-        let expected = "\"allow=cidr[:port]\" or \"balance=repository | turn\" is expected";
-        let entry = argument
-            .strip_prefix(b"allow=")
-            .ok_or_else(|| unexpected(NAME, argument, expected))?;
-        let entry = std::str::from_utf8(entry).map_err(|_| invalid(NAME, argument, expected))?;
-        upstream
-            .allow
-            .add(entry)
-            .map_err(|error| invalid(NAME, argument, &error.to_string()))?;
-        if let Some(network) = upstream.allow.rounded() {
-            conf.warn(&format_args!(
-                "\"{NAME}\": \"{entry}\" means {network}: low address bits are meaningless"
-            ));
-        }
-    }
-    numbers::share(&DOWN, OUTAGES);
-    peer::attach(conf, upstream, PhantomData::<UserBackends>).map_err(|error| format!("\"{NAME}\": {error}"))
 }
 
 /// Whether the target of each request is looked at. A plain load in the way of each request, unlike a

@@ -2,7 +2,7 @@
 //! registry is sent is what was decided about.
 //!
 //! Called while locations are merged, when all directives were read; what takes all locations to judge, the
-//! addresses of token endpoints, is judged by [`Endpoints::check`] after that. An error refuses what opens
+//! addresses of token endpoints, is judged by [`TokenLocations::check`] after that. An error refuses what opens
 //! the gate; a warning tells of what may be meant.
 
 use std::marker::PhantomData;
@@ -11,8 +11,8 @@ use std::sync::Arc;
 use registry_auth::directive::{self, EndpointUrl};
 
 use super::neighbours::{Forward, Neighbours, Seen};
-use super::{Location, Main, Page};
-use crate::ffi::conf::{Conf, CoreLocation, Kind, Place};
+use super::{Location, Main, Page, Realm, TokenLocation, TokenLocations};
+use crate::ffi::conf::{Conf, CoreLocation, Kind};
 use crate::ffi::peer;
 use crate::upstream::UserBackends;
 
@@ -227,37 +227,7 @@ fn kept(forward: &Forward, others: &Neighbours, conf: &mut Conf<'_>) -> Result<(
     }
 }
 
-/// The token endpoints of a configuration, and where clients are sent to for tokens.
-#[derive(Default)]
-pub struct Endpoints {
-    endpoints: Vec<Endpoint>,
-    realms: Vec<Realm>,
-}
-
-/// A location with `registry_auth_token`.
-struct Endpoint {
-    kind: Kind,
-    name: Box<[u8]>,
-    server: usize,
-    server_names: Box<[Box<[u8]>]>,
-    service: Arc<str>,
-    prefix: Box<str>,
-}
-
-/// A `registry_auth_bearer` that is in use in some server.
-#[derive(PartialEq, Eq)]
-struct Realm {
-    place: Place,
-    /// Where the endpoint is said to be: on which host, and with which path.
-    host: Box<str>,
-    path: Box<str>,
-    is_own_host: bool,
-    server: usize,
-    service: Arc<str>,
-    prefix: Box<str>,
-}
-
-impl Endpoints {
+impl TokenLocations {
     /// Takes note of a gated location that accepts tokens.
     pub fn note(&mut self, location: &Location, core: CoreLocation) {
         let (Some(settings), Some(said)) = (&location.settings, &location.bearer_said) else {
@@ -268,7 +238,7 @@ impl Endpoints {
         };
         if settings.token.is_some() {
             if !core.is_block() {
-                self.endpoints.push(Endpoint {
+                self.endpoints.push(TokenLocation {
                     kind: core.kind,
                     name: core.name,
                     server: core.server,
@@ -304,13 +274,14 @@ impl Endpoints {
     /// good where clients were sent away.
     pub fn check(&self, conf: &mut Conf<'_>) {
         for realm in &self.realms {
-            let here: Vec<&Endpoint> = self
+            let here: Vec<&TokenLocation> = self
                 .endpoints
                 .iter()
                 .filter(|endpoint| endpoint.is_for(realm))
                 .collect();
-            let is_good =
-                |endpoint: &&Endpoint| endpoint.service == realm.service && endpoint.prefix == realm.prefix;
+            let is_good = |endpoint: &&TokenLocation| {
+                endpoint.service == realm.service && endpoint.prefix == realm.prefix
+            };
             if here.iter().any(is_good) {
                 continue;
             }
@@ -333,7 +304,7 @@ impl Endpoints {
     }
 }
 
-impl Endpoint {
+impl TokenLocation {
     /// Whether it may be the one at that address.
     fn is_for(&self, realm: &Realm) -> bool {
         let is_there = self.server == realm.server

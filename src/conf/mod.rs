@@ -4,7 +4,6 @@
 //! Filled by `conf::read`, one function a directive, whose values `conf::value` parses. Handlers see
 //! [`Settings`] only, in which nothing is left unset.
 
-use std::marker::PhantomData;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,14 +14,11 @@ use registry_auth_lookup::{Hashing, Keyspace};
 use registry_auth_redis::{Endpoint, Passwords, Secret, TlsOptions};
 use siphasher::sip::SipHasher13;
 
-use crate::endpoints::health::Health;
-use crate::endpoints::status::Status;
-use crate::endpoints::token::Token;
-use crate::ffi::conf::{Complete, ComplexValue, Conf, CoreLocation, Kind, Merge, Place};
+use crate::ffi::conf::{Complete, ComplexValue, Conf, Kind, Place};
 use crate::ffi::shm::Zone;
-use crate::ffi::{body, content};
 
 mod check;
+mod merge;
 pub mod neighbours;
 pub mod read;
 pub mod value;
@@ -66,7 +62,7 @@ pub struct Main {
     /// Whether variables choose where a gated request goes, and perhaps with which path.
     has_variable_target: bool,
     /// Where tokens are to be had, until that was checked.
-    endpoints: check::Endpoints,
+    endpoints: TokenLocations,
 }
 
 /// How the helper thread is to ask Redis.
@@ -134,11 +130,6 @@ impl Main {
     /// Whether variables choose where a gated request goes, and perhaps with which path.
     pub fn has_variable_target(&self) -> bool {
         self.has_variable_target
-    }
-
-    /// Warns of what can be told once all locations are known.
-    pub fn check(&mut self, conf: &mut Conf<'_>) {
-        std::mem::take(&mut self.endpoints).check(conf);
     }
 
     /// The secrets of `registry_auth_token_key`; none where there is a random one.
@@ -321,128 +312,7 @@ pub struct TokenEndpoint {
     pub is_key_kept: bool,
 }
 
-impl Merge for Location {
-    type Main = Main;
-
-    fn merge(&mut self, outer: &Self, main: &mut Main, conf: &mut Conf<'_>) -> Result<(), String> {
-        let core = conf.location().ok_or("no location")?;
-        self.inherit(outer, &core);
-        self.is_server = core.kind == Kind::Server;
-        self.settings = self.resolve(main).inspect_err(|_| {
-            if let Some((_, place)) = &self.page {
-                conf.go_to(place);
-            }
-        })?;
-        self.is_within_gate = outer.settings.is_some();
-        check::one_thing(self, &core, main, conf)?;
-        match self.page {
-            Some((Page::Token(_), _)) => {
-                content::answer_with(conf, PhantomData::<Token>);
-                body::limit(conf, 2 * MAX_FORM);
-            }
-            Some((Page::Status, _)) => content::answer_with(conf, PhantomData::<Status>),
-            Some((Page::Health, _)) => content::answer_with(conf, PhantomData::<Health>),
-            None => {}
-        }
-        main.endpoints.note(self, core);
-        Ok(())
-    }
-}
-
 impl Location {
-    /// Takes from the level above what is not set here. A block is for some requests of its location, and so
-    /// the same thing.
-    fn inherit(&mut self, outer: &Self, core: &CoreLocation) {
-        self.gate = self.gate.take().or_else(|| outer.gate.clone());
-        self.prefix = self.prefix.take().or_else(|| outer.prefix.clone());
-        self.salt = self.salt.take().or_else(|| outer.salt.clone());
-        self.own_namespace = self.own_namespace.or(outer.own_namespace);
-        self.catalog = self.catalog.or(outer.catalog);
-        self.v1_images = self.v1_images.or(outer.v1_images);
-        self.v1_endpoint = self.v1_endpoint.take().or_else(|| outer.v1_endpoint.clone());
-        self.v1_search = self.v1_search.or(outer.v1_search);
-        self.passes_ns = self.passes_ns.or(outer.passes_ns);
-        self.failures = self.failures.or(outer.failures);
-        if self.bearer.is_none() {
-            self.bearer.clone_from(&outer.bearer);
-            self.bearer_said.clone_from(&outer.bearer_said);
-        }
-        if core.is_block() && self.page.is_none() {
-            self.page.clone_from(&outer.page);
-        }
-        self.neighbours
-            .inherit(&outer.neighbours, core.is_block(), outer.is_server);
-    }
-
-    /// What handlers go by.
-    fn resolve(&mut self, main: &mut Main) -> Result<Option<Settings>, String> {
-        let failures = self.failures.flatten();
-        let bearer = self.bearer.clone().flatten();
-        if let Some((Page::Status, _)) = self.page {
-            if !main.has_zone() {
-                return Err(
-                    "\"registry_auth_status\" needs the zone of \"registry_auth_cache\" to count in"
-                        .to_owned(),
-                );
-            }
-            main.has_status = true;
-            // A page of our own is no registry's route.
-            return Ok(None);
-        }
-        let token = match &mut self.page {
-            Some((Page::Token(endpoint), _)) => {
-                endpoint.is_key_kept = main.token_keys.is_some();
-                if !matches!(self.gate, Some(Gate::Realm(_))) {
-                    return Err("\"registry_auth_token\" needs \"registry_auth\" to be on".to_owned());
-                }
-                if bearer.is_none() {
-                    return Err(
-                        "\"registry_auth_token\" needs \"registry_auth_bearer\", for whose service its tokens are"
-                            .to_owned(),
-                    );
-                }
-                Some(*endpoint)
-            }
-            _ => None,
-        };
-        let is_health = matches!(self.page, Some((Page::Health, _)));
-        let Some(Gate::Realm(realm)) = &self.gate else {
-            return match is_health {
-                true => Err(
-                    "\"registry_auth_health\" needs \"registry_auth\" to be on, as it tells whether that can decide"
-                        .to_owned(),
-                ),
-                false => Ok(None),
-            };
-        };
-        let space = main.space(self.space());
-        if failures.is_some() && !main.has_zone() {
-            return Err(
-                "\"registry_auth_failures\" needs the zone of \"registry_auth_cache\" to count in".to_owned(),
-            );
-        }
-        if bearer.is_some() && !main.has_token_key() {
-            return Err(
-                "\"registry_auth_bearer\" needs \"registry_auth_token_key\", or the zone of \"registry_auth_cache\" to keep \
-                 a random key in"
-                    .to_owned(),
-            );
-        }
-        Ok(Some(Settings {
-            realm: realm.clone(),
-            space,
-            routes: self.routes(),
-            rules: self.rules(),
-            v1_search: self.v1_search.unwrap_or(true),
-            v1_endpoint: self.v1_endpoint.clone(),
-            passes_ns: self.passes_ns.unwrap_or(false),
-            failures,
-            bearer,
-            token,
-            is_health,
-        }))
-    }
-
     /// Makes it the token endpoint, whose tokens are good for so many seconds.
     pub fn set_endpoint(&mut self, ttl: u64, conf: &Conf<'_>) -> Result<(), String> {
         self.set_page(
@@ -469,29 +339,34 @@ impl Location {
         self.page = Some((page, conf.place()));
         Ok(())
     }
+}
 
-    fn space(&self) -> Keyspace {
-        Keyspace {
-            prefix: self.prefix.clone().unwrap_or_else(|| DEFAULT_PREFIX.into()),
-            salt: self.salt.clone().unwrap_or_default(),
-        }
-    }
+/// The token endpoints of a configuration, and where clients are sent to for tokens.
+#[derive(Default)]
+struct TokenLocations {
+    endpoints: Vec<TokenLocation>,
+    realms: Vec<Realm>,
+}
 
-    fn v1_images(&self) -> V1Images {
-        self.v1_images.unwrap_or(V1Images::On)
-    }
+/// A location with `registry_auth_token`.
+struct TokenLocation {
+    kind: Kind,
+    name: Box<[u8]>,
+    server: usize,
+    server_names: Box<[Box<[u8]>]>,
+    service: Arc<str>,
+    prefix: Box<str>,
+}
 
-    fn routes(&self) -> route::Options {
-        route::Options {
-            v1_images: self.v1_images() != V1Images::Off,
-        }
-    }
-
-    fn rules(&self) -> policy::Rules {
-        policy::Rules {
-            own_namespace: self.own_namespace.unwrap_or(true),
-            catalog: self.catalog.unwrap_or(true),
-            public_images: self.v1_images() == V1Images::Public,
-        }
-    }
+/// A `registry_auth_bearer` that is in use in some server.
+#[derive(PartialEq, Eq)]
+struct Realm {
+    place: Place,
+    /// Where the endpoint is said to be: on which host, and with which path.
+    host: Box<str>,
+    path: Box<str>,
+    is_own_host: bool,
+    server: usize,
+    service: Arc<str>,
+    prefix: Box<str>,
 }

@@ -4,6 +4,7 @@ use std::path::Path;
 use std::rc::Rc;
 
 use registry_auth::directive::{self, EndpointUrl, InvalidUrl};
+use registry_auth::token::{MAX_LIFE, MIN_LIFE};
 use registry_auth_cache::{failures, FailureLimits};
 use registry_auth_lookup::Hashing;
 use registry_auth_redis::connection::files::read_private;
@@ -15,6 +16,7 @@ use super::value::{
 };
 use super::{Bearer, BearerSaid, CacheOptions, Gate, Location, Main, Page, V1Images};
 use crate::ffi::conf::Conf;
+use crate::upstream::{Balance, Upstream};
 
 /// How many times as many wrong passwords as for one user are accepted for all users of an address, where
 /// nothing is said of that.
@@ -479,6 +481,31 @@ fn keys(path: &Path) -> Result<Vec<Secret>, String> {
     }
 }
 
+/// Seconds for which a token is good, where nothing is said.
+const DEFAULT_LIFE: u64 = 3600;
+
+/// `registry_auth_token [ttl=1h]`
+pub fn token(conf: &mut Conf<'_>, location: &mut Location) -> Result<(), String> {
+    const NAME: &str = "registry_auth_token";
+    let mut ttl = DEFAULT_LIFE;
+    for argument in conf.texts() {
+        ttl = match argument.strip_prefix(b"ttl=").and_then(Conf::milliseconds) {
+            Some(time) if (MIN_LIFE..=MAX_LIFE).contains(&(time / 1000)) => time / 1000,
+            _ if !argument.starts_with(b"ttl=") => {
+                return Err(unexpected(NAME, argument, "\"ttl=\" and a time is expected"))
+            }
+            _ => {
+                return Err(invalid(
+                    NAME,
+                    argument,
+                    "\"ttl=\" and a time from 60s to 1d are expected",
+                ))
+            }
+        };
+    }
+    location.set_endpoint(ttl, conf)
+}
+
 /// `registry_auth_token_use on | off`
 pub fn token_use(conf: &mut Conf<'_>, main: &mut Main) -> Result<(), String> {
     flag("registry_auth_token_use", conf, &mut main.token_use)
@@ -509,4 +536,39 @@ pub fn ns(conf: &mut Conf<'_>, location: &mut Location) -> Result<(), String> {
 /// `registry_auth_status`
 pub fn status(conf: &mut Conf<'_>, location: &mut Location) -> Result<(), String> {
     location.set_page(Page::Status, conf)
+}
+
+/// `registry_auth_backends [allow=cidr[:port] ...] [balance=repository | turn]`
+pub fn backends(conf: &mut Conf<'_>, upstream: &mut Upstream) -> Result<(), String> {
+    const NAME: &str = "registry_auth_backends";
+    for argument in conf.texts() {
+        if let Some(value) = argument.strip_prefix(b"balance=") {
+            let balance = match value {
+                b"repository" => Balance::Repository,
+                b"turn" => Balance::Turn,
+                _ => return Err(invalid(NAME, argument, "\"repository\" or \"turn\" is expected")),
+            };
+            if upstream.balance.replace(balance).is_some() {
+                return Err(invalid(NAME, argument, "\"balance\" stands there twice"));
+            }
+            continue;
+        }
+        let expected = "\"allow=cidr[:port]\" or \"balance=repository | turn\" is expected";
+        let entry = argument
+            .strip_prefix(b"allow=")
+            .ok_or_else(|| unexpected(NAME, argument, expected))?;
+        let entry = std::str::from_utf8(entry).map_err(|_| invalid(NAME, argument, expected))?;
+        upstream
+            .allow
+            .add(entry)
+            .map_err(|error| invalid(NAME, argument, &error.to_string()))?;
+        if let Some(network) = upstream.allow.rounded() {
+            conf.warn(&format_args!(
+                "\"{NAME}\": \"{entry}\" means {network}: low address bits are meaningless"
+            ));
+        }
+    }
+    upstream
+        .attach(conf)
+        .map_err(|error| format!("\"{NAME}\": {error}"))
 }

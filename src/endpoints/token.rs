@@ -3,46 +3,17 @@
 //! `access` finds out who the user is, by what [`request`] reads, and what `granting` allows; the content
 //! handler then signs that. Nothing that it answers may be kept by anybody between.
 
-use registry_auth::token::{
-    sign, Authorization, Issue, Kind, Place, TokenRequest, MAX_LIFE, MIN_LIFE, REFRESH_LIFE,
-};
+use registry_auth::token::{sign, Authorization, Issue, Kind, Place, TokenRequest, REFRESH_LIFE};
 use registry_auth::{Access, Denial};
 use serde::Serialize;
 
-use crate::conf::value::{invalid, unexpected};
 use crate::conf::{Location, Settings, TokenEndpoint, MAX_FORM};
-use crate::ffi::conf::Conf;
 use crate::ffi::content::{Answer, Content};
 use crate::ffi::event;
 use crate::ffi::request::Request;
 use crate::request::context::Context;
 use crate::request::identity::Identity;
 use crate::worker::token_keys;
-
-/// Seconds for which a token is good, where nothing is said.
-const DEFAULT_TTL: u64 = 3600;
-
-/// `registry_auth_token [ttl=1h]`
-pub fn endpoint(conf: &mut Conf<'_>, location: &mut Location) -> Result<(), String> {
-    const NAME: &str = "registry_auth_token";
-    let mut ttl = DEFAULT_TTL;
-    for argument in conf.texts() {
-        ttl = match argument.strip_prefix(b"ttl=").and_then(Conf::milliseconds) {
-            Some(time) if (MIN_LIFE..=MAX_LIFE).contains(&(time / 1000)) => time / 1000,
-            _ if !argument.starts_with(b"ttl=") => {
-                return Err(unexpected(NAME, argument, "\"ttl=\" and a time is expected"))
-            }
-            _ => {
-                return Err(invalid(
-                    NAME,
-                    argument,
-                    "\"ttl=\" and a time from 60s to 1d are expected",
-                ))
-            }
-        };
-    }
-    location.set_endpoint(ttl, conf)
-}
 
 /// What the client asks for; `None` while the body is not there that says it.
 pub fn request(request: &Request, settings: &Settings) -> Result<Option<TokenRequest>, Denial> {
