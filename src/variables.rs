@@ -1,8 +1,11 @@
 //! `$registry_auth_*`: what the log and the rest of the configuration may know of the decision.
 
+use registry_auth::RequestResult;
+
 use crate::ffi::request::{Request, RequestBytes};
 use crate::ffi::variable::Variables;
 use crate::request::context::Context;
+use crate::worker::counters::CacheState;
 
 /// The variables.
 pub struct RegistryAuth;
@@ -36,8 +39,8 @@ fn text<'r>(request: &'r Request, context: &'r Context, name: &str) -> &'r [u8] 
         "registry_auth_user" => context.user(request).as_bytes(),
         "registry_auth_repository" => kept(&context.repository),
         "registry_auth_action" => context.action.map_or("", |action| action.as_str()).as_bytes(),
-        "registry_auth_result" => context.result.as_bytes(),
-        "registry_auth_cache" => context.cache.as_bytes(),
+        "registry_auth_result" => context.result.map_or("", RequestResult::as_str).as_bytes(),
+        "registry_auth_cache" => context.cache.map_or("", CacheState::as_str).as_bytes(),
         // Of a subrequest's nothing is kept.
         "registry_auth_backend" if request.is_subrequest() => &[],
         "registry_auth_backend" => kept(&context.backend),

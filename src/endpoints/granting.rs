@@ -6,7 +6,7 @@
 
 use registry_auth::policy;
 use registry_auth::token::{TokenRequest, MAX_ACCESS};
-use registry_auth::{Access, Denial};
+use registry_auth::{Access, Denial, RequestResult};
 
 use crate::conf::Settings;
 use crate::ffi::request::Request;
@@ -23,8 +23,8 @@ pub struct Granting {
 
 /// What was judged.
 pub enum Granted {
-    /// All of it, and the value of `$registry_auth_result`.
-    Whole(Access, &'static str),
+    /// All of it, and how the request was decided.
+    Whole(Access, RequestResult),
     /// A part: there is a turn to be waited for.
     Part(Box<Granting>),
 }
@@ -71,9 +71,9 @@ pub fn grant(
         ));
     }
     let result = if identity.user().is_some() {
-        "granted"
+        RequestResult::Granted
     } else {
-        "anonymous"
+        RequestResult::Anonymous
     };
     Ok(Granted::Whole(granted, result))
 }

@@ -2,13 +2,14 @@
 
 use std::fmt::Write;
 
+use registry_auth::RequestResult;
 use registry_auth_cache::EVICTED;
 use serde_json::{Map, Value};
 
 use crate::ffi::content::{Answer, Content};
 use crate::ffi::request::Request;
 use crate::worker::cache::{self, Census};
-use crate::worker::counters::{self, CACHE, RESULTS};
+use crate::worker::counters::{self, CacheState, FIRST_OF_CACHE};
 
 /// The page.
 pub struct Status;
@@ -51,19 +52,19 @@ struct Row {
 /// Everything that is shown, rows of one family being neighbours.
 fn rows(census: &Census) -> Vec<Row> {
     let counter = |index: usize| census.counters.get(index).copied().unwrap_or_default();
-    let results = RESULTS.iter().enumerate().map(|(index, result)| Row {
+    let results = RequestResult::ALL.iter().enumerate().map(|(index, result)| Row {
         family: "requests",
         kind: "counter",
         help: "Decisions about requests, by $registry_auth_result.",
-        label: Some(("result", result)),
+        label: Some(("result", result.as_str())),
         value: counter(index),
     });
-    let cache = CACHE.iter().enumerate().map(|(index, state)| Row {
+    let cache = CacheState::ALL.iter().enumerate().map(|(index, state)| Row {
         family: "cache",
         kind: "counter",
         help: "What the cache did, where it was asked, by $registry_auth_cache.",
-        label: Some(("state", state)),
-        value: counter(RESULTS.len() + index),
+        label: Some(("state", state.as_str())),
+        value: counter(FIRST_OF_CACHE + index),
     });
     let gauge = |family, help, value| Row {
         family,

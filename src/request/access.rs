@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use registry_auth::policy::{self, MountDecision, Permit};
 use registry_auth::route::Need;
-use registry_auth::{Denial, UserNameBuf};
+use registry_auth::{Denial, RequestResult, UserNameBuf};
 use registry_auth_cache::{FailureLimits, LoginResult};
 use registry_auth_redis::Secret;
 
@@ -30,7 +30,7 @@ use crate::request::refusal::{challenge, refuse};
 use crate::request::route::{content_type, strip_query, Strip};
 use crate::worker::cache::failures;
 use crate::worker::cache::{self, Age, Miss, Tags};
-use crate::worker::counters;
+use crate::worker::counters::{self, CacheState};
 use crate::worker::store;
 use crate::worker::turns::Slice;
 
@@ -51,7 +51,7 @@ pub enum Access {
 /// What one pass comes to.
 enum Step {
     Permit {
-        result: &'static str,
+        result: RequestResult,
         strip: Option<Strip>,
         listing: Option<Kind>,
     },
@@ -101,7 +101,7 @@ fn pass(request: &mut Request, context: &mut Context, settings: &Settings) -> Ac
             listing: Some(kind),
             ..
         }) => {
-            context.result = result;
+            context.result = Some(result);
             context.is_catalog = true;
             let started = match &context.found {
                 Some(identity) => catalog::start(request, kind, identity, settings),
@@ -123,7 +123,7 @@ fn pass(request: &mut Request, context: &mut Context, settings: &Settings) -> Ac
             if warn(request, context).is_none() {
                 return refused(request, context, settings, Denial::unavailable());
             }
-            context.result = result;
+            context.result = Some(result);
             counters::count(context.result, context.cache);
             Access::Granted
         }
@@ -263,7 +263,7 @@ fn first(request: &Request, context: &mut Context, settings: &Settings) -> Resul
                 if settings.failures.is_some() && failures::is_anybody_blocked() {
                     throttle(request, settings, identity.credential())?;
                 }
-                context.cache = "HIT";
+                context.cache = Some(CacheState::Hit);
                 context.found = Some(identity);
                 return decide(context, &operation, settings);
             }
@@ -363,17 +363,17 @@ fn cached(
     let space = &settings.space;
     // Without a header only what concerns everybody is asked for, which no credential is bound to.
     let Some(tags) = tags.or_else(|| cache::tag(space, b"").map(Tags::from)) else {
-        context.cache = "BYPASS";
+        context.cache = Some(CacheState::Bypass);
         return Ok(Cached::Missed(None));
     };
     let known = match (cache::find(space, credential, tags, age), age) {
         (cache::Answer::Known(identity), _) => Cached::Known(identity),
         (cache::Answer::Wrong, Age::Fresh) => {
-            context.cache = "HIT";
+            context.cache = Some(CacheState::Hit);
             return Err(credential.rejection());
         }
         (cache::Answer::Denied(denial), _) => {
-            context.cache = "HIT";
+            context.cache = Some(CacheState::Hit);
             return Err(denial);
         }
         (cache::Answer::Miss(miss), Age::Fresh) => Cached::Missed(Some(miss)),
@@ -382,11 +382,11 @@ fn cached(
             Cached::Missed(None)
         }
     };
-    context.cache = match (&known, age) {
-        (Cached::Known(_), Age::Fresh) => "HIT",
-        (Cached::Known(_), Age::Stale) => "STALE",
-        (Cached::Missed(_), _) => "MISS",
-    };
+    context.cache = Some(match (&known, age) {
+        (Cached::Known(_), Age::Fresh) => CacheState::Hit,
+        (Cached::Known(_), Age::Stale) => CacheState::Stale,
+        (Cached::Missed(_), _) => CacheState::Miss,
+    });
     Ok(known)
 }
 

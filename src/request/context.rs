@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use registry_auth::scope::Action;
 use registry_auth::token::TokenRequest;
-use registry_auth::{Access, Denial};
+use registry_auth::{Access, Denial, RequestResult};
 use registry_auth_lookup::Keyspace;
 
 use crate::conf::Location;
@@ -23,6 +23,7 @@ use crate::request::credential::Credential;
 use crate::request::identity::Identity;
 use crate::worker::cache::failures::Login;
 use crate::worker::cache::{Miss, Tags};
+use crate::worker::counters::CacheState;
 
 /// The module's state of one request.
 #[derive(Default)]
@@ -44,10 +45,10 @@ pub struct Context {
     pub repository: Option<RequestBytes>,
     /// The action that was decided on.
     pub action: Option<Action>,
-    /// `$registry_auth_result`; empty until decided.
-    pub result: &'static str,
-    /// `$registry_auth_cache`; empty until the store was asked.
-    pub cache: &'static str,
+    /// `$registry_auth_result`, once the request was decided.
+    pub result: Option<RequestResult>,
+    /// `$registry_auth_cache`, once the zone or the store was asked.
+    pub cache: Option<CacheState>,
     /// Whether the store has answered the page that asks for no more.
     pub is_healthy: bool,
     /// Whether the catalogue is wanted, of which nothing may go out as it comes.
@@ -157,7 +158,7 @@ impl Context {
         self.granted = None;
         self.repository = None;
         self.action = None;
-        self.result = "";
+        self.result = None;
         self.is_healthy = false;
         self.is_catalog = false;
         self.answer = None;
@@ -207,7 +208,7 @@ impl Context {
     /// one beside it.
     pub fn refuse(&mut self, request: &Request, denial: Denial, late: bool) {
         if !request.is_subrequest() {
-            self.result = denial.result();
+            self.result = Some(denial.result());
         }
         self.forget_refusal(request);
         self.refusals.push(Refusal {

@@ -7,7 +7,7 @@
 use std::borrow::Cow;
 use std::marker::PhantomData;
 
-use registry_auth::{route, Denial};
+use registry_auth::Denial;
 
 use crate::conf::Location;
 use crate::endpoints::catalog::Filtering;
@@ -17,9 +17,8 @@ use crate::ffi::log::Level;
 use crate::ffi::peer;
 use crate::ffi::request::Request;
 use crate::request::context::{Context, Refusal, Stage};
+use crate::request::foreign_addresses;
 use crate::request::refusal::challenge;
-use crate::request::uploads;
-use crate::request::v1;
 use crate::upstream::UserBackends;
 use crate::worker::limited_log;
 
@@ -29,8 +28,7 @@ pub struct Answers;
 impl Filter for Answers {
     fn sees_header(request: &mut Request) -> bool {
         request.malformed().is_some()
-            || route::is_v1(request.uri())
-            || uploads::may_be(request)
+            || foreign_addresses::may_lead_away(request)
             || request.has_upstreams_challenge()
             || is_kept_blindly(request)
             || Self::sees_body(request)
@@ -43,10 +41,7 @@ impl Filter for Answers {
 
     fn header(request: &mut Request) -> Result<Head, ()> {
         let foreign = match malformed(request) {
-            None => match v1::keep_here(request)? {
-                None => uploads::keep_here(request)?,
-                foreign => foreign,
-            },
+            None => foreign_addresses::keep_here(request)?,
             malformed => malformed,
         };
         if foreign.is_some() {

@@ -3,6 +3,7 @@
 //! Counted in the worker, without a lock, and added to the zone's numbers once in a while: `status` shows
 //! those.
 
+use registry_auth::RequestResult;
 use registry_auth_cache::{COUNTERS, EVICTED};
 
 use crate::ffi::event::{Deferred, NginxThread};
@@ -12,20 +13,38 @@ use crate::worker::state::{Counters, WORKER};
 /// Milliseconds after which what was counted is in the zone.
 const DELAY: usize = 1000;
 
-/// The values of `$registry_auth_result`, in the order of their counters.
-pub const RESULTS: [&str; 7] = [
-    "granted",
-    "anonymous",
-    "unauthenticated",
-    "denied",
-    "invalid",
-    "throttled",
-    "unavailable",
-];
-/// The values of `$registry_auth_cache`, whose counters follow.
-pub const CACHE: [&str; 4] = ["HIT", "MISS", "STALE", "BYPASS"];
+/// What the cache did for a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CacheState {
+    /// It knew the answer.
+    Hit,
+    /// The store was asked.
+    Miss,
+    /// It knew an old answer, which was used as Redis could not be asked.
+    Stale,
+    /// There is none.
+    Bypass,
+}
 
-const _: () = assert!(RESULTS.len() + CACHE.len() <= EVICTED);
+impl CacheState {
+    /// All of them, in the order of their numbers.
+    pub const ALL: [Self; 4] = [Self::Hit, Self::Miss, Self::Stale, Self::Bypass];
+
+    /// The value of `$registry_auth_cache`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Hit => "HIT",
+            Self::Miss => "MISS",
+            Self::Stale => "STALE",
+            Self::Bypass => "BYPASS",
+        }
+    }
+}
+
+/// The counters of [`RequestResult`] come first, in their order; this is the first of those of [`CacheState`].
+pub const FIRST_OF_CACHE: usize = RequestResult::ALL.len();
+
+const _: () = assert!(FIRST_OF_CACHE + CacheState::ALL.len() <= EVICTED);
 
 /// Begins to count, where there is a zone.
 pub fn start(thread: NginxThread) {
@@ -43,16 +62,13 @@ pub fn stop() {
 }
 
 /// Counts a decision.
-pub fn count(result: &str, cache: &str) {
+pub fn count(result: Option<RequestResult>, cache: Option<CacheState>) {
     WORKER.with(|worker| {
         let mut counters = worker.counters.borrow_mut();
         let Some(counters) = counters.as_mut() else { return };
-        let result = RESULTS.iter().position(|known| *known == result);
-        let cache = CACHE.iter().position(|known| *known == cache);
-        for index in [result, cache.map(|index| RESULTS.len() + index)]
-            .into_iter()
-            .flatten()
-        {
+        let result = result.map(|result| result as usize);
+        let cache = cache.map(|state| FIRST_OF_CACHE + state as usize);
+        for index in [result, cache].into_iter().flatten() {
             if let Some(number) = counters.numbers.get_mut(index) {
                 *number += 1;
             }

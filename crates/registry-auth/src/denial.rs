@@ -4,6 +4,7 @@
 //! exhaustive match over [`Reason`], so a new reason cannot be forgotten anywhere; no message contains a
 //! secret.
 
+use crate::result::RequestResult;
 use crate::route::need::Unknown;
 use crate::scope::{Action, Scope};
 use std::borrow::Cow;
@@ -335,18 +336,24 @@ impl Denial {
         }
     }
 
-    /// The value of `$registry_auth_result`.
-    pub fn result(&self) -> &'static str {
+    /// How the request was decided: `$registry_auth_result`.
+    pub fn result(&self) -> RequestResult {
         match self.reason {
-            Reason::Unauthenticated | Reason::BadCredentials => "unauthenticated",
-            Reason::InvalidToken | Reason::InsufficientScope => "unauthenticated",
-            Reason::Denied => "denied",
-            Reason::NameInvalid | Reason::FormBody | Reason::Unsupported | Reason::Unknown(_) => "invalid",
-            Reason::PaginationNumber | Reason::BadTokenRequest => "invalid",
-            Reason::TooManyFailures { .. } | Reason::HashingBusy | Reason::ListsBusy => "throttled",
-            Reason::Unavailable | Reason::BadRecord | Reason::NoBackend => "unavailable",
-            Reason::MalformedCatalog | Reason::ForeignRedirect | Reason::MalformedAnswer => "unavailable",
-            Reason::Misconfigured => "unavailable",
+            Reason::Unauthenticated | Reason::BadCredentials => RequestResult::Unauthenticated,
+            Reason::InvalidToken | Reason::InsufficientScope => RequestResult::Unauthenticated,
+            Reason::Denied => RequestResult::Denied,
+            Reason::NameInvalid | Reason::FormBody | Reason::Unsupported | Reason::Unknown(_) => {
+                RequestResult::Invalid
+            }
+            Reason::PaginationNumber | Reason::BadTokenRequest => RequestResult::Invalid,
+            Reason::TooManyFailures { .. } | Reason::HashingBusy | Reason::ListsBusy => {
+                RequestResult::Throttled
+            }
+            Reason::Unavailable | Reason::BadRecord | Reason::NoBackend => RequestResult::Unavailable,
+            Reason::MalformedCatalog | Reason::ForeignRedirect | Reason::MalformedAnswer => {
+                RequestResult::Unavailable
+            }
+            Reason::Misconfigured => RequestResult::Unavailable,
         }
     }
 

@@ -8,6 +8,7 @@ use crate::codec::{GrantRef, InvalidRecord, RecordRef};
 use crate::denial::{Denial, Reason};
 use crate::name::{RepositoryName, UserName};
 use crate::resource::{Access, Resource};
+use crate::result::RequestResult;
 use crate::route::need::{Api, Mount, Need, Route};
 use crate::scope::{Action, Actions, Scope};
 use crate::subject::{Limits, Subject};
@@ -95,12 +96,12 @@ impl<'a> Permit<'a> {
         &self.rule
     }
 
-    /// The value of `$registry_auth_result`: `granted`, or `anonymous` where no user was verified.
-    pub fn result(&self) -> &'static str {
+    /// How the request was decided: `$registry_auth_result`.
+    pub fn result(&self) -> RequestResult {
         if self.anonymous {
-            "anonymous"
+            RequestResult::Anonymous
         } else {
-            "granted"
+            RequestResult::Granted
         }
     }
 }
@@ -128,7 +129,7 @@ impl<'a> Permit<'a> {
 /// let path = b"/v2/team/app/manifests/latest";
 /// let pull = Request::from_target(Method::Get, path, path, None);
 /// let pull = route::parse(&pull, &Options { v1_images: true })?;
-/// assert_eq!(decide(&alice, &pull, &rules)?.result(), "granted");
+/// assert_eq!(decide(&alice, &pull, &rules)?.result().as_str(), "granted");
 ///
 /// let push = Request::from_target(Method::Put, path, path, None);
 /// let push = route::parse(&push, &Options { v1_images: true })?;

@@ -147,7 +147,7 @@ fn the_table_of_answers() {
     ] {
         assert_eq!((denial.status(), denial.code()), (status, code));
         assert_eq!(
-            (denial.retry_after(), denial.result()),
+            (denial.retry_after(), denial.result().as_str()),
             (retry_after, result),
             "{code}"
         );

@@ -153,7 +153,7 @@ fn request(
     let path = target.split('?').next().unwrap();
     let request = Request::from_target(method, target.as_bytes(), path.as_bytes(), None);
     let route = route::parse(&request, &Options { v1_images: true }).unwrap();
-    policy::decide(subject, &route, &RULES).map(|permit| (permit.mount(), permit.result()))
+    policy::decide(subject, &route, &RULES).map(|permit| (permit.mount(), permit.result().as_str()))
 }
 
 fn user<'a>(name: &'a str, record: &'a [u8]) -> Subject<'a> {
@@ -182,7 +182,7 @@ fn public_images_are_open_for_reading() {
         let route = route::parse(&request, &Options { v1_images: true }).unwrap();
         policy::decide(subject, &route, &rules).map_or_else(
             |denial| denial.status().to_string(),
-            |permit| permit.result().into(),
+            |permit| permit.result().as_str().into(),
         )
     };
     assert_eq!(decide(&Subject::ANONYMOUS, Method::Get, false), "401");
