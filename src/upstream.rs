@@ -218,9 +218,10 @@ impl Balancer for UserBackends {
     }
 
     fn tried(address: &[u8], is_reached: bool) {
-        match is_reached {
-            true => outages().reached(address),
-            false => outages().failed(address, event::now()),
+        if is_reached {
+            outages().reached(address)
+        } else {
+            outages().failed(address, event::now())
         }
     }
 

@@ -86,9 +86,10 @@ fn gate(
         return Ok(());
     };
     let Seen { name, place } = &forward.seen;
-    main.has_variable_target |= match forward.is_proxy() {
-        true => directive::may_replace_path(&forward.url),
-        false => others.sends_target(),
+    main.has_variable_target |= if forward.is_proxy() {
+        directive::may_replace_path(&forward.url)
+    } else {
+        others.sends_target()
     };
     if let (Some(method), false) = (others.method(), core.is_internal) {
         conf.go_to(&method.place);
@@ -100,9 +101,10 @@ fn gate(
     }
     kept(forward, others, conf)?;
     parameters(forward, others, core, conf)?;
-    let is_target_sent = match forward.is_proxy() {
-        true => directive::sends_request_uri(&forward.url),
-        false => others.sends_target(),
+    let is_target_sent = if forward.is_proxy() {
+        directive::sends_request_uri(&forward.url)
+    } else {
+        others.sends_target()
     };
     if others.is_rewritten && is_target_sent && main.path_told.as_ref() != Some(place) {
         main.path_told = Some(place.clone());
@@ -288,16 +290,17 @@ impl TokenLocations {
             let Realm {
                 host, path, service, ..
             } = realm;
-            let why = match here.is_empty() {
-                true => format!(
+            let why = if here.is_empty() {
+                format!(
                     "\"registry_auth_bearer\" sends clients to {host}{path}, and no location with \
                      \"registry_auth_token\" has this path"
-                ),
-                false => format!(
+                )
+            } else {
+                format!(
                     "\"registry_auth_bearer\" sends clients to {host}{path}, whose tokens are for \
                      another service or prefix than \"{service}\" and \"{}\" here",
                     realm.prefix
-                ),
+                )
             };
             conf.warn_at(&realm.place, &why);
         }

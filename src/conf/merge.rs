@@ -100,12 +100,13 @@ impl Location {
         };
         let is_health = matches!(self.page, Some((Page::Health, _)));
         let Some(Gate::Realm(realm)) = &self.gate else {
-            return match is_health {
-                true => Err(
+            return if is_health {
+                Err(
                     "\"registry_auth_health\" needs \"registry_auth\" to be on, as it tells whether that can decide"
                         .to_owned(),
-                ),
-                false => Ok(None),
+                )
+            } else {
+                Ok(None)
             };
         };
         let space = main.space(self.space());

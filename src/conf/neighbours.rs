@@ -172,9 +172,10 @@ fn warn_of_key(name: &str, conf: &mut Conf<'_>) {
     let Some(variable) = directive::own_variable(key).map(str::to_owned) else {
         return;
     };
-    let consequence = match directive::is_variable(key, &variable) {
-        true => ", and nobody is limited",
-        false => "",
+    let consequence = if directive::is_variable(key, &variable) {
+        ", and nobody is limited"
+    } else {
+        ""
     };
     conf.warn(&format_args!(
         "\"{name}\" counts before \"registry_auth\" knows the user: \"${variable}\" is empty then{consequence}"

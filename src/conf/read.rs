@@ -92,12 +92,13 @@ fn redis_url(url: &[u8]) -> Result<Endpoint, String> {
 /// What of a URL can be shown: its scheme.
 fn shown_url(url: &[u8]) -> &[u8] {
     let scheme = url.split(|byte| *byte == b':').next().unwrap_or_default();
-    match url
+    if url
         .get(scheme.len()..)
         .is_some_and(|rest| rest.starts_with(b"://"))
     {
-        true => scheme,
-        false => b"",
+        scheme
+    } else {
+        b""
     }
 }
 

@@ -271,12 +271,13 @@ impl Filtering {
         if self.line.is_some() {
             return Ok(Next::Wait(self));
         }
-        let slice = match mem::take(&mut self.is_turn) {
-            true => Slice::of_turn(),
-            false => match Slice::at_once() {
+        let slice = if mem::take(&mut self.is_turn) {
+            Slice::of_turn()
+        } else {
+            match Slice::at_once() {
                 Some(slice) => slice,
                 None => return self.line_up(request, on_turn),
-            },
+            }
         };
         let is_done = self.page.is_done();
         if is_done && self.page.is_broken() && self.bad.is_none() {
@@ -333,9 +334,10 @@ impl Filtering {
     /// What the page says in place of a list.
     fn failure(&mut self) -> Option<Failure> {
         let refusal = self.refusal.take();
-        match self.is_nginxs {
-            true => Some(Failure::Status(u16::try_from(self.status).unwrap_or(502))),
-            false => refusal.map(Failure::Refusal),
+        if self.is_nginxs {
+            Some(Failure::Status(u16::try_from(self.status).unwrap_or(502)))
+        } else {
+            refusal.map(Failure::Refusal)
         }
     }
 

@@ -104,9 +104,10 @@ fn issue(request: &Request, context: &Context, settings: &Settings) -> Option<Ve
         sign(&keys, &place, &issue)
     };
     let token = signed(Kind::Access, context.granted.as_deref()?, now + endpoint.ttl)?;
-    let refresh_token = match wants_refresh(identity, asked, endpoint, now) {
-        true => Some(signed(Kind::Refresh, &nothing, now + REFRESH_LIFE)?),
-        false => None,
+    let refresh_token = if wants_refresh(identity, asked, endpoint, now) {
+        Some(signed(Kind::Refresh, &nothing, now + REFRESH_LIFE)?)
+    } else {
+        None
     };
     let issued = Issued {
         token: &token,

@@ -29,9 +29,10 @@ impl Request {
         let is_doubtful = request.headers_out.status < 200
             || request.http_version < NGX_HTTP_VERSION_10 as usize
             || line.iter().any(is_control);
-        match is_doubtful {
-            true => self.doubtful(),
-            false => None,
+        if is_doubtful {
+            self.doubtful()
+        } else {
+            None
         }
     }
 
@@ -47,9 +48,10 @@ impl Request {
         }
         // Also a 101 that the client has asked for: what came through the tunnel would go to the registry
         // undecided, and no route of a registry upgrades.
-        match status < 200 {
-            true => Some(Malformed::Interim(status)),
-            false => Some(Malformed::Reason),
+        if status < 200 {
+            Some(Malformed::Interim(status))
+        } else {
+            Some(Malformed::Reason)
         }
     }
 

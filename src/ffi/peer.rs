@@ -126,17 +126,23 @@ pub fn attach<B: Balancer>(
 /// Refuses upstreams in which another balancer came after `B` and took its place, which nginx only warns of:
 /// requests would go to anybody's storage. For a module's postconfiguration; an error names the upstream.
 pub fn check<B: Balancer>(conf: &mut Conf<'_>, _balancer: PhantomData<B>) -> Result<(), String> {
-    each::<B>(conf, |servers, host| match servers.attached && !servers.set_up {
-        true => Err(String::from_utf8_lossy(host).into_owned()),
-        false => Ok(()),
+    each::<B>(conf, |servers, host| {
+        if servers.attached && !servers.set_up {
+            Err(String::from_utf8_lossy(host).into_owned())
+        } else {
+            Ok(())
+        }
     })
 }
 
 /// Whether `B` chooses the peers of an upstream; for a module's postconfiguration.
 pub fn is_attached<B: Balancer>(conf: &mut Conf<'_>, _balancer: PhantomData<B>) -> bool {
-    let first = each::<B>(conf, |servers, _| match servers.attached {
-        true => Err(String::new()),
-        false => Ok(()),
+    let first = each::<B>(conf, |servers, _| {
+        if servers.attached {
+            Err(String::new())
+        } else {
+            Ok(())
+        }
     });
     first.is_err()
 }
@@ -158,9 +164,10 @@ pub fn has_chosen<B: Balancer>(request: &Request, _balancer: PhantomData<B>) -> 
 /// upstreams were read.
 pub fn is_attached_to<B: Balancer>(conf: &mut Conf<'_>, name: &[u8], _balancer: PhantomData<B>) -> bool {
     let found = each::<B>(conf, |servers, host| {
-        match servers.attached && host.eq_ignore_ascii_case(name) {
-            true => Err(String::new()),
-            false => Ok(()),
+        if servers.attached && host.eq_ignore_ascii_case(name) {
+            Err(String::new())
+        } else {
+            Ok(())
         }
     });
     found.is_err()
@@ -396,9 +403,10 @@ impl<N: Names> Candidates<N> {
             len: name.len(),
             data: name.as_ptr().cast_mut(),
         };
-        let shown = match is_literal(name) {
-            true => name_text,
-            false => request.pool()?.string(address.to_string().as_bytes())?,
+        let shown = if is_literal(name) {
+            name_text
+        } else {
+            request.pool()?.string(address.to_string().as_bytes())?
         };
         let (address, length) = Address::of(address);
         self.targets.push(Target {

@@ -483,12 +483,13 @@ impl Request {
     pub fn keep_own<C: InRequest>(&self, bytes: &[u8]) -> Option<RequestBytes> {
         let path = self.uri().as_ptr_range();
         let part = bytes.as_ptr_range();
-        let text = match path.start <= part.start && part.end <= path.end {
-            true => ngx_str_t {
+        let text = if path.start <= part.start && part.end <= path.end {
+            ngx_str_t {
                 len: bytes.len(),
                 data: bytes.as_ptr().cast_mut(),
-            },
-            false => self.pool()?.string(bytes)?,
+            }
+        } else {
+            self.pool()?.string(bytes)?
         };
         // SAFETY: in the pool that drops the state, or where the path is.
         unsafe { self.keep_owned::<C>(text) }
@@ -608,9 +609,10 @@ impl Request {
             return Some(direct);
         }
         let main: *const ngx_http_request_t = self.0.main;
-        match self.0.internal() == 0 && self.0.filter_finalize() == 0 && ptr::eq(main, &self.0) {
-            true => None,
-            false => self.find_hidden(),
+        if self.0.internal() == 0 && self.0.filter_finalize() == 0 && ptr::eq(main, &self.0) {
+            None
+        } else {
+            self.find_hidden()
         }
     }
 

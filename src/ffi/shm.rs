@@ -206,9 +206,10 @@ impl Memory for Locked<'_> {
         // SAFETY: the pool is locked; its `data` is null or what `set_root` stored.
         unsafe {
             let root = (*self.pool).data.cast::<u8>();
-            match root.is_null() {
-                true => 0,
-                false => u32::try_from(root.offset_from(base)).unwrap_or(0),
+            if root.is_null() {
+                0
+            } else {
+                u32::try_from(root.offset_from(base)).unwrap_or(0)
             }
         }
     }

@@ -228,11 +228,13 @@ struct Filtered;
 
 impl Content for Filtered {
     fn answer(request: &mut Request) -> Result<Answer, u16> {
-        let made =
-            request.existing_context::<Context, _>(|request, context| match context.is_about(request) {
-                true => context.answer.take(),
-                false => None,
-            });
+        let made = request.existing_context::<Context, _>(|request, context| {
+            if context.is_about(request) {
+                context.answer.take()
+            } else {
+                None
+            }
+        });
         made.flatten().map(|answer| *answer).ok_or(500)
     }
 }

@@ -54,9 +54,10 @@ fn name_endpoints(request: &mut Request, here: &[u8]) -> Result<(), ()> {
     let name = NAME.to_ascii_lowercase();
     let is_named = request.answer_headers(name.as_bytes()).next().is_some();
     request.drop_answer_headers(name.as_bytes());
-    match is_named && !here.is_empty() {
-        true => request.add_header(NAME, here).ok_or(()),
-        false => Ok(()),
+    if is_named && !here.is_empty() {
+        request.add_header(NAME, here).ok_or(())
+    } else {
+        Ok(())
     }
 }
 

@@ -79,9 +79,10 @@ impl Filter for Answers {
     fn body(request: &mut Request, pieces: &Pieces) -> Replacement {
         let seen = request.existing_context::<Context, _>(|request, context| {
             if let Some(filtering) = page(context, request) {
-                return match filtering.body(request, pieces) {
-                    true => Replacement::Taken,
-                    false => Replacement::Enough,
+                return if filtering.body(request, pieces) {
+                    Replacement::Taken
+                } else {
+                    Replacement::Enough
                 };
             }
             body(request, context)
@@ -164,10 +165,12 @@ fn challenge_instead(request: &mut Request) -> Option<()> {
     let is_gated = request
         .location::<Location>()
         .is_some_and(|location| location.settings.is_some());
-    let is_strange = match request.is_subrequest() {
-        true => is_gated || peer::has_chosen(request, PhantomData::<UserBackends>),
-        false => is_gated || request.existing_context::<Context, _>(|_, _| ()).is_some(),
-    };
+    let is_strange = is_gated
+        || if request.is_subrequest() {
+            peer::has_chosen(request, PhantomData::<UserBackends>)
+        } else {
+            request.existing_context::<Context, _>(|_, _| ()).is_some()
+        };
     if !is_strange {
         if request.is_subrequest() {
             request.vouch_for_challenge();
@@ -188,9 +191,10 @@ fn challenge_instead(request: &mut Request) -> Option<()> {
 fn header(request: &mut Request, context: &mut Context, foreign: Option<Denial>) -> Option<Head> {
     // The catalogue comes past the gate, as through `try_files` and a location without one.
     let is_registrys = context.is_catalog && is_registrys_catalog(request);
-    let leak = match is_registrys && request.status() < 300 {
-        true => Some(Denial::malformed_catalog()),
-        false => foreign,
+    let leak = if is_registrys && request.status() < 300 {
+        Some(Denial::malformed_catalog())
+    } else {
+        foreign
     };
     let is_leak = leak.is_some();
     if is_registrys {
@@ -240,13 +244,12 @@ fn is_its_page(request: &Request, refusal: &Refusal) -> bool {
     if refusal.is_answered {
         return false;
     }
-    match refusal.late {
-        true => request.status() == 500,
-        false => {
-            refusal.visit == request.visit()
-                && refusal.upstream == request.last_upstream()
-                && request.status() == u32::from(refusal.denial.status())
-        }
+    if refusal.late {
+        request.status() == 500
+    } else {
+        refusal.visit == request.visit()
+            && refusal.upstream == request.last_upstream()
+            && request.status() == u32::from(refusal.denial.status())
     }
 }
 

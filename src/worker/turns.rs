@@ -147,9 +147,10 @@ impl Turns {
     /// Sees to it that those who wait get their turn: at once, or where the slice is used up, in the next
     /// one.
     fn call(&mut self) {
-        match self.left().is_zero() {
-            true => self.later.post_in(PAUSE),
-            false => self.later.post(),
+        if self.left().is_zero() {
+            self.later.post_in(PAUSE)
+        } else {
+            self.later.post()
         }
     }
 }

@@ -155,9 +155,12 @@ pub fn header(space: &Arc<Keyspace>, header: &[u8]) -> Option<(Tag, Header)> {
         let tag = ours.keys.salted_tag(&space.salt, header);
         // What was said goes with the loss of Redis, which changes the generation; no worker goes by anything
         // while it is lost.
-        let generation = || match ours.trusted {
-            true => ours.options.zone.peek(GENERATION),
-            false => None,
+        let generation = || {
+            if ours.trusted {
+                ours.options.zone.peek(GENERATION)
+            } else {
+                None
+            }
         };
         let header = match ours.worker_cache.get(tag, event::now(), generation) {
             Lookup::Hit(identity) if identity.is_of(space) => {
