@@ -9,7 +9,7 @@ use crate::ffi::request::Request;
 
 pub fn pool_then_change(request: &mut Request) -> Option<()> {
     let length = request.pool()?.copy(b"text")?.len();
-    request.add_header("X-Length", length.to_string().as_bytes())
+    request.add_header("X-Length", length.to_string().as_bytes()).ok()
 }
 
 pub fn one_after_the_other(idle: &mut Idle, one: u64, other: u64) {

@@ -361,7 +361,7 @@ impl Filtering {
         request: &mut Request,
         on_turn: fn(&mut Request),
     ) -> Result<Next, Denial> {
-        self.line = InLine::new(request, on_turn);
+        self.line = InLine::new(request, on_turn).ok();
         match self.line {
             // What is still to come wakes it.
             None if self.page.is_done() => Err(Denial::unavailable()),

@@ -9,6 +9,7 @@ use registry_auth::token::{TokenRequest, MAX_ACCESS};
 use registry_auth::{Access, Denial, RequestResult};
 
 use crate::conf::Settings;
+use crate::ffi::pool::OutOfMemory;
 use crate::ffi::request::Request;
 use crate::request::identity::Identity;
 use crate::worker::turns::{InLine, Slice};
@@ -30,10 +31,10 @@ pub enum Granted {
 }
 
 impl Granting {
-    /// Waits for its turn, which `on_turn` then notes by [`Granting::take_turn`]. `None` when memory is out.
-    pub fn line_up(&mut self, request: &mut Request, on_turn: fn(&mut Request)) -> Option<()> {
+    /// Waits for its turn, which `on_turn` then notes by [`Granting::take_turn`].
+    pub fn line_up(&mut self, request: &mut Request, on_turn: fn(&mut Request)) -> Result<(), OutOfMemory> {
         self.line = Some(InLine::new(request, on_turn)?);
-        Some(())
+        Ok(())
     }
 
     /// Notes that it is its turn.

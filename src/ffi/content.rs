@@ -80,7 +80,7 @@ fn send(request: &mut Request, answer: &Answer) -> ngx_int_t {
     // SAFETY: a valid request, whose flags nobody else refers to.
     unsafe { (*request.as_ptr()).set_disable_not_modified(1) };
     for (name, value) in &answer.headers {
-        if request.add_header(name, value).is_none() {
+        if request.add_header(name, value).is_err() {
             return NGX_HTTP_INTERNAL_SERVER_ERROR as ngx_int_t;
         }
     }

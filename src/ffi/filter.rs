@@ -9,7 +9,17 @@ use nginx_sys::{
 };
 
 use super::guard::guard;
+use super::pool::OutOfMemory;
 use super::request::Request;
+
+/// An answer that cannot be sent, as memory is out or a challenge cannot be made: the connection is dropped.
+pub struct Unsendable;
+
+impl From<OutOfMemory> for Unsendable {
+    fn from(_: OutOfMemory) -> Self {
+        Self
+    }
+}
 
 /// What a filter does with answers.
 pub trait Filter: 'static {
@@ -17,8 +27,8 @@ pub trait Filter: 'static {
     fn sees_header(request: &mut Request) -> bool;
     /// Whether it has to see this part of a body. As `sees_header`.
     fn sees_body(request: &mut Request) -> bool;
-    /// Sees the answer's status and headers before they are sent. An error drops the connection.
-    fn header(request: &mut Request) -> Result<Head, ()>;
+    /// Sees the answer's status and headers before they are sent.
+    fn header(request: &mut Request) -> Result<Head, Unsendable>;
     /// What becomes of a part of the body that comes.
     fn body(request: &mut Request, body: &Pieces) -> Replacement;
 }
@@ -144,9 +154,9 @@ unsafe extern "C" fn header<F: Filter>(r: *mut ngx_http_request_t) -> ngx_int_t 
 #[cold]
 #[inline(never)]
 unsafe fn seen_header<F: Filter>(r: *mut ngx_http_request_t) -> ngx_int_t {
-    let seen = guard(Err(()), || {
+    let seen = guard(Err(Unsendable), || {
         // SAFETY: nginx's own pointer, valid during the call.
-        unsafe { Request::from_raw(r) }.map_or(Err(()), F::header)
+        unsafe { Request::from_raw(r) }.map_or(Err(Unsendable), F::header)
     });
     match (seen, NEXT.header.get()) {
         // SAFETY: the next filter, with what nginx gave us.
@@ -224,9 +234,9 @@ unsafe fn seen_body<F: Filter>(r: *mut ngx_http_request_t, chain: *mut ngx_chain
     let Some(next) = NEXT.body.get() else {
         return NGX_ERROR as ngx_int_t;
     };
-    let instead = guard(Err(()), || {
+    let instead = guard(Err(Unsendable), || {
         // SAFETY: nginx's own pointer, valid during the call.
-        let request = unsafe { Request::from_raw(r) }.ok_or(())?;
+        let request = unsafe { Request::from_raw(r) }.ok_or(Unsendable)?;
         let pieces = Pieces(chain);
         match F::body(request, &pieces) {
             Replacement::Keep => Ok(Some(chain)),
@@ -250,6 +260,6 @@ unsafe fn seen_body<F: Filter>(r: *mut ngx_http_request_t, chain: *mut ngx_chain
         // SAFETY: the chain is nginx's own or one made of the request's pool.
         Ok(Some(chain)) => unsafe { next(r, chain) },
         Ok(None) => NGX_OK as ngx_int_t,
-        Err(()) => NGX_ERROR as ngx_int_t,
+        Err(Unsendable) => NGX_ERROR as ngx_int_t,
     }
 }

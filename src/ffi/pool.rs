@@ -10,6 +10,10 @@ use std::rc::Rc;
 
 use nginx_sys::{ngx_palloc, ngx_pnalloc, ngx_pool_cleanup_add, ngx_pool_t, ngx_str_t};
 
+/// Memory is out: the request fails, and the worker goes on.
+#[derive(Clone, Copy, Debug)]
+pub struct OutOfMemory;
+
 /// A pool that lives at least as long as `'p`.
 #[derive(Clone, Copy)]
 pub struct Pool<'p> {

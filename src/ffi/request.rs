@@ -15,7 +15,7 @@ use registry_auth::Network;
 use super::blocks::{Block, Blocks, Linked};
 use super::event::NginxThread;
 use super::log::{self, Level};
-use super::pool::Pool;
+use super::pool::{OutOfMemory, Pool};
 use super::{bytes, guard::guard, shim, slots, Slot};
 
 /// The module's state of a request.
@@ -162,10 +162,9 @@ impl Request {
         self.text(self.0.args)
     }
 
-    /// Replaces the query in all places from which nginx forwards it; an empty one goes with its question
-    /// mark. `None` when memory is out.
-    pub fn set_args(&mut self, args: &[u8]) -> Option<()> {
-        let pool = self.pool()?;
+    /// Replaces the query in all places from which nginx forwards it; an empty one goes with its question mark.
+    pub fn set_args(&mut self, args: &[u8]) -> Result<(), OutOfMemory> {
+        let pool = self.pool().ok_or(OutOfMemory)?;
         let mut unparsed = match self.target() {
             Some(target) => target
                 .split(|byte| *byte == b'?')
@@ -178,12 +177,12 @@ impl Request {
             unparsed.push(b'?');
             unparsed.extend_from_slice(args);
         }
-        let unparsed = pool.string(&unparsed)?;
-        let args = pool.string(args)?;
+        let unparsed = pool.string(&unparsed).ok_or(OutOfMemory)?;
+        let args = pool.string(args).ok_or(OutOfMemory)?;
         self.0.args = args;
         self.0.unparsed_uri = unparsed;
         self.forget_target();
-        Some(())
+        Ok(())
     }
 
     /// The value of the Authorization header; nginx refuses a second one with 400.
@@ -385,9 +384,9 @@ impl Request {
         self.0.headers_out.status as u32
     }
 
-    /// Adds a response header. `None` when memory is out.
-    pub fn add_header(&mut self, name: &'static str, value: &[u8]) -> Option<()> {
-        self.push_header(name, value).map(|_| ())
+    /// Adds a response header.
+    pub fn add_header(&mut self, name: &'static str, value: &[u8]) -> Result<(), OutOfMemory> {
+        self.push_header(name, value).map(|_| ()).ok_or(OutOfMemory)
     }
 
     fn push_header(&mut self, name: &'static str, value: &[u8]) -> Option<*mut ngx_table_elt_t> {
@@ -402,12 +401,12 @@ impl Request {
         }
     }
 
-    /// Sets the one challenge, linked where nginx's `satisfy any` looks for it. `None` when memory is out.
-    pub fn set_challenge(&mut self, value: &[u8]) -> Option<()> {
+    /// Sets the one challenge, linked where nginx's `satisfy any` looks for it.
+    pub fn set_challenge(&mut self, value: &[u8]) -> Result<(), OutOfMemory> {
         self.drop_challenges();
-        let header = self.push_header("WWW-Authenticate", value)?;
+        let header = self.push_header("WWW-Authenticate", value).ok_or(OutOfMemory)?;
         self.0.headers_out.www_authenticate = header;
-        Some(())
+        Ok(())
     }
 
     /// Takes back all challenges that the answer has.

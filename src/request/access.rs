@@ -20,6 +20,7 @@ use crate::endpoints::granting::{self, Granted, Granting};
 use crate::endpoints::{health, token};
 use crate::ffi::content::{Answer, Content};
 use crate::ffi::event;
+use crate::ffi::pool::OutOfMemory;
 use crate::ffi::request::Request;
 use crate::request::authenticate::{authenticate, password, Authentication, PresentedCredentials};
 use crate::request::context::{Answered, Asked, Context, Stage, Unproven, Waiting};
@@ -108,7 +109,7 @@ fn pass(request: &mut Request, context: &mut Context, settings: &Settings) -> Ac
                 None => Err(Denial::unavailable()),
             };
             match started {
-                Ok(filtering) if warn(request, context).is_some() => {
+                Ok(filtering) if warn(request, context).is_ok() => {
                     context.stage = Stage::Filtering(filtering);
                     Access::Waiting
                 }
@@ -117,10 +118,10 @@ fn pass(request: &mut Request, context: &mut Context, settings: &Settings) -> Ac
             }
         }
         Ok(Step::Permit { result, strip, .. }) => {
-            if strip.is_some_and(|what| strip_query(request, what).is_none()) {
+            if strip.is_some_and(|what| strip_query(request, what).is_err()) {
                 return refused(request, context, settings, Denial::unavailable());
             }
-            if warn(request, context).is_none() {
+            if warn(request, context).is_err() {
                 return refused(request, context, settings, Denial::unavailable());
             }
             context.result = Some(result);
@@ -143,11 +144,11 @@ fn pass(request: &mut Request, context: &mut Context, settings: &Settings) -> Ac
             }
         },
         Ok(Step::LineUp(mut granting)) => match granting.line_up(request, note_turn) {
-            Some(()) => {
+            Ok(()) => {
                 context.stage = Stage::Granting(granting);
                 Access::Waiting
             }
-            None => refused(request, context, settings, Denial::unavailable()),
+            Err(OutOfMemory) => refused(request, context, settings, Denial::unavailable()),
         },
         Ok(Step::ReadBody) => Access::ReadBody,
         // Not counted: nobody was let in.
@@ -163,20 +164,20 @@ fn refused(request: &mut Request, context: &mut Context, settings: &Settings, de
     Access::Refused(refuse(request, context, settings, denial))
 }
 
-/// Tells whose access token is near its end, once. `None` when memory is out.
-fn warn(request: &mut Request, context: &mut Context) -> Option<()> {
+/// Tells whose access token is near its end, once.
+fn warn(request: &mut Request, context: &mut Context) -> Result<(), OutOfMemory> {
     let Some(identity) = context
         .found
         .as_ref()
         .filter(|identity| identity.access_token().is_some())
     else {
-        return Some(());
+        return Ok(());
     };
     match identity.warning(event::unix_seconds()) {
         Some(warning) if !std::mem::replace(&mut context.is_warned, true) => {
             request.add_header("Warning", warning.as_bytes())
         }
-        _ => Some(()),
+        _ => Ok(()),
     }
 }
 
@@ -197,7 +198,7 @@ fn filter(
             Access::Waiting
         }
         Ok(Next::Answer(answer)) => {
-            if answer.status == 401 && challenge(request, settings, &Denial::unauthenticated()).is_none() {
+            if answer.status == 401 && challenge(request, settings, &Denial::unauthenticated()).is_err() {
                 return refused(request, context, settings, Denial::unavailable());
             }
             counters::count(context.result, context.cache);

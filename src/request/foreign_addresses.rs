@@ -12,6 +12,7 @@ use registry_auth::{route, Denial};
 
 use crate::conf::Location;
 use crate::ffi::log::Level;
+use crate::ffi::pool::OutOfMemory;
 use crate::ffi::request::Request;
 use crate::worker::limited_log;
 
@@ -21,8 +22,8 @@ pub fn may_lead_away(request: &Request) -> bool {
     route::is_v1(request.uri()) || may_be_upload(request)
 }
 
-/// Keeps clients here. A denial where the registry's answer must not go out; an error when memory is out.
-pub fn keep_here(request: &mut Request) -> Result<Option<Denial>, ()> {
+/// Keeps clients here. A denial where the registry's answer must not go out.
+pub fn keep_here(request: &mut Request) -> Result<Option<Denial>, OutOfMemory> {
     match keep_v1_here(request)? {
         None => keep_upload_here(request),
         denial => Ok(denial),
@@ -31,7 +32,7 @@ pub fn keep_here(request: &mut Request) -> Result<Option<Denial>, ()> {
 
 /// Keeps the clients of a V1 registry here. A denial where its answer must not go out; an error when memory
 /// is out.
-fn keep_v1_here(request: &mut Request) -> Result<Option<Denial>, ()> {
+fn keep_v1_here(request: &mut Request) -> Result<Option<Denial>, OutOfMemory> {
     if !route::is_v1(request.uri()) || request.is_subrequest() || !request.is_of_upstream() {
         return Ok(None);
     }
@@ -41,7 +42,10 @@ fn keep_v1_here(request: &mut Request) -> Result<Option<Denial>, ()> {
         .map(|settings| settings.v1_endpoint.clone());
     let here = match endpoint {
         None => return Ok(None),
-        Some(Some(endpoint)) => endpoint.evaluate(request).map(<[u8]>::to_vec).ok_or(())?,
+        Some(Some(endpoint)) => endpoint
+            .evaluate(request)
+            .map(<[u8]>::to_vec)
+            .ok_or(OutOfMemory)?,
         Some(None) => request.headers(b"host").next().unwrap_or_default().to_vec(),
     };
     name_endpoints(request, &here)?;
@@ -49,20 +53,20 @@ fn keep_v1_here(request: &mut Request) -> Result<Option<Denial>, ()> {
 }
 
 /// Has `X-Docker-Endpoints` name this server, where there is one: docker pushes to none that has none.
-fn name_endpoints(request: &mut Request, here: &[u8]) -> Result<(), ()> {
+fn name_endpoints(request: &mut Request, here: &[u8]) -> Result<(), OutOfMemory> {
     const NAME: &str = "X-Docker-Endpoints";
     let name = NAME.to_ascii_lowercase();
     let is_named = request.answer_headers(name.as_bytes()).next().is_some();
     request.drop_answer_headers(name.as_bytes());
     if is_named && !here.is_empty() {
-        request.add_header(NAME, here).ok_or(())
+        request.add_header(NAME, here)
     } else {
         Ok(())
     }
 }
 
 /// Lets a redirect to this server go on, as a path; one to another is refused.
-fn keep_redirect(request: &mut Request, here: &[u8]) -> Result<Option<Denial>, ()> {
+fn keep_redirect(request: &mut Request, here: &[u8]) -> Result<Option<Denial>, OutOfMemory> {
     // Layers may lie at a storage service. Clients send it no password, and believe no endpoints of it.
     let is_image = request.uri().starts_with(b"/v1/images/") && matches!(request.method(), b"GET" | b"HEAD");
     if !(300..400).contains(&request.status()) || is_image {
@@ -88,7 +92,7 @@ fn keep_redirect(request: &mut Request, here: &[u8]) -> Result<Option<Denial>, (
     }
     if let Some(path) = paths.first() {
         request.drop_answer_headers(b"location");
-        request.add_header("Location", path).ok_or(())?;
+        request.add_header("Location", path)?;
     }
     Ok(None)
 }
@@ -100,8 +104,8 @@ fn may_be_upload(request: &Request) -> bool {
     request.status() == 204 || !matches!(request.method(), b"GET" | b"HEAD")
 }
 
-/// Keeps an upload here. A denial where the registry's answer must not go out; an error when memory is out.
-fn keep_upload_here(request: &mut Request) -> Result<Option<Denial>, ()> {
+/// Keeps an upload here. A denial where the registry's answer must not go out.
+fn keep_upload_here(request: &mut Request) -> Result<Option<Denial>, OutOfMemory> {
     if !may_be_upload(request)
         || request.is_subrequest()
         || !request.uri().starts_with(b"/v2/")
@@ -139,7 +143,7 @@ fn keep_upload_here(request: &mut Request) -> Result<Option<Denial>, ()> {
     }
     if let Some(path) = path {
         request.drop_answer_headers(b"location");
-        request.add_header("Location", &path).ok_or(())?;
+        request.add_header("Location", &path)?;
     }
     Ok(None)
 }

@@ -7,7 +7,9 @@ use registry_auth::resource::scope_of;
 use registry_auth::{challenge, directive, route, Denial};
 
 use crate::conf::{Bearer, Settings};
+use crate::ffi::filter::Unsendable;
 use crate::ffi::log::Level;
+use crate::ffi::pool::OutOfMemory;
 use crate::ffi::request::Request;
 use crate::request::context::Context;
 use crate::request::route::{content_type, route_of};
@@ -16,7 +18,7 @@ use crate::worker::limited_log;
 
 /// Refuses a request; what nginx is to be told: the status.
 pub fn refuse(request: &mut Request, context: &mut Context, settings: &Settings, denial: Denial) -> u16 {
-    if denial.challenges() && challenge(request, settings, &denial).is_none() {
+    if denial.challenges() && challenge(request, settings, &denial).is_err() {
         return 500;
     }
     limited_log::write(
@@ -36,18 +38,33 @@ pub fn refuse(request: &mut Request, context: &mut Context, settings: &Settings,
     status
 }
 
+/// There is no challenge: memory is out, or its variables come to nothing that can be sent.
+#[derive(Debug)]
+pub struct NoChallenge;
+
+impl From<OutOfMemory> for NoChallenge {
+    fn from(_: OutOfMemory) -> Self {
+        Self
+    }
+}
+
+impl From<NoChallenge> for Unsendable {
+    fn from(_: NoChallenge) -> Self {
+        Self
+    }
+}
+
 /// Sets the one challenge: where tokens are to be had, or that a password will do: V1 clients know no tokens.
-/// `None` when memory is out.
-pub fn challenge(request: &mut Request, settings: &Settings, denial: &Denial) -> Option<()> {
+pub fn challenge(request: &mut Request, settings: &Settings, denial: &Denial) -> Result<(), NoChallenge> {
     let mut value = Vec::new();
     match &settings.bearer {
         // The token endpoint itself wants a password.
         Some(bearer) if settings.token.is_none() && !route::is_v1(request.uri()) => {
             bearer_challenge(request, settings, bearer, denial, &mut value)?
         }
-        _ => challenge::basic(settings.realm.evaluate(request)?, &mut value),
+        _ => challenge::basic(settings.realm.evaluate(request).ok_or(NoChallenge)?, &mut value),
     }
-    request.set_challenge(&value)
+    Ok(request.set_challenge(&value)?)
 }
 
 fn bearer_challenge(
@@ -56,14 +73,14 @@ fn bearer_challenge(
     bearer: &Bearer,
     denial: &Denial,
     out: &mut Vec<u8>,
-) -> Option<()> {
+) -> Result<(), NoChallenge> {
     let scope = {
         let content_type = content_type(request);
         let operation = route_of(request, content_type.as_deref(), settings);
         operation.map_or_else(|_| String::new(), |route| scope_of(&route))
     };
     let says_tls = says_tls(request);
-    let realm = bearer.realm.evaluate(request)?;
+    let realm = bearer.realm.evaluate(request).ok_or(NoChallenge)?;
     // Variables may come to anything: no client is sent where no scheme is known.
     if !directive::is_url(realm) {
         let realm = String::from_utf8_lossy(realm).into_owned();
@@ -73,7 +90,7 @@ fn bearer_challenge(
                 "registry_auth: the variables of \"registry_auth_bearer\" come to no URL: {realm:?}"
             ),
         );
-        return None;
+        return Err(NoChallenge);
     }
     let is_clear = realm
         .get(..7)
@@ -89,7 +106,7 @@ fn bearer_challenge(
     if let Some(realm) = told {
         tell_of_front(request, &realm);
     }
-    Some(())
+    Ok(())
 }
 
 /// Whether a front that is not known was told of.

@@ -12,13 +12,14 @@ use registry_auth::Denial;
 use crate::conf::Location;
 use crate::endpoints::catalog::Filtering;
 use crate::ffi::answer::Malformed;
-use crate::ffi::filter::{Filter, Head, Pieces, Replacement};
+use crate::ffi::filter::{Filter, Head, Pieces, Replacement, Unsendable};
 use crate::ffi::log::Level;
 use crate::ffi::peer;
+use crate::ffi::pool::OutOfMemory;
 use crate::ffi::request::Request;
 use crate::request::context::{Context, Refusal, Stage};
 use crate::request::foreign_addresses;
-use crate::request::refusal::challenge;
+use crate::request::refusal::{challenge, NoChallenge};
 use crate::upstream::UserBackends;
 use crate::worker::limited_log;
 
@@ -39,17 +40,17 @@ impl Filter for Answers {
         is_touched.unwrap_or(false)
     }
 
-    fn header(request: &mut Request) -> Result<Head, ()> {
+    fn header(request: &mut Request) -> Result<Head, Unsendable> {
         let foreign = match malformed(request) {
             None => foreign_addresses::keep_here(request)?,
             malformed => malformed,
         };
         if foreign.is_some() {
             // There is none where another module has let the request in.
-            request.with_context::<Context, _>(|_, _| ()).ok_or(())?;
+            request.with_context::<Context, _>(|_, _| ()).ok_or(Unsendable)?;
         }
         if request.has_upstreams_challenge() {
-            challenge_instead(request).ok_or(())?;
+            challenge_instead(request)?;
         }
         let seen = request.existing_context::<Context, _>(|request, context| {
             let strangers = is_strangers(request).then(Denial::misconfigured);
@@ -60,20 +61,12 @@ impl Filter for Answers {
                 if let Some(filtering) = page(context, request) {
                     filtering.header(request, is_ours, refused);
                 }
-                return Some(
-                    match page(context, request).is_some_and(|filtering| filtering.is_settled()) {
-                        true => Head::Enough,
-                        false => Head::Take,
-                    },
-                );
+                let is_settled = page(context, request).is_some_and(|filtering| filtering.is_settled());
+                return Ok(if is_settled { Head::Enough } else { Head::Take });
             }
             header(request, context, strangers.or(foreign))
         });
-        match seen {
-            Some(Some(head)) => Ok(head),
-            Some(None) => Err(()),
-            None => Ok(Head::Send),
-        }
+        Ok(seen.transpose()?.unwrap_or(Head::Send))
     }
 
     fn body(request: &mut Request, pieces: &Pieces) -> Replacement {
@@ -156,12 +149,12 @@ fn page<'c>(context: &'c mut Context, request: &Request) -> Option<&'c mut Filte
 }
 
 /// Takes back the challenge of a backend, which may be anybody's: clients send their password to where a
-/// challenge leads them. A 401 has ours in its place. `None` when memory is out.
+/// challenge leads them. A 401 has ours in its place.
 ///
 /// What a subrequest is sent concerns this for auth_request alone, which copies a challenge from it. There
 /// the upstream of another location is the administrator's, unless users' backends are.
 #[cold]
-fn challenge_instead(request: &mut Request) -> Option<()> {
+fn challenge_instead(request: &mut Request) -> Result<(), NoChallenge> {
     let is_gated = request
         .location::<Location>()
         .is_some_and(|location| location.settings.is_some());
@@ -175,20 +168,24 @@ fn challenge_instead(request: &mut Request) -> Option<()> {
         if request.is_subrequest() {
             request.vouch_for_challenge();
         }
-        return Some(());
+        return Ok(());
     }
     if request.drop_upstreams_challenges() || request.status() != 401 {
-        return Some(());
+        return Ok(());
     }
     let challenged = request.with_location::<Location, _>(|request, location| match &location.settings {
         Some(settings) => challenge(request, settings, &Denial::unauthenticated()),
-        None => Some(()),
+        None => Ok(()),
     });
-    challenged.unwrap_or(Some(()))
+    challenged.unwrap_or(Ok(()))
 }
 
-/// Makes the page of a refusal ours, and what a registry must not send. `None` when memory is out.
-fn header(request: &mut Request, context: &mut Context, foreign: Option<Denial>) -> Option<Head> {
+/// Makes the page of a refusal ours, and what a registry must not send.
+fn header(
+    request: &mut Request,
+    context: &mut Context,
+    foreign: Option<Denial>,
+) -> Result<Head, OutOfMemory> {
     // The catalogue comes past the gate, as through `try_files` and a location without one.
     let is_registrys = context.is_catalog && is_registrys_catalog(request);
     let leak = if is_registrys && request.status() < 300 {
@@ -206,13 +203,13 @@ fn header(request: &mut Request, context: &mut Context, foreign: Option<Denial>)
         context.refuse(request, denial, false);
     }
     let Some(refusal) = context.refusal(request) else {
-        return Some(Head::Send);
+        return Ok(Head::Send);
     };
     let visit = request.visit();
     if !is_leak && !is_its_page(request, refusal) {
         // Also what takes the place of a page of ours that another filter refuses.
         context.forget_refusal(request);
-        return Some(Head::Send);
+        return Ok(Head::Send);
     }
     refusal.visit = visit;
     let denial = &refusal.denial;
@@ -232,7 +229,7 @@ fn header(request: &mut Request, context: &mut Context, foreign: Option<Denial>)
     denial.write_json(&mut json);
     request.become_json(u32::from(denial.status()), json.len());
     refusal.is_answered = true;
-    Some(Head::Replace(json))
+    Ok(Head::Replace(json))
 }
 
 /// Whether the current answer is what nginx made of this refusal: with `satisfy any` another module may have

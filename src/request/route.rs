@@ -10,6 +10,7 @@ use registry_auth::route::{self, mount, Method, Route};
 use registry_auth::Denial;
 
 use crate::conf::Settings;
+use crate::ffi::pool::OutOfMemory;
 use crate::ffi::request::Request;
 
 /// The route of a request, or why it is refused. `content_type` is what [`content_type`] gave, which lives
@@ -81,8 +82,8 @@ pub enum Strip {
     Both,
 }
 
-/// Takes that out of the query that is forwarded. `None` when memory is out.
-pub fn strip_query(request: &mut Request, what: Strip) -> Option<()> {
+/// Takes that out of the query that is forwarded.
+pub fn strip_query(request: &mut Request, what: Strip) -> Result<(), OutOfMemory> {
     let mut args = Vec::new();
     match what {
         Strip::Mount => mount::strip(query(request), mount::MOUNT, &mut args),

@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 use registry_auth::share::{Places, Time, TURN};
 
 use crate::ffi::event::{self, Deferred, Idle, NginxThread};
+use crate::ffi::pool::OutOfMemory;
 use crate::ffi::request::Request;
 use crate::ffi::suspend::{self, Suspension};
 use crate::worker::state::{Turns, Waiting, WORKER};
@@ -65,10 +66,9 @@ pub struct InLine {
 }
 
 impl InLine {
-    /// Has a request wait for its turn; `on_turn` then notes that, and the request goes on. `None` when
-    /// memory is out.
-    pub fn new(request: &mut Request, on_turn: fn(&mut Request)) -> Option<Self> {
-        let suspension = Suspension::new(request, WAIT, on_turn)?;
+    /// Has a request wait for its turn; `on_turn` then notes that, and the request goes on.
+    pub fn new(request: &mut Request, on_turn: fn(&mut Request)) -> Result<Self, OutOfMemory> {
+        let suspension = Suspension::new(request, WAIT, on_turn).ok_or(OutOfMemory)?;
         with_turns(|turns| {
             turns.queue.push_back(Waiting {
                 ticket: suspension.ticket(),
@@ -76,8 +76,8 @@ impl InLine {
             });
             turns.call();
             Some(())
-        })?;
-        Some(Self {
+        });
+        Ok(Self {
             _suspension: suspension,
         })
     }
