@@ -60,11 +60,11 @@ impl Content for Token {
     fn answer(request: &mut Request) -> Result<Answer, u16> {
         let issued = request.existing_context::<Context, _>(|request, context| {
             let location = request.location::<Location>()?;
-            match context.is_about(request) {
-                true => issue(request, context, location.settings.as_ref()?),
-                // A subrequest: what was granted to the request itself was not asked for here.
-                false => None,
+            // In a subrequest: what was granted to the request itself was not asked for here.
+            if !context.is_about(request) {
+                return None;
             }
+            issue(request, context, location.settings.as_ref()?)
         });
         // Without a sender the request came past the gate.
         let body = issued.flatten().ok_or(403_u16)?;
