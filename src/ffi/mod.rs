@@ -5,7 +5,6 @@
 //! [`event::Notifier`] may leave it.
 
 pub mod answer;
-mod blocks;
 pub mod body;
 pub mod bytes;
 pub mod conf;
@@ -21,6 +20,7 @@ pub mod pool;
 pub mod prefetch;
 pub mod request;
 pub mod shm;
+mod slot_pool;
 pub mod subrequest;
 pub mod suspend;
 mod unshare_fds;

@@ -17,10 +17,10 @@ use nginx_sys::{
 
 use smallvec::SmallVec;
 
-use super::blocks::{Block, Linked};
 use super::conf::Conf;
 use super::guard::guard;
 use super::request::{Request, RequestBytes};
+use super::slot_pool::{Block, Linked};
 use super::{bytes, shim, slots, Slot};
 
 /// Names the peers of a request.

@@ -12,10 +12,10 @@ use nginx_sys::{
 };
 use registry_auth::Network;
 
-use super::blocks::{Block, Blocks, Linked};
 use super::event::NginxThread;
 use super::log::{self, Level};
 use super::pool::{OutOfMemory, Pool};
+use super::slot_pool::{Block, Blocks, Linked};
 use super::{bytes, guard::guard, shim, slots, Slot};
 
 /// The module's state of a request.

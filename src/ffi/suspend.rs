@@ -15,9 +15,9 @@ use nginx_sys::{
     ngx_http_run_posted_requests, ngx_http_test_reading,
 };
 
-use super::blocks::Block;
 use super::event::{Idle, NoConnection};
 use super::request::Request;
+use super::slot_pool::Block;
 use super::visit::Visit;
 use super::{guard::guard, shim};
 

@@ -157,7 +157,10 @@ fn answers(idle: &mut Idle) {
     }
     // The list of a burst is not kept.
     if events.capacity() <= ROOM {
-        with_queue(|queue| Some(queue.events = events));
+        with_queue(|queue| {
+            queue.events = events;
+            Some(())
+        });
     }
 }
 

@@ -56,7 +56,10 @@ impl Place {
 
 impl Drop for Place {
     fn drop(&mut self) {
-        with_turns(|turns| Some(turns.places.give_back(&self.0)));
+        with_turns(|turns| {
+            turns.places.give_back(&self.0);
+            Some(())
+        });
     }
 }
 
@@ -156,7 +159,10 @@ impl Turns {
 }
 
 fn spend(time: Duration) {
-    with_turns(|turns| Some(turns.time.spend(time)));
+    with_turns(|turns| {
+        turns.time.spend(time);
+        Some(())
+    });
 }
 
 /// Gives one after the other its turn, until the slice is used up.

@@ -232,7 +232,10 @@ pub fn token_secret() -> Option<[u8; 32]> {
 
 /// Keeps what the store answered to a request that had missed.
 pub fn put(space: &Keyspace, credential: &Credential, miss: &Miss, outcome: &Outcome) {
-    with_cache(|ours| Some(ours.put(space, credential, miss, outcome)));
+    with_cache(|ours| {
+        ours.put(space, credential, miss, outcome);
+        Some(())
+    });
 }
 
 /// Redis tells this worker of every change from now on, or cannot tell of changes at all.
