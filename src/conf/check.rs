@@ -2,8 +2,8 @@
 //! registry is sent is what was decided about.
 //!
 //! Called while locations are merged, when all directives were read; what takes all locations to judge, the
-//! addresses of token endpoints, is judged by [`TokenLocations::check`] after that. An error refuses what opens
-//! the gate; a warning tells of what may be meant.
+//! addresses of token endpoints, is judged by [`TokenLocations::check`] after that. An error refuses what
+//! opens the gate; a warning tells of what may be meant.
 
 use std::marker::PhantomData;
 use std::sync::Arc;

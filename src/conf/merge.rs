@@ -1,4 +1,5 @@
-//! What a location inherits, and what its directives come to: [`Settings`], and the pages that the module answers itself.
+//! What a location inherits, and what its directives come to: [`Settings`], and the pages that the module
+//! answers itself.
 //!
 //! Called by nginx, by [`Merge`], when all directives were read: the outer level first.
 

@@ -162,7 +162,8 @@ impl Request {
         self.text(self.0.args)
     }
 
-    /// Replaces the query in all places from which nginx forwards it; an empty one goes with its question mark.
+    /// Replaces the query in all places from which nginx forwards it; an empty one goes with its question
+    /// mark.
     pub fn set_args(&mut self, args: &[u8]) -> Result<(), OutOfMemory> {
         let pool = self.pool().ok_or(OutOfMemory)?;
         let mut unparsed = match self.target() {

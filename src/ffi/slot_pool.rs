@@ -1,11 +1,11 @@
 //! Memory for what a request has besides nginx's own: blocks of one size, which other requests get again.
 //!
-//! A request's pool is full where the module comes in: what it took from there would nearly always cost nginx one more
-//! block of 4 KiB for each request. Blocks come back in the order that a processor's cache likes, the last first. Used on
-//! nginx's thread only.
+//! A request's pool is full where the module comes in: what it took from there would nearly always cost
+//! nginx one more block of 4 KiB for each request. Blocks come back in the order that a processor's cache
+//! likes, the last first. Used on nginx's thread only.
 //!
-//! It pays: boxes on the heap in place of these blocks add 384 instructions to a cached request, 3,507 instead of 3,123
-//! (callgrind, one connection).
+//! It pays: boxes on the heap in place of these blocks add 384 instructions to a cached request, 3,507
+//! instead of 3,123 (callgrind, one connection).
 
 use core::alloc::Layout;
 use core::cell::Cell;

@@ -1,11 +1,13 @@
-//! Where an answer of a registry leads its clients, with their credentials: to this server, whatever host the answer names.
+//! Where an answer of a registry leads its clients, with their credentials: to this server, whatever host
+//! the answer names.
 //!
-//! Called by `response` for every answer, hence also where another module has let the request in. A backend may be
-//! anybody's, or may not know the name by which clients reach it.
+//! Called by `response` for every answer, hence also where another module has let the request in. A backend
+//! may be anybody's, or may not know the name by which clients reach it.
 //!
 //! - V1: docker sends all further requests of a pull or push, each with the user's password, to the host that
 //!   `X-Docker-Endpoints` names, and believes that header wherever a redirect has led it.
-//! - V2: podman, skopeo and buildah send the user's password, or token, to the host that the `Location` of an upload names.
+//! - V2: podman, skopeo and buildah send the user's password, or token, to the host that the `Location` of
+//!   an upload names.
 
 use registry_auth::redirect::{self, upload_here, Upload};
 use registry_auth::{route, Denial};
@@ -97,8 +99,8 @@ fn keep_redirect(request: &mut Request, here: &[u8]) -> Result<Option<Denial>, O
     Ok(None)
 }
 
-/// Whether an answer may be about an upload. Blobs that are read may lie at a storage service, to which clients
-/// send no password; the state of an upload is a 204.
+/// Whether an answer may be about an upload. Blobs that are read may lie at a storage service, to which
+/// clients send no password; the state of an upload is a 204.
 #[inline]
 fn may_be_upload(request: &Request) -> bool {
     request.status() == 204 || !matches!(request.method(), b"GET" | b"HEAD")

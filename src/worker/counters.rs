@@ -41,7 +41,8 @@ impl CacheState {
     }
 }
 
-/// The counters of [`RequestResult`] come first, in their order; this is the first of those of [`CacheState`].
+/// The counters of [`RequestResult`] come first, in their order; this is the first of those of
+/// [`CacheState`].
 pub const FIRST_OF_CACHE: usize = RequestResult::ALL.len();
 
 const _: () = assert!(FIRST_OF_CACHE + CacheState::ALL.len() <= EVICTED);
