@@ -219,7 +219,9 @@ my @COUNT = (
     [ 'location', 'registry_auth' ],           [ 'location', 'registry_auth', 'a b' ],
     [ 'http', 'registry_auth_redis' ],         [ 'http', 'registry_auth_redis_user' ],
     [ 'http', 'registry_auth_redis_user', 'a b' ], [ 'http', 'registry_auth_redis_password_file' ],
-    ( map { [ 'http', "registry_auth_redis_$_" ], [ 'http', "registry_auth_redis_$_", 'a b' ] } qw(trusted_certificate certificate certificate_key ssl_name sentinel_user sentinel_password_file) ),
+    ( map { [ 'http', "registry_auth_redis_$_" ], [ 'http', "registry_auth_redis_$_", 'a b' ] }
+            qw(trusted_certificate certificate certificate_key ssl_name sentinel_user
+            sentinel_password_file) ),
     [ 'http', 'registry_auth_prefix' ],        [ 'http', 'registry_auth_prefix', 'a b' ],
     [ 'http', 'registry_auth_salt' ],          [ 'http', 'registry_auth_salt', 'a b' ],
     [ 'http', 'registry_auth_own_namespace' ], [ 'http', 'registry_auth_own_namespace', 'on off' ],
@@ -308,7 +310,8 @@ for my $directive (sort keys %EXAMPLE) {
         next if $directive =~ /^registry_auth_(?:status|token)$/ && $context eq 'location';
         $spec .= refused("not in $context", $context, $line, qq{"$directive" directive is not allowed here});
     }
-    next if $directive =~ /_file$|_key$|_redis_.*certificate|_ssl_name$|sentinel_user/;    # below, in redis_tls.t and in token_conf.t, with a file
+    # Below, in redis_tls.t and in token_conf.t, with a file.
+    next if $directive =~ /_file$|_key$|_redis_.*certificate|_ssl_name$|sentinel_user/;
     $spec .= accepted($_, $line) for $directive eq 'registry_auth_redis_user' ? () : @{ $ALLOWED{$directive} };
     $spec .= refused('a duplicate', $ALLOWED{$directive}[0] // 'location', "$line $line", qq{"$directive"},
         $directive eq 'registry_auth_backends' ? () : 'duplicate');

@@ -19,9 +19,11 @@ sub start_sentinel {
     my ($more) = @_;
     my $file = "$folder/sentinel.conf";
     open my $out, '>', $file or die $!;
-    print {$out} Harness::expand("port \$TEST_NGINX_EXTRA_PORT\nbind 127.0.0.1\n$more\nsentinel monitor main 127.0.0.1 \$TEST_NGINX_REDIS_PORT 1\n");
+    print {$out} Harness::expand("port \$TEST_NGINX_EXTRA_PORT\nbind 127.0.0.1\n$more\n"
+            . "sentinel monitor main 127.0.0.1 \$TEST_NGINX_REDIS_PORT 1\n");
     close $out;
-    $sentinel = Harness::Process::start('sentinel', "$folder/sentinel.out", 'redis-server', $file, '--sentinel');
+    my @command = ('redis-server', $file, '--sentinel');
+    $sentinel = Harness::Process::start('sentinel', "$folder/sentinel.out", @command);
     sleep 2;    # nginx was there first, and tries again within a second
 }
 
@@ -98,7 +100,7 @@ hunter2
 --- after
 stop_sentinel();
 
-=== a name that Sentinel does not know is told
+=== the log has a name that Sentinel does not know
 --- http_config eval
 main::redis_http('redis+sentinel://127.0.0.1:$TEST_NGINX_EXTRA_PORT/other/0')
 --- config eval

@@ -1,7 +1,7 @@
 //! Where Redis is and what its keys begin with; opens the connections of the verbs.
 //!
-//! Made by main.rs from the options `--redis...` and `--prefix`. A verb connects once it needs Redis, and again
-//! after a question to a person: Redis may close a connection that idles meanwhile.
+//! Made by main.rs from the options `--redis...` and `--prefix`. A verb connects once it needs Redis, and
+//! again after a question to a person: Redis may close a connection that idles meanwhile.
 
 use registry_auth_admin::{Admin, AdminError};
 use registry_auth_redis::Endpoint;

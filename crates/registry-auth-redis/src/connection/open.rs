@@ -245,7 +245,7 @@ impl Greeting<'_> {
 }
 
 /// The first attempt that succeeds. Each is begun when the one before has failed, or has taken `stagger`; if
-/// all fail, the first one's failure is told.
+/// all fail, this fails as the first one did.
 pub(crate) async fn first<T, A>(attempts: impl Iterator<Item = A>, stagger: Duration) -> Result<T, Failure>
 where
     A: Future<Output = Result<T, Failure>>,
