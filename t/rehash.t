@@ -5,6 +5,7 @@ use warnings;
 use lib 't/lib';
 use Harness;
 use Harness::Zone;
+use Harness::Token qw(token token_config with_token);
 
 our $SHA   = '{SHA}5en6G6MezRroT3XKqkdPOmY/BfQ=';           # secret
 
@@ -56,6 +57,22 @@ main::soon('what is stored', $main::ARGON2,
     sub { $seen{ main::everywhere('alice:secret') } = 1; main::form() }, 10);
 $seen{ main::everywhere('alice:secret') } = 1 for 1 .. 10;
 main::equal(join(', ', sort keys %seen), 200, 'all answers');
+
+=== tokens of the same password stay valid, and end with the next password
+--- http_config eval
+main::zone_http("zone=auth:1m") . "    registry_auth_rehash on;\n"
+--- config eval
+main::token_config()
+--- request eval
+[]
+--- after
+my $token = main::token('alice:secret');
+main::soon('what is stored', $main::ARGON2, \&main::form, 10);
+main::always('a token of before', 200, sub { main::with_token($token)->{status} });
+main::equal(main::with_token(main::token('alice:secret'))->{status}, 200, 'a token of afterwards');
+redis('HSET docker-registry:user:alice password ' . Harness::Users::sha('another'));
+main::soon('both, after a new password', '401 401',
+    sub { join ' ', map { main::with_token($_)->{status} } $token, $token });
 
 === a hash of the 2014 gate is replaced where it stands
 --- http_config eval

@@ -28,7 +28,7 @@ impl Request {
         let line = unsafe { bytes::of(request.headers_out.status_line) };
         let is_doubtful = request.headers_out.status < 200
             || request.http_version < NGX_HTTP_VERSION_10 as usize
-            || line.iter().any(is_control);
+            || (line != b"200 OK" && line.iter().any(is_control));
         if is_doubtful {
             self.doubtful()
         } else {

@@ -30,7 +30,8 @@ pub fn start(thread: NginxThread, main: &Main) -> Result<(), String> {
         return Ok(());
     }
     token_keys::start(main.token_keys(), main.cursor_secret());
-    store::start(thread, &options)?;
+    let keys = token_keys::for_store(main.token_keys(), options.cache.as_ref());
+    store::start(thread, &options, keys.filter(|_| options.rehash))?;
     limited_log::start(thread);
     turns::start(thread);
     start_zone(thread, &options);

@@ -7,6 +7,7 @@
 
 use std::sync::Arc;
 
+use registry_auth::token::SigningKeys;
 use registry_auth_cache::LoginResult;
 use registry_auth_lookup::{Completion, Event, Job, Keyspace, Options, Outcome, Proof as ToVerify, Store};
 use registry_auth_redis::log::Level;
@@ -32,8 +33,12 @@ const GRACE: u64 = 60_000;
 /// Events for which an empty list keeps room.
 const ROOM: usize = 4096;
 
-/// Starts the worker's store.
-pub fn start(thread: NginxThread, options: &StoreOptions) -> Result<(), String> {
+/// Starts the worker's store. `token_keys`: those of the tokens that stay valid where a stored hash is replaced.
+pub fn start(
+    thread: NginxThread,
+    options: &StoreOptions,
+    token_keys: Option<SigningKeys>,
+) -> Result<(), String> {
     let (event_fd, notifier) = EventFd::open(thread, answers).map_err(|error| error.to_string())?;
     let notifier = Arc::new(notifier);
     let helpers_notifier = Arc::clone(&notifier);
@@ -48,6 +53,7 @@ pub fn start(thread: NginxThread, options: &StoreOptions) -> Result<(), String> 
         tracking: options.cache.is_some(),
         last_use: options.token_use,
         rehash: options.rehash,
+        token_keys,
         prefixes: options.prefixes.clone(),
         wake: Box::new(move || notifier.notify()),
         spawn: Box::new(move |name, event_fd, work| {

@@ -6,6 +6,7 @@ use registry_auth::cursor::CursorKeys;
 use registry_auth::token::SigningKeys;
 use registry_auth_redis::Secret;
 
+use crate::conf::CacheOptions;
 use crate::worker::cache;
 use crate::worker::state::{Signing, TokenKeys, WORKER};
 
@@ -52,4 +53,10 @@ pub fn keys() -> Option<Rc<SigningKeys>> {
             }
         }
     })
+}
+
+/// The same keys for another thread, before the worker has begun with its zone.
+pub fn for_store(secrets: &[Secret], zone: Option<&CacheOptions>) -> Option<SigningKeys> {
+    SigningKeys::new(secrets.iter().map(Secret::expose))
+        .or_else(|| SigningKeys::derived(&cache::token_secret_of(zone?)?))
 }

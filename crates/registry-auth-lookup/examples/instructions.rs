@@ -33,6 +33,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         tracking: true,
         last_use: false,
         rehash: false,
+        token_keys: None,
         wake: Box::new(move || {
             let _ = bell.try_send(());
         }),

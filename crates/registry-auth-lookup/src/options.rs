@@ -1,5 +1,6 @@
 //! How a [`crate::Store`] is to work: what nginx.conf says, and what its owner provides.
 
+use registry_auth::token::SigningKeys;
 use registry_auth_redis::Endpoint;
 use std::io;
 use std::os::fd::BorrowedFd;
@@ -25,6 +26,8 @@ pub struct Options {
     /// Whether a weak password hash is to be replaced by argon2id when its owner logs in
     /// (`registry_auth_rehash`).
     pub rehash: bool,
+    /// The keys of tokens that stay valid where a hash is replaced.
+    pub token_keys: Option<SigningKeys>,
     /// Called, from any thread, when [`crate::Store::drain`] or [`crate::Store::drain_log`] has something
     /// after having had nothing. Must not block or panic. Never called again once [`crate::Store::stop`] has
     /// returned.

@@ -15,6 +15,7 @@ use crate::verify::stored_hash::StoredHash;
 use redis::aio::MultiplexedConnection;
 use redis::{Cmd, Value};
 use registry_auth::password;
+use registry_auth::token::SigningKeys;
 use registry_auth_redis::connection::locate::open;
 use registry_auth_redis::connection::open::{within, AbortOnDrop, Failure};
 use registry_auth_redis::log::{Level, Log};
@@ -47,6 +48,8 @@ pub(crate) struct Renewals {
     /// Whose turn it is to connect.
     turn: tokio::sync::Mutex<()>,
     hasher: RandomState,
+    /// The keys of tokens that stay valid.
+    keys: Option<SigningKeys>,
 }
 
 #[derive(Default)]
@@ -75,6 +78,7 @@ impl Renewals {
         limit: Duration,
         log: Log,
         helper: Handle,
+        keys: Option<SigningKeys>,
     ) -> Arc<Self> {
         Arc::new(Self {
             endpoint,
@@ -85,6 +89,7 @@ impl Renewals {
             state: Mutex::default(),
             turn: tokio::sync::Mutex::default(),
             hasher: RandomState::new(),
+            keys,
         })
     }
 
@@ -105,6 +110,10 @@ impl Renewals {
         if !self.lock().begin(number) {
             return None;
         }
+        let mark = self
+            .keys
+            .as_ref()
+            .and_then(|keys| keys.mark(&space.prefix, user, old));
         let keys = Keys::new(&space.prefix);
         let (key, name) = match own {
             true => (keys.user(user), field::PASSWORD),
@@ -116,6 +125,7 @@ impl Renewals {
             key,
             field: name.into(),
             old: old.into(),
+            mark,
             password: password.clone(),
         })
     }
@@ -148,6 +158,8 @@ pub(crate) struct Renewal {
     key: String,
     field: Box<str>,
     old: Box<str>,
+    /// What keeps tokens valid that were issued before.
+    mark: Option<[u8; 16]>,
     password: Secret,
 }
 
@@ -160,15 +172,19 @@ impl Drop for Renewal {
 impl Renewal {
     /// Computes the new hash, on a thread of the pool, and has the helper store it.
     pub(crate) fn run(mut self) {
-        let mut salt = [0; 16];
-        if getrandom::fill(&mut salt).is_err() {
-            return;
-        }
+        let Some(new) = self.new_hash() else { return };
+        let helper = self.renewals.helper.clone();
+        helper.spawn(self.store(new));
+    }
+
+    fn new_hash(&mut self) -> Option<String> {
         let password = std::mem::take(&mut self.password);
-        if let Ok(new) = password::hash_argon2id(password.expose(), &salt) {
-            let helper = self.renewals.helper.clone();
-            helper.spawn(self.store(new));
-        }
+        let new = if let Some(mark) = self.mark {
+            password::rehash_argon2id(password.expose(), random()?, mark)
+        } else {
+            password::hash_argon2id(password.expose(), &random()?)
+        };
+        new.ok()
     }
 
     async fn store(self, new: String) {
@@ -234,6 +250,12 @@ impl Renewal {
             _ => Err(Failure::Closed),
         }
     }
+}
+
+fn random<const N: usize>() -> Option<[u8; N]> {
+    let mut bytes = [0; N];
+    getrandom::fill(&mut bytes).ok()?;
+    Some(bytes)
 }
 
 #[cfg(test)]

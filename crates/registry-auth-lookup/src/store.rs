@@ -22,6 +22,7 @@ use crate::verify::pool::Pool;
 use crate::verify::stored_hash::PasswordTags;
 use crate::verify::verdict::{Passwords, Verifier};
 use nix::sys::signal::{SigSet, SigmaskHow};
+use registry_auth::token::SigningKeys;
 use registry_auth_redis::connection::supervisor::Supervisor;
 use registry_auth_redis::connection::tracking::{Tracking, Watcher};
 use registry_auth_redis::log::{Level, Log, LogLine, LogQueue};
@@ -105,6 +106,7 @@ impl Store {
             tracking: options.tracking,
             last_use: options.last_use,
             rehash: options.rehash,
+            token_keys: options.token_keys,
             events: Arc::clone(&store.events),
             log: Arc::clone(&store.log),
             receiver,
@@ -188,6 +190,7 @@ struct Parts {
     tracking: bool,
     last_use: bool,
     rehash: bool,
+    token_keys: Option<SigningKeys>,
     events: Arc<EventQueue>,
     log: Arc<LogQueue>,
     receiver: IdleReceiver,
@@ -208,7 +211,15 @@ impl Parts {
             .build()?;
         let renewals = self.rehash.then(|| {
             let (endpoint, helper) = (self.endpoint.clone(), runtime.handle().clone());
-            Renewals::new(endpoint, self.connect_timeout, self.timeout, log.clone(), helper)
+            let keys = self.token_keys;
+            Renewals::new(
+                endpoint,
+                self.connect_timeout,
+                self.timeout,
+                log.clone(),
+                helper,
+                keys,
+            )
         });
         let watcher: Arc<dyn Watcher> = Arc::<EventQueue>::clone(&self.events);
         let tracking = Tracking::new(watcher, &self.prefixes);

@@ -19,6 +19,7 @@ fn bcrypt(password: &str, cost: u32) -> String {
 fn rehashing(options: Options) -> Gate {
     Gate::with(Options {
         rehash: true,
+        token_keys: None,
         ..options
     })
 }

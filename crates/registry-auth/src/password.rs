@@ -25,7 +25,8 @@ mod phc;
 mod scrypt;
 mod sha_crypt;
 
-pub use self::argon2::{hash_argon2id, DUMMY};
+pub(crate) use self::argon2::mark;
+pub use self::argon2::{hash_argon2id, rehash_argon2id, DUMMY};
 pub use self::bcrypt::{hash_bcrypt, MAX_COST as MAX_BCRYPT_COST};
 pub use self::hash::InvalidHash;
 

@@ -60,6 +60,13 @@ impl SigningKeys {
         let derived = derived(secret, b"registry_auth_token_key")?;
         Self::new([&derived[..]])
     }
+
+    /// What tells that a new hash of a user's password has taken the place of this stored one, so that tokens
+    /// which were signed with the first key stay valid ([`Claims::is_of`]). It shows nothing of the old hash
+    /// to who does not have the key: that one is weak, and quick to guess at.
+    pub fn mark(&self, prefix: &str, user: &str, stored: &str) -> Option<[u8; 16]> {
+        tag(self.0.first()?, prefix, user, State::of(stored.as_bytes()))
+    }
 }
 
 /// What a token is to be used for.
@@ -188,7 +195,7 @@ pub fn sign(keys: &SigningKeys, place: &Place<'_>, issue: &Issue<'_>) -> Option<
         exp: issue.expires,
         nbf: issue.now,
         access: issue.access.to_entries(),
-        acc: account(key, place.prefix, user, issue.state)?,
+        acc: encoded(tag(key, place.prefix, user, issue.state)?),
         tok: issue.access_token.map(Box::from),
     };
     jws::sign(key, &body)
@@ -257,15 +264,14 @@ impl Claims {
         }
     }
 
-    /// Whether the account is in the state in which the token was issued.
+    /// Whether the account is in the state in which the token was issued, or the gate itself has since put a
+    /// better hash of the same password in the place of the one that was stored then.
     pub fn is_of(&self, keys: &SigningKeys, prefix: &str, state: State) -> bool {
         let user = self.user.as_ref().map(UserNameBuf::as_name);
         let user = user.as_ref().map_or("", |user| user.as_str());
-        let tag = keys
-            .0
-            .get(self.key)
-            .and_then(|key| account(key, prefix, user, state));
-        tag.is_some_and(|tag| tag.as_bytes().ct_eq(self.account.as_bytes()).into())
+        let tag = keys.0.get(self.key).and_then(|key| tag(key, prefix, user, state));
+        let is_issued = |tag| encoded(tag).as_bytes().ct_eq(self.account.as_bytes());
+        tag.is_some_and(|tag| (is_issued(tag) | is_issued(state.0)).into())
     }
 }
 
@@ -283,7 +289,7 @@ pub fn bound_to(kind: Kind, record: &RecordRef<'_>, token: Option<&TokenRef<'_>>
 
 /// The tag of the state of an account in a token: half of an HMAC. It shows nothing of the state to who has
 /// the token.
-fn account(key: &Key, prefix: &str, user: &str, state: State) -> Option<Box<str>> {
+fn tag(key: &Key, prefix: &str, user: &str, state: State) -> Option<[u8; 16]> {
     // No text that is signed begins like this, and neither name contains a NUL byte.
     let parts: [&[u8]; 6] = [
         b"account\0",
@@ -294,8 +300,11 @@ fn account(key: &Key, prefix: &str, user: &str, state: State) -> Option<Box<str>
         &state.0,
     ];
     let mac = jws::mac(key, &parts)?;
-    let half: &[u8; 16] = mac.first_chunk()?;
-    Some(URL_SAFE_NO_PAD.encode(half).into())
+    mac.first_chunk().copied()
+}
+
+fn encoded(tag: [u8; 16]) -> Box<str> {
+    URL_SAFE_NO_PAD.encode(tag).into()
 }
 
 /// A key for one purpose, derived from a secret that is used for other purposes too.

@@ -351,6 +351,15 @@ fn new_hashes_verify() {
 }
 
 #[test]
+fn a_hash_in_place_of_another_verifies() {
+    let new = password::rehash_argon2id(PASSWORD, [7; 8], [9; 16]).unwrap();
+    assert!(new.starts_with("$argon2id$v=19$m=19456,t=2,p=1$"), "{new}");
+    assert_eq!(password::verify(&new, PASSWORD, b""), Ok(true));
+    assert_eq!(password::verify(&new, b"wrong", b""), Ok(false));
+    assert!(!password::is_to_be_renewed(&new, PASSWORD));
+}
+
+#[test]
 fn bcrypt_refuses_what_it_would_cut() {
     let salt = [7; 16];
     assert_eq!(

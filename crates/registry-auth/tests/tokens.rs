@@ -15,7 +15,7 @@ use registry_auth::token::{
     REFRESH_LIFE, UPLOAD_GRACE,
 };
 use registry_auth::token::{Authorization, TokenRequest};
-use registry_auth::{challenge, Access, Action, Denial, RepositoryName, UserName};
+use registry_auth::{challenge, password, Access, Action, Denial, RepositoryName, UserName};
 use serde_json::{json, Value};
 use sha2::Sha256;
 
@@ -787,4 +787,32 @@ proptest! {
         prop_assert_eq!(&claims.access, &access);
         prop_assert!(claims.is_of(&keys, "P", state("x")));
     }
+}
+
+#[test]
+fn a_token_outlives_a_better_hash_of_the_same_password() {
+    let (keys, others) = (
+        keys(&[SECRET]),
+        keys(&[b"another secret of more than 32 characters"]),
+    );
+    let token = signed_at(&PLACE, NOW, NOW + 300);
+    let claims = verify(&keys, &PLACE, token.as_bytes(), NOW, false).unwrap();
+    let is_of = |stored: &str| claims.is_of(&keys, PLACE.prefix, state(stored));
+    let rehash = |mark| password::rehash_argon2id(b"x", [7; 8], mark).unwrap();
+    let mark = |keys: &SigningKeys, user, stored| keys.mark(PLACE.prefix, user, stored).unwrap();
+    let new = rehash(mark(&keys, "alice", "{SHA}x"));
+    assert!(is_of("{SHA}x") && is_of(&new) && is_of(&format!("!{new}")));
+    // Another password's, another user's, and one of who does not have the key.
+    assert!(!is_of("{SHA}y"));
+    assert!(!is_of(&rehash(mark(&keys, "alice", "{SHA}y"))));
+    assert!(!is_of(&rehash(mark(&keys, "bob", "{SHA}x"))));
+    assert!(!is_of(&rehash(mark(&others, "alice", "{SHA}x"))));
+    // A salt of others' is no mark.
+    let salt = new.split('$').nth(4).unwrap();
+    assert!(!is_of(
+        &new.replace(salt, &salt.replace("cmVuZXdlZA", "cmVuZXdlZB"))
+    ));
+    // Tokens of afterwards are of that hash.
+    let issue = state(&new);
+    assert!(issue == state(&new) && issue != state("{SHA}x"));
 }

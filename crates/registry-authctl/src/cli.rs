@@ -365,7 +365,7 @@ pub(crate) enum BackendVerb {
     Set {
         #[arg(value_parser = backend_subject, add = ArgValueCompleter::new(complete::backend_subjects))]
         subject: Subject,
-        /// Several are taken in turn.
+        /// Of several, each repository has one (`balance=repository`).
         #[arg(required = true, value_name = "HOST:PORT", value_parser = backend)]
         backends: Vec<BackendName>,
     },

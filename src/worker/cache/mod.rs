@@ -230,6 +230,11 @@ pub fn token_secret() -> Option<[u8; 32]> {
     with_cache(|ours| Some(*ours.keys.secret()))
 }
 
+/// The same, before the worker has begun with the zone.
+pub fn token_secret_of(options: &CacheOptions) -> Option<[u8; 32]> {
+    with_zone(&options.zone, |cache| *cache.keys().secret())
+}
+
 /// Keeps what the store answered to a request that had missed.
 pub fn put(space: &Keyspace, credential: &Credential, miss: &Miss, outcome: &Outcome) {
     with_cache(|ours| {

@@ -36,6 +36,7 @@ pub fn options(url: &str) -> Options {
         tracking: false,
         last_use: false,
         rehash: false,
+        token_keys: None,
         wake: Box::new(|| ()),
         spawn: registry_auth_lookup::own_thread(),
     }

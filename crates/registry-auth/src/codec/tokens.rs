@@ -7,6 +7,7 @@
 use super::bytes::{next, slice, take, text};
 use super::grants::Grants;
 use super::record::InvalidRecord;
+use crate::password;
 use crate::scope::Action;
 use crate::token::access_token::{StoredToken, TokenDigest};
 use sha2::{Digest as _, Sha256};
@@ -22,9 +23,13 @@ pub(super) const STATE: usize = 16;
 
 impl State {
     /// The state of a stored password hash. The `!` of a locked account does not count: an account that is
-    /// unlocked has its earlier state again.
+    /// unlocked has its earlier state again. That of a hash which has taken the place of a weak one
+    /// ([`crate::password::rehash_argon2id`]) is its mark: tokens of both states know it.
     pub fn of(stored: &[u8]) -> Self {
         let stored = stored.strip_prefix(b"!").unwrap_or(stored);
+        if let Some(mark) = password::mark(stored) {
+            return Self(mark);
+        }
         let digest: [u8; 32] = Sha256::digest(stored).into();
         Self(digest.first_chunk().copied().unwrap_or_default())
     }

@@ -7,6 +7,8 @@
 use super::hash::{within, Hash, InvalidHash};
 use super::phc::Phc;
 use argon2::{Algorithm, Argon2, Params, PasswordHasher, Version};
+use base64::engine::general_purpose::STANDARD_NO_PAD;
+use base64::Engine;
 
 /// Most memory in KiB: 256 MiB.
 const MAX_MEMORY: u32 = 256 << 10;
@@ -64,6 +66,40 @@ impl Hash for Stored {
 /// The PHC string of a new password, with argon2id and OWASP's parameters (19 MiB, 2 passes, 1 lane). Fails
 /// only for a password of over 4 GiB.
 pub fn hash_argon2id(password: &[u8], salt: &[u8; 16]) -> Result<String, InvalidHash> {
+    hash(password, salt)
+}
+
+/// As [`hash_argon2id`], in place of a weak hash of the same password. Tokens that were issued while that one
+/// was stored stay valid: its mark ([`crate::token::SigningKeys::mark`]) is a part of the salt, and
+/// [`crate::codec::State`] finds it there.
+///
+/// # Errors
+/// As [`hash_argon2id`].
+pub fn rehash_argon2id(password: &[u8], salt: [u8; 8], mark: [u8; 16]) -> Result<String, InvalidHash> {
+    let mut all = [0; 32];
+    let (text, rest) = all.split_at_mut(RENEWED.len());
+    let (random, tail) = rest.split_at_mut(salt.len());
+    text.copy_from_slice(RENEWED);
+    random.copy_from_slice(&salt);
+    tail.copy_from_slice(&mark);
+    hash(password, &all)
+}
+
+/// The mark that [`rehash_argon2id`] has left in a stored hash.
+pub(crate) fn mark(stored: &[u8]) -> Option<[u8; 16]> {
+    let phc = stored.strip_prefix(b"$argon2id$")?;
+    let salt = phc.split(|byte| *byte == b'$').nth(2)?;
+    let mut all = [0; 32];
+    let length = STANDARD_NO_PAD.decode_slice(salt, &mut all).ok()?;
+    let tail = all.get(..length)?.strip_prefix(RENEWED)?.get(8..)?;
+    tail.try_into().ok()
+}
+
+/// How the salt of a hash begins that has taken the place of a weak one. No salt of others' begins like this,
+/// which may be the same for one password after the other.
+const RENEWED: &[u8] = b"renewed\0";
+
+fn hash(password: &[u8], salt: &[u8]) -> Result<String, InvalidHash> {
     let hash = Argon2::default()
         .hash_password_with_salt(password, salt)
         .map_err(|_| InvalidHash::TooCostly)?;

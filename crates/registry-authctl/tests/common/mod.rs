@@ -108,6 +108,7 @@ impl Redis {
             tracking: false,
             last_use: false,
             rehash: false,
+            token_keys: None,
             wake: Box::new(move || {
                 let _ = woken.send(());
             }),
