@@ -176,6 +176,16 @@ class AccessTokens(Clients, StackCase):
                 self.fails(robot.push("alice/app"),
                            r"denied: the access token may not push alice/app|403 Forbidden")
 
+    def test_alone(self):
+        """As a Bearer token, without its user's name."""
+        token, identity = self.create()
+        bearer = {"Authorization": f"Bearer {token}"}
+        wire = Wire(self.stack)
+        self.assertEqual(wire("GET", "/v2/alice/app/tags/list", headers=bearer).status, 200)
+        self.assertEqual(wire("DELETE", "/v2/alice/app/manifests/latest", headers=bearer).status, 403)
+        self.stack.tool("token", "revoke", "alice", identity)
+        self.assertIsNotNone(eventually(lambda: wire("GET", "/v2/", headers=bearer).status == 401, SECONDS))
+
     def test_of_another_user(self):
         token, _ = self.create()
         self.fails(self.client(client.Skopeo).login("bob", token), "invalid username/password")
@@ -218,6 +228,16 @@ class AccessTokensBearer(AccessTokens):
 
     options = {"bearer": True, "token_key": True}
     revoked = "unauthorized: the access token behind the token was revoked"
+
+    def test_skopeo_sends_it_alone(self):
+        """Only after a challenge for Bearer: to one for Basic it has nothing to say."""
+        token, identity = self.create()
+        robot = self.client(client.Skopeo)
+        self.works(robot.inspect_with(token, "alice/app"))
+        self.stack.tool("token", "revoke", "alice", identity)
+        gone = lambda: robot.inspect_with(token, "alice/app").returncode != 0
+        self.assertIsNotNone(eventually(gone, SECONDS))
+        self.fails(robot.inspect_with(token, "alice/app"), "unauthorized|401")
 
 
 class LongPush(Clients, unittest.TestCase):

@@ -97,6 +97,11 @@ class Skopeo(Client):
         return self.call("skopeo", "delete", "--authfile", self.auth, "--cert-dir", self.stack.certificates,
                          f"docker://{self.reference(repository)}")
 
+    def inspect_with(self, token, repository):
+        """With a Bearer token alone: no user, no login."""
+        return self.call("skopeo", "inspect", "--no-tags", "--registry-token", token, "--cert-dir",
+                         self.stack.certificates, f"docker://{self.reference(repository)}")
+
     def tags(self, repository):
         return self.call("skopeo", "list-tags", "--authfile", self.auth, "--cert-dir",
                          self.stack.certificates,

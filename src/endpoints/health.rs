@@ -10,7 +10,7 @@ use registry_auth::Denial;
 use crate::conf::Settings;
 use crate::ffi::content::{Answer, Content};
 use crate::ffi::request::Request;
-use crate::request::context::{Asked, Context};
+use crate::request::context::{Asked, Context, Question};
 use crate::request::credential::Credential;
 
 /// What the store is to be asked: about nobody in particular.
@@ -18,10 +18,12 @@ pub fn question(request: &Request, settings: &Settings) -> Result<Asked, Denial>
     match request.method() {
         b"GET" | b"HEAD" => Ok(Asked {
             space: Arc::clone(&settings.space),
-            credential: Credential::ANONYMOUS,
-            // What the cache knows is no proof that Redis is there.
-            miss: None,
-            login: None,
+            question: Question::Credential {
+                credential: Credential::ANONYMOUS,
+                // What the cache knows is no proof that Redis is there.
+                miss: None,
+                login: None,
+            },
         }),
         _ => Err(Denial::unsupported()),
     }

@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use registry_auth::policy::{self, MountDecision, Permit};
 use registry_auth::route::Need;
-use registry_auth::{Denial, RequestResult, UserNameBuf};
+use registry_auth::{Denial, RequestResult, TokenDigest, UserNameBuf};
 use registry_auth_cache::{FailureLimits, LoginResult};
 use registry_auth_redis::Secret;
 
@@ -23,7 +23,7 @@ use crate::ffi::event;
 use crate::ffi::pool::OutOfMemory;
 use crate::ffi::request::Request;
 use crate::request::authenticate::{authenticate, password, Authentication, PresentedCredentials};
-use crate::request::context::{Answered, Asked, Context, Stage, Unproven, Waiting};
+use crate::request::context::{Answered, Asked, Context, Question, Stage, Unproven, Waiting};
 use crate::request::credential::{Credential, Proof};
 use crate::request::identity::Identity;
 use crate::request::operation::{operation, Operation};
@@ -137,7 +137,10 @@ fn pass(request: &mut Request, context: &mut Context, settings: &Settings) -> Ac
                 Access::Waiting
             }
             None => {
-                if let Some(login) = asked.login {
+                if let Question::Credential {
+                    login: Some(login), ..
+                } = asked.question
+                {
                     login.finish(LoginResult::Undecided);
                 }
                 refused(request, context, settings, Denial::unavailable())
@@ -271,31 +274,49 @@ fn first(request: &Request, context: &mut Context, settings: &Settings) -> Resul
                 return decide(context, &operation, settings);
             }
             Authentication::Unverified(presented) => presented,
+            Authentication::Ownerless(digest) => match last_owner(context, settings, &digest, Age::Fresh) {
+                Some(user) => PresentedCredentials::of_owner(request, settings, user, digest, true),
+                None => return Ok(ask_owner(context, settings, digest)),
+            },
         },
     };
+    look_up(request, context, settings, &operation, presented)
+}
+
+/// Decides by what the zone knows of presented credentials, or asks the store about them.
+fn look_up(
+    request: &Request,
+    context: &mut Context,
+    settings: &Settings,
+    operation: &Operation<'_>,
+    presented: PresentedCredentials,
+) -> Result<Step, Denial> {
     throttle(request, settings, &presented.credential)?;
     if context
         .found
         .as_ref()
         .is_some_and(|identity| identity.matches(&presented.credential, &settings.space))
     {
-        return decide(context, &operation, settings);
+        return decide(context, operation, settings);
     }
     context.found = None;
     let limited = limited(settings, &presented.credential).zip(presented.tags);
-    let miss = match cached(
-        context,
-        settings,
-        &presented.credential,
-        presented.tags,
-        Age::Fresh,
-    ) {
-        Ok(Cached::Known(identity)) => {
+    let PresentedCredentials { credential, tags, .. } = &presented;
+    let known = cached(context, settings, credential, *tags, Age::Fresh);
+    let miss = match (known, presented.is_guess) {
+        (Ok(Cached::Known(identity)), _) => {
             context.found = Some(identity);
-            return decide(context, &operation, settings);
+            return decide(context, operation, settings);
         }
-        Ok(Cached::Missed(miss)) => miss,
-        Err(denial) => {
+        // Nobody is refused by a guess.
+        (Ok(Cached::Missed(_)) | Err(_), true) => {
+            return match presented.credential.proof {
+                Proof::AccessToken(digest) => Ok(ask_owner(context, settings, digest)),
+                Proof::Password | Proof::Token(_) => Err(Denial::unavailable()),
+            };
+        }
+        (Ok(Cached::Missed(miss)), false) => miss,
+        (Err(denial), false) => {
             // Known to be wrong, perhaps by what another client has tried.
             if let Some(((user, limit), tags)) = limited {
                 failures::count_failure(request, &settings.space, user, tags.credential, limit);
@@ -317,12 +338,42 @@ fn first(request: &Request, context: &mut Context, settings: &Settings) -> Resul
     Ok(Step::Ask {
         asked: Box::new(Asked {
             space: Arc::clone(&settings.space),
-            credential: presented.credential,
-            miss,
-            login,
+            question: Question::Credential {
+                credential: presented.credential,
+                miss,
+                login,
+            },
         }),
         password,
     })
+}
+
+/// Asks Redis whose an access token is that came without a user's name.
+fn ask_owner(context: &mut Context, settings: &Settings, digest: Box<TokenDigest>) -> Step {
+    context.found = None;
+    context.cache = Some(match cache::tag(&settings.space, b"") {
+        Some(_) => CacheState::Miss,
+        None => CacheState::Bypass,
+    });
+    Step::Ask {
+        asked: Box::new(Asked {
+            space: Arc::clone(&settings.space),
+            question: Question::TokenOwner(digest),
+        }),
+        password: Secret::default(),
+    }
+}
+
+/// Whose an access token was the last time: by this very request, or by another.
+fn last_owner(context: &Context, settings: &Settings, digest: &TokenDigest, age: Age) -> Option<UserNameBuf> {
+    let found = context.found.as_ref().filter(|identity| {
+        let is_by_it = matches!(&identity.credential().proof, Proof::AccessToken(by) if **by == *digest);
+        is_by_it && identity.is_of(&settings.space)
+    });
+    match found {
+        Some(identity) => identity.credential().user.clone(),
+        None => cache::token_owner(&settings.space, digest, age),
+    }
 }
 
 /// What the zone knows of the user.
@@ -402,6 +453,23 @@ fn answered(
 ) -> Result<Step, Denial> {
     let identity = match answer {
         Answered::Known(identity) => identity,
+        Answered::TokenOwner(Some(user), digest) => {
+            let content_type = content_type(request);
+            let operation = operation(request, content_type.as_deref(), context, settings)?;
+            let presented = PresentedCredentials::of_owner(request, settings, user, digest, false);
+            let step = look_up(request, context, settings, &operation, presented);
+            // Redis was asked, if only for a name.
+            if context.cache == Some(CacheState::Hit) {
+                context.cache = Some(CacheState::Miss);
+            }
+            return step;
+        }
+        Answered::TokenOwner(None, digest) => {
+            let user = last_owner(context, settings, &digest, Age::Stale).ok_or_else(Denial::unavailable)?;
+            let presented = PresentedCredentials::of_owner(request, settings, user, digest, true);
+            let found = stale(context, settings, &presented.credential, presented.tags)?;
+            found.ok_or_else(Denial::unavailable)?
+        }
         Answered::Denied(denial) => return Err(*denial),
         Answered::Busy => return Err(Denial::hashing_busy()),
         Answered::BadRecord => return Err(Denial::bad_record()),

@@ -9,8 +9,8 @@ use std::cell::RefCell;
 use std::rc::Rc;
 
 use registry_auth::credentials::{self, Buffer, Credentials};
-use registry_auth::token::{verify, Place};
-use registry_auth::{Denial, TokenDigest};
+use registry_auth::token::{verify, Place, Refused};
+use registry_auth::{BearerToken, Denial, TokenDigest, UserNameBuf};
 use registry_auth_cache::Tag;
 use registry_auth_redis::Secret;
 
@@ -35,6 +35,8 @@ pub enum Authentication {
     Cached(Rc<Identity>),
     /// Not verified yet.
     Unverified(PresentedCredentials),
+    /// An access token as a Bearer token, which names no user: it is to be found out whose it is.
+    Ownerless(Box<TokenDigest>),
 }
 
 /// What a request presents, not verified.
@@ -45,6 +47,10 @@ pub struct PresentedCredentials {
     pub password: Option<Secret>,
     /// The keyed hashes of what was sent, where there is a zone.
     pub tags: Option<Tags>,
+    /// Whether the user is only the last known owner of an access token that was sent without a name. Where
+    /// the zone knows that the token is in that user's record, the request is that user's; else Redis is
+    /// asked whose the token is.
+    pub is_guess: bool,
 }
 
 impl PresentedCredentials {
@@ -53,7 +59,37 @@ impl PresentedCredentials {
         credential: Credential::ANONYMOUS,
         password: None,
         tags: None,
+        is_guess: false,
     };
+
+    /// Those of a request whose Bearer token is an access token, with the user to whom the token belongs.
+    pub fn of_owner(
+        request: &Request,
+        settings: &Settings,
+        user: UserNameBuf,
+        digest: Box<TokenDigest>,
+        is_guess: bool,
+    ) -> Self {
+        let tags = || {
+            let header = request.authorization()?;
+            let token = credentials::bearer(header)?;
+            Some(Tags {
+                header: cache::tag(&settings.space, header)?,
+                // The same as if user and token came by Basic: the zone keeps one for both.
+                credential: cache::password_tag(&settings.space, user.as_str(), token)?,
+            })
+        };
+        let tags = tags();
+        Self {
+            credential: Credential {
+                user: Some(user),
+                proof: Proof::AccessToken(digest),
+            },
+            password: None,
+            tags,
+            is_guess,
+        }
+    }
 }
 
 /// Reads the credentials of a request, unless this worker knows its header: `remembered` is what
@@ -65,6 +101,10 @@ pub fn authenticate(
     remembered: Option<(Tag, Header)>,
 ) -> Result<Authentication, Denial> {
     let (sent, remembered) = match operation.form() {
+        // An access token is no refresh token, though from here on the two would look alike.
+        Some(form) if operation.is_refresh() && is_by_access_token(form) => {
+            return Err(Denial::invalid_token(Refused::Invalid.as_str()));
+        }
         Some(form) => (Some(form), cache::header(&settings.space, form)),
         None => (request.authorization(), remembered),
     };
@@ -81,9 +121,12 @@ pub fn authenticate(
         }
         Some((tag, Header::Past(identity))) => {
             check(identity.credential(), operation, settings)?;
+            let credential = identity.credential().clone();
+            let is_by_token = matches!(credential.proof, Proof::AccessToken(_));
             return Ok(Authentication::Unverified(PresentedCredentials {
-                credential: identity.credential().clone(),
+                credential,
                 password: None,
+                is_guess: is_by_token && credentials::bearer(header).is_some(),
                 tags: Some(Tags {
                     header: tag,
                     credential: identity.tag(),
@@ -93,7 +136,13 @@ pub fn authenticate(
         Some((tag, Header::Unread)) => Some(tag),
         None => None,
     };
-    read(sent, header, tag.map(Tags::from), operation, settings).map(Authentication::Unverified)
+    read(sent, header, tag.map(Tags::from), operation, settings)
+}
+
+/// Whether a Bearer header holds what begins as an access token.
+fn is_by_access_token(header: &[u8]) -> bool {
+    let token = credentials::bearer(header).map(BearerToken::of);
+    matches!(token, Some(BearerToken::AccessToken(_) | BearerToken::Malformed))
 }
 
 /// Decodes what was sent: `header`, which is empty where nothing was sent.
@@ -104,13 +153,23 @@ fn read(
     mut tags: Option<Tags>,
     operation: &Operation<'_>,
     settings: &Settings,
-) -> Result<PresentedCredentials, Denial> {
-    if let (Some(token), Some(expected)) = (credentials::bearer(header), operation.expected(settings)) {
-        return Ok(PresentedCredentials {
-            credential: of_token(token, expected, settings)?,
-            password: None,
-            tags,
-        });
+) -> Result<Authentication, Denial> {
+    let token = credentials::bearer(header).map(BearerToken::of);
+    match (token, operation.expected(settings)) {
+        (Some(BearerToken::AccessToken(digest)), _) => {
+            return Ok(Authentication::Ownerless(Box::new(digest)));
+        }
+        (Some(BearerToken::Malformed), _) => return Err(Denial::bad_credentials()),
+        (Some(BearerToken::Signed(token)), Some(expected)) => {
+            return Ok(Authentication::Unverified(PresentedCredentials {
+                credential: of_token(token, expected, settings)?,
+                password: None,
+                tags,
+                is_guess: false,
+            }));
+        }
+        // Refused below, as is whatever is no Basic header.
+        (Some(BearerToken::Signed(_)), None) | (None, _) => {}
     }
     decoded(sent, |credentials| {
         let (credential, password) = match credentials {
@@ -137,11 +196,12 @@ fn read(
                 }
             }
         };
-        Ok(PresentedCredentials {
+        Ok(Authentication::Unverified(PresentedCredentials {
             credential,
             password,
             tags,
-        })
+            is_guess: false,
+        }))
     })
 }
 

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use registry_auth::scope::Action;
 use registry_auth::token::TokenRequest;
-use registry_auth::{Access, Denial, RequestResult};
+use registry_auth::{Access, Denial, RequestResult, TokenDigest, UserNameBuf};
 use registry_auth_lookup::Keyspace;
 
 use crate::conf::Location;
@@ -90,12 +90,23 @@ pub struct Waiting {
 pub struct Asked {
     /// Whose accounts.
     pub space: Arc<Keyspace>,
-    /// Who the request claims to come from.
-    pub credential: Credential,
-    /// Set where the zone was asked and knew nothing: the store's answer is to be put there.
-    pub miss: Option<Miss>,
-    /// Set where the password counts as tried: what it comes to is to be settled.
-    pub login: Option<Login>,
+    /// What about them.
+    pub question: Question,
+}
+
+/// What is to be found out about a request's user.
+pub enum Question {
+    /// Whether a credential is good.
+    Credential {
+        /// Who the request claims to come from.
+        credential: Credential,
+        /// Set where the zone was asked and knew nothing: the store's answer is to be put there.
+        miss: Option<Miss>,
+        /// Set where the password counts as tried: what it comes to is to be settled.
+        login: Option<Login>,
+    },
+    /// Whose access token it is that came without a user's name.
+    TokenOwner(Box<TokenDigest>),
 }
 
 /// What the store could not be asked.
@@ -104,7 +115,7 @@ pub struct Unproven {
     pub credential: Credential,
     /// Fingerprints of what it sent to prove that, where there is a zone.
     pub tags: Option<Tags>,
-    /// As in [`Asked`], where what the zone knew last may decide yet.
+    /// As in [`Question::Credential`], where what the zone knew last may decide yet.
     pub login: Option<Login>,
 }
 
@@ -112,6 +123,9 @@ pub struct Unproven {
 pub enum Answered {
     /// The user.
     Known(Rc<Identity>),
+    /// Whose the access token is said to be, which is not verified yet; `None` where Redis could not be
+    /// asked.
+    TokenOwner(Option<UserNameBuf>, Box<TokenDigest>),
     /// No such user, not this password, or what was right and is good no more.
     Denied(Box<Denial>),
     /// The hashing queue is full.

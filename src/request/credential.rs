@@ -25,7 +25,7 @@ pub struct Credential {
 pub enum Proof {
     /// A password; or nothing, where there is no user.
     Password,
-    /// An access token, sent as a password. Boxed, as it is rare and large.
+    /// An access token, sent as a password or alone. Boxed, as it is rare and large.
     AccessToken(Box<TokenDigest>),
     /// A token of the token endpoint, whose signature is right.
     Token(Rc<VerifiedToken>),

@@ -56,6 +56,11 @@ impl Operation<'_> {
         })
     }
 
+    /// Whether it is to issue a token in exchange for a refresh token.
+    pub fn is_refresh(&self) -> bool {
+        matches!(self, Self::IssueToken(asked) if matches!(asked.authorization, Authorization::Refresh(_)))
+    }
+
     /// The value of a form in place of the `Authorization` header.
     pub fn form(&self) -> Option<&[u8]> {
         match self {

@@ -8,6 +8,7 @@
 use std::sync::Arc;
 
 use registry_auth::token::SigningKeys;
+use registry_auth::{Denial, TokenDigest};
 use registry_auth_cache::LoginResult;
 use registry_auth_lookup::{Completion, Event, Job, Keyspace, Options, Outcome, Proof as ToVerify, Store};
 use registry_auth_redis::log::Level;
@@ -19,7 +20,7 @@ use crate::ffi::event::{self, Deferred, EventFd, Idle, NginxThread};
 use crate::ffi::log;
 use crate::ffi::request::Request;
 use crate::ffi::suspend::{resume, Suspension};
-use crate::request::context::{Answered, Asked, Context, Stage, Unproven};
+use crate::request::context::{Answered, Asked, Context, Question, Stage, Unproven};
 use crate::request::credential::Proof;
 use crate::request::identity::{Identity, IdentityError, Records};
 use crate::worker::cache::{self, Miss};
@@ -86,28 +87,33 @@ fn with_queue<T>(f: impl FnOnce(&mut StoreQueue) -> Option<T>) -> Option<T> {
 /// Asks the store about the user of a credential, with the password that proves it. `None` where there is no
 /// store, or no memory.
 pub fn ask(request: &mut Request, asked: &Asked, password: Secret) -> Option<Suspension> {
-    let Asked {
-        space,
-        credential,
-        miss,
-        ..
-    } = asked;
+    let (user, proof, verified) = match &asked.question {
+        Question::Credential { credential, miss, .. } => {
+            let proof = match &credential.proof {
+                Proof::Password => ToVerify::Password,
+                Proof::AccessToken(digest) => ToVerify::AccessToken(digest.clone()),
+                Proof::Token(_) => ToVerify::PreVerified,
+            };
+            (
+                credential.user.clone(),
+                proof,
+                miss.as_ref().and_then(Miss::verified),
+            )
+        }
+        Question::TokenOwner(digest) => (None, ToVerify::AccessToken(digest.clone()), None),
+    };
     with_queue(|queue| {
         let suspension = Suspension::new(request, queue.wait, |request| {
             note(request, Outcome::Unavailable, false)
         })?;
         queue.batch.push(Job {
             ticket: suspension.ticket(),
-            space: Arc::clone(space),
-            user: credential.user.clone(),
+            space: Arc::clone(&asked.space),
+            user,
             password,
-            proof: match &credential.proof {
-                Proof::Password => ToVerify::Password,
-                Proof::AccessToken(digest) => ToVerify::AccessToken(digest.clone()),
-                Proof::Token(_) => ToVerify::PreVerified,
-            },
+            proof,
             from: request.network(),
-            verified: miss.as_ref().and_then(Miss::verified),
+            verified,
         });
         queue.flush.post();
         Some(suspension)
@@ -184,13 +190,21 @@ fn note(request: &mut Request, outcome: Outcome, cacheable: bool) {
                 return;
             }
         };
-        let Asked {
-            space,
-            credential,
-            miss,
-            mut login,
-        } = *asked;
+        let Asked { space, question } = *asked;
         let is_here = settings.is_some_and(|settings| Arc::ptr_eq(&settings.space, &space));
+        let (credential, miss, mut login) = match question {
+            Question::Credential {
+                credential,
+                miss,
+                login,
+            } => (credential, miss, login),
+            Question::TokenOwner(digest) => {
+                if is_here {
+                    context.stage = Stage::Answered(token_owner(&space, digest, outcome));
+                }
+                return;
+            }
+        };
         // It is for what the zone knew last to decide yet.
         let is_undecided = matches!(outcome, Outcome::Unavailable) && is_here && cache::is_stale_allowed();
         if let Some(login) = login.take_if(|_| !is_undecided) {
@@ -212,14 +226,33 @@ fn note(request: &mut Request, outcome: Outcome, cacheable: bool) {
     });
 }
 
+/// What an answer of the store makes of an access token without a user's name. It is kept whatever has
+/// changed meanwhile: it lets nobody in.
+fn token_owner(space: &Keyspace, digest: Box<TokenDigest>, outcome: Outcome) -> Answered {
+    match outcome {
+        Outcome::Owner(user) => {
+            cache::put_token_owner(space, &digest, &user);
+            Answered::TokenOwner(Some(user), digest)
+        }
+        Outcome::Unavailable => Answered::TokenOwner(None, digest),
+        Outcome::Busy => Answered::Busy,
+        Outcome::BadRecord => Answered::BadRecord,
+        Outcome::NoToken | Outcome::Known { .. } | Outcome::Unknown | Outcome::Anonymous { .. } => {
+            Answered::Denied(Box::new(Denial::bad_credentials()))
+        }
+    }
+}
+
 /// What an answer of the store says of a password that was tried.
 fn login_result(outcome: &Outcome) -> LoginResult {
     match outcome {
         Outcome::Known { verified: true, .. } => LoginResult::Right,
         Outcome::Known { verified: false, .. } | Outcome::Unknown | Outcome::NoToken => LoginResult::Wrong,
-        Outcome::Anonymous { .. } | Outcome::Busy | Outcome::Unavailable | Outcome::BadRecord => {
-            LoginResult::Undecided
-        }
+        Outcome::Anonymous { .. }
+        | Outcome::Owner(_)
+        | Outcome::Busy
+        | Outcome::Unavailable
+        | Outcome::BadRecord => LoginResult::Undecided,
     }
 }
 
@@ -240,9 +273,14 @@ fn answered(space: &Arc<Keyspace>, unproven: Unproven, outcome: Outcome) -> Answ
         (None, Outcome::Anonymous { public, defaults }) => {
             (Arc::default(), SmallVec::new(), public, defaults)
         }
-        (_, Outcome::Known { .. } | Outcome::Unknown | Outcome::NoToken | Outcome::Anonymous { .. }) => {
-            return Answered::Denied(Box::new(unproven.credential.rejection()))
-        }
+        (
+            _,
+            Outcome::Known { .. }
+            | Outcome::Unknown
+            | Outcome::NoToken
+            | Outcome::Anonymous { .. }
+            | Outcome::Owner(_),
+        ) => return Answered::Denied(Box::new(unproven.credential.rejection())),
         (_, Outcome::Busy) => return Answered::Busy,
         (_, Outcome::Unavailable) => return Answered::Unavailable(Box::new(unproven)),
         (_, Outcome::BadRecord) => return Answered::BadRecord,

@@ -47,6 +47,18 @@ pub enum Problem {
     ExpiredToken(String),
     /// The last use of access tokens cannot be recorded.
     TokenUse(&'static str),
+    /// An access token that `P:token-owners` says to be nobody's: its id. It is good only with its user's
+    /// name.
+    NoOwner(String),
+    /// An entry of `P:token-owners` for a token that nobody has.
+    OwnerOfNothing {
+        /// The beginning of the digest.
+        token: String,
+        /// Who is said to have it.
+        user: String,
+    },
+    /// Nobody's access tokens can be found without their users' names.
+    TokenOwners(&'static str),
     /// The user owns, by the name, repositories that a grant of somebody else is for.
     Owned {
         /// Who.

@@ -6,8 +6,10 @@ use crate::client::{unreadable, Admin};
 use crate::error::AdminError;
 use crate::finding::{Counts, Finding, Problem};
 use crate::owned::{is_owned, names_an_owner};
+use crate::reply::fields;
 use crate::strength::{rate, Rating};
 use crate::subject::{GroupName, Subject};
+use crate::token_owners::{held_tokens, Entries, Holders};
 use crate::walk::{share, Progress, Walk};
 use redis::Value;
 use registry_auth::codec::encode;
@@ -17,6 +19,9 @@ use registry_auth_redis::schema::keys::PUBLIC;
 use registry_auth_redis::schema::keys::{field, Keys};
 use registry_auth_redis::schema::record::{self, Unreadable};
 use std::collections::{BTreeMap, BTreeSet};
+
+/// Characters of a digest that a finding shows.
+const SHOWN: usize = 10;
 
 struct Inspection<'a> {
     keys: Keys<'a>,
@@ -34,6 +39,11 @@ struct Inspection<'a> {
     rights: Vec<(String, Pattern)>,
     /// Patterns that begin like an address, with the keys that they are in.
     addresses: BTreeSet<(String, String)>,
+    /// What `P:token-owners` says. `None` where it cannot be read.
+    owners: Option<Entries>,
+    holders: Holders,
+    /// Live access tokens: the digest, the key that it is in, its id.
+    tokens: Vec<(String, String, String)>,
 }
 
 impl Admin {
@@ -58,9 +68,13 @@ impl Admin {
             members: BTreeMap::new(),
             rights: Vec::new(),
             addresses: BTreeSet::new(),
+            owners: None,
+            holders: Holders::default(),
+            tokens: Vec::new(),
         };
         self.inspect_defaults(&mut inspection).await?;
         self.inspect_token_use(&mut inspection).await?;
+        self.inspect_token_owners(&mut inspection).await?;
         self.inspect_passwords(&mut inspection, progress).await?;
         let question = |questions: &mut redis::Pipeline, key: &str| {
             questions.cmd("HGETALL").arg(key);
@@ -112,6 +126,17 @@ impl Admin {
         question.cmd("HSCAN").arg(&key).arg(0).arg("COUNT").arg(1);
         if let Some(Value::ServerError(_)) = self.ask_all(&mut question).await?.first() {
             inspection.report(&key, Problem::TokenUse("it is not a hash"));
+        }
+        Ok(())
+    }
+
+    /// Before the records: whoever creates a token meanwhile has not removed one.
+    async fn inspect_token_owners(&self, inspection: &mut Inspection<'_>) -> Result<(), AdminError> {
+        match self.all_owners().await {
+            Err(AdminError::BadRecord { key, .. }) => {
+                inspection.report(&key, Problem::TokenOwners("it is not a hash"));
+            }
+            owners => inspection.owners = Some(owners?),
         }
         Ok(())
     }
@@ -240,6 +265,7 @@ impl Inspection<'_> {
         if UserName::parse(name.as_bytes()).is_err() {
             return self.report(key, Problem::Name(name));
         }
+        self.holders.note(&name, &held_tokens(&reply));
         let Some(record) = self.read(key, reply) else {
             return;
         };
@@ -255,8 +281,11 @@ impl Inspection<'_> {
             self.report(&self.keys.passwords(), Problem::Superseded(name));
         }
         for token in record.tokens {
-            if token.expires <= self.now {
-                self.report(key, Problem::ExpiredToken(token.id));
+            match token.expires <= self.now {
+                true => self.report(key, Problem::ExpiredToken(token.id)),
+                false => self
+                    .tokens
+                    .push((token.digest.to_hex(), key.to_owned(), token.id)),
             }
         }
         for group in record.groups {
@@ -301,6 +330,24 @@ impl Inspection<'_> {
         }
     }
 
+    /// Sets what is said of access tokens against where they are.
+    fn compare_owners(&mut self) {
+        let Some(owners) = self.owners.take() else { return };
+        let lacking: BTreeSet<String> = self.holders.lacking(&owners).into_values().flatten().collect();
+        for (digest, key, id) in std::mem::take(&mut self.tokens) {
+            if lacking.contains(&digest) {
+                self.report(&key, Problem::NoOwner(id));
+            }
+        }
+        for (digest, user) in owners {
+            if !self.holders.is_held(&digest) {
+                let token = digest.chars().take(SHOWN).collect();
+                let key = self.keys.token_owners();
+                self.report(&key, Problem::OwnerOfNothing { token, user });
+            }
+        }
+    }
+
     fn finish(mut self) -> Counts {
         let members = std::mem::take(&mut self.members);
         for (group, keys) in members {
@@ -310,6 +357,7 @@ impl Inspection<'_> {
                 }
             }
         }
+        self.compare_owners();
         for (key, pattern) in std::mem::take(&mut self.addresses) {
             let is_user = |name: &str| self.seen.contains(name) || self.old.contains(name);
             if address_of(&pattern).is_some_and(|first| !is_user(first)) {
@@ -339,25 +387,6 @@ impl Inspection<'_> {
         self.counts.old = self.old.len();
         self.counts
     }
-}
-
-/// Names and values of a reply to HGETALL, in either protocol.
-pub(crate) fn fields(reply: &Value) -> Vec<(&[u8], &Value)> {
-    let pairs: Vec<(&Value, &Value)> = match reply {
-        Value::Array(items) => items
-            .chunks_exact(2)
-            .filter_map(|pair| Some((pair.first()?, pair.last()?)))
-            .collect(),
-        Value::Map(items) => items.iter().map(|(name, value)| (name, value)).collect(),
-        _ => Vec::new(),
-    };
-    pairs
-        .into_iter()
-        .filter_map(|(name, value)| match name {
-            Value::BulkString(name) => Some((name.as_slice(), value)),
-            _ => None,
-        })
-        .collect()
 }
 
 /// Whether somebody reads this field.

@@ -42,7 +42,7 @@ impl Admin {
                 return Err(AdminError::NoUser(name.as_str().to_owned()));
             }
             let no_password = || AdminError::NoPassword(name.as_str().to_owned());
-            let has_tokens = async || Ok::<_, AdminError>(!self.token_ids(name).await?.is_empty());
+            let has_tokens = async || Ok::<_, AdminError>(!self.held_tokens(name).await?.is_empty());
             let Some(hash) = account.hash() else {
                 return has_tokens().await?.then_some(false).ok_or_else(no_password);
             };

@@ -5,9 +5,10 @@
 
 use crate::client::Admin;
 use crate::error::AdminError;
-use redis::Pipeline;
+use crate::token_owners::{digests, held_tokens};
+use redis::{Pipeline, Value};
 use registry_auth::UserName;
-use registry_auth_redis::schema::keys::{field, use_field};
+use registry_auth_redis::schema::keys::use_field;
 
 impl Admin {
     /// Moves everything that is stored for the user, with the days on which access tokens were last used.
@@ -26,12 +27,11 @@ impl Admin {
             if !account.exists {
                 return Err(AdminError::NoUser(old.as_str().to_owned()));
             }
-            let fields: Vec<super::users::Field> = self.ask(&from, redis::cmd("HGETALL").arg(&from)).await?;
-            let is_token = |name: &[u8]| {
-                let name = std::str::from_utf8(name).ok()?;
-                name.strip_prefix(field::TOKEN).map(str::to_owned)
-            };
-            let ids: Vec<String> = fields.iter().filter_map(|(name, _)| is_token(name)).collect();
+            let reply: Value = self.ask(&from, redis::cmd("HGETALL").arg(&from)).await?;
+            let tokens = held_tokens(&reply);
+            let ids: Vec<&str> = tokens.iter().map(|token| token.id.as_str()).collect();
+            let fields: Vec<super::users::Field> =
+                redis::from_redis_value(reply).map_err(|error| self.failed(&from, &error.into()))?;
             if !fields.is_empty() {
                 changes.cmd("HSET").arg(&to).arg(&fields);
                 changes.cmd("DEL").arg(&from);
@@ -40,7 +40,6 @@ impl Admin {
                 changes.cmd("HSET").arg(&passwords).arg(new.as_str()).arg(hash);
                 changes.cmd("HDEL").arg(&passwords).arg(old.as_str());
             }
-            let ids: Vec<&str> = ids.iter().map(String::as_str).collect();
             let days = match ids.is_empty() {
                 true => None,
                 false => self.uses(old, &ids).await?,
@@ -58,7 +57,7 @@ impl Admin {
                         .arg(use_field(old.as_str(), id));
                 }
             }
-            Ok(())
+            self.note_owner(new, &digests(&tokens), changes).await
         })
         .await
     }

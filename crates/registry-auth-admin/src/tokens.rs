@@ -6,12 +6,13 @@
 
 use crate::client::{unreadable, Admin};
 use crate::error::AdminError;
-use crate::inspect::fields;
+use crate::reply::fields;
 use crate::subject::Subject;
+use crate::token_owners::{held_tokens, HeldToken};
 use crate::walk::{Progress, Walk, PAGE};
 use redis::{Pipeline, Value};
-use registry_auth::token::access_token::InvalidToken;
-use registry_auth::{StoredToken, UserName};
+use registry_auth::token::access_token::{digest_of_value, InvalidToken};
+use registry_auth::{StoredToken, TokenDigest, UserName};
 use registry_auth_redis::schema::keys::{field, use_field};
 use registry_auth_redis::schema::record;
 use std::collections::BTreeMap;
@@ -82,6 +83,10 @@ impl Admin {
                     most: MOST_TOKENS,
                 });
             }
+            let digest = [token.digest.to_hex()];
+            // An error where that key cannot be used: the token would be good by Basic only.
+            self.owners(&digest).await?;
+            self.note_owner(user, &digest, changes).await?;
             changes
                 .cmd("HSET")
                 .arg(&key)
@@ -201,29 +206,27 @@ impl Admin {
         let name = format!("{}{id}", field::TOKEN);
         self.edit(&Subject::User(user.to_owned()), async |changes| {
             let before: Option<Vec<u8>> = self.ask(&key, redis::cmd("HGET").arg(&key).arg(&name)).await?;
-            if before.is_none() {
+            let Some(before) = before else {
                 return Err(AdminError::NoToken {
                     user: user.as_str().to_owned(),
                     id: id.to_owned(),
                 });
-            }
+            };
+            let digest = std::str::from_utf8(&before).ok().and_then(digest_of_value);
+            let digest: Vec<String> = digest.into_iter().map(TokenDigest::to_hex).collect();
+            self.forget_owner(user, &digest, changes).await?;
             changes.cmd("HDEL").arg(&key).arg(&name).arg(note_field(id));
             self.forget_uses(user, &[id], changes).await
         })
         .await
     }
 
-    /// The ids of a user's access tokens, whatever they are worth; none where the key is of another type.
-    pub(crate) async fn token_ids(&self, user: UserName<'_>) -> Result<Vec<String>, AdminError> {
+    /// A user's access tokens, whatever they are worth; none where the key is of another type.
+    pub(crate) async fn held_tokens(&self, user: UserName<'_>) -> Result<Vec<HeldToken>, AdminError> {
         let mut question = redis::pipe();
         question.cmd("HGETALL").arg(self.keys().user(user.as_str()));
         let reply = self.ask_all(&mut question).await?.into_iter().next();
-        let ids = fields(reply.as_ref().unwrap_or(&Value::Nil))
-            .into_iter()
-            .filter_map(|(name, _)| std::str::from_utf8(name).ok()?.strip_prefix(field::TOKEN))
-            .map(str::to_owned)
-            .collect();
-        Ok(ids)
+        Ok(held_tokens(&reply.unwrap_or_default()))
     }
 
     /// Adds to a transaction that what is known of the use of these tokens is forgotten. Not where that key

@@ -5,6 +5,7 @@
 
 use crate::client::{unreadable, Admin};
 use crate::error::AdminError;
+use crate::token_owners::digests;
 use crate::walk::{Progress, Walk, PAGE};
 use redis::{Pipeline, Value};
 use registry_auth::password::{self, Form};
@@ -126,16 +127,13 @@ impl Admin {
     /// [`AdminError::NoUser`].
     pub async fn user_remove(&self, name: UserName<'_>) -> Result<(), AdminError> {
         let (own, passwords) = (self.keys().user(name.as_str()), self.keys().passwords());
-        let ids = self.token_ids(name).await?;
+        let tokens = self.held_tokens(name).await?;
+        let ids: Vec<&str> = tokens.iter().map(|token| token.id.as_str()).collect();
         let mut changes = redis::pipe();
         changes.cmd("DEL").arg(&own);
         changes.cmd("HDEL").arg(&passwords).arg(name.as_str());
-        self.forget_uses(
-            name,
-            &ids.iter().map(String::as_str).collect::<Vec<_>>(),
-            &mut changes,
-        )
-        .await?;
+        self.forget_uses(name, &ids, &mut changes).await?;
+        self.forget_owner(name, &digests(&tokens), &mut changes).await?;
         let removed = self.transact(&passwords, &changes).await?.unwrap_or_default();
         if removed.iter().all(|count| *count == Value::Int(0)) {
             return Err(AdminError::NoUser(name.as_str().to_owned()));

@@ -11,6 +11,7 @@ pub(crate) mod questions_and_replies;
 pub(crate) mod reply_cache;
 pub(crate) mod resolver;
 pub(crate) mod shared_records;
+pub(crate) mod token_owners;
 
 use crate::lookup::assemble::{Assembly, Tools};
 use crate::lookup::encode::Encoder;

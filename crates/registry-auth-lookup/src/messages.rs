@@ -38,7 +38,8 @@ pub struct Job {
     pub ticket: u64,
     /// Whose keys are asked.
     pub space: Arc<Keyspace>,
-    /// The user who claims to be there; `None` when only the defaults are wanted (anonymous).
+    /// The user who claims to be there; `None` when only the defaults are wanted (anonymous) or, with an
+    /// access token, when it is to be found out whose the token is.
     pub user: Option<UserNameBuf>,
     /// The password to verify; not looked at when `user` is `None`.
     pub password: Secret,
@@ -123,6 +124,9 @@ pub enum Outcome {
     /// The access token is none of this user's, if there is such a user: which is not told, nor in how long
     /// it takes, as nothing but the user's access tokens was looked at.
     NoToken,
+    /// Whose the access token is said to be, where no user was named. It proves nothing: the user's record
+    /// has yet to be asked for. Who has no such token is [`Outcome::NoToken`].
+    Owner(UserNameBuf),
     /// No user was asked for.
     Anonymous {
         /// `P:group:public`; empty where there is none.

@@ -319,19 +319,33 @@ impl Helper {
                 }
                 _ = self.overtaken.recv_many(&mut overtaken, BATCHES) => {}
             }
-            let mut asked = Vec::new();
-            let question = |job| self.lookups.question(job, batch);
+            let (mut asked, mut ownerless) = (Vec::new(), Vec::new());
+            let mut question = |job: PendingJob| {
+                if job.ownerless_token().is_some() {
+                    ownerless.push(job);
+                    return None;
+                }
+                self.lookups.question(job, batch)
+            };
             for jobs in overtaken.drain(..) {
-                asked.extend(jobs.into_iter().filter_map(question));
+                asked.extend(jobs.into_iter().filter_map(&mut question));
             }
             for jobs in arrived.drain(..) {
-                asked.extend(jobs.filter_map(question));
+                asked.extend(jobs.filter_map(&mut question));
             }
             while !asked.is_empty() {
                 let rest = asked.split_off(asked.len().min(lookup::TOGETHER));
                 // Boxed: tokio moves a task several times before it runs.
                 tokio::spawn(Box::pin(lookup::run(Arc::clone(&self.lookups), asked)));
                 asked = rest;
+            }
+            while !ownerless.is_empty() {
+                let rest = ownerless.split_off(ownerless.len().min(lookup::TOGETHER));
+                let jobs = std::mem::replace(&mut ownerless, rest);
+                tokio::spawn(Box::pin(lookup::token_owners::run(
+                    Arc::clone(&self.lookups),
+                    jobs,
+                )));
             }
         }
     }

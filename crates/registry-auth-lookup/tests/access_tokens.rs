@@ -151,3 +151,115 @@ fn who_shares_a_question_is_answered_by_what_each_sent() {
         }
     }
 }
+
+/// Asks whose a token is.
+fn owner(gate: &mut Gate, seed: u8) -> Outcome {
+    let mut job = gate.job(None, "");
+    job.proof = Proof::AccessToken(Box::new(digest(seed)));
+    let ticket = job.ticket;
+    gate.store.submit(vec![job]);
+    gate.wait(ticket)
+}
+
+fn enter(redis: &Server, user: &str, seed: u8) {
+    redis.run_args(&["HSET", "P:token-owners", &digest(seed).to_hex(), user]);
+}
+
+#[test]
+fn the_owner_of_a_token_is_asked_for_in_one_question_and_proves_nothing() {
+    let redis = Server::start();
+    users(&redis);
+    enter(&redis, "small", 1);
+    enter(&redis, "nobody", 2);
+    enter(&redis, "small", 3);
+    let mut gate = Gate::with(tracked(&redis.url()));
+    gate.armed();
+    asked(&redis);
+    let named = |name: &str| {
+        Outcome::Owner(
+            registry_auth::UserName::parse(name.as_bytes())
+                .unwrap()
+                .to_owned(),
+        )
+    };
+    assert_eq!(owner(&mut gate, 1), named("small"));
+    assert_eq!(
+        owner(&mut gate, 2),
+        named("nobody"),
+        "who has no record, is said all the same"
+    );
+    assert_eq!(owner(&mut gate, 9), Outcome::NoToken);
+    assert_eq!(asked(&redis), ["hmget 3"], "and nothing else was asked");
+    // Only the record decides.
+    assert!(verified(&ask(&mut gate, "small", 1)));
+    assert_eq!(ask(&mut gate, "small", 3), Outcome::NoToken);
+    assert_eq!(ask(&mut gate, "nobody", 2), Outcome::NoToken);
+}
+
+/// Another token's entry is no news: it would make the answers of everybody old each time a token is created.
+#[test]
+fn a_change_of_the_owners_is_not_told() {
+    let redis = Server::start();
+    users(&redis);
+    let mut gate = Gate::with(tracked(&redis.url()));
+    gate.armed();
+    enter(&redis, "small", 1);
+    redis.run("HSET P:user:small note:x y");
+    let told = gate.told(|event| matches!(event, registry_auth_lookup::Event::Changed(_)));
+    let registry_auth_lookup::Event::Changed(changed) = told else {
+        unreachable!()
+    };
+    let names: Vec<&str> = changed.iter().map(registry_auth_lookup::Changed::name).collect();
+    assert_eq!(names, ["small"]);
+    assert!(matches!(owner(&mut gate, 1), Outcome::Owner(_)));
+}
+
+#[test]
+fn owners_that_cannot_be_read_fail_closed() {
+    let mut redis = Server::start();
+    enter(&redis, "il:legal", 1);
+    let mut gate = Gate::with(tracked(&redis.url()));
+    assert_eq!(owner(&mut gate, 1), Outcome::BadRecord);
+    assert!(gate
+        .logged("P:token-owners")
+        .contains("a user's name is not legal"));
+    redis.run("DEL P:token-owners");
+    assert_eq!(owner(&mut gate, 1), Outcome::NoToken);
+    redis.run("SET P:token-owners x");
+    assert_eq!(owner(&mut gate, 1), Outcome::BadRecord);
+    let (port, _dir) = redis.kill();
+    assert_ne!(port, 0);
+    assert_eq!(owner(&mut gate, 1), Outcome::Unavailable);
+}
+
+/// More at once than one pipeline takes, mixed with users: each is answered once, by what it sent.
+#[test]
+fn many_at_once_are_each_answered() {
+    let redis = Server::start();
+    users(&redis);
+    // As many as there are different tokens of one character repeated.
+    for seed in 0..62 {
+        enter(&redis, &format!("user{seed}"), seed);
+    }
+    let mut gate = Gate::with(tracked(&redis.url()));
+    gate.armed();
+    let mut jobs = Vec::new();
+    let mut tickets = Vec::new();
+    for seed in (0..62).cycle().take(200) {
+        let mut job = gate.job(None, "");
+        job.proof = Proof::AccessToken(Box::new(digest(seed)));
+        tickets.push((job.ticket, Some(seed)));
+        jobs.push(job);
+        let job = gate.job(Some("small"), "secret");
+        tickets.push((job.ticket, None));
+        jobs.push(job);
+    }
+    gate.store.submit(jobs);
+    for (ticket, seed) in tickets {
+        match (seed, gate.wait(ticket)) {
+            (Some(seed), Outcome::Owner(user)) => assert_eq!(user.as_str(), format!("user{seed}")),
+            (None, outcome) => assert!(verified(&outcome)),
+            (Some(seed), outcome) => panic!("{seed}: {outcome:?}"),
+        }
+    }
+}

@@ -125,7 +125,7 @@ impl Model {
         command.iter().for_each(|arg| {
             cmd.arg(*arg);
         });
-        cmd.run_args(&mut self.admin).unwrap();
+        cmd.exec(&mut self.admin).unwrap();
     }
 
     fn new_version(&mut self) -> String {
@@ -414,7 +414,7 @@ fn seen(user: usize, outcome: &Outcome) -> Option<Vec<Seen>> {
         Outcome::Unknown => (Record::default(), true),
         Outcome::Busy | Outcome::Unavailable => return None,
         Outcome::BadRecord => panic!("no record is bad"),
-        Outcome::NoToken => panic!("nobody sends an access token"),
+        Outcome::NoToken | Outcome::Owner(_) => panic!("nobody sends an access token"),
         Outcome::Anonymous { .. } => panic!("no job is without a user"),
     };
     let mut seen = vec![one(user, "groups", record.groups.first().cloned())];

@@ -47,4 +47,4 @@ pub use result::RequestResult;
 pub use route::{Need, Request, Route};
 pub use scope::{Action, Actions, Scope};
 pub use subject::{Limits, Subject};
-pub use token::access_token::{AccessToken, StoredToken, TokenDigest};
+pub use token::access_token::{AccessToken, BearerToken, StoredToken, TokenDigest};

@@ -2,8 +2,9 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing)]
 
 use proptest::prelude::*;
+use registry_auth::token::access_token::digest_of_value;
 use registry_auth::token::access_token::parse_scope;
-use registry_auth::{AccessToken, StoredToken, TokenDigest};
+use registry_auth::{AccessToken, BearerToken, StoredToken, TokenDigest};
 
 /// A token of these bytes in turn.
 fn generated(bytes: &[u8]) -> AccessToken {
@@ -79,6 +80,44 @@ fn whatever_is_not_quite_a_token_is_a_password() {
     for other in others {
         assert_eq!(TokenDigest::of(other.as_bytes()), None, "{other}");
     }
+}
+
+/// What begins as an access token is never handed to the reader of JWTs, and nothing else is looked up.
+#[test]
+fn a_bearer_token_is_told_by_its_beginning() {
+    let token = generated(&[7, 99, 3]);
+    let text = token.expose();
+    assert_eq!(
+        BearerToken::of(text.as_bytes()),
+        BearerToken::AccessToken(token.digest())
+    );
+    for malformed in ["rga_", "rga_a.b.c", &text[..41], &format!("{text}0")] {
+        assert_eq!(
+            BearerToken::of(malformed.as_bytes()),
+            BearerToken::Malformed,
+            "{malformed}"
+        );
+    }
+    for other in ["", "rga", "RGA_", "eyJhbGciOiJIUzI1NiJ9.e30.x", &text[1..]] {
+        assert_eq!(
+            BearerToken::of(other.as_bytes()),
+            BearerToken::Signed(other.as_bytes()),
+            "{other}"
+        );
+    }
+}
+
+#[test]
+fn the_digest_is_read_of_a_field_that_is_damaged_elsewhere() {
+    let digest = generated(&[1]).digest();
+    let hex = digest.to_hex();
+    assert_eq!(
+        digest_of_value(&format!("sha256={hex} expires=never")),
+        Some(digest)
+    );
+    assert_eq!(digest_of_value(&format!("only=x sha256={hex}")), Some(digest));
+    assert_eq!(digest_of_value(&format!("sha256={}", &hex[1..])), None);
+    assert_eq!(digest_of_value("expires=1"), None);
 }
 
 const FIELD: &str = "token:ci-1";
@@ -160,6 +199,45 @@ fn a_scope_is_a_pattern_and_actions() {
 
 proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+    /// A JWT of any header and claims has no beginning of an access token, and is none; an access token has
+    /// no parts, and is no JWT. So no text is both, whichever reader looks first.
+    #[test]
+    fn no_bearer_token_is_of_both_kinds(
+        header in "\\{\"[ -~]{0,40}\\}",
+        claims in "[ -~]{0,80}",
+        signature in proptest::collection::vec(any::<u8>(), 0..64),
+        bytes in proptest::collection::vec(0_u8..248, 1..64),
+    ) {
+        use base64::{engine::general_purpose::URL_SAFE_NO_PAD, Engine};
+        let jwt = format!(
+            "{}.{}.{}",
+            URL_SAFE_NO_PAD.encode(header),
+            URL_SAFE_NO_PAD.encode(claims),
+            URL_SAFE_NO_PAD.encode(signature)
+        );
+        prop_assert_eq!(BearerToken::of(jwt.as_bytes()), BearerToken::Signed(jwt.as_bytes()));
+        let token = generated(&bytes);
+        prop_assert_eq!(
+            BearerToken::of(token.expose().as_bytes()),
+            BearerToken::AccessToken(token.digest())
+        );
+        prop_assert!(!token.expose().contains('.'));
+        let first = URL_SAFE_NO_PAD.decode(&token.expose()[..4]).unwrap();
+        prop_assert_ne!(first[0], b'{');
+        prop_assert!(!first[0].is_ascii_whitespace());
+    }
+
+    /// Whatever comes, it is read in one way: as an access token exactly where Basic would take it for one.
+    #[test]
+    fn bearer_and_basic_take_the_same_for_access_tokens(text in "(rga_)?[0-9A-Za-z._-]{0,50}") {
+        let read = BearerToken::of(text.as_bytes());
+        prop_assert_eq!(
+            TokenDigest::of(text.as_bytes()),
+            match read { BearerToken::AccessToken(digest) => Some(digest), _ => None }
+        );
+        prop_assert_eq!(text.starts_with("rga_"), !matches!(read, BearerToken::Signed(_)));
+    }
 
     #[test]
     fn each_token_is_told_from_others(bytes in prop::collection::vec(0_u8..248, 32), other in prop::collection::vec(0_u8..248, 32)) {

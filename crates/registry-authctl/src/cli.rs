@@ -117,9 +117,10 @@ pub(crate) enum Command {
         #[command(flatten)]
         options: ImportOptions,
     },
-    /// Move the 2014 gate's passwords into the users' records; only reports without --apply.
+    /// Move the 2014 gate's passwords into the users' records, and enter access tokens that were created by
+    /// earlier versions, so that they are accepted as Bearer; only reports without --apply.
     ///
-    /// Not needed by the module, which reads both. The 2014 gate itself does not find them afterwards.
+    /// The module reads passwords in both places. The 2014 gate does not find them afterwards.
     Migrate {
         /// Write it.
         #[arg(long)]

@@ -20,6 +20,7 @@ fn nothing_wrong_is_exit_status_0() {
     redis.run::<()>(&["HSET", "P:passwords", "old", BCRYPT]);
     redis.run::<()>(&["HSET", "P:user:alice", "token:ci", &EXPIRED.replace("=17", "=99")]);
     redis.run::<()>(&["HSET", "P:token-use", "alice:ci", "1700006400"]);
+    redis.run::<()>(&["HSET", "P:token-owners", &"0f".repeat(32), "alice"]);
     redis.tool(&["group", "add", "team"]).ok();
     let before = redis.dump();
     let out = redis.tool(&["check"]).ok();
@@ -35,6 +36,52 @@ fn nothing_wrong_is_exit_status_0() {
     let json = redis.tool(&["check", "--json"]).json();
     assert_eq!((&json["ok"], &json["findings"]), (&json!(true), &json!([])));
     assert_eq!(json["redis"]["tracking"], json!(true));
+}
+
+/// What `P:token-owners` says is compared with the records; that lets nobody in, and so nothing is wrong by
+/// it.
+#[test]
+fn owners_of_access_tokens_that_do_not_agree_with_the_records_are_remarked_on() {
+    let redis = Redis::start();
+    let remark = |place: &str| ("remark".to_owned(), place.to_owned());
+    for user in ["alice", "bob"] {
+        redis.run::<()>(&["HSET", &format!("P:user:{user}"), "password", BCRYPT]);
+    }
+    let live = EXPIRED.replace("=17", "=99");
+    redis.run::<()>(&["HSET", "P:user:alice", "token:ci", &live]);
+    redis.run::<()>(&["HSET", "P:user:bob", "token:old", &EXPIRED.replace("0f", "0e")]);
+    assert_eq!(findings(&redis, "P:user:alice"), [remark("P:user:alice: ci")]);
+    assert_eq!(
+        findings(&redis, "P:user:bob"),
+        [remark("P:user:bob: old")],
+        "as expired, once"
+    );
+    // Of a user who has it no more, as after a rename by an earlier version.
+    redis.run::<()>(&["HSET", "P:token-owners", &"0f".repeat(32), "bob"]);
+    assert_eq!(findings(&redis, "P:user:alice"), [remark("P:user:alice: ci")]);
+    redis.run::<()>(&[
+        "HSET",
+        "P:token-owners",
+        &"0f".repeat(32),
+        "alice",
+        &"ab".repeat(32),
+        "bob",
+    ]);
+    assert_eq!(findings(&redis, "P:user:alice"), []);
+    assert_eq!(
+        findings(&redis, "P:token-owners"),
+        [remark("P:token-owners: ababababab… of bob")]
+    );
+    // In a record that cannot be read it is no less there.
+    redis.run::<()>(&["HSET", "P:user:alice", "grant:x", "fly"]);
+    assert_eq!(findings(&redis, "P:token-owners").len(), 1);
+    redis.run::<()>(&["DEL", "P:token-owners"]);
+    redis.run::<()>(&["SET", "P:token-owners", "x"]);
+    let warning = (
+        "warning".to_owned(),
+        "P:token-owners: it is not a hash".to_owned(),
+    );
+    assert_eq!(findings(&redis, "P:token-owners"), [warning]);
 }
 
 /// The findings that name `place`.
@@ -503,6 +550,7 @@ fn patterns_that_begin_with_an_address_are_remarked_on_unless_a_user_has_that_na
     redis.run::<()>(&["HSET", "P:group:team", "grant:!10.0.0.5/x", "*"]);
     redis.run::<()>(&["HSET", "P:user:bob.smith", "password", BCRYPT]);
     redis.run::<()>(&["HSET", "P:passwords", "carol.j", BCRYPT]);
+    redis.run::<()>(&["HSET", "P:token-owners", &"0f".repeat(32), "alice"]);
     let mut found = Vec::new();
     for place in ["P:user:alice", "P:group:team"] {
         found.extend(findings(&redis, place));

@@ -581,3 +581,103 @@ fn a_secret_that_leaked_is_found_and_revoked() {
         "{err}"
     );
 }
+
+/// `P:token-owners`, with users by the ids of their tokens.
+fn owners(redis: &Redis) -> BTreeMap<String, String> {
+    let entries: BTreeMap<String, String> = redis.run(&["HGETALL", "P:token-owners"]);
+    let id = |(digest, user): (String, String)| {
+        assert_eq!(digest.len(), 64, "{digest}");
+        (digest[..10].to_owned(), user)
+    };
+    entries.into_iter().map(id).collect()
+}
+
+fn id_of(ran: Ran) -> String {
+    TokenDigest::of(ran.ok().trim().as_bytes()).unwrap().to_id()
+}
+
+#[test]
+fn whose_a_token_is_is_stored_with_it_and_goes_with_it() {
+    let redis = Redis::start();
+    redis.add("alice");
+    redis.add("bob");
+    let [one, two, bobs] = ["alice", "alice", "bob"].map(|user| id_of(create(&redis, user, "a:pull")));
+    let said = |pairs: &[(&str, &str)]| -> BTreeMap<String, String> {
+        let owned = |(id, user): &(&str, &str)| ((*id).to_owned(), (*user).to_owned());
+        pairs.iter().map(owned).collect()
+    };
+    assert_eq!(
+        owners(&redis),
+        said(&[(&one, "alice"), (&two, "alice"), (&bobs, "bob")])
+    );
+    redis.tool(&["token", "revoke", "alice", &one]).ok();
+    assert_eq!(owners(&redis), said(&[(&two, "alice"), (&bobs, "bob")]));
+    redis.tool(&["user", "rename", "alice", "carol"]).ok();
+    assert_eq!(owners(&redis), said(&[(&two, "carol"), (&bobs, "bob")]));
+    // A token whose field is damaged is not said to be anybody's any more, either.
+    let field = format!("token:{two}");
+    let value: String = redis.run(&["HGET", "P:user:carol", &field]);
+    redis.run::<()>(&["HSET", "P:user:carol", &field, &format!("{value} only=tuesdays")]);
+    redis.tool(&["token", "revoke", "carol", &two]).ok();
+    redis.tool(&["user", "remove", "bob"]).ok();
+    assert_eq!(owners(&redis), said(&[]));
+}
+
+#[test]
+fn a_key_of_another_type_keeps_no_token_from_being_revoked_but_one_from_being_created() {
+    let redis = Redis::start();
+    redis.add("alice");
+    let [one, _] = [0, 1].map(|_| id_of(create(&redis, "alice", "a:pull")));
+    redis.run::<()>(&["DEL", "P:token-owners"]);
+    redis.run::<()>(&["SET", "P:token-owners", "x"]);
+    let ran = create(&redis, "alice", "a:pull");
+    assert_eq!(ran.status, 1, "{ran:?}");
+    assert!(ran.err.contains("P:token-owners"), "{ran:?}");
+    assert_eq!(stored(&redis, "alice").len(), 2);
+    redis.tool(&["token", "revoke", "alice", &one]).ok();
+    redis.tool(&["user", "rename", "alice", "carol"]).ok();
+    assert_eq!(stored(&redis, "carol").len(), 1);
+    redis.tool(&["user", "remove", "carol"]).ok();
+    assert_eq!(stored(&redis, "carol").len(), 0);
+}
+
+#[test]
+fn migrate_enters_what_is_missing_and_removes_what_is_in_vain() {
+    let redis = Redis::start();
+    redis.add("alice");
+    redis.add("bob");
+    let [one, two, bobs] = ["alice", "alice", "bob"].map(|user| id_of(create(&redis, user, "a:pull")));
+    let right = owners(&redis);
+    let digests: BTreeMap<String, String> = redis.run(&["HGETALL", "P:token-owners"]);
+    let whole = |id: &str| {
+        digests
+            .keys()
+            .find(|digest| digest.starts_with(id))
+            .unwrap()
+            .clone()
+    };
+    // One is missing, one is of somebody who has it not, and one is of nobody's token.
+    redis.run::<()>(&["HDEL", "P:token-owners", &whole(&one)]);
+    redis.run::<()>(&[
+        "HSET",
+        "P:token-owners",
+        &whole(&bobs),
+        "alice",
+        &"ab".repeat(32),
+        "bob",
+    ]);
+    let before = redis.dump();
+    let out = redis.tool(&["migrate"]).ok();
+    assert!(
+        out.contains("access tokens to add: 2, entries without a token to remove: 1"),
+        "{out}"
+    );
+    assert!(out.contains("add --apply"), "{out}");
+    assert_eq!(redis.dump(), before);
+    let json = redis.tool(&["migrate", "--apply", "--json"]).json();
+    assert_eq!(json["token_owners"], json!({ "added": 2, "removed": 1 }));
+    assert_eq!(owners(&redis), right);
+    assert!(right.contains_key(&two));
+    let out = redis.tool(&["migrate", "--apply"]).ok();
+    assert!(!out.contains("token-owners"), "{out}");
+}

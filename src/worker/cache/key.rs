@@ -1,6 +1,6 @@
 //! The keys of the zone's entries, by which users, groups, defaults and failures are distinguished.
 
-use registry_auth::Network;
+use registry_auth::{Network, TokenDigest};
 use registry_auth_cache::{EntryKey, Keys};
 use smallvec::SmallVec;
 
@@ -18,6 +18,8 @@ pub(super) enum Kind {
     Defaults = b'd' as isize,
     /// The failed logins of a client for a user; of one for all users, where there is no name.
     Failures = b'f' as isize,
+    /// Whose an access token is said to be.
+    TokenOwner = b't' as isize,
 }
 
 /// Writes the key of an entry. No prefix has a NUL, and so no two keys are alike.
@@ -35,6 +37,12 @@ pub(super) fn write_failures_key(key: &mut Key, prefix: &str, user: &str, networ
     // No name has a NUL.
     key.push(0);
     key.extend_from_slice(network.as_bytes());
+}
+
+/// Writes the key of an access token's owner.
+pub(super) fn write_owner_key(key: &mut Key, prefix: &str, digest: &TokenDigest) {
+    write_key(key, Kind::TokenOwner, prefix, "");
+    key.extend_from_slice(digest.as_bytes());
 }
 
 /// A key with its hash.

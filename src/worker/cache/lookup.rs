@@ -5,14 +5,14 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use registry_auth::codec::RecordRef;
-use registry_auth::InvalidRecord;
+use registry_auth::{InvalidRecord, TokenDigest, UserName, UserNameBuf};
 use registry_auth_cache::worker_cache::Validity;
 use registry_auth_cache::{Cache, Found, FoundRecord, Freshness, Interner, Keys, NewRecord, Tag};
 use registry_auth_lookup::{Keyspace, Outcome};
 use registry_auth_redis::schema::keys::PUBLIC;
 use smallvec::SmallVec;
 
-use super::key::{entry, write_key, Key, Kind};
+use super::key::{entry, write_key, write_owner_key, Key, Kind};
 use super::{open, Age, Answer, Miss, Tags};
 use crate::ffi::event;
 use crate::ffi::shm::Locked;
@@ -31,13 +31,7 @@ impl ZoneCache {
     ) -> Option<Answer> {
         let tag = tags.credential;
         let now = event::now();
-        let freshness = match age {
-            Age::Fresh => Freshness::Fresh(now),
-            Age::Stale => Freshness::Stale {
-                now,
-                max_stale: self.options.stale,
-            },
-        };
+        let freshness = self.freshness(age, now);
         // Hashed before the lock.
         let mut key = Key::new();
         let name = credential.user.as_ref().map(|user| {
@@ -117,6 +111,56 @@ impl ZoneCache {
         Some(Answer::Known(identity))
     }
 
+    /// Whose an access token was the last time.
+    pub(super) fn token_owner(
+        &self,
+        space: &Keyspace,
+        digest: &TokenDigest,
+        age: Age,
+    ) -> Option<UserNameBuf> {
+        if age == Age::Fresh && !self.trusted {
+            return None;
+        }
+        let freshness = self.freshness(age, event::now());
+        let mut key = Key::new();
+        write_owner_key(&mut key, &space.prefix, digest);
+        let owner = entry(&self.keys, &key);
+        let mut zone = self.options.zone.lock()?;
+        let mut cache = open(&mut zone)?;
+        if !cache.has_keys(&self.keys) || !cache.is_bound_to(self.source) {
+            return None;
+        }
+        let found = cache.find_record(owner, freshness)?;
+        let name = UserName::parse(cache.record_bytes(found)).ok()?;
+        Some(name.to_owned())
+    }
+
+    /// Keeps whose an access token is said to be.
+    pub(super) fn put_token_owner(&self, space: &Keyspace, digest: &TokenDigest, user: &UserNameBuf) {
+        let now = event::now();
+        let mut key = Key::new();
+        write_owner_key(&mut key, &space.prefix, digest);
+        let owner = entry(&self.keys, &key);
+        let Some(mut zone) = self.options.zone.lock() else {
+            return;
+        };
+        let Some(mut cache) = open(&mut zone) else { return };
+        if self.trusted && cache.has_keys(&self.keys) && cache.is_bound_to(self.source) {
+            let expires = now.saturating_add(self.options.ttl);
+            cache.put_record(owner, user.as_str().as_bytes(), expires, now);
+        }
+    }
+
+    fn freshness(&self, age: Age, now: u64) -> Freshness {
+        match age {
+            Age::Fresh => Freshness::Fresh(now),
+            Age::Stale => Freshness::Stale {
+                now,
+                max_stale: self.options.stale,
+            },
+        }
+    }
+
     /// Keeps what the store answered to a request that had missed.
     pub(super) fn put(&self, space: &Keyspace, credential: &Credential, miss: &Miss, outcome: &Outcome) {
         // All that takes long is done before the lock.
@@ -129,6 +173,7 @@ impl ZoneCache {
             // It is not known whether there is such a user: so none is remembered, nor, for whoever has a
             // record, that it was wrong.
             Outcome::NoToken => return,
+            Outcome::Owner(_) => return,
             Outcome::Busy | Outcome::Unavailable | Outcome::BadRecord => return,
         };
         let Some(shared) = shared(&space.prefix, outcome) else {

@@ -10,7 +10,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use registry_auth::codec::State;
-use registry_auth::Denial;
+use registry_auth::{Denial, TokenDigest, UserNameBuf};
 use registry_auth_cache::worker_cache::Lookup;
 use registry_auth_cache::{Cache, Interner, Keys, Tag, WorkerCache, COUNTERS, GENERATION, UNBOUND};
 use registry_auth_lookup::{Changed, Keyspace, Outcome};
@@ -223,6 +223,22 @@ pub fn census() -> Option<Census> {
 /// What the zone knows of who makes a claim with a credential.
 pub fn find(space: &Arc<Keyspace>, credential: &Credential, tags: Tags, age: Age) -> Answer {
     with_cache_mut(|ours| ours.find(space, credential, tags, age)).unwrap_or(Answer::None)
+}
+
+/// Whose the access token was the last time. That user is let in only where the zone knows that the token is
+/// in the user's record.
+pub fn token_owner(space: &Keyspace, digest: &TokenDigest, age: Age) -> Option<UserNameBuf> {
+    with_cache(|ours| ours.token_owner(space, digest, age))
+}
+
+/// Keeps whose the access token is said to be, for its next request in any worker. It lets nobody in, and
+/// nobody is refused by it, so that no news from Redis needs to concern it: `registry-auth-lookup`'s
+/// `token_owners` says why.
+pub fn put_token_owner(space: &Keyspace, digest: &TokenDigest, user: &UserNameBuf) {
+    with_cache(|ours| {
+        ours.put_token_owner(space, digest, user);
+        Some(())
+    });
 }
 
 /// A secret that the workers share, and nobody else knows; `None` where there is no zone.

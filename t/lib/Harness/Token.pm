@@ -19,7 +19,7 @@ use Harness::Zone;
 our @EXPORT = qw(
     $KEY $BEARER token_http token_config key_file
     ask token with_token asked_with everywhere_with bearer signed compact claims access account_tag json challenge_error
-    access_token stored_token form query
+    access_token stored_token token_owner form query
 );
 
 # What the file of keys holds when a block begins, and has not said otherwise.
@@ -210,6 +210,12 @@ sub stored_token {
     my $value = join ' ', 'sha256=' . sha256_hex($token), 'expires=' . (time + $seconds), 'created=' . (time - 60),
         map {"scope=$_"} @scope;
     return qq{HSET docker-registry:user:$user token:$id "$value"\n};
+}
+
+# The entry that says whose it is.
+sub token_owner {
+    my ($user, $token) = @_;
+    return 'HSET docker-registry:token-owners ' . sha256_hex($token) . " $user\n";
 }
 
 1;

@@ -78,19 +78,20 @@ sub always {
 }
 
 # Waits until every worker answers this user from the zone: from then on Redis
-# tells each of them of changes. The user must exist in Redis.
+# tells each of them of changes. The user must exist in Redis. In place of the
+# login, undef, there may be headers.
 sub in_each_worker {
-    my ($login) = @_;
+    my ($login, %arg) = @_;
     my %seen;
     my $deadline = time + Harness::Valgrind::timeout(10);
     while (time < $deadline) {
         my @worker = Harness::nginx_server()->workers;
         $seen{ header($_, 'X-Worker') } = 1
-            for grep { verdict($_) eq '200 HIT' } Harness::http_many(8, 'GET /v2/', login => $login);
+            for grep { verdict($_) eq '200 HIT' } Harness::http_many(8, 'GET /v2/', login => $login, %arg);
         return 1 unless grep { !$seen{$_} } @worker;
         sleep 0.01;
     }
-    die "not every worker answers $login from the zone\n";
+    die "not every worker answers " . ($login // 'them') . " from the zone\n";
 }
 
 # Waits until none of these workers runs, but others do.

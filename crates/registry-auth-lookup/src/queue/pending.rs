@@ -10,7 +10,7 @@ use crate::queue::basis::{Basis, LookupKey};
 use crate::queue::events::EventQueue;
 use crate::verify::stored_hash::HashResult;
 use registry_auth::codec::State;
-use registry_auth::Network;
+use registry_auth::{Network, TokenDigest};
 use registry_auth_redis::Secret;
 use std::sync::Arc;
 use tokio::sync::mpsc::UnboundedSender;
@@ -58,6 +58,14 @@ impl PendingJob {
             tries: 0,
             answered: false,
             events: Arc::clone(events),
+        }
+    }
+
+    /// The access token whose owner is wanted, where that is all that is asked.
+    pub(crate) fn ownerless_token(&self) -> Option<&TokenDigest> {
+        match (&self.key.user, &self.proof) {
+            (None, Proof::AccessToken(digest)) => Some(digest),
+            _ => None,
         }
     }
 

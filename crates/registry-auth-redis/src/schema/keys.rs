@@ -88,6 +88,14 @@ impl<'a> Keys<'a> {
         join(self.prefix, ":token-use", "")
     }
 
+    /// `P:token-owners`, HASH of the hexadecimal SHA-256 of an access token → the user in whose record the
+    /// token is, for clients that send a token without its user's name. It is a hint: only the record
+    /// decides.
+    #[must_use]
+    pub fn token_owners(&self) -> String {
+        join(self.prefix, ":token-owners", "")
+    }
+
     /// A `SCAN MATCH` pattern for all of `P:user:*`; glob characters of the prefix are escaped.
     #[must_use]
     pub fn users_pattern(&self) -> String {
@@ -196,6 +204,7 @@ mod tests {
         assert_eq!(keys.passwords(), "docker-registry:passwords");
         assert_eq!(keys.backends(), "docker-registry:backends");
         assert_eq!(keys.token_use(), "docker-registry:token-use");
+        assert_eq!(keys.token_owners(), "docker-registry:token-owners");
         assert_eq!(use_field("alice", "4f1e9a7c02"), "alice:4f1e9a7c02");
         assert_eq!(keys.user_of("docker-registry:user:a:b"), Some("a:b"));
         assert_eq!(keys.user_of("other:user:a"), None);
@@ -216,6 +225,8 @@ mod tests {
             "P:user",
             "P:token:x",
             "P:token-use",
+            // Another token's entry changes nothing that anybody was told: see `lookup/token_owners.rs`.
+            "P:token-owners",
             "PP:backends",
             "Q:backends",
             "P:backends:x",

@@ -10,7 +10,7 @@ use crate::schema::keys::field;
 use redis::{ServerError, Value};
 use registry_auth::backend::Backend;
 use registry_auth::grant::Grant;
-use registry_auth::{Peer, Record, StoredToken, TokenDigest, UserName};
+use registry_auth::{Peer, Record, StoredToken, TokenDigest, UserName, UserNameBuf};
 
 /// Why a reply is no record.
 #[derive(Debug, Clone)]
@@ -132,6 +132,22 @@ pub fn has_token(reply: &Value, digest: &TokenDigest) -> bool {
         Value::Map(items) => items.iter().any(|(name, value)| is((name, value))),
         _ => false,
     }
+}
+
+/// The reply to `HMGET P:token-owners <digest>`: whose access token it is, if anybody's.
+pub fn token_owner(reply: Value) -> Result<Option<UserNameBuf>, Unreadable> {
+    let item = match reply {
+        Value::Array(items) => items.into_iter().next().unwrap_or(Value::Nil),
+        Value::ServerError(error) => return Err(Unreadable::from_error(error, "it is not a hash")),
+        _ => return Err(Unreadable::Bad("it is not a hash")),
+    };
+    if item == Value::Nil {
+        return Ok(None);
+    }
+    let name = text(item, "a user's name is not UTF-8")?;
+    let name = UserName::parse(name.as_bytes());
+    let name = name.map_err(|_| Unreadable::Bad("a user's name is not legal"))?;
+    Ok(Some(name.to_owned()))
 }
 
 /// A comma in a name is refused: what is meant is two groups, one of which may deny something.

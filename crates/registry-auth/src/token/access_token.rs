@@ -111,12 +111,18 @@ impl TokenDigest {
         id
     }
 
+    /// The digest, as a cache's key.
+    pub fn as_bytes(&self) -> &[u8; 32] {
+        &self.0
+    }
+
     /// Whether `bytes` is this digest, compared in constant time.
     pub(crate) fn matches(self, bytes: &[u8]) -> bool {
         self.0.ct_eq(bytes).into()
     }
 
-    fn to_hex(self) -> String {
+    /// As it is stored: 64 lower-case hexadecimal digits.
+    pub fn to_hex(self) -> String {
         self.0.iter().fold(String::with_capacity(64), |mut text, byte| {
             let digit = |half: u8| char::from_digit(half.into(), 16).unwrap_or('0');
             text.push(digit(byte >> 4));
@@ -134,6 +140,29 @@ impl TokenDigest {
             *to = u8::from_str_radix(text.get(at..at + 2)?, 16).ok()?;
         }
         Some(Self(bytes))
+    }
+}
+
+/// What a `Bearer` header carries, by its form alone. No token of the token endpoint begins as an access
+/// token does: it is a JWT, whose first part is the base64url of a JSON object, and so begins with `e`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BearerToken<'t> {
+    /// An access token, of this digest.
+    AccessToken(TokenDigest),
+    /// It begins as an access token and is none, as one that was cut or mistyped.
+    Malformed,
+    /// Anything else: a token of the token endpoint, if its signature says so.
+    Signed(&'t [u8]),
+}
+
+impl<'t> BearerToken<'t> {
+    /// Tells them apart.
+    pub fn of(token: &'t [u8]) -> Self {
+        match TokenDigest::of(token) {
+            Some(digest) => Self::AccessToken(digest),
+            None if token.starts_with(MARK) => Self::Malformed,
+            None => Self::Signed(token),
+        }
     }
 }
 
@@ -226,6 +255,12 @@ impl StoredToken {
         }
         value
     }
+}
+
+/// The digest in the value of a token's field, also where the rest of it cannot be read.
+pub fn digest_of_value(value: &str) -> Option<TokenDigest> {
+    let mut words = value.split_ascii_whitespace();
+    TokenDigest::from_hex(words.find_map(|word| word.strip_prefix("sha256="))?)
 }
 
 /// Parses a scope such as `team/*:pull,push`, as the tool and the records have it.

@@ -297,6 +297,44 @@ fn describe(finding: Finding, prefix: &str) -> (Kind, String, String) {
             key.clone(),
             format!("{key}: {why}"),
         ),
+        Problem::NoOwner(id) => {
+            let place = format!("{key}: {id}");
+            let kind = Kind::new(
+                Level::Remark,
+                format!(
+                    "access token that is accepted with its user's name only (Basic), not alone (Bearer), as \
+                     {prefix}:token-owners lacks it; registry-authctl migrate --apply adds it"
+                ),
+                format!(
+                    "access tokens that are accepted with their users' names only (Basic), not alone \
+                     (Bearer), as {prefix}:token-owners lacks them; registry-authctl migrate --apply adds \
+                     them"
+                ),
+            );
+            (kind, place.clone(), place)
+        }
+        Problem::OwnerOfNothing { token, user } => {
+            let place = format!("{key}: {token}… of {user}");
+            let kind = kind(
+                Level::Remark,
+                "entry for an access token that nobody has, which lets nobody in; registry-authctl migrate \
+                 --apply removes it",
+                "entries for access tokens that nobody has, which let nobody in; registry-authctl migrate \
+                 --apply removes them",
+            );
+            (kind, place.clone(), place)
+        }
+        Problem::TokenOwners(why) => (
+            Kind::single(
+                Level::Warning,
+                "key that should say whose the access tokens are: none is accepted without its user's name \
+                 (503 for Bearer), and none can be created; look at it with redis-cli, and rename or delete \
+                 it, then registry-authctl migrate --apply"
+                    .to_owned(),
+            ),
+            key.clone(),
+            format!("{key}: {why}"),
+        ),
         Problem::Owned {
             user,
             subject,

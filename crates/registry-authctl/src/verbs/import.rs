@@ -1,5 +1,5 @@
 //! `registry-authctl import-htpasswd`, `import-docker-auth` and `migrate`: the passwords of many users at
-//! once.
+//! once, and what later versions need.
 //!
 //! Invariant: whenever this ends, each user is either done or as before, and the same command again does the
 //! rest.
@@ -15,7 +15,7 @@ use crate::verbs::grant::grant_json;
 use crate::verbs::user::form_name;
 use registry_auth::password::{self, Form};
 use registry_auth::{UserName, UserNameBuf};
-use registry_auth_admin::{Admin, AdminError, Existing, NewPassword, Put, UNSEEN};
+use registry_auth_admin::{Admin, AdminError, Existing, NewPassword, OwnersMended, Put, UNSEEN};
 use serde_json::{json, Value};
 use std::collections::BTreeMap;
 use std::future::Future;
@@ -391,13 +391,35 @@ pub(crate) async fn migrate(apply: bool, connector: &Connector, out: &Output) ->
     .await;
     drop(bar);
     ended_early(ended, apply, &tally)?;
-    let counts = format!(
+    let bar = Bar::share("reading access tokens");
+    let mut owners = OwnersMended::default();
+    let ended = until_interrupted(async {
+        owners = admin
+            .token_owners_mend(apply, &|share| bar.set_share(share))
+            .await?;
+        Ok(())
+    })
+    .await;
+    drop(bar);
+    ended_early(ended, apply, &tally)?;
+    tally.written += owners.added + owners.removed;
+    let mut counts = format!(
         "{}: {}, superseded: {}, refused: {}",
         tally.verb(Put::Moved),
         tally.new.len(),
         tally.superseded.len(),
         tally.refused.len()
     );
+    if owners != OwnersMended::default() {
+        counts.push_str(&format!(
+            "\n{}:token-owners: access tokens {}: {}, entries without a token {}: {}",
+            connector.prefix(),
+            if apply { "added" } else { "to add" },
+            owners.added,
+            if apply { "removed" } else { "to remove" },
+            owners.removed
+        ));
+    }
     if salted > 0 {
         note(&format!(
             "{} of 40 hex digits, good with the same registry_auth_salt as before, until registry-authctl \
@@ -417,6 +439,7 @@ pub(crate) async fn migrate(apply: bool, connector: &Connector, out: &Output) ->
     }
     let json = json!({
         "applied": apply, "moved": tally.new, "superseded": tally.superseded, "sha1": salted,
+        "token_owners": { "added": owners.added, "removed": owners.removed },
         "refused": tally.refused_json(),
     });
     finish(&tally, apply, &counts, &json, out)
