@@ -91,7 +91,8 @@ impl Location {
                 }
                 if bearer.is_none() {
                     return Err(
-                        "\"registry_auth_token\" needs \"registry_auth_bearer\", for whose service its tokens are"
+                        "\"registry_auth_token\" needs \"registry_auth_bearer\", for whose service \
+                         its tokens are"
                             .to_owned(),
                     );
                 }
@@ -103,7 +104,8 @@ impl Location {
         let Some(Gate::Realm(realm)) = &self.gate else {
             return if is_health {
                 Err(
-                    "\"registry_auth_health\" needs \"registry_auth\" to be on, as it tells whether that can decide"
+                    "\"registry_auth_health\" needs \"registry_auth\" to be on, as it tells whether that \
+                     can decide"
                         .to_owned(),
                 )
             } else {
@@ -118,7 +120,8 @@ impl Location {
         }
         if bearer.is_some() && !main.has_token_key() {
             return Err(
-                "\"registry_auth_bearer\" needs \"registry_auth_token_key\", or the zone of \"registry_auth_cache\" to keep \
+                "\"registry_auth_bearer\" needs \"registry_auth_token_key\", or the zone of \
+                 \"registry_auth_cache\" to keep \
                  a random key in"
                     .to_owned(),
             );

@@ -99,7 +99,7 @@ fn keep_redirect(request: &mut Request, here: &[u8]) -> Result<Option<Denial>, O
     Ok(None)
 }
 
-/// Whether an answer may be about an upload. Blobs that are read may lie at a storage service, to which
+/// Whether an answer may be one to an upload. Blobs that are read may lie at a storage service, to which
 /// clients send no password; the state of an upload is a 204.
 #[inline]
 fn may_be_upload(request: &Request) -> bool {

@@ -34,7 +34,8 @@ const GRACE: u64 = 60_000;
 /// Events for which an empty list keeps room.
 const ROOM: usize = 4096;
 
-/// Starts the worker's store. `token_keys`: those of the tokens that stay valid where a stored hash is replaced.
+/// Starts the worker's store. `token_keys`: those of the tokens that stay valid where a stored hash is
+/// replaced.
 pub fn start(
     thread: NginxThread,
     options: &StoreOptions,
