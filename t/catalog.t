@@ -660,12 +660,15 @@ main::is(http('GET /v2/_catalog', login => 'alice:secret')->{status}, 200,
 main::like(nginx_server()->since('access'), qr{"GET /v2/_catalog HTTP/1.1" 429}, 'it is in the log');
 main::unlike(nginx_server()->since('access'), qr{alice.* 503}, 'and nothing else is');
 
-=== a worker has 32 lists in the making at a time
+=== a worker has 32 lists in the making at a time, of which something has come
 --- http_config eval
 Harness::gate_http()
---- backend
-/_catalog => delay: 1
-/_catalog => body: {"repositories":["a/x"]}
+--- config eval
+Harness::gate_config() =~ s/proxy_pass/proxy_read_timeout 2s; proxy_pass/r
+--- backend eval
+'/_catalog => raw: HTTP/1.1 200 OK\r\nContent-Length: 999999\r\n\r\n{"repositories":["a/x"' . ',"a/x"' x 20_000 . '
+/_catalog => open
+'
 --- accounts eval
 CORE::join '', map {"u$_:secret\n"} 1 .. 40
 --- login: u1:secret
@@ -673,9 +676,24 @@ CORE::join '', map {"u$_:secret\n"} 1 .. 40
 GET /v2/u1/app/tags/list
 --- after
 my @status = sort map { $_->{status} } main::at_once(map {"u$_:secret"} 1 .. 40);
-main::is_deeply(\@status, [ (200) x 32, (429) x 8 ], 'so many');
+main::is_deeply(\@status, [ (429) x 8, (502) x 32 ], 'so many');
 @status = sort map { $_->{status} } main::at_once(map {"u$_:secret"} 1 .. 32);
-main::is_deeply(\@status, [ (200) x 32 ], 'again');
+main::is_deeply(\@status, [ (502) x 32 ], 'again');
+
+=== lists for which a registry is awaited take no place of others
+--- http_config eval
+Harness::gate_http()
+--- backend
+/_catalog => delay: 1
+/_catalog => body: {"repositories":["a/x"]}
+--- accounts eval
+CORE::join '', map {"u$_:secret\n"} 1 .. 60
+--- login: u1:secret
+--- request
+GET /v2/u1/app/tags/list
+--- after
+my @status = sort map { $_->{status} } main::at_once(map {"u$_:secret"} 1 .. 60);
+main::is_deeply(\@status, [ (200) x 60 ], 'all of them');
 
 === many lists that are long are read in turn, and each is right
 --- http_config

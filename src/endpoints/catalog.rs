@@ -94,7 +94,7 @@ pub struct Filtering {
     /// Whether it is its turn.
     is_turn: bool,
     /// Counts it among the lists that the worker makes.
-    _place: Place,
+    place: Place,
 }
 
 impl List {
@@ -245,7 +245,7 @@ pub fn start(
         is_woken: false,
         line: None,
         is_turn: false,
-        _place: place,
+        place,
     }))
 }
 
@@ -461,6 +461,10 @@ impl Filtering {
         }
         if self.is_nginxs {
             return true;
+        }
+        if !self.place.fill() {
+            self.refused = Some(Denial::lists_busy());
+            return false;
         }
         let mut bad = None;
         let taken = pieces.each(|piece| match &mut self.refusal {

@@ -44,20 +44,34 @@ fn with_turns<T>(f: impl FnOnce(&mut Turns) -> Option<T>) -> Option<T> {
 }
 
 /// The place of a list in the making.
-pub struct Place(Box<str>);
+pub struct Place {
+    owner: Box<str>,
+    is_filled: bool,
+}
 
 impl Place {
-    /// One for a list of this owner. `None` where they have all that they may have, or there is none left.
+    /// One for a list of this owner. `None` where the owner has all that one may have.
     pub fn take(owner: String) -> Option<Self> {
         let taken = with_turns(|turns| turns.places.take(&owner).then_some(()));
-        taken.map(|()| Self(owner.into()))
+        taken.map(|()| Self {
+            owner: owner.into(),
+            is_filled: false,
+        })
+    }
+
+    /// Something of the list comes: from here on it takes memory. Whether there is room.
+    pub fn fill(&mut self) -> bool {
+        if !self.is_filled {
+            self.is_filled = with_turns(|turns| Some(turns.places.fill())).unwrap_or(false);
+        }
+        self.is_filled
     }
 }
 
 impl Drop for Place {
     fn drop(&mut self) {
         with_turns(|turns| {
-            turns.places.give_back(&self.0);
+            turns.places.give_back(&self.owner, self.is_filled);
             Some(())
         });
     }

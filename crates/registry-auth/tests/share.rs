@@ -10,22 +10,23 @@ fn one_owner_has_a_quarter_of_the_places() {
     assert!((0..OF_ONE).all(|_| places.take("alice")));
     assert!(!places.take("alice"));
     assert!(places.take("bob"));
-    places.give_back("alice");
+    places.give_back("alice", false);
     assert!(places.take("alice"));
     assert!(!places.take("alice"));
 }
 
 #[test]
-fn there_are_so_many_places_and_no_more() {
+fn so_many_places_are_filled_and_no_more() {
     let mut places = Places::default();
-    let all = (0..PLACES).all(|number| places.take(&number.to_string()));
+    let all = (0..PLACES + 9).all(|number| places.take(&number.to_string()));
     assert!(all);
-    assert!(!places.take("one more"));
-    // Who has none gives back none.
-    places.give_back("one more");
-    assert!(!places.take("one more"));
-    places.give_back("0");
-    assert!(places.take("one more"));
+    assert!((0..PLACES).all(|_| places.fill()));
+    assert!(!places.fill());
+    // One that only waited leaves no room.
+    places.give_back("40", false);
+    assert!(!places.fill());
+    places.give_back("0", true);
+    assert!(places.fill() && !places.fill());
 }
 
 #[test]
@@ -41,7 +42,7 @@ fn a_tick_has_one_slice_and_the_next_one_another() {
 
 proptest! {
     #[test]
-    fn places_are_never_more_than_there_are(steps in prop::collection::vec((any::<bool>(), 0_u8..6), 0..400)) {
+    fn no_owner_ever_has_more_than_a_quarter(steps in prop::collection::vec((any::<bool>(), 0_u8..6), 0..400)) {
         let mut places = Places::default();
         let mut taken = [0_usize; 6];
         for (takes, owner) in steps {
@@ -49,13 +50,12 @@ proptest! {
             match takes {
                 true => *of_owner += usize::from(places.take(&owner.to_string())),
                 false if *of_owner > 0 => {
-                    places.give_back(&owner.to_string());
+                    places.give_back(&owner.to_string(), false);
                     *of_owner -= 1;
                 }
                 false => {}
             }
             prop_assert!(*of_owner <= OF_ONE);
-            prop_assert!(taken.iter().sum::<usize>() <= PLACES);
         }
     }
 
