@@ -666,7 +666,8 @@ Harness::gate_http()
 --- config eval
 Harness::gate_config() =~ s/proxy_pass/proxy_read_timeout 2s; proxy_pass/r
 --- backend eval
-'/_catalog => raw: HTTP/1.1 200 OK\r\nContent-Length: 999999\r\n\r\n{"repositories":["a/x"' . ',"a/x"' x 20_000 . '
+'/_catalog => raw: HTTP/1.1 200 OK\r\nContent-Length: 999999\r\n\r\n{"repositories":[""'
+    . ',"a/x"' x 20_000 . '
 /_catalog => open
 '
 --- accounts eval
