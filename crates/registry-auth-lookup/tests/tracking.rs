@@ -162,11 +162,13 @@ fn a_frozen_server_is_a_loss_without_any_request() {
 /// A user of Redis as the crate's documentation says, without what `less` names.
 fn restricted(redis: &Server, less: &str) -> Options {
     let documentation = include_str!("../src/lib.rs");
-    let line = documentation
+    let command: Vec<&str> = documentation
         .lines()
-        .find_map(|line| line.strip_prefix("//! ACL SETUSER "));
-    let words = line.unwrap().split(' ').filter(|word| *word != less);
-    let command: Vec<&str> = ["ACL", "SETUSER"].into_iter().chain(words).collect();
+        .skip_while(|line| !line.starts_with("//! ACL SETUSER "))
+        .take_while(|line| *line != "//! ```")
+        .flat_map(|line| line.trim_start_matches("//! ").split(' '))
+        .filter(|word| *word != less)
+        .collect();
     redis.run_args(&command);
     let mut options = tracked(&redis.url());
     let endpoint = options.endpoint.with_user("gate");
