@@ -14,11 +14,18 @@ from harness.case import StackCase
 from harness.client import GREETING
 from harness.wire import Wire
 from test_clients import Bearer, Verbs
+from testkit.process import Failed
 
 
 def setUpModule():
-    """Makes their system, the first time: two minutes and the network."""
-    today.place()
+    """Makes their system, the first time: two minutes and the network.
+
+    Debian's unstable release cannot be installed on some days, which says nothing about the gate: then these
+    tests are left out, and the reason is printed. `make e2e-clients` fails instead."""
+    try:
+        today.place()
+    except Failed as failed:
+        raise unittest.SkipTest(str(failed)) from failed
 
 
 def version(made):
