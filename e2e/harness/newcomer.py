@@ -100,7 +100,7 @@ def site_of(text):
 
 def commands_of(text):
     """The page's commands of the tool, as lines of a shell. Questions of `user add` are answered."""
-    for line in re.findall(r"^    ((?:printf [^|]*\| )?registry-authctl .*)$", text, flags=re.M):
+    for line in re.findall(r"^    ((?:(?:printf|openssl) [^|]*\| )?registry-authctl .*)$", text, flags=re.M):
         if re.search(r"registry-authctl (?:import-|user add \S+ *(?:#.*)?$)", line) is None:
             yield line
         elif "user add" in line:
