@@ -229,6 +229,7 @@ HSET docker-registry:user:alice backends 127.0.0.1:$TEST_NGINX_BACKEND_B_PORT
 [ "Docker-Distribution-Api-Version: registry/2.0\nWWW-Authenticate: Basic realm=\"Registry\"", ("Docker-Distribution-Api-Version: registry/2.0\n!WWW-Authenticate") x 3 ]
 
 === nginx.conf: no backend is 503 UNAVAILABLE with one Retry-After
+--- restart
 --- login: alice:secret
 --- request
 GET /v2/
@@ -240,6 +241,7 @@ Docker-Distribution-Api-Version: registry/2.0
 Retry-After: \d+
 
 === nginx.conf: nginx's own 502 is OCI JSON
+--- restart
 --- redis
 HSET docker-registry:user:alice backends 127.0.0.1:$TEST_NGINX_DEAD_PORT
 --- login: alice:secret
@@ -346,6 +348,7 @@ my $log = Harness::slurp(main::expand('$TEST_NGINX_SERVROOT/logs/registry-error.
 equal(scalar($log =~ /incorrect username or password \(UNAUTHORIZED\)/), 1, 'registry-error.log');
 
 === nginx.conf: a backend's own answers pass as they are
+--- restart
 --- redis
 HSET docker-registry:user:alice backends 127.0.0.1:$TEST_NGINX_BACKEND_B_PORT
 --- backend
@@ -364,6 +367,7 @@ body: {"errors":[{"code":"MANIFEST_UNKNOWN"}]}
 Docker-Distribution-Api-Version: registry/2.0
 
 === nginx.conf: the access log names the verified user, the repository and the backend
+--- restart
 --- redis
 HSET docker-registry:user:alice backends 127.0.0.1:$TEST_NGINX_BACKEND_B_PORT
 --- login eval
