@@ -217,7 +217,7 @@ fn no_redis_is_said_with_where_and_without_password() {
         "{err}"
     );
     for url in [
-        "rediss://:hunter2@h",
+        "redis+cluster://:hunter2@h",
         "http://:hunter2@h",
         "h:1:hunter2",
         "redis://hunter2@h",
