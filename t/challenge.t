@@ -171,6 +171,21 @@ location = /users { internal; proxy_pass http://registries; }'
 --- response_headers eval
 [ 'WWW-Authenticate: Basic realm="Registry"', "!WWW-Authenticate" ]
 
+=== the same with kept connections: keepalive takes the place of the balancer's function
+--- http_config eval
+main::registry(401)
+    . 'upstream registries { registry_auth_backends; server 127.0.0.1:$TEST_NGINX_EXTRA_PORT; keepalive 8; }'
+--- config
+location / { registry_auth Registry; auth_request /users; proxy_pass http://registry; }
+location = /users { internal; proxy_pass http://registries; }
+--- login: alice:secret
+--- request
+GET /v2/alice/b/tags/list
+--- error_code: 401
+--- raw_response_headers_unlike: elsewhere
+--- response_headers
+!WWW-Authenticate
+
 === also where another module has let the request in
 --- http_config eval
 main::registry(401)

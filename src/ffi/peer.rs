@@ -147,19 +147,6 @@ pub fn is_attached<B: Balancer>(conf: &mut Conf<'_>, _balancer: PhantomData<B>) 
     first.is_err()
 }
 
-/// Whether `B` has chosen the peers of a request's last upstream.
-pub fn has_chosen<B: Balancer>(request: &Request, _balancer: PhantomData<B>) -> bool {
-    // SAFETY: null, or this request's upstream, which lies in its pool, and its configuration, which outlives
-    // the request.
-    let init = unsafe {
-        let upstream = request.as_ref_ptr().upstream.as_ref();
-        upstream
-            .and_then(|upstream| upstream.upstream.as_ref())
-            .and_then(|conf| conf.peer.init)
-    };
-    init.is_some_and(|init| init as usize == init_peer::<B> as *const () as usize)
-}
-
 /// Whether `B` chooses the peers of the upstream of that name; for the merging of locations, when all
 /// upstreams were read.
 pub fn is_attached_to<B: Balancer>(conf: &mut Conf<'_>, name: &[u8], _balancer: PhantomData<B>) -> bool {

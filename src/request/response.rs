@@ -160,7 +160,7 @@ fn challenge_instead(request: &mut Request) -> Result<(), NoChallenge> {
         .is_some_and(|location| location.settings.is_some());
     let is_strange = is_gated
         || if request.is_subrequest() {
-            peer::has_chosen(request, PhantomData::<UserBackends>)
+            peer::is_balanced(request, PhantomData::<UserBackends>)
         } else {
             request.existing_context::<Context, _>(|_, _| ()).is_some()
         };
