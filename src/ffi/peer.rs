@@ -32,7 +32,7 @@ pub trait Balancer: 'static {
     /// In what the names of candidates stand.
     type Names: Names;
 
-    /// Which peers a request may be sent to: added to `candidates`, or told by the answer.
+    /// Which peers a request may be sent to: those that it adds to `candidates`, or what it answers.
     fn select(
         request: &mut Request,
         upstream: &Self::Upstream,
@@ -126,38 +126,24 @@ pub fn attach<B: Balancer>(
 /// Refuses upstreams in which another balancer came after `B` and took its place, which nginx only warns of:
 /// requests would go to anybody's storage. For a module's postconfiguration; an error names the upstream.
 pub fn check<B: Balancer>(conf: &mut Conf<'_>, _balancer: PhantomData<B>) -> Result<(), String> {
-    each::<B>(conf, |servers, host| {
-        if servers.attached && !servers.set_up {
-            Err(String::from_utf8_lossy(host).into_owned())
-        } else {
-            Ok(())
-        }
-    })
+    let replaced = find::<B, _>(conf, |servers, host| {
+        (servers.attached && !servers.set_up).then(|| String::from_utf8_lossy(host).into_owned())
+    });
+    replaced.map_or(Ok(()), Err)
 }
 
-/// Whether `B` chooses the peers of an upstream; for a module's postconfiguration.
+/// Whether `B` chooses the peers of an upstream; when all upstreams were read.
 pub fn is_attached<B: Balancer>(conf: &mut Conf<'_>, _balancer: PhantomData<B>) -> bool {
-    let first = each::<B>(conf, |servers, _| {
-        if servers.attached {
-            Err(String::new())
-        } else {
-            Ok(())
-        }
-    });
-    first.is_err()
+    find::<B, _>(conf, |servers, _| servers.attached.then_some(())).is_some()
 }
 
 /// Whether `B` chooses the peers of the upstream of that name; for the merging of locations, when all
 /// upstreams were read.
 pub fn is_attached_to<B: Balancer>(conf: &mut Conf<'_>, name: &[u8], _balancer: PhantomData<B>) -> bool {
-    let found = each::<B>(conf, |servers, host| {
-        if servers.attached && host.eq_ignore_ascii_case(name) {
-            Err(String::new())
-        } else {
-            Ok(())
-        }
+    let found = find::<B, _>(conf, |servers, host| {
+        (servers.attached && host.eq_ignore_ascii_case(name)).then_some(())
     });
-    found.is_err()
+    found.is_some()
 }
 
 /// Whether `B` chooses the peers of the upstream that a request goes to, or would have gone to but for a
@@ -205,17 +191,12 @@ pub fn is_balanced<B: Balancer>(request: &Request, _balancer: PhantomData<B>) ->
     }
 }
 
-/// Gives what each upstream holds, and its name, to `f`, until that gives an error.
-fn each<B: Balancer>(
-    conf: &mut Conf<'_>,
-    f: impl Fn(&OwnServers, &[u8]) -> Result<(), String>,
-) -> Result<(), String> {
+/// The first thing that `f` finds, which looks at what each upstream holds, and at its name.
+fn find<B: Balancer, T>(conf: &mut Conf<'_>, f: impl Fn(&OwnServers, &[u8]) -> Option<T>) -> Option<T> {
     // SAFETY: by then nginx has made all upstreams; their array holds pointers of that type.
     unsafe {
         let main = shim::rga_conf_main_conf(conf.as_ptr(), &raw const nginx_sys::ngx_http_upstream_module);
-        let Some(main) = main.cast::<nginx_sys::ngx_http_upstream_main_conf_t>().as_ref() else {
-            return Ok(());
-        };
+        let main = main.cast::<nginx_sys::ngx_http_upstream_main_conf_t>().as_ref()?;
         for upstream in main.upstreams.as_slice::<*mut ngx_http_upstream_srv_conf_t>() {
             // An upstream that a proxy_pass names by address has no configuration of its own.
             if (**upstream).srv_conf.is_null() {
@@ -225,10 +206,13 @@ fn each<B: Balancer>(
             let Some(ours) = slot.cast::<B::Upstream>().as_ref() else {
                 continue;
             };
-            f(B::own_servers_of(ours), bytes::of((**upstream).host))?;
+            let found = f(B::own_servers_of(ours), bytes::of((**upstream).host));
+            if found.is_some() {
+                return found;
+            }
         }
     }
-    Ok(())
+    None
 }
 
 /// `peer.init_upstream`: the `server` lines, if any, become round robin's.
@@ -321,11 +305,11 @@ pub struct Candidates<N> {
     /// Where their names stand.
     names: Option<N>,
     targets: SmallVec<[Target; 1]>,
-    /// Whether a request that finds a kept connection closed tries the same peer again, and what becomes of
-    /// tries gets to know.
+    /// Whether a request that finds a kept connection closed tries the same peer again, and the balancer
+    /// learns what becomes of tries.
     is_ordered: bool,
-    /// Since when it is this request's turn to try whether the first one is back; `None` once that gets to
-    /// know.
+    /// Since when it is this request's turn to try whether the first one is back; `None` once the balancer
+    /// has learned what became of that.
     turn: Option<u64>,
 }
 
@@ -438,8 +422,8 @@ impl<N: Names> Candidates<N> {
         }
     }
 
-    /// Leaves the one at this place alone to be tried; all, where there is none. What becomes of the try is
-    /// told, and where it is its `turn`, since when, also that nothing does.
+    /// Leaves the one at this place alone to be tried; all, where there is none. The balancer learns what
+    /// becomes of the try; and that nothing does, where it is the request's `turn`, which began at that time.
     pub fn keep_only(&mut self, at: usize, turn: Option<u64>) {
         self.is_ordered = true;
         self.turn = turn;
@@ -591,7 +575,7 @@ unsafe extern "C" fn free<B: Balancer>(pc: *mut ngx_peer_connection_t, data: *mu
     }
 }
 
-/// Tells what became of a try.
+/// Has the balancer learn what became of a try.
 #[inline(never)]
 fn note_try<B: Balancer>(pc: &ngx_peer_connection_t, data: &mut Data<B>, state: ngx_uint_t) {
     let has_failed = state & NGX_PEER_FAILED as ngx_uint_t != 0;
