@@ -13,7 +13,8 @@ fn main() -> Result<(), Box<dyn Error>> {
     println!("cargo::rerun-if-env-changed=DEP_NGINX_BUILD_DIR");
 
     let includes: Vec<PathBuf> = env::split_paths(&env::var_os("DEP_NGINX_INCLUDE").ok_or(
-        "nginx-sys told no include folders: set NGINX_SOURCE_DIR and NGINX_BUILD_DIR, or use the feature vendored",
+        "nginx-sys told no include folders: set NGINX_SOURCE_DIR and NGINX_BUILD_DIR, or use the feature \
+         vendored",
     )?)
     .collect();
     // nginx-sys 0.5.0 prints `cargo:metadata=cflags=…` with one colon, which cargo files under the key

@@ -75,7 +75,7 @@ fn outages() -> Outages<'static> {
 /// thread's own variable.
 static WATCHED: AtomicBool = AtomicBool::new(false);
 
-/// Whether it was told that variables have a URI.
+/// Whether the log says already that variables have a URI.
 static TOLD: AtomicBool = AtomicBool::new(false);
 
 /// Starts a worker: whether variables may put another path in the place of the client's.
@@ -105,8 +105,8 @@ fn is_as_decided(request: &Request) -> bool {
                 request.log(
                     Level::Warn,
                     format_args!(
-                        "registry_auth: the variables of \"proxy_pass\" have a URI, and another path goes on than the \
-                         one that was decided about"
+                        "registry_auth: the variables of \"proxy_pass\" have a URI, and another path goes \
+                         on than the one that was decided about"
                     ),
                 );
             }
@@ -183,8 +183,8 @@ impl Balancer for UserBackends {
                 request,
                 Level::Error,
                 format_args!(
-                    "registry_auth: another path or query would go on than the one that was decided about, by the variables \
-                     of \"{}\"",
+                    "registry_auth: another path or query would go on than the one that was decided about, \
+                     by the variables of \"{}\"",
                     target_directive(request)
                 ),
             );

@@ -94,8 +94,8 @@ fn gate(
     if let (Some(method), false) = (others.method(), core.is_internal) {
         conf.go_to(&method.place);
         return Err(format!(
-            "\"{}\" gives the registry behind \"{name}\" ({place}) another method than the one that \"registry_auth\" \
-             decides about",
+            "\"{}\" gives the registry behind \"{name}\" ({place}) another method than the one that \
+             \"registry_auth\" decides about",
             method.name
         ));
     }
@@ -111,8 +111,8 @@ fn gate(
         conf.warn_at(
             place,
             &format_args!(
-                "\"$request_uri\" in \"{}\" is not the path that \"rewrite\" has made and \"registry_auth\" decides \
-                 about: leave it out",
+                "\"$request_uri\" in \"{}\" is not the path that \"rewrite\" has made and \"registry_auth\" \
+                 decides about: leave it out",
                 forward.target_directive()
             ),
         );
@@ -132,7 +132,8 @@ fn gate(
         conf.warn_at(
             &parameter.seen.place,
             &format_args!(
-                "\"{}\" with \"{which}\" sends another path on than the one that \"registry_auth\" decides about",
+                "\"{}\" with \"{which}\" sends another path on than the one that \"registry_auth\" decides \
+                 about",
                 parameter.seen.name
             ),
         );
@@ -167,8 +168,9 @@ fn parameters(
     }
     conf.go_to(&parameter.seen.place);
     Err(format!(
-        "\"{}\" with \"{which}\" and \"{}\" gives a user's registry (\"registry_auth_backends\") another path than the \
-         one that \"registry_auth\" decides about: leave it as in nginx's own file of parameters",
+        "\"{}\" with \"{which}\" and \"{}\" gives a user's registry (\"registry_auth_backends\") another \
+         path than the one that \"registry_auth\" decides about: leave it as in nginx's own file of \
+         parameters",
         parameter.seen.name, parameter.value
     ))
 }
@@ -193,8 +195,8 @@ fn ungated(location: &Location, core: &CoreLocation, conf: &mut Conf<'_>) {
         conf.warn_at(
             &forward.seen.place,
             &format_args!(
-                "\"{}\" leads to \"registry_auth_backends\" without \"registry_auth\": everybody gets in (say \
-                 \"registry_auth off\" where that is meant)",
+                "\"{}\" leads to \"registry_auth_backends\" without \"registry_auth\": everybody gets in \
+                 (say \"registry_auth off\" where that is meant)",
                 forward.seen.name
             ),
         );
@@ -214,7 +216,8 @@ fn kept(forward: &Forward, others: &Neighbours, conf: &mut Conf<'_>) -> Result<(
         None => "let its path have \"/$registry_auth_user/\" in front of the request's".to_owned(),
     };
     let message = format!(
-        "\"{name}\" keeps for everybody what the registry of one user has answered (\"registry_auth_backends\"): {remedy}"
+        "\"{name}\" keeps for everybody what the registry of one user has answered \
+         (\"registry_auth_backends\"): {remedy}"
     );
     match directive::upstream_name(&forward.url) {
         Some(_) => {

@@ -1,8 +1,9 @@
 //! The configuration: what each directive means, what a location inherits, and the settings that handlers
 //! see.
 //!
-//! Filled by `conf::read`, one function a directive, whose values `conf::value` parses. Handlers see
-//! [`Settings`] only, in which nothing is left unset.
+//! Filled by `conf::read`, one function a directive, whose values `conf::value` parses. When all directives
+//! were read, `conf::merge` makes the settings of each location, and `conf::check` judges what stands beside
+//! each other there. Handlers see [`Settings`] only, in which nothing is left unset.
 
 use std::rc::Rc;
 use std::sync::Arc;
@@ -55,9 +56,10 @@ pub struct Main {
     resolved: Option<StoreOptions>,
     /// Whether there is a page with the counters of the zone.
     has_status: bool,
-    /// By which directives a registry is sent passwords, as far as that was told.
+    /// The directives of which a warning says that they send passwords to a registry.
     header_told: Vec<&'static str>,
-    /// Where a path goes on that is not the one which was made of it, as was told last.
+    /// Where the directive stands of which the last warning says that it sends the path on as it was before
+    /// `rewrite`.
     path_told: Option<Place>,
     /// Whether variables choose where a gated request goes, and perhaps with which path.
     has_variable_target: bool,
@@ -332,8 +334,8 @@ impl Location {
             let earlier = earlier.directive();
             value::unset(name, earlier == name)?;
             return Err(format!(
-                "\"{name}\" and \"{earlier}\" ({place}) cannot stand in one location: each of them answers its \
-                 requests"
+                "\"{name}\" and \"{earlier}\" ({place}) cannot stand in one location: each of them answers \
+                 its requests"
             ));
         }
         self.page = Some((page, conf.place()));

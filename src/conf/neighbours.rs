@@ -178,7 +178,8 @@ fn warn_of_key(name: &str, conf: &mut Conf<'_>) {
         ""
     };
     conf.warn(&format_args!(
-        "\"{name}\" counts before \"registry_auth\" knows the user: \"${variable}\" is empty then{consequence}"
+        "\"{name}\" counts before \"registry_auth\" knows the user: \"${variable}\" is empty \
+         then{consequence}"
     ));
 }
 

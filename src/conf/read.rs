@@ -419,8 +419,8 @@ pub fn bearer(conf: &mut Conf<'_>, location: &mut Location) -> Result<(), String
             _ => return Err(invalid(
                 NAME,
                 argument,
-                "\"service=\" and printable characters, none of them a quote, with no blanks around them, and no \
-                 variables are expected",
+                "\"service=\" and printable characters, none of them a quote, with no blanks around them, \
+                 and no variables are expected",
             )),
         },
         [_, argument, ..] => return Err(invalid(NAME, argument, "a URL and \"service=\" are expected")),

@@ -3,9 +3,9 @@
 //!
 //! `access` starts it before it grants the request, and goes on with it whenever something has come; the
 //! filters take the pages. Where a user's repositories lie on several backends, `upstream` says which these
-//! are, and gets to know which of them a page is of. Invariants: what a registry lists gets to a client
-//! through `registry_auth::catalog` and `registry_auth::search` only, or not at all; whatever it sends, it is
-//! read a slice at a time, which all requests share, and between which the worker serves others.
+//! are, and learns which of them a page is of. Invariants: what a registry lists comes to a client through
+//! `registry_auth::catalog` and `registry_auth::search` only, or not at all; whatever it sends, it is read a
+//! slice at a time, which all requests share, and between which the worker serves others.
 
 use std::borrow::Cow;
 use std::mem;
@@ -162,8 +162,8 @@ impl List {
                         request,
                         Level::Warn,
                         format_args!(
-                            "registry_auth: a backend's catalog is not in the order of paths: where it is merged with \
-                             others' and cut into pages, names may be missing"
+                            "registry_auth: a backend's catalog is not in the order of paths: where it is \
+                             merged with others' and cut into pages, names may be missing"
                         ),
                     );
                 }
@@ -447,8 +447,8 @@ impl Filtering {
             page,
             Level::Error,
             format_args!(
-                "registry_auth: \"proxy_pass\" asks the registry for another list than the gate does: end it with the \
-                 upstream, and leave \"$args\" as it is"
+                "registry_auth: \"proxy_pass\" asks the registry for another list than the gate does: end \
+                 it with the upstream, and leave \"$args\" as it is"
             ),
         );
         true

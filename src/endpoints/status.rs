@@ -139,8 +139,8 @@ fn json(census: &Census) -> Result<String, std::fmt::Error> {
 
 fn html(census: &Census) -> Result<String, std::fmt::Error> {
     let mut text = String::from(
-        "<!DOCTYPE html>\n<html lang=\"en\"><head><meta charset=\"utf-8\"><title>registry auth</title></head>\n<body>\n\
-         <h1>registry auth</h1>\n<table>\n",
+        "<!DOCTYPE html>\n<html lang=\"en\"><head><meta charset=\"utf-8\">\
+         <title>registry auth</title></head>\n<body>\n<h1>registry auth</h1>\n<table>\n",
     );
     for row in rows(census) {
         let label = row.label.map_or("", |(_, value)| value);

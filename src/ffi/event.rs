@@ -169,7 +169,7 @@ impl Drop for EventFd {
 /// The eventfd's read event.
 unsafe extern "C" fn notified(event: *mut ngx_event_t) {
     guard((), || {
-        // SAFETY: the event is the read event of a EventFd's connection, whose data is its state.
+        // SAFETY: the event is the read event of an EventFd's connection, whose data is its state.
         let state = unsafe {
             let connection = (*event).data.cast::<ngx_connection_t>();
             &*(*connection).data.cast::<EventFdState>()

@@ -188,7 +188,6 @@ rga_edge_triggered(void)
 ngx_uint_t
 rga_upstream_flags(void)
 {
-    /* the parameters that ngx_http_upstream_round_robin honours, for the block's own `server` lines */
     return NGX_HTTP_UPSTREAM_CREATE
            |NGX_HTTP_UPSTREAM_WEIGHT
            |NGX_HTTP_UPSTREAM_MAX_CONNS

@@ -17,7 +17,8 @@
 void *rga_conf_main_conf(const ngx_conf_t *cf, const ngx_module_t *m);
 void *rga_conf_srv_conf(const ngx_conf_t *cf, const ngx_module_t *m);
 void *rga_conf_loc_conf(const ngx_conf_t *cf, const ngx_module_t *m);
-/* What ngx_conf_handler() hands to a command of an HTTP module: the module's slot of the context that the command names. */
+/* What ngx_conf_handler() hands to a command of an HTTP module: the module's slot of the context that the
+   command names. */
 void *rga_command_conf(const ngx_conf_t *cf, const ngx_command_t *cmd, const ngx_module_t *m);
 ngx_http_upstream_srv_conf_t *rga_conf_upstream(const ngx_conf_t *cf);
 void *rga_upstream_srv_conf(const ngx_http_upstream_srv_conf_t *us, const ngx_module_t *m);
@@ -25,14 +26,15 @@ void *rga_cycle_main_conf(const ngx_cycle_t *cycle, const ngx_module_t *m);
 /* Whether a location is chosen by a regular expression. */
 ngx_uint_t rga_is_regex(const ngx_http_core_loc_conf_t *clcf);
 
-/* client_max_body_size and client_body_buffer_size of the location that is being merged: this at most, and this at least. */
+/* client_max_body_size and client_body_buffer_size of the location that is being merged: this at most, and
+   this at least. */
 void rga_limit_request_body(ngx_conf_t *cf, size_t most);
 
 /* A new, zeroed entry of r->headers_out.headers with hash = 1 (`next` exists since nginx 1.23.0), or NULL. */
 ngx_table_elt_t *rga_push_header(ngx_http_request_t *r);
 
-/* Takes an entry out of r->headers_out.cache_control and link, of which nginx may know several (arrays until nginx 1.23.0, then
-   chains). Others of its name are taken out, too. */
+/* Takes an entry out of r->headers_out.cache_control and link, of which nginx may know several (arrays until
+   nginx 1.23.0, then chains). Others of its name are taken out, too. */
 void rga_forget_header(ngx_http_request_t *r, const ngx_table_elt_t *h);
 
 /* ngx_event.h, ngx_event_timer.h, ngx_event_posted.h */
@@ -45,7 +47,7 @@ ngx_uint_t rga_edge_triggered(void);
 /* ngx_times.h: the time of the event loop's round, as RFC 3339 has it. */
 ngx_str_t rga_iso8601(void);
 
-/* The flags of an upstream whose peers are chosen by a load balancer that honours none of the server parameters. */
+/* The flags of an upstream whose own `server` lines are round robin's, with all of its parameters. */
 ngx_uint_t rga_upstream_flags(void);
 /* r->upstream->peer.set_session and save_session, where nginx has ssl. */
 void rga_upstream_ssl_sessions(ngx_http_upstream_t *u);

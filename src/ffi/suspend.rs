@@ -1,5 +1,5 @@
-//! Requests that wait for another thread: each has a ticket, a timer, and a guard that forgets it when nginx
-//! drops the request.
+//! Requests that wait, for another thread or for their turn: each has a ticket, a timer, and a guard that
+//! forgets it when nginx drops the request.
 //!
 //! The guard lives in the request's own state. The timer is the wait's limit and, not being cancelable, keeps
 //! a worker that shuts down gracefully from leaving before its requests are answered. Nothing here can resume

@@ -27,7 +27,7 @@ pub fn spawn_with_own_fds<const N: usize>(
         let _ = apart.send(());
         work();
     })?;
-    // An error means that the thread is gone, which who joins it learns.
+    // An error means that the thread is gone, as its handle will say.
     let _ = is_apart.recv();
     Ok(thread)
 }

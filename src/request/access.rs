@@ -2,7 +2,8 @@
 //!
 //! Runs once to ask the store and once more with its answer; again after an internal redirect, where what is
 //! known of the sender is kept but the decision is made anew. Nothing is passed on without a [`Permit`]. The
-//! token endpoint is no route: the user there is found out the same way, and `token` then answers.
+//! token endpoint is no route: the user there is found out the same way, `granting` says what the token may
+//! hold, and `token` then answers.
 
 use std::marker::PhantomData;
 use std::rc::Rc;
@@ -35,7 +36,7 @@ use crate::worker::counters::{self, CacheState};
 use crate::worker::store;
 use crate::worker::turns::Slice;
 
-/// What nginx gets to know.
+/// What the phase answers to nginx.
 pub enum Access {
     /// The gate is off here.
     Off,

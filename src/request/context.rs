@@ -1,8 +1,8 @@
 //! What is known of one request, from the access phase to the access log.
 //!
 //! nginx's subrequests share it, and it survives internal redirects: what holds for one request structure, or
-//! in one location, only says so ([`Visit`]; the space of an identity). Invariant: `identity` holds a user
-//! only after that user's password was verified.
+//! in one location, only says so ([`Visit`]; the space of an identity). Invariant: `found` holds a user only
+//! after what proves that user was verified.
 
 use std::rc::Rc;
 use std::sync::Arc;
@@ -32,8 +32,8 @@ pub struct Context {
     visit: Option<Visit>,
     /// What the access phase is waiting for or has got.
     pub stage: Stage,
-    /// The user, and what the store said of them, for `access` alone: what others may know of it says
-    /// [`Context::identity`].
+    /// The user, and what the store said of them, for `access` alone; all others ask [`Context::identity`],
+    /// which says what of it concerns them.
     pub found: Option<Rc<Identity>>,
     /// What the token endpoint was asked for.
     pub token_request: Option<Rc<TokenRequest>>,

@@ -1,5 +1,5 @@
 //! The user of a request, and what is known of them: what the store or the zone said, kept for the request
-//! and, by `memo`, for the next ones.
+//! and, by the zone's `worker_cache`, for the next ones.
 //!
 //! Invariant: it is made only of a claim that was verified: [`Identity::new`] looks at what the record says
 //! of tokens, its callers at the rest. Never changed once made.
@@ -273,7 +273,7 @@ impl Identity {
         Ok(bound_to(kind, &record, token.as_ref()))
     }
 
-    /// What its owner is to be told of an access token whose end is near.
+    /// The warning for the owner of an access token whose end is near.
     pub fn warning(&self, now: u64) -> Option<String> {
         let token = self.access_token.as_ref()?;
         if now.saturating_add(WARNING) < token.expires {

@@ -16,7 +16,7 @@ use crate::request::route::{content_type, route_of};
 use crate::worker::counters;
 use crate::worker::limited_log;
 
-/// Refuses a request; what nginx is to be told: the status.
+/// Refuses a request. Answers the status, which the handler gives to nginx.
 pub fn refuse(request: &mut Request, context: &mut Context, settings: &Settings, denial: Denial) -> u16 {
     if denial.challenges() && challenge(request, settings, &denial).is_err() {
         return 500;
@@ -104,15 +104,15 @@ fn bearer_challenge(
         out,
     );
     if let Some(realm) = told {
-        tell_of_front(request, &realm);
+        log_front(request, &realm);
     }
     Ok(())
 }
 
-/// Whether a front that is not known was told of.
+/// Whether the log says already that a front is not known.
 static TOLD: AtomicBool = AtomicBool::new(false);
 
-/// Whether the request says that it came by TLS, and nobody was told of that yet.
+/// Whether the request says that it came by TLS, and the log does not say so yet.
 fn says_tls(request: &Request) -> bool {
     let mut said = request.headers(b"x-forwarded-proto");
     !TOLD.load(Ordering::Relaxed) && said.any(|scheme| scheme.eq_ignore_ascii_case(b"https"))
@@ -120,13 +120,13 @@ fn says_tls(request: &Request) -> bool {
 
 /// A balancer that ends TLS and is not listed in behind-balancer.conf: clients are then sent to http://, with
 /// their passwords. Anybody can send this header, so that it is logged once a worker, and nothing goes by it.
-fn tell_of_front(request: &Request, realm: &str) {
+fn log_front(request: &Request, realm: &str) {
     TOLD.store(true, Ordering::Relaxed);
     request.log(
         Level::Warn,
         format_args!(
-            "registry_auth: clients are sent to {realm} for tokens, but this request came with \"X-Forwarded-Proto: https\": \
-             is its sender a balancer that behind-balancer.conf does not list?"
+            "registry_auth: clients are sent to {realm} for tokens, but this request came with \
+             \"X-Forwarded-Proto: https\": is its sender a balancer that behind-balancer.conf does not list?"
         ),
     );
 }

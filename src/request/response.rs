@@ -133,8 +133,8 @@ fn is_strangers(request: &Request) -> bool {
     request.log(
         Level::Error,
         format_args!(
-            "registry_auth: \"{name}\" would serve to all users what the registry of one has answered: \"{name}{key}\" has \
-             to tell them apart by \"$registry_auth_user\""
+            "registry_auth: \"{name}\" would serve to all users what the registry of one has answered: \
+             \"{name}{key}\" has to tell them apart by \"$registry_auth_user\""
         ),
     );
     true

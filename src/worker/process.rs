@@ -1,7 +1,7 @@
 //! Which process this is, and whether another one lives: by id and start time, since ids are used again.
 //!
-//! Called when a worker begins to be told of changes, not per request; it reads /proc, which no disk is
-//! behind.
+//! Called when Redis begins to tell a worker of changes, not for each request; it reads /proc, which no disk
+//! is behind.
 
 use std::fs;
 

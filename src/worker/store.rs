@@ -129,7 +129,7 @@ fn hand_over(_: &mut Idle) {
     });
 }
 
-/// The helper has notified: requests go on, and news is heeded, in the order in which Redis told. Each
+/// The helper has notified: requests go on, and news is heeded, in the order in which Redis sent it. Each
 /// request may ask again, so that the worker is not borrowed meanwhile.
 fn answers(idle: &mut Idle) {
     let mut events = Vec::new();

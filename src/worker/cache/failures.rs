@@ -16,7 +16,8 @@ use crate::ffi::event;
 use crate::ffi::request::Request;
 use crate::ffi::shm::Locked;
 
-/// A login whose password is being verified: what it comes to is to be told, once.
+/// A login whose password is being verified: whoever holds it says once, by [`Login::finish`], what it has
+/// come to.
 #[must_use]
 pub struct Login {
     whose: Whose,
@@ -94,7 +95,7 @@ pub fn count_failure(
 }
 
 impl Login {
-    /// Tells what it came to.
+    /// Counts what it has come to.
     pub fn finish(self, result: LoginResult) {
         let Self {
             whose,
