@@ -328,9 +328,7 @@ unsafe extern "C" fn init_process(cycle: *mut ngx_cycle_t) -> ngx_int_t {
         };
         // SAFETY: nginx calls this, in the process that answers requests.
         let thread = unsafe { NginxThread::new() };
-        if main.has_gate() {
-            upstream::watch(main.has_variable_target());
-        }
+        upstream::watch(main.has_variable_target());
         if let Err(error) = worker::start(thread, main) {
             // Not an error of the worker's: nginx would start it again for ever. Its requests are refused
             // with 503.

@@ -188,8 +188,8 @@ fn file<T>(
 
 /// `registry_auth_prefix string`
 pub fn prefix(conf: &mut Conf<'_>, location: &mut Location) -> Result<(), String> {
-    unset("registry_auth_prefix", location.prefix.is_some())?;
     const NAME: &str = "registry_auth_prefix";
+    unset(NAME, location.prefix.is_some())?;
     let prefix = literal(NAME, conf.arg())?;
     if directive::is_switch(prefix.as_bytes()) {
         return Err(invalid(
@@ -209,13 +209,18 @@ pub fn prefix(conf: &mut Conf<'_>, location: &mut Location) -> Result<(), String
 
 /// `registry_auth_salt string`
 pub fn salt(conf: &mut Conf<'_>, location: &mut Location) -> Result<(), String> {
-    unset("registry_auth_salt", location.salt.is_some())?;
+    const NAME: &str = "registry_auth_salt";
+    unset(NAME, location.salt.is_some())?;
     let salt = conf.arg();
     if directive::has_variable(salt) {
-        conf.warn(&"\"registry_auth_salt\" is taken as it is written: variables have no meaning in it");
+        conf.warn(&format_args!(
+            "\"{NAME}\" is taken as it is written: variables have no meaning in it"
+        ));
     }
     if directive::is_switch(salt) {
-        conf.warn(&"\"registry_auth_salt\" is taken as it is written: \"\" means that there is none");
+        conf.warn(&format_args!(
+            "\"{NAME}\" is taken as it is written: \"\" means that there is none"
+        ));
     }
     location.salt = Some(salt.into());
     Ok(())

@@ -82,7 +82,7 @@ impl Content for Token {
 
 /// Signs what was granted.
 fn issue(request: &Request, context: &Context, settings: &Settings) -> Option<Vec<u8>> {
-    let (identity, asked) = (context.found.as_ref()?, context.token_request.as_ref()?);
+    let (identity, asked) = (context.identity(request)?, context.token_request.as_ref()?);
     let (endpoint, bearer) = (settings.token.as_ref()?, settings.bearer.as_ref()?);
     let keys = token_keys::keys()?;
     let now = event::unix_seconds();

@@ -9,10 +9,10 @@ use core::slice;
 use core::sync::atomic::AtomicU64;
 use std::sync::OnceLock;
 
-/// Maps that many numbers, all 0, once for as long as the process and its workers live. None where there is
-/// no memory for it.
-pub fn share(place: &'static OnceLock<&'static [AtomicU64]>, count: usize) -> &'static [AtomicU64] {
-    place.get_or_init(|| map(count).unwrap_or_default())
+/// Maps that many numbers, all 0, once for as long as the process and its workers live; none where there is
+/// no memory for that.
+pub fn share(place: &OnceLock<&'static [AtomicU64]>, count: usize) {
+    place.get_or_init(|| map(count).unwrap_or_default());
 }
 
 fn map(count: usize) -> Option<&'static [AtomicU64]> {

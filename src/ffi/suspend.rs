@@ -73,15 +73,18 @@ impl Table {
         Some(u64::from(row.generation) << 32 | u64::from(index))
     }
 
-    fn remove(&mut self, ticket: u64) -> Option<*mut Place> {
-        let index = ticket as u32;
-        let row = self.rows.get_mut(index as usize)?;
-        if u64::from(row.generation) != ticket >> 32 || row.place.is_null() {
-            return None;
+    /// The row of a ticket whose holder still waits.
+    fn row(&mut self, ticket: u64) -> Option<&mut Row> {
+        let row = self.rows.get_mut(ticket as u32 as usize)?;
+        (u64::from(row.generation) == ticket >> 32 && !row.place.is_null()).then_some(row)
+    }
+
+    fn remove(&mut self, ticket: u64) {
+        if let Some(row) = self.row(ticket) {
+            row.generation = row.generation.wrapping_add(1);
+            row.place = ptr::null_mut();
+            self.free.push(ticket as u32);
         }
-        row.generation = row.generation.wrapping_add(1);
-        self.free.push(index);
-        Some(core::mem::replace(&mut row.place, ptr::null_mut()))
     }
 }
 
@@ -164,18 +167,11 @@ impl Drop for Suspension {
 /// else there (`post_action` of a client that is gone), which is not to be disturbed. The request may be
 /// freed, or wait anew, by then: hence no other one may be in use.
 pub fn resume(_: &mut Idle, ticket: u64, fill: impl FnOnce(&mut Request)) {
-    let Some(place) = TABLE.with_borrow_mut(|table| table.rows_place(ticket)) else {
+    let Some(place) = TABLE.with_borrow_mut(|table| table.row(ticket).map(|row| row.place)) else {
         return;
     };
     // SAFETY: a place in the table is that of a request that lives and waits.
     unsafe { go_on(place, fill) }
-}
-
-impl Table {
-    fn rows_place(&self, ticket: u64) -> Option<*mut Place> {
-        let row = self.rows.get(ticket as u32 as usize)?;
-        (u64::from(row.generation) == ticket >> 32 && !row.place.is_null()).then_some(row.place)
-    }
 }
 
 /// # Safety

@@ -43,9 +43,7 @@ impl Operation<'_> {
         let service = &settings.bearer.as_ref()?.service;
         let kind = match self {
             Self::Registry(_) => Kind::Access,
-            Self::IssueToken(asked) if matches!(asked.authorization, Authorization::Refresh(_)) => {
-                Kind::Refresh
-            }
+            Self::IssueToken(_) if self.is_refresh() => Kind::Refresh,
             // No token gets another one.
             Self::IssueToken(_) => return None,
         };

@@ -110,8 +110,6 @@ pub(super) struct TokenKeys {
     pub(super) signing: Signing,
     /// For the catalogue's cursors, where no zone has a secret for them.
     pub(super) cursors: Option<Rc<CursorKeys>>,
-    /// Whether these are made of the keys of `registry_auth_token_key`.
-    pub(super) has_keys: bool,
 }
 
 /// The keys of tokens.
@@ -126,6 +124,5 @@ impl TokenKeys {
     const NONE: Self = Self {
         signing: Signing::Zone(None),
         cursors: None,
-        has_keys: false,
     };
 }

@@ -20,7 +20,6 @@ pub fn start(secrets: &[Secret], random: &[u8; 32]) {
         cursors: cursors
             .or_else(|| CursorKeys::derived([&random[..]]))
             .map(Rc::new),
-        has_keys: !secrets.is_empty(),
     };
     WORKER.with(|worker| worker.token_keys.replace(keys));
 }
@@ -30,9 +29,9 @@ pub fn start(secrets: &[Secret], random: &[u8; 32]) {
 pub fn cursor_keys() -> Option<Rc<CursorKeys>> {
     WORKER.with(|worker| {
         let keys = worker.token_keys.borrow();
-        match cache::token_secret().filter(|_| !keys.has_keys) {
-            Some(secret) => CursorKeys::derived([&secret[..]]).map(Rc::new),
-            None => keys.cursors.clone(),
+        match (&keys.signing, cache::token_secret()) {
+            (Signing::Zone(_), Some(secret)) => CursorKeys::derived([&secret[..]]).map(Rc::new),
+            (Signing::Zone(_), None) | (Signing::Configured(_), _) => keys.cursors.clone(),
         }
     })
 }
