@@ -15,13 +15,15 @@ use registry_auth_lookup::{Hashing, Keyspace};
 use registry_auth_redis::{Endpoint, Passwords, Secret, TlsOptions};
 use siphasher::sip::SipHasher13;
 
-use crate::ffi::conf::{Complete, ComplexValue, Conf, Kind, Place};
+use crate::ffi::conf::{Complete, ComplexValue, Conf, Place};
 use crate::ffi::shm::Zone;
+use token_locations::TokenLocations;
 
 mod check;
 mod merge;
 pub mod neighbours;
 pub mod read;
+mod token_locations;
 pub mod value;
 
 const DEFAULT_REDIS: &str = "redis://127.0.0.1:6379/0";
@@ -341,34 +343,4 @@ impl Location {
         self.page = Some((page, conf.place()));
         Ok(())
     }
-}
-
-/// The token endpoints of a configuration, and where clients are sent to for tokens.
-#[derive(Default)]
-struct TokenLocations {
-    endpoints: Vec<TokenLocation>,
-    realms: Vec<Realm>,
-}
-
-/// A location with `registry_auth_token`.
-struct TokenLocation {
-    kind: Kind,
-    name: Box<[u8]>,
-    server: usize,
-    server_names: Box<[Box<[u8]>]>,
-    service: Arc<str>,
-    prefix: Box<str>,
-}
-
-/// A `registry_auth_bearer` that is in use in some server.
-#[derive(PartialEq, Eq)]
-struct Realm {
-    place: Place,
-    /// Where the endpoint is said to be: on which host, and with which path.
-    host: Box<str>,
-    path: Box<str>,
-    is_own_host: bool,
-    server: usize,
-    service: Arc<str>,
-    prefix: Box<str>,
 }
