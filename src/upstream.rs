@@ -19,7 +19,7 @@ use registry_auth::outages::Outages;
 use registry_auth::{rendezvous, route, Denial, InvalidRecord};
 
 use crate::conf::neighbours::Forward;
-use crate::conf::Location;
+use crate::conf::{Location, Settings};
 use crate::ffi::conf::Conf;
 use crate::ffi::event;
 use crate::ffi::log::Level;
@@ -86,11 +86,8 @@ pub fn watch(may_differ: bool) {
 /// Whether the target that goes to the backend is the one that was decided about. nginx has made the request
 /// to it, and a proxy_pass with variables has shown what they come to.
 fn is_as_decided(request: &Request) -> bool {
-    let is_gated = request
-        .location::<Location>()
-        .is_some_and(|location| location.settings.is_some());
     // About a subrequest nothing was decided: it is the administrator's.
-    if !is_gated || request.is_subrequest() {
+    if Settings::of(request).is_none() || request.is_subrequest() {
         return true;
     }
     match (request.target(), request.forwarded()) {

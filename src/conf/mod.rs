@@ -16,6 +16,7 @@ use registry_auth_redis::{Endpoint, Passwords, Secret, TlsOptions};
 use siphasher::sip::SipHasher13;
 
 use crate::ffi::conf::{Complete, ComplexValue, Conf, Place};
+use crate::ffi::request::Request;
 use crate::ffi::shm::Zone;
 use token_locations::TokenLocations;
 
@@ -271,6 +272,14 @@ pub struct Settings {
     pub token: Option<TokenEndpoint>,
     /// Whether this location tells whether logins can be decided, and no more.
     pub is_health: bool,
+}
+
+impl Settings {
+    /// Those of the location where a request is; `None` where the gate is off.
+    #[inline]
+    pub fn of(request: &Request) -> Option<&Self> {
+        request.location::<Location>()?.settings.as_ref()
+    }
 }
 
 /// `registry_auth_bearer`.

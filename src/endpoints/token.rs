@@ -7,7 +7,7 @@ use registry_auth::token::{sign, Authorization, Issue, Kind, Place, TokenRequest
 use registry_auth::{Access, Denial};
 use serde::Serialize;
 
-use crate::conf::{Location, Settings, TokenEndpoint, MAX_FORM};
+use crate::conf::{Settings, TokenEndpoint, MAX_FORM};
 use crate::ffi::content::{Answer, Content};
 use crate::ffi::event;
 use crate::ffi::request::Request;
@@ -59,12 +59,11 @@ pub struct Token;
 impl Content for Token {
     fn answer(request: &mut Request) -> Result<Answer, u16> {
         let issued = request.existing_context::<Context, _>(|request, context| {
-            let location = request.location::<Location>()?;
             // In a subrequest: what was granted to the request itself was not asked for here.
             if !context.is_about(request) {
                 return None;
             }
-            issue(request, context, location.settings.as_ref()?)
+            issue(request, context, Settings::of(request)?)
         });
         // Without a sender the request came past the gate.
         let body = issued.flatten().ok_or(403_u16)?;

@@ -12,7 +12,7 @@ use registry_auth::token::TokenRequest;
 use registry_auth::{Access, Denial, RequestResult, TokenDigest, UserNameBuf};
 use registry_auth_lookup::Keyspace;
 
-use crate::conf::Location;
+use crate::conf::Settings;
 use crate::endpoints::catalog::Filtering;
 use crate::endpoints::granting::Granting;
 use crate::ffi::content::Answer;
@@ -202,10 +202,7 @@ impl Context {
     /// asked yet.
     pub fn identity(&self, request: &Request) -> Option<&Rc<Identity>> {
         let identity = self.found.as_ref()?;
-        let settings = request
-            .location::<Location>()
-            .and_then(|location| location.settings.as_ref());
-        settings
+        Settings::of(request)
             .is_none_or(|settings| identity.is_of(&settings.space))
             .then_some(identity)
     }

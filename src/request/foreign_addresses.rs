@@ -12,7 +12,7 @@
 use registry_auth::redirect::{self, upload_here, Upload};
 use registry_auth::{route, Denial};
 
-use crate::conf::Location;
+use crate::conf::Settings;
 use crate::ffi::log::Level;
 use crate::ffi::pool::OutOfMemory;
 use crate::ffi::request::Request;
@@ -38,10 +38,7 @@ fn keep_v1_here(request: &mut Request) -> Result<Option<Denial>, OutOfMemory> {
     if !route::is_v1(request.uri()) || request.is_subrequest() || !request.is_of_upstream() {
         return Ok(None);
     }
-    let endpoint = request
-        .location::<Location>()
-        .and_then(|location| location.settings.as_ref())
-        .map(|settings| settings.v1_endpoint.clone());
+    let endpoint = Settings::of(request).map(|settings| settings.v1_endpoint.clone());
     let here = match endpoint {
         None => return Ok(None),
         Some(Some(endpoint)) => endpoint
@@ -112,13 +109,8 @@ fn keep_upload_here(request: &mut Request) -> Result<Option<Denial>, OutOfMemory
         || request.is_subrequest()
         || !request.uri().starts_with(b"/v2/")
         || !request.is_of_upstream()
+        || Settings::of(request).is_none()
     {
-        return Ok(None);
-    }
-    let is_gated = request
-        .location::<Location>()
-        .is_some_and(|location| location.settings.is_some());
-    if !is_gated {
         return Ok(None);
     }
     let mut path = None;

@@ -9,7 +9,7 @@ use std::marker::PhantomData;
 
 use registry_auth::Denial;
 
-use crate::conf::Location;
+use crate::conf::{Location, Settings};
 use crate::endpoints::catalog::Filtering;
 use crate::ffi::answer::Malformed;
 use crate::ffi::filter::{Filter, Head, Pieces, Replacement, Unsendable};
@@ -89,10 +89,7 @@ impl Filter for Answers {
 #[inline]
 fn malformed(request: &mut Request) -> Option<Denial> {
     let malformed = request.malformed()?;
-    let is_gated = request
-        .location::<Location>()
-        .is_some_and(|location| location.settings.is_some());
-    if !is_gated && request.existing_context::<Context, _>(|_, _| ()).is_none() {
+    if Settings::of(request).is_none() && request.existing_context::<Context, _>(|_, _| ()).is_none() {
         return None;
     }
     let what = match malformed {
@@ -155,10 +152,7 @@ fn page<'c>(context: &'c mut Context, request: &Request) -> Option<&'c mut Filte
 /// the upstream of another location is the administrator's, unless users' backends are.
 #[cold]
 fn challenge_instead(request: &mut Request) -> Result<(), NoChallenge> {
-    let is_gated = request
-        .location::<Location>()
-        .is_some_and(|location| location.settings.is_some());
-    let is_strange = is_gated
+    let is_strange = Settings::of(request).is_some()
         || if request.is_subrequest() {
             peer::is_balanced(request, PhantomData::<UserBackends>)
         } else {
@@ -216,10 +210,7 @@ fn header(
     if request.uri().starts_with(b"/v2") {
         request.add_header("Docker-Distribution-Api-Version", b"registry/2.0")?;
     }
-    let settings = request
-        .location::<Location>()
-        .and_then(|location| location.settings.as_ref());
-    if settings.is_some_and(|settings| settings.token.is_some()) {
+    if Settings::of(request).is_some_and(|settings| settings.token.is_some()) {
         request.add_header("Cache-Control", b"no-store")?;
     }
     if let Some(seconds) = denial.retry_after() {

@@ -15,7 +15,7 @@ use registry_auth_redis::log::Level;
 use registry_auth_redis::Secret;
 use smallvec::SmallVec;
 
-use crate::conf::{Location, StoreOptions};
+use crate::conf::{Settings, StoreOptions};
 use crate::ffi::event::{self, Deferred, EventFd, Idle, NginxThread};
 use crate::ffi::log;
 use crate::ffi::request::Request;
@@ -181,9 +181,6 @@ fn answers(idle: &mut Idle) {
 /// was asked is still the question: at a location of other accounts the handler begins anew.
 fn note(request: &mut Request, outcome: Outcome, cacheable: bool) {
     request.existing_context::<Context, _>(|request, context| {
-        let settings = request
-            .location::<Location>()
-            .and_then(|location| location.settings.as_ref());
         let asked = match std::mem::take(&mut context.stage) {
             Stage::Waiting(waiting) => waiting.asked,
             other => {
@@ -192,7 +189,7 @@ fn note(request: &mut Request, outcome: Outcome, cacheable: bool) {
             }
         };
         let Asked { space, question } = *asked;
-        let is_here = settings.is_some_and(|settings| Arc::ptr_eq(&settings.space, &space));
+        let is_here = Settings::of(request).is_some_and(|settings| Arc::ptr_eq(&settings.space, &space));
         let (credential, miss, mut login) = match question {
             Question::Credential {
                 credential,
