@@ -57,10 +57,7 @@ impl Location {
         self.v1_search = self.v1_search.or(outer.v1_search);
         self.passes_ns = self.passes_ns.or(outer.passes_ns);
         self.failures = self.failures.or(outer.failures);
-        if self.bearer.is_none() {
-            self.bearer.clone_from(&outer.bearer);
-            self.bearer_said.clone_from(&outer.bearer_said);
-        }
+        self.bearer = self.bearer.take().or_else(|| outer.bearer.clone());
         if core.is_block() && self.page.is_none() {
             self.page.clone_from(&outer.page);
         }
@@ -140,9 +137,7 @@ impl Location {
             is_health,
         }))
     }
-}
 
-impl Location {
     fn space(&self) -> Keyspace {
         Keyspace {
             prefix: self.prefix.clone().unwrap_or_else(|| DEFAULT_PREFIX.into()),

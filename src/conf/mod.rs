@@ -223,7 +223,6 @@ pub struct Location {
     passes_ns: Option<bool>,
     failures: Option<Option<FailureLimits>>,
     bearer: Option<Option<Bearer>>,
-    bearer_said: Option<Rc<BearerSaid>>,
     page: Option<(Page, Place)>,
     /// What other modules' directives say here.
     pub neighbours: neighbours::Neighbours,
@@ -289,6 +288,7 @@ pub struct Bearer {
     pub realm: ComplexValue,
     /// What tokens are for: their audience.
     pub service: Arc<str>,
+    said: Rc<BearerSaid>,
 }
 
 /// `registry_auth_bearer` as it was written.

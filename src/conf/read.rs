@@ -433,13 +433,13 @@ pub fn bearer(conf: &mut Conf<'_>, location: &mut Location) -> Result<(), String
     let value = conf
         .complex_value()
         .ok_or_else(|| invalid(NAME, realm, "its variables cannot be used"))?;
-    location.bearer_said = Some(Rc::new(BearerSaid {
-        url: realm.into(),
-        place: conf.place(),
-    }));
     location.bearer = Some(Some(Bearer {
         realm: value,
         service: service.into(),
+        said: Rc::new(BearerSaid {
+            url: realm.into(),
+            place: conf.place(),
+        }),
     }));
     Ok(())
 }

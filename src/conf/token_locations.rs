@@ -44,7 +44,7 @@ struct Realm {
 impl TokenLocations {
     /// Takes note of a gated location that accepts tokens.
     pub(super) fn note(&mut self, location: &Location, core: CoreLocation) {
-        let (Some(settings), Some(said)) = (&location.settings, &location.bearer_said) else {
+        let Some(settings) = &location.settings else {
             return;
         };
         let Some(bearer) = &settings.bearer else {
@@ -63,7 +63,7 @@ impl TokenLocations {
             }
             return;
         }
-        let Ok(url) = EndpointUrl::parse(&said.url) else {
+        let Ok(url) = EndpointUrl::parse(&bearer.said.url) else {
             return;
         };
         let is_this_server = || core.server_names.iter().any(|name| is_named(name, url.host));
@@ -71,7 +71,7 @@ impl TokenLocations {
             return;
         }
         let realm = Realm {
-            place: said.place.clone(),
+            place: bearer.said.place.clone(),
             host: url.host.into(),
             path: url.path.into(),
             is_own_host: url.is_own_host(),
