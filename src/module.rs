@@ -24,7 +24,7 @@ use crate::ffi::guard::guard;
 use crate::ffi::observe::{self, Observer};
 use crate::ffi::request::Request;
 use crate::ffi::{body, filter, log, peer, shim, shm, slots, variable, Slot};
-use crate::request::access::{self, Access};
+use crate::request::access::{self, PhaseResult};
 use crate::request::context::Context;
 use crate::request::response;
 use crate::upstream::{BackendNames, Upstream, UserBackends};
@@ -294,12 +294,12 @@ unsafe extern "C" fn access_handler(r: *mut ngx_http_request_t) -> ngx_int_t {
             return NGX_ERROR as ngx_int_t;
         };
         match access::handle(request) {
-            Access::Off => NGX_DECLINED as ngx_int_t,
-            Access::Granted => NGX_OK as ngx_int_t,
-            Access::Waiting => NGX_AGAIN as ngx_int_t,
+            PhaseResult::Off => NGX_DECLINED as ngx_int_t,
+            PhaseResult::Granted => NGX_OK as ngx_int_t,
+            PhaseResult::Waiting => NGX_AGAIN as ngx_int_t,
             // SAFETY: nginx's own pointer, in a phase handler; `request` is not used after this.
-            Access::ReadBody => unsafe { body::read(r) },
-            Access::Refused(status) => status as ngx_int_t,
+            PhaseResult::ReadBody => unsafe { body::read(r) },
+            PhaseResult::Refused(status) => status as ngx_int_t,
         }
     })
 }

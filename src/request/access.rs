@@ -37,7 +37,7 @@ use crate::worker::store;
 use crate::worker::turns::Slice;
 
 /// What the phase answers to nginx.
-pub enum Access {
+pub enum PhaseResult {
     /// The gate is off here.
     Off,
     /// The request may go on.
@@ -70,28 +70,28 @@ enum Step {
 }
 
 /// The access handler.
-pub fn handle(request: &mut Request) -> Access {
+pub fn handle(request: &mut Request) -> PhaseResult {
     let passed = request.with_location::<Location, _>(|request, location| {
         let settings = location.settings.as_ref()?;
         let passed = request.with_context::<Context, _>(|request, context| pass(request, context, settings));
-        Some(passed.unwrap_or(Access::Refused(500)))
+        Some(passed.unwrap_or(PhaseResult::Refused(500)))
     });
-    passed.flatten().unwrap_or(Access::Off)
+    passed.flatten().unwrap_or(PhaseResult::Off)
 }
 
-fn pass(request: &mut Request, context: &mut Context, settings: &Settings) -> Access {
+fn pass(request: &mut Request, context: &mut Context, settings: &Settings) -> PhaseResult {
     if context.enter(request.visit()).is_err() {
-        return Access::Refused(500);
+        return PhaseResult::Refused(500);
     }
     let step = match std::mem::take(&mut context.stage) {
         waiting @ Stage::Waiting(_) => {
             context.stage = waiting;
-            return Access::Waiting;
+            return PhaseResult::Waiting;
         }
         Stage::Filtering(filtering) => return filter(request, context, settings, filtering),
         Stage::Granting(granting) if granting.is_in_line() => {
             context.stage = Stage::Granting(granting);
-            return Access::Waiting;
+            return PhaseResult::Waiting;
         }
         Stage::Granting(granting) => grant(context, settings, granting, &Slice::of_turn()),
         Stage::Answered(answer) => answered(request, context, settings, answer),
@@ -112,7 +112,7 @@ fn pass(request: &mut Request, context: &mut Context, settings: &Settings) -> Ac
             match started {
                 Ok(filtering) if warn(request, context).is_ok() => {
                     context.stage = Stage::Filtering(filtering);
-                    Access::Waiting
+                    PhaseResult::Waiting
                 }
                 Ok(_) => refused(request, context, settings, Denial::unavailable()),
                 Err(denial) => refused(request, context, settings, denial),
@@ -127,7 +127,7 @@ fn pass(request: &mut Request, context: &mut Context, settings: &Settings) -> Ac
             }
             context.result = Some(result);
             counters::count(context.result, context.cache);
-            Access::Granted
+            PhaseResult::Granted
         }
         Ok(Step::Ask { asked, password }) => match store::ask(request, &asked, password) {
             Some(suspension) => {
@@ -135,7 +135,7 @@ fn pass(request: &mut Request, context: &mut Context, settings: &Settings) -> Ac
                     asked,
                     _suspension: suspension,
                 });
-                Access::Waiting
+                PhaseResult::Waiting
             }
             None => {
                 if let Question::Credential {
@@ -150,22 +150,22 @@ fn pass(request: &mut Request, context: &mut Context, settings: &Settings) -> Ac
         Ok(Step::LineUp(mut granting)) => match granting.line_up(request, note_turn) {
             Ok(()) => {
                 context.stage = Stage::Granting(granting);
-                Access::Waiting
+                PhaseResult::Waiting
             }
             Err(OutOfMemory) => refused(request, context, settings, Denial::unavailable()),
         },
-        Ok(Step::ReadBody) => Access::ReadBody,
+        Ok(Step::ReadBody) => PhaseResult::ReadBody,
         // Not counted: nobody was let in.
         Ok(Step::Healthy) => {
             context.is_healthy = true;
-            Access::Granted
+            PhaseResult::Granted
         }
         Err(denial) => refused(request, context, settings, denial),
     }
 }
 
-fn refused(request: &mut Request, context: &mut Context, settings: &Settings, denial: Denial) -> Access {
-    Access::Refused(refuse(request, context, settings, denial))
+fn refused(request: &mut Request, context: &mut Context, settings: &Settings, denial: Denial) -> PhaseResult {
+    PhaseResult::Refused(refuse(request, context, settings, denial))
 }
 
 /// Tells whose access token is near its end, once.
@@ -191,7 +191,7 @@ fn filter(
     context: &mut Context,
     settings: &Settings,
     filtering: Box<Filtering>,
-) -> Access {
+) -> PhaseResult {
     let next = match &context.found {
         Some(identity) => filtering.resume(request, identity, settings, note_turn),
         None => Err(Denial::unavailable()),
@@ -199,7 +199,7 @@ fn filter(
     match next {
         Ok(Next::Wait(filtering)) => {
             context.stage = Stage::Filtering(filtering);
-            Access::Waiting
+            PhaseResult::Waiting
         }
         Ok(Next::Answer(answer)) => {
             if answer.status == 401 && challenge(request, settings, &Denial::unauthenticated()).is_err() {
@@ -208,11 +208,11 @@ fn filter(
             counters::count(context.result, context.cache);
             context.answer = Some(Box::new(answer));
             request.answer_with(PhantomData::<Filtered>);
-            Access::Granted
+            PhaseResult::Granted
         }
         Ok(Next::Status(status)) => {
             counters::count(context.result, context.cache);
-            Access::Refused(status)
+            PhaseResult::Refused(status)
         }
         Err(denial) => refused(request, context, settings, denial),
     }
