@@ -248,7 +248,7 @@ fn of_context(
         Some(identity) => gather(request, &BackendNames(Rc::clone(identity)), upstream, candidates),
         None => Ok(Found::None),
     };
-    match found {
+    let (why, denial) = match found {
         Ok(Found::Some) => {
             let is_listed = context.is_catalog && upstream.balance != Some(Balance::Turn);
             let first = match (is_listed, candidates.count()) {
@@ -262,37 +262,18 @@ fn of_context(
                 (_, 1) => 0,
                 _ => choose(request, context, user, upstream, candidates),
             };
-            Selection::Candidates { first }
+            return Selection::Candidates { first };
         }
-        Ok(Found::None) if upstream.own_servers.exist() => Selection::OwnServers,
-        Ok(Found::None) => {
-            refuse(
-                request,
-                context,
-                "neither the user, nor a group, nor the defaults name one",
-                Denial::no_backend(),
-            );
-            Selection::Refuse
-        }
-        Ok(Found::Refused) => {
-            refuse(
-                request,
-                context,
-                "none of them can be used",
-                Denial::no_usable_backend(),
-            );
-            Selection::Refuse
-        }
-        Err(InvalidRecord) => {
-            refuse(
-                request,
-                context,
-                "the record cannot be read",
-                Denial::no_usable_backend(),
-            );
-            Selection::Refuse
-        }
-    }
+        Ok(Found::None) if upstream.own_servers.exist() => return Selection::OwnServers,
+        Ok(Found::None) => (
+            "neither the user, nor a group, nor the defaults name one",
+            Denial::no_backend(),
+        ),
+        Ok(Found::Refused) => ("none of them can be used", Denial::no_usable_backend()),
+        Err(InvalidRecord) => ("the record cannot be read", Denial::no_usable_backend()),
+    };
+    refuse(request, context, why, denial);
+    Selection::Refuse
 }
 
 /// Sends a page of the catalogue to the backend whose turn it is: of all of them together the user's list is

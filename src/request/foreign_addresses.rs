@@ -53,12 +53,11 @@ fn keep_v1_here(request: &mut Request) -> Result<Option<Denial>, OutOfMemory> {
 
 /// Has `X-Docker-Endpoints` name this server, where there is one: docker pushes to none that has none.
 fn name_endpoints(request: &mut Request, here: &[u8]) -> Result<(), OutOfMemory> {
-    const NAME: &str = "X-Docker-Endpoints";
-    let name = NAME.to_ascii_lowercase();
-    let is_named = request.answer_headers(name.as_bytes()).next().is_some();
-    request.drop_answer_headers(name.as_bytes());
+    const NAME: &[u8] = b"x-docker-endpoints";
+    let is_named = request.answer_headers(NAME).next().is_some();
+    request.drop_answer_headers(NAME);
     if is_named && !here.is_empty() {
-        request.add_header(NAME, here)
+        request.add_header("X-Docker-Endpoints", here)
     } else {
         Ok(())
     }
@@ -114,24 +113,22 @@ fn keep_upload_here(request: &mut Request) -> Result<Option<Denial>, OutOfMemory
         return Ok(None);
     }
     let mut path = None;
-    {
-        let here = request.headers(b"host").next().unwrap_or_default();
-        for location in request.answer_headers(b"location") {
-            match upload_here(location, here) {
-                Some(Upload::AsWritten) => {}
-                Some(Upload::Path(at)) => path = Some(at.to_vec()),
-                None => {
-                    limited_log::write_of_kind(
-                        request,
-                        Level::Error,
-                        "registry_auth: the registry leads an upload away from this server",
-                        format_args!(
-                            "registry_auth: the registry leads an upload away from this server: {:?}",
-                            String::from_utf8_lossy(location)
-                        ),
-                    );
-                    return Ok(Some(Denial::foreign_redirect()));
-                }
+    let here = request.headers(b"host").next().unwrap_or_default();
+    for location in request.answer_headers(b"location") {
+        match upload_here(location, here) {
+            Some(Upload::AsWritten) => {}
+            Some(Upload::Path(at)) => path = Some(at.to_vec()),
+            None => {
+                limited_log::write_of_kind(
+                    request,
+                    Level::Error,
+                    "registry_auth: the registry leads an upload away from this server",
+                    format_args!(
+                        "registry_auth: the registry leads an upload away from this server: {:?}",
+                        String::from_utf8_lossy(location)
+                    ),
+                );
+                return Ok(Some(Denial::foreign_redirect()));
             }
         }
     }
