@@ -22,6 +22,7 @@ use crate::conf::Settings;
 use crate::ffi::content::Answer;
 use crate::ffi::filter::Pieces;
 use crate::ffi::log::Level;
+use crate::ffi::pool::OutOfMemory;
 use crate::ffi::request::Request;
 use crate::ffi::subrequest::Subrequest;
 use crate::request::identity::Identity;
@@ -89,12 +90,24 @@ pub struct Filtering {
     bad: Option<&'static str>,
     /// Whether the request goes on with what has come, once this callback is over.
     is_woken: bool,
-    /// Held while others have their turn.
-    line: Option<InLine>,
-    /// Whether it is its turn.
-    is_turn: bool,
+    turn: Turn,
     /// Counts it among the lists that the worker makes.
     place: Place,
+}
+
+/// Whether a list has a turn to be read.
+#[derive(Default)]
+enum Turn {
+    /// None was asked for.
+    #[default]
+    None,
+    /// It comes after those of others.
+    Awaited {
+        /// Held for its drop, which gives the turn up.
+        _line: InLine,
+    },
+    /// It is its turn.
+    Now,
 }
 
 impl List {
@@ -243,8 +256,7 @@ pub fn start(
         refused: None,
         bad: None,
         is_woken: false,
-        line: None,
-        is_turn: false,
+        turn: Turn::None,
         place,
     }))
 }
@@ -267,17 +279,17 @@ impl Filtering {
         on_turn: fn(&mut Request),
     ) -> Result<Next, Denial> {
         self.is_woken = false;
-        // It goes on when it is its turn.
-        if self.line.is_some() {
-            return Ok(Next::Wait(self));
-        }
-        let slice = if mem::take(&mut self.is_turn) {
-            Slice::of_turn()
-        } else {
-            match Slice::at_once() {
+        let slice = match mem::take(&mut self.turn) {
+            // It goes on when it is its turn.
+            awaited @ Turn::Awaited { .. } => {
+                self.turn = awaited;
+                return Ok(Next::Wait(self));
+            }
+            Turn::Now => Slice::of_turn(),
+            Turn::None => match Slice::at_once() {
                 Some(slice) => slice,
                 None => return self.line_up(request, on_turn),
-            }
+            },
         };
         let is_done = self.page.is_done();
         if is_done && self.page.is_broken() && self.bad.is_none() {
@@ -361,18 +373,18 @@ impl Filtering {
         request: &mut Request,
         on_turn: fn(&mut Request),
     ) -> Result<Next, Denial> {
-        self.line = InLine::new(request, on_turn).ok();
-        match self.line {
+        match InLine::new(request, on_turn) {
+            Ok(line) => self.turn = Turn::Awaited { _line: line },
+            Err(OutOfMemory) if self.page.is_done() => return Err(Denial::unavailable()),
             // What is still to come wakes it.
-            None if self.page.is_done() => Err(Denial::unavailable()),
-            _ => Ok(Next::Wait(self)),
+            Err(OutOfMemory) => {}
         }
+        Ok(Next::Wait(self))
     }
 
     /// Notes that it is this list's turn to be read.
     pub fn take_turn(&mut self) {
-        self.line = None;
-        self.is_turn = true;
+        self.turn = Turn::Now;
     }
 
     /// Reads for a slice of time. A name that is asked about may take long: a user's grants are as many as
