@@ -165,7 +165,7 @@ impl Location {
 }
 
 impl Main {
-    /// Warns of what can be told once all locations are known.
+    /// Warns of what only all locations together show.
     pub fn check(&mut self, conf: &mut Conf<'_>) {
         std::mem::take(&mut self.endpoints).check(conf);
     }

@@ -87,7 +87,7 @@ pub struct StoreOptions {
     pub rehash: bool,
     /// Where answers are kept.
     pub cache: Option<CacheOptions>,
-    /// Every prefix that is in use, in order: changes under it are to be told.
+    /// Every prefix that is in use, in order: Redis is to tell of changes under each.
     pub prefixes: Vec<Box<str>>,
 }
 
@@ -269,7 +269,7 @@ pub struct Settings {
     pub bearer: Option<Bearer>,
     /// What makes this location the token endpoint.
     pub token: Option<TokenEndpoint>,
-    /// Whether this location tells whether logins can be decided, and no more.
+    /// Whether this location says whether logins can be decided, and no more.
     pub is_health: bool,
 }
 

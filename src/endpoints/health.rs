@@ -1,7 +1,7 @@
 //! `registry_auth_health`: whether logins can be decided, for what watches over several machines.
 //!
 //! `access` asks the store what it needs to know of everybody, past the cache, and refuses with 503 where the
-//! store has no answer; so the page itself is only for who got past that.
+//! store has no answer; so the page itself is only for requests that got past that.
 
 use std::sync::Arc;
 

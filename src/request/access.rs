@@ -65,7 +65,7 @@ enum Step {
     /// What a token is asked for is more than a slice of time is enough for.
     LineUp(Box<Granting>),
     ReadBody,
-    /// Logins can be decided, as the location that tells it wanted to know.
+    /// Logins can be decided, which is what the page of `registry_auth_health` says.
     Healthy,
 }
 
@@ -482,7 +482,8 @@ fn answered(
             } = *unproven;
             let found = stale(context, settings, &credential, tags);
             if let Some(login) = login {
-                // Who is let in by what the zone knew last has guessed right: so who is not has guessed.
+                // A client that is let in by what the zone knew last has the right password: so one that is
+                // not has guessed.
                 login.finish(match found {
                     Ok(Some(_)) => LoginResult::Right,
                     Ok(None) | Err(_) => LoginResult::Wrong,

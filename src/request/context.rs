@@ -98,7 +98,7 @@ pub struct Asked {
 pub enum Question {
     /// Whether a credential is good.
     Credential {
-        /// Who the request claims to come from.
+        /// The user whom the request names, and the kind of proof.
         credential: Credential,
         /// Set where the zone was asked and knew nothing: the store's answer is to be put there.
         miss: Option<Miss>,
@@ -111,7 +111,7 @@ pub enum Question {
 
 /// What the store could not be asked.
 pub struct Unproven {
-    /// Who the request claims to come from.
+    /// The user whom the request names, and the kind of proof.
     pub credential: Credential,
     /// Fingerprints of what it sent to prove that, where there is a zone.
     pub tags: Option<Tags>,

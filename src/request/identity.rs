@@ -1,8 +1,8 @@
 //! The user of a request, and what is known of them: what the store or the zone said, kept for the request
-//! and, by the zone's `worker_cache`, for the next ones.
+//! and, in the `worker_cache` of `worker::cache`, for the next ones.
 //!
-//! Invariant: it is made only of a claim that was verified: [`Identity::new`] looks at what the record says
-//! of tokens, its callers at the rest. Never changed once made.
+//! Invariant: it is made only of a credential that was verified: [`Identity::new`] looks at what the record
+//! says of tokens, its callers at the rest. Never changed once made.
 
 use std::rc::Rc;
 use std::sync::Arc;
@@ -197,12 +197,12 @@ impl Identity {
         self.credential.user.as_ref().map(UserNameBuf::as_name)
     }
 
-    /// What was claimed, and proven.
+    /// The credential, which was verified.
     pub fn credential(&self) -> &Credential {
         &self.credential
     }
 
-    /// Whether this was found out about that claim, in this space.
+    /// Whether this was found out about that credential, in this space.
     pub fn matches(&self, credential: &Credential, space: &Arc<Keyspace>) -> bool {
         self.credential.matches(credential) && self.is_of(space)
     }
@@ -312,7 +312,8 @@ impl Identity {
     }
 }
 
-/// Whether the live record bears out what was claimed; the access token that stands behind it, if one does.
+/// Whether the live record bears out the credential. Answers the access token that proves the user, at first
+/// hand or by a token that was issued for it, if there is one.
 fn verify_proof(
     credential: &Credential,
     record: &RecordRef<'_>,

@@ -254,7 +254,7 @@ fn login_result(outcome: &Outcome) -> LoginResult {
     }
 }
 
-/// What an answer of the store makes of who they claim to be.
+/// What an answer of the store makes of a credential.
 fn answered(space: &Arc<Keyspace>, unproven: Unproven, outcome: Outcome) -> Answered {
     let (own, mut groups, public, defaults) = match (&unproven.credential.user, outcome) {
         (

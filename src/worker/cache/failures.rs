@@ -1,6 +1,6 @@
 //! Failed logins: which clients may not log in any more, and logins under way.
 //!
-//! Called by `access` for who comes with a password. A request that finds its sender remembered takes no lock
+//! Called by `access` for requests with a password. A request that finds its sender remembered takes no lock
 //! here as long as nobody of the client's network is blocked.
 
 use std::sync::Arc;

@@ -21,7 +21,7 @@ use crate::request::identity::{Identity, IdentityError, RecordBytes, Records};
 use crate::worker::state::ZoneCache;
 
 impl ZoneCache {
-    /// What the zone knows of who makes a claim with a credential. `None` where it is not to be asked.
+    /// What the zone knows of the user of a credential. `None` where it is not to be asked.
     pub(super) fn find(
         &mut self,
         space: &Arc<Keyspace>,

@@ -59,7 +59,7 @@ pub enum Answer {
 pub enum Header {
     /// It is to be read.
     Unread,
-    /// This is who the zone said that it comes from, and may say so no more. What it claims is the same:
+    /// This is who the zone said that it comes from, and may say so no more. Its credential is the same:
     /// reading a header costs as much as all the rest of a cached request.
     Past(Rc<Identity>),
     /// The zone said not long ago whose it is, and that still holds.
@@ -220,7 +220,7 @@ pub fn census() -> Option<Census> {
     })
 }
 
-/// What the zone knows of who makes a claim with a credential.
+/// What the zone knows of the user of a credential.
 pub fn find(space: &Arc<Keyspace>, credential: &Credential, tags: Tags, age: Age) -> Answer {
     with_cache_mut(|ours| ours.find(space, credential, tags, age)).unwrap_or(Answer::None)
 }
