@@ -36,16 +36,6 @@ sub both {
     return "$basic->{status} $exchanged";
 }
 
-# What the real tool prints.
-sub tool {
-    local $ENV{REGISTRY_AUTH_REDIS} = Harness::expand('redis://127.0.0.1:$TEST_NGINX_REDIS_PORT');
-    my @argv = ($ENV{TEST_AUTHCTL} || "$Harness::ROOT/build/registry-authctl", @_);
-    open my $from, '-|', 'sh', '-c', 'exec "$@" 2>/dev/null', 'sh', @argv or die "@argv: $!\n";
-    my $text = do { local $/; <$from> } // '';
-    close $from or die "registry-authctl @_: $?: $text\n";
-    return $text;
-}
-
 # Whether a request took less than a hash of these users' takes.
 sub quickly {
     my ($name, $expected, @login) = @_;

@@ -27,16 +27,6 @@ sub both {
     return "$basic->{status} $bearer->{status}" . ($first eq $second ? '' : " but $first and $second");
 }
 
-# What the real tool prints.
-sub tool {
-    local $ENV{REGISTRY_AUTH_REDIS} = Harness::expand('redis://127.0.0.1:$TEST_NGINX_REDIS_PORT');
-    my @argv = ($ENV{TEST_AUTHCTL} || "$Harness::ROOT/build/registry-authctl", @_);
-    open my $from, '-|', 'sh', '-c', 'exec "$@" 2>/dev/null', 'sh', @argv or die "@argv: $!\n";
-    my $text = do { local $/; <$from> } // '';
-    close $from or die "registry-authctl @_: $?: $text\n";
-    return $text;
-}
-
 # A token in its user's record and its entry, as Redis commands.
 sub owned {
     my ($user, $id, $token, @rest) = @_;

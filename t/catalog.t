@@ -501,7 +501,7 @@ a page is too long
 --- user_files eval
 ">>> v2/_catalog\n" . main::names('alice/first', (map {"x$_"} 1 .. 100_000), 'alice/last')
 --- redis eval
-'HSET docker-registry:user:alice ' . join ' ', map {"grant:**/y$_/** pull"} 1 .. 50
+'HSET docker-registry:user:alice ' . CORE::join ' ', map {"grant:**/y$_/** pull"} 1 .. 50
 --- login: alice:secret
 --- timeout: 20
 --- pipelined_requests eval
@@ -545,7 +545,8 @@ Link: </v2/_catalog\?last=%7E.*
 --- after
 my ($link) = http('GET /v2/_catalog?n=1', login => 'nobody:secret')->{head} =~ /last=([^&]+)/;
 nginx_server()->reload;
-main::is(http("GET /v2/_catalog?n=1&last=$link", login => 'nobody:secret')->{status}, 200, "$_") for 1 .. 4;
+main::is(http("GET /v2/_catalog?n=1&last=$link", login => 'nobody:secret')->{status}, 200, "request $_")
+    for 1 .. 4;
 
 === a page whose chunks are none: 502, and the connection goes on
 --- http_config eval

@@ -101,7 +101,7 @@ GET /v2/alice/x/tags/list
 === parameters in the place of a target: of a path that was rewritten, or moved here, none tells another
 --- config eval
 my $param = '$::GATE NAME_param HTTP_AUTHORIZATION ""; NAME_param DOCUMENT_URI $document_uri; NAME_param REQUEST_URI $request_uri; NAME_param END " GET /NAME HTTP/1.1\r\n\r\n"; NAME_pass registry;' =~ s/\$::GATE/registry_auth R;/r;
-join "\n", map {
+CORE::join "\n", map {
     my $here = $param =~ s/NAME/$_/gr;
     "location ~ ^/$_/moved(?<path>/.*)\$ { try_files /none \$path; }
      location ~ ^(?:/$_/x)?/v2/alice/$_/ { rewrite ^/$_/x(/.*)\$ \$1 break; $here }"

@@ -121,7 +121,7 @@ GET /v2/alice/x/tags/list
 --- error_code eval
 [ 200, 401 ]
 
-=== mirror: a copy of a permitted request goes where it was told, of a refused one nowhere
+=== mirror: a copy of a permitted request goes to the other backend, of a refused one nowhere
 --- config eval
 Harness::gate_config('mirror /copy;') . <<'EOC'
         location = /copy { internal; proxy_pass http://127.0.0.1:$TEST_NGINX_BACKEND_B_PORT$request_uri; }

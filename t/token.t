@@ -408,9 +408,9 @@ alice:secret
 bob:secret
 --- redis eval
 # Each has all pieces of the names, and none matches, as one of its stars would have to match a slash.
-join "\n", map {
+CORE::join "\n", map {
     my $bits = $_;
-    'HSET docker-registry:user:alice grant:team' . join('', map { ('a' .. 'l')[$_] . ($bits >> $_ & 1 ? '*' : '') } 0 .. 11) . '*uv pull'
+    'HSET docker-registry:user:alice grant:team' . CORE::join('', map { ('a' .. 'l')[$_] . ($bits >> $_ & 1 ? '*' : '') } 0 .. 11) . '*uv pull'
 } 0 .. 2047
 --- request
 GET /v2/

@@ -1,4 +1,4 @@
-# A server that takes Redis commands and gives back the bytes it was told to:
+# A server that takes Redis commands and gives back the bytes of the section:
 # for states that a real one reaches only by chance (LOADING) and for garbage.
 # Started by Harness.pm for blocks with `--- fake_redis`, at
 # $TEST_NGINX_FAKE_REDIS_PORT, until the block ends. The section is the reply

@@ -7,7 +7,7 @@
 # Of each cell: status and body are those expected (the client reads exactly what
 # is announced, so that a body of another length spoils the next answer); the
 # access log has one line for it, with the variables of the decision; and what a
-# backend was told of the user is nothing where the location is one of another
+# backend learns of the user is nothing where the location is one of another
 # prefix.
 package Harness::Neighbours;
 
@@ -731,7 +731,7 @@ sub in_log {
     return @bad ? "logged: @{ $line[0] }\nnot:    @want" : ();
 }
 
-# No backend was told of a user where the accounts are others, and those have learned nothing.
+# No backend has learned of a user where the accounts are others, and those have learned nothing.
 sub crossed {
     my ($title) = @_;
     my @told = grep { $_->{text} =~ /^X-Where: other$/m && $_->{text} !~ /^X-Seen: :$/m } @{

@@ -19,7 +19,7 @@ use Harness::Zone;
 our @EXPORT = qw(
     $KEY $BEARER token_http token_config key_file
     ask token with_token asked_with everywhere_with bearer signed compact claims access account_tag json challenge_error
-    access_token stored_token token_owner form query
+    access_token stored_token token_owner form query tool
 );
 
 # What the file of keys holds when a block begins, and has not said otherwise.
@@ -216,6 +216,16 @@ sub stored_token {
 sub token_owner {
     my ($user, $token) = @_;
     return 'HSET docker-registry:token-owners ' . sha256_hex($token) . " $user\n";
+}
+
+# What the real registry-authctl prints.
+sub tool {
+    local $ENV{REGISTRY_AUTH_REDIS} = Harness::expand('redis://127.0.0.1:$TEST_NGINX_REDIS_PORT');
+    my @argv = ($ENV{TEST_AUTHCTL} || "$Harness::ROOT/build/registry-authctl", @_);
+    open my $from, '-|', 'sh', '-c', 'exec "$@" 2>/dev/null', 'sh', @argv or die "@argv: $!\n";
+    my $text = do { local $/; <$from> } // '';
+    close $from or die "registry-authctl @_: $?: $text\n";
+    return $text;
 }
 
 1;
