@@ -1,9 +1,11 @@
 //! Lookups for counting instructions, in batches as nginx's worker makes them at so many connections.
 //!
 //! ```text
-//! redis-server --port 7000 --save "" & redis-cli -p 7000 HSET P:user:alice password e5e9fa1ba31ecd1ae84f75caaa474f3a663f05f4
+//! redis-server --port 7000 --save "" &
+//! redis-cli -p 7000 HSET P:user:alice password e5e9fa1ba31ecd1ae84f75caaa474f3a663f05f4
 //! cargo build --release -p registry-auth-lookup --example instructions
-//! valgrind --tool=callgrind --separate-threads=yes target/release/examples/instructions redis://127.0.0.1:7000 10000 16
+//! valgrind --tool=callgrind --separate-threads=yes target/release/examples/instructions \
+//!     redis://127.0.0.1:7000 10000 16
 //! ```
 //! Run it with two numbers of lookups: the difference is free of start-up. Users are alice, and u0, u1... if
 //! a fourth argument says how many.

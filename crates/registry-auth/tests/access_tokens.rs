@@ -240,7 +240,10 @@ proptest! {
     }
 
     #[test]
-    fn each_token_is_told_from_others(bytes in prop::collection::vec(0_u8..248, 32), other in prop::collection::vec(0_u8..248, 32)) {
+    fn each_token_is_told_from_others(
+        bytes in prop::collection::vec(0_u8..248, 32),
+        other in prop::collection::vec(0_u8..248, 32),
+    ) {
         let (a, b) = (generated(&bytes), generated(&other));
         prop_assert_eq!(TokenDigest::of(a.expose().as_bytes()), Some(a.digest()));
         prop_assert_eq!(a.expose() == b.expose(), a.digest() == b.digest());

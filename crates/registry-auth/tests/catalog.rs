@@ -5,7 +5,7 @@ use proptest::prelude::*;
 use registry_auth::catalog::{by_path, has_next, Catalog, Progress, PAGE, REQUESTS};
 use registry_auth::cursor::{CursorKeys, NONCE};
 use registry_auth::listing::{Malformed, Reading, PAGE_BYTES, TEXT_BYTES};
-use registry_auth::Reason;
+use registry_auth::{Reason, RepositoryName};
 
 fn keys() -> CursorKeys {
     CursorKeys::derived([&[7; 32][..]]).unwrap()
@@ -414,10 +414,14 @@ proptest! {
     /// Whoever follows the links sees each name that he may know once, in order, and no other.
     #[test]
     fn every_name_is_seen_once(
-        names in prop::collection::btree_set("[a-z]{1,3}(/[a-z]{1,2})?", 0..60), n in 1usize..9, limit in 1usize..9, known in any::<u64>(),
+        names in prop::collection::btree_set("[a-z]{1,3}(/[a-z]{1,2})?", 0..60),
+        n in 1usize..9,
+        limit in 1usize..9,
+        known in any::<u64>(),
     ) {
         let names: Vec<String> = names.into_iter().collect();
-        let may_know = |name: &str| name.bytes().fold(known, |hash, byte| hash.rotate_left(5) ^ u64::from(byte)) % 3 == 0;
+        let mix = |hash: u64, byte| hash.rotate_left(5) ^ u64::from(byte);
+        let may_know = |name: &str| name.bytes().fold(known, mix) % 3 == 0;
         let mut registry = Registry { names: names.clone(), limit, asked: 0 };
         let expected: Vec<String> = names.into_iter().filter(|name| may_know(name)).collect();
         prop_assert_eq!(walk(&mut registry, n, may_know), expected);
@@ -426,14 +430,24 @@ proptest! {
     /// However a page is cut, paused and spelled, it is read as serde reads it.
     #[test]
     fn a_page_is_what_serde_says(
-        names in prop::collection::vec("[a-z]{1,9}|\\PC{0,4}", 0..20), before in "\\PC{0,9}", size in 1usize..30, pause in any::<u64>(),
+        names in prop::collection::vec("[a-z]{1,9}|\\PC{0,4}", 0..20),
+        before in "\\PC{0,9}",
+        size in 1usize..30,
+        pause in any::<u64>(),
     ) {
-        let pretty = serde_json::to_string_pretty(&serde_json::json!({ "a": { "b": [before, 1.5, null, true] }, "repositories": names, "z": -1 }));
+        let page = serde_json::json!({
+            "a": { "b": [before, 1.5, null, true] }, "repositories": names, "z": -1,
+        });
+        let pretty = serde_json::to_string_pretty(&page);
         let mut read = Vec::new();
         let mut catalog = catalog(b"");
         let mut turn = pause;
         let mut drain = |catalog: &mut Catalog| loop {
-            let state = catalog.read(|name| { read.push(name.to_string()); true }, || { turn = turn.rotate_left(1); turn & 1 == 1 });
+            let mut take = |name: &RepositoryName<'_>| {
+                read.push(name.to_string());
+                true
+            };
+            let state = catalog.read(&mut take, || { turn = turn.rotate_left(1); turn & 1 == 1 });
             match state.unwrap() {
                 Reading::Paused => turn = turn.wrapping_add(1),
                 other => break other,
@@ -445,12 +459,15 @@ proptest! {
         }
         catalog.complete();
         prop_assert_eq!(drain(&mut catalog), Reading::End);
-        let legal = |name: &String| registry_auth::RepositoryName::parse(name.as_bytes()).is_ok();
+        let legal = |name: &String| RepositoryName::parse(name.as_bytes()).is_ok();
         prop_assert_eq!(read, names.into_iter().filter(legal).collect::<Vec<_>>());
     }
 
     #[test]
-    fn no_bytes_do_harm(args in prop::collection::vec(any::<u8>(), 0..40), body in prop::collection::vec(any::<u8>(), 0..80)) {
+    fn no_bytes_do_harm(
+        args in prop::collection::vec(any::<u8>(), 0..40),
+        body in prop::collection::vec(any::<u8>(), 0..80),
+    ) {
         if let Ok(mut catalog) = Catalog::new(&args, |sealed| keys().open(sealed)) {
             catalog.feed(&body).unwrap();
             catalog.complete();

@@ -355,7 +355,10 @@ proptest! {
     }
 
     #[test]
-    fn damaged_records_do_no_harm(record in any_record(), damage in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..4)) {
+    fn damaged_records_do_no_harm(
+        record in any_record(),
+        damage in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..4),
+    ) {
         let mut bytes = encoded(&record);
         for (at, value) in damage {
             let at = at.index(bytes.len());

@@ -296,7 +296,11 @@ fn stored() -> impl Strategy<Value = String> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { failure_persistence: None, cases: 20_000, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig {
+        failure_persistence: None,
+        cases: 20_000,
+        ..ProptestConfig::default()
+    })]
 
     /// Whatever is let through costs no more than the limits say, by every reading of it; the rest fails at
     /// once. What is cheap is verified too, and does not panic.

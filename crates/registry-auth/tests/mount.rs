@@ -195,7 +195,11 @@ fn parameters() -> impl Strategy<Value = Vec<u8>> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { failure_persistence: None, cases: 8192, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig {
+        failure_persistence: None,
+        cases: 8192,
+        ..ProptestConfig::default()
+    })]
 
     #[test]
     fn nobody_reads_a_mount_out_of_what_is_left(args in parameters()) {
@@ -237,7 +241,8 @@ proptest! {
             for semicolon in [false, true] {
                 let query = go_query(&args, semicolon);
                 let values = |wanted: &[u8]| {
-                    query.iter().filter(|(key, _)| key == wanted).map(|(_, value)| value.clone()).collect::<Vec<_>>()
+                    let found = query.iter().filter(|(key, _)| key == wanted);
+                    found.map(|(_, value)| value.clone()).collect::<Vec<_>>()
                 };
                 prop_assert_eq!(values(b"from"), vec![name.as_str().as_bytes().to_vec()]);
                 prop_assert_eq!(values(b"mount").len(), 1);

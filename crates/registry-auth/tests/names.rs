@@ -116,7 +116,11 @@ fn only_a_legal_segment_owns_a_namespace() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { failure_persistence: None, cases: 4096, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig {
+        failure_persistence: None,
+        cases: 4096,
+        ..ProptestConfig::default()
+    })]
 
     #[test]
     fn near_names_by_the_grammar(text in "[a-c0-1A._/%-]{0,12}") {
@@ -133,7 +137,12 @@ proptest! {
     }
 
     #[test]
-    fn legal_names_parse(name in "[a-z0-9]{1,3}((\\.|_|__|-{1,3})[a-z0-9]{1,3}){0,3}(/[a-z0-9]{1,3}((\\.|_|__|-{1,3})[a-z0-9]{1,3}){0,3}){0,5}") {
+    fn legal_names_parse(
+        name in concat!(
+            "[a-z0-9]{1,3}((\\.|_|__|-{1,3})[a-z0-9]{1,3}){0,3}",
+            "(/[a-z0-9]{1,3}((\\.|_|__|-{1,3})[a-z0-9]{1,3}){0,3}){0,5}",
+        ),
+    ) {
         prop_assert!(RepositoryName::parse(name.as_bytes()).is_ok());
     }
 }

@@ -214,7 +214,11 @@ fn short_names() -> Vec<String> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { failure_persistence: None, cases: 2048, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig {
+        failure_persistence: None,
+        cases: 2048,
+        ..ProptestConfig::default()
+    })]
 
     #[test]
     fn as_the_naive_reference(
@@ -223,7 +227,8 @@ proptest! {
     ) {
         if let Ok(parsed) = Pattern::parse(&pattern) {
             let name = RepositoryName::parse(name.as_bytes()).unwrap();
-            prop_assert_eq!(parsed.matches(&name), naive(pattern.as_bytes(), name.as_str().as_bytes()), "{} {}", pattern, name);
+            let expected = naive(pattern.as_bytes(), name.as_str().as_bytes());
+            prop_assert_eq!(parsed.matches(&name), expected, "{} {}", pattern, name);
         }
     }
 

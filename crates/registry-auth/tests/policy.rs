@@ -545,7 +545,9 @@ proptest! {
     #[test]
     fn a_grant_is_found_among_many(grants in prop::collection::vec(any_grant(), 0..40)) {
         let covers = |deny, action, name: &RepositoryName<'_>| {
-            let covers = |grant: &&Grant| grant.deny == deny && grant.actions.contains(action) && grant.pattern.matches(name);
+            let covers = |grant: &&Grant| {
+                grant.deny == deny && grant.actions.contains(action) && grant.pattern.matches(name)
+            };
             grants.iter().any(|grant| covers(&grant))
         };
         let one_by_one = |name| {
@@ -565,7 +567,9 @@ proptest! {
         let records = [encode(grants[..split].to_vec(), None), encode(grants[split..].to_vec(), None)];
         let groups = [RecordRef::decode(&records[1]).unwrap()];
         let subject = Subject { groups: &groups, ..user("alice", &records[0]) };
-        let ask = |name| Action::ALL.map(|action| policy::judge(&subject, &repository(name), action, &RULES).unwrap().allowed);
+        let ask = |name| Action::ALL.map(|action| {
+            policy::judge(&subject, &repository(name), action, &RULES).unwrap().allowed
+        });
         prop_assert_eq!(answers(&grants), NAMES.into_iter().flat_map(ask).collect::<Vec<_>>());
     }
 }

@@ -89,7 +89,11 @@ fn a_client_without_a_host() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { failure_persistence: None, cases: 8192, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig {
+        failure_persistence: None,
+        cases: 8192,
+        ..ProptestConfig::default()
+    })]
 
     /// The parser of browsers, which reads more into a URL than Go's, ends at this server, too.
     #[test]
@@ -97,8 +101,9 @@ proptest! {
         parts in prop::collection::vec(
             prop_oneof![
                 8 => prop::sample::select(vec![
-                    "http:", "https:", "/", "//", "\\", HOST, "REGISTRY.example:5000", "registry.example", "other.example",
-                    "@", ":", ":80", "a", "v1", "..", ".", "?", "#", "%2f", " ", "\t", "\n", "é", ";", "javascript:",
+                    "http:", "https:", "/", "//", "\\", HOST, "REGISTRY.example:5000", "registry.example",
+                    "other.example", "@", ":", ":80", "a", "v1", "..", ".", "?", "#", "%2f", " ", "\t", "\n",
+                    "é", ";", "javascript:",
                 ]).prop_map(str::to_owned),
                 1 => "[ -~]{0,3}",
             ],
@@ -162,12 +167,19 @@ fn an_upload_goes_on_here() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { failure_persistence: None, cases: 4096, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig {
+        failure_persistence: None,
+        cases: 4096,
+        ..ProptestConfig::default()
+    })]
 
     /// No client that resolves URLs as browsers do is led to another host, or out of https.
     #[test]
     fn no_upload_leads_away(
-        location in "(https?:|ftp:|HTTPS:)?/{0,3}(reg\\.example|evil\\.example|@|:|5000|[a-z]){0,4}(/v2/|/|\\?|#|\\\\|[a-z:@]){0,5}",
+        location in concat!(
+            "(https?:|ftp:|HTTPS:)?/{0,3}(reg\\.example|evil\\.example|@|:|5000|[a-z]){0,4}",
+            "(/v2/|/|\\?|#|\\\\|[a-z:@]){0,5}",
+        ),
     ) {
         let base = url::Url::parse("https://reg.example:5000/v2/alice/app/blobs/uploads/1").unwrap();
         let meant = match upload_here(location.as_bytes(), b"reg.example:5000") {

@@ -114,7 +114,11 @@ proptest! {
 
     /// A backend that goes takes its own keys along, and no others; where it comes back, so do they.
     #[test]
-    fn a_backend_that_goes_moves_its_own_keys_only(key in "[a-z/]{0,12}", count in 2_usize..8, gone in 0_usize..8) {
+    fn a_backend_that_goes_moves_its_own_keys_only(
+        key in "[a-z/]{0,12}",
+        count in 2_usize..8,
+        gone in 0_usize..8,
+    ) {
         let list = backends(count);
         let mut rest = list.clone();
         let gone = rest.remove(gone % count);

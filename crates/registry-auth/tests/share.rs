@@ -42,7 +42,9 @@ fn a_tick_has_one_slice_and_the_next_one_another() {
 
 proptest! {
     #[test]
-    fn no_owner_ever_has_more_than_a_quarter(steps in prop::collection::vec((any::<bool>(), 0_u8..6), 0..400)) {
+    fn no_owner_ever_has_more_than_a_quarter(
+        steps in prop::collection::vec((any::<bool>(), 0_u8..6), 0..400),
+    ) {
         let mut places = Places::default();
         let mut taken = [0_usize; 6];
         for (takes, owner) in steps {

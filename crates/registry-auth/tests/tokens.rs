@@ -51,10 +51,15 @@ fn access() -> Access {
 }
 
 fn signed_at(place: &Place<'_>, now: u64, expires: u64) -> String {
+    signed_in(place, state("{SHA}x"), now, expires)
+}
+
+/// A token of alice's, issued while her account is in this state.
+fn signed_in(place: &Place<'_>, state: State, now: u64, expires: u64) -> String {
     let access = access();
     let issue = Issue {
         user: Some(UserName::parse(b"alice").unwrap()),
-        state: state("{SHA}x"),
+        state,
         access_token: Some("ci"),
         access: &access,
         now,
@@ -637,7 +642,9 @@ fn form(body: &str) -> Result<TokenRequest, Denial> {
 
 #[test]
 fn a_get_asks_for_scopes() {
-    let query = "account=alice&client_id=docker&offline_token=true&service=s&scope=repository%3Aa%2Fb%3Apull%2Cpush+repository:c:pull&scope=repository:D:pull&scope=registry:catalog:*";
+    let query = "account=alice&client_id=docker&offline_token=true&service=s&\
+                 scope=repository%3Aa%2Fb%3Apull%2Cpush+repository:c:pull&scope=repository:D:pull&\
+                 scope=registry:catalog:*";
     let request = TokenRequest::from_query(query.as_bytes(), "s").unwrap_or_else(|why| panic!("{why}"));
     let scopes = [
         "repository:a/b:pull,push",
@@ -692,13 +699,14 @@ fn a_get_asks_for_scopes() {
 }
 
 #[test]
-fn a_form_proves_who_asks() {
+fn a_form_holds_the_credentials() {
     let basic = |body: &str| match form(body).map(|request| request.authorization) {
         Ok(Authorization::Basic(header)) => Some(String::from_utf8(header.to_vec()).unwrap()),
         _ => None,
     };
     // RFC 7617, section 2.
-    let body = "grant_type=password&username=Aladdin&password=open+sesame&service=s&client_id=c&scope=repository:a:pull";
+    let body = "grant_type=password&username=Aladdin&password=open+sesame&service=s&client_id=c&\
+                scope=repository:a:pull";
     assert_eq!(basic(body).as_deref(), Some("Basic QWxhZGRpbjpvcGVuIHNlc2FtZQ=="));
     assert_eq!(
         basic("grant_type=password&username=a&password=%3a%26"),
@@ -768,7 +776,11 @@ proptest! {
     }
 
     #[test]
-    fn any_user_and_access_survive(name in "[^\\x00-\\x1f\\x7f:/\\p{Cc}]{1,60}", repository in "[a-z]{1,9}(/[a-z]{1,9}){0,3}", service in "\\PC{0,20}") {
+    fn any_user_and_access_survive(
+        name in "[^\\x00-\\x1f\\x7f:/\\p{Cc}]{1,60}",
+        repository in "[a-z]{1,9}(/[a-z]{1,9}){0,3}",
+        service in "\\PC{0,20}",
+    ) {
         let mut access = Access::default();
         access.add(&RepositoryName::parse(repository.as_bytes()).unwrap(), Action::Delete);
         let place = Place { service: &service, ..PLACE };
@@ -782,7 +794,8 @@ proptest! {
         };
         let keys = keys(&[SECRET]);
         let token = sign(&keys, &place, &issue).unwrap();
-        let claims = verify(&keys, &place, token.as_bytes(), NOW, false).map_err(|why| TestCaseError::fail(why.to_string()))?;
+        let claims = verify(&keys, &place, token.as_bytes(), NOW, false)
+            .map_err(|why| TestCaseError::fail(why.to_string()))?;
         prop_assert_eq!(claims.user.as_ref().unwrap().as_name().as_str(), name.as_str());
         prop_assert_eq!(&claims.access, &access);
         prop_assert!(claims.is_of(&keys, "P", state("x")));
@@ -802,7 +815,7 @@ fn a_token_outlives_a_better_hash_of_the_same_password() {
     let mark = |keys: &SigningKeys, user, stored| keys.mark(PLACE.prefix, user, stored).unwrap();
     let new = rehash(mark(&keys, "alice", "{SHA}x"));
     assert!(is_of("{SHA}x") && is_of(&new) && is_of(&format!("!{new}")));
-    // Another password's, another user's, and one of who does not have the key.
+    // Another password's, another user's, and one that was made with another key.
     assert!(!is_of("{SHA}y"));
     assert!(!is_of(&rehash(mark(&keys, "alice", "{SHA}y"))));
     assert!(!is_of(&rehash(mark(&keys, "bob", "{SHA}x"))));
@@ -812,7 +825,10 @@ fn a_token_outlives_a_better_hash_of_the_same_password() {
     assert!(!is_of(
         &new.replace(salt, &salt.replace("cmVuZXdlZA", "cmVuZXdlZB"))
     ));
-    // Tokens of afterwards are of that hash.
-    let issue = state(&new);
-    assert!(issue == state(&new) && issue != state("{SHA}x"));
+    // A token that is issued afterwards is of the new hash, locked or not, and of no other.
+    let later = signed_in(&PLACE, state(&new), NOW, NOW + 300);
+    let claims = verify(&keys, &PLACE, later.as_bytes(), NOW, false).unwrap();
+    let is_of = |stored: &str| claims.is_of(&keys, PLACE.prefix, state(stored));
+    assert!(is_of(&new) && is_of(&format!("!{new}")));
+    assert!(!is_of("{SHA}x") && !is_of(&rehash(mark(&keys, "alice", "{SHA}y"))));
 }

@@ -42,13 +42,18 @@ fn readings(path: &str) -> Vec<String> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { failure_persistence: None, cases: 8192, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig {
+        failure_persistence: None,
+        cases: 8192,
+        ..ProptestConfig::default()
+    })]
 
     #[test]
     fn one_reading_only(
         words in prop::collection::vec(
             prop::sample::select(vec![
-                "alice", "app", "tags", "json", "images", "auth", "properties", "latest", "_app", "a..b", "-", "",
+                "alice", "app", "tags", "json", "images", "auth", "properties", "latest", "_app", "a..b", "-",
+                "",
             ]),
             1..7,
         ),

@@ -95,7 +95,9 @@ proptest! {
 
     /// Links that lead somewhere plausible: into entries, in circles.
     #[test]
-    fn some_links(damage in prop::collection::vec((any::<prop::sample::Index>(), any::<prop::sample::Index>()), 1..60)) {
+    fn some_links(
+        damage in prop::collection::vec((any::<prop::sample::Index>(), any::<prop::sample::Index>()), 1..60),
+    ) {
         let mut slab = filled();
         let length = slab.bytes().len() / 8;
         for (at, to) in damage {

@@ -87,15 +87,20 @@ fn op() -> impl Strategy<Value = Op> {
     let ttl = || 1..6000u16;
     // Few users, so that limits are reached.
     let who = || (0..USERS / 4, 0..ADDRESSES);
-    let settled = prop_oneof![4 => Just(LoginResult::Wrong), 1 => Just(LoginResult::Right), 1 => Just(LoginResult::Undecided)];
+    let settled = prop_oneof![
+        4 => Just(LoginResult::Wrong),
+        1 => Just(LoginResult::Right),
+        1 => Just(LoginResult::Undecided),
+    ];
     prop_oneof![
-        12 => (user.clone(), any::<u16>(), 0..2u8, any::<bool>(), password.clone(), any::<bool>(), ttl()).prop_map(
-            |(user, record, stored, from_passwords, password, verified, ttl)| Op::PutUser {
+        12 => (user.clone(), any::<u16>(), 0..2u8, any::<bool>(), password.clone(), any::<bool>(), ttl())
+            .prop_map(|(user, record, stored, from_passwords, password, verified, ttl)| Op::PutUser {
                 user, record, stored, from_passwords, password, verified, ttl
-            }
-        ),
-        4 => (user.clone(), any::<u16>(), ttl()).prop_map(|(user, record, ttl)| Op::PutRecord { user, record, ttl }),
-        4 => (user.clone(), password.clone(), ttl()).prop_map(|(user, password, ttl)| Op::PutUnknown { user, password, ttl }),
+            }),
+        4 => (user.clone(), any::<u16>(), ttl())
+            .prop_map(|(user, record, ttl)| Op::PutRecord { user, record, ttl }),
+        4 => (user.clone(), password.clone(), ttl())
+            .prop_map(|(user, password, ttl)| Op::PutUnknown { user, password, ttl }),
         3 => user.clone().prop_map(Op::Forget),
         6 => (user.clone(), password.clone()).prop_map(|(user, password)| Op::WasRight { user, password }),
         1 => Just(Op::ForgetPasswords),
