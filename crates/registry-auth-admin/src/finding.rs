@@ -54,7 +54,7 @@ pub enum Problem {
     OwnerOfNothing {
         /// The beginning of the digest.
         token: String,
-        /// Who is said to have it.
+        /// The user whom the entry names.
         user: String,
     },
     /// Nobody's access tokens can be found without their users' names.

@@ -55,7 +55,7 @@ impl Holders {
         self.0.contains_key(digest)
     }
 
-    /// The tokens that are not said to be of one who has them, by user.
+    /// The tokens for which no entry names a user who has them, by user.
     pub(crate) fn lacking(&self, entries: &Entries) -> BTreeMap<&str, Vec<String>> {
         let mut lacking: BTreeMap<&str, Vec<String>> = BTreeMap::new();
         for (digest, users) in &self.0 {

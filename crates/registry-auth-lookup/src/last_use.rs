@@ -1,9 +1,10 @@
 //! When access tokens were last used: a remark for people, by day, in `P:token-use`.
 //!
-//! Told by `verify`, on the helper. With a better hash (`rehash`) it is all that the module ever writes, and
-//! only where [`crate::Options`] say so. Invariants: no job waits for it, and none fails with it; a token's
-//! day is written once by each worker, or again where the memory of it was full; what Redis refuses is said
-//! once and not tried again on the same connection.
+//! Called by `verify`, on the helper, for each right access token. These days and better hashes (`rehash`)
+//! are all that the module ever writes, and only where [`crate::Options`] say so. Invariants: no job waits
+//! for a write, and none fails with one; a token's day is written once by each worker, or again where the
+//! worker's memory of days was full; what Redis refuses is logged once and not tried again on the same
+//! connection.
 //!
 //! A write that comes just after its token was revoked leaves a field that nobody reads: ids are not used
 //! again.

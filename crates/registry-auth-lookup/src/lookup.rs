@@ -57,9 +57,9 @@ pub(crate) struct Lookups {
 impl Lookups {
     /// A question about the job's user, unless one is under way that it can wait for.
     ///
-    /// That one may have been asked before this job came. It is no older for that than what a cache would
-    /// tell, as the answer is checked against changes when it is posted; without tracking only jobs of one
-    /// batch share a question.
+    /// The question under way may have been sent before this job came. Its answer is no older than a cached
+    /// one, as it is checked against changes when it is posted; without tracking only jobs of one batch share
+    /// a question.
     pub(crate) fn question(&self, mut job: PendingJob, batch: u64) -> Option<Question> {
         job.batch = batch;
         let shared = self.outbox.events.tracking();

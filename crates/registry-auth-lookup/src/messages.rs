@@ -43,7 +43,7 @@ pub struct Job {
     pub user: Option<UserNameBuf>,
     /// The password to verify; not looked at when `user` is `None`.
     pub password: Secret,
-    /// Proof what the user is to be verified.
+    /// What the user is to be verified by.
     pub proof: Proof,
     /// Where it came from: networks take turns where passwords have to wait to be hashed.
     pub from: Network,
@@ -121,11 +121,12 @@ pub enum Outcome {
     },
     /// No such user, found out at the cost of a wrong password.
     Unknown,
-    /// The access token is none of this user's, if there is such a user: which is not told, nor in how long
-    /// it takes, as nothing but the user's access tokens was looked at.
+    /// The access token is none of this user's, if there is such a user. Neither the outcome nor the time
+    /// that it takes shows whether there is one, as nothing but the user's access tokens was looked at.
     NoToken,
-    /// Whose the access token is said to be, where no user was named. It proves nothing: the user's record
-    /// has yet to be asked for. Who has no such token is [`Outcome::NoToken`].
+    /// The user whom `P:token-owners` names for the access token, where the job names none. That proves
+    /// nothing: the user's record has yet to be asked for. A token without such a user is
+    /// [`Outcome::NoToken`].
     Owner(UserNameBuf),
     /// No user was asked for.
     Anonymous {

@@ -1,7 +1,7 @@
 //! Weak password hashes, each replaced by argon2id when its owner logs in (`registry_auth_rehash`).
 //!
-//! Told by `verify` of each password that was right, only where [`crate::Options`] say so. Invariants: no
-//! login waits for it, and none fails with it; a hash is computed by the pool, when no login waits there;
+//! Called by `verify` for each right password, only where [`crate::Options`] say so. Invariants: no login
+//! waits for the new hash, and none fails with it; the pool computes the hash when no login waits there;
 //! what is stored is replaced only if it still is the hash that the password was right for, in the key and
 //! field where it was found (`WATCH`, `MULTI`), and nothing else of the record is touched; what Redis refuses
 //! is said, and not tried again, for a while.

@@ -62,8 +62,8 @@ impl SigningKeys {
     }
 
     /// What tells that a new hash of a user's password has taken the place of this stored one, so that tokens
-    /// which were signed with the first key stay valid ([`Claims::is_of`]). It shows nothing of the old hash
-    /// to who does not have the key: that one is weak, and quick to guess at.
+    /// which were signed with the first key stay valid ([`Claims::is_of`]). The mark shows nothing of the old
+    /// hash, which is weak and quick to guess at, to anybody without the key.
     pub fn mark(&self, prefix: &str, user: &str, stored: &str) -> Option<[u8; 16]> {
         tag(self.0.first()?, prefix, user, State::of(stored.as_bytes()))
     }
@@ -287,8 +287,8 @@ pub fn bound_to(kind: Kind, record: &RecordRef<'_>, token: Option<&TokenRef<'_>>
     }
 }
 
-/// The tag of the state of an account in a token: half of an HMAC. It shows nothing of the state to who has
-/// the token.
+/// The tag of the state of an account in a token: half of an HMAC. It shows nothing of the state to the owner
+/// of the token.
 fn tag(key: &Key, prefix: &str, user: &str, state: State) -> Option<[u8; 16]> {
     // No text that is signed begins like this, and neither name contains a NUL byte.
     let parts: [&[u8]; 6] = [

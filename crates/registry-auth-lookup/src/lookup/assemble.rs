@@ -39,7 +39,7 @@ pub(crate) struct Assembly<'a> {
     tools: Tools<'a>,
     mark: ReadMark,
     shared: &'a SharedRecords,
-    /// Each encoded, or what those get who need it.
+    /// The encoded defaults, or the outcome of each job that needs them; `public` likewise.
     defaults: Result<Arc<[u8]>, Outcome>,
     public: Result<Arc<[u8]>, Outcome>,
     buffer: Vec<u8>,
@@ -113,8 +113,8 @@ impl<'a> Assembly<'a> {
         }));
     }
 
-    /// Answers who has sent access tokens that are not in this reply; who has joined them with something else
-    /// asks again.
+    /// Answers the jobs whose access tokens are not in this reply; the others, which joined them meanwhile,
+    /// get a question of their own.
     fn no_token(&self, flight: Flight<PendingJob>, reply: &Value, answers: &mut Vec<Answer>) {
         let (wrong, others): (Vec<_>, Vec<_>) =
             flight.finish().partition(|job| is_wrong_token(&job.proof, reply));
@@ -201,7 +201,7 @@ impl<'a> Assembly<'a> {
     }
 }
 
-/// A shared record's encoding, or what those get who need it.
+/// A shared record's encoding, or the outcome of each job that needs the record.
 fn encoded(encoder: &Encoder, shared: &SharedRecord, buffer: &mut Vec<u8>) -> Result<Arc<[u8]>, Outcome> {
     match shared {
         SharedRecord::Encoded(encoded) => Ok(Arc::clone(encoded)),

@@ -146,8 +146,8 @@ pub(crate) enum UserState {
     Unknown,
     /// `P:passwords` has to be asked after all.
     Retry,
-    /// Everybody who waits has sent an access token, and none is this user's; what was looked at, to look
-    /// again for who joins.
+    /// All jobs that wait have access tokens, and none is this user's; the reply of Redis is kept to look
+    /// again in it for each job that joins them.
     NoToken(Value),
     /// The log names the key.
     Unreadable,

@@ -26,7 +26,7 @@ const MOST: usize = 1 << 20;
 /// Addresses of a name: more than a record holds.
 const ADDRESSES: usize = u8::MAX as usize;
 
-/// Proof `host:port` as stored.
+/// Entries by `host:port` as stored.
 type Names = HashMap<Box<str>, Entry>;
 
 #[derive(Default)]

@@ -21,13 +21,13 @@ pub(crate) enum SharedRecord {
     Encoded(Arc<[u8]>),
     /// Some are names.
     HasNames(Record),
-    /// For those who need it.
+    /// The outcome of each job that needs the record.
     Failed(Outcome),
 }
 
 impl SharedRecord {
-    /// Whether it names backends. What cannot be read counts as one that does not: it fails who needs it in
-    /// any case.
+    /// Whether the record names backends. One that cannot be read counts as one without: each job that needs
+    /// it fails in any case.
     pub(crate) fn has_backends(&self) -> bool {
         match self {
             Self::Encoded(encoded) => RecordRef::decode(encoded).is_ok_and(|record| record.has_peers()),

@@ -43,8 +43,8 @@ pub(crate) struct Common {
 }
 
 impl Verdict {
-    /// For a user who has a record, encoded here, and this hash, which is that of the record where `own` says
-    /// so.
+    /// For a user who has this encoded record, and a password with this hash, which is in the record if
+    /// `own`.
     pub(crate) fn known(
         record: Arc<[u8]>,
         own: bool,
@@ -93,9 +93,9 @@ impl Verdict {
         self.based(job, outcome)
     }
 
-    /// Whether what is to prove who somebody is does so, where that stands in the record; `None` for a
-    /// password. Nothing is hashed, for an unknown user either: what has 190 random bits is not guessed,
-    /// whatever time tells. An access token that proves it goes to `used`.
+    /// Whether the proof is right, which for an access token the record decides; `None` for a password.
+    /// Nothing is hashed, for an unknown user either: an access token has 190 random bits, and no measured
+    /// time helps to guess them. A right access token goes to `used`.
     fn is_proven(&self, proof: &Proof, used: impl FnOnce(TokenRef<'_>)) -> Option<bool> {
         let digest = match proof {
             Proof::Password => return None,

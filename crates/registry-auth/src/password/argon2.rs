@@ -95,8 +95,8 @@ pub(crate) fn mark(stored: &[u8]) -> Option<[u8; 16]> {
     tail.try_into().ok()
 }
 
-/// How the salt of a hash begins that has taken the place of a weak one. No salt of others' begins like this,
-/// which may be the same for one password after the other.
+/// How the salt of a hash begins that has taken the place of a weak one. No other salt begins like this: it
+/// might be the same for one password after the other, and tell nothing of the password.
 const RENEWED: &[u8] = b"renewed\0";
 
 fn hash(password: &[u8], salt: &[u8]) -> Result<String, InvalidHash> {
