@@ -19,7 +19,6 @@ fn bcrypt(password: &str, cost: u32) -> String {
 fn rehashing(options: Options) -> Gate {
     Gate::with(Options {
         rehash: true,
-        token_keys: None,
         ..options
     })
 }
@@ -45,18 +44,6 @@ fn replaced(redis: &Server, key: &str, field: &str) -> String {
         assert!(Instant::now() < until, "{key} {field} is still {stored}");
         thread::sleep(Duration::from_millis(10));
     }
-}
-
-/// How many commands of this name Redis has carried out.
-fn calls(redis: &Server, command: &str) -> u64 {
-    let stats: String = redis::cmd("INFO")
-        .arg("commandstats")
-        .query(&mut redis.connection())
-        .unwrap();
-    let line = stats
-        .lines()
-        .find_map(|line| line.strip_prefix(&format!("cmdstat_{command}:calls=")));
-    line.map_or(0, |rest| rest.split(',').next().unwrap().parse().unwrap())
 }
 
 #[test]
@@ -90,7 +77,7 @@ fn what_is_weak_becomes_argon2id_and_nothing_else_of_the_record_changes() {
         // It is good now, and stays.
         assert_eq!(replaced(&redis, &key, "password"), new);
     }
-    assert_eq!(calls(&redis, "exec"), 3);
+    assert_eq!(redis.calls("exec"), 3);
 }
 
 #[test]
@@ -140,7 +127,7 @@ fn what_is_good_locked_or_cut_by_bcrypt_stays_and_nothing_does_where_it_is_off()
         get(&redis, "P:user:off", "password").as_deref(),
         Some(SHA1_SECRET)
     );
-    assert_eq!(calls(&redis, "watch"), 1);
+    assert_eq!(redis.calls("watch"), 1);
 }
 
 /// Passes on what two say to each other; before a `word` of the client's goes on, `meanwhile` is done,
@@ -204,7 +191,7 @@ fn a_password_that_is_changed_meanwhile_is_not_overwritten() {
                 .exec(&mut admin);
             change.unwrap();
         });
-        let before = calls(&redis, "watch");
+        let before = redis.calls("watch");
         let mut gate = rehashing(options(&format!("redis://127.0.0.1:{proxy}")));
         assert!(verified(&gate.ask("alice", "secret")), "{word}");
         let until = Instant::now() + PATIENCE;
@@ -223,7 +210,7 @@ fn a_password_that_is_changed_meanwhile_is_not_overwritten() {
             );
             thread::sleep(Duration::from_millis(20));
         }
-        assert!(calls(&redis, "watch") > before, "{word}");
+        assert!(redis.calls("watch") > before, "{word}");
         assert!(!verified(&gate.ask("alice", "secret")), "{word}");
         gate.collect();
         assert!(
@@ -250,7 +237,7 @@ fn a_change_of_another_field_meanwhile_is_kept_and_the_hash_replaced_all_the_sam
     assert!(verified(&gate.ask("alice", "secret")));
     replaced(&redis, "P:user:alice", "password");
     assert_eq!(get(&redis, "P:user:alice", "note:x").as_deref(), Some("2"));
-    assert_eq!(calls(&redis, "exec"), 3);
+    assert_eq!(redis.calls("exec"), 3);
 }
 
 #[test]
@@ -274,7 +261,7 @@ fn many_logins_at_once_are_one_hash_and_one_change_that_others_are_told() {
     );
     replaced(&redis, "P:user:alice", "password");
     assert!(verified(&other.ask("alice", "secret")));
-    assert_eq!(calls(&redis, "multi"), 1);
+    assert_eq!(redis.calls("multi"), 1);
 }
 
 #[test]
@@ -299,7 +286,7 @@ fn a_full_pool_leaves_the_hash_and_a_later_login_replaces_it() {
     for ticket in busy {
         assert!(!verified(&gate.wait(ticket)));
     }
-    assert_eq!(calls(&redis, "watch"), 0, "after {waited:?}");
+    assert_eq!(redis.calls("watch"), 0, "after {waited:?}");
     assert!(verified(&gate.ask("alice", "secret")));
     replaced(&redis, "P:user:alice", "password");
 }

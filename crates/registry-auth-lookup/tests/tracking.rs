@@ -41,19 +41,9 @@ fn changed(gate: &mut Gate) -> Vec<Changed> {
     }
 }
 
-fn calls(redis: &Server, command: &str) -> u64 {
-    let redis::Value::BulkString(info) = redis.run("INFO commandstats") else {
-        panic!("INFO is a text");
-    };
-    let info = String::from_utf8(info).unwrap();
-    let start = format!("cmdstat_{command}:calls=");
-    let line = info.lines().find_map(|line| line.strip_prefix(&start));
-    line.map_or(0, |line| line.split(',').next().unwrap().parse().unwrap())
-}
-
 fn wait_for_calls(redis: &Server, hgetall: u64) {
     let until = Instant::now() + PATIENCE;
-    while calls(redis, "hgetall") < hgetall {
+    while redis.calls("hgetall") < hgetall {
         assert!(Instant::now() < until);
         std::thread::sleep(Duration::from_millis(1));
     }
@@ -295,7 +285,7 @@ fn an_answer_that_a_change_overtakes_is_read_again() {
     assert_eq!(user_record(&done.outcome).groups, ["new"]);
     assert!(verified(&done.outcome) && done.cacheable);
     // A change of the password itself decides anew.
-    let before = calls(&redis, "hgetall");
+    let before = redis.calls("hgetall");
     let ticket = gate.submit("alice", "secret");
     wait_for_calls(&redis, before + 1);
     redis.run("HSET P:user:alice password !");
@@ -341,12 +331,12 @@ fn equal_questions_are_asked_once() {
     for (n, ticket) in tickets {
         assert_eq!(verified(&gate.wait(ticket)), n % 2 == 0 && n % 5 != 0, "{n}");
     }
-    assert_eq!(calls(&redis, "hgetall"), 2, "the user, and public");
+    assert_eq!(redis.calls("hgetall"), 2, "the user, and public");
     assert!(verified(&{
         gate.space = space("P", "");
         gate.ask("alice", "secret")
     }));
-    assert_eq!(calls(&redis, "hgetall"), 4, "nothing is kept");
+    assert_eq!(redis.calls("hgetall"), 4, "nothing is kept");
 }
 
 #[test]

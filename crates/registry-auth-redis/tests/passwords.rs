@@ -3,12 +3,13 @@
 
 mod common;
 
-use common::{greet, Kept, Server, PATIENCE};
+use common::{greet, Kept, Server};
 use registry_auth_redis::{Endpoint, Passwords};
 use std::fs;
 use std::path::Path;
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
+use testkit::PATIENCE;
 
 fn gate(server: &Server, file: &Path) -> Endpoint {
     let endpoint = Endpoint::parse(&format!("redis://127.0.0.1:{}", server.port)).unwrap();

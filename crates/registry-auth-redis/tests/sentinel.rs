@@ -4,13 +4,14 @@
 
 mod common;
 
-use common::{free_port, greet, Kept, Server, PATIENCE};
+use common::{greet, Kept, Server, GATE};
 use redis::Value;
 use registry_auth_redis::{Endpoint, Passwords, Secret};
 use std::fs;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
+use testkit::{free_port, PATIENCE};
 
 /// A master, a replica, and three sentinels.
 struct Group {
@@ -267,20 +268,7 @@ fn sentinels_have_users_of_their_own() {
     let group = Group::start(&Options {
         sentinel:
             "user gate on >sentinel-password resetkeys +sentinel|master +sentinel|sentinels +ping +hello",
-        server: &[
-            "--user",
-            "gate",
-            "on",
-            ">pw",
-            "~P:*",
-            "+hgetall",
-            "+hmget",
-            "+lrange",
-            "+ping",
-            "+select",
-            "+hello",
-            "+client|tracking",
-        ],
+        server: &GATE,
     });
     let passwords = |text: &[u8]| Passwords::one(Secret::new(text)).unwrap();
     let endpoint = group

@@ -3,9 +3,10 @@
 
 mod common;
 
-use common::{free_port, greet, Certificates, Kept, Server, PATIENCE};
+use common::{greet, Certificates, Kept, Server, GATE};
 use registry_auth_redis::{Endpoint, Passwords, Secret};
 use std::time::{Duration, Instant};
+use testkit::{free_port, PATIENCE};
 
 /// A master and its replica, which is in sync.
 fn pair() -> (Server, Server) {
@@ -85,29 +86,9 @@ fn a_master_that_dies_is_replaced_by_one_that_is_made() {
 
 #[test]
 fn the_users_rights_are_enough_to_learn_who_is_the_master() {
-    let rights = [
-        "--user",
-        "gate",
-        "on",
-        ">pw",
-        "~P:*",
-        "+hgetall",
-        "+hmget",
-        "+lrange",
-        "+ping",
-        "+select",
-        "+hello",
-        "+client|tracking",
-        "--user",
-        "none",
-        "on",
-        ">pw",
-        "~P:*",
-        "+ping",
-        "--port",
-        "PORT",
-    ];
-    let (master, replica) = (Server::with(&rights), Server::with(&rights));
+    let other = ["--user", "none", "on", ">pw", "~P:*", "+ping", "--port", "PORT"];
+    let users = [&GATE[..], &other].concat();
+    let (master, replica) = (Server::with(&users), Server::with(&users));
     replica.run(&format!("REPLICAOF 127.0.0.1 {}", master.port));
     let passwords = || Passwords::one(Secret::new(b"pw")).unwrap();
     let endpoint = of(&[replica.port, master.port]).with_passwords(passwords());

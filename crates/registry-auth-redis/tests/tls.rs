@@ -3,11 +3,12 @@
 
 mod common;
 
-use common::{greet, Certificates, Server, PATIENCE};
+use common::{greet, Certificates, Server};
 use registry_auth_redis::{Chain, Endpoint, Key, Setting, TlsOptions, Trusted};
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::time::Duration;
+use testkit::PATIENCE;
 
 const NAMES: &str = "subjectAltName=DNS:localhost,IP:127.0.0.1";
 

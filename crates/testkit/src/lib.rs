@@ -141,6 +141,14 @@ impl RedisServer {
         cmd.query(&mut self.connection()).unwrap()
     }
 
+    /// How many commands of this name the server has carried out, e.g. `calls("hgetall")`.
+    pub fn calls(&self, command: &str) -> u64 {
+        let stats: String = self.query(&["INFO", "commandstats"]);
+        let start = format!("cmdstat_{command}:calls=");
+        let calls = stats.lines().find_map(|line| line.strip_prefix(&start));
+        calls.map_or(0, |rest| rest.split(',').next().unwrap().parse().unwrap())
+    }
+
     /// Returns once the server has loaded its data.
     pub fn wait_until_ready(&self) {
         eventually("redis-server is ready", || {

@@ -10,29 +10,31 @@ use registry_auth_redis::connection::tracking::{Changed, Tracking, Watcher};
 use registry_auth_redis::log::{Log, LogQueue};
 use registry_auth_redis::wake::Wake;
 use registry_auth_redis::{Chain, Endpoint, Key, TlsOptions, Trusted};
-use std::collections::hash_map::RandomState;
 use std::fs;
-use std::hash::BuildHasher;
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
+use testkit::{free_port, PATIENCE};
 use tokio::runtime::Runtime;
 
-/// Longer than anything takes that does not hang.
-pub const PATIENCE: Duration = Duration::from_secs(20);
-
-/// Below the ports that the system gives to clients.
-pub fn free_port() -> u16 {
-    loop {
-        let port = 12_000 + u16::try_from(RandomState::new().hash_one(()) % 20_000).unwrap();
-        if TcpListener::bind(("127.0.0.1", port)).is_ok() {
-            return port;
-        }
-    }
-}
+/// Options of redis-server: the user `gate`, with the rights that the module needs for lookups.
+pub const GATE: [&str; 12] = [
+    "--user",
+    "gate",
+    "on",
+    ">pw",
+    "~P:*",
+    "+hgetall",
+    "+hmget",
+    "+lrange",
+    "+ping",
+    "+select",
+    "+hello",
+    "+client|tracking",
+];
 
 pub struct Server {
     child: Child,
