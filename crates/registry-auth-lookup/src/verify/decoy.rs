@@ -32,13 +32,13 @@ const SPACES: usize = 256;
 /// What all spaces have learnt.
 #[derive(Default)]
 pub(crate) struct Decoys {
-    spaces: Mutex<HashMap<Box<str>, Keyspace>>,
+    spaces: Mutex<HashMap<Box<str>, SeenUsers>>,
     hasher: RandomState,
     calls: AtomicUsize,
 }
 
 #[derive(Default)]
-struct Keyspace {
+struct SeenUsers {
     /// A ring of the users seen lately: hash of the name, and class of their stored hash.
     seen: Vec<(u64, Class)>,
     next: usize,
@@ -82,7 +82,7 @@ impl Decoys {
             if spaces.len() >= SPACES {
                 return;
             }
-            spaces.insert(prefix.into(), Keyspace::default());
+            spaces.insert(prefix.into(), SeenUsers::default());
         }
         if let Some(space) = spaces.get_mut(prefix) {
             space.saw(name, class, stored);
@@ -113,7 +113,7 @@ impl Decoys {
     }
 }
 
-impl Keyspace {
+impl SeenUsers {
     fn saw(&mut self, name: u64, class: Class, stored: &str) {
         if let Some((_, known)) = self.seen.iter_mut().find(|(known, _)| *known == name) {
             if *known == class {
