@@ -9,9 +9,9 @@ pub mod field {
     /// `host:port`s, space-separated.
     pub const BACKENDS: &str = "backends";
     /// `grant:<pattern>` → actions.
-    pub const GRANT: &str = "grant:";
+    pub const GRANT: &str = registry_auth::grant::FIELD_PREFIX;
     /// An access token, `token:<id>`.
-    pub const TOKEN: &str = "token:";
+    pub const TOKEN: &str = registry_auth::token::access_token::FIELD_PREFIX;
     /// What an access token is for, `note:<id>`, in the words of who created it. Read by the tool only.
     pub const NOTE: &str = "note:";
     /// A group's name: keeps a group that has nothing else. Read by nobody.
