@@ -25,10 +25,15 @@ struct Place<'n> {
     mark: u64,
 }
 
+/// The time in a number, without the mark.
+fn time(number: u64) -> u64 {
+    number & !(u64::MAX << TIME)
+}
+
 impl Place<'_> {
     /// Until when the address is not to be tried; `None` where it is not known to have failed.
     fn until(&self) -> Option<u64> {
-        self.noted().map(|number| number & !(u64::MAX << TIME))
+        self.noted().map(time)
     }
 
     fn noted(&self) -> Option<u64> {
@@ -41,7 +46,7 @@ impl Place<'_> {
     }
 
     fn note_until(&self, until: u64) -> u64 {
-        self.mark | (until & !(u64::MAX << TIME))
+        self.mark | time(until)
     }
 }
 
@@ -76,13 +81,13 @@ impl<'n> Outages<'n> {
         let Some(place) = self.place(address) else {
             return true;
         };
-        match (place.noted(), place.until()) {
-            (Some(noted), Some(until)) if until <= now => place
+        match place.noted() {
+            Some(noted) if time(noted) <= now => place
                 .number
                 .compare_exchange(noted, place.note(now), Ordering::Relaxed, Ordering::Relaxed)
                 .is_ok(),
-            (Some(_), _) => false,
-            (None, _) => true,
+            Some(_) => false,
+            None => true,
         }
     }
 
