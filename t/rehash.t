@@ -16,6 +16,8 @@ our $BCRYPT = '$2y$05$bxi8B2zI6sxLgtHkV2uxQOTbz87Fe0uab9wY/mIM4SwFYm67ExcMK';   
 
 our $ARGON2 = '$argon2id$v=19$m=19456,t=2,p=1$';
 
+sub status_of { return http('GET /v2/', login => $_[0])->{status} }
+
 sub rehash { return gate_http() . "    registry_auth_rehash on;\n" }
 
 defaults(
@@ -73,6 +75,24 @@ main::equal(main::with_token(main::token('alice:secret'))->{status}, 200, 'a tok
 redis('HSET docker-registry:user:alice password ' . Harness::Users::sha('another'));
 main::soon('both, after a new password', '401 401',
     sub { join ' ', map { main::with_token($_)->{status} } $token, $token });
+
+=== another password that is hashed with the same salt ends the one before, which is known
+--- http_config eval
+main::zone_http("zone=auth:1m") . "    registry_auth_rehash on;\n"
+--- config eval
+main::zone_config()
+--- request eval
+[]
+--- after
+main::equal(main::status_of('alice:secret'), 200, 'at first');
+main::soon('what is stored', $main::ARGON2, \&main::form, 10);
+main::always('known', 200, sub { main::status_of('alice:secret') });
+my $stored = redis('HGET docker-registry:user:alice password');
+# What a program stores that keeps the salt: it is the digest that differs.
+$stored =~ s/[^\$]+\z/'A' x 43/e;
+redis("HSET docker-registry:user:alice password $stored");
+main::soon('the one before', 401, sub { main::status_of('alice:secret') });
+main::always('it', 401, sub { main::status_of('alice:secret') });
 
 === a hash of the 2014 gate is replaced where it stands
 --- http_config eval

@@ -832,3 +832,35 @@ fn a_token_outlives_a_better_hash_of_the_same_password() {
     assert!(is_of(&new) && is_of(&format!("!{new}")));
     assert!(!is_of("{SHA}x") && !is_of(&rehash(mark(&keys, "alice", "{SHA}y"))));
 }
+
+#[test]
+fn another_password_under_the_salt_of_a_better_hash_is_another() {
+    let mark = keys(&[SECRET]).mark(PLACE.prefix, "alice", "{SHA}x").unwrap();
+    let hash = |password| password::rehash_argon2id(password, [7; 8], mark).unwrap();
+    let record = |stored: String| {
+        let record = Record {
+            password: Some(stored),
+            ..Record::default()
+        };
+        let (mut bytes, mut sealed) = (Vec::new(), Vec::new());
+        encode(&record, &mut bytes).unwrap();
+        RecordRef::decode(&bytes).unwrap().seal(&mut sealed).unwrap();
+        (bytes, sealed)
+    };
+    let bound = |bytes: &[u8]| {
+        let (record, mut out) = (RecordRef::decode(bytes).unwrap(), Vec::new());
+        record.write_credentials(&mut out);
+        assert!(
+            record.state() == State::of(hash(b"x").as_bytes()),
+            "what tokens are bound to"
+        );
+        (record.hash_state(), out)
+    };
+    let ((one, sealed), (other, sealed_other)) = (record(hash(b"x")), record(hash(b"y")));
+    assert!(bound(&one) != bound(&other) && bound(&one).1 != bound(&other).1);
+    assert!(bound(&one) == bound(&sealed) && bound(&other) == bound(&sealed_other));
+    assert!(bound(&record(format!("!{}", hash(b"x"))).1) == bound(&one));
+    let mut again = Vec::new();
+    RecordRef::decode(&sealed).unwrap().seal(&mut again).unwrap();
+    assert_eq!(again, sealed);
+}

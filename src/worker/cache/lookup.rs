@@ -59,7 +59,7 @@ impl ZoneCache {
             Miss {
                 epoch,
                 tags,
-                verified: record.map(|record| record.state()),
+                verified: record.map(|record| record.hash_state()),
             }
         };
         if age == Age::Fresh && !self.trusted {

@@ -72,7 +72,7 @@ impl StoredHash {
     /// Whether it is the one that a password was found to be right for.
     pub(crate) fn matches(&self, verified: State) -> bool {
         match self {
-            Self::Own { text, .. } => State::of(text.as_bytes()) == verified,
+            Self::Own { text, .. } => State::of_hash(text.as_bytes()) == verified,
             Self::Decoy(_) => false,
         }
     }

@@ -11,6 +11,11 @@ use super::tokens::{State, TokenRef, Tokens, STATE};
 use crate::token::access_token::TokenDigest;
 use std::net::{IpAddr, SocketAddr};
 
+/// The bytes in the place of a sealed record's password: the mark of a locked account, and a state.
+const SEAL: usize = 1 + STATE;
+/// The same, with another state for passwords than for tokens.
+const LONG_SEAL: usize = SEAL + STATE;
+
 /// A view of an encoded record.
 #[derive(Clone, Copy, Debug)]
 pub struct RecordRef<'a> {
@@ -53,7 +58,7 @@ impl<'a> RecordRef<'a> {
         let password = slice(&mut rest, password_length.into()).ok_or(InvalidRecord)?;
         let is_sealed = flags & SEALED != 0;
         let password = match flags & HAS_PASSWORD != 0 {
-            true if !is_sealed || password.len() == 1 + STATE => Some(password),
+            true if !is_sealed || matches!(password.len(), SEAL | LONG_SEAL) => Some(password),
             false if password.is_empty() && !is_sealed => None,
             _ => return Err(InvalidRecord),
         };
@@ -90,22 +95,38 @@ impl<'a> RecordRef<'a> {
         }
     }
 
+    /// What a password is bound to that was found to be right: a digest of the stored password hash. A sealed
+    /// record has the same.
+    pub fn hash_state(&self) -> State {
+        match self.password {
+            Some(sealed) if self.is_sealed => State(sealed.last_chunk().copied().unwrap_or_default()),
+            stored => State::of_hash(stored.unwrap_or_default()),
+        }
+    }
+
     /// Appends the record without its password, which is not needed any more once it was verified. In its
-    /// place are [`RecordRef::state`] and the mark of a locked account. A sealed record is appended as it is.
+    /// place are the mark of a locked account, [`RecordRef::state`], and [`RecordRef::hash_state`] where that
+    /// is another. A sealed record is appended as it is.
     ///
     /// # Errors
     /// [`InvalidRecord`] for a section over 4 GiB.
     pub fn seal(&self, out: &mut Vec<u8>) -> Result<(), InvalidRecord> {
         let lock = if self.is_locked() { b'!' } else { b' ' };
         let sections = [self.groups, self.peers, self.denials, self.grants, self.tokens];
+        let (state, of_hash) = (self.state(), self.hash_state());
+        let is_long = state != of_hash;
+        let seal = if is_long { LONG_SEAL } else { SEAL };
         out.extend_from_slice(&[VERSION, HAS_PASSWORD | SEALED]);
-        out.extend_from_slice(&(1 + STATE as u16).to_le_bytes());
+        out.extend_from_slice(&(seal as u16).to_le_bytes());
         for section in sections {
             let length = u32::try_from(section.len()).map_err(|_| InvalidRecord)?;
             out.extend_from_slice(&length.to_le_bytes());
         }
         out.push(lock);
-        out.extend_from_slice(&self.state().0);
+        out.extend_from_slice(&state.0);
+        if is_long {
+            out.extend_from_slice(&of_hash.0);
+        }
         sections.iter().for_each(|section| out.extend_from_slice(section));
         Ok(())
     }
@@ -113,7 +134,7 @@ impl<'a> RecordRef<'a> {
     /// Appends all that decides whether a credential of the user is right. A cache binds verified credentials
     /// to it.
     pub fn write_credentials(&self, out: &mut Vec<u8>) {
-        out.extend_from_slice(&self.state().0);
+        out.extend_from_slice(&self.hash_state().0);
         out.extend_from_slice(self.tokens);
     }
 

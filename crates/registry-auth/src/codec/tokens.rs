@@ -13,8 +13,8 @@ use crate::token::access_token::{StoredToken, TokenDigest};
 use sha2::{Digest as _, Sha256};
 use std::fmt;
 
-/// The state of an account: a digest of its stored password, also where there is none. A token that was
-/// issued in another state is void.
+/// The state of an account: a digest of its stored password, also where there is none, or its mark. A token
+/// that was issued in another state is void.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct State(pub(crate) [u8; STATE]);
 
@@ -27,9 +27,13 @@ impl State {
     /// ([`crate::password::rehash_argon2id`]) is its mark: tokens of both states know it.
     pub fn of(stored: &[u8]) -> Self {
         let stored = stored.strip_prefix(b"!").unwrap_or(stored);
-        if let Some(mark) = password::mark(stored) {
-            return Self(mark);
-        }
+        password::mark(stored).map_or_else(|| Self::of_hash(stored), Self)
+    }
+
+    /// A digest of the stored password hash, whether it has a mark or not: what a password was found to be
+    /// right for. The mark is a part of the salt only, and another password may be hashed with the same salt.
+    pub fn of_hash(stored: &[u8]) -> Self {
+        let stored = stored.strip_prefix(b"!").unwrap_or(stored);
         let digest: [u8; 32] = Sha256::digest(stored).into();
         Self(digest.first_chunk().copied().unwrap_or_default())
     }
