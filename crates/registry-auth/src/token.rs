@@ -65,7 +65,8 @@ impl SigningKeys {
     /// which were signed with the first key stay valid ([`Claims::is_of`]). The mark shows nothing of the old
     /// hash, which is weak and quick to guess at, to anybody without the key.
     pub fn mark(&self, prefix: &str, user: &str, stored: &str) -> Option<[u8; 16]> {
-        tag(self.0.first()?, prefix, user, State::of(stored.as_bytes()))
+        let key = self.0.first()?;
+        renewed(key, &account(key, prefix, user, State::of(stored.as_bytes()))?)
     }
 }
 
@@ -195,7 +196,7 @@ pub fn sign(keys: &SigningKeys, place: &Place<'_>, issue: &Issue<'_>) -> Option<
         exp: issue.expires,
         nbf: issue.now,
         access: issue.access.to_entries(),
-        acc: encoded(tag(key, place.prefix, user, issue.state)?),
+        acc: account(key, place.prefix, user, issue.state)?,
         tok: issue.access_token.map(Box::from),
     };
     jws::sign(key, &body)
@@ -269,9 +270,12 @@ impl Claims {
     pub fn is_of(&self, keys: &SigningKeys, prefix: &str, state: State) -> bool {
         let user = self.user.as_ref().map(UserNameBuf::as_name);
         let user = user.as_ref().map_or("", |user| user.as_str());
-        let tag = keys.0.get(self.key).and_then(|key| tag(key, prefix, user, state));
-        let is_issued = |tag| encoded(tag).as_bytes().ct_eq(self.account.as_bytes());
-        tag.is_some_and(|tag| (is_issued(tag) | is_issued(state.0)).into())
+        let Some(key) = keys.0.get(self.key) else {
+            return false;
+        };
+        let tag = account(key, prefix, user, state);
+        let is_issued = tag.is_some_and(|tag| tag.as_bytes().ct_eq(self.account.as_bytes()).into());
+        is_issued || renewed(key, &self.account).is_some_and(|mark| mark.ct_eq(&state.0).into())
     }
 }
 
@@ -289,7 +293,7 @@ pub fn bound_to(kind: Kind, record: &RecordRef<'_>, token: Option<&TokenRef<'_>>
 
 /// The tag of the state of an account in a token: half of an HMAC. It shows nothing of the state to the owner
 /// of the token.
-fn tag(key: &Key, prefix: &str, user: &str, state: State) -> Option<[u8; 16]> {
+fn account(key: &Key, prefix: &str, user: &str, state: State) -> Option<Box<str>> {
     // No text that is signed begins like this, and neither name contains a NUL byte.
     let parts: [&[u8]; 6] = [
         b"account\0",
@@ -300,11 +304,15 @@ fn tag(key: &Key, prefix: &str, user: &str, state: State) -> Option<[u8; 16]> {
         &state.0,
     ];
     let mac = jws::mac(key, &parts)?;
-    mac.first_chunk().copied()
+    let half: &[u8; 16] = mac.first_chunk()?;
+    Some(URL_SAFE_NO_PAD.encode(half).into())
 }
 
-fn encoded(tag: [u8; 16]) -> Box<str> {
-    URL_SAFE_NO_PAD.encode(tag).into()
+/// The mark of a hash that has taken the place of the one of which tokens have this tag. Only the holder of
+/// the key can make it, though everybody can read the tag in a token.
+fn renewed(key: &Key, account: &str) -> Option<[u8; 16]> {
+    let mac = jws::mac(key, &[b"renewed\0", account.as_bytes()])?;
+    mac.first_chunk().copied()
 }
 
 /// A key for one purpose, derived from a secret that is used for other purposes too.

@@ -820,7 +820,11 @@ fn a_token_outlives_a_better_hash_of_the_same_password() {
     assert!(!is_of(&rehash(mark(&keys, "alice", "{SHA}y"))));
     assert!(!is_of(&rehash(mark(&keys, "bob", "{SHA}x"))));
     assert!(!is_of(&rehash(mark(&others, "alice", "{SHA}x"))));
-    // A salt of others' is no mark.
+    // What everybody can read in a token is no mark, and neither is a salt of others'.
+    let payload = URL_SAFE_NO_PAD.decode(token.split('.').nth(1).unwrap()).unwrap();
+    let payload: Value = serde_json::from_slice(&payload).unwrap();
+    let tag = URL_SAFE_NO_PAD.decode(payload["acc"].as_str().unwrap()).unwrap();
+    assert!(!is_of(&rehash(tag.try_into().unwrap())));
     let salt = new.split('$').nth(4).unwrap();
     assert!(!is_of(
         &new.replace(salt, &salt.replace("cmVuZXdlZA", "cmVuZXdlZB"))
