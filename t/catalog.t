@@ -697,6 +697,26 @@ GET /v2/u1/app/tags/list
 my @status = sort map { $_->{status} } main::at_once(map {"u$_:secret"} 1 .. 60);
 main::is_deeply(\@status, [ (200) x 60 ], 'all of them');
 
+=== lists for which the next page is awaited leave most of their places to others
+--- http_config eval
+Harness::gate_http()
+--- backend
+n=1000$ => header: Link: </v2/_catalog?last=a/x>; rel="next"
+n=1000$ => body: {"repositories":["u1/x","u60/x"]}
+last= => delay: 1
+last= => body: {"repositories":["v/x"]}
+--- accounts eval
+CORE::join '', map {"u$_:secret\n"} 1 .. 60
+--- login: u60:secret
+--- timeout: 10
+--- request
+GET /v2/_catalog
+--- response_body
+{"repositories":["u60/x"]}
+--- after
+my @status = sort map { $_->{status} } main::at_once(map {"u$_:secret"} 1 .. 60);
+main::is_deeply(\@status, [ (200) x 60 ], 'all of them');
+
 === many lists that are long are read in turn, and each is right
 --- http_config
     upstream registry { server 127.0.0.1:$TEST_NGINX_EXTRA_PORT; }

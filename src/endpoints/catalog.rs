@@ -334,6 +334,7 @@ impl Filtering {
                 None => Next::Answer(self.list.answer(request)),
             }),
             Ok(Progress::Ask) => {
+                self.place.keep_names();
                 let args = self.list.args(request).into_owned();
                 self.page = request.ask(&args).ok_or_else(Denial::unavailable)?;
                 (self.status, self.is_nginxs) = (0, false);

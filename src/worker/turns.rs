@@ -9,7 +9,7 @@
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
-use registry_auth::share::{Places, Time, TURN};
+use registry_auth::share::{Held, Places, Time, TURN};
 
 use crate::ffi::event::{self, Deferred, Idle, NginxThread};
 use crate::ffi::pool::OutOfMemory;
@@ -46,32 +46,45 @@ fn with_turns<T>(f: impl FnOnce(&mut Turns) -> Option<T>) -> Option<T> {
 /// The place of a list in the making.
 pub struct Place {
     owner: Box<str>,
-    is_filled: bool,
+    held: Held,
 }
 
 impl Place {
     /// One for a list of this owner. `None` where the owner has all that one may have.
     pub fn take(owner: String) -> Option<Self> {
-        let taken = with_turns(|turns| turns.places.take(&owner).then_some(()));
+        let taken = with_turns(|turns| turns.places.begin(&owner).then_some(()));
         taken.map(|()| Self {
             owner: owner.into(),
-            is_filled: false,
+            held: Held::Nothing,
         })
     }
 
-    /// Something of the list comes: from here on it takes memory. Whether there is room.
+    /// A page of the list comes. Whether there is room for it.
     pub fn fill(&mut self) -> bool {
-        if !self.is_filled {
-            self.is_filled = with_turns(|turns| Some(turns.places.fill())).unwrap_or(false);
+        self.held == Held::Page || self.hold(Held::Page)
+    }
+
+    /// What came is read, and the next page awaited.
+    pub fn keep_names(&mut self) {
+        if self.held == Held::Page {
+            // Less than before always has room.
+            let _ = self.hold(Held::Names);
         }
-        self.is_filled
+    }
+
+    fn hold(&mut self, now: Held) -> bool {
+        let has_room = with_turns(|turns| turns.places.hold(self.held, now).then_some(())).is_some();
+        if has_room {
+            self.held = now;
+        }
+        has_room
     }
 }
 
 impl Drop for Place {
     fn drop(&mut self) {
         with_turns(|turns| {
-            turns.places.give_back(&self.owner, self.is_filled);
+            turns.places.end(&self.owner, self.held);
             Some(())
         });
     }

@@ -7,7 +7,7 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-/// The largest number of lists of which something has come, and takes memory, at a time.
+/// The largest number of lists of which a page comes at a time.
 pub const PLACES: usize = 32;
 /// The largest number of lists that are made for one owner at a time, whether something has come or not.
 pub const OF_ONE: usize = PLACES / 4;
@@ -16,19 +16,47 @@ pub const SLICE: Duration = Duration::from_micros(1_000);
 /// For how long one list is read while others wait.
 pub const TURN: Duration = Duration::from_micros(250);
 
-/// The places for lists that are being made, by owner. One for which a registry is awaited takes none of the
-/// [`PLACES`]: a registry that hangs would take them from the users of others.
+/// What a list in the making holds in memory.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Held {
+    /// Nothing: its first page is awaited.
+    #[default]
+    Nothing,
+    /// Names of the pages so far; the next one is awaited. At most 360 KB, as there are no more than a
+    /// page's,
+    /// and where each of 50 registries goes on.
+    Names,
+    /// A page that comes, and what is made of it: at most 2.5 MiB.
+    Page,
+}
+
+impl Held {
+    /// In parts of a place, of which a page takes all.
+    fn parts(self) -> usize {
+        match self {
+            Self::Nothing => 0,
+            Self::Names => 1,
+            Self::Page => PARTS,
+        }
+    }
+}
+
+/// The parts of a place.
+const PARTS: usize = 6;
+
+/// The places for lists that are being made, and the lists of each owner. A list takes of a place what it
+/// holds: a registry that hangs would else take all of them from the users of others.
 #[derive(Default)]
 pub struct Places {
-    filled: usize,
+    parts: usize,
     by_owner: HashMap<Box<str>, usize>,
 }
 
 impl Places {
-    /// Takes a place for one more list of this owner, which the caller must give back. False where the owner
-    /// has all that one may have.
+    /// Begins one more list of this owner, which the caller must end. False where the owner has all that one
+    /// may have.
     #[must_use]
-    pub fn take(&mut self, owner: &str) -> bool {
+    pub fn begin(&mut self, owner: &str) -> bool {
         let of_owner = self.by_owner.get(owner).copied().unwrap_or(0);
         if of_owner >= OF_ONE {
             return false;
@@ -37,19 +65,21 @@ impl Places {
         true
     }
 
-    /// Fills a place that was taken: something of the list comes. False where [`PLACES`] are filled.
+    /// A list that has held `before` is to hold `now`. False where that is more, and there is no room for it:
+    /// then it holds what it has held.
     #[must_use]
-    pub fn fill(&mut self) -> bool {
-        if self.filled >= PLACES {
+    pub fn hold(&mut self, before: Held, now: Held) -> bool {
+        let parts = self.parts - before.parts() + now.parts();
+        if now > before && parts > PLACES * PARTS {
             return false;
         }
-        self.filled += 1;
+        self.parts = parts;
         true
     }
 
-    /// Gives back one place of the owner, which was filled or not.
-    pub fn give_back(&mut self, owner: &str, is_filled: bool) {
-        self.filled -= usize::from(is_filled);
+    /// Ends a list of the owner that holds this.
+    pub fn end(&mut self, owner: &str, held: Held) {
+        self.parts -= held.parts();
         let Some(of_owner) = self.by_owner.get_mut(owner) else {
             return;
         };

@@ -1,32 +1,44 @@
 //! What lists in the making may take of a worker.
 
 use proptest::prelude::*;
-use registry_auth::share::{Places, Time, OF_ONE, PLACES, SLICE};
+use registry_auth::share::{Held, Places, Time, OF_ONE, PLACES, SLICE};
 use std::time::Duration;
 
 #[test]
 fn one_owner_has_a_quarter_of_the_places() {
     let mut places = Places::default();
-    assert!((0..OF_ONE).all(|_| places.take("alice")));
-    assert!(!places.take("alice"));
-    assert!(places.take("bob"));
-    places.give_back("alice", false);
-    assert!(places.take("alice"));
-    assert!(!places.take("alice"));
+    assert!((0..OF_ONE).all(|_| places.begin("alice")));
+    assert!(!places.begin("alice"));
+    assert!(places.begin("bob"));
+    places.end("alice", Held::Nothing);
+    assert!(places.begin("alice"));
+    assert!(!places.begin("alice"));
 }
 
 #[test]
-fn so_many_places_are_filled_and_no_more() {
+fn so_many_pages_come_and_no_more() {
     let mut places = Places::default();
-    let all = (0..PLACES + 9).all(|number| places.take(&number.to_string()));
-    assert!(all);
-    assert!((0..PLACES).all(|_| places.fill()));
-    assert!(!places.fill());
+    assert!((0..PLACES + 9).all(|number| places.begin(&number.to_string())));
+    assert!((0..PLACES).all(|_| places.hold(Held::Nothing, Held::Page)));
+    assert!(!places.hold(Held::Nothing, Held::Page));
     // One that only waited leaves no room.
-    places.give_back("40", false);
-    assert!(!places.fill());
-    places.give_back("0", true);
-    assert!(places.fill() && !places.fill());
+    places.end("40", Held::Nothing);
+    assert!(!places.hold(Held::Nothing, Held::Page));
+    places.end("0", Held::Page);
+    assert!(places.hold(Held::Nothing, Held::Page) && !places.hold(Held::Nothing, Held::Page));
+}
+
+#[test]
+fn a_list_between_two_pages_leaves_most_of_its_place() {
+    let mut places = Places::default();
+    for _ in 0..PLACES {
+        assert!(places.hold(Held::Nothing, Held::Page) && places.hold(Held::Page, Held::Names));
+    }
+    assert!((0..PLACES - PLACES / 6 - 1).all(|_| places.hold(Held::Nothing, Held::Page)));
+    assert!(!places.hold(Held::Nothing, Held::Page) && !places.hold(Held::Names, Held::Page));
+    // Names have a bound, too.
+    let names = (0..10 * PLACES).filter(|_| places.hold(Held::Nothing, Held::Names));
+    assert!(names.count() < PLACES);
 }
 
 #[test]
@@ -50,9 +62,9 @@ proptest! {
         for (takes, owner) in steps {
             let of_owner = &mut taken[usize::from(owner)];
             match takes {
-                true => *of_owner += usize::from(places.take(&owner.to_string())),
+                true => *of_owner += usize::from(places.begin(&owner.to_string())),
                 false if *of_owner > 0 => {
-                    places.give_back(&owner.to_string(), false);
+                    places.end(&owner.to_string(), Held::Nothing);
                     *of_owner -= 1;
                 }
                 false => {}
