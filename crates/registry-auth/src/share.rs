@@ -22,9 +22,8 @@ pub enum Held {
     /// Nothing: its first page is awaited.
     #[default]
     Nothing,
-    /// Names of the pages so far; the next one is awaited. At most 360 KB, as there are no more than a
-    /// page's,
-    /// and where each of 50 registries goes on.
+    /// Names of the pages so far; the next one is awaited. At most 360 KB: no more names than a page has, and
+    /// where each of 50 registries goes on.
     Names,
     /// A page that comes, and what is made of it: at most 2.5 MiB.
     Page,

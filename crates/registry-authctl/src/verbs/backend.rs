@@ -23,11 +23,13 @@ pub(crate) async fn run(verb: BackendVerb, connector: &Connector, out: &Output) 
             let backends: Vec<&str> = backends.iter().map(BackendName::as_str).collect();
             if let Subject::Group(group) = &subject {
                 let whose = match group.is_public() {
-                    true => "everyone who has none by themselves or by another group".to_owned(),
-                    false => format!("members of {group} who have none by themselves or by an earlier group"),
+                    true => "everybody without backends of their own or of a group".to_owned(),
+                    false => {
+                        format!("members of {group} without backends of their own or of an earlier group")
+                    }
                 };
                 note(&format!(
-                    "all that {whose} pulls and pushes goes there from now on, their own repositories \
+                    "every pull and push of {whose} goes there from now on, their own repositories \
                      included: what lies at their backends of before is not found there"
                 ));
             }
