@@ -24,7 +24,7 @@ use crate::ffi::event;
 use crate::ffi::pool::OutOfMemory;
 use crate::ffi::request::Request;
 use crate::request::authenticate::{authenticate, password, Authentication, PresentedCredentials};
-use crate::request::context::{Answered, Asked, Context, Question, Stage, Unproven, Waiting};
+use crate::request::context::{Answered, Asked, Context, Question, Stage, TokenOwner, Unproven, Waiting};
 use crate::request::credential::{Credential, Proof};
 use crate::request::identity::Identity;
 use crate::request::operation::{operation, Operation};
@@ -454,23 +454,29 @@ fn answered(
 ) -> Result<Step, Denial> {
     let identity = match answer {
         Answered::Known(identity) => identity,
-        Answered::TokenOwner(Some(user), digest) => {
-            let content_type = content_type(request);
-            let operation = operation(request, content_type.as_deref(), context, settings)?;
-            let presented = PresentedCredentials::of_owner(request, settings, user, digest, false);
-            let step = look_up(request, context, settings, &operation, presented);
-            // Redis was asked, if only for a name.
-            if context.cache == Some(CacheState::Hit) {
-                context.cache = Some(CacheState::Miss);
+        Answered::TokenOwner(owner) => match *owner {
+            TokenOwner {
+                user: Some(user),
+                digest,
+            } => {
+                let content_type = content_type(request);
+                let operation = operation(request, content_type.as_deref(), context, settings)?;
+                let presented = PresentedCredentials::of_owner(request, settings, user, digest, false);
+                let step = look_up(request, context, settings, &operation, presented);
+                // Redis was asked, if only for a name.
+                if context.cache == Some(CacheState::Hit) {
+                    context.cache = Some(CacheState::Miss);
+                }
+                return step;
             }
-            return step;
-        }
-        Answered::TokenOwner(None, digest) => {
-            let user = last_owner(context, settings, &digest, Age::Stale).ok_or_else(Denial::unavailable)?;
-            let presented = PresentedCredentials::of_owner(request, settings, user, digest, true);
-            let found = stale(context, settings, &presented.credential, presented.tags)?;
-            found.ok_or_else(Denial::unavailable)?
-        }
+            TokenOwner { user: None, digest } => {
+                let user =
+                    last_owner(context, settings, &digest, Age::Stale).ok_or_else(Denial::unavailable)?;
+                let presented = PresentedCredentials::of_owner(request, settings, user, digest, true);
+                let found = stale(context, settings, &presented.credential, presented.tags)?;
+                found.ok_or_else(Denial::unavailable)?
+            }
+        },
         Answered::Denied(denial) => return Err(*denial),
         Answered::Busy => return Err(Denial::hashing_busy()),
         Answered::BadRecord => return Err(Denial::bad_record()),

@@ -119,13 +119,20 @@ pub struct Unproven {
     pub login: Option<Login>,
 }
 
+/// Whose an access token is said to be, which is not verified yet.
+pub struct TokenOwner {
+    /// The user; `None` where Redis could not be asked.
+    pub user: Option<UserNameBuf>,
+    /// The token's digest.
+    pub digest: Box<TokenDigest>,
+}
+
 /// What the store has answered.
 pub enum Answered {
     /// The user.
     Known(Rc<Identity>),
-    /// Whose the access token is said to be, which is not verified yet; `None` where Redis could not be
-    /// asked.
-    TokenOwner(Option<UserNameBuf>, Box<TokenDigest>),
+    /// Whose an access token is said to be. Boxed, as it is rare and large.
+    TokenOwner(Box<TokenOwner>),
     /// No such user, not this password, or what was right and is good no more.
     Denied(Box<Denial>),
     /// The hashing queue is full.

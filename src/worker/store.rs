@@ -20,7 +20,7 @@ use crate::ffi::event::{self, Deferred, EventFd, Idle, NginxThread};
 use crate::ffi::log;
 use crate::ffi::request::Request;
 use crate::ffi::suspend::{resume, Suspension};
-use crate::request::context::{Answered, Asked, Context, Question, Stage, Unproven};
+use crate::request::context::{Answered, Asked, Context, Question, Stage, TokenOwner, Unproven};
 use crate::request::credential::Proof;
 use crate::request::identity::{Identity, IdentityError, Records};
 use crate::worker::cache::{self, Miss};
@@ -227,12 +227,13 @@ fn note(request: &mut Request, outcome: Outcome, cacheable: bool) {
 /// What an answer of the store makes of an access token without a user's name. It is kept whatever has
 /// changed meanwhile: it lets nobody in.
 fn token_owner(space: &Keyspace, digest: Box<TokenDigest>, outcome: Outcome) -> Answered {
+    let owner = |user, digest| Answered::TokenOwner(Box::new(TokenOwner { user, digest }));
     match outcome {
         Outcome::Owner(user) => {
             cache::put_token_owner(space, &digest, &user);
-            Answered::TokenOwner(Some(user), digest)
+            owner(Some(user), digest)
         }
-        Outcome::Unavailable => Answered::TokenOwner(None, digest),
+        Outcome::Unavailable => owner(None, digest),
         Outcome::Busy => Answered::Busy,
         Outcome::BadRecord => Answered::BadRecord,
         Outcome::NoToken | Outcome::Known { .. } | Outcome::Unknown | Outcome::Anonymous { .. } => {
