@@ -7,23 +7,24 @@
 //! `ngx_http_copy_filter_module`, and what sees other modules' directives belongs before these modules. Where
 //! a configuration uses nothing of ours, nothing is registered.
 
-use core::ffi::{c_void, CStr};
+use core::ffi::{CStr, c_void};
 use core::marker::PhantomData;
 
 use nginx_sys::{
-    ngx_array_push, ngx_conf_t, ngx_cycle_t, ngx_http_core_main_conf_t, ngx_http_core_module,
-    ngx_http_handler_pt, ngx_http_module_t, ngx_http_phases_NGX_HTTP_ACCESS_PHASE, ngx_http_request_t,
-    ngx_int_t, ngx_module_t, ngx_process, ngx_uint_t, NGX_AGAIN, NGX_DECLINED, NGX_ERROR,
-    NGX_HTTP_INTERNAL_SERVER_ERROR, NGX_HTTP_MODULE, NGX_OK, NGX_PROCESS_SINGLE, NGX_PROCESS_WORKER,
+    NGX_AGAIN, NGX_DECLINED, NGX_ERROR, NGX_HTTP_INTERNAL_SERVER_ERROR, NGX_HTTP_MODULE, NGX_OK,
+    NGX_PROCESS_SINGLE, NGX_PROCESS_WORKER, ngx_array_push, ngx_conf_t, ngx_cycle_t,
+    ngx_http_core_main_conf_t, ngx_http_core_module, ngx_http_handler_pt, ngx_http_module_t,
+    ngx_http_phases_NGX_HTTP_ACCESS_PHASE, ngx_http_request_t, ngx_int_t, ngx_module_t, ngx_process,
+    ngx_uint_t,
 };
 
-use crate::conf::{neighbours, Location, Main};
-use crate::ffi::conf::{complete, create, merge, of_cycle, Conf};
+use crate::conf::{Location, Main, neighbours};
+use crate::ffi::conf::{Conf, complete, create, merge, of_cycle};
 use crate::ffi::event::NginxThread;
 use crate::ffi::guard::guard;
 use crate::ffi::observe::{self, Observer};
 use crate::ffi::request::Request;
-use crate::ffi::{body, filter, log, peer, shim, shm, slots, variable, Slot};
+use crate::ffi::{Slot, body, filter, log, peer, shim, shm, slots, variable};
 use crate::request::access::{self, PhaseResult};
 use crate::request::context::Context;
 use crate::request::response;
@@ -87,7 +88,7 @@ const NO_CONTEXT: ngx_http_module_t = ngx_http_module_t {
 };
 
 /// The access handler, directives, variables and balancer.
-#[no_mangle]
+#[unsafe(no_mangle)]
 pub static mut ngx_http_registry_auth_module: ngx_module_t = ngx_module_t {
     ctx: (&raw const ACCESS_CONTEXT).cast_mut().cast::<c_void>(),
     commands: &raw mut directives::COMMANDS as *mut _,
@@ -99,7 +100,7 @@ pub static mut ngx_http_registry_auth_module: ngx_module_t = ngx_module_t {
 };
 
 /// The filters.
-#[no_mangle]
+#[unsafe(no_mangle)]
 pub static mut ngx_http_registry_auth_filter_module: ngx_module_t = ngx_module_t {
     ctx: (&raw const FILTER_CONTEXT).cast_mut().cast::<c_void>(),
     type_: NGX_HTTP_MODULE as ngx_uint_t,
@@ -107,7 +108,7 @@ pub static mut ngx_http_registry_auth_filter_module: ngx_module_t = ngx_module_t
 };
 
 /// What sees the directives of other modules.
-#[no_mangle]
+#[unsafe(no_mangle)]
 pub static mut ngx_http_registry_auth_observer_module: ngx_module_t = ngx_module_t {
     ctx: (&raw const OBSERVER_CONTEXT).cast_mut().cast::<c_void>(),
     commands: &raw mut directives::OBSERVED as *mut _,
@@ -151,7 +152,7 @@ mod exports {
     // SAFETY: the pointers are to constants.
     unsafe impl<const N: usize> Sync for Table<N> {}
 
-    #[no_mangle]
+    #[unsafe(no_mangle)]
     static mut ngx_modules: [*mut ngx_module_t; 4] = [
         &raw mut ngx_http_registry_auth_observer_module,
         &raw mut ngx_http_registry_auth_module,
@@ -159,7 +160,7 @@ mod exports {
         ptr::null_mut(),
     ];
 
-    #[no_mangle]
+    #[unsafe(no_mangle)]
     static ngx_module_names: Table<4> = Table([
         c"ngx_http_registry_auth_observer_module".as_ptr(),
         c"ngx_http_registry_auth_module".as_ptr(),
@@ -168,7 +169,7 @@ mod exports {
     ]);
 
     /// Each of ours goes before the first module that follows it here.
-    #[no_mangle]
+    #[unsafe(no_mangle)]
     static ngx_module_order: Table<7> = Table([
         c"ngx_http_registry_auth_observer_module".as_ptr(),
         c"ngx_http_static_module".as_ptr(),

@@ -10,13 +10,13 @@
 use core::marker::PhantomData;
 use std::cell::Cell;
 use std::rc::Rc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use registry_auth::backend::AllowList;
 use registry_auth::codec::{PeerRef, RecordRef};
 use registry_auth::outages::Outages;
-use registry_auth::{rendezvous, route, Denial, InvalidRecord};
+use registry_auth::{Denial, InvalidRecord, rendezvous, route};
 
 use crate::conf::neighbours::Forward;
 use crate::conf::{Location, Settings};

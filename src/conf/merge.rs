@@ -8,7 +8,7 @@ use std::marker::PhantomData;
 use registry_auth::{policy, route};
 use registry_auth_lookup::Keyspace;
 
-use super::{check, Gate, Location, Main, Page, Settings, V1Images, DEFAULT_PREFIX, MAX_FORM};
+use super::{DEFAULT_PREFIX, Gate, Location, MAX_FORM, Main, Page, Settings, V1Images, check};
 use crate::endpoints::health::Health;
 use crate::endpoints::status::Status;
 use crate::endpoints::token::Token;

@@ -335,11 +335,11 @@ impl Sent {
             _ => {
                 self.has_target |= directive::sends_request_uri(value);
                 let path = PATHS.iter().find(|(path, _)| path.as_bytes() == name);
-                if let Some((path, known)) = path {
-                    if !is_one_of(known) {
-                        let value = String::from_utf8_lossy(value).into();
-                        self.path = Some((Parameter { seen, value }, path));
-                    }
+                if let Some((path, known)) = path
+                    && !is_one_of(known)
+                {
+                    let value = String::from_utf8_lossy(value).into();
+                    self.path = Some((Parameter { seen, value }, path));
                 }
             }
         }

@@ -5,14 +5,14 @@ use std::rc::Rc;
 
 use registry_auth::directive::{self, EndpointUrl, InvalidUrl};
 use registry_auth::token::{MAX_LIFE, MIN_LIFE};
-use registry_auth_cache::{failures, FailureLimits};
+use registry_auth_cache::{FailureLimits, failures};
 use registry_auth_lookup::Hashing;
 use registry_auth_redis::connection::files::read_private;
 use registry_auth_redis::{Chain, Endpoint, Key, Passwords, Secret, Trusted};
 
 use super::value::{
-    cache_time, flag, invalid, literal, parameter, timeout, unexpected, unset, within, without_userinfo,
-    zone as zone_of, MAX_TTL,
+    MAX_TTL, cache_time, flag, invalid, literal, parameter, timeout, unexpected, unset, within,
+    without_userinfo, zone as zone_of,
 };
 use super::{Bearer, BearerSaid, CacheOptions, Gate, Location, Main, Page, V1Images};
 use crate::ffi::conf::Conf;
@@ -31,7 +31,7 @@ pub fn registry_auth(conf: &mut Conf<'_>, location: &mut Location) -> Result<(),
     location.gate = Some(match conf.arg() {
         b"off" => Gate::Off,
         realm if realm.trim_ascii().is_empty() => {
-            return Err(invalid(NAME, realm, "a realm or \"off\" is expected"))
+            return Err(invalid(NAME, realm, "a realm or \"off\" is expected"));
         }
         realm if directive::is_switch(realm) => {
             let why = "a realm, which clients are shown, such as \"Registry\", or \"off\" is expected";
@@ -266,7 +266,7 @@ pub fn v1_images(conf: &mut Conf<'_>, location: &mut Location) -> Result<(), Str
                 NAME,
                 argument,
                 "\"on\", \"off\" or \"public\" is expected",
-            ))
+            ));
         }
     });
     Ok(())
@@ -421,12 +421,14 @@ pub fn bearer(conf: &mut Conf<'_>, location: &mut Location) -> Result<(), String
         [argument] => match argument.strip_prefix(b"service=").map(std::str::from_utf8) {
             Some(Ok(service)) if is_service(service) => service,
             None => return Err(unexpected(NAME, argument, "\"service=\" and a name is expected")),
-            _ => return Err(invalid(
-                NAME,
-                argument,
-                "\"service=\" and printable characters, none of them a quote, with no blanks around them, \
+            _ => {
+                return Err(invalid(
+                    NAME,
+                    argument,
+                    "\"service=\" and printable characters, none of them a quote, with no blanks around them, \
                  and no variables are expected",
-            )),
+                ));
+            }
         },
         [_, argument, ..] => return Err(invalid(NAME, argument, "a URL and \"service=\" are expected")),
     };
@@ -498,14 +500,14 @@ pub fn token(conf: &mut Conf<'_>, location: &mut Location) -> Result<(), String>
         ttl = match argument.strip_prefix(b"ttl=").and_then(Conf::milliseconds) {
             Some(time) if (MIN_LIFE..=MAX_LIFE).contains(&(time / 1000)) => time / 1000,
             _ if !argument.starts_with(b"ttl=") => {
-                return Err(unexpected(NAME, argument, "\"ttl=\" and a time is expected"))
+                return Err(unexpected(NAME, argument, "\"ttl=\" and a time is expected"));
             }
             _ => {
                 return Err(invalid(
                     NAME,
                     argument,
                     "\"ttl=\" and a time from 60s to 1d are expected",
-                ))
+                ));
             }
         };
     }

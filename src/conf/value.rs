@@ -3,7 +3,7 @@
 use registry_auth::directive::has_variable;
 
 use crate::ffi::conf::Conf;
-use crate::ffi::{shm, Slot};
+use crate::ffi::{Slot, shm};
 
 /// A day: where Redis cannot tell of changes, a leaver stays for so long.
 pub const MAX_TTL: u64 = 86_400_000;

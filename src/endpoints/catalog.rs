@@ -10,7 +10,7 @@
 use std::borrow::Cow;
 use std::mem;
 
-use registry_auth::catalog::{has_next, Catalog, Progress};
+use registry_auth::catalog::{Catalog, Progress, has_next};
 use registry_auth::cursor::NONCE;
 use registry_auth::listing::{Malformed, Reading};
 use registry_auth::name::{RepositoryName, UserName};

@@ -5,7 +5,7 @@
 //! and however many grants the user has, other requests of the worker have their turn in between.
 
 use registry_auth::policy;
-use registry_auth::token::{TokenRequest, MAX_ACCESS};
+use registry_auth::token::{MAX_ACCESS, TokenRequest};
 use registry_auth::{Access, Denial, RequestResult};
 
 use crate::conf::Settings;

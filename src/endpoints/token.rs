@@ -3,11 +3,11 @@
 //! `access` finds out who the user is, by what [`request`] reads, and what `granting` allows; the content
 //! handler then signs that. Nothing that it answers may be kept by anybody between.
 
-use registry_auth::token::{sign, Authorization, Issue, Kind, Place, TokenRequest, REFRESH_LIFE};
+use registry_auth::token::{Authorization, Issue, Kind, Place, REFRESH_LIFE, TokenRequest, sign};
 use registry_auth::{Access, Denial};
 use serde::Serialize;
 
-use crate::conf::{Settings, TokenEndpoint, MAX_FORM};
+use crate::conf::{MAX_FORM, Settings, TokenEndpoint};
 use crate::ffi::content::{Answer, Content};
 use crate::ffi::event;
 use crate::ffi::request::Request;

@@ -3,7 +3,7 @@
 //! nginx passes a final status below 200 on, which clients skip; and what begins with no status line it calls
 //! HTTP/0.9, and then sends no headers of its own either. And it passes a reason phrase on as it is.
 
-use nginx_sys::{NGX_HTTP_VERSION_10, NGX_HTTP_VERSION_9};
+use nginx_sys::{NGX_HTTP_VERSION_9, NGX_HTTP_VERSION_10};
 
 use super::bytes;
 use super::request::Request;
@@ -29,11 +29,7 @@ impl Request {
         let is_doubtful = request.headers_out.status < 200
             || request.http_version < NGX_HTTP_VERSION_10 as usize
             || (line != b"200 OK" && line.iter().any(is_control));
-        if is_doubtful {
-            self.doubtful()
-        } else {
-            None
-        }
+        if is_doubtful { self.doubtful() } else { None }
     }
 
     #[cold]

@@ -8,16 +8,15 @@ use core::ptr::{self, NonNull};
 use std::path::PathBuf;
 
 use nginx_sys::{
-    ngx_command_t, ngx_conf_full_name, ngx_conf_log_error, ngx_conf_t, ngx_cycle_t,
-    ngx_http_compile_complex_value, ngx_http_compile_complex_value_t, ngx_http_complex_value,
+    NGX_LOG_EMERG, NGX_LOG_WARN, NGX_OK, ngx_command_t, ngx_conf_full_name, ngx_conf_log_error, ngx_conf_t,
+    ngx_cycle_t, ngx_http_compile_complex_value, ngx_http_compile_complex_value_t, ngx_http_complex_value,
     ngx_http_complex_value_t, ngx_http_core_loc_conf_t, ngx_http_core_module, ngx_http_core_srv_conf_t,
-    ngx_http_server_name_t, ngx_int_t, ngx_parse_time, ngx_str_t, ngx_uint_t, NGX_LOG_EMERG, NGX_LOG_WARN,
-    NGX_OK,
+    ngx_http_server_name_t, ngx_int_t, ngx_parse_time, ngx_str_t, ngx_uint_t,
 };
 
 use super::pool::{Lent, Pool};
 use super::request::Request;
-use super::{bytes, guard::guard, shim, slots, Slot};
+use super::{Slot, bytes, guard::guard, shim, slots};
 
 /// `NGX_CONF_ERROR` of ngx_conf_file.h.
 pub(super) const CONF_ERROR: *mut c_char = usize::MAX as *mut c_char;
@@ -113,7 +112,7 @@ impl<'c> Conf<'c> {
     }
 
     /// The arguments as bytes.
-    pub fn texts(&self) -> impl Iterator<Item = &'c [u8]> {
+    pub fn texts(&self) -> impl Iterator<Item = &'c [u8]> + use<'c> {
         // SAFETY: the arguments live in the configuration's pool.
         self.args().iter().map(|arg| unsafe { bytes::of(*arg) })
     }

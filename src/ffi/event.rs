@@ -3,7 +3,7 @@
 
 use core::ffi::c_void;
 use core::marker::PhantomData;
-use core::mem::{offset_of, MaybeUninit};
+use core::mem::{MaybeUninit, offset_of};
 use core::ptr::NonNull;
 use core::sync::atomic::{AtomicI64, AtomicPtr, AtomicUsize, Ordering};
 use std::fs::File;
@@ -12,8 +12,8 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, IntoRawFd, OwnedFd};
 use std::thread::JoinHandle;
 
 use nginx_sys::{
-    ngx_close_connection, ngx_connection_t, ngx_cycle, ngx_event_t, ngx_get_connection,
-    ngx_handle_read_event, ngx_int_t, ngx_socket_t, NGX_OK,
+    NGX_OK, ngx_close_connection, ngx_connection_t, ngx_cycle, ngx_event_t, ngx_get_connection,
+    ngx_handle_read_event, ngx_int_t, ngx_socket_t,
 };
 
 use super::{bytes, guard::guard, shim, unshare_fds};

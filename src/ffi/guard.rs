@@ -1,6 +1,6 @@
 //! The border with C: no panic may cross it.
 
-use std::panic::{catch_unwind, AssertUnwindSafe};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 
 /// Runs `f`; a panic, which nothing in this module should raise, becomes `fallback`, so that the request is
 /// refused and the worker lives on.

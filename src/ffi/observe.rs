@@ -6,17 +6,17 @@
 //! see the directive and then does what nginx would have done, calls the owner's command. Nothing of the
 //! other modules is changed, and what they make of it stands.
 
-use core::ffi::{c_char, c_void, CStr};
+use core::ffi::{CStr, c_char, c_void};
 use core::ptr;
 
 use nginx_sys::{
-    ngx_command_t, ngx_conf_t, ngx_module_t, ngx_uint_t, NGX_HTTP_LOC_CONF_OFFSET, NGX_HTTP_MODULE,
+    NGX_HTTP_LOC_CONF_OFFSET, NGX_HTTP_MODULE, ngx_command_t, ngx_conf_t, ngx_module_t, ngx_uint_t,
 };
 
 use super::bytes::{self, terminated};
-use super::conf::{Conf, CONF_ERROR};
+use super::conf::{CONF_ERROR, Conf};
 use super::guard::guard;
-use super::{shim, slots, Slot};
+use super::{Slot, shim, slots};
 
 /// Who sees directives of other modules.
 pub trait Observer: 'static {

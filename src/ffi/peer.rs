@@ -9,10 +9,10 @@ use core::ptr::{self, NonNull};
 use std::net::SocketAddr;
 
 use nginx_sys::{
-    ngx_array_push, ngx_conf_t, ngx_http_request_t, ngx_http_upstream_init_peer_pt,
-    ngx_http_upstream_init_round_robin, ngx_http_upstream_rr_peers_t, ngx_http_upstream_server_t,
-    ngx_http_upstream_srv_conf_t, ngx_int_t, ngx_peer_connection_t, ngx_str_t, ngx_uint_t, socklen_t,
-    NGX_BUSY, NGX_ERROR, NGX_OK, NGX_PEER_FAILED,
+    NGX_BUSY, NGX_ERROR, NGX_OK, NGX_PEER_FAILED, ngx_array_push, ngx_conf_t, ngx_http_request_t,
+    ngx_http_upstream_init_peer_pt, ngx_http_upstream_init_round_robin, ngx_http_upstream_rr_peers_t,
+    ngx_http_upstream_server_t, ngx_http_upstream_srv_conf_t, ngx_int_t, ngx_peer_connection_t, ngx_str_t,
+    ngx_uint_t, socklen_t,
 };
 
 use smallvec::SmallVec;
@@ -21,7 +21,7 @@ use super::conf::Conf;
 use super::guard::guard;
 use super::request::{Request, RequestBytes};
 use super::slot_pool::{Block, Linked};
-use super::{bytes, shim, slots, Slot};
+use super::{Slot, bytes, shim, slots};
 
 /// Names the peers of a request.
 pub trait Balancer: 'static {
@@ -554,10 +554,10 @@ unsafe extern "C" fn get<B: Balancer>(pc: *mut ngx_peer_connection_t, data: *mut
         // SAFETY: the request lives, and no other `Request` of it is in use while nginx connects. Its state
         // owns the data, and with it what the name stands in.
         unsafe {
-            if let Some(request) = Request::from_raw(data.request) {
-                if let Some(name) = request.keep_owned::<B::Context>(target.name) {
-                    B::chosen(request, name);
-                }
+            if let Some(request) = Request::from_raw(data.request)
+                && let Some(name) = request.keep_owned::<B::Context>(target.name)
+            {
+                B::chosen(request, name);
             }
         }
         NGX_OK as ngx_int_t

@@ -7,8 +7,8 @@ use core::net::IpAddr;
 use core::ptr::{self, NonNull};
 
 use nginx_sys::{
-    ngx_buf_t, ngx_chain_t, ngx_escape_uri, ngx_http_request_t, ngx_list_part_t, ngx_module_t,
-    ngx_pool_cleanup_add, ngx_str_t, ngx_table_elt_t, NGX_ESCAPE_URI,
+    NGX_ESCAPE_URI, ngx_buf_t, ngx_chain_t, ngx_escape_uri, ngx_http_request_t, ngx_list_part_t,
+    ngx_module_t, ngx_pool_cleanup_add, ngx_str_t, ngx_table_elt_t,
 };
 use registry_auth::Network;
 
@@ -16,7 +16,7 @@ use super::event::NginxThread;
 use super::log::{self, Level};
 use super::pool::{OutOfMemory, Pool};
 use super::slot_pool::{Block, Blocks, Linked};
-use super::{bytes, guard::guard, shim, slots, Slot};
+use super::{Slot, bytes, guard::guard, shim, slots};
 
 /// The module's state of a request.
 pub trait InRequest: Slot<Kind = slots::Request> {}
@@ -208,20 +208,22 @@ impl Request {
         name: &'r [u8],
     ) -> impl Iterator<Item = &'r [u8]> {
         let mut next = 0;
-        core::iter::from_fn(move || loop {
-            // SAFETY: the parts of an ngx_list_t of ngx_table_elt_t; each holds `nelts` entries.
-            let header = unsafe {
-                let list = part.as_ref()?;
-                if next >= list.nelts {
-                    part = list.next;
-                    next = 0;
-                    continue;
+        core::iter::from_fn(move || {
+            loop {
+                // SAFETY: the parts of an ngx_list_t of ngx_table_elt_t; each holds `nelts` entries.
+                let header = unsafe {
+                    let list = part.as_ref()?;
+                    if next >= list.nelts {
+                        part = list.next;
+                        next = 0;
+                        continue;
+                    }
+                    &*list.elts.cast::<ngx_table_elt_t>().add(next)
+                };
+                next += 1;
+                if self.text(header.key).eq_ignore_ascii_case(name) {
+                    return Some(self.text(header.value));
                 }
-                &*list.elts.cast::<ngx_table_elt_t>().add(next)
-            };
-            next += 1;
-            if self.text(header.key).eq_ignore_ascii_case(name) {
-                return Some(self.text(header.value));
             }
         })
     }

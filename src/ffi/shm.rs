@@ -11,14 +11,14 @@ use core::ptr::{self, NonNull};
 use core::sync::atomic::{AtomicPtr, AtomicU64, Ordering};
 
 use nginx_sys::{
-    ngx_cycle_t, ngx_int_t, ngx_shared_memory_add, ngx_shm_zone_t, ngx_shmtx_lock, ngx_shmtx_unlock,
-    ngx_slab_alloc_locked, ngx_slab_free_locked, ngx_slab_init, ngx_slab_pool_t, NGX_OK,
+    NGX_OK, ngx_cycle_t, ngx_int_t, ngx_shared_memory_add, ngx_shm_zone_t, ngx_shmtx_lock, ngx_shmtx_unlock,
+    ngx_slab_alloc_locked, ngx_slab_free_locked, ngx_slab_init, ngx_slab_pool_t,
 };
 use registry_auth_cache::Memory;
 
+use super::Slot;
 use super::conf::Conf;
 use super::pool::Lent;
-use super::Slot;
 
 /// Offsets begin here, so that 0 is none.
 const FIRST: usize = 8;

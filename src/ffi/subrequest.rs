@@ -11,9 +11,9 @@ use core::ffi::c_void;
 use core::ptr::{self, NonNull};
 
 use nginx_sys::{
+    NGX_ERROR, NGX_HTTP_CLIENT_CLOSED_REQUEST, NGX_HTTP_REQUEST_TIME_OUT, NGX_HTTP_SUBREQUEST_WAITED, NGX_OK,
     ngx_hash_key, ngx_http_post_request, ngx_http_post_subrequest_t, ngx_http_request_t, ngx_http_subrequest,
-    ngx_int_t, ngx_list_create, ngx_list_push, ngx_list_t, ngx_str_t, ngx_table_elt_t, ngx_uint_t, NGX_ERROR,
-    NGX_HTTP_CLIENT_CLOSED_REQUEST, NGX_HTTP_REQUEST_TIME_OUT, NGX_HTTP_SUBREQUEST_WAITED, NGX_OK,
+    ngx_int_t, ngx_list_create, ngx_list_push, ngx_list_t, ngx_str_t, ngx_table_elt_t, ngx_uint_t,
 };
 
 use super::bytes;

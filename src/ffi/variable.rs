@@ -3,8 +3,8 @@
 use core::marker::PhantomData;
 
 use nginx_sys::{
-    ngx_http_add_variable, ngx_http_request_t, ngx_http_variable_value_t, ngx_int_t, NGX_ERROR,
-    NGX_HTTP_VAR_NOCACHEABLE, NGX_OK,
+    NGX_ERROR, NGX_HTTP_VAR_NOCACHEABLE, NGX_OK, ngx_http_add_variable, ngx_http_request_t,
+    ngx_http_variable_value_t, ngx_int_t,
 };
 
 use super::bytes;

@@ -9,7 +9,7 @@ use std::cell::RefCell;
 use std::rc::Rc;
 
 use registry_auth::credentials::{self, Buffer, Credentials};
-use registry_auth::token::{verify, Place, Refused};
+use registry_auth::token::{Place, Refused, verify};
 use registry_auth::{BearerToken, Denial, TokenDigest, UserNameBuf};
 use registry_auth_cache::Tag;
 use registry_auth_redis::Secret;

@@ -9,8 +9,8 @@
 //! - V2: podman, skopeo and buildah send the user's password, or token, to the host that the `Location` of
 //!   an upload names.
 
-use registry_auth::redirect::{self, upload_here, Upload};
-use registry_auth::{route, Denial};
+use registry_auth::redirect::{self, Upload, upload_here};
+use registry_auth::{Denial, route};
 
 use crate::conf::Settings;
 use crate::ffi::log::Level;

@@ -10,10 +10,10 @@ use std::sync::Arc;
 use arrayvec::ArrayVec;
 use registry_auth::codec::{RecordRef, Scopes, State, TokenRef};
 use registry_auth::heap::allocated;
-use registry_auth::token::{bound_to, Kind};
+use registry_auth::token::{Kind, bound_to};
 use registry_auth::{Denial, InvalidRecord, Limits, Subject, UserName, UserNameBuf};
-use registry_auth_cache::worker_cache::{Timestamped, Validity};
 use registry_auth_cache::Tag;
+use registry_auth_cache::worker_cache::{Timestamped, Validity};
 use registry_auth_lookup::Keyspace;
 use smallvec::SmallVec;
 

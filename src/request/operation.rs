@@ -5,9 +5,9 @@
 
 use std::rc::Rc;
 
+use registry_auth::Denial;
 use registry_auth::route::{Need, Route};
 use registry_auth::token::{Authorization, Kind, TokenRequest};
-use registry_auth::Denial;
 
 use crate::conf::Settings;
 use crate::ffi::request::Request;

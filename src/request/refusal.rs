@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use registry_auth::denial::LogLevel;
 use registry_auth::resource::scope_of;
-use registry_auth::{challenge, directive, route, Denial};
+use registry_auth::{Denial, challenge, directive, route};
 
 use crate::conf::{Bearer, Settings};
 use crate::ffi::filter::Unsendable;

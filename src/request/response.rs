@@ -19,7 +19,7 @@ use crate::ffi::pool::OutOfMemory;
 use crate::ffi::request::Request;
 use crate::request::context::{Context, Refusal, Stage};
 use crate::request::foreign_addresses;
-use crate::request::refusal::{challenge, NoChallenge};
+use crate::request::refusal::{NoChallenge, challenge};
 use crate::upstream::UserBackends;
 use crate::worker::limited_log;
 

@@ -6,8 +6,8 @@
 
 use std::borrow::Cow;
 
-use registry_auth::route::{self, mount, Method, Route};
 use registry_auth::Denial;
+use registry_auth::route::{self, Method, Route, mount};
 
 use crate::conf::Settings;
 use crate::ffi::pool::OutOfMemory;

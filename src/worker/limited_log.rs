@@ -6,7 +6,7 @@
 
 use std::fmt;
 
-use registry_auth::repeats::{Repeats, Summary, SECOND};
+use registry_auth::repeats::{Repeats, SECOND, Summary};
 
 use crate::ffi::event::{self, Deferred, NginxThread};
 use crate::ffi::log::{self, Level};

@@ -12,7 +12,7 @@ use registry_auth::cursor::CursorKeys;
 use registry_auth::repeats::Repeats;
 use registry_auth::share::{Places, Time};
 use registry_auth::token::SigningKeys;
-use registry_auth_cache::{Interner, Keys, Process, WorkerCache, COUNTERS};
+use registry_auth_cache::{COUNTERS, Interner, Keys, Process, WorkerCache};
 use registry_auth_lookup::{Event, Job, Store};
 
 use crate::conf::CacheOptions;

@@ -11,15 +11,15 @@ use registry_auth::token::SigningKeys;
 use registry_auth::{Denial, TokenDigest};
 use registry_auth_cache::LoginResult;
 use registry_auth_lookup::{Completion, Event, Job, Keyspace, Options, Outcome, Proof as ToVerify, Store};
-use registry_auth_redis::log::Level;
 use registry_auth_redis::Secret;
+use registry_auth_redis::log::Level;
 use smallvec::SmallVec;
 
 use crate::conf::{Settings, StoreOptions};
 use crate::ffi::event::{self, Deferred, EventFd, Idle, NginxThread};
 use crate::ffi::log;
 use crate::ffi::request::Request;
-use crate::ffi::suspend::{resume, Suspension};
+use crate::ffi::suspend::{Suspension, resume};
 use crate::request::context::{Answered, Asked, Context, Question, Stage, TokenOwner, Unproven};
 use crate::request::credential::Proof;
 use crate::request::identity::{Identity, IdentityError, Records};

@@ -9,13 +9,13 @@
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
-use registry_auth::share::{Held, Places, Time, TURN};
+use registry_auth::share::{Held, Places, TURN, Time};
 
 use crate::ffi::event::{self, Deferred, Idle, NginxThread};
 use crate::ffi::pool::OutOfMemory;
 use crate::ffi::request::Request;
 use crate::ffi::suspend::{self, Suspension};
-use crate::worker::state::{Turns, Waiting, WORKER};
+use crate::worker::state::{Turns, WORKER, Waiting};
 
 /// Milliseconds from a slice to the next.
 const PAUSE: usize = 1;

@@ -2,7 +2,7 @@
 //!
 //! Read with the functions that the module's lookups use, so that both see the same.
 
-use crate::client::{unreadable, Admin};
+use crate::client::{Admin, unreadable};
 use crate::error::AdminError;
 use redis::Value;
 use registry_auth::{Record, UserName};

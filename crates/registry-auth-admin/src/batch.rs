@@ -4,7 +4,7 @@
 //! at all, whenever the tool or Redis ends; a locked account stays locked, and everything but the password
 //! stays as it is.
 
-use crate::client::{unreadable, Admin, ATTEMPTS};
+use crate::client::{ATTEMPTS, Admin, unreadable};
 use crate::error::AdminError;
 use redis::{Pipeline, Value};
 use registry_auth::password::{self, Form};

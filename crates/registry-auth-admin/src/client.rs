@@ -3,14 +3,14 @@
 //! Used by all of this crate. Invariant: a transaction is carried out whole or not at all, also where an ACL
 //! refuses a part of it.
 
-use crate::error::{greeting, refused, AdminError};
+use crate::error::{AdminError, greeting, refused};
 use redis::aio::MultiplexedConnection;
 use redis::{Cmd, FromRedisValue, Pipeline, RedisError, ServerError, Value};
+use registry_auth_redis::Endpoint;
 use registry_auth_redis::connection::locate::open;
-use registry_auth_redis::connection::open::{describe, explain, Failure};
+use registry_auth_redis::connection::open::{Failure, describe, explain};
 use registry_auth_redis::schema::keys::Keys;
 use registry_auth_redis::schema::record::Unreadable;
-use registry_auth_redis::Endpoint;
 use std::fmt;
 use std::time::Duration;
 use tokio::task::JoinHandle;
@@ -94,10 +94,10 @@ impl Admin {
             ));
         };
         for reply in &replies {
-            if let Value::ServerError(error) = reply {
-                if error.code() != "WRONGTYPE" {
-                    return Err(refused("", error));
-                }
+            if let Value::ServerError(error) = reply
+                && error.code() != "WRONGTYPE"
+            {
+                return Err(refused("", error));
             }
         }
         Ok(replies)

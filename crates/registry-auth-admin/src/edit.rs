@@ -3,7 +3,7 @@
 //! Used by all changes of this crate. Invariant: a change is committed only if nobody changed a watched key
 //! meanwhile, and only for a user or group that exists.
 
-use crate::client::{Admin, ATTEMPTS};
+use crate::client::{ATTEMPTS, Admin};
 use crate::error::AdminError;
 use crate::subject::Subject;
 use redis::Pipeline;

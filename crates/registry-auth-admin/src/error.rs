@@ -3,8 +3,8 @@
 //! Returned by all of this crate, printed by the tool. Guarantee: no message holds a password.
 
 use redis::{ErrorKind, RedisError, ServerError};
-use registry_auth_redis::connection::open::describe;
 use registry_auth_redis::InvalidEndpoint;
+use registry_auth_redis::connection::open::describe;
 use std::fmt;
 
 /// Why a change or a question failed. `Display` is for people at a terminal and says what to do.

@@ -3,7 +3,7 @@
 //! A group exists while `P:group:<name>` does. Redis keeps no empty hash, so a new group gets a field `name`,
 //! which nobody reads. A user's record names the user's groups, so that a lookup is one round trip.
 
-use crate::client::{unreadable, Admin, ATTEMPTS};
+use crate::client::{ATTEMPTS, Admin, unreadable};
 use crate::error::AdminError;
 use crate::subject::{GroupName, Subject};
 use crate::walk::{Progress, Walk};

@@ -2,21 +2,21 @@
 //!
 //! Invariant: what `record` cannot read is reported, whatever the reason; no hash is ever part of a report.
 
-use crate::client::{unreadable, Admin};
+use crate::client::{Admin, unreadable};
 use crate::error::AdminError;
 use crate::finding::{Counts, Finding, Problem};
 use crate::owned::{is_owned, names_an_owner};
 use crate::reply::fields;
-use crate::strength::{rate, Rating};
+use crate::strength::{Rating, rate};
 use crate::subject::{GroupName, Subject};
-use crate::token_owners::{held_tokens, Entries, Holders};
-use crate::walk::{share, Progress, Walk};
+use crate::token_owners::{Entries, Holders, held_tokens};
+use crate::walk::{Progress, Walk, share};
 use redis::Value;
 use registry_auth::codec::encode;
-use registry_auth::pattern::{address_of, Pattern};
-use registry_auth::{password, Record, UserName};
+use registry_auth::pattern::{Pattern, address_of};
+use registry_auth::{Record, UserName, password};
 use registry_auth_redis::schema::keys::PUBLIC;
-use registry_auth_redis::schema::keys::{field, Keys};
+use registry_auth_redis::schema::keys::{Keys, field};
 use registry_auth_redis::schema::record::{self, Unreadable};
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -42,6 +42,6 @@ pub use owned::ForeignGrant;
 pub use registry_auth_redis::schema::keys::PUBLIC;
 pub use subject::{GroupName, Subject};
 pub use token_owners::OwnersMended;
-pub use tokens::{LastUse, TokenEntry, UserTokens, MOST_TOKENS};
+pub use tokens::{LastUse, MOST_TOKENS, TokenEntry, UserTokens};
 pub use users::{PasswordSet, Stored, UserEntry};
 pub use walk::{Progress, UNSEEN};

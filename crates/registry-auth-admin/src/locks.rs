@@ -6,7 +6,7 @@ use crate::client::Admin;
 use crate::error::AdminError;
 use crate::users::Account;
 use redis::Pipeline;
-use registry_auth::{password, UserName};
+use registry_auth::{UserName, password};
 use registry_auth_redis::schema::keys::field;
 
 impl Admin {

@@ -8,7 +8,7 @@
 use crate::client::Admin;
 use crate::error::AdminError;
 use crate::reply::fields;
-use crate::walk::{Progress, Walk, PAGE};
+use crate::walk::{PAGE, Progress, Walk};
 use redis::{Pipeline, Value};
 use registry_auth::token::access_token::digest_of_value;
 use registry_auth::{TokenDigest, UserName};

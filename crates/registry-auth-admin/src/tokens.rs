@@ -4,14 +4,14 @@
 //! there may be anything, and can be seen and revoked. `P:token-use` is a remark: whatever is wrong with it
 //! keeps no token from being revoked.
 
-use crate::client::{unreadable, Admin};
+use crate::client::{Admin, unreadable};
 use crate::error::AdminError;
 use crate::reply::fields;
 use crate::subject::Subject;
-use crate::token_owners::{held_tokens, HeldToken};
-use crate::walk::{Progress, Walk, PAGE};
+use crate::token_owners::{HeldToken, held_tokens};
+use crate::walk::{PAGE, Progress, Walk};
 use redis::{Pipeline, Value};
-use registry_auth::token::access_token::{digest_of_value, InvalidToken};
+use registry_auth::token::access_token::{InvalidToken, digest_of_value};
 use registry_auth::{StoredToken, TokenDigest, UserName};
 use registry_auth_redis::schema::keys::{field, use_field};
 use registry_auth_redis::schema::record;

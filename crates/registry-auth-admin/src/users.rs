@@ -3,10 +3,10 @@
 //! A password is in `P:user:<name>` or, from the 2014 gate, in `P:passwords`; the former wins. Invariant: a
 //! change leaves exactly one of them.
 
-use crate::client::{unreadable, Admin};
+use crate::client::{Admin, unreadable};
 use crate::error::AdminError;
 use crate::token_owners::digests;
-use crate::walk::{Progress, Walk, PAGE};
+use crate::walk::{PAGE, Progress, Walk};
 use redis::{Pipeline, Value};
 use registry_auth::password::{self, Form};
 use registry_auth::{Record, UserName};

@@ -5,10 +5,10 @@
 //! add the methods for what is kept. Guarantees: a block that cannot be trusted is emptied before it is used,
 //! and after [`Cache::invalidate_all`] no earlier record is found, fresh or stale.
 
-use std::sync::atomic::{compiler_fence, Ordering};
+use std::sync::atomic::{Ordering, compiler_fence};
 
 use crate::keys::Keys;
-use crate::layout::{entry, root, List, MAGIC, MIN_SLOTS, NEGATIVE_SHARE, SLOT, VERSION};
+use crate::layout::{List, MAGIC, MIN_SLOTS, NEGATIVE_SHARE, SLOT, VERSION, entry, root};
 use crate::memory::{Memory, Numbers, Write};
 use crate::table::Table;
 

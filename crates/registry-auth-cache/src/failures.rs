@@ -15,7 +15,7 @@
 
 use crate::cache::Cache;
 use crate::keys::{EntryKey, Keys, Tag};
-use crate::layout::{entry, root, List, PLACES, SLOT};
+use crate::layout::{List, PLACES, SLOT, entry, root};
 use crate::memory::{Memory, Numbers, Write};
 use crate::table::{EntryKind, Location, NewEntry, Table};
 
@@ -219,13 +219,13 @@ impl<M: Memory> Cache<'_, M> {
         let (user, client) = (digests.user(login), digests.address(login));
         let at = self.table.current(user, now);
         let position = at.and_then(|at| self.table.position(at, tag));
-        if let (Some(at), Some(position)) = (at, position) {
-            if position < self.table.failed(at) {
-                if !self.table.is_touched(at, now) {
-                    self.change(|table| table.mark_counter_used(at, now));
-                }
-                return;
+        if let (Some(at), Some(position)) = (at, position)
+            && position < self.table.failed(at)
+        {
+            if !self.table.is_touched(at, now) {
+                self.change(|table| table.mark_counter_used(at, now));
             }
+            return;
         }
         self.change(|table| {
             if let Some(address) = table.opened(client, OF_ADDRESS, login.network, limits, now) {

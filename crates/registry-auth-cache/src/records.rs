@@ -7,7 +7,7 @@
 //! that the caller allows for stale ones.
 
 use crate::cache::Cache;
-use crate::keys::{EntryKey, Tag, HALF, WHOLE};
+use crate::keys::{EntryKey, HALF, Tag, WHOLE};
 use crate::layout::root;
 use crate::memory::{Memory, Numbers, Write};
 use crate::table::{EntryKind, Location, NewEntry, Table};

@@ -5,7 +5,7 @@
 //! has a bound, so that it ends in a damaged block too.
 
 use crate::keys::EntryKey;
-use crate::layout::{entry, root, List, EVICTED, PLACES, SLOT};
+use crate::layout::{EVICTED, List, PLACES, SLOT, entry, root};
 use crate::memory::{Memory, Numbers, Write};
 
 /// Entries of a bucket that are looked at, at most. No undamaged bucket has more: there are about as many

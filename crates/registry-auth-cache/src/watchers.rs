@@ -7,7 +7,7 @@
 //! looked for by id and start time: ids are used again.
 
 use crate::cache::Cache;
-use crate::layout::{root, WATCHERS};
+use crate::layout::{WATCHERS, root};
 use crate::memory::{Memory, Numbers, Write};
 use crate::table::Table;
 

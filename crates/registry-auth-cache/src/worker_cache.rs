@@ -184,8 +184,8 @@ fn set(tag: Tag) -> usize {
 #[cfg(test)]
 mod tests {
     use super::{
-        Lookup, Timestamped, Validity, WorkerCache, MAX_BYTES, MAX_ENTRY_BYTES, RECHECK_INTERVAL_MS, SETS,
-        WAYS,
+        Lookup, MAX_BYTES, MAX_ENTRY_BYTES, RECHECK_INTERVAL_MS, SETS, Timestamped, Validity, WAYS,
+        WorkerCache,
     };
     use crate::keys::Tag;
     use std::rc::Rc;

@@ -14,8 +14,8 @@ use registry_auth::{Network, UserName};
 use registry_auth_lookup::{Event, Hashing, Job, Keyspace, Options, Outcome, Proof, Store};
 use registry_auth_redis::{Endpoint, Secret};
 use std::error::Error;
-use std::sync::mpsc::sync_channel;
 use std::sync::Arc;
+use std::sync::mpsc::sync_channel;
 use std::time::Duration;
 
 fn main() -> Result<(), Box<dyn Error>> {

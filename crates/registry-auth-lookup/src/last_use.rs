@@ -13,9 +13,9 @@ use redis::{ServerError, Value};
 use registry_auth_redis::connection::open::describe;
 use registry_auth_redis::connection::supervisor::{Link, Live};
 use registry_auth_redis::log::{Level, Log};
-use registry_auth_redis::schema::keys::{use_field, Keys};
-use std::collections::hash_map::RandomState;
+use registry_auth_redis::schema::keys::{Keys, use_field};
 use std::collections::HashSet;
+use std::collections::hash_map::RandomState;
 use std::hash::BuildHasher;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -143,7 +143,7 @@ impl Written {
 
 #[cfg(test)]
 mod tests {
-    use super::{Note, Written, DAY, TOKENS};
+    use super::{DAY, Note, TOKENS, Written};
 
     #[test]
     fn a_token_is_written_once_a_day() {

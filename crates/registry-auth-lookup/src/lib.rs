@@ -53,6 +53,6 @@ mod verify {
 }
 
 pub use messages::{Completion, Event, Job, Keyspace, Outcome, Proof};
-pub use options::{own_thread, Hashing, Options, Spawn, Work};
+pub use options::{Hashing, Options, Spawn, Work, own_thread};
 pub use registry_auth_redis::connection::tracking::Changed;
 pub use store::{StartError, Store};

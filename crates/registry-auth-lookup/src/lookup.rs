@@ -16,7 +16,7 @@ pub(crate) mod token_owners;
 use crate::lookup::assemble::{Assembly, Tools};
 use crate::lookup::encode::Encoder;
 use crate::lookup::questions_and_replies::{
-    group_questions, questions, sort, KeyspaceReply, Question, Reader, UserReply, UserState,
+    KeyspaceReply, Question, Reader, UserReply, UserState, group_questions, questions, sort,
 };
 use crate::lookup::reply_cache::ReplyCache;
 use crate::lookup::shared_records::SharedRecord;

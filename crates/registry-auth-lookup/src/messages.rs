@@ -7,8 +7,8 @@
 
 use registry_auth::codec::State;
 use registry_auth::{Network, TokenDigest, UserNameBuf};
-use registry_auth_redis::connection::tracking::Changed;
 use registry_auth_redis::Secret;
+use registry_auth_redis::connection::tracking::Changed;
 use std::fmt;
 use std::sync::Arc;
 

@@ -17,12 +17,12 @@ use redis::{Cmd, Value};
 use registry_auth::password;
 use registry_auth::token::SigningKeys;
 use registry_auth_redis::connection::locate::open;
-use registry_auth_redis::connection::open::{within, AbortOnDrop, Failure};
+use registry_auth_redis::connection::open::{AbortOnDrop, Failure, within};
 use registry_auth_redis::log::{Level, Log};
-use registry_auth_redis::schema::keys::{field, Keys};
+use registry_auth_redis::schema::keys::{Keys, field};
 use registry_auth_redis::{Endpoint, Secret};
-use std::collections::hash_map::RandomState;
 use std::collections::HashSet;
+use std::collections::hash_map::RandomState;
 use std::hash::BuildHasher;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -260,7 +260,7 @@ fn random<const N: usize>() -> Option<[u8; N]> {
 
 #[cfg(test)]
 mod tests {
-    use super::{State, PAUSE, UNDERWAY};
+    use super::{PAUSE, State, UNDERWAY};
     use std::time::Instant;
 
     #[test]

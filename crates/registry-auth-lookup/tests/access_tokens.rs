@@ -5,7 +5,7 @@
 
 mod common;
 
-use common::{tracked, verified, Gate, Server, PATIENCE, SHA1_SECRET};
+use common::{Gate, PATIENCE, SHA1_SECRET, Server, tracked, verified};
 use registry_auth::{AccessToken, StoredToken, TokenDigest};
 use registry_auth_lookup::{Outcome, Proof};
 use std::time::Instant;
@@ -220,9 +220,10 @@ fn owners_that_cannot_be_read_fail_closed() {
     enter(&redis, "il:legal", 1);
     let mut gate = Gate::with(tracked(&redis.url()));
     assert_eq!(owner(&mut gate, 1), Outcome::BadRecord);
-    assert!(gate
-        .logged("P:token-owners")
-        .contains("a user's name is not legal"));
+    assert!(
+        gate.logged("P:token-owners")
+            .contains("a user's name is not legal")
+    );
     redis.run("DEL P:token-owners");
     assert_eq!(owner(&mut gate, 1), Outcome::NoToken);
     redis.run("SET P:token-owners x");

@@ -4,7 +4,7 @@
 
 mod common;
 
-use common::{options, tracked, verified, Gate, Server, SHA1_SECRET};
+use common::{Gate, SHA1_SECRET, Server, options, tracked, verified};
 use registry_auth::{AccessToken, TokenDigest};
 use registry_auth_lookup::{Options, Outcome, Proof};
 use std::borrow::Borrow;

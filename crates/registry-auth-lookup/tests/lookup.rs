@@ -4,10 +4,10 @@
 mod common;
 
 use common::{
-    defaults_record, groups_of, is_known, options, space, user_record, verified, Gate, Server, SHA1_SECRET,
+    Gate, SHA1_SECRET, Server, defaults_record, groups_of, is_known, options, space, user_record, verified,
 };
-use registry_auth::codec::State;
 use registry_auth::Network;
+use registry_auth::codec::State;
 use registry_auth_lookup::{Event, Hashing, Job, Outcome};
 use registry_auth_redis::{Passwords, Secret};
 use std::time::{Duration, Instant};
@@ -358,10 +358,12 @@ fn names_are_resolved_and_a_bad_name_harms_nobody() {
     let outcome = gate.ask("alice", "secret");
     let localhost = &defaults_record(&outcome).backends[0];
     assert_eq!(localhost.name, "localhost:5000");
-    assert!(localhost
-        .addresses
-        .iter()
-        .any(|address| address.ip().is_loopback() && address.port() == 5000));
+    assert!(
+        localhost
+            .addresses
+            .iter()
+            .any(|address| address.ip().is_loopback() && address.port() == 5000)
+    );
     let outcome = gate.ask("bob", "secret");
     assert!(verified(&outcome));
     assert_eq!(user_record(&outcome).backends[0].addresses, []);

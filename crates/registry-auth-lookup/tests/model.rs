@@ -8,7 +8,7 @@
 
 mod common;
 
-use common::{options, Gate, Server, PATIENCE};
+use common::{Gate, PATIENCE, Server, options};
 use registry_auth::{Record, RecordRef};
 use registry_auth_lookup::{Changed, Completion, Event, Options, Outcome};
 use std::collections::HashMap;

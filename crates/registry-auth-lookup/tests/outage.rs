@@ -3,12 +3,12 @@
 
 mod common;
 
-use common::{free_port, is_known, options, verified, Gate, Server, PATIENCE, SHA1_SECRET};
+use common::{Gate, PATIENCE, SHA1_SECRET, Server, free_port, is_known, options, verified};
 use registry_auth_lookup::{Options, Outcome};
 use std::io::{Read, Write};
 use std::net::TcpListener;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
@@ -345,8 +345,10 @@ fn whatever_happens_each_job_is_answered_once() {
     for kind in [Outcome::Unavailable, Outcome::BadRecord] {
         assert!(answers.contains(&kind), "{kind:?}");
     }
-    assert!(answers
-        .iter()
-        .any(|outcome| is_known(outcome) && verified(outcome)));
+    assert!(
+        answers
+            .iter()
+            .any(|outcome| is_known(outcome) && verified(outcome))
+    );
     assert!(verified(&gate.ask_until("bob", "secret", is_known)));
 }

@@ -4,7 +4,7 @@
 
 mod common;
 
-use common::{options, tracked, verified, Gate, Server, PATIENCE, SHA1_SECRET};
+use common::{Gate, PATIENCE, SHA1_SECRET, Server, options, tracked, verified};
 use registry_auth::password;
 use registry_auth_lookup::{Changed, Event, Hashing, Options};
 use std::io::{Read, Write};

@@ -6,7 +6,7 @@
 
 mod common;
 
-use common::{free_port, tracked, Gate, Server, PATIENCE, SHA1_SECRET};
+use common::{Gate, PATIENCE, SHA1_SECRET, Server, free_port, tracked};
 use registry_auth::UserName;
 use registry_auth_lookup::{Hashing, Job, Options, Proof};
 use registry_auth_redis::Secret;

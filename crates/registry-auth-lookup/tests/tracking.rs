@@ -5,7 +5,7 @@
 
 mod common;
 
-use common::{options, space, tracked, user_record, verified, Gate, Server, PATIENCE, SHA1_SECRET};
+use common::{Gate, PATIENCE, SHA1_SECRET, Server, options, space, tracked, user_record, verified};
 use registry_auth_lookup::{Changed, Event, Hashing, Options, Outcome};
 use registry_auth_redis::log::Level;
 use registry_auth_redis::{Passwords, Secret};

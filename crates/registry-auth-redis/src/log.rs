@@ -4,8 +4,8 @@
 
 use crate::wake::Wake;
 use std::cell::OnceCell;
-use std::collections::hash_map::RandomState;
 use std::collections::HashMap;
+use std::collections::hash_map::RandomState;
 use std::hash::BuildHasher;
 use std::panic;
 use std::sync::{Arc, Mutex, MutexGuard, Once, PoisonError};
@@ -188,7 +188,7 @@ fn printable(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::{Level, Log, LogQueue, LINE, OF_KIND, SUBJECTS};
+    use super::{LINE, Level, Log, LogQueue, OF_KIND, SUBJECTS};
     use crate::wake::Wake;
     use std::sync::Arc;
 

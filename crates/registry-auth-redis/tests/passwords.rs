@@ -3,7 +3,7 @@
 
 mod common;
 
-use common::{greet, Kept, Server};
+use common::{Kept, Server, greet};
 use registry_auth_redis::{Endpoint, Passwords};
 use std::fs;
 use std::path::Path;

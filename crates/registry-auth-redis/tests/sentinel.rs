@@ -4,14 +4,14 @@
 
 mod common;
 
-use common::{greet, Kept, Server, GATE};
+use common::{GATE, Kept, Server, greet};
 use redis::Value;
 use registry_auth_redis::{Endpoint, Passwords, Secret};
 use std::fs;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
-use testkit::{free_port, PATIENCE};
+use testkit::{PATIENCE, free_port};
 
 /// A master, a replica, and three sentinels.
 struct Group {
@@ -266,8 +266,7 @@ fn a_master_that_was_replaced_is_left_though_it_answers() {
 #[test]
 fn sentinels_have_users_of_their_own() {
     let group = Group::start(&Options {
-        sentinel:
-            "user gate on >sentinel-password resetkeys +sentinel|master +sentinel|sentinels +ping +hello",
+        sentinel: "user gate on >sentinel-password resetkeys +sentinel|master +sentinel|sentinels +ping +hello",
         server: &GATE,
     });
     let passwords = |text: &[u8]| Passwords::one(Secret::new(text)).unwrap();

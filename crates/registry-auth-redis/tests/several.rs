@@ -3,10 +3,10 @@
 
 mod common;
 
-use common::{greet, Certificates, Kept, Server, GATE};
+use common::{Certificates, GATE, Kept, Server, greet};
 use registry_auth_redis::{Endpoint, Passwords, Secret};
 use std::time::{Duration, Instant};
-use testkit::{free_port, PATIENCE};
+use testkit::{PATIENCE, free_port};
 
 /// A master and its replica, which is in sync.
 fn pair() -> (Server, Server) {

@@ -3,7 +3,7 @@
 
 mod common;
 
-use common::{greet, Certificates, Server};
+use common::{Certificates, Server, greet};
 use registry_auth_redis::{Chain, Endpoint, Key, Setting, TlsOptions, Trusted};
 use std::fs;
 use std::os::unix::fs::PermissionsExt;

@@ -5,10 +5,10 @@
 
 mod callgrind;
 
-use registry_auth::codec::{encode, Record, RecordRef};
+use registry_auth::codec::{Record, RecordRef, encode};
 use registry_auth::credentials::{self, Buffer};
 use registry_auth::grant::Grant;
-use registry_auth::policy::{decide, Rules};
+use registry_auth::policy::{Rules, decide};
 use registry_auth::route::{self, Method, Options, Request, Route};
 use registry_auth::{Denial, Limits, Subject, UserName};
 use std::error::Error;

@@ -5,9 +5,9 @@
 //! the grant denies. Prints the decision and its reason, as `registry-authctl explain` does for accounts in
 //! Redis.
 
-use registry_auth::codec::{encode, Record, RecordRef};
+use registry_auth::codec::{Record, RecordRef, encode};
 use registry_auth::grant::Grant;
-use registry_auth::policy::{decide, Rules};
+use registry_auth::policy::{Rules, decide};
 use registry_auth::route::{self, Method, Options, Request};
 use registry_auth::{Limits, Subject, UserName};
 use std::error::Error;

@@ -11,7 +11,7 @@ use crate::cursor::is_sealed;
 use crate::denial::{Denial, Reason};
 use crate::listing::{Listing, Malformed, Reading, Shape};
 use crate::name::RepositoryName;
-use percent_encoding::{percent_decode, utf8_percent_encode, AsciiSet, NON_ALPHANUMERIC};
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode, utf8_percent_encode};
 use std::cmp::Ordering;
 use std::fmt::Write as _;
 

@@ -6,8 +6,8 @@
 
 use crate::denial::Denial;
 use crate::name::UserName;
-use base64::engine::general_purpose::STANDARD;
 use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use zeroize::Zeroize;
 
 /// The longest header value that is read, in bytes.

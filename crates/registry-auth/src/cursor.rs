@@ -5,10 +5,10 @@
 //! another one. Guarantee: the cursor shows only the length of the name, in steps of 64 bytes.
 
 use crate::token::derived;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use base64::Engine;
-use chacha20poly1305::aead::{Aead, KeyInit};
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use chacha20poly1305::XChaCha20Poly1305;
+use chacha20poly1305::aead::{Aead, KeyInit};
 
 /// The number of bytes of a nonce: large enough that random ones do not repeat.
 pub const NONCE: usize = 24;

@@ -332,8 +332,8 @@ fn is_port(text: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::{
-        has_variable, is_switch, is_url, is_variable, may_replace_path, replaces_path, sends_request_uri,
-        tells_user, upstream_name, EndpointUrl, InvalidUrl,
+        EndpointUrl, InvalidUrl, has_variable, is_switch, is_url, is_variable, may_replace_path,
+        replaces_path, sends_request_uri, tells_user, upstream_name,
     };
     use proptest::prelude::*;
 

@@ -109,9 +109,11 @@ mod tests {
             Network::Local,
         ];
         for (index, one) in networks.iter().enumerate() {
-            assert!(networks[index + 1..]
-                .iter()
-                .all(|other| other.as_bytes() != one.as_bytes()));
+            assert!(
+                networks[index + 1..]
+                    .iter()
+                    .all(|other| other.as_bytes() != one.as_bytes())
+            );
         }
     }
 }

@@ -26,8 +26,8 @@ mod scrypt;
 mod sha_crypt;
 
 pub(crate) use self::argon2::mark;
-pub use self::argon2::{hash_argon2id, rehash_argon2id, DUMMY};
-pub use self::bcrypt::{hash_bcrypt, MAX_COST as MAX_BCRYPT_COST};
+pub use self::argon2::{DUMMY, hash_argon2id, rehash_argon2id};
+pub use self::bcrypt::{MAX_COST as MAX_BCRYPT_COST, hash_bcrypt};
 pub use self::hash::InvalidHash;
 
 use self::hash::Hash;

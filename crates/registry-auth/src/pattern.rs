@@ -6,7 +6,7 @@
 //! takes at most pattern × name steps and no allocation; a pattern that can match no legal name does not
 //! parse.
 
-use crate::name::{RepositoryName, Shape, MAX_REPOSITORY_NAME};
+use crate::name::{MAX_REPOSITORY_NAME, RepositoryName, Shape};
 use std::fmt;
 
 /// Longest pattern in bytes.

@@ -277,10 +277,10 @@ fn outside<'a>(
     action: Action,
 ) -> Result<Option<Rule<'a>>, InvalidRecord> {
     let Limits { access_token, token } = subject.limits;
-    if let Some(scopes) = access_token {
-        if !scopes.cover(name, action)? {
-            return Ok(Some(Rule::OutsideAccessToken));
-        }
+    if let Some(scopes) = access_token
+        && !scopes.cover(name, action)?
+    {
+        return Ok(Some(Rule::OutsideAccessToken));
     }
     Ok(match token {
         Some(access) if !access.covers(name, action) => Some(Rule::OutsideToken),
@@ -322,11 +322,11 @@ fn images<'a>(subject: &Subject<'_>, action: Action, rules: &Rules) -> Result<Ru
         _ => verified(subject)?,
     };
     let Limits { access_token, token } = subject.limits;
-    if let Some(scopes) = access_token {
-        if !scopes.cover_all(action).map_err(|_| Denial::bad_record())? {
-            let message = format!("the access token may not {action} every repository");
-            return Err(Denial::new(Reason::Denied, message));
-        }
+    if let Some(scopes) = access_token
+        && !scopes.cover_all(action).map_err(|_| Denial::bad_record())?
+    {
+        let message = format!("the access token may not {action} every repository");
+        return Err(Denial::new(Reason::Denied, message));
     }
     match token {
         Some(access) if !access.covers_images(action) => Err(Denial::insufficient_scope("images")),

@@ -84,7 +84,7 @@ impl<L> Repeats<L> {
 
 #[cfg(test)]
 mod tests {
-    use super::{Repeats, Summary, LINES};
+    use super::{LINES, Repeats, Summary};
     use crate::Network;
 
     const ONE: Network = Network::V4([192, 0, 2, 1]);

@@ -2,9 +2,9 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing)] // a panic is how a test fails
 
 use proptest::prelude::*;
-use registry_auth::catalog::{by_path, has_next, Catalog, Progress, PAGE, REQUESTS};
+use registry_auth::catalog::{Catalog, PAGE, Progress, REQUESTS, by_path, has_next};
 use registry_auth::cursor::{CursorKeys, NONCE};
-use registry_auth::listing::{Malformed, Reading, PAGE_BYTES, TEXT_BYTES};
+use registry_auth::listing::{Malformed, PAGE_BYTES, Reading, TEXT_BYTES};
 use registry_auth::{Reason, RepositoryName};
 
 fn keys() -> CursorKeys {

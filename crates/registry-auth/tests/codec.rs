@@ -2,7 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing)]
 
 use proptest::prelude::*;
-use registry_auth::codec::{encode, InvalidRecord, Peer, Record, RecordRef, VERSION};
+use registry_auth::codec::{InvalidRecord, Peer, Record, RecordRef, VERSION, encode};
 use registry_auth::grant::Grant;
 use registry_auth::token::access_token::parse_scope;
 use registry_auth::{AccessToken, StoredToken};

@@ -2,10 +2,10 @@
 //! anonymous.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing)]
 
-use base64::engine::general_purpose::STANDARD;
 use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use proptest::prelude::*;
-use registry_auth::credentials::{parse, Buffer, Credentials};
+use registry_auth::credentials::{Buffer, Credentials, parse};
 
 /// `user`, password; `None` for anonymous; the status of a refusal.
 fn ask(header: Option<&[u8]>) -> Result<Option<(String, Vec<u8>)>, u16> {

@@ -2,8 +2,8 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing)]
 
 use proptest::prelude::*;
-use registry_auth::route::mount::{classify, has, is_form, strip, MOUNT, NS};
 use registry_auth::route::Mount;
+use registry_auth::route::mount::{MOUNT, NS, classify, has, is_form, strip};
 
 fn stripped(args: &str) -> String {
     let mut out = Vec::new();

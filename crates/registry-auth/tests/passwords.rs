@@ -310,11 +310,26 @@ fn crypt_forms_take_passwords_of_any_length() {
     for (length, stored) in [
         (40, "$apr1$abcdefgh$7h4098paklNpzdB9KwCdh/"),
         (40, "$5$abcdefgh$HLZ6O0dRRXqn5FwX8L4CRpjjgi6f7zfZxDpGl9b0CJD"),
-        (40, "$6$abcdefgh$ZJq9WpQ.Trbq8VAZQ28qDnYmkQtppl7hbRvukgOMDzw1sZifz4Ql/Gbz4yshs1YZFNpTc4IB6mg59Xuix1h9J/"),
+        (
+            40,
+            "$6$abcdefgh$ZJq9WpQ.Trbq8VAZQ28qDnYmkQtppl7hbRvukgOMDzw1sZifz4Ql/Gbz4yshs1YZFNpTc4IB6mg59Xuix1h9J/",
+        ),
     ] {
-        assert_eq!(password::verify(stored, "x".repeat(length).as_bytes(), b""), Ok(true), "{stored}");
-        assert_eq!(password::verify(stored, "x".repeat(length - 1).as_bytes(), b""), Ok(false), "{stored}");
-        assert_eq!(password::verify(stored, "x".repeat(4000).as_bytes(), b""), Ok(false), "{stored}");
+        assert_eq!(
+            password::verify(stored, "x".repeat(length).as_bytes(), b""),
+            Ok(true),
+            "{stored}"
+        );
+        assert_eq!(
+            password::verify(stored, "x".repeat(length - 1).as_bytes(), b""),
+            Ok(false),
+            "{stored}"
+        );
+        assert_eq!(
+            password::verify(stored, "x".repeat(4000).as_bytes(), b""),
+            Ok(false),
+            "{stored}"
+        );
     }
     for stored in [
         "$apr1$abcdefgh$G8IsPsylW5ROvIKsQMRG61",

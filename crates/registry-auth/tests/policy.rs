@@ -830,9 +830,11 @@ fn a_token_may_be_granted_piece_by_piece() {
     let locked = encode(vec![], Some("!x"));
     let mut granting = policy::Granting::default();
     assert!(!granting.go_on(&subject, &wanted, &RULES, || false).unwrap());
-    assert!(granting
-        .go_on(&user("alice", &locked), &wanted, &RULES, || true)
-        .is_err());
+    assert!(
+        granting
+            .go_on(&user("alice", &locked), &wanted, &RULES, || true)
+            .is_err()
+    );
 }
 
 proptest! {

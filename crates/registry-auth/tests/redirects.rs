@@ -3,7 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing)]
 
 use proptest::prelude::*;
-use registry_auth::redirect::{path_here, upload_here, Upload};
+use registry_auth::redirect::{Upload, path_here, upload_here};
 use url::Url;
 
 const HOST: &str = "registry.example:5000";

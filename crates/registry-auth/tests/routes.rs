@@ -291,8 +291,8 @@ proptest! {
         path.extend(&raw);
         for path in [&raw[..], &path[..]] {
             let request = Request::from_target(method, path, path, None);
-            if let Ok(route) = route::parse(&request, &ALL_ON) {
-                if let Some(name) = route.repository() {
+            if let Ok(route) = route::parse(&request, &ALL_ON)
+                && let Some(name) = route.repository() {
                     let name = name.as_bytes();
                     let is_legal = match route.api {
                         Api::V1 => RepositoryName::from_v1(name).is_ok(),
@@ -300,7 +300,6 @@ proptest! {
                     };
                     prop_assert!(is_legal);
                 }
-            }
         }
     }
 }

@@ -1,9 +1,9 @@
 //! The results of V1's search, made of a registry's.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing)] // a panic is how a test fails
 
-use registry_auth::listing::{Reading, PAGE_BYTES};
-use registry_auth::search::{Search, RESULTS};
-use serde_json::{json, Value};
+use registry_auth::listing::{PAGE_BYTES, Reading};
+use registry_auth::search::{RESULTS, Search};
+use serde_json::{Value, json};
 
 /// What a client gets of a registry's answer that comes in pieces, where it may know these; `None` where it
 /// is no answer.

@@ -1,7 +1,7 @@
 //! What lists in the making may take of a worker.
 
 use proptest::prelude::*;
-use registry_auth::share::{Held, Places, Time, OF_ONE, PLACES, SLICE};
+use registry_auth::share::{Held, OF_ONE, PLACES, Places, SLICE, Time};
 use std::time::Duration;
 
 #[test]

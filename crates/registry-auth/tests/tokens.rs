@@ -2,21 +2,21 @@
 //! model). Their resource scopes and the challenge that asks for them.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing)]
 
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use hmac::{Hmac, KeyInit, Mac};
 use proptest::prelude::*;
-use registry_auth::codec::{encode, Record, RecordRef, State};
-use registry_auth::resource::{scope_of, Resource};
+use registry_auth::codec::{Record, RecordRef, State, encode};
+use registry_auth::resource::{Resource, scope_of};
 use registry_auth::route::{self, Method, Options, Request};
 use registry_auth::token::access_token::StoredToken;
-use registry_auth::token::{
-    bound_to, sign, verify, Issue, Kind, Place, Refused, SigningKeys, MAX_ACCESS, MAX_LIFE, MAX_TOKEN,
-    REFRESH_LIFE, UPLOAD_GRACE,
-};
 use registry_auth::token::{Authorization, TokenRequest};
-use registry_auth::{challenge, password, Access, Action, Denial, RepositoryName, UserName};
-use serde_json::{json, Value};
+use registry_auth::token::{
+    Issue, Kind, MAX_ACCESS, MAX_LIFE, MAX_TOKEN, Place, REFRESH_LIFE, Refused, SigningKeys, UPLOAD_GRACE,
+    bound_to, sign, verify,
+};
+use registry_auth::{Access, Action, Denial, RepositoryName, UserName, challenge, password};
+use serde_json::{Value, json};
 use sha2::Sha256;
 
 const SECRET: &[u8] = b"a secret of more than 32 characters";
@@ -297,14 +297,16 @@ fn the_first_key_signs_and_all_verify() {
     let rotated = keys(&[b"the new secret of many characters", SECRET]);
     let claims = verify(&rotated, &PLACE, token.as_bytes(), NOW, false).unwrap_or_else(|why| panic!("{why}"));
     assert!(claims.is_of(&rotated, "P", state("{SHA}x")));
-    assert!(verify(
-        &keys(&[b"the new secret of many characters"]),
-        &PLACE,
-        token.as_bytes(),
-        NOW,
-        false
-    )
-    .is_err());
+    assert!(
+        verify(
+            &keys(&[b"the new secret of many characters"]),
+            &PLACE,
+            token.as_bytes(),
+            NOW,
+            false
+        )
+        .is_err()
+    );
     assert!(SigningKeys::new([]).is_none());
 }
 

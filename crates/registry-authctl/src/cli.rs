@@ -16,10 +16,10 @@ use registry_auth_admin::{BackendName, Existing, GroupName, Subject};
 use std::path::PathBuf;
 pub(crate) use token::TokenVerb;
 use values::{
-    action, actions, backend, backend_subject, grant_subject, group, new_group, new_user, pattern,
-    repository, stored_group, user, GrantPattern, TokenIdParser, PREFIX,
+    GrantPattern, PREFIX, TokenIdParser, action, actions, backend, backend_subject, grant_subject, group,
+    new_group, new_user, pattern, repository, stored_group, user,
 };
-pub(crate) use values::{is_reserved, TokenId};
+pub(crate) use values::{TokenId, is_reserved};
 
 /// What belongs to all verbs; the manual page has it, too.
 const AFTER: &str = "\

@@ -23,7 +23,7 @@ use connector::Connector;
 use error::Error;
 use std::io::Write;
 use std::process::ExitCode;
-use terminal::output::{styled, Output, BAD};
+use terminal::output::{BAD, Output, styled};
 use verbs::{backend, check, explain, grant, group, import, shell, token, user};
 
 fn main() -> ExitCode {

@@ -6,8 +6,8 @@
 use crate::cli::{Hash, PasswordArgs};
 use crate::error::Error;
 use crate::terminal::prompt::{self, NoAnswer};
-use base64::prelude::{Engine, BASE64_STANDARD};
-use registry_auth::{credentials, password, Credentials, TokenDigest, UserName};
+use base64::prelude::{BASE64_STANDARD, Engine};
+use registry_auth::{Credentials, TokenDigest, UserName, credentials, password};
 use std::io::Read;
 use zeroize::Zeroizing;
 

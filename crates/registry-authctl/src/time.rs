@@ -41,7 +41,7 @@ pub(crate) fn minute(seconds: u64) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::{date, minute, DAY};
+    use super::{DAY, date, minute};
 
     #[test]
     fn dates_are_those_of_date_1() {

@@ -2,7 +2,7 @@
 
 mod common;
 
-use common::{free_port, run, Redis};
+use common::{Redis, free_port, run};
 use serde_json::json;
 
 #[test]
@@ -181,10 +181,12 @@ fn keys_of_a_wrong_type_are_named() {
         assert!(err.contains("P:user:alice"), "{verb:?}: {err}");
     }
     redis.run::<()>(&["SET", "P:backends", "x"]);
-    assert!(redis
-        .tool(&["backend", "list", "default"])
-        .fails(1)
-        .contains("P:backends"));
+    assert!(
+        redis
+            .tool(&["backend", "list", "default"])
+            .fails(1)
+            .contains("P:backends")
+    );
     redis.run::<()>(&["SET", "P:passwords", "x"]);
     assert!(redis.tool(&["user", "list"]).fails(1).contains("P:passwords"));
     assert_eq!(redis.run::<String>(&["GET", "P:user:alice"]), "x");

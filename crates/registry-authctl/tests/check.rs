@@ -4,7 +4,7 @@
 mod common;
 
 use common::Redis;
-use serde_json::{json, Value};
+use serde_json::{Value, json};
 
 const BCRYPT: &str = "$2y$10$n4Uf8cs1OT7Xhz94UJEdXuloZMyY4kBb0uLSW3Z/k8i65UNJh4rjC";
 
@@ -470,9 +470,11 @@ fn counts_are_of_what_they_name() {
 fn a_comma_between_groups_is_a_malformed_record() {
     let redis = Redis::start();
     redis.run::<()>(&["HSET", "P:user:alice", "password", BCRYPT, "groups", "team,ops"]);
-    assert!(findings(&redis, "P:user:alice")
-        .iter()
-        .any(|(level, place)| level == "error" && place.contains("comma") && place.contains("spaces")));
+    assert!(
+        findings(&redis, "P:user:alice")
+            .iter()
+            .any(|(level, place)| level == "error" && place.contains("comma") && place.contains("spaces"))
+    );
     let err = redis.tool(&["user", "show", "alice"]).fails(1);
     assert!(err.contains("P:user:alice") && err.contains("comma"), "{err}");
     let out = redis.tool(&["explain", "--user", "alice", "--action", "pull", "alice/app"]);

@@ -6,7 +6,7 @@
 mod common;
 
 use common::terminal::Terminal;
-use common::{binary, Ran, Redis};
+use common::{Ran, Redis, binary};
 use std::path::Path;
 
 /// An interactive shell in which the completions are loaded, as a package or the user loads them.

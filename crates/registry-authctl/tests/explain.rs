@@ -5,7 +5,7 @@
 mod common;
 
 use common::{Ran, Redis};
-use serde_json::{json, Value};
+use serde_json::{Value, json};
 
 /// The table of the crate that decides; its head says how it is written.
 const TABLE: &str = include_str!("../../registry-auth/tests/policy.txt");
@@ -424,21 +424,27 @@ fn a_registrys_address_in_a_pattern_is_remarked_on() {
     redis.add("jane.doe");
     let pattern = "registry.example.com/team/**";
     let said = "registry.example.com looks like a registry's address";
-    assert!(redis
-        .tool(&["grant", "add", "alice", pattern, "pull"])
-        .err
-        .contains(said));
+    assert!(
+        redis
+            .tool(&["grant", "add", "alice", pattern, "pull"])
+            .err
+            .contains(said)
+    );
     let scope = format!("{pattern}:pull");
-    assert!(redis
-        .tool(&["token", "create", "alice", "--scope", &scope])
-        .err
-        .contains(said));
+    assert!(
+        redis
+            .tool(&["token", "create", "alice", "--scope", &scope])
+            .err
+            .contains(said)
+    );
     let ran = redis.tool(&["explain", "--user", "alice", "--action", "pull", "team/app"]);
     assert!(ran.err.contains(said), "{ran:?}");
-    assert!(redis
-        .tool(&["grant", "add", "alice", "localhost/x", "pull"])
-        .err
-        .contains("localhost"));
+    assert!(
+        redis
+            .tool(&["grant", "add", "alice", "localhost/x", "pull"])
+            .err
+            .contains("localhost")
+    );
     let explain = [
         "explain",
         "--user",

@@ -3,7 +3,7 @@
 
 mod common;
 
-use common::{binary, free_port, Ran, Redis};
+use common::{Ran, Redis, binary, free_port};
 use std::io::Read;
 use std::net::TcpListener;
 use std::process::Stdio;
@@ -245,9 +245,11 @@ fn the_terminal_shows_how_far_an_import_is_and_nothing_else_does() {
         "{}",
         &shown[..shown.len().min(2000)]
     );
-    assert!(shown
-        .trim_end()
-        .ends_with("new: 200000, changed: 0, unchanged: 0, refused: 0\r\nhashes: bcrypt: 200000"));
+    assert!(
+        shown
+            .trim_end()
+            .ends_with("new: 200000, changed: 0, unchanged: 0, refused: 0\r\nhashes: bcrypt: 200000")
+    );
     let ran = redis.tool(&["import-htpasswd", file.to_str().unwrap(), "--apply"]);
     assert_eq!(ran.err, "");
 }

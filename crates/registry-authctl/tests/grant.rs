@@ -3,7 +3,7 @@
 
 mod common;
 
-use common::{run, Redis};
+use common::{Redis, run};
 use serde_json::json;
 
 #[test]

@@ -3,7 +3,7 @@
 
 mod common;
 
-use common::{run, Redis};
+use common::{Redis, run};
 use serde_json::json;
 
 #[test]
@@ -33,10 +33,12 @@ fn a_group_is_there_from_add_to_remove() {
         redis.tool(&["group", "remove", "team"]).ok(),
         "group team removed; members: 0\n"
     );
-    assert!(redis
-        .tool(&["group", "remove", "team"])
-        .fails(1)
-        .contains("no group team"));
+    assert!(
+        redis
+            .tool(&["group", "remove", "team"])
+            .fails(1)
+            .contains("no group team")
+    );
 }
 
 #[test]
@@ -132,14 +134,18 @@ fn everyone_is_in_public_and_nobody_joins_or_leaves_it() {
         let err = redis.tool(&["group", verb, "public", "alice"]).fails(2);
         assert!(err.contains("public"), "{err}");
     }
-    assert!(redis
-        .tool(&["group", "add", "public"])
-        .fails(2)
-        .contains("everyone is in"));
-    assert!(redis
-        .tool(&["group", "show", "public"])
-        .ok()
-        .contains("everyone, the anonymous included"));
+    assert!(
+        redis
+            .tool(&["group", "add", "public"])
+            .fails(2)
+            .contains("everyone is in")
+    );
+    assert!(
+        redis
+            .tool(&["group", "show", "public"])
+            .ok()
+            .contains("everyone, the anonymous included")
+    );
     redis.tool(&["grant", "add", "public", "base/*", "pull"]).ok();
     redis.tool(&["group", "remove", "public"]).ok();
     assert!(!redis.run::<bool>(&["EXISTS", "P:group:public"]));

@@ -3,7 +3,7 @@
 
 mod common;
 
-use common::{binary, Ran, Redis};
+use common::{Ran, Redis, binary};
 use serde_json::json;
 use std::fmt::Write as _;
 use std::process::Stdio;
@@ -157,10 +157,11 @@ fn all_but_the_password_stays_and_locked_accounts_stay_locked() {
     ]);
     redis.run::<()>(&["HSET", "P:passwords", "old", LEGACY, "same", SHA, "stays", "x"]);
     let file = File::new(&format!("alice:{SHA}\nold:{BCRYPT}\nsame:{SHA}\n"));
-    assert!(file
-        .import(&redis, &[])
-        .ok()
-        .contains("changed alice (locked, stays so)"));
+    assert!(
+        file.import(&redis, &[])
+            .ok()
+            .contains("changed alice (locked, stays so)")
+    );
     file.import(&redis, &["--apply"]).ok();
     assert_eq!(
         redis.dump(),
@@ -323,10 +324,12 @@ fn halfway(redis: &Redis, file: &File) -> std::process::Child {
 fn is_completed(redis: &Redis, file: &File) {
     let some = count(redis);
     assert!(some > 0 && some < MANY, "{some}: not in the middle");
-    assert!(redis
-        .dump()
-        .iter()
-        .all(|line| line.ends_with(&format!(": password={SHA}"))));
+    assert!(
+        redis
+            .dump()
+            .iter()
+            .all(|line| line.ends_with(&format!(": password={SHA}")))
+    );
     let out = file.import(redis, &["--apply"]).ok();
     assert_eq!(
         out,

@@ -2,8 +2,8 @@
 
 mod common;
 
-use common::terminal::Terminal;
 use common::Redis;
+use common::terminal::Terminal;
 
 /// A Redis with a user, which answers nothing for longer than the tool waits with its bar.
 fn slow() -> Redis {

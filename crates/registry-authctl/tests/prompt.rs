@@ -3,8 +3,8 @@
 
 mod common;
 
-use common::terminal::Terminal;
 use common::Redis;
+use common::terminal::Terminal;
 use rustix::process::Signal;
 use std::os::unix::process::ExitStatusExt;
 

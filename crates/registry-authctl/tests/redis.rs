@@ -3,7 +3,7 @@
 
 mod common;
 
-use common::{free_port, run_in, Ran, PATIENCE};
+use common::{PATIENCE, Ran, free_port, run_in};
 use std::fs;
 use std::net::TcpStream;
 use std::process::{Child, Command, Stdio};

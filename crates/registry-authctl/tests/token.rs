@@ -3,7 +3,7 @@
 
 mod common;
 
-use common::{binary, run, Ran, Redis};
+use common::{Ran, Redis, binary, run};
 use registry_auth::{StoredToken, TokenDigest};
 use serde_json::json;
 use std::collections::BTreeMap;
@@ -572,9 +572,11 @@ fn a_secret_that_leaked_is_found_and_revoked() {
     );
     assert_eq!(redis.login("ci", secret.trim()), Some(false));
     assert_eq!(stored(&redis, "alice").len(), 1);
-    assert!(find(&[], &secret)
-        .fails(1)
-        .contains("no user has this access token"));
+    assert!(
+        find(&[], &secret)
+            .fails(1)
+            .contains("no user has this access token")
+    );
     let err = find(&[], "hunter2").fails(1);
     assert!(
         err.contains("this is no access token") && !err.contains("hunter2"),

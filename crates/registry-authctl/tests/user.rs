@@ -2,7 +2,7 @@
 
 mod common;
 
-use common::{binary, run, Ran, Redis};
+use common::{Ran, Redis, binary, run};
 use serde_json::json;
 
 #[test]
@@ -116,10 +116,12 @@ fn a_user_without_a_password_can_be_locked_but_not_unlocked() {
     redis.tool(&["user", "lock", "alice"]).ok();
     let err = redis.tool(&["user", "unlock", "alice"]).fails(1);
     assert!(err.contains("user passwd alice"), "{err}");
-    assert!(redis
-        .tool(&["user", "unlock", "nobody"])
-        .fails(1)
-        .contains("no user nobody"));
+    assert!(
+        redis
+            .tool(&["user", "unlock", "nobody"])
+            .fails(1)
+            .contains("no user nobody")
+    );
 }
 
 #[test]
@@ -134,10 +136,12 @@ fn removed_users_are_gone_from_both_places() {
     assert_eq!(redis.login("alice", "one"), None);
     assert_eq!(redis.run::<Vec<String>>(&["KEYS", "*"]), ["P:passwords"]);
     redis.tool(&["user", "remove", "bob"]).ok();
-    assert!(redis
-        .tool(&["user", "remove", "alice"])
-        .fails(1)
-        .contains("no user alice"));
+    assert!(
+        redis
+            .tool(&["user", "remove", "alice"])
+            .fails(1)
+            .contains("no user alice")
+    );
 }
 
 #[test]
@@ -231,10 +235,12 @@ fn show_tells_everything_but_the_hash() {
     assert_eq!(json["hash"], json!("bcrypt"));
     assert_eq!(json["grants"].as_array().unwrap().len(), 2);
     assert!(!out.contains("$2y$") && !json.to_string().contains("$2y$"));
-    assert!(redis
-        .tool(&["user", "show", "bob"])
-        .fails(1)
-        .contains("no user bob"));
+    assert!(
+        redis
+            .tool(&["user", "show", "bob"])
+            .fails(1)
+            .contains("no user bob")
+    );
 }
 
 #[test]
@@ -495,10 +501,12 @@ fn a_renamed_user_keeps_all_that_was_stored() {
         let err = redis.tool(&["user", "rename", "carol", new]).fails(status);
         assert!(err.contains(said), "{new}: {err}");
     }
-    assert!(redis
-        .tool(&["user", "rename", "gone", "x"])
-        .fails(1)
-        .contains("no user gone"));
+    assert!(
+        redis
+            .tool(&["user", "rename", "gone", "x"])
+            .fails(1)
+            .contains("no user gone")
+    );
     assert_eq!(redis.dump(), before);
 }
 

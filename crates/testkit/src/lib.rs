@@ -4,7 +4,7 @@
 //! No test measures tightly: bounds are there to tell 'answers' from 'hangs' on a busy machine.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing)] // a panic is how a test fails
 
-use nix::sys::signal::{kill, Signal};
+use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use std::hash::{BuildHasher, RandomState};
 use std::net::TcpListener;

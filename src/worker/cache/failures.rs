@@ -10,7 +10,7 @@ use registry_auth_cache::failures::{may_any_be_blocked, may_be_blocked};
 use registry_auth_cache::{Attempt, Cache, FailureLimits, Keys, LoginKeys, LoginResult, Reservation, Tag};
 use registry_auth_lookup::Keyspace;
 
-use super::key::{entry, write_failures_key, Key};
+use super::key::{Key, entry, write_failures_key};
 use super::{with_cache, with_worker_zone};
 use crate::ffi::event;
 use crate::ffi::request::Request;

@@ -12,8 +12,8 @@ use registry_auth_lookup::{Keyspace, Outcome};
 use registry_auth_redis::schema::keys::PUBLIC;
 use smallvec::SmallVec;
 
-use super::key::{entry, write_key, write_owner_key, Key, Kind};
-use super::{open, Age, Answer, Miss, Tags};
+use super::key::{Key, Kind, entry, write_key, write_owner_key};
+use super::{Age, Answer, Miss, Tags, open};
 use crate::ffi::event;
 use crate::ffi::shm::Locked;
 use crate::request::credential::{Credential, Proof};

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use registry_auth::codec::State;
 use registry_auth::{Denial, TokenDigest, UserNameBuf};
 use registry_auth_cache::worker_cache::Lookup;
-use registry_auth_cache::{Cache, Interner, Keys, Tag, WorkerCache, COUNTERS, GENERATION, UNBOUND};
+use registry_auth_cache::{COUNTERS, Cache, GENERATION, Interner, Keys, Tag, UNBOUND, WorkerCache};
 use registry_auth_lookup::{Changed, Keyspace, Outcome};
 
 use crate::conf::CacheOptions;
@@ -22,8 +22,8 @@ use crate::ffi::shm::{Locked, Zone};
 use crate::request::credential::Credential;
 use crate::request::identity::Identity;
 use crate::worker::process;
-use crate::worker::state::{ZoneCache, WORKER};
-use key::{entry, write_key, Key, Kind};
+use crate::worker::state::{WORKER, ZoneCache};
+use key::{Key, Kind, entry, write_key};
 
 pub mod failures;
 mod key;

@@ -1,7 +1,7 @@
 //! What is counted, and what counting leaves alone.
 
 use super::slab::Slab;
-use super::{check, fact, open, put, user_key, SMALL};
+use super::{SMALL, check, fact, open, put, user_key};
 use crate::{COUNTERS, EVICTED};
 
 #[test]

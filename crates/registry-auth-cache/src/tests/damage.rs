@@ -4,8 +4,8 @@
 use proptest::prelude::*;
 
 use super::slab::Slab;
-use super::{client, fact, is_verified, keys, put, user_key, SMALL};
-use crate::layout::{root, MAGIC, SLOT, VERSION};
+use super::{SMALL, client, fact, is_verified, keys, put, user_key};
+use crate::layout::{MAGIC, SLOT, VERSION, root};
 use crate::memory::Write;
 use crate::{Attempt, Cache, FailureLimits, Freshness, LoginResult, Memory, Process, Reservation};
 

@@ -1,10 +1,10 @@
 //! A process that dies at any of its writes: the next one finds the cache as it was, as it would be, or
 //! empty; never in between.
 
-use std::panic::{catch_unwind, resume_unwind, AssertUnwindSafe};
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 
 use super::slab::Slab;
-use super::{check, client, fact, is_verified, keys, open, put, user_key, SMALL};
+use super::{SMALL, check, client, fact, is_verified, keys, open, put, user_key};
 use crate::{Attempt, Cache, FailureLimits, Freshness, LoginResult, Memory, Process};
 
 /// A block whose process dies at its nth write; what it writes with that one never arrives.

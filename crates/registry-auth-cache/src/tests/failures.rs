@@ -1,11 +1,11 @@
 //! Different wrong passwords are counted, for a client and a user and for a client alone, in a period.
 
 use super::slab::Slab;
-use super::{check, client, fact, is_verified, keys, open, put, user_key, SMALL};
-use crate::failures::{may_any_be_blocked, may_be_blocked, MAX_PER_ADDRESS, MAX_PER_USER, RETRY_INTERVAL_MS};
+use super::{SMALL, check, client, fact, is_verified, keys, open, put, user_key};
+use crate::Tag;
+use crate::failures::{MAX_PER_ADDRESS, MAX_PER_USER, RETRY_INTERVAL_MS, may_any_be_blocked, may_be_blocked};
 use crate::layout::MIN_SLOTS;
 use crate::memory::Numbers;
-use crate::Tag;
 use crate::{Attempt, Cache, FailureLimits, LoginResult, Memory, Reservation};
 
 const LIMIT: FailureLimits = FailureLimits {
@@ -319,9 +319,11 @@ fn limits_beyond_what_can_be_counted() {
         let user = format!("user{password}");
         cache.count_failure(&client(&user, "5.6.7.8").login(), tag(password), huge, 0);
     }
-    assert!(cache
-        .blocked_for(&client("bob", "5.6.7.8").login(), huge, 0)
-        .is_some());
+    assert!(
+        cache
+            .blocked_for(&client("bob", "5.6.7.8").login(), huge, 0)
+            .is_some()
+    );
     check(&mut slab);
 }
 

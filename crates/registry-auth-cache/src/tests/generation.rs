@@ -1,8 +1,8 @@
 //! The number that tells whoever has copied a fact that it may be old.
 
 use super::slab::Slab;
-use super::{fact, fresh, keys, open, put, user_key, SMALL};
-use crate::{Cache, Keys, Memory, Process, GENERATION};
+use super::{SMALL, fact, fresh, keys, open, put, user_key};
+use crate::{Cache, GENERATION, Keys, Memory, Process};
 
 /// The number as it is read without the lock.
 fn peek(slab: &Slab) -> u64 {

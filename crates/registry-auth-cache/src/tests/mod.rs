@@ -17,7 +17,7 @@ mod watchers;
 
 use std::collections::HashSet;
 
-use crate::layout::{entry, root, List, LISTS, PLACES, SLOT};
+use crate::layout::{LISTS, List, PLACES, SLOT, entry, root};
 use crate::memory::Numbers;
 use crate::{Cache, EntryKey, Freshness, Keys, LoginKeys, Memory, NewRecord};
 use slab::Slab;

@@ -9,9 +9,9 @@ use std::collections::{HashMap, HashSet};
 use proptest::prelude::*;
 
 use super::slab::Slab;
-use super::{check, client, fact, keys, open, Client, SMALL};
-use crate::failures::RETRY_INTERVAL_MS;
+use super::{Client, SMALL, check, client, fact, keys, open};
 use crate::Tag;
+use crate::failures::RETRY_INTERVAL_MS;
 use crate::{Attempt, FailureLimits, Found, Freshness, LoginResult, NewRecord, Process, Reservation};
 
 const LIMIT: FailureLimits = FailureLimits {

@@ -1,7 +1,7 @@
 //! How many fit, who makes room for whom, and what becomes of blocks that are too small.
 
 use super::slab::Slab;
-use super::{check, fact, is_verified, keys, open, put, user_key, SMALL};
+use super::{SMALL, check, fact, is_verified, keys, open, put, user_key};
 use crate::{Cache, Memory};
 
 #[test]

@@ -1,7 +1,7 @@
 //! Sharing, keys and credentials, rule by rule.
 
 use super::slab::Slab;
-use super::{check, fact, fresh, is_verified, keys, open, put, user_key, SMALL};
+use super::{SMALL, check, fact, fresh, is_verified, keys, open, put, user_key};
 use crate::layout::root;
 use crate::memory::Write;
 use crate::{Cache, EntryKey, Found, Freshness, Keys, Memory, NewRecord};
@@ -38,15 +38,17 @@ fn keys_are_new_after_a_reset() {
         60_000,
         0,
     );
-    assert!(cache
-        .find_record(
-            EntryKey {
-                key: b"defaults",
-                hash: first.hash(b"defaults")
-            },
-            fresh(1)
-        )
-        .is_none());
+    assert!(
+        cache
+            .find_record(
+                EntryKey {
+                    key: b"defaults",
+                    hash: first.hash(b"defaults")
+                },
+                fresh(1)
+            )
+            .is_none()
+    );
 }
 
 #[test]
@@ -107,9 +109,11 @@ fn four_robots_share_an_account() {
     for robot in ["a", "b", "c", "d"] {
         cache.put_user(fact(&user_key(1)), &put(b"record", robot), 0);
     }
-    assert!(["a", "b", "c", "d"]
-        .iter()
-        .all(|robot| is_verified(&mut cache, &user_key(1), robot, 1)));
+    assert!(
+        ["a", "b", "c", "d"]
+            .iter()
+            .all(|robot| is_verified(&mut cache, &user_key(1), robot, 1))
+    );
     // The fifth one takes the place of whoever was verified longest ago.
     cache.put_user(fact(&user_key(1)), &put(b"record", "a"), 0);
     cache.put_user(fact(&user_key(1)), &put(b"record", "e"), 0);

@@ -1,7 +1,7 @@
 //! Facts survive a reload because some worker was told of changes all the time, and only then.
 
 use super::slab::Slab;
-use super::{check, fact, is_verified, keys, open, put, user_key, SMALL};
+use super::{SMALL, check, fact, is_verified, keys, open, put, user_key};
 use crate::layout::WATCHERS;
 use crate::{Found, Freshness, Process};
 

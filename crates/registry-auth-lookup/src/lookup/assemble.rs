@@ -3,8 +3,8 @@
 //!
 //! Used by `lookup`. Invariant: a record is encoded once, however many jobs share it.
 
-use crate::lookup::encode::{has_names, Encoder};
-use crate::lookup::questions_and_replies::{is_wrong_token, Question, UserReply, UserState};
+use crate::lookup::encode::{Encoder, has_names};
+use crate::lookup::questions_and_replies::{Question, UserReply, UserState, is_wrong_token};
 use crate::lookup::reply_cache::{RememberedUser, ReplyCache, UserTags};
 use crate::lookup::shared_records::{SharedRecord, SharedRecords};
 use crate::messages::Outcome;

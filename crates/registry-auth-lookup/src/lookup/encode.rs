@@ -4,7 +4,7 @@
 
 use crate::lookup::resolver::Resolver;
 use registry_auth::backend::Backend;
-use registry_auth::{codec, Record};
+use registry_auth::{Record, codec};
 use registry_auth_redis::log::{Level, Log};
 use std::sync::Arc;
 

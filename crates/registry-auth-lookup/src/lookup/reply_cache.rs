@@ -6,7 +6,7 @@
 //! only a keyed tag is kept (a reply is many small allocations, and takes four times as much memory as what
 //! is made of it). All of it together takes [`MAX_BYTES`] at most.
 
-use crate::bounded::{allocated, Bounded, Item};
+use crate::bounded::{Bounded, Item, allocated};
 use crate::queue::basis::GroupNames;
 use crate::verify::stored_hash::StoredHash;
 use redis::Value;
@@ -242,7 +242,7 @@ fn write(hasher: &mut SipHasher24, value: &Value) {
 
 #[cfg(test)]
 mod tests {
-    use super::{RememberedUser, ReplyCache, Source, UserTags, LARGEST, MAX_BYTES};
+    use super::{LARGEST, MAX_BYTES, RememberedUser, ReplyCache, Source, UserTags};
     use crate::verify::stored_hash::StoredHash;
     use redis::Value;
     use std::hash::BuildHasher;

@@ -146,7 +146,7 @@ impl Resolver {
 
 #[cfg(test)]
 mod tests {
-    use super::{bytes, Resolver, ADDRESSES, FAILED, FRESH, MOST, STALE};
+    use super::{ADDRESSES, FAILED, FRESH, MOST, Resolver, STALE, bytes};
     use std::sync::Arc;
     use std::time::Duration;
     use tokio::time::{self, Instant};

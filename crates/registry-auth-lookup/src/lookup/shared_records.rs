@@ -2,13 +2,13 @@
 //!
 //! Read by `questions_and_replies`, used by `assemble`.
 
-use crate::lookup::encode::{has_names, Encoder};
+use crate::lookup::encode::{Encoder, has_names};
 use crate::lookup::reply_cache::{ReplyCache, Source};
 use crate::messages::Outcome;
 use crate::unreadable::{log_bad, log_refused, log_skipped};
 use redis::Value;
-use registry_auth::codec::RecordRef;
 use registry_auth::Record;
+use registry_auth::codec::RecordRef;
 use registry_auth_redis::schema::keys::{Keys, PUBLIC};
 use registry_auth_redis::schema::record::{self, Unreadable};
 use std::collections::HashMap;

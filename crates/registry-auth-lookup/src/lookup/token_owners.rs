@@ -13,7 +13,7 @@
 //! Basic at once and by Bearer until the kept entry ends with the cache's `ttl`. That there is no entry is
 //! never kept.
 
-use crate::lookup::{exchange, Lookups};
+use crate::lookup::{Lookups, exchange};
 use crate::messages::Outcome;
 use crate::queue::pending::{Answer, PendingJob};
 use crate::unreadable::{log_bad, log_refused};

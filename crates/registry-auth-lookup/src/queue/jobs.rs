@@ -167,12 +167,12 @@ fn try_recv(sent: &Shared, jobs: &mut Vec<Arrivals>) -> Option<bool> {
 
 #[cfg(test)]
 mod tests {
-    use super::{channel, IdleReceiver, JobSender};
+    use super::{IdleReceiver, JobSender, channel};
     use crate::messages::{Event, Job, Keyspace, Proof};
     use crate::queue::events::EventQueue;
     use crate::queue::pending::Arrivals;
-    use registry_auth_redis::wake::Wake;
     use registry_auth_redis::Secret;
+    use registry_auth_redis::wake::Wake;
     use std::sync::Arc;
     use std::time::Duration;
     use tokio::time::timeout;
@@ -250,9 +250,11 @@ mod tests {
             }
             assert_eq!(taken, ROUNDS);
             // A pipe that rang for nothing wakes nobody.
-            assert!(timeout(Duration::from_millis(20), receiver.recv(&mut jobs))
-                .await
-                .is_err());
+            assert!(
+                timeout(Duration::from_millis(20), receiver.recv(&mut jobs))
+                    .await
+                    .is_err()
+            );
         });
         leaves.join().unwrap();
         assert_eq!(setting.answered(), ROUNDS as usize);

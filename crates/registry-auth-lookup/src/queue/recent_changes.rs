@@ -4,8 +4,8 @@
 //! memory is bounded and forgetting costs a lookup, never a wrong answer.
 
 use registry_auth_redis::connection::tracking::Changed;
-use std::collections::hash_map::RandomState;
 use std::collections::HashMap;
+use std::collections::hash_map::RandomState;
 use std::hash::BuildHasher;
 
 /// Keys remembered. A lookup takes less than a millisecond; more changes than this meanwhile make it be asked
@@ -83,7 +83,7 @@ impl RecentChanges {
 
 #[cfg(test)]
 mod tests {
-    use super::{Key, RecentChanges, KEYS};
+    use super::{KEYS, Key, RecentChanges};
     use registry_auth_redis::connection::tracking::Changed;
 
     fn user(name: &str) -> Changed {

@@ -14,8 +14,8 @@
 //! Before any user has been seen it is argon2id as the tool makes it. Each worker learns by itself.
 
 use registry_auth::password::{self, Form};
-use std::collections::hash_map::RandomState;
 use std::collections::HashMap;
+use std::collections::hash_map::RandomState;
 use std::hash::BuildHasher;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -145,7 +145,7 @@ pub(crate) fn is_slow(like: Option<&str>) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::{is_slow, Decoys, WINDOW};
+    use super::{Decoys, WINDOW, is_slow};
 
     const SHA1: &str = "da39a3ee5e6b4b0d3255bfef95601890afd80709";
     const BCRYPT: &str = "$2y$10$n4Uf8cs1OT7Xhz94UJEdXuloZMyY4kBb0uLSW3Z/k8i65UNJh4rjC";

@@ -12,7 +12,7 @@ use registry_auth::Network;
 use registry_auth_redis::log::{Level, Log};
 use std::collections::{HashMap, VecDeque};
 use std::io;
-use std::panic::{catch_unwind, AssertUnwindSafe};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
@@ -182,7 +182,7 @@ fn compute<W: Work>(queue: &Queue<W>, stopped: &AtomicBool, log: &Log) {
 
 #[cfg(test)]
 mod tests {
-    use super::{Turns, SHARE};
+    use super::{SHARE, Turns};
     use registry_auth::Network;
     use std::collections::HashMap;
 

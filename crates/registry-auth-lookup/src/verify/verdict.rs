@@ -14,11 +14,11 @@ use crate::unreadable::{hash_key, log_bad};
 use crate::verify::decoy::Decoys;
 use crate::verify::pool::{Pool, Work};
 use crate::verify::stored_hash::{HashResult, PasswordTags, StoredHash};
+use registry_auth::RecordRef;
 use registry_auth::codec::TokenRef;
 use registry_auth::password::{self, InvalidHash};
-use registry_auth::RecordRef;
-use registry_auth_redis::log::{Level, Log};
 use registry_auth_redis::Secret;
+use registry_auth_redis::log::{Level, Log};
 use std::sync::Arc;
 
 /// How all jobs of one user are answered, but for the password that each brings.

@@ -2,16 +2,16 @@
 #![allow(dead_code)] // each test binary uses its own part
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing)] // a panic is how a test fails
 
-use registry_auth::{codec, Network, Record, RecordRef, UserName};
+use registry_auth::{Network, Record, RecordRef, UserName, codec};
 use registry_auth_lookup::{Completion, Event, Hashing, Job, Keyspace, Options, Outcome, Proof, Store};
 use registry_auth_redis::log::LogLine;
 use registry_auth_redis::{Endpoint, Secret};
 use std::collections::HashMap;
-use std::sync::mpsc::{channel, Receiver};
 use std::sync::Arc;
+use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
 #[allow(unused_imports)] // each test binary uses its own part
-pub use testkit::{free_port, RedisServer as Server, PATIENCE};
+pub use testkit::{PATIENCE, RedisServer as Server, free_port};
 
 /// A store with an nginx-like owner: drains when woken.
 pub struct Gate {

@@ -5,7 +5,7 @@
 use super::passwords::Passwords;
 use super::tls::{InvalidTls, Tls, TlsOptions};
 pub use super::url::InvalidEndpoint;
-use super::url::{parse, Parsed};
+use super::url::{Parsed, parse};
 pub(crate) use super::url::{Place, Topology};
 use crate::secret::Secret;
 use std::fmt;

@@ -6,8 +6,8 @@
 use std::error::Error;
 use std::io;
 use std::sync::Arc;
-use tokio_rustls::rustls::pki_types::{ServerName, UnixTime};
 use tokio_rustls::rustls::Error as TlsError;
+use tokio_rustls::rustls::pki_types::{ServerName, UnixTime};
 use tokio_rustls::rustls::{AlertDescription, CertificateError, InconsistentKeys};
 
 /// As the redis crate keeps the errors of a socket.
@@ -112,7 +112,7 @@ fn refusal(alert: AlertDescription) -> String {
         AlertDescription::CertificateRequired => {
             return "the server wants a client's certificate: set certificate and certificate_key, or \
                     tls-auth-clients no there"
-                .to_owned()
+                .to_owned();
         }
         AlertDescription::UnknownCA => "it does not know its CA (tls-ca-cert-file)",
         AlertDescription::CertificateExpired => "it has expired, or its CA's has: reissue it",
@@ -122,12 +122,12 @@ fn refusal(alert: AlertDescription) -> String {
             "it is not for clients (extendedKeyUsage=clientAuth), or broken"
         }
         AlertDescription::ProtocolVersion => {
-            return "the server takes neither TLS 1.2 nor 1.3 (tls-protocols)".to_owned()
+            return "the server takes neither TLS 1.2 nor 1.3 (tls-protocols)".to_owned();
         }
         AlertDescription::HandshakeFailure => {
             return "the server breaks off the greeting: it wants a client's certificate (certificate, \
                     certificate_key), or has no cipher that we have"
-                .to_owned()
+                .to_owned();
         }
         other => return format!("the server breaks off the greeting ({other:?})"),
     };

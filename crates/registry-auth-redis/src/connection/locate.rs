@@ -6,7 +6,7 @@
 
 use super::endpoint::{Endpoint, Place, Topology};
 use super::fault;
-use super::open::{is_no_resp3, within, Failure, Greeting, Listener, Opened};
+use super::open::{Failure, Greeting, Listener, Opened, is_no_resp3, within};
 use super::sentinel::Sentinels;
 use futures_util::stream::{FuturesUnordered, StreamExt};
 use redis::aio::MultiplexedConnection;

@@ -18,8 +18,8 @@ use std::convert::Infallible;
 use std::future::Future;
 use std::path::Path;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, UnixStream};
@@ -354,7 +354,7 @@ impl Drop for AbortOnDrop {
 
 #[cfg(test)]
 mod tests {
-    use super::{first, Failure, STAGGER};
+    use super::{Failure, STAGGER, first};
     use futures_util::FutureExt;
     use std::future::{pending, ready};
     use std::time::{Duration, Instant};

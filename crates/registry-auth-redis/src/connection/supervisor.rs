@@ -10,19 +10,19 @@
 use crate::connection::endpoint::Endpoint;
 use crate::connection::locate::Locator;
 use crate::connection::open::{
-    explain, is_alive, is_closed, is_no_resp3, start_tracking, within, Failure, Opened, TrackingState,
+    Failure, Opened, TrackingState, explain, is_alive, is_closed, is_no_resp3, start_tracking, within,
 };
 use crate::connection::tracking::Tracking;
 use crate::log::{Level, Log};
 use futures_util::FutureExt;
-use redis::aio::MultiplexedConnection;
 use redis::Value;
+use redis::aio::MultiplexedConnection;
 use std::collections::hash_map::RandomState;
 use std::hash::BuildHasher;
 use std::panic::AssertUnwindSafe;
 use std::pin::pin;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::{self, Instant};
@@ -348,11 +348,10 @@ impl Supervisor {
                 failure = &mut moved => return failure,
                 _ = ticks.tick() => {
                     let now = self.answers.load(Ordering::Relaxed);
-                    if now == answers {
-                        if let Err(failure) = ping(connection.clone(), self.timeout).await {
+                    if now == answers
+                        && let Err(failure) = ping(connection.clone(), self.timeout).await {
                             return failure;
                         }
-                    }
                     answers = now;
                     if track_at.is_some_and(|at| at <= Instant::now()) {
                         track_at = match self.retry_tracking(&connection, epoch).await {

@@ -11,12 +11,12 @@ use std::fs;
 use std::path::Path;
 use std::sync::Arc;
 use tokio::io::{AsyncRead, AsyncWrite};
+use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 use tokio_rustls::rustls::crypto::ring;
 use tokio_rustls::rustls::pki_types::pem::PemObject;
 use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use tokio_rustls::rustls::{self, ClientConfig, RootCertStore};
-use tokio_rustls::TlsConnector;
 use zeroize::Zeroize;
 
 /// The settings beside a URL of `rediss://`: which one is wrong.
@@ -232,7 +232,7 @@ impl Tls {
                 return Err(InvalidTls::new(
                     Setting::Key,
                     "its certificate is missing (certificate)",
-                ))
+                ));
             }
         };
         let name = options

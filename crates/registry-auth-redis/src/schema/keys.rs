@@ -194,7 +194,7 @@ fn join(prefix: &str, infix: &str, name: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::{use_field, Keys, Known};
+    use super::{Keys, Known, use_field};
 
     #[test]
     fn names_are_those_of_the_interface() {

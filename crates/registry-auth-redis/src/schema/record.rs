@@ -236,7 +236,7 @@ fn text(value: Value, otherwise: &'static str) -> Result<String, Unreadable> {
 #[cfg(test)]
 mod tests {
     use super::{
-        from_hash, from_hash_noting, from_list, from_list_noting, from_passwords, password, Unreadable,
+        Unreadable, from_hash, from_hash_noting, from_list, from_list_noting, from_passwords, password,
     };
     use redis::Value;
 
@@ -312,9 +312,11 @@ mod tests {
         let names: Vec<_> = record.backends.iter().map(|peer| peer.name.as_str()).collect();
         assert_eq!((names, skipped), (vec!["a:1", "[::1]"], true));
         let mut skipped = false;
-        assert!(from_hash_noting(array(&["backends", ""]), &mut skipped)
-            .unwrap()
-            .is_some_and(|record| record.backends.is_empty()));
+        assert!(
+            from_hash_noting(array(&["backends", ""]), &mut skipped)
+                .unwrap()
+                .is_some_and(|record| record.backends.is_empty())
+        );
         assert!(!skipped);
     }
 

@@ -17,7 +17,7 @@ use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
-use testkit::{free_port, PATIENCE};
+use testkit::{PATIENCE, free_port};
 use tokio::runtime::Runtime;
 
 /// Options of redis-server: the user `gate`, with the rights that the module needs for lookups.

@@ -49,10 +49,10 @@ impl<'a> Grants<'a> {
             if family.tail.is_empty() && !after.is_empty() {
                 continue;
             }
-            if let Some(head) = family.find(head) {
-                if pattern::matches_tail(head, family.tail, after) {
-                    return Ok(Some(family.grant(head, self.deny)));
-                }
+            if let Some(head) = family.find(head)
+                && pattern::matches_tail(head, family.tail, after)
+            {
+                return Ok(Some(family.grant(head, self.deny)));
             }
         }
         Ok(None)

@@ -6,8 +6,8 @@
 
 use super::bytes::{next, short, slice, take, text};
 use super::grants::{GrantRef, Grants};
-use super::record::{InvalidRecord, Peer, Record, HAS_PASSWORD, HEADER, SEALED, VERSION};
-use super::tokens::{State, TokenRef, Tokens, STATE};
+use super::record::{HAS_PASSWORD, HEADER, InvalidRecord, Peer, Record, SEALED, VERSION};
+use super::tokens::{STATE, State, TokenRef, Tokens};
 use crate::token::access_token::TokenDigest;
 use std::net::{IpAddr, SocketAddr};
 
@@ -197,7 +197,7 @@ impl<'a> RecordRef<'a> {
     }
 
     /// All grants, denials first.
-    pub fn grants(&self) -> impl Iterator<Item = Result<GrantRef<'a>, InvalidRecord>> + 'a {
+    pub fn grants(&self) -> impl Iterator<Item = Result<GrantRef<'a>, InvalidRecord>> + use<'a> {
         self.denials().chain(self.rights())
     }
 

@@ -3,7 +3,7 @@
 //! Called by the store once a lookup, so it may allocate. Guarantee: a record that does not fit the layout is
 //! an error, and leaves the buffer as it was.
 
-use super::record::{InvalidRecord, Peer, Record, HAS_PASSWORD, HEADER, VERSION};
+use super::record::{HAS_PASSWORD, HEADER, InvalidRecord, Peer, Record, VERSION};
 use crate::grant::Grant;
 use crate::token::access_token::StoredToken;
 use std::net::{IpAddr, SocketAddr};

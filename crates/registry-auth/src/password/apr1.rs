@@ -4,7 +4,7 @@
 //! the tool makes no such hash. Invariant: salt and digest are of the form that htpasswd writes, or the hash
 //! is invalid.
 
-use super::hash::{same, sound, within, Hash, InvalidHash, MAX_CRYPT_PASSWORD};
+use super::hash::{Hash, InvalidHash, MAX_CRYPT_PASSWORD, same, sound, within};
 use md5::{Digest, Md5};
 
 const PREFIX: &str = "$apr1$";

@@ -4,11 +4,11 @@
 //! taken, so that one record cannot occupy the hashing pool. Where `v=` is missing it is version 1.0, as in
 //! the reference program.
 
-use super::hash::{within, Hash, InvalidHash};
+use super::hash::{Hash, InvalidHash, within};
 use super::phc::Phc;
 use argon2::{Algorithm, Argon2, Params, PasswordHasher, Version};
-use base64::engine::general_purpose::STANDARD_NO_PAD;
 use base64::Engine;
+use base64::engine::general_purpose::STANDARD_NO_PAD;
 
 /// Most memory in KiB: 256 MiB.
 const MAX_MEMORY: u32 = 256 << 10;

@@ -3,7 +3,7 @@
 //! Invariant: a cost beyond [`MAX_COST`] is refused. Bytes after the 72nd do not count, as with htpasswd and
 //! crypt(3).
 
-use super::hash::{sound, within, Hash, InvalidHash};
+use super::hash::{Hash, InvalidHash, sound, within};
 
 /// Highest cost: about a second and a half.
 pub const MAX_COST: u32 = 15;

@@ -3,9 +3,9 @@
 //!
 //! nginx's auth_basic accepts both, so files that it used can be imported. Fast, and so fast to guess.
 
-use super::hash::{same, sound, within, Hash, InvalidHash};
-use base64::engine::general_purpose::STANDARD;
+use super::hash::{Hash, InvalidHash, same, sound, within};
 use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use sha1::{Digest, Sha1};
 
 /// Bytes of a SHA-1 digest.

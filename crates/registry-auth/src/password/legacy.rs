@@ -3,7 +3,7 @@
 //! Fast to compute and so fast to guess: kept for that gate's data, which works unchanged. The tool makes no
 //! such hash.
 
-use super::hash::{same, Hash, InvalidHash};
+use super::hash::{Hash, InvalidHash, same};
 use sha1::{Digest as _, Sha1};
 
 /// Whether the text is 40 hex digits, in either case.

@@ -3,9 +3,9 @@
 //! Invariant: more rounds than the limit are refused before the first one. Each 32 bytes of the digest take
 //! them anew.
 
-use super::hash::{sound, within, Hash, InvalidHash};
+use super::hash::{Hash, InvalidHash, sound, within};
 use super::phc::Phc;
-use pbkdf2::{pbkdf2_hmac_with_params, Algorithm, Params};
+use pbkdf2::{Algorithm, Params, pbkdf2_hmac_with_params};
 
 /// Most rounds, all blocks of the digest together: a second, three where the processor has no instructions
 /// for SHA-256.

@@ -4,7 +4,7 @@
 //! The crate that splits the string accepts `m=8,m=4294967295`; who looks for `m` finds the first value, but
 //! the hashing crates would take the last.
 
-use super::hash::{same, sound, InvalidHash};
+use super::hash::{InvalidHash, same, sound};
 use argon2::password_hash::phc::{Output, PasswordHash, Salt};
 
 /// A PHC string with all its fields.

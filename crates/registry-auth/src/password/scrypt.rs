@@ -2,7 +2,7 @@
 //!
 //! Invariant: parameters beyond the limits are refused before any memory is taken.
 
-use super::hash::{sound, within, Hash, InvalidHash};
+use super::hash::{Hash, InvalidHash, sound, within};
 use super::phc::Phc;
 use scrypt::Params;
 

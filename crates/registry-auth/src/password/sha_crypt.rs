@@ -5,7 +5,7 @@
 //! the time grows with all of them. The crate reads the text again, so a text is accepted only where there is
 //! one way to read it.
 
-use super::hash::{sound, within, Hash, InvalidHash, MAX_CRYPT_PASSWORD};
+use super::hash::{Hash, InvalidHash, MAX_CRYPT_PASSWORD, sound, within};
 use argon2::password_hash::{Error, PasswordVerifier};
 use sha_crypt::ShaCrypt;
 

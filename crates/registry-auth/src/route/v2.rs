@@ -8,7 +8,7 @@
 use super::canonical::Escape;
 use super::mount;
 use super::need::{Api, Mount, Need, Route, Unknown};
-use super::reference::{self, split_last, Reference};
+use super::reference::{self, Reference, split_last};
 use super::request::{Method, Request};
 use crate::denial::{Denial, Reason};
 use crate::name::{ByteSet, RepositoryName};
@@ -39,7 +39,7 @@ pub(super) fn parse<'a>(request: &Request<'a>, rest: &'a [u8], escape: Escape) -
     }
     let repository = match RepositoryName::parse(name) {
         Ok(_) if reference == Some(Reference::Illegal) => {
-            return unknown(request.method, rest, unknown_reference(kind))
+            return unknown(request.method, rest, unknown_reference(kind));
         }
         Ok(repository) => repository,
         Err(_) => return unknown(request.method, rest, Some(Unknown::Name)),

@@ -4,11 +4,11 @@
 //! so that no header of a token can choose another algorithm or key. A crate for all algorithms took more
 //! lines to be restricted to this one.
 
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use hmac::{Hmac, KeyInit, Mac};
-use serde::de::DeserializeOwned;
 use serde::Serialize;
+use serde::de::DeserializeOwned;
 use sha2::Sha256;
 
 /// `{"typ":"JWT","alg":"HS256"}`

@@ -7,8 +7,8 @@
 use crate::denial::Denial;
 use crate::name::UserName;
 use crate::resource::Resource;
-use base64::engine::general_purpose::STANDARD;
 use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use zeroize::Zeroizing;
 
 /// The largest number of resource scopes of a request.
@@ -143,7 +143,7 @@ impl TokenRequest {
             _ => {
                 return Err(Denial::bad_token_request(
                     "grant_type must be password or refresh_token",
-                ))
+                ));
             }
         };
         Ok(fields.into_request(authorization))

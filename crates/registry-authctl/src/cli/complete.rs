@@ -7,10 +7,10 @@
 use super::redis::RedisArgs;
 use super::values::{PREFIX, REDIS};
 use clap::{Command, Parser};
-use clap_complete::engine::CompletionCandidate;
 use clap_complete::CompleteEnv;
+use clap_complete::engine::CompletionCandidate;
 use registry_auth::scope::Action;
-use registry_auth_admin::{Admin, Subject, PUBLIC};
+use registry_auth_admin::{Admin, PUBLIC, Subject};
 use std::ffi::{OsStr, OsString};
 use std::time::Duration;
 
@@ -153,7 +153,7 @@ fn typed_options(args: impl Iterator<Item = OsString>) -> Options {
 
 #[cfg(test)]
 mod tests {
-    use super::{typed_options, PREFIX};
+    use super::{PREFIX, typed_options};
 
     #[test]
     fn the_typed_line_says_which_redis() {

@@ -1,11 +1,11 @@
 //! The verbs of access tokens.
 
-use super::values::{lifetime, note, scope, user, TokenId, TokenIdParser};
+use super::values::{TokenId, TokenIdParser, lifetime, note, scope, user};
 use crate::cli::complete;
 use clap::Subcommand;
 use clap_complete::engine::ArgValueCompleter;
-use registry_auth::grant::Grant;
 use registry_auth::UserNameBuf;
+use registry_auth::grant::Grant;
 use std::time::Duration;
 
 #[derive(Subcommand)]

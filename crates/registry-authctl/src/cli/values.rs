@@ -8,7 +8,7 @@ use clap::{Arg, Command};
 use registry_auth::grant::Grant;
 use registry_auth::scope::{Action, Actions};
 use registry_auth::{RepositoryName, TokenDigest, UserName, UserNameBuf};
-use registry_auth_admin::{BackendName, GroupName, Subject, PUBLIC};
+use registry_auth_admin::{BackendName, GroupName, PUBLIC, Subject};
 use std::convert::Infallible;
 use std::ffi::OsStr;
 use std::time::Duration;

@@ -10,7 +10,7 @@ use registry_auth::grant::Grant;
 use registry_auth::password;
 use registry_auth::scope::{Action, Actions};
 use registry_auth::{UserName, UserNameBuf};
-use registry_auth_admin::{GroupName, Subject, PUBLIC};
+use registry_auth_admin::{GroupName, PUBLIC, Subject};
 use saphyr::{LoadableYamlNode, Scalar, Yaml};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -448,7 +448,7 @@ fn scalar(value: &Yaml<'_>) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
-    use super::{read, ALL};
+    use super::{ALL, read};
 
     const USERS: &str = r#"
 users:

@@ -3,7 +3,7 @@
 //! Made from the pages themselves, so that neither says something else. Whatever Markdown they come to use,
 //! each text of them is in the manual: what has no form here is a paragraph.
 
-use super::tool::{wrap, DATE};
+use super::tool::{DATE, wrap};
 use pulldown_cmark::{Event, HeadingLevel, Options, Parser, Tag, TagEnd};
 
 /// Each section of the manual, and the page that it is made of.

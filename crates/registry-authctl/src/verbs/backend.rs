@@ -3,13 +3,12 @@
 use crate::cli::BackendVerb;
 use crate::connector::Connector;
 use crate::error::Error;
-use crate::terminal::output::{note, printable, Output};
+use crate::terminal::output::{Output, note, printable};
 use registry_auth_admin::{BackendName, Subject};
 use serde_json::json;
 
 /// What several backends must share.
-pub(crate) const SEVERAL: &str =
-    "with balance=repository (the default) each repository has one of them, and each may have a storage of \
+pub(crate) const SEVERAL: &str = "with balance=repository (the default) each repository has one of them, and each may have a storage of \
      its own; with balance=turn all must have the same storage and the same http.secret, or pushes fail";
 
 pub(crate) async fn run(verb: BackendVerb, connector: &Connector, out: &Output) -> Result<(), Error> {

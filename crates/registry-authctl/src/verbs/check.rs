@@ -5,13 +5,13 @@
 
 use crate::connector::Connector;
 use crate::error::Error;
-use crate::terminal::output::{printable, styled, Output, BAD, DOUBTFUL, GOOD};
+use crate::terminal::output::{BAD, DOUBTFUL, GOOD, Output, printable, styled};
 use crate::terminal::progress::Bar;
 use crate::time;
 use crate::verbs::backend::SEVERAL;
 use anstyle::Style;
 use registry_auth_admin::{AdminError, Counts, Finding, Health, Problem};
-use serde_json::{json, Value};
+use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 

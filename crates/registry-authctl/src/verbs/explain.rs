@@ -5,12 +5,12 @@ mod explanation;
 use crate::cli::{ExplainArgs, Switch, TokenId};
 use crate::connector::Connector;
 use crate::error::Error;
-use crate::terminal::output::{note, printable, styled, Output, BAD, GOOD};
+use crate::terminal::output::{BAD, GOOD, Output, note, printable, styled};
 use crate::verbs::grant::remark_on_hosts;
-use explanation::{explain, group_label, refusal, unreadable, Explanation};
+use explanation::{Explanation, explain, group_label, refusal, unreadable};
 use registry_auth::policy::Rules;
 use registry_auth::scope::Action;
-use registry_auth::{rendezvous, Record, UserNameBuf};
+use registry_auth::{Record, UserNameBuf, rendezvous};
 use registry_auth_admin::{Access, AdminError, PUBLIC};
 use serde_json::json;
 

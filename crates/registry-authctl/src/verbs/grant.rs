@@ -3,12 +3,12 @@
 use crate::cli::GrantVerb;
 use crate::connector::Connector;
 use crate::error::Error;
-use crate::terminal::output::{note, printable, styled, Output, BAD};
+use crate::terminal::output::{BAD, Output, note, printable, styled};
+use registry_auth::UserName;
 use registry_auth::grant::Grant;
 use registry_auth::pattern::address_of;
-use registry_auth::UserName;
 use registry_auth_admin::{Admin, StoredGrant};
-use serde_json::{json, Value};
+use serde_json::{Value, json};
 use std::collections::BTreeSet;
 
 pub(crate) async fn run(verb: GrantVerb, connector: &Connector, out: &Output) -> Result<(), Error> {

@@ -3,13 +3,13 @@
 use crate::cli::GroupVerb;
 use crate::connector::Connector;
 use crate::error::Error;
-use crate::terminal::output::{note, printable, styled, Output, BAD};
+use crate::terminal::output::{BAD, Output, note, printable, styled};
 use crate::terminal::progress::Bar;
 use crate::verbs::explain::backends;
 use crate::verbs::grant::grant_json;
 use registry_auth::Record;
 use registry_auth_admin::{GroupEntry, GroupName, PUBLIC};
-use serde_json::{json, Value};
+use serde_json::{Value, json};
 
 pub(crate) async fn run(verb: GroupVerb, connector: &Connector, out: &Output) -> Result<(), Error> {
     let bar = Bar::share("reading users");
@@ -70,15 +70,15 @@ pub(crate) async fn run(verb: GroupVerb, connector: &Connector, out: &Output) ->
                 .await
                 .ok()
                 .map(|access| backends(&access));
-            if let (Some(Ok(before)), Some(Ok(after))) = (before, after) {
-                if before != after {
-                    note(&format!(
-                        "all that {user} pulls and pushes goes to {} from now on, {user}/… included: what \
+            if let (Some(Ok(before)), Some(Ok(after))) = (before, after)
+                && before != after
+            {
+                note(&format!(
+                    "all that {user} pulls and pushes goes to {} from now on, {user}/… included: what \
                          lies at {} is not found there",
-                        after.shown(),
-                        before.shown()
-                    ));
-                }
+                    after.shown(),
+                    before.shown()
+                ));
             }
             let text = if joined {
                 "is in group"

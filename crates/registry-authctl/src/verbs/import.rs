@@ -4,19 +4,19 @@
 //! Invariant: whenever this ends, each user is either done or as before, and the same command again does the
 //! rest.
 
-use crate::cli::{is_reserved, ImportOptions};
+use crate::cli::{ImportOptions, is_reserved};
 use crate::connector::Connector;
 use crate::error::Error;
 use crate::files::docker_auth::{self, Plan};
 use crate::files::htpasswd::{self, Refused};
-use crate::terminal::output::{note, printable, styled, Output, BAD, DOUBTFUL, GOOD};
+use crate::terminal::output::{BAD, DOUBTFUL, GOOD, Output, note, printable, styled};
 use crate::terminal::progress::Bar;
 use crate::verbs::grant::grant_json;
 use crate::verbs::user::form_name;
 use registry_auth::password::{self, Form};
 use registry_auth::{UserName, UserNameBuf};
 use registry_auth_admin::{Admin, AdminError, Existing, NewPassword, OwnersMended, Put, UNSEEN};
-use serde_json::{json, Value};
+use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::future::Future;
 use std::io::BufReader;

@@ -1,13 +1,13 @@
 //! What a shell and man(1) want to know about the tool, made from the definition of its command line.
 
-use crate::cli::complete::VARIABLE;
 use crate::cli::Cli;
+use crate::cli::complete::VARIABLE;
 use crate::error::Error;
 use crate::manual;
 use crate::terminal::output;
 use clap::CommandFactory;
-use clap_complete::env::Shells;
 use clap_complete::Shell;
+use clap_complete::env::Shells;
 use std::path::Path;
 
 const NAME: &str = "registry-authctl";

@@ -6,7 +6,7 @@
 use crate::cli::TokenVerb;
 use crate::connector::Connector;
 use crate::error::Error;
-use crate::terminal::output::{printable, styled, write_all, Output, BAD, DOUBTFUL};
+use crate::terminal::output::{BAD, DOUBTFUL, Output, printable, styled, write_all};
 use crate::terminal::progress::Bar;
 use crate::terminal::prompt::{self, NoAnswer};
 use crate::time::{date, minute, now};
@@ -14,7 +14,7 @@ use crate::verbs::grant::remark_on_hosts;
 use registry_auth::grant::Grant;
 use registry_auth::{AccessToken, StoredToken, TokenDigest, UserName};
 use registry_auth_admin::{LastUse, TokenEntry, UserTokens};
-use serde_json::{json, Value};
+use serde_json::{Value, json};
 use std::io::{Read, Write};
 use zeroize::Zeroizing;
 

@@ -4,14 +4,14 @@ use crate::cli::UserVerb;
 use crate::connector::Connector;
 use crate::error::Error;
 use crate::password;
-use crate::terminal::output::{note, printable, Output};
+use crate::terminal::output::{Output, note, printable};
 use crate::terminal::progress::Bar;
 use crate::time::date;
 use crate::verbs::grant::grant_json;
 use registry_auth::password::Form;
 use registry_auth::{Record, UserName};
 use registry_auth_admin::{Admin, AdminError, Stored, UserEntry};
-use serde_json::{json, Value};
+use serde_json::{Value, json};
 use std::io::IsTerminal;
 
 pub(crate) async fn run(verb: UserVerb, connector: &Connector, out: &Output) -> Result<(), Error> {
@@ -258,9 +258,5 @@ pub(crate) fn form_name(form: Option<Form>) -> &'static str {
 }
 
 fn or_none(text: &str) -> &str {
-    if text.is_empty() {
-        "none"
-    } else {
-        text
-    }
+    if text.is_empty() { "none" } else { text }
 }

@@ -13,7 +13,7 @@ use std::process::{Command, Output, Stdio};
 use std::sync::Arc;
 use testkit::RedisServer;
 #[allow(unused_imports)] // each test binary uses its own part
-pub use testkit::{free_port, PATIENCE};
+pub use testkit::{PATIENCE, free_port};
 
 /// "one", at bcrypt's lowest cost.
 const BCRYPT4_ONE: &str = "$2y$04$n4Uf8cs1OT7Xhz94UJEdXuloZMyY4kBb0uLSW3Z/k8i65UNJh4rjC";

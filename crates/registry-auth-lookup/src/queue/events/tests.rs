@@ -1,16 +1,16 @@
 //! What the queue promises, without a Redis.
 
-use super::{EventQueue, CHANGES};
+use super::{CHANGES, EventQueue};
 use crate::messages::{Event, Job, Keyspace, Outcome, Proof};
 use crate::queue::basis::{Basis, ReadMark};
 use crate::queue::pending::{Answer, Arrivals, Outbox, PendingJob};
 use registry_auth::{Network, UserName};
+use registry_auth_redis::Secret;
 use registry_auth_redis::connection::tracking::{Changed, Watcher};
 use registry_auth_redis::wake::Wake;
-use registry_auth_redis::Secret;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::Arc;
-use tokio::sync::mpsc::{unbounded_channel, UnboundedReceiver};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 
 /// A queue, the outbox in front of it, and the helper's end of what is asked again.
 struct Setting {

@@ -5,13 +5,13 @@
 use crate::error::Error;
 use crate::time;
 use crate::verbs::token::scopes;
-use registry_auth::codec::{encode, RecordRef};
+use registry_auth::codec::{RecordRef, encode};
 use registry_auth::password::is_locked;
-use registry_auth::policy::{judge, Rule, Rules, Source};
+use registry_auth::policy::{Rule, Rules, Source, judge};
 use registry_auth::scope::Action;
 use registry_auth::{Limits, Record, RepositoryName, StoredToken, Subject, UserName};
 use registry_auth_admin::{Access, GroupRecord, PUBLIC};
-use serde_json::{json, Value};
+use serde_json::{Value, json};
 
 /// The answer to the question, ready to be shown.
 pub(super) struct Explanation {
@@ -77,10 +77,10 @@ pub(super) fn explain(
         return Ok(too_large());
     };
     let stored = token.and_then(|id| access.user.tokens.iter().find(|stored| stored.id == id));
-    if let Some(user) = user {
-        if let Some(refused) = locked_out(user, &access.user, token, stored, time::now()?) {
-            return Ok(refused);
-        }
+    if let Some(user) = user
+        && let Some(refused) = locked_out(user, &access.user, token, stored, time::now()?)
+    {
+        return Ok(refused);
     }
     let Ok(named) = token.map_or(Ok(None), |id| record.token_named(id)) else {
         return Ok(too_large());
