@@ -60,11 +60,14 @@ impl Lookups {
     /// The question under way may have been sent before this job came. Its answer is no older than a cached
     /// one, as it is checked against changes when it is posted; without tracking only jobs of one batch share
     /// a question.
-    pub(crate) fn question(&self, mut job: PendingJob, batch: u64) -> Option<Question> {
-        job.batch = batch;
+    pub(crate) fn question(&self, mut job: PendingJob, batch: &Batch) -> Option<Question> {
+        job.batch = batch.number;
+        job.came = batch.came;
+        let deadline = *job.deadline.get_or_insert(batch.deadline);
         let shared = self.outbox.events.tracking();
-        let same =
-            |a: &PendingJob, b: &PendingJob| (shared || a.batch == b.batch) && a.key.names() == b.key.names();
+        let same = |a: &PendingJob, b: &PendingJob| {
+            (a.batch == b.batch || shared && !b.is_tired()) && a.key.names() == b.key.names()
+        };
         let key = job.key.clone();
         let by_token = matches!(job.proof, Proof::AccessToken(_));
         // The prefix is nearly always the same: not worth hashing.
@@ -76,9 +79,27 @@ impl Lookups {
         Some(Question {
             key,
             flight,
+            deadline,
             remembered,
             by_token,
         })
+    }
+
+    /// What holds for jobs that are asked for now.
+    pub(crate) fn batch(&self, number: u64) -> Batch {
+        Batch {
+            number,
+            came: self.outbox.events.next_mark(),
+            deadline: Instant::now() + self.timeout,
+        }
+    }
+
+    /// Nothing was read before the deadline. Those whose question was another's may have time left.
+    fn give_up(&self, questions: impl Iterator<Item = Question>, deadline: Instant) {
+        if deadline <= Instant::now() {
+            let jobs = questions.flat_map(|question| question.flight.finish());
+            self.outbox.retry_in_time(jobs);
+        }
     }
 
     fn tools(&self) -> Tools<'_> {
@@ -99,17 +120,29 @@ impl Lookups {
     }
 }
 
+/// What is common to jobs that are asked for at the same time.
+pub(crate) struct Batch {
+    number: u64,
+    /// The number of the first mark from then on.
+    came: u64,
+    /// Until when those wait who have just come.
+    deadline: Instant,
+}
+
 /// Answers a whole batch, of [`TOGETHER`] at most.
 pub(crate) async fn run(lookups: Arc<Lookups>, mut batch: Vec<Question>) {
-    let deadline = Instant::now() + lookups.timeout;
+    // Whoever has less time than others gives them another chance.
+    let Some(deadline) = batch.iter().map(|question| question.deadline).min() else {
+        return;
+    };
     let count = u32::try_from(batch.len()).unwrap_or(u32::MAX);
     let Ok(Ok(_turn)) = time::timeout_at(deadline, lookups.turns.acquire_many(count)).await else {
-        return;
+        return lookups.give_up(batch.into_iter(), deadline);
     };
     sort(&mut batch);
     let pipeline = questions(&batch);
     let Some((replies, mark)) = exchange(&lookups, &pipeline, deadline).await else {
-        return;
+        return lookups.give_up(batch.into_iter(), deadline);
     };
     let mut answers = Vec::with_capacity(batch.len());
     let mut read = lookups.reader().read(batch, &mut replies.into_iter());
@@ -122,7 +155,8 @@ pub(crate) async fn run(lookups: Arc<Lookups>, mut batch: Vec<Question>) {
         lookups.outbox.post(std::mem::take(&mut answers));
         // What the groups say may be newer than the mark; then all is asked for once more.
         let Some((replies, _)) = exchange(&lookups, &pipeline, deadline).await else {
-            return;
+            let users = read.into_iter().flat_map(|part| part.users);
+            return lookups.give_up(users.map(|user| user.question), deadline);
         };
         lookups.reader().read_groups(&mut read, &mut replies.into_iter());
     }
@@ -132,9 +166,10 @@ pub(crate) async fn run(lookups: Arc<Lookups>, mut batch: Vec<Question>) {
     lookups.outbox.post(answers);
 }
 
-/// Sends the pipeline and waits for its replies. Asks a second time when the connection turns out to be dead
-/// (Redis was restarted, or closed an idle connection) and a new one is there in time; reading twice does no
-/// harm.
+/// Sends the pipeline and waits for its replies, until `deadline` at most: that fails the lookup, and is no
+/// reason to leave the connection, which the supervisor watches. Asks a second time when the connection turns
+/// out to be dead (Redis was restarted, or closed an idle connection) and a new one is there in time; reading
+/// twice does no harm.
 async fn exchange(
     lookups: &Lookups,
     pipeline: &Pipeline,
@@ -143,41 +178,26 @@ async fn exchange(
     for _ in 0..2 {
         let mut live = lookups.link.live(deadline).await?;
         let mark = lookups.outbox.events.mark(live.epoch);
-        let sent = Instant::now();
         let replies = live.connection.send_packed_commands(pipeline, 0, pipeline.len());
-        match time::timeout_at(deadline, replies).await {
-            Ok(Ok(replies)) if replies.len() == pipeline.len() => {
+        match time::timeout_at(deadline, replies).await.ok()? {
+            Ok(replies) if replies.len() == pipeline.len() => {
                 if replies.iter().any(is_logged_out) {
                     lookups.link.broken(live.epoch);
                 }
                 lookups.link.answered();
                 return Some((replies, mark));
             }
-            Ok(Err(error)) if error.is_connection_dropped() => {
-                if !lookups.link.replaced(live.epoch, deadline).await {
-                    return None;
-                }
-            }
-            Ok(Err(error)) => {
-                lookups.encoder.log.write_once(
-                    "exchange",
-                    Level::Error,
-                    &format!("Redis: {}", describe(&error)),
-                );
+            Err(error) if error.is_connection_dropped() => {}
+            Err(error) => {
+                let message = format!("Redis: {}", describe(&error));
+                let log = &lookups.encoder.log;
+                log.write_once("exchange", Level::Error, &message);
                 lookups.link.broken(live.epoch);
-                return None;
             }
-            Ok(Ok(_)) => {
-                lookups.link.broken(live.epoch);
-                return None;
-            }
-            Err(_) => {
-                // Not when most of the time went into waiting for the connection.
-                if sent.elapsed() >= lookups.timeout / 2 {
-                    lookups.link.broken(live.epoch);
-                }
-                return None;
-            }
+            Ok(_) => lookups.link.broken(live.epoch),
+        }
+        if !lookups.link.replaced(live.epoch, deadline).await {
+            return None;
         }
     }
     None

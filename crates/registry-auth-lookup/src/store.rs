@@ -310,7 +310,7 @@ impl Helper {
     /// while the answers of the last are on their way.
     async fn serve(&mut self) {
         let (mut arrived, mut overtaken) = (Vec::new(), Vec::new());
-        for batch in 1.. {
+        for number in 1.. {
             tokio::select! {
                 is_open = self.receiver.recv(&mut arrived) => {
                     if !is_open {
@@ -319,13 +319,14 @@ impl Helper {
                 }
                 _ = self.overtaken.recv_many(&mut overtaken, BATCHES) => {}
             }
+            let batch = self.lookups.batch(number);
             let (mut asked, mut ownerless) = (Vec::new(), Vec::new());
             let mut question = |job: PendingJob| {
                 if job.ownerless_token().is_some() {
                     ownerless.push(job);
                     return None;
                 }
-                self.lookups.question(job, batch)
+                self.lookups.question(job, &batch)
             };
             for jobs in overtaken.drain(..) {
                 asked.extend(jobs.into_iter().filter_map(&mut question));

@@ -1,6 +1,7 @@
 //! Random changes, questions, losses and reconnects against a real Redis, with a cache that follows the queue
-//! as nginx's does (put on a cacheable completion, delete on changes): no answer, fresh or cached, is older
-//! than the last change that the queue has delivered; and when all is quiet the cache is what Redis holds.
+//! as nginx's does (put on a cacheable completion, delete on changes): no answer that may be kept, fresh or
+//! cached, is older than the last change that the queue has delivered, and no other is older than the last one
+//! that had been delivered when the request came; and when all is quiet the cache is what Redis holds.
 //!
 //! A failure prints its seed; `REGISTRY_AUTH_SEED=n` repeats one.
 
@@ -66,7 +67,8 @@ struct Model {
     keys: Vec<Key>,
     /// User to what is cached.
     cache: HashMap<usize, Vec<Seen>>,
-    waiting: HashMap<u64, usize>,
+    /// Tickets: who was asked for, and what had been told of each key by then.
+    waiting: HashMap<u64, (usize, Vec<usize>)>,
     version: u64,
     /// Numbers the last barrier that came back.
     barrier: u64,
@@ -246,16 +248,24 @@ impl Model {
     fn request(&mut self) {
         let user = self.random.below(USERS);
         if let Some(seen) = self.cache.get(&user) {
-            seen.iter().for_each(|seen| self.check(seen, "cached"));
+            seen.iter().for_each(|seen| self.check(seen, "cached", None));
             self.served.0 += 1;
             return;
         }
         let ticket = self.gate.submit(&format!("u{user}"), "secret");
-        self.waiting.insert(ticket, user);
+        self.waiting.insert(ticket, (user, self.all_told()));
     }
 
-    fn check(&self, seen: &Seen, whence: &str) {
-        let Key { history, told } = &self.keys[seen.key];
+    /// What has been told of each key.
+    fn all_told(&self) -> Vec<usize> {
+        self.keys.iter().map(|key| key.told).collect()
+    }
+
+    /// Nothing is older than what has been told or, for an answer that is for one request only, what had been
+    /// `told` when that came.
+    fn check(&self, seen: &Seen, whence: &str, told: Option<&[usize]>) {
+        let history = &self.keys[seen.key].history;
+        let told = &told.map_or(self.keys[seen.key].told, |told| told[seen.key]);
         let is_there = |content: &Content| content.get(&seen.field) == seen.value.as_ref();
         assert!(
             history[*told..].iter().any(is_there),
@@ -339,12 +349,13 @@ impl Model {
     }
 
     fn completed(&mut self, done: Completion) {
-        let user = self.waiting.remove(&done.ticket).expect("answered once");
+        let (user, told) = self.waiting.remove(&done.ticket).expect("answered once");
         let Some(seen) = seen(user, &done.outcome) else {
             assert!(!done.cacheable, "{done:?}");
             return;
         };
-        seen.iter().for_each(|seen| self.check(seen, "answered"));
+        let told = (!done.cacheable).then_some(&*told);
+        seen.iter().for_each(|seen| self.check(seen, "answered", told));
         self.served.1 += 1;
         if done.cacheable {
             assert_eq!(self.armed, 1, "cacheable without a connection");
@@ -374,7 +385,7 @@ impl Model {
             key.told = key.history.len() - 1;
         }
         for seen in self.cache.values().flatten() {
-            self.check(seen, "cached, all told");
+            self.check(seen, "cached, all told", None);
         }
     }
 
@@ -387,7 +398,7 @@ impl Model {
             for user in 0..USERS {
                 if !self.cache.contains_key(&user) && self.waiting.len() < USERS {
                     let ticket = self.gate.submit(&format!("u{user}"), "secret");
-                    self.waiting.insert(ticket, user);
+                    self.waiting.insert(ticket, (user, self.all_told()));
                 }
             }
         }

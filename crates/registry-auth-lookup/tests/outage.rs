@@ -3,8 +3,8 @@
 
 mod common;
 
-use common::{Gate, PATIENCE, SHA1_SECRET, Server, free_port, is_known, options, verified};
-use registry_auth_lookup::{Options, Outcome};
+use common::{Gate, PATIENCE, SHA1_SECRET, Server, Valve, free_port, is_known, options, verified};
+use registry_auth_lookup::{Event, Options, Outcome};
 use std::io::{Read, Write};
 use std::net::TcpListener;
 use std::sync::Arc;
@@ -105,11 +105,104 @@ fn frozen_is_unavailable_within_the_timeout_and_recovers() {
         assert_eq!(gate.ask("alice", "secret"), Outcome::Unavailable);
     }
     let log = gate.logged("cannot connect: timed out");
-    assert!(log.contains("connection lost: timed out"), "{log}");
+    assert!(log.contains("connection lost: silent for 1.5s"), "{log}");
     redis.thaw();
     let since = Instant::now();
     assert!(verified(&gate.ask_until("alice", "secret", is_known)));
     assert!(since.elapsed() < Duration::from_secs(4), "{:?}", since.elapsed());
+}
+
+/// Asks for alice every 20 ms while Redis sleeps for `nap`, and a moment longer. What has failed, with the
+/// time from each question to the end of the nap.
+/// from each question to the end of the nap.
+fn ask_through(gate: &mut Gate, redis: &Server, nap: Duration) -> Vec<Duration> {
+    redis.freeze();
+    let begun = Instant::now();
+    let mut tickets = Vec::new();
+    while begun.elapsed() < nap {
+        tickets.push((gate.submit("alice", "secret"), Instant::now()));
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    redis.thaw();
+    let end = Instant::now();
+    for _ in 0..20 {
+        tickets.push((gate.submit("alice", "secret"), Instant::now()));
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    let failed = tickets.into_iter().filter_map(|(ticket, asked)| {
+        let outcome = gate.wait(ticket);
+        (outcome == Outcome::Unavailable).then(|| end.saturating_duration_since(asked))
+    });
+    failed.collect()
+}
+
+/// A lookup's limit is no limit for the server: one that sleeps has lost nothing, and nobody who can still be
+/// answered in time is refused.
+#[test]
+fn a_server_that_sleeps_fails_what_runs_out_of_time_and_nothing_else() {
+    let redis = Server::start();
+    alice(&redis);
+    let mut gate = Gate::with(Options {
+        tracking: true,
+        ..brisk(&redis.url())
+    });
+    assert!(gate.armed());
+    for nap in [600, 3000].map(Duration::from_millis) {
+        let failed = ask_through(&mut gate, &redis, nap);
+        assert!(!failed.is_empty(), "it did sleep");
+        // Half a second is the limit; the rest is for a busy machine.
+        let early = failed.iter().filter(|left| **left < Duration::from_millis(400));
+        assert_eq!(early.count(), 0, "{failed:?}");
+        // What is known stays good: no loss is told, and what has changed meanwhile is.
+        assert!(gate.events.is_empty(), "{nap:?}: {:?}", gate.events);
+    }
+    redis.run_args(&["HSET", "P:user:alice", "groups", "team"]);
+    gate.told(|event| matches!(event, Event::Changed(_)));
+    assert!(gate.events.is_empty(), "{:?}", gate.events);
+    gate.logged("is reachable again");
+}
+
+#[test]
+fn a_server_that_sleeps_for_longer_is_left() {
+    let redis = Server::start();
+    alice(&redis);
+    let mut gate = Gate::with(Options {
+        tracking: true,
+        ..brisk(&redis.url())
+    });
+    assert!(gate.armed());
+    redis.freeze();
+    let since = Instant::now();
+    gate.told(|event| matches!(event, Event::ConnectionLost));
+    let lost = since.elapsed();
+    // A second and a half, and as much hope as there is; doubled for a busy machine.
+    assert!((3..8).contains(&lost.as_secs()), "{lost:?}");
+    assert_eq!(gate.ask("alice", "secret"), Outcome::Unavailable);
+    redis.thaw();
+    assert!(gate.armed());
+    assert!(verified(&gate.ask_until("alice", "secret", is_known)));
+}
+
+/// Another server that answers takes the place of one that is silent, and that is told.
+#[test]
+fn a_silent_connection_is_replaced_by_one_that_answers() {
+    let redis = Server::start();
+    alice(&redis);
+    let valve = Valve::new(redis.port);
+    let mut gate = Gate::with(Options {
+        tracking: true,
+        ..brisk(&format!("redis://127.0.0.1:{}", valve.port))
+    });
+    assert!(gate.armed());
+    assert!(verified(&gate.ask("alice", "secret")));
+    valve.close_present();
+    let since = Instant::now();
+    gate.told(|event| matches!(event, Event::ConnectionLost));
+    assert!(gate.armed());
+    let replaced = since.elapsed();
+    assert!(replaced < Duration::from_secs(3), "{replaced:?}");
+    assert!(verified(&gate.ask("alice", "secret")));
+    assert_eq!(gate.events.len(), 0, "{:?}", gate.events);
 }
 
 #[test]
@@ -118,7 +211,7 @@ fn a_freeze_is_noticed_without_any_request() {
     let mut gate = Gate::with(brisk(&redis.url()));
     gate.logged("connected to");
     redis.freeze();
-    gate.logged("connection lost: timed out");
+    gate.logged("connection lost: silent for 1.5s");
 }
 
 #[test]

@@ -12,6 +12,7 @@ use registry_auth_redis::{Passwords, Secret};
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 /// Both of "secret"; some tens and some hundreds of milliseconds in a debug build, at least.
@@ -290,6 +291,42 @@ fn an_answer_that_a_change_overtakes_is_read_again() {
     wait_for_calls(&redis, before + 1);
     redis.run("HSET P:user:alice password !");
     assert!(!verified(&gate.wait(ticket)));
+}
+
+/// Somebody changes `P:passwords` as fast as Redis takes it: whoever has to be asked for is, and answered.
+#[test]
+fn a_storm_of_changes_refuses_nobody() {
+    let redis = Server::start();
+    redis.run_args(&["HSET", "P:passwords", "alice", SHA1_SECRET]);
+    let mut gate = Gate::with(tracked(&redis.url()));
+    assert!(gate.armed());
+    let is_over = Arc::new(AtomicBool::new(false));
+    let (over, mut connection) = (Arc::clone(&is_over), redis.connection());
+    let storm = std::thread::spawn(move || {
+        let mut pipe = redis::pipe();
+        for n in 0..1000 {
+            pipe.cmd("HSET").arg("P:passwords").arg("bob").arg(n).ignore();
+        }
+        let mut changes = 0;
+        while !over.load(Ordering::Relaxed) {
+            pipe.exec(&mut connection).unwrap();
+            changes += 1000;
+        }
+        changes
+    });
+    let since = Instant::now();
+    let (mut kept, mut asked) = (0, 0);
+    while since.elapsed() < Duration::from_secs(3) {
+        let ticket = gate.submit("alice", "secret");
+        let done = gate.completion(ticket);
+        assert!(verified(&done.outcome), "after {asked}: {done:?}");
+        (kept, asked) = (kept + usize::from(done.cacheable), asked + 1);
+        gate.events.clear();
+    }
+    is_over.store(true, Ordering::Relaxed);
+    let changes = storm.join().unwrap();
+    println!("{changes} changes in 3 s, {asked} answers, {kept} to be kept");
+    assert!(asked > 50 && kept < asked, "{kept} of {asked}");
 }
 
 #[test]

@@ -15,7 +15,7 @@ pub mod schema {
 }
 
 /// The connection to Redis, from the bottom up: [`endpoint`](connection::endpoint) says where Redis is (its
-/// `url`, [`passwords`](connection::passwords) and [`tls`](connection::tls)),
+/// `url`, [`passwords`](connection::passwords) and [`tls`](connection::tls)), `names` finds its addresses,
 /// [`tracking`](connection::tracking) hears what it says unasked, [`open`](connection::open) comes from an
 /// address to a connection that is logged in, [`locate`](connection::locate) says to which server, with
 /// `sentinel`, [`supervisor`](connection::supervisor) keeps one open.
@@ -24,8 +24,10 @@ pub mod connection {
     mod fault;
     pub mod files;
     pub mod locate;
+    mod names;
     pub mod open;
     pub mod passwords;
+    mod pulse;
     mod sentinel;
     pub mod supervisor;
     pub mod tls;

@@ -21,6 +21,7 @@ use registry_auth_redis::schema::record::{self, Unreadable};
 use std::cmp::Ordering;
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
+use tokio::time::Instant;
 
 /// What is asked about one user of one keyspace, or about its defaults only.
 pub(crate) struct Question {
@@ -28,6 +29,8 @@ pub(crate) struct Question {
     pub(crate) key: LookupKey,
     /// The jobs that wait for it.
     pub(crate) flight: Flight<PendingJob>,
+    /// Until when the first of them waits.
+    pub(crate) deadline: Instant,
     /// What is remembered of the user.
     pub(crate) remembered: Option<Arc<RememberedUser>>,
     /// Whether an access token was sent: the same is asked for whoever the user is then.

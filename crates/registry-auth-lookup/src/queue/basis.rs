@@ -38,6 +38,8 @@ impl LookupKey {
 pub(crate) struct ReadMark {
     pub(crate) epoch: u64,
     pub(crate) sequence: u64,
+    /// Counts marks, from 1.
+    pub(crate) number: u64,
 }
 
 /// Which state of which keys an answer was made of: always `P:backends` and `P:group:public` and, where a

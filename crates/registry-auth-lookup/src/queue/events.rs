@@ -35,6 +35,8 @@ pub(crate) struct Queue {
     connection: u64,
     /// Whether answers are checked against changes.
     tracking: bool,
+    /// The number of the last mark.
+    marked: u64,
 }
 
 /// A panic while a lock was held leaves a whole list behind (pushes do not unwind half-way): go on.
@@ -62,8 +64,18 @@ impl EventQueue {
 
     /// To be noted before Redis is asked on the connection of `epoch`.
     pub(crate) fn mark(&self, epoch: u64) -> ReadMark {
-        let sequence = lock(&self.queue).recent.sequence();
-        ReadMark { epoch, sequence }
+        let mut queue = lock(&self.queue);
+        queue.marked += 1;
+        ReadMark {
+            epoch,
+            sequence: queue.recent.sequence(),
+            number: queue.marked,
+        }
+    }
+
+    /// The number of the next mark: what is read from there on is newer than a job that comes now.
+    pub(crate) fn next_mark(&self) -> u64 {
+        lock(&self.queue).marked + 1
     }
 
     /// Answers a job of which nothing is known.
@@ -157,7 +169,7 @@ impl Queue {
         !self.recent.since(basis.mark.sequence, basis.keys(key))
     }
 
-    /// Answers a job. `mark` is when that was read, where it may be kept.
+    /// Answers a job. `mark` is when that was read, where it may be kept for others.
     pub(crate) fn complete(&mut self, ticket: u64, outcome: Outcome, mark: Option<ReadMark>) {
         self.events.push(Event::Completion(Completion {
             ticket,

@@ -2,11 +2,12 @@
 //!
 //! Made by `store`, answered through an [`Outbox`]. Invariant: however its owner ends (return, panic, an
 //! aborted task, a queue that is dropped) a job gets an answer, and one only: [`PendingJob`] that is dropped
-//! without one is `Unavailable`. An answer is never posted behind a change of a key that it was made of
-//! before the change; such a job is asked again.
+//! without one is `Unavailable`. An answer that was made of a key before a change is never posted behind that
+//! change as one that may be kept: its job is asked again and, where changes come faster than answers, gets
+//! what was read after it came, which is right for it and for nobody else.
 
 use crate::messages::{Job, Keyspace, Outcome, Proof};
-use crate::queue::basis::{Basis, LookupKey};
+use crate::queue::basis::{Basis, LookupKey, ReadMark};
 use crate::queue::events::EventQueue;
 use crate::verify::stored_hash::HashResult;
 use registry_auth::codec::State;
@@ -14,10 +15,11 @@ use registry_auth::{Network, TokenDigest};
 use registry_auth_redis::Secret;
 use std::sync::Arc;
 use tokio::sync::mpsc::UnboundedSender;
+use tokio::time::Instant;
 
-/// How often an answer may be overtaken by a change before the job is given up: each time costs a round trip,
-/// so that more than a few in a row means a key that is written all the time.
-const TRIES: u8 = 10;
+/// How often a job is asked for in the hope of an answer that can be kept. Each time costs a round trip, and
+/// more than a few in a row mean a key that is written all the time.
+const TRIES: u8 = 3;
 
 /// A job that waits for its answer.
 pub(crate) struct PendingJob {
@@ -34,6 +36,10 @@ pub(crate) struct PendingJob {
     pub(crate) hash_result: Option<HashResult>,
     /// The batch in which it was last asked for.
     pub(crate) batch: u64,
+    /// The number of the first mark after it came.
+    pub(crate) came: u64,
+    /// When its caller waits for Redis no longer; not known until it is asked for.
+    pub(crate) deadline: Option<Instant>,
     tries: u8,
     answered: bool,
     events: Arc<EventQueue>,
@@ -55,6 +61,8 @@ impl PendingJob {
             verified: job.verified,
             hash_result: None,
             batch: 0,
+            came: 0,
+            deadline: None,
             tries: 0,
             answered: false,
             events: Arc::clone(events),
@@ -75,10 +83,15 @@ impl PendingJob {
         self.ticket
     }
 
-    /// Counts a try; false when it was the last.
-    fn may_try_again(&mut self) -> bool {
-        self.tries += 1;
-        self.tries < TRIES
+    /// Whether it has been asked for so often that it takes what it gets: its question is its own then, as
+    /// one that is under way may have been sent before it came.
+    pub(crate) fn is_tired(&self) -> bool {
+        self.tries >= TRIES
+    }
+
+    /// Whether an answer that was read then is right for it, whatever has changed since.
+    fn is_served_by(&self, mark: &ReadMark) -> bool {
+        self.is_tired() && mark.number >= self.came
     }
 }
 
@@ -147,32 +160,47 @@ impl Outbox {
         self.events.write(|queue| {
             queue.reserve(answers.len());
             for answer in &mut answers {
-                let basis = answer.basis.as_ref();
-                if basis.is_some_and(|basis| !queue.is_current(&answer.job.key, basis)) {
+                let job = &answer.job;
+                let (current, overtaken) = match &answer.basis {
+                    Some(basis) if queue.is_current(&job.key, basis) => (Some(basis.mark), None),
+                    Some(basis) => (None, Some(basis.mark)),
+                    None => (None, None),
+                };
+                if overtaken.is_some_and(|mark| !job.is_served_by(&mark)) {
                     continue;
                 }
-                let mark = basis.map(|basis| basis.mark);
                 let outcome = std::mem::replace(&mut answer.outcome, Outcome::Unavailable);
                 let ticket = answer.job.answered();
-                queue.complete(ticket, outcome, mark);
+                queue.complete(ticket, outcome, current);
             }
         });
         let jobs = answers.into_iter().map(|answer| answer.job);
         self.retry(jobs.filter(|job| !job.answered));
     }
 
-    /// Has jobs asked again. Those of a store that is stopped meanwhile are `Unavailable`, as is a job that
-    /// has been asked too often.
+    /// Has jobs asked again, as if they had come now. Those of a store that is stopped meanwhile are
+    /// `Unavailable`.
     pub(crate) fn retry(&self, jobs: impl Iterator<Item = PendingJob>) {
-        let mut stale = Vec::new();
-        for mut job in jobs {
-            if job.may_try_again() {
-                stale.push(job);
-            }
-        }
-        if !stale.is_empty() {
+        let anew = |mut job: PendingJob| {
+            job.tries = job.tries.saturating_add(1);
+            job.deadline = None;
+            job
+        };
+        self.ask(jobs.map(anew).collect());
+    }
+
+    /// Has those of the jobs asked again who shared another's question, which has run out of time, and have
+    /// some left. The others are `Unavailable`.
+    pub(crate) fn retry_in_time(&self, jobs: impl Iterator<Item = PendingJob>) {
+        let now = Instant::now();
+        let in_time = |job: &PendingJob| job.deadline.is_some_and(|deadline| deadline > now);
+        self.ask(jobs.filter(in_time).collect());
+    }
+
+    fn ask(&self, jobs: Vec<PendingJob>) {
+        if !jobs.is_empty() {
             // What nobody takes any more is dropped, and so answered.
-            drop(self.again.send(stale));
+            drop(self.again.send(jobs));
         }
     }
 }

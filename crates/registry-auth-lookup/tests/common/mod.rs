@@ -7,7 +7,10 @@ use registry_auth_lookup::{Completion, Event, Hashing, Job, Keyspace, Options, O
 use registry_auth_redis::log::LogLine;
 use registry_auth_redis::{Endpoint, Secret};
 use std::collections::HashMap;
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
 #[allow(unused_imports)] // each test binary uses its own part
@@ -267,5 +270,55 @@ pub fn groups_of(outcome: &Outcome) -> (Vec<String>, String) {
         }
         Outcome::Anonymous { public, .. } => (Vec::new(), shown(public)),
         other => panic!("{other:?}"),
+    }
+}
+
+/// Passes bytes on, until the connections that there are by then are to pass nothing more, without an end.
+pub struct Valve {
+    pub port: u16,
+    /// How many connections are dead.
+    dead: Arc<AtomicUsize>,
+    made: Arc<AtomicUsize>,
+}
+
+impl Valve {
+    pub fn new(to: u16) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let valve = Self {
+            port: listener.local_addr().unwrap().port(),
+            dead: Arc::default(),
+            made: Arc::default(),
+        };
+        let (dead, made) = (Arc::clone(&valve.dead), Arc::clone(&valve.made));
+        std::thread::spawn(move || {
+            for client in listener.incoming() {
+                let (client, number) = (client.unwrap(), made.fetch_add(1, Ordering::SeqCst));
+                let server = TcpStream::connect(("127.0.0.1", to)).unwrap();
+                let ends = [
+                    (client.try_clone().unwrap(), server.try_clone().unwrap()),
+                    (server, client),
+                ];
+                for (mut from, mut to) in ends {
+                    let dead = Arc::clone(&dead);
+                    std::thread::spawn(move || {
+                        let mut buffer = [0; 4096];
+                        while let Ok(read @ 1..) = from.read(&mut buffer) {
+                            if number < dead.load(Ordering::SeqCst) {
+                                continue;
+                            }
+                            if to.write_all(&buffer[..read]).is_err() {
+                                break;
+                            }
+                        }
+                    });
+                }
+            }
+        });
+        valve
+    }
+
+    pub fn close_present(&self) {
+        self.dead
+            .store(self.made.load(Ordering::SeqCst), Ordering::SeqCst);
     }
 }

@@ -2,6 +2,7 @@
 //!
 //! Invariant: neither `Debug`, `Display` nor an error shows the password.
 
+use super::names::Names;
 use super::passwords::Passwords;
 use super::tls::{InvalidTls, Tls, TlsOptions};
 pub use super::url::InvalidEndpoint;
@@ -21,6 +22,7 @@ pub struct Endpoint {
     sentinel_user: Option<Box<str>>,
     sentinel_passwords: Passwords,
     db: i64,
+    names: Names,
 }
 
 impl Endpoint {
@@ -51,6 +53,7 @@ impl Endpoint {
             sentinel_user: None,
             sentinel_passwords: Passwords::default(),
             db,
+            names: Names::default(),
         })
     }
 
@@ -119,6 +122,11 @@ impl Endpoint {
 
     pub(crate) fn topology(&self) -> &Topology {
         &self.topology
+    }
+
+    /// What is known of the hosts in it.
+    pub(crate) fn names(&self) -> &Names {
+        &self.names
     }
 
     pub(crate) fn tls(&self) -> Option<&Tls> {

@@ -6,6 +6,8 @@
 
 use crate::connection::endpoint::{Endpoint, Place};
 use crate::connection::fault;
+use crate::connection::names::Names;
+use crate::connection::pulse::{Counted, Heard};
 use crate::connection::tls::Tls;
 use crate::connection::tracking::Tracking;
 use futures_util::stream::{FuturesUnordered, StreamExt};
@@ -121,6 +123,8 @@ pub(crate) struct Opened {
     pub(crate) connection: MultiplexedConnection,
     /// Aborted when it drops: an attempt that is timed out must not leave its socket behind.
     pub(crate) driver: AbortOnDrop,
+    /// Counts what has come from it.
+    pub(crate) heard: Heard,
     /// Whether what it says unasked counts.
     is_chosen: Arc<AtomicBool>,
 }
@@ -148,6 +152,7 @@ pub(crate) type Listener = (Arc<Tracking>, u64);
 /// How a server is greeted: in RESP3 with a listener, else in RESP2.
 #[derive(Clone)]
 pub(crate) struct Greeting<'g> {
+    pub(crate) names: &'g Names,
     pub(crate) tls: Option<&'g Tls>,
     /// Tried one after the other, while the server says that the password is wrong.
     pub(crate) logins: &'g [RedisConnectionInfo],
@@ -162,10 +167,7 @@ const STAGGER: Duration = Duration::from_millis(100);
 impl Greeting<'_> {
     /// Connects to a place and logs in. Of the addresses of a name the first that greets is taken.
     pub(crate) async fn place(&self, place: &Place) -> Result<Opened, Failure> {
-        let addresses: Vec<_> = tokio::net::lookup_host((&*place.host, place.port))
-            .await
-            .map_err(Failure::Io)?
-            .collect();
+        let addresses = self.names.addresses(&place.host, place.port).await?;
         let attempts = addresses.into_iter().map(|address| {
             self.login(move || async move {
                 let stream = TcpStream::connect(address).await.map_err(Failure::Io)?;
@@ -221,6 +223,8 @@ impl Greeting<'_> {
             .set_pipeline_buffer_size(BUFFER);
         let mut login = login.clone();
         let is_chosen = Arc::new(AtomicBool::new(false));
+        let heard = Heard::default();
+        let stream = Counted::new(stream, Heard::clone(&heard));
         if let Some((tracking, epoch)) = self.listener.clone() {
             login = login.set_protocol(ProtocolVersion::RESP3);
             let is_chosen = Arc::clone(&is_chosen);
@@ -230,6 +234,9 @@ impl Greeting<'_> {
                 }
                 Ok::<(), Infallible>(())
             });
+        } else {
+            // Some proxies that know RESP2 only hang up on CLIENT.
+            login = login.set_skip_set_lib_name();
         }
         let (connection, driver) = MultiplexedConnection::new_with_config(&login, stream, config)
             .await
@@ -239,6 +246,7 @@ impl Greeting<'_> {
         Ok(Opened {
             connection,
             driver,
+            heard,
             is_chosen,
         })
     }

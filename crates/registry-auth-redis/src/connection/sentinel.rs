@@ -50,6 +50,7 @@ impl Sentinels {
         let deadline = Instant::now() + ANSWER;
         let logins = endpoint.sentinel_logins();
         let greeting = Greeting {
+            names: endpoint.names(),
             tls: endpoint.tls(),
             logins: &logins,
             listener: None,

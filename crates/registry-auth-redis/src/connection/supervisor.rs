@@ -12,9 +12,11 @@ use crate::connection::locate::Locator;
 use crate::connection::open::{
     Failure, Opened, TrackingState, explain, is_alive, is_closed, is_no_resp3, start_tracking, within,
 };
+use crate::connection::pulse::{Heard, Silence, TICK};
 use crate::connection::tracking::Tracking;
 use crate::log::{Level, Log};
 use futures_util::FutureExt;
+use futures_util::future::{Fuse, FusedFuture};
 use redis::Value;
 use redis::aio::MultiplexedConnection;
 use std::collections::hash_map::RandomState;
@@ -33,8 +35,14 @@ const BACKOFF_MIN: Duration = Duration::from_millis(50);
 const BACKOFF_MAX: Duration = Duration::from_secs(1);
 /// Longest pause where another server may be the master by then.
 const BACKOFF_MOVED: Duration = Duration::from_millis(250);
-/// How often a silent connection is asked for a sign of life.
-const PING_EVERY: Duration = Duration::from_secs(1);
+/// A connection that is silent for so long is asked for a sign of life.
+const ASK_AFTER: Duration = Duration::from_millis(500);
+/// One that is silent for so long, or for the limits of two lookups, is in doubt: others are tried.
+const DOUBT_AFTER: Duration = Duration::from_millis(1500);
+/// For so long after that, a connection in doubt may come back as if nothing had been.
+const HOPE: Duration = Duration::from_millis(2500);
+/// How often a connection in doubt is looked at.
+const LOOK: Duration = Duration::from_millis(20);
 /// How often tracking is tried again on a connection where it was refused: an ACL may have been changed.
 const TRACK_EVERY: Duration = Duration::from_secs(10);
 /// Connections closed during RESP3's greeting in a row until RESP2 is tried: some proxies close on what they
@@ -96,7 +104,7 @@ impl Link {
         }
     }
 
-    /// This connection timed out or talks nonsense: the supervisor replaces it.
+    /// This connection talks nonsense, or has logged us out: the supervisor replaces it.
     pub fn broken(&self, epoch: u64) {
         self.broken.send_if_modified(|known| {
             let newer = *known < epoch;
@@ -105,7 +113,7 @@ impl Link {
         });
     }
 
-    /// The server has just answered: no PING is needed for a while.
+    /// A lookup was answered: the connection is of use.
     pub fn answered(&self) {
         self.answers.fetch_add(1, Ordering::Relaxed);
     }
@@ -125,6 +133,30 @@ enum Retry {
     AfterPause,
 }
 
+/// A connection, and what is known of it.
+struct Held {
+    epoch: u64,
+    opened: Opened,
+    tracked: TrackingState,
+    silence: Silence,
+}
+
+/// How a connection ends.
+enum End {
+    /// It is of no use any more.
+    Lost(Failure),
+    /// It was silent for so long that another was opened.
+    Replaced(Box<Held>),
+}
+
+/// Why a connection is not simply used.
+enum Trouble {
+    /// It is of no use any more.
+    Lost(Failure),
+    /// Nothing has come for long; all may be well with it.
+    Silent,
+}
+
 /// The task that owns the connection.
 pub struct Supervisor {
     endpoint: Endpoint,
@@ -141,6 +173,10 @@ pub struct Supervisor {
     untracked: bool,
     /// Connections closed during the greeting, in a row.
     closed: u32,
+    /// The number of the last connection that was tried.
+    tried: u64,
+    /// The number of the one in use.
+    in_use: u64,
 }
 
 impl Supervisor {
@@ -172,6 +208,8 @@ impl Supervisor {
             reason: None,
             untracked: false,
             closed: 0,
+            tried: 0,
+            in_use: 0,
         };
         (supervisor, link)
     }
@@ -185,13 +223,13 @@ impl Supervisor {
         } else {
             BACKOFF_MAX
         };
-        for epoch in 1.. {
+        loop {
             // The redis crate parses what a server sends: its panics must cost an attempt, not the helper.
-            let cycle = AssertUnwindSafe(self.cycle(epoch, &mut locator, &mut backoff))
+            let cycle = AssertUnwindSafe(self.cycle(&mut locator, &mut backoff))
                 .catch_unwind()
                 .await;
             if cycle.is_err() {
-                self.connection_lost(epoch);
+                self.connection_lost(self.in_use);
                 self.state.send_replace(LinkState::Down);
                 self.down("the connection's task panicked");
             }
@@ -202,45 +240,61 @@ impl Supervisor {
         }
     }
 
-    /// One connection, from the attempt to its end.
-    async fn cycle(&mut self, epoch: u64, locator: &mut Locator, backoff: &mut Duration) -> Retry {
-        let (opened, tracked) = match within(self.connect_timeout, self.attempt(epoch, locator)).await {
-            Ok(opened) => opened,
+    /// One connection, from the attempt to its end; and those that take the place of one that is silent.
+    async fn cycle(&mut self, locator: &mut Locator, backoff: &mut Duration) -> Retry {
+        let mut held = match self.attempt(locator).await {
+            Ok(held) => held,
             Err(failure) => {
                 self.state.send_replace(LinkState::Down);
                 self.down(&format!("cannot connect: {}", explain(&self.endpoint, &failure)));
                 return Retry::AfterPause;
             }
         };
-        let since = Instant::now();
-        let answers = self.answers.load(Ordering::Relaxed);
-        self.connected(epoch, &tracked);
-        self.up(Live {
-            connection: opened.connection.clone(),
+        loop {
+            let since = Instant::now();
+            let answers = self.answers.load(Ordering::Relaxed);
+            self.connected(held.epoch, &held.tracked);
+            self.up(&held);
+            let why = match self.serve(&mut held, locator).await {
+                End::Lost(why) => why,
+                End::Replaced(other) => {
+                    self.connection_lost(held.epoch);
+                    held = *other;
+                    continue;
+                }
+            };
+            self.connection_lost(held.epoch);
+            // A server that drops each connection before it was of any use is not hammered, and jobs do not
+            // wait for it.
+            let useful = since.elapsed() >= BACKOFF_MAX || self.answers.load(Ordering::Relaxed) != answers;
+            let is_silent = matches!(why, Failure::TimedOut);
+            let (state, retry) = if useful && !is_silent {
+                *backoff = BACKOFF_MIN;
+                (LinkState::Connecting, Retry::AtOnce)
+            } else {
+                (LinkState::Down, Retry::AfterPause)
+            };
+            self.state.send_replace(state);
+            self.down(&format!("connection lost: {why}"));
+            return retry;
+        }
+    }
+
+    /// Opens a connection, within the limit for that.
+    async fn attempt(&mut self, locator: &mut Locator) -> Result<Held, Failure> {
+        self.tried += 1;
+        let epoch = self.tried;
+        let (opened, tracked) = within(self.connect_timeout, self.greet(epoch, locator)).await?;
+        Ok(Held {
             epoch,
-        });
-        let why = self.watch(opened, tracked, epoch, locator).await;
-        self.connection_lost(epoch);
-        // A server that drops each connection before it was of any use is not hammered, and jobs do not wait
-        // for it.
-        let useful = since.elapsed() >= BACKOFF_MAX || self.answers.load(Ordering::Relaxed) != answers;
-        let (state, retry) = if useful {
-            *backoff = BACKOFF_MIN;
-            (LinkState::Connecting, Retry::AtOnce)
-        } else {
-            (LinkState::Down, Retry::AfterPause)
-        };
-        self.state.send_replace(state);
-        self.down(&format!("connection lost: {why}"));
-        retry
+            silence: Silence::new(Heard::clone(&opened.heard)),
+            opened,
+            tracked,
+        })
     }
 
     /// Connects, and has Redis track changes if that is wanted.
-    async fn attempt(
-        &mut self,
-        epoch: u64,
-        locator: &mut Locator,
-    ) -> Result<(Opened, TrackingState), Failure> {
+    async fn greet(&mut self, epoch: u64, locator: &mut Locator) -> Result<(Opened, TrackingState), Failure> {
         let deadline = Instant::now() + self.connect_timeout;
         let Some(tracking) = self.tracking.clone() else {
             let opened = locator.greet(None, deadline).await?;
@@ -299,7 +353,7 @@ impl Supervisor {
         }
     }
 
-    fn up(&mut self, live: Live) {
+    fn up(&mut self, held: &Held) {
         if self.reason.take().is_some() {
             self.log
                 .write(Level::Notice, &format!("{} is reachable again", self.endpoint));
@@ -307,7 +361,11 @@ impl Supervisor {
             self.log
                 .write(Level::Info, &format!("connected to {}", self.endpoint));
         }
-        self.state.send_replace(LinkState::Up(live));
+        self.in_use = held.epoch;
+        self.state.send_replace(LinkState::Up(Live {
+            connection: held.opened.connection.clone(),
+            epoch: held.epoch,
+        }));
     }
 
     /// One line when an outage begins and one whenever its reason changes.
@@ -319,47 +377,106 @@ impl Supervisor {
         }
     }
 
-    /// Returns when the connection is of no use any more, with the reason. Dropping `driver` closes the
-    /// socket for lookups still waiting on it, too: they fail now rather than at their timeout.
-    async fn watch(
-        &mut self,
-        opened: Opened,
-        tracked: TrackingState,
-        epoch: u64,
-        locator: &mut Locator,
-    ) -> Failure {
-        let Opened {
-            connection,
-            mut driver,
-            ..
-        } = opened;
-        let Some(task) = driver.0.as_mut() else {
-            return Failure::Closed;
+    /// Returns when the connection is of no use any more. That drops its driver, which closes the socket for
+    /// lookups still waiting on it, too: they fail, or are asked again, now rather than at their deadline.
+    async fn serve(&mut self, held: &mut Held, locator: &mut Locator) -> End {
+        loop {
+            match self.watch(held, locator).await {
+                Trouble::Lost(failure) => return End::Lost(failure),
+                Trouble::Silent => {}
+            }
+            // Jobs wait: it may speak again in time for them.
+            self.state.send_replace(LinkState::Connecting);
+            if let Some(end) = self.doubt(held, locator).await {
+                return end;
+            }
+            self.up(held);
+        }
+    }
+
+    /// How long a connection may be silent until it is in doubt.
+    fn patience(&self) -> Duration {
+        DOUBT_AFTER.max(2 * self.timeout)
+    }
+
+    /// Returns when something has to be done about the connection.
+    async fn watch(&mut self, held: &mut Held, locator: &mut Locator) -> Trouble {
+        let patience = self.patience();
+        let connection = held.opened.connection.clone();
+        let Some(task) = held.opened.driver.0.as_mut() else {
+            return Trouble::Lost(Failure::Closed);
         };
-        let mut ticks = time::interval_at(Instant::now() + PING_EVERY, PING_EVERY);
+        let mut ticks = time::interval_at(Instant::now() + TICK, TICK);
         ticks.set_missed_tick_behavior(time::MissedTickBehavior::Delay);
-        let mut track_at = matches!(tracked, TrackingState::Refused(_)).then(|| Instant::now() + TRACK_EVERY);
-        let mut answers = self.answers.load(Ordering::Relaxed);
+        let is_refused = matches!(held.tracked, TrackingState::Refused(_));
+        let mut track_at = is_refused.then(|| Instant::now() + TRACK_EVERY);
         let mut moved = pin!(locator.moved(&connection, self.timeout));
+        // The question that is under way.
+        let mut asked = pin!(Fuse::terminated());
         loop {
             tokio::select! {
-                _ = &mut *task => return Failure::Closed,
-                () = reported(&mut self.broken, epoch) => return Failure::TimedOut,
-                failure = &mut moved => return failure,
+                _ = &mut *task => return Trouble::Lost(Failure::Closed),
+                () = reported(&mut self.broken, held.epoch) => {
+                    let odd = "a lookup was not answered as Redis does".to_owned();
+                    return Trouble::Lost(Failure::Unfit(odd));
+                }
+                failure = &mut moved => return Trouble::Lost(failure),
+                Err(failure) = &mut asked => return Trouble::Lost(failure),
                 _ = ticks.tick() => {
-                    let now = self.answers.load(Ordering::Relaxed);
-                    if now == answers
-                        && let Err(failure) = ping(connection.clone(), self.timeout).await {
-                            return failure;
-                        }
-                    answers = now;
-                    if track_at.is_some_and(|at| at <= Instant::now()) {
-                        track_at = match self.retry_tracking(&connection, epoch).await {
+                                let silence = held.silence.measure();
+                    if silence >= patience {
+                        return Trouble::Silent;
+                    }
+                    if silence >= ASK_AFTER && asked.is_terminated() {
+                        asked.set(ping(connection.clone()).fuse());
+                    }
+                                if track_at.is_some_and(|at| at <= Instant::now()) {
+                        track_at = match self.retry_tracking(&connection, held.epoch).await {
                             Ok(true) => None,
-                            Ok(false) => Some(Instant::now() + TRACK_EVERY),
-                            Err(failure) => return failure,
+                            Ok(false) | Err(Failure::TimedOut) => Some(Instant::now() + TRACK_EVERY),
+                            Err(failure) => return Trouble::Lost(failure),
                         };
                     }
+                }
+            }
+        }
+    }
+
+    /// The connection has been silent for long: another is tried, and the first of the two that says
+    /// something is used. `None` where it is the old one. Nothing that Redis says is lost then, so that what
+    /// is known stays good.
+    async fn doubt(&mut self, held: &mut Held, locator: &mut Locator) -> Option<End> {
+        let silent = Failure::Unfit(format!("silent for {:?}", self.patience()));
+        self.down(&format!("connection lost: {silent}"));
+        let Held { opened, silence, .. } = held;
+        let Some(task) = opened.driver.0.as_mut() else {
+            return Some(End::Lost(Failure::Closed));
+        };
+        let spoke = async {
+            while !silence.is_broken() {
+                time::sleep(LOOK).await;
+            }
+        };
+        tokio::select! {
+            biased;
+            _ = task => Some(End::Lost(Failure::Closed)),
+            () = spoke => None,
+            other = self.another(locator) => match silence.is_broken() {
+                true => None,
+                false => Some(End::Replaced(Box::new(other))),
+            },
+            () = time::sleep(HOPE) => Some(End::Lost(Failure::TimedOut)),
+        }
+    }
+
+    /// Opens a connection, however often it has to be tried.
+    async fn another(&mut self, locator: &mut Locator) -> Held {
+        loop {
+            match self.attempt(locator).await {
+                Ok(held) => return held,
+                Err(failure) => {
+                    self.down(&format!("cannot connect: {}", explain(&self.endpoint, &failure)));
+                    time::sleep(shaken(BACKOFF_MIN)).await;
                 }
             }
         }
@@ -395,11 +512,11 @@ async fn reported(broken: &mut watch::Receiver<u64>, epoch: u64) {
     drop(broken.wait_for(|broken| *broken >= epoch).await);
 }
 
-async fn ping(mut connection: MultiplexedConnection, limit: Duration) -> Result<(), Failure> {
-    match time::timeout(limit, connection.send_packed_command(&redis::cmd("PING"))).await {
-        Err(_) => Err(Failure::TimedOut),
-        Ok(Err(error)) => Err(Failure::Redis(error)),
-        Ok(Ok(Value::ServerError(error))) if !is_alive(&error) => Err(Failure::Redis(error.into())),
-        Ok(Ok(_)) => Ok(()),
+/// Asks for a sign of life. Nobody sets a limit: what counts is whether anything comes.
+async fn ping(mut connection: MultiplexedConnection) -> Result<(), Failure> {
+    match connection.send_packed_command(&redis::cmd("PING")).await {
+        Err(error) => Err(Failure::Redis(error)),
+        Ok(Value::ServerError(error)) if !is_alive(&error) => Err(Failure::Redis(error.into())),
+        Ok(_) => Ok(()),
     }
 }

@@ -224,22 +224,63 @@ fn without_tracking_there_are_only_completions() {
 }
 
 #[test]
-fn a_job_is_not_asked_for_ever() {
+fn a_job_gets_what_was_read_after_it_came_where_changes_never_end() {
     let mut setting = Setting::new(true);
     let events = &Arc::clone(&setting.events);
     events.connected(1, true);
     let mut jobs = vec![PendingJob::new(job(1, Some("alice")), events)];
     let mut asked = 0;
-    while let Some(job) = jobs.pop() {
+    while let Some(mut job) = jobs.pop() {
         asked += 1;
+        job.came = events.next_mark();
         let mark = events.mark(1);
         events.changed(1, alice());
         let (outcome, basis) = (Outcome::Busy, basis(mark));
         setting.outbox.post(vec![Answer { job, outcome, basis }]);
         jobs = setting.again();
     }
-    assert_eq!(asked, 10);
-    assert_eq!(drained(events), "connected-true changed10 1!");
+    assert_eq!(asked, 4);
+    assert_eq!(drained(events), "connected-true changed4 1!", "it is not kept");
+}
+
+#[test]
+fn a_job_gets_nothing_that_a_change_overtook_and_that_was_read_before_it_came() {
+    let mut setting = Setting::new(true);
+    let events = &Arc::clone(&setting.events);
+    events.connected(1, true);
+    let mut jobs = vec![PendingJob::new(job(1, Some("alice")), events)];
+    for _ in 0..20 {
+        let mut job = jobs.pop().unwrap();
+        let mark = events.mark(1);
+        job.came = events.next_mark();
+        events.changed(1, alice());
+        let (outcome, basis) = (Outcome::Busy, basis(mark));
+        setting.outbox.post(vec![Answer { job, outcome, basis }]);
+        jobs = setting.again();
+    }
+    assert!(jobs.pop().unwrap().is_tired());
+}
+
+#[test]
+fn who_shared_a_question_that_ran_out_of_time_is_asked_for_while_there_is_some() {
+    let mut setting = Setting::new(true);
+    let events = &Arc::clone(&setting.events);
+    let now = tokio::time::Instant::now();
+    let with = |ticket, deadline| {
+        let mut pending = PendingJob::new(job(ticket, Some("alice")), events);
+        pending.deadline = deadline;
+        pending
+    };
+    let later = now + std::time::Duration::from_secs(60);
+    let jobs = [with(1, Some(now)), with(2, Some(later)), with(3, None)];
+    setting.outbox.retry_in_time(jobs.into_iter());
+    assert_eq!(drained(events), "1! 3!");
+    let again = setting.again();
+    assert_eq!(
+        again.first().unwrap().deadline,
+        Some(later),
+        "no more than it had"
+    );
 }
 
 #[test]
