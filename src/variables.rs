@@ -1,6 +1,6 @@
 //! `$registry_auth_*`: what the log and the rest of the configuration may know of the decision.
 
-use registry_auth::RequestResult;
+use registry_auth::{RequestResult, route};
 
 use crate::ffi::request::{Request, RequestBytes};
 use crate::ffi::variable::Variables;
@@ -19,12 +19,17 @@ impl Variables for RegistryAuth {
         "registry_auth_cache",
         "registry_auth_backend",
         "registry_auth_error",
+        "registry_auth_reference",
+        "registry_auth_digest",
+        "registry_auth_token",
+        "registry_auth_rule",
     ];
 
     fn value(request: &mut Request, index: usize, out: &mut Vec<u8>) {
         let name = Self::NAMES.get(index).copied().unwrap_or_default();
         request.existing_context::<Context, _>(|request, context| match name {
             "registry_auth_error" => out.extend(context.error(request).unwrap_or_default()),
+            "registry_auth_rule" => out.extend(context.rule(request).unwrap_or_default().bytes()),
             name => out.extend_from_slice(text(request, context, name)),
         });
     }
@@ -44,6 +49,32 @@ fn text<'r>(request: &'r Request, context: &'r Context, name: &str) -> &'r [u8] 
         // Of a subrequest's nothing is kept.
         "registry_auth_backend" if request.is_subrequest() => &[],
         "registry_auth_backend" => kept(&context.backend),
+        "registry_auth_reference" => reference(request, context).unwrap_or_default(),
+        "registry_auth_digest" => digest(request).unwrap_or_default(),
+        "registry_auth_token" => token(request, context).unwrap_or_default().as_bytes(),
         _ => &[],
     }
+}
+
+/// The tag or digest that was asked for. It follows the repository in the path that was decided on, which
+/// need not be the request's path any more.
+fn reference<'r>(request: &'r Request, context: &Context) -> Option<&'r [u8]> {
+    let path = request.kept_path::<Context>(context.repository.as_ref()?);
+    route::reference(path).or_else(|| {
+        // Names of V1 that are no part of the path.
+        let is_here = context.is_about(request);
+        is_here.then(|| route::reference(request.uri())).flatten()
+    })
+}
+
+/// The digest of the answer's content, as the registry says; nothing of what is no digest.
+fn digest(request: &Request) -> Option<&[u8]> {
+    let mut digests = request.answer_headers(b"docker-content-digest");
+    digests.next().filter(|digest| route::is_digest(digest))
+}
+
+/// The id of the access token by which the user was verified, at first hand or by a token that was issued for
+/// it.
+fn token<'c>(request: &Request, context: &'c Context) -> Option<&'c str> {
+    context.identity(request)?.access_token()
 }

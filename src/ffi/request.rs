@@ -48,6 +48,8 @@ struct State<C> {
 pub struct RequestBytes {
     state: u64,
     text: ngx_str_t,
+    /// Where they are a part of the path: how many bytes of it are before them, and how many after them.
+    around: [u32; 2],
 }
 
 /// The number of the state that is made next. A worker that makes a million a second has numbers for half a
@@ -485,7 +487,8 @@ impl Request {
     pub fn keep_own<C: InRequest>(&self, bytes: &[u8]) -> Option<RequestBytes> {
         let path = self.uri().as_ptr_range();
         let part = bytes.as_ptr_range();
-        let text = if path.start <= part.start && part.end <= path.end {
+        let is_part = path.start <= part.start && part.end <= path.end;
+        let text = if is_part {
             ngx_str_t {
                 len: bytes.len(),
                 data: bytes.as_ptr().cast_mut(),
@@ -494,7 +497,14 @@ impl Request {
             self.pool()?.string(bytes)?
         };
         // SAFETY: in the pool that drops the state, or where the path is.
-        unsafe { self.keep_owned::<C>(text) }
+        let mut kept = unsafe { self.keep_owned::<C>(text) }?;
+        if is_part {
+            // nginx holds no path of 4 GiB.
+            let before = part.start.addr() - path.start.addr();
+            let after = path.end.addr() - part.end.addr();
+            kept.around = [before as u32, after as u32];
+        }
+        Some(kept)
     }
 
     /// # Safety
@@ -502,7 +512,11 @@ impl Request {
     /// something that the state owns (see [`Request::own`]).
     pub(super) unsafe fn keep_owned<C: InRequest>(&self, text: ngx_str_t) -> Option<RequestBytes> {
         let state = self.serial::<C>()?;
-        Some(RequestBytes { state, text })
+        Some(RequestBytes {
+            state,
+            text,
+            around: [0; 2],
+        })
     }
 
     /// The number of the module's state of this request, where nginx knows it.
@@ -527,6 +541,22 @@ impl Request {
         match self.serial::<C>() {
             // SAFETY: the state in which they are kept is there, and with it they.
             Some(state) if state == kept.state => unsafe { bytes::of(kept.text) },
+            _ => &[],
+        }
+    }
+
+    /// The whole path of which this request kept these bytes, whatever its path is now; the bytes themselves
+    /// where they are of no path.
+    pub fn kept_path<C: InRequest>(&self, kept: &RequestBytes) -> &[u8] {
+        let [before, after] = kept.around.map(|length| length as usize);
+        match self.serial::<C>() {
+            // SAFETY: as in `kept`; so many bytes of the path, which lies where it was, are around them.
+            Some(state) if state == kept.state => unsafe {
+                bytes::of(ngx_str_t {
+                    len: before + kept.text.len + after,
+                    data: kept.text.data.wrapping_sub(before),
+                })
+            },
             _ => &[],
         }
     }

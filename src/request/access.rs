@@ -9,7 +9,7 @@ use std::marker::PhantomData;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use registry_auth::policy::{self, MountDecision, Permit};
+use registry_auth::policy::{self, MountDecision, Permit, Rule};
 use registry_auth::route::Need;
 use registry_auth::{Denial, RequestResult, TokenDigest, UserNameBuf};
 use registry_auth_cache::{FailureLimits, LoginResult};
@@ -529,8 +529,10 @@ fn decide(context: &mut Context, operation: &Operation<'_>, settings: &Settings)
         Operation::Registry(route) => route,
         Operation::IssueToken(_) => return grant(context, settings, Box::default(), &Slice::at_first()),
     };
+    let by_namespace = &mut context.by_namespace;
     let decision = identity.with_subject(|subject| {
         let permit: Permit<'_> = policy::decide(subject, route, &settings.rules)?;
+        *by_namespace = matches!(permit.rule(), Rule::Own);
         Ok(Step::Permit {
             result: permit.result(),
             strip: match (permit.mount(), route.names_mirrored && !settings.passes_ns) {

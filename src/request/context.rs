@@ -4,12 +4,14 @@
 //! in one location, only says so ([`Visit`]; the space of an identity). Invariant: `found` holds a user only
 //! after what proves that user was verified.
 
+use std::borrow::Cow;
 use std::rc::Rc;
 use std::sync::Arc;
 
+use registry_auth::policy;
 use registry_auth::scope::Action;
 use registry_auth::token::TokenRequest;
-use registry_auth::{Access, Denial, RequestResult, TokenDigest, UserNameBuf};
+use registry_auth::{Access, Denial, RequestResult, Subject, TokenDigest, UserNameBuf};
 use registry_auth_lookup::Keyspace;
 
 use crate::conf::Settings;
@@ -45,6 +47,10 @@ pub struct Context {
     pub repository: Option<RequestBytes>,
     /// The action that was decided on.
     pub action: Option<Action>,
+    /// Whether it was allowed because the repository is in the user's own namespace.
+    pub by_namespace: bool,
+    /// Why the request itself was refused, for a log; empty where it was not.
+    refused_by: Cow<'static, str>,
     /// `$registry_auth_result`, once the request was decided.
     pub result: Option<RequestResult>,
     /// `$registry_auth_cache`, once the zone or the store was asked.
@@ -179,6 +185,7 @@ impl Context {
         self.granted = None;
         self.repository = None;
         self.action = None;
+        self.refused_by = Cow::Borrowed("");
         self.result = None;
         self.is_healthy = false;
         self.is_catalog = false;
@@ -227,6 +234,10 @@ impl Context {
     pub fn refuse(&mut self, request: &Request, denial: Denial, late: bool) {
         if !request.is_subrequest() {
             self.result = Some(denial.result());
+            self.refused_by = match denial.rule() {
+                Some(rule) => Cow::Owned(rule.to_owned()),
+                None => denial.message.clone(),
+            };
         }
         self.forget_refusal(request);
         self.refusals.push(Refusal {
@@ -236,6 +247,27 @@ impl Context {
             late,
             is_answered: false,
         });
+    }
+
+    /// The rule by which the request was decided, in words: `$registry_auth_rule`. A permit's is looked for
+    /// again, so that no request pays for it whose log does not have it.
+    pub fn rule(&self, request: &Request) -> Option<Cow<'static, str>> {
+        match self.result? {
+            RequestResult::Granted | RequestResult::Anonymous => {
+                let repository = self.repository.as_ref();
+                let repository = repository.map(|name| request.kept::<Context>(name));
+                let find = |subject: &Subject<'_>| {
+                    let wanted = repository.zip(self.action);
+                    policy::rule_of(subject, wanted, self.by_namespace).map(|rule| rule.to_string())
+                };
+                let rule = match self.found.as_deref() {
+                    Some(identity) => identity.with_subject(find).ok()?,
+                    None => find(&Subject::ANONYMOUS),
+                };
+                rule.map(Cow::Owned)
+            }
+            _ => Some(self.refused_by.clone()),
+        }
     }
 
     /// The refusal of this request structure that is being answered.

@@ -4,6 +4,8 @@
 //! a [`Permit`]; a denial wins over every right, also in the user's own namespace; a record that cannot be
 //! read allows nothing.
 
+use std::fmt;
+
 use crate::codec::{GrantRef, InvalidRecord, RecordRef};
 use crate::denial::{Denial, Reason};
 use crate::name::{RepositoryName, UserName};
@@ -55,6 +57,29 @@ pub enum Rule<'a> {
     OutsideToken,
     /// Nothing allows it.
     None,
+}
+
+/// The rule in words, for logs.
+impl fmt::Display for Rule<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Open => f.write_str("open to everybody"),
+            Self::Verified => f.write_str("every user"),
+            Self::Own => f.write_str("own namespace"),
+            Self::Grant { source, grant } => {
+                let of = match source {
+                    Source::User => "the user",
+                    Source::Group(_) => "a group",
+                };
+                let kind = if grant.deny { "denial !" } else { "grant " };
+                let pattern = grant.pattern().unwrap_or_default();
+                write!(f, "{kind}{pattern} {} of {of}", grant.actions)
+            }
+            Self::OutsideAccessToken => f.write_str("its scopes"),
+            Self::OutsideToken => f.write_str("what the token was issued for"),
+            Self::None => f.write_str("no grant allows it"),
+        }
+    }
 }
 
 /// Whether one scope is allowed, and by which rule.
@@ -239,6 +264,32 @@ impl Granting {
     }
 }
 
+/// The rule by which a request was allowed that [`decide`] has allowed, for a log. The request's repository
+/// and action tell it, where they are given; `by_namespace` says whether it was the user's own namespace,
+/// which the configuration decides on. `None` where the records do not allow it.
+pub fn rule_of<'a>(
+    subject: &Subject<'a>,
+    wanted: Option<(&[u8], Action)>,
+    by_namespace: bool,
+) -> Option<Rule<'a>> {
+    let Some((name, action)) = wanted else {
+        return Some(if subject.user.is_some() {
+            Rule::Verified
+        } else {
+            Rule::Open
+        });
+    };
+    if by_namespace {
+        return Some(Rule::Own);
+    }
+    let right = |action| find_right(subject, name, action).ok().flatten();
+    match (right(action), action) {
+        // Who may push may ask what there is, as `existence` has it.
+        (None, Action::Pull) => right(Action::Push),
+        (rule, _) => rule,
+    }
+}
+
 /// The verdict on one scope, for `explain` of the tool. The caller must see for itself whether the account is
 /// locked.
 ///
@@ -391,11 +442,9 @@ fn refusal(subject: &Subject<'_>, scope: &Scope<'_>, api: Api, rule: &Rule<'_>, 
     match (rule, subject.user) {
         (Rule::OutsideToken, _) => Denial::insufficient_scope(&scope.to_string()),
         (_, None) => Denial::unauthenticated(),
-        (Rule::OutsideAccessToken, Some(_)) => {
-            Denial::lacks("the access token", scope, "its scopes".to_owned())
-        }
+        (Rule::OutsideAccessToken, Some(_)) => Denial::lacks("the access token", scope, rule.to_string()),
         (rule, Some(user)) => {
-            let denial = Denial::lacks(user.as_str(), scope, describe(rule));
+            let denial = Denial::lacks(user.as_str(), scope, rule.to_string());
             match *rule == Rule::None && rules.own_namespace {
                 true => without_namespace(denial, user, &scope.repository, api),
                 false => denial,
@@ -424,19 +473,6 @@ fn without_namespace(
         true => denial.with_hint(&format!("your own repositories are {own}…")),
         false => denial,
     }
-}
-
-/// A rule that refuses, in words.
-fn describe(rule: &Rule<'_>) -> String {
-    let Rule::Grant { source, grant } = rule else {
-        return "no grant allows it".to_owned();
-    };
-    let of = match source {
-        Source::User => "the user",
-        Source::Group(_) => "a group",
-    };
-    let pattern = grant.pattern().unwrap_or_default();
-    format!("denial !{pattern} {} of {of}", grant.actions)
 }
 
 fn mount(subject: &Subject<'_>, mount: &Mount<'_>, rules: &Rules) -> Result<MountDecision, Denial> {

@@ -12,7 +12,7 @@ mod request;
 mod v1;
 mod v2;
 
-pub use need::{Api, Mount, Need, Route, Unknown};
+pub use need::{Api, Kind, Mount, Need, Route, Unknown};
 pub use request::{Method, Options, Request};
 
 use crate::denial::Denial;
@@ -61,6 +61,28 @@ pub fn parse<'a>(request: &Request<'a>, options: &Options) -> Result<Route<'a>, 
         Some(rest) => v1::parse(request.method, rest, options),
         None => Err(Denial::unsupported()),
     }
+}
+
+/// What a path that is on a route refers to within its repository: the tag or digest of a manifest, the
+/// digest of a blob, a tag of V1. `None` where the route has no such thing, as a list of tags and an upload
+/// have none. `path` is the decided one.
+///
+/// ```
+/// use registry_auth::route::reference;
+///
+/// assert_eq!(reference(b"/v2/team/app/manifests/v1"), Some(&b"v1"[..]));
+/// assert_eq!(reference(b"/v2/team/app/tags/list"), None);
+/// ```
+pub fn reference(path: &[u8]) -> Option<&[u8]> {
+    match path.strip_prefix(b"/v2/") {
+        Some(rest) => v2::reference(rest),
+        None => v1::reference(path.strip_prefix(b"/v1/repositories/")?),
+    }
+}
+
+/// Whether bytes are a digest, `algorithm:encoded`, as a path or a header may hold one.
+pub fn is_digest(bytes: &[u8]) -> bool {
+    reference::is_digest(bytes)
 }
 
 /// Whether a path is one of the V1 API, its pings included, whatever route it is on, if on any. What it

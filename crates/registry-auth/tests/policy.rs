@@ -858,3 +858,63 @@ proptest! {
         prop_assert_eq!(limited.allowed, allowed);
     }
 }
+
+#[test]
+fn the_rule_of_a_permit_is_found_again_for_a_log() {
+    let record = encode(grants("team/* pull,push; !team/secret *; robots/* push"), None);
+    let public = encode(grants("public/** pull"), None);
+    let public = [RecordRef::decode(&public).unwrap()];
+    let bob = Subject {
+        user: Some(UserName::parse(b"bob").unwrap()),
+        record: RecordRef::decode(&record).unwrap(),
+        groups: &public,
+        limits: Limits::default(),
+    };
+    let anonymous = Subject {
+        groups: &public,
+        ..Subject::ANONYMOUS
+    };
+    let rules = Rules {
+        own_namespace: true,
+        catalog: true,
+        public_images: false,
+    };
+    for (subject, method, path, words) in [
+        (&bob, Method::Get, "/v2/", "every user"),
+        (&bob, Method::Get, "/v2/_catalog", "every user"),
+        (&bob, Method::Put, "/v2/bob/app/manifests/v1", "own namespace"),
+        (
+            &bob,
+            Method::Put,
+            "/v2/team/app/manifests/v1",
+            "grant team/* pull,push of the user",
+        ),
+        (
+            &bob,
+            Method::Head,
+            "/v2/robots/app/manifests/v1",
+            "grant robots/* push of the user",
+        ),
+        (
+            &bob,
+            Method::Get,
+            "/v2/public/app/manifests/v1",
+            "grant public/** pull of a group",
+        ),
+        (
+            &anonymous,
+            Method::Get,
+            "/v2/public/app/tags/list",
+            "grant public/** pull of a group",
+        ),
+        (&anonymous, Method::Get, "/v1/_ping", "open to everybody"),
+    ] {
+        let request = Request::from_target(method, path.as_bytes(), path.as_bytes(), None);
+        let route = route::parse(&request, &Options { v1_images: true }).unwrap();
+        let permit = policy::decide(subject, &route, &rules).unwrap();
+        let wanted = route.repository().map(|name| name.as_bytes()).zip(route.action());
+        let found = policy::rule_of(subject, wanted, matches!(permit.rule(), Rule::Own));
+        assert_eq!(found, Some(*permit.rule()), "{path}");
+        assert_eq!(found.unwrap().to_string(), words, "{path}");
+    }
+}

@@ -303,3 +303,29 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn the_reference_is_what_follows_the_repository() {
+    let digest = format!("sha256:{}", "ab".repeat(32));
+    for (path, reference) in [
+        ("/v2/a/manifests/v1".to_owned(), Some("v1")),
+        (format!("/v2/a/manifests/manifests/{digest}"), Some(&*digest)),
+        (format!("/v2/a/blobs/{digest}"), Some(&*digest)),
+        (format!("/v2/a/referrers/{digest}"), Some(&*digest)),
+        ("/v1/repositories/a/b/tags/list".to_owned(), Some("list")),
+        ("/v1/repositories/a/tags/v1/json".to_owned(), Some("v1")),
+        ("/v1/repositories/a/b/images".to_owned(), None),
+        ("/v2/a/tags/list".to_owned(), None),
+        ("/v2/a/blobs/uploads/".to_owned(), None),
+        ("/v2/a/blobs/uploads/x".to_owned(), None),
+        ("/v2/".to_owned(), None),
+        ("/v2/_catalog".to_owned(), None),
+        ("/nothing".to_owned(), None),
+    ] {
+        assert_eq!(
+            route::reference(path.as_bytes()),
+            reference.map(str::as_bytes),
+            "{path}"
+        );
+    }
+}

@@ -61,11 +61,91 @@ pub enum Mount<'a> {
     From(RepositoryName<'a>),
 }
 
+/// What a route leads to, for those who count requests.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Kind {
+    /// Nothing: the request is on no route.
+    #[default]
+    None,
+    /// V1's pings.
+    Ping,
+    /// The check of a login, such as `/v2/`.
+    Login,
+    /// The token endpoint, which is no route of a registry.
+    Token,
+    /// The catalogue.
+    Catalog,
+    /// V1's search.
+    Search,
+    /// What no registry can have.
+    Unknown,
+    /// A manifest.
+    Manifest,
+    /// A blob.
+    Blob,
+    /// The upload of a blob.
+    Upload,
+    /// A list of tags.
+    Tags,
+    /// A list of referrers.
+    Referrers,
+    /// An extension of a registry.
+    Extension,
+    /// A repository of V1: its tags, and its list of images.
+    Repository,
+    /// An image of V1.
+    Image,
+}
+
+impl Kind {
+    /// All of them, in the order of their numbers.
+    pub const ALL: [Self; 15] = [
+        Self::None,
+        Self::Ping,
+        Self::Login,
+        Self::Token,
+        Self::Catalog,
+        Self::Search,
+        Self::Unknown,
+        Self::Manifest,
+        Self::Blob,
+        Self::Upload,
+        Self::Tags,
+        Self::Referrers,
+        Self::Extension,
+        Self::Repository,
+        Self::Image,
+    ];
+
+    /// The kind in one word.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::None => "none",
+            Self::Ping => "ping",
+            Self::Login => "login",
+            Self::Token => "token",
+            Self::Catalog => "catalog",
+            Self::Search => "search",
+            Self::Unknown => "unknown",
+            Self::Manifest => "manifest",
+            Self::Blob => "blob",
+            Self::Upload => "upload",
+            Self::Tags => "tags",
+            Self::Referrers => "referrers",
+            Self::Extension => "extension",
+            Self::Repository => "repository",
+            Self::Image => "image",
+        }
+    }
+}
+
 /// The route of a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Route<'a> {
     /// Its API.
     pub api: Api,
+    /// What it leads to.
+    pub kind: Kind,
     /// The right it needs.
     pub need: Need<'a>,
     /// Its cross-repository mount.
@@ -79,8 +159,19 @@ pub struct Route<'a> {
 
 impl<'a> Route<'a> {
     pub(super) fn new(api: Api, need: Need<'a>) -> Self {
+        let kind = match &need {
+            Need::Nothing => Kind::Ping,
+            Need::Login => Kind::Login,
+            Need::Catalog => Kind::Catalog,
+            Need::Search => Kind::Search,
+            Need::Images(_) => Kind::Image,
+            Need::Unknown(_) => Kind::Unknown,
+            // Of the other API `v2` says more.
+            Need::Repository(_) | Need::Existence(_) => Kind::Repository,
+        };
         Self {
             api,
+            kind,
             need,
             mount: Mount::Absent,
             is_upload: false,

@@ -78,6 +78,14 @@ fn repository<'a>(method: Method, rest: &'a [u8]) -> Result<Route<'a>, Denial> {
     ))
 }
 
+/// The tag of a path without its `/v1/repositories/`.
+pub(super) fn reference(rest: &[u8]) -> Option<&[u8]> {
+    match split_name(rest)?.1 {
+        Tail::Tag(tag) | Tail::JsonOfTag(tag) => Some(tag),
+        Tail::Nothing | Tail::Word(_) => None,
+    }
+}
+
 /// What follows the name of a repository.
 #[derive(Clone, Copy)]
 enum Tail<'a> {

@@ -7,7 +7,7 @@
 
 use super::canonical::Escape;
 use super::mount;
-use super::need::{Api, Mount, Need, Route, Unknown};
+use super::need::{self, Api, Mount, Need, Route, Unknown};
 use super::reference::{self, Reference, split_last};
 use super::request::{Method, Request};
 use crate::denial::{Denial, Reason};
@@ -24,6 +24,20 @@ enum Kind {
     Tags,
     Referrers,
     Extension,
+}
+
+impl Kind {
+    /// The same for those who count requests.
+    fn counted(self) -> need::Kind {
+        match self {
+            Self::Manifest => need::Kind::Manifest,
+            Self::Blob => need::Kind::Blob,
+            Self::NewUpload | Self::Upload => need::Kind::Upload,
+            Self::Tags => need::Kind::Tags,
+            Self::Referrers => need::Kind::Referrers,
+            Self::Extension => need::Kind::Extension,
+        }
+    }
 }
 
 /// Finds the route of a path without its `/v2`.
@@ -48,7 +62,10 @@ pub(super) fn parse<'a>(request: &Request<'a>, rest: &'a [u8], escape: Escape) -
         (kind, request.method),
         (Kind::Manifest | Kind::Blob, Method::Head)
     ) {
-        return Ok(Route::new(Api::V2, Need::Existence(repository)));
+        return Ok(Route {
+            kind: kind.counted(),
+            ..Route::new(Api::V2, Need::Existence(repository))
+        });
     }
     let action = action(kind, request.method).ok_or_else(Denial::unsupported)?;
     let mount = match kind {
@@ -57,6 +74,7 @@ pub(super) fn parse<'a>(request: &Request<'a>, rest: &'a [u8], escape: Escape) -
     };
     Ok(Route {
         api: Api::V2,
+        kind: kind.counted(),
         need: Need::Repository(Scope { repository, action }),
         mount,
         is_upload: kind == Kind::Upload,
@@ -96,6 +114,14 @@ fn catalog<'a>(method: Method) -> Result<Route<'a>, Denial> {
     match method {
         Method::Get => Ok(Route::new(Api::V2, Need::Catalog)),
         _ => Err(Denial::unsupported()),
+    }
+}
+
+/// The reference of a path without its `/v2/`.
+pub(super) fn reference(rest: &[u8]) -> Option<&[u8]> {
+    match split(rest).ok()? {
+        (_, Kind::Manifest | Kind::Blob | Kind::Referrers, _) => split_last(rest).map(|(_, last)| last),
+        (_, Kind::NewUpload | Kind::Upload | Kind::Tags | Kind::Extension, _) => None,
     }
 }
 

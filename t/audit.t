@@ -1,0 +1,170 @@
+# The shipped audit.conf: one line of JSON for each decision that matters, to a
+# file or to syslog, and the variables that it is made of.
+use strict;
+use warnings;
+use lib 't/lib';
+use Harness;
+use Harness::Zone;
+use Harness::Token;
+use IO::Socket::INET;
+use JSON::PP ();
+
+our $DIGEST = 'sha256:' . 'ab' x 32;
+our $TOKEN  = access_token();
+our $SYSLOG = IO::Socket::INET->new(Proto => 'udp', LocalAddr => '127.0.0.1') or die $!;
+our $HTTP   = gate_http() . <<'EOC';
+    include $TEST_NGINX_ROOT/nginx/audit.conf;
+    access_log $TEST_NGINX_SERVROOT/logs/audit.log registry_audit if=$registry_audit_event;
+EOC
+
+# The lines of the log.
+sub lines {
+    my $file = expand('$TEST_NGINX_SERVROOT/logs/audit.log');
+    return -e $file ? split /\n/, slurp($file) : ();
+}
+
+# Those that were written since the last call, as soon as there are so many; each has to be JSON in UTF-8.
+our $seen = 0;
+
+sub audited {
+    my ($count) = @_;
+    soon("$count lines", $count, sub { my @all = lines(); @all - $seen });
+    my @all = lines();
+    my @new = splice @all, $seen;
+    $seen += @new;
+    return map { JSON::PP->new->utf8->decode($_) } @new;
+}
+
+# That a line has these fields.
+sub says {
+    my ($name, $line, %expected) = @_;
+    equal(join(' ', map {"$_=$line->{$_}"} sort keys %expected),
+        join(' ', map {"$_=$expected{$_}"} sort keys %expected), $name);
+}
+
+defaults(
+    http_config => $HTTP,
+    config      => gate_config(),
+    accounts    => "alice:secret\nbob:secret\n",
+    init        => '$main::seen = () = main::lines()',
+    redis       => "HSET docker-registry:user:bob grant:team/* pull,push grant:!team/secret *\n"
+        . stored_token('bob', 'ci', $TOKEN, 90 * 86_400, 'team/*:pull,push'),
+);
+run_tests();
+
+__DATA__
+=== a push is a line for its manifest and one for each blob, with digest and rule; a pull is none
+--- backend
+status: 201
+header: Docker-Content-Digest: sha256:abababababababababababababababababababababababababababababababab
+--- after
+my ($login, $none) = ('alice:secret', 'HEAD /v2/alice/app/manifests/v1');
+http($_, login => $login) for $none, 'GET /v2/alice/app/manifests/v1', 'PATCH /v2/alice/app/blobs/uploads/1';
+http('PUT /v2/alice/app/blobs/uploads/1?digest=' . $main::DIGEST, login => $login);
+http('PUT /v2/alice/app/manifests/v1', login => $login);
+my ($blob, $manifest) = main::audited(2);
+main::says('the blob', $blob, event => 'push', user => 'alice', action => 'push',
+    repository => 'alice/app', reference => '', digest => $main::DIGEST, rule => 'own namespace',
+    status => '201');
+main::says('the manifest', $manifest, event => 'push', result => 'granted', user => 'alice',
+    token => '', reference => 'v1', digest => $main::DIGEST, method => 'PUT', address => '127.0.0.1');
+
+=== a deletion has the digest that was asked for
+--- backend
+status: 202
+--- after
+http("DELETE /v2/alice/app/manifests/$main::DIGEST", login => 'alice:secret');
+my ($line) = main::audited(1);
+main::says('line', $line, event => 'delete', action => 'delete', reference => $main::DIGEST,
+    digest => '', status => '202');
+
+=== denied: what decided is the denial, or that there is no grant
+--- after
+http('GET /v2/team/secret/manifests/v1', login => 'bob:secret');
+http('DELETE /v2/team/app/manifests/v1', login => 'bob:secret');
+my ($denial, $missing) = main::audited(2);
+main::says('a denial', $denial, event => 'denied', user => 'bob', repository => 'team/secret',
+    reference => 'v1', rule => 'denial !team/secret * of the user', status => '403');
+main::says('no grant', $missing, event => 'denied', action => 'delete', rule => 'no grant allows it');
+
+=== by an access token: its id, and the grant that allowed it
+--- backend
+status: 201
+--- after
+http('PUT /v2/team/app/manifests/v1', login => "bob:$main::TOKEN");
+my ($line) = main::audited(1);
+main::says('line', $line, event => 'push', user => 'bob', token => 'ci',
+    rule => 'grant team/* pull,push of the user');
+
+=== a login that failed names nobody; a request without one is no attempt
+--- after
+http('GET /v2/', login => '');
+http('GET /v2/', login => 'alice:wrong');
+http('GET /v2/alice/app/tags/list', login => 'nobody":wrong');
+my ($wrong, $unknown) = main::audited(2);
+main::says('line', $_, event => 'login_failed', result => 'unauthenticated', user => '',
+    rule => 'incorrect username or password', status => '401')
+    for $wrong, $unknown;
+
+=== a hostile client breaks no line: each is JSON whatever it sends
+--- after
+my @agents = ('"},{"event":"push"', 'a\\', "\xff\xfe", "\xc3\xa4", "tab\there", 'x' x 300,
+    '$registry_auth_user');
+http('GET /v2/', login => 'alice:wrong', headers => "User-Agent: $_") for @agents;
+http('GET /v2/bob/a%0a%22/tags/list', login => 'alice:secret');
+http('GET /v2/bob/app/tags/list?"},{', login => 'alice:secret', headers => q{User-Agent: "});
+my @lines = main::audited(scalar @agents + 1);
+my $clients = join '|', map { $_->{client} } @lines;
+equal($clients, '"},{"event":"push"|a\\|||||$registry_auth_user|"', 'what of it is text');
+equal(join(' ', map { $_->{event} } @lines), join(' ', ('login_failed') x @agents, 'denied'), 'events');
+
+=== a backend's digest that is none is left out
+--- backend
+status: 201
+header: Docker-Content-Digest: sha256:ab", "user": "root
+--- after
+http('PUT /v2/alice/app/manifests/v1', login => 'alice:secret');
+my ($line) = main::audited(1);
+main::says('line', $line, user => 'alice', digest => '');
+
+=== an error page of a backend's refusal loses neither reference nor rule
+--- config eval
+Harness::gate_config('proxy_intercept_errors on; error_page 400 403 /sorry;')
+    . "location = /sorry { internal; return 200 sorry; }\n"
+--- backend
+status: 400
+--- after
+http('PUT /v2/alice/app/manifests/v1', login => 'alice:secret');
+http('PUT /v2/team/app/manifests/v2', login => 'alice:secret');
+my ($pushed, $denied) = main::audited(2);
+main::says('pushed', $pushed, event => 'push', reference => 'v1', rule => 'own namespace');
+main::says('denied', $denied, event => 'denied', reference => 'v2', rule => 'no grant allows it');
+
+=== V1: a tag is the reference, also of a name that has no namespace in the path
+--- redis
+HSET docker-registry:user:bob grant:library/* push
+--- after
+http('PUT /v1/repositories/alice/app/tags/v1', login => 'alice:secret');
+http('PUT /v1/repositories/app/tags/v2', login => 'bob:secret');
+my ($own, $library) = main::audited(2);
+main::says('with one', $own, event => 'push', repository => 'alice/app', reference => 'v1');
+main::says('without', $library, event => 'push', repository => 'library/app', reference => 'v2');
+
+=== to syslog
+--- init
+--- http_config eval
+Harness::gate_http() . <<"EOC"
+    include \$TEST_NGINX_ROOT/nginx/audit.conf;
+    access_log syslog:server=127.0.0.1:@{[$main::SYSLOG->sockport]},facility=authpriv,tag=registry,nohostname
+        registry_audit if=\$registry_audit_event;
+EOC
+--- after
+http('DELETE /v2/bob/app/manifests/v1', login => 'alice:secret');
+my ($packet, $ready) = ('', '');
+vec($ready, fileno $main::SYSLOG, 1) = 1;
+# The first one is about the request by which the harness knows that nginx is up.
+while ($packet !~ /bob/ && select(my $readable = $ready, undef, undef, 10) > 0) {
+    $main::SYSLOG->recv($packet, 65_536);
+}
+my ($json) = $packet =~ /registry: (\{.*\})$/ or equal($packet, '{...}', 'a packet of syslog');
+equal(JSON::PP->new->utf8->decode($json // '{}')->{event}, 'denied', 'its event');
