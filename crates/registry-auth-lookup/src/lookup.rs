@@ -16,7 +16,7 @@ pub(crate) mod token_owners;
 use crate::lookup::assemble::{Assembly, Tools};
 use crate::lookup::encode::Encoder;
 use crate::lookup::questions_and_replies::{
-    KeyspaceReply, Question, Reader, UserReply, UserState, group_questions, questions, sort,
+    KeyspaceReply, Question, Reader, UserState, group_questions, questions, sort,
 };
 use crate::lookup::reply_cache::ReplyCache;
 use crate::lookup::shared_records::SharedRecord;
@@ -221,7 +221,11 @@ fn answer(
         SharedRecord::HasNames(record) => encoder.lacks_names(record),
         _ => false,
     };
-    if part.shared.all().any(lacks_names) {
+    // Everybody needs these.
+    if [&part.shared.defaults, &part.shared.public]
+        .into_iter()
+        .any(lacks_names)
+    {
         tokio::spawn(resolve_first(Arc::clone(lookups), part, mark, deadline));
         return;
     }
@@ -232,7 +236,8 @@ fn answer(
             // Dropped, and so answered.
             return;
         }
-        if matches!(&user.state, UserState::Known(record) if encoder.lacks_names(record)) {
+        let lacks_own = matches!(&user.state, UserState::Known(record) if encoder.lacks_names(record));
+        if lacks_own || part.groups_of(&user).any(lacks_names) {
             let alone = part.of(vec![user]);
             tokio::spawn(resolve_first(Arc::clone(lookups), alone, mark, deadline));
         } else {
@@ -243,17 +248,17 @@ fn answer(
 
 /// Resolves all names of `part`, at most until `deadline`, then answers its jobs.
 async fn resolve_first(lookups: Arc<Lookups>, part: KeyspaceReply, mark: ReadMark, deadline: Instant) {
-    let shared = part.shared.all().filter_map(|shared| match shared {
+    let everybodys = [&part.shared.defaults, &part.shared.public];
+    let groups = part.users.iter().flat_map(|user| part.groups_of(user));
+    let shared = everybodys.into_iter().chain(groups);
+    let shared = shared.filter_map(|shared| match shared {
         SharedRecord::HasNames(record) => Some(record),
         _ => None,
     });
-    let own = part
-        .users
-        .iter()
-        .filter_map(|user: &UserReply| match &user.state {
-            UserState::Known(record) => Some(record),
-            _ => None,
-        });
+    let own = part.users.iter().filter_map(|user| match &user.state {
+        UserState::Known(record) => Some(record),
+        _ => None,
+    });
     let names = own.chain(shared).flat_map(|record| &record.backends);
     let asked = names.map(|peer| lookups.encoder.resolver.resolve(&peer.name, deadline));
     futures_util::future::join_all(asked).await;

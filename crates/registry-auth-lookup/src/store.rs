@@ -10,6 +10,7 @@
 use crate::last_use::LastUses;
 use crate::lookup::encode::Encoder;
 use crate::lookup::reply_cache::ReplyCache;
+use crate::lookup::resolver;
 use crate::lookup::{self, Lookups};
 use crate::messages::{Event, Job};
 use crate::options::{Hashing, Options};
@@ -41,8 +42,6 @@ use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 
 /// Lists of jobs that are asked again, taken at once.
 const BATCHES: usize = 1024;
-/// Threads for name resolution (`getaddrinfo` blocks, for seconds when the resolver is down).
-const RESOLVERS: usize = 8;
 
 /// Why a [`Store`] could not be started. An unreachable Redis is no reason.
 #[derive(Debug)]
@@ -205,7 +204,7 @@ impl Parts {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_io()
             .enable_time()
-            .max_blocking_threads(RESOLVERS)
+            .max_blocking_threads(resolver::THREADS)
             .thread_name("auth-resolver")
             .on_thread_start(move || resolvers.tell_panics())
             .build()?;

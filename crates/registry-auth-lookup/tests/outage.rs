@@ -3,7 +3,10 @@
 
 mod common;
 
-use common::{Gate, PATIENCE, SHA1_SECRET, Server, Valve, free_port, is_known, options, verified};
+use common::{
+    Gate, PATIENCE, SHA1_SECRET, Server, Valve, free_port, is_known, options, silent_resolver, user_record,
+    verified,
+};
 use registry_auth_lookup::{Event, Options, Outcome};
 use std::io::{Read, Write};
 use std::net::TcpListener;
@@ -114,7 +117,6 @@ fn frozen_is_unavailable_within_the_timeout_and_recovers() {
 
 /// Asks for alice every 20 ms while Redis sleeps for `nap`, and a moment longer. What has failed, with the
 /// time from each question to the end of the nap.
-/// from each question to the end of the nap.
 fn ask_through(gate: &mut Gate, redis: &Server, nap: Duration) -> Vec<Duration> {
     redis.freeze();
     let begun = Instant::now();
@@ -444,4 +446,50 @@ fn whatever_happens_each_job_is_answered_once() {
             .any(|outcome| is_known(outcome) && verified(outcome))
     );
     assert!(verified(&gate.ask_until("bob", "secret", is_known)));
+}
+
+/// Twenty users have backends whose names nobody answers, one is in a group of that kind, and Redis, which has
+/// a name of its own, hangs up now and then: nobody else notices.
+#[test]
+fn names_that_nobody_answers_concern_nobody_else() {
+    let Some(_silent) = silent_resolver("names_that_nobody_answers_concern_nobody_else") else {
+        return;
+    };
+    let redis = Server::start();
+    let users = (0..20).map(|n| (format!("u{n}"), format!("registry{n}.invalid:5000")));
+    let good = [("bob", "127.0.0.1:5000"), ("carol", "localhost:5000")];
+    let good = good.map(|(user, backend)| (user.to_owned(), backend.to_owned()));
+    for (user, backend) in users.chain(good) {
+        let key = format!("P:user:{user}");
+        redis.run_args(&["HSET", &key, "password", SHA1_SECRET, "backends", &backend]);
+    }
+    redis.run_args(&["HSET", "P:group:team", "backends", "team.invalid:5000"]);
+    redis.run_args(&["HSET", "P:user:member", "password", SHA1_SECRET, "groups", "team"]);
+    let url = format!("redis://localhost:{}", redis.port);
+    let mut gate = Gate::with(Options {
+        tracking: true,
+        ..brisk(&url)
+    });
+    assert!(gate.armed());
+    let mut longest = Duration::ZERO;
+    for round in 0..60 {
+        for user in (0..20).map(|n| format!("u{n}")).chain(["member".to_owned()]) {
+            gate.submit(&user, "secret");
+        }
+        if round % 10 == 5 {
+            redis.run("CLIENT KILL TYPE normal SKIPME yes");
+        }
+        for user in ["bob", "carol"] {
+            let since = Instant::now();
+            let outcome = gate.ask(user, "secret");
+            longest = longest.max(since.elapsed());
+            assert!(verified(&outcome), "{user} in round {round}");
+            let backends = user_record(&outcome).backends;
+            assert!(!backends[0].addresses.is_empty(), "{user} in round {round}");
+        }
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    println!("the longest of 120 took {longest:?}");
+    // Less than they would wait for a name.
+    assert!(longest < Duration::from_millis(400), "{longest:?}");
 }

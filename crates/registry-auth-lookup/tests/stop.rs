@@ -6,13 +6,11 @@
 
 mod common;
 
-use common::{Gate, PATIENCE, SHA1_SECRET, Server, free_port, tracked};
+use common::{Gate, PATIENCE, SHA1_SECRET, Server, free_port, silent_resolver, tracked};
 use registry_auth::UserName;
 use registry_auth_lookup::{Hashing, Job, Options, Proof};
 use registry_auth_redis::Secret;
 use std::net::{TcpListener, TcpStream};
-use std::path::Path;
-use std::process::Command;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -202,46 +200,11 @@ fn more_jobs_are_under_way_than_it_can_answer_in_that_time() {
     });
 }
 
-/// Names that the system's resolver does not answer: this test runs once more in namespaces of its own, where
-/// the resolver is a socket that nobody reads. Where the system gives no namespaces, names are asked for that
-/// do not exist, which may not hang.
 #[test]
 fn names_are_resolved_by_a_server_that_never_answers() {
-    const INSIDE: &str = "REGISTRY_AUTH_TEST_IS_INSIDE";
-    const SETTING: &str = "ip link set lo up && mount --bind \"$0\" /etc/resolv.conf && exec \"$@\"";
-    let namespaces = |program: &[&str], conf: &Path| {
-        let mut command = Command::new("unshare");
-        command
-            .args(["-r", "-m", "-n", "sh", "-c", SETTING])
-            .arg(conf)
-            .args(program);
-        command.env(INSIDE, "1");
-        command
+    let Some(_silent) = silent_resolver("names_are_resolved_by_a_server_that_never_answers") else {
+        return;
     };
-    if std::env::var_os(INSIDE).is_none() {
-        let dir = tempfile::TempDir::new().unwrap();
-        let conf = dir.path().join("resolv.conf");
-        std::fs::write(&conf, "nameserver 127.0.0.1\noptions timeout:30 attempts:5\n").unwrap();
-        if namespaces(&["true"], &conf)
-            .output()
-            .is_ok_and(|output| output.status.success())
-        {
-            let itself = std::env::current_exe().unwrap();
-            let program = [
-                itself.to_str().unwrap(),
-                "--exact",
-                "names_are_resolved_by_a_server_that_never_answers",
-            ];
-            let output = namespaces(&program, &conf).output().unwrap();
-            assert!(
-                output.status.success(),
-                "{}",
-                String::from_utf8_lossy(&output.stdout)
-            );
-            return;
-        }
-    }
-    let _silent = std::net::UdpSocket::bind("127.0.0.1:53");
     // The name of Redis itself.
     stop(|| {
         let mut gate = Gate::with(patient("redis://redis.invalid"));

@@ -187,6 +187,11 @@ impl KeyspaceReply {
         all.filter(|name| *name != PUBLIC).collect()
     }
 
+    /// The records of a user's groups.
+    pub(crate) fn groups_of<'a>(&'a self, user: &'a UserReply) -> impl Iterator<Item = &'a SharedRecord> {
+        user.groups().filter_map(|name| self.shared.group(name))
+    }
+
     /// The same for some of the users.
     pub(crate) fn of(&self, users: Vec<UserReply>) -> Self {
         Self {

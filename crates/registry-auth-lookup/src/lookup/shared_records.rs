@@ -55,13 +55,6 @@ impl SharedRecords {
             name => self.groups.get(name),
         }
     }
-
-    /// All of them.
-    pub(crate) fn all(&self) -> impl Iterator<Item = &SharedRecord> {
-        [&self.defaults, &self.public]
-            .into_iter()
-            .chain(self.groups.values())
-    }
 }
 
 /// Reads the reply to `LRANGE P:backends 0 -1` or `HGETALL P:group:<name>`.

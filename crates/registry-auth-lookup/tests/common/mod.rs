@@ -8,7 +8,9 @@ use registry_auth_redis::log::LogLine;
 use registry_auth_redis::{Endpoint, Secret};
 use std::collections::HashMap;
 use std::io::{Read, Write};
-use std::net::{TcpListener, TcpStream};
+use std::net::{TcpListener, TcpStream, UdpSocket};
+use std::path::Path;
+use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, channel};
@@ -321,4 +323,37 @@ impl Valve {
         self.dead
             .store(self.made.load(Ordering::SeqCst), Ordering::SeqCst);
     }
+}
+
+/// The system's resolver gets no answers: the test of this name runs once more in namespaces of its own, where
+/// the resolver's server is a socket that nobody reads. `None` where that has been done. Where the system
+/// gives no namespaces, the test goes on with its own resolver, and names that do not exist.
+pub fn silent_resolver(test: &str) -> Option<std::io::Result<UdpSocket>> {
+    const INSIDE: &str = "REGISTRY_AUTH_TEST_IS_INSIDE";
+    const SETTING: &str = "ip link set lo up && mount --bind \"$0\" /etc/resolv.conf && exec \"$@\"";
+    let namespaces = |program: &[&str], conf: &Path| {
+        let mut command = Command::new("unshare");
+        let setting = ["-r", "-m", "-n", "sh", "-c", SETTING];
+        command.args(setting).arg(conf).args(program).env(INSIDE, "1");
+        command.output()
+    };
+    if std::env::var_os(INSIDE).is_none() {
+        let dir = tempfile::TempDir::new().unwrap();
+        let conf = dir.path().join("resolv.conf");
+        std::fs::write(&conf, "nameserver 127.0.0.1\noptions timeout:30 attempts:5\n").unwrap();
+        if namespaces(&["true"], &conf).is_ok_and(|output| output.status.success()) {
+            let itself = std::env::current_exe().unwrap();
+            let program = [itself.to_str().unwrap(), "--exact", test, "--nocapture"];
+            let output = namespaces(&program, &conf).unwrap();
+            let printed = String::from_utf8_lossy(&output.stdout);
+            println!("{printed}");
+            assert!(
+                output.status.success(),
+                "{}",
+                String::from_utf8_lossy(&output.stderr)
+            );
+            return None;
+        }
+    }
+    Some(UdpSocket::bind("127.0.0.1:53"))
 }
