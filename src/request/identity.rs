@@ -233,6 +233,11 @@ impl Identity {
         Ok(with_groups(&groups))
     }
 
+    /// The sender's own record, encoded; nothing for the anonymous.
+    pub fn record_bytes(&self) -> &[u8] {
+        self.record.as_ref()
+    }
+
     /// The sender's own record.
     pub fn record(&self) -> Result<RecordRef<'_>, InvalidRecord> {
         match self.credential.user {

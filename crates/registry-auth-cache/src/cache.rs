@@ -15,6 +15,17 @@ use crate::table::Table;
 /// Bytes of block for each bucket: about what one user takes, so that chains stay short.
 const BYTES_PER_BUCKET: usize = 256;
 
+/// What a copy of a user's record, with those of groups and defaults, is compared with: has anything changed
+/// since?
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Generations {
+    /// [`Cache::generation`].
+    pub of_all: u64,
+    /// As `of_all`, but the same after a change of one user's record alone: the copies of other users' records,
+    /// of groups and of defaults are then still what the block says.
+    pub shared: u64,
+}
+
 /// A cache in a block that the caller has locked.
 ///
 /// ```
@@ -103,6 +114,7 @@ impl<'m, M: Memory> Cache<'m, M> {
         // A worker that has noted a generation of the block as it was before must not meet the same number
         // again.
         memory.put_u64(root + root::GENERATION, keys.hash(b"generation"));
+        memory.put_u64(root + root::SHARED_GENERATION, keys.hash(b"shared generation"));
         memory.put_u32(root + root::VERSION, VERSION);
         memory.put_u64(root + root::MAGIC, MAGIC);
         compiler_fence(Ordering::SeqCst);
@@ -156,6 +168,14 @@ impl<'m, M: Memory> Cache<'m, M> {
         self.number(root::GENERATION)
     }
 
+    /// Both generations, for a worker that copies what it has found.
+    pub fn generations(&self) -> Generations {
+        Generations {
+            of_all: self.generation(),
+            shared: self.number(root::SHARED_GENERATION),
+        }
+    }
+
     /// The number of records, and the number of negative entries (users that do not exist, and counters of
     /// failed logins).
     pub fn counts(&self) -> (u32, u32) {
@@ -174,7 +194,7 @@ impl<'m, M: Memory> Cache<'m, M> {
     pub fn mark_all_stale(&mut self, now: u64) {
         self.change(|table| {
             table.raise(root::EPOCH);
-            table.raise(root::GENERATION);
+            table.raise_generations();
             if table.number(root::LOST_SINCE) == 0 {
                 table.set_number(root::LOST_SINCE, now.max(1));
             }
@@ -189,7 +209,7 @@ impl<'m, M: Memory> Cache<'m, M> {
     /// The one hash of all passwords has changed: no record whose password came out of it is found any more.
     pub fn invalidate_passwords(&mut self) {
         self.table.raise(root::PASSWORDS_EPOCH);
-        self.table.raise(root::GENERATION);
+        self.table.raise_generations();
     }
 
     pub(crate) fn number(&self, at: usize) -> u64 {

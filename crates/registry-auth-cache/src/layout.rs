@@ -7,7 +7,7 @@
 /// The first 8 bytes of a root: they tell that the block belongs to this crate.
 pub const MAGIC: u64 = u64::from_ne_bytes(*b"rga-zone");
 /// The version of the layout.
-pub const VERSION: u32 = 5;
+pub const VERSION: u32 = 6;
 
 /// How many workers can be written down as watchers at a time. Further workers serve requests, but do not
 /// keep the records alive over a reload.
@@ -66,9 +66,12 @@ pub mod root {
     pub const COUNTERS: usize = SOURCE + 8;
     /// `u64`: another number after each change that makes any record old; see `Cache::generation`.
     pub const GENERATION: usize = COUNTERS + 8 * super::COUNTERS;
+    /// `u64`: another number after each change that may concern more users than one; see
+    /// `Cache::shared_generation`.
+    pub const SHARED_GENERATION: usize = GENERATION + 8;
     /// [`super::PLACES`] times `u32`: how many counters of [`super::List::BLOCKED`] belong to networks of
     /// this place.
-    pub const PLACES: usize = GENERATION + 8;
+    pub const PLACES: usize = SHARED_GENERATION + 8;
     /// The size of the root.
     pub const SIZE: usize = PLACES + 4 * super::PLACES;
 }

@@ -41,7 +41,7 @@ mod table;
 #[cfg(test)]
 mod tests;
 
-pub use cache::Cache;
+pub use cache::{Cache, Generations};
 pub use failures::{Attempt, FailureLimits, LoginKeys, LoginResult, Reservation};
 pub use interner::Interner;
 pub use keys::{EntryKey, Keys, Tag};

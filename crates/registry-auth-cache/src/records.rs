@@ -11,6 +11,7 @@ use crate::keys::{EntryKey, HALF, Tag, WHOLE};
 use crate::layout::root;
 use crate::memory::{Memory, Numbers, Write};
 use crate::table::{EntryKind, Location, NewEntry, Table};
+use crate::worker_cache::Validity;
 
 /// Right credentials that are kept for one user.
 const RIGHT: usize = 4;
@@ -138,6 +139,13 @@ impl<M: Memory> Cache<'_, M> {
         })
     }
 
+    /// Whether a copy of a user's record outside of the block is still what the block says: `found` is what
+    /// the block has now, `copy` the copy, and `validity` that of the whole entry with its groups and
+    /// defaults. If so, the entry may be used for another while.
+    pub fn confirm(&self, found: FoundRecord, copy: &[u8], validity: &Validity, now: u64) -> bool {
+        self.record_bytes(found) == copy && validity.renew(now, self.generations())
+    }
+
     /// The record against which this credential of a user was verified last, however old it is. The
     /// credential is still right if the password that is stored for the user now is the one of this record.
     pub fn find_once_verified(&self, user: EntryKey<'_>, tag: Tag) -> Option<FoundRecord> {
@@ -249,23 +257,25 @@ impl<M: Memory> Cache<'_, M> {
 
     /// A user has changed: the record is not found any more, except by [`Cache::find_once_verified`].
     pub fn invalidate_user(&mut self, user: EntryKey<'_>) {
-        let Some(at) = self.table.find(user) else {
-            return self.invalidate(user);
-        };
-        let right = self.table.value(at).get(RIGHT_TAGS..WRONG_TAGS);
-        if right.is_none_or(|tags| tags.iter().all(|byte| *byte == 0)) {
-            return self.invalidate(user);
-        }
-        // Also where the record is old already: a worker may have a copy.
+        // Also where the record is old already, or not in the block any more: a worker may have a copy.
         self.table.raise(root::GENERATION);
-        // No current epoch is 0, and no floor: so the record is neither fresh nor stale.
-        self.table.memory.put_u64(at.value + EPOCH, 0);
+        let found = self.table.find(user);
+        let right = found.and_then(|at| self.table.value(at).get(RIGHT_TAGS..WRONG_TAGS));
+        match found.filter(|_| right.is_some_and(|tags| tags.iter().any(|byte| *byte != 0))) {
+            // No current epoch is 0, and no floor: so the record is neither fresh nor stale.
+            Some(at) => self.table.memory.put_u64(at.value + EPOCH, 0),
+            None => self.remove(user),
+        }
     }
 
-    /// A record has changed: removes it.
+    /// The record of a group or of the defaults has changed: removes it.
     pub fn invalidate(&mut self, key: EntryKey<'_>) {
         // Also where the record is not in the block any more: a worker may have a copy.
-        self.table.raise(root::GENERATION);
+        self.table.raise_generations();
+        self.remove(key);
+    }
+
+    fn remove(&mut self, key: EntryKey<'_>) {
         if self.table.find(key).is_some() {
             self.change(|table| {
                 if let Some(at) = table.find(key) {

@@ -378,8 +378,14 @@ impl<M: Memory> Table<'_, M> {
     /// Begins an epoch in which no earlier record is found, fresh or stale.
     pub(crate) fn invalidate_all(&mut self) {
         self.raise(root::EPOCH);
-        self.raise(root::GENERATION);
+        self.raise_generations();
         self.set_number(root::FLOOR, self.number(root::EPOCH));
+    }
+
+    /// Makes all copies of records outside of the block old.
+    pub(crate) fn raise_generations(&mut self) {
+        self.raise(root::SHARED_GENERATION);
+        self.raise(root::GENERATION);
     }
 
     /// Adds 1 to the `u64` at this offset of the root.

@@ -3,22 +3,24 @@
 //!
 //! Called by the nginx module once a request, before it looks into the block: a hit takes no lock and copies
 //! nothing. Only the keyed tag of a credential is kept, never the credential. Guarantees: a hit is as good as
-//! a find in the block, because it is compared with the block's generation ([`crate::Cache::generation`]),
-//! and it is no older than [`RECHECK_INTERVAL_MS`]; all entries take [`MAX_BYTES`] at most; and an entry that
-//! finds no room replaces a few others, so that no request pays for many.
+//! a find in the block, because it is compared with the block's generation ([`crate::Cache::generation`]);
+//! the block confirms each entry after [`RECHECK_INTERVAL_MS`], so that it knows which users are still active
+//! when it has to make room, and after a change of anybody's record; all entries take [`MAX_BYTES`] at most;
+//! and an entry that finds no room replaces a few others, so that no request pays for many.
 //!
 //! With many users, no request finds its own entry in the processor's caches. What counts then is the number
 //! of places in memory that are read, and whether one leads to the next: here a set, and the entry itself.
 
+use std::cell::Cell;
 use std::rc::Rc;
 
+use crate::cache::Generations;
 use crate::keys::Tag;
 
 /// The number of sets, each of [`WAYS`] entries. The tag of a credential decides on its set.
 const SETS: usize = 1 << 13;
 const WAYS: usize = 4;
-/// Milliseconds after which the block is asked again. So the block knows which users are still active when it
-/// has to make room.
+/// Milliseconds after which the block must confirm an entry.
 pub const RECHECK_INTERVAL_MS: u64 = 10_000;
 /// Bytes of all entries and the sets, at most.
 pub const MAX_BYTES: usize = 10 << 20;
@@ -49,25 +51,44 @@ pub trait Timestamped {
 }
 
 /// The credential that an entry is about, and how long the entry may be used. The default is never valid.
-#[derive(Clone, Copy, Default)]
+#[derive(Clone, Default)]
 pub struct Validity {
     tag: Tag,
-    generation: u64,
+    generation: Cell<u64>,
+    /// When the block must confirm the entry again; not after `expires`.
+    recheck: Cell<u64>,
     expires: u64,
+    /// The block's when the entry was made.
+    shared_generation: u64,
     size: usize,
 }
 
 impl Validity {
-    /// Of what the block said about the credential `tag` at the time `now`, in its generation `generation`.
-    /// `expires` is when the records expire (both times in milliseconds of the same clock), `size` the bytes
-    /// of memory that the entry takes.
-    pub fn new(tag: Tag, now: u64, generation: u64, expires: u64, size: usize) -> Self {
-        Self {
+    /// Of what the block said about the credential `tag` at the time `now`, in these generations. `expires` is
+    /// when the records expire (both times in milliseconds of the same clock), `size` the bytes of memory that
+    /// the entry takes.
+    pub fn new(tag: Tag, now: u64, block: Generations, expires: u64, size: usize) -> Self {
+        let validity = Self {
             tag,
-            generation,
-            expires: expires.min(now.saturating_add(RECHECK_INTERVAL_MS)),
+            expires,
+            shared_generation: block.shared,
             size,
+            ..Self::default()
+        };
+        validity.renew(now, block);
+        validity
+    }
+
+    /// Has the entry used for another while, if nothing that it shares with other users has changed: the block
+    /// says of the user at the time `now` what the entry says. Whether that is so.
+    pub(crate) fn renew(&self, now: u64, block: Generations) -> bool {
+        if self.shared_generation != block.shared {
+            return false;
         }
+        let next = now.saturating_add(RECHECK_INTERVAL_MS);
+        self.recheck.set(self.expires.min(next));
+        self.generation.set(block.of_all);
+        true
     }
 }
 
@@ -75,8 +96,10 @@ impl Validity {
 pub enum Lookup<'c, T> {
     /// Nothing.
     Miss,
-    /// An entry that may not be valid any more: the block must be asked.
+    /// An entry that is not valid: the block must be asked.
     Stale(&'c Rc<T>),
+    /// An entry that is valid if the block confirms it: [`crate::Cache::confirm`].
+    Due(&'c Rc<T>),
     /// A valid entry.
     Hit(&'c Rc<T>),
 }
@@ -111,9 +134,15 @@ impl<T: Timestamped> WorkerCache<T> {
             return Lookup::Miss;
         };
         let validity = entry.validity();
-        match now < validity.expires && generation() == Some(validity.generation) {
-            true => Lookup::Hit(entry),
-            false => Lookup::Stale(entry),
+        if now >= validity.expires {
+            return Lookup::Stale(entry);
+        }
+        match generation() {
+            Some(current) if current == validity.generation.get() && now < validity.recheck.get() => {
+                Lookup::Hit(entry)
+            }
+            Some(_) => Lookup::Due(entry),
+            None => Lookup::Stale(entry),
         }
     }
 
@@ -184,8 +213,8 @@ fn set(tag: Tag) -> usize {
 #[cfg(test)]
 mod tests {
     use super::{
-        Lookup, MAX_BYTES, MAX_ENTRY_BYTES, RECHECK_INTERVAL_MS, SETS, Timestamped, Validity, WAYS,
-        WorkerCache,
+        Generations, Lookup, MAX_BYTES, MAX_ENTRY_BYTES, RECHECK_INTERVAL_MS, SETS, Timestamped, Validity,
+        WAYS, WorkerCache,
     };
     use crate::keys::Tag;
     use std::rc::Rc;
@@ -201,9 +230,17 @@ mod tests {
         }
     }
 
+    fn generations(of_all: u64, shared: u64) -> Generations {
+        Generations { of_all, shared }
+    }
+
+    fn validity(tag: u128, now: u64, expires: u64, size: usize) -> Validity {
+        Validity::new(Tag(tag), now, generations(7, 3), expires, size)
+    }
+
     /// An entry of generation 7.
     fn record(tag: u128, now: u64, expires: u64, text: &'static str) -> Rc<Record> {
-        let validity = Validity::new(Tag(tag), now, 7, expires, 100);
+        let validity = validity(tag, now, expires, 100);
         Rc::new(Record { validity, text })
     }
 
@@ -211,6 +248,7 @@ mod tests {
         match cache.get(Tag(tag), now, || Some(generation)) {
             Lookup::Miss => "miss",
             Lookup::Stale(_) => "stale",
+            Lookup::Due(_) => "due",
             Lookup::Hit(record) => record.text,
         }
     }
@@ -222,12 +260,24 @@ mod tests {
         cache.insert(record(1, 0, 500, "alice"));
         assert_eq!(found(&cache, 1, 499, 7), "alice");
         assert_eq!(found(&cache, 1, 500, 7), "stale");
-        assert_eq!(found(&cache, 1, 499, 8), "stale");
+        // The block may know that the record is the same in the new generation.
+        assert_eq!(found(&cache, 1, 499, 8), "due");
         assert!(matches!(cache.get(Tag(1), 499, || None), Lookup::Stale(_)));
-        // However long the records last, the block is asked now and then.
-        cache.insert(record(1, 500, u64::MAX, "alice"));
-        assert_eq!(found(&cache, 1, 499 + RECHECK_INTERVAL_MS, 7), "alice");
-        assert_eq!(found(&cache, 1, 500 + RECHECK_INTERVAL_MS, 7), "stale");
+        // However long the records last, the block confirms them now and then.
+        const NEXT: u64 = RECHECK_INTERVAL_MS;
+        cache.insert(record(1, 500, 2 * NEXT, "alice"));
+        assert_eq!(found(&cache, 1, 499 + NEXT, 7), "alice");
+        assert_eq!(found(&cache, 1, 500 + NEXT, 7), "due");
+        let Lookup::Due(alice) = cache.get(Tag(1), 600 + NEXT, || Some(8)) else {
+            panic!("it is due");
+        };
+        assert!(!alice.validity.renew(600 + NEXT, generations(8, 4)));
+        assert_eq!(found(&cache, 1, 600 + NEXT, 8), "due");
+        assert!(alice.validity.renew(600 + NEXT, generations(8, 3)));
+        assert_eq!(found(&cache, 1, 600 + NEXT, 7), "due");
+        assert_eq!(found(&cache, 1, 2 * NEXT - 1, 8), "alice");
+        // But never beyond their end.
+        assert_eq!(found(&cache, 1, 2 * NEXT, 8), "stale");
         let never = Rc::new(Record {
             validity: Validity::default(),
             text: "never",
@@ -274,7 +324,7 @@ mod tests {
     #[test]
     fn the_size_is_that_of_all_entries_and_few_are_dropped() {
         let sized = |tag: u128, size: usize| {
-            let validity = Validity::new(Tag(tag), 0, 7, 500, size);
+            let validity = validity(tag, 0, 500, size);
             Rc::new(Record {
                 validity,
                 text: "record",

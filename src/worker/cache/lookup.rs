@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use registry_auth::codec::RecordRef;
 use registry_auth::{InvalidRecord, TokenDigest, UserName, UserNameBuf};
-use registry_auth_cache::worker_cache::Validity;
-use registry_auth_cache::{Cache, Found, FoundRecord, Freshness, Interner, Keys, NewRecord, Tag};
+use registry_auth_cache::worker_cache::{Timestamped, Validity};
+use registry_auth_cache::{Cache, EntryKey, Found, FoundRecord, Freshness, Interner, Keys, NewRecord, Tag};
 use registry_auth_lookup::{Keyspace, Outcome};
 use registry_auth_redis::schema::keys::PUBLIC;
 use smallvec::SmallVec;
@@ -65,17 +65,14 @@ impl ZoneCache {
         if age == Age::Fresh && !self.trusted {
             return Some(Answer::Miss(missed(&cache)));
         }
-        let found = name.map(|name| match credential.proof {
-            Proof::Password | Proof::AccessToken(_) => cache.find_user(name, tag, freshness),
-            Proof::Token(_) => cache.find_preverified_user(name, tag, freshness),
-        });
+        let found = name.map(|name| find_verified(&mut cache, name, credential, tag, freshness));
         let record = match found {
             None => None,
             Some(Found::Verified(record)) => Some(record),
             Some(Found::Wrong) => return Some(Answer::Wrong),
             Some(Found::Missing | Found::Unverified) => return Some(Answer::Miss(missed(&cache))),
         };
-        let generation = cache.generation();
+        let generations = cache.generations();
         let known = known(
             (&self.keys, &mut self.interner),
             &mut cache,
@@ -105,10 +102,40 @@ impl ZoneCache {
         }
         if age == Age::Fresh {
             let size = identity.size() + unshared;
-            identity.set_validity(Validity::new(tags.header, now, generation, expires, size), tag);
+            identity.set_validity(Validity::new(tags.header, now, generations, expires, size), tag);
             self.worker_cache.insert(Rc::clone(&identity));
         }
         Some(Answer::Known(identity))
+    }
+
+    /// Whether what this worker has in its own memory about a user is still what the zone says. If so, the
+    /// worker may go by it for another while. That takes a lock, but neither copies nor decodes a record.
+    pub(super) fn confirm(&self, space: &Keyspace, identity: &Identity) -> bool {
+        // The anonymous have no record of their own.
+        let Some(user) = identity.user() else {
+            return false;
+        };
+        let now = event::now();
+        let mut key = Key::new();
+        write_key(&mut key, Kind::User, &space.prefix, user.as_str());
+        let name = entry(&self.keys, &key);
+        let Some(mut zone) = self.options.zone.lock() else {
+            return false;
+        };
+        let Some(mut cache) = open(&mut zone) else {
+            return false;
+        };
+        if !cache.has_keys(&self.keys) || !cache.is_bound_to(self.source) {
+            return false;
+        }
+        let found = find_verified(
+            &mut cache,
+            name,
+            identity.credential(),
+            identity.tag(),
+            Freshness::Fresh(now),
+        );
+        matches!(found, Found::Verified(record) if cache.confirm(record, identity.record_bytes(), identity.validity(), now))
     }
 
     /// Whose an access token was the last time.
@@ -231,6 +258,20 @@ impl ZoneCache {
         // Of the sealed one, in which the digest of the password stands.
         RecordRef::decode(&sealed)?.write_credentials(&mut credentials);
         Ok((sealed, self.keys.tag(&credentials)))
+    }
+}
+
+/// What the zone says of a user and a credential. A token was verified by this worker, by its signature.
+fn find_verified(
+    cache: &mut Cache<'_, Locked<'_>>,
+    user: EntryKey<'_>,
+    credential: &Credential,
+    tag: Tag,
+    freshness: Freshness,
+) -> Found {
+    match credential.proof {
+        Proof::Password | Proof::AccessToken(_) => cache.find_user(user, tag, freshness),
+        Proof::Token(_) => cache.find_preverified_user(user, tag, freshness),
     }
 }
 

@@ -167,8 +167,12 @@ pub fn header(space: &Arc<Keyspace>, header: &[u8]) -> Option<(Tag, Header)> {
                 prefetch(&**identity);
                 Header::Known(Rc::clone(identity))
             }
+            Lookup::Due(identity) if identity.is_of(space) => match ours.confirm(space, identity) {
+                true => Header::Known(Rc::clone(identity)),
+                false => Header::Past(Rc::clone(identity)),
+            },
             Lookup::Stale(identity) if identity.is_of(space) => Header::Past(Rc::clone(identity)),
-            Lookup::Hit(_) | Lookup::Stale(_) | Lookup::Miss => Header::Unread,
+            Lookup::Hit(_) | Lookup::Due(_) | Lookup::Stale(_) | Lookup::Miss => Header::Unread,
         };
         Some((tag, header))
     })

@@ -2,7 +2,8 @@
 
 use super::slab::Slab;
 use super::{SMALL, fact, fresh, keys, open, put, user_key};
-use crate::{Cache, GENERATION, Keys, Memory, Process};
+use crate::worker_cache::Validity;
+use crate::{Cache, Found, GENERATION, Keys, Memory, Process};
 
 /// The number as it is read without the lock.
 fn peek(slab: &Slab) -> u64 {
@@ -21,26 +22,81 @@ fn it_lies_where_it_is_read_without_the_lock() {
 #[test]
 fn whatever_makes_a_fact_old_changes_it() {
     type Change = fn(&mut Cache<'_, Slab>);
-    let changes: [(&str, Change); 7] = [
-        ("a user changed", |cache| cache.invalidate(fact(&user_key(1)))),
-        ("a user who is not here changed", |cache| {
-            cache.invalidate(fact(&user_key(2)))
+    const ONE_USER: bool = false;
+    const SHARED: bool = true;
+    let changes: [(&str, bool, Change); 9] = [
+        ("a user changed", ONE_USER, |cache| {
+            cache.invalidate_user(fact(&user_key(1)))
         }),
-        ("the passwords changed", |cache| cache.invalidate_passwords()),
-        ("everything changed", |cache| cache.invalidate_all()),
-        ("changes may be missed", |cache| cache.mark_all_stale(1)),
-        ("it is about another Redis", |cache| cache.bind_source(7)),
-        ("nobody has been on guard", |cache| {
+        ("a user who is not here changed", ONE_USER, |cache| {
+            cache.invalidate_user(fact(&user_key(2)))
+        }),
+        ("a group changed", SHARED, |cache| cache.invalidate(fact(b"g"))),
+        ("a group that is not here changed", SHARED, |cache| {
+            cache.invalidate(fact(b"h"))
+        }),
+        ("the passwords changed", SHARED, |cache| {
+            cache.invalidate_passwords()
+        }),
+        ("everything changed", SHARED, |cache| cache.invalidate_all()),
+        ("changes may be missed", SHARED, |cache| cache.mark_all_stale(1)),
+        ("it is about another Redis", SHARED, |cache| cache.bind_source(7)),
+        ("nobody has been on guard", SHARED, |cache| {
             cache.add_watcher(Process { id: 1, started_at: 1 }, |_| false);
         }),
     ];
-    for (name, change) in changes {
+    for (name, is_shared, change) in changes {
         let mut slab = Slab::new(SMALL);
         let mut cache = open(&mut slab);
         cache.put_user(fact(&user_key(1)), &put(&[1; 60], "password"), 0);
-        let before = cache.generation();
+        cache.put_record(fact(b"g"), &[2; 20], 60_000, 0);
+        let before = cache.generations();
         change(&mut cache);
-        assert_ne!(cache.generation(), before, "{name}");
+        let after = cache.generations();
+        assert_ne!(after.of_all, before.of_all, "{name}");
+        assert_eq!(after.shared != before.shared, is_shared, "{name}");
+    }
+}
+
+/// A worker's copy of user 1, who is then looked for again.
+#[test]
+fn a_copy_is_confirmed_while_the_block_says_the_same() {
+    type Change = fn(&mut Cache<'_, Slab>);
+    const RECORD: [u8; 60] = [1; 60];
+    let alice = || put(&RECORD, "password");
+    let changes: [(&str, bool, Change); 7] = [
+        ("nothing changed", true, |_| {}),
+        ("another user changed", true, |cache| {
+            cache.invalidate_user(fact(&user_key(2)))
+        }),
+        ("the user changed and changed back", true, |cache| {
+            cache.invalidate_user(fact(&user_key(1)));
+            cache.put_user(fact(&user_key(1)), &put(&RECORD, "password"), 1);
+        }),
+        ("the user changed", false, |cache| {
+            cache.invalidate_user(fact(&user_key(1)))
+        }),
+        ("the user has another record", false, |cache| {
+            cache.invalidate_user(fact(&user_key(1)));
+            cache.put_user(fact(&user_key(1)), &put(&[3; 60], "password"), 1);
+        }),
+        ("a group changed", false, |cache| cache.invalidate(fact(b"g"))),
+        ("the user was evicted", false, |cache| {
+            cache.table.remove(cache.table.find(fact(&user_key(1))).unwrap())
+        }),
+    ];
+    for (name, is_confirmed, change) in changes {
+        let mut slab = Slab::new(SMALL);
+        let mut cache = open(&mut slab);
+        cache.put_user(fact(&user_key(1)), &alice(), 0);
+        let tag = keys().unwrap().tag(b"password");
+        let validity = Validity::new(tag, 0, cache.generations(), 60_000, 100);
+        change(&mut cache);
+        let confirmed = match cache.find_user(fact(&user_key(1)), tag, fresh(2)) {
+            Found::Verified(found) => cache.confirm(found, &RECORD, &validity, 2),
+            _ => false,
+        };
+        assert_eq!(confirmed, is_confirmed, "{name}");
     }
 }
 
