@@ -7,6 +7,7 @@ are of user space: the kernel's work shows as system calls (calls.py) and as CPU
 
 import glob
 import re
+import time
 from collections import Counter
 from dataclasses import dataclass, field
 
@@ -63,7 +64,9 @@ def _run(setting, scenario, connections, warm, count):
     gateway = Gateway(setting, scenario, {setting.stage.nginx_cpu}, before, foreground=True)
     try:
         with Client(gateway.port, streams.lines(scenario.stream), connections) as client:
-            client.send(warm + count)
+            client.send(warm)
+            time.sleep(scenario.pause)
+            client.send(count)
     finally:
         gateway.stop()
     own, others = Counter(), Counter()

@@ -6,6 +6,7 @@ over the rounds, which are interleaved, so that a slow minute of the machine hit
 
 import os
 import statistics
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 
 from testkit.process import Failed
@@ -83,7 +84,8 @@ def _run(setting, gateway, seconds, timing):
     store = setting.store_of(scenario)
     cpu, commands = _cpu(gateway), store.commands() if store else 0
     frame, stream = scenario.frame, setting.stream(scenario.stream)
-    run = wrk.run(setting.stage, gateway.port, stream, seconds, frame.connections, frame.tls)
+    with store.changes(scenario) if store else nullcontext():
+        run = wrk.run(setting.stage, gateway.port, stream, seconds, frame.connections, frame.tls)
     if run.refused or run.broken or not run.requests:
         raise Failed(f"{scenario.name}: {run}\n{gateway.log()}")
     if timing is not None:

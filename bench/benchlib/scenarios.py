@@ -37,7 +37,9 @@ class Scenario:
     `stream` names a file of requests (streams.py); `password` is the stored form of every user of
     the row; `users` is how many there are besides alice; `grants` how many alice holds,
     `groups` in how many groups she is, the last of which grants what she asks for.
-    `requests` bounds the counted requests where one costs millions of instructions.
+    `requests` bounds the counted requests where one costs millions of instructions. `pause` is how many
+    seconds lie between the warm-up and the requests whose instructions are counted, `changes` how often a
+    second another user changes while requests are timed.
     """
 
     name: str
@@ -53,6 +55,8 @@ class Scenario:
     parts: tuple = EVERYTHING
     requests: int = 1 << 20
     warm: bool = False  # the warm-up has to reach each user of the stream
+    pause: int = 0
+    changes: int = 0
 
     @property
     def ours(self):
@@ -91,6 +95,13 @@ SCENARIOS = (
     Scenario("push", "ours, asks, 4 MiB blobs pushed, TLS", ASKS, "push", BLOBS, full=True, parts=(TIME,)),
     Scenario("cached", "ours, cached", CACHED, warm=True),
     Scenario("cached_10k", "ours, cached, 10,000 users in turn", CACHED, "everyone", users=10_000, warm=True),
+    # What a worker remembers has to be confirmed by the zone after 10 seconds, and after each change.
+    Scenario("cached_expired", "ours, cached, 10,000 users in turn, seen 10 s ago", CACHED, "everyone",
+             users=10_000, warm=True, parts=(INSTRUCTIONS,), pause=11),
+    Scenario("cached_changes", "ours, cached, 10,000 users in turn, 100 changes a second", CACHED, "everyone",
+             users=10_000, warm=True, parts=(TIME,), changes=100),
+    Scenario("cached_changes_2w", "ours, cached, 10,000 users, 100 changes a second, 2 workers", CACHED,
+             "everyone", TWO_WORKERS, users=10_000, full=True, warm=True, parts=(TIME,), changes=100),
     Scenario("cached_bcrypt", "ours, cached, bcrypt-12", CACHED, password="bcrypt", warm=True),
     Scenario("cached_argon2id", "ours, cached, argon2id", CACHED, password="argon2id", warm=True),
     Scenario("cached_bearer", "ours, cached, a token", BEARER, "bearer", warm=True),

@@ -4,6 +4,9 @@ Invariant: one prefix a scenario, so that scenarios share a server without shari
 million users have a server of their own: a table of that size would slow the others down.
 """
 
+import threading
+from contextlib import contextmanager
+
 from . import people, streams
 
 BATCH = 2_000
@@ -40,6 +43,30 @@ class Store:
         """Users with one bcrypt-12 hash between them: it is as dear to verify as many."""
         digest = people.bcrypt(streams.FLOOD_PASSWORD)
         self._redis.commands([self._user(prefix, people.user(n), digest) for n in range(BATCH)])
+
+    @contextmanager
+    def changes(self, scenario):
+        """While entered, a user of the scenario whom nobody asks for changes again and again, as often a second
+        as the scenario says."""
+        if not scenario.changes:
+            yield
+            return
+        connection, over = self._redis.connect(), threading.Event()
+
+        def change():
+            number = 0
+            while not over.wait(1 / scenario.changes):
+                number += 1
+                connection.commands([["HSET", f"{scenario.name}:user:changing", "note", str(number)]])
+
+        thread = threading.Thread(target=change)
+        thread.start()
+        try:
+            yield
+        finally:
+            over.set()
+            thread.join()
+            connection.close()
 
     def commands(self):
         """Commands processed so far, this connection's own INFO not counted."""

@@ -34,6 +34,8 @@ BOUNDS = (
     Bound("cached", "calls added, c1", 0, 0),
     Bound("cached_10k", "ratio", 0.92, 0.95, at_least=True),
     Bound("cached_10k", "instructions added, c1", 4_500, 3_000),
+    Bound("cached_expired", "instructions added, c1", 5_000, None),
+    Bound("cached_changes", "ratio", 0.90, None, at_least=True),
     Bound("cached_bcrypt", "ratio over cached SHA-1", 0.98, None, at_least=True),
     Bound("cached_bcrypt", "instructions beside cached SHA-1", 100, None),
     Bound("cached_argon2id", "ratio over cached SHA-1", 0.98, None, at_least=True),

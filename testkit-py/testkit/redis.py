@@ -23,7 +23,7 @@ class Redis:
         self._password = secrets.token_hex(16) if password else None
         self._durable = durable
         self._cpus = cpus
-        self._connection = self._reader = None
+        self._connection = None
         self.process = None
         for port in ports.candidates(None, only=False):
             self._configure(port)
@@ -101,33 +101,49 @@ class Redis:
     def commands(self, commands):
         """The replies to many commands, which are sent at once."""
         if self._connection is None:
-            self._connect()
+            self._connection = self.connect()
         try:
-            return self._exchange(commands)
+            return self._connection.commands(commands)
         except OSError:
             self._disconnect()
             raise
 
-    def _exchange(self, commands):
-        self._connection.sendall(b"".join(_encode(words) for words in commands))
+    def connect(self):
+        """A connection of the caller's own, for another thread."""
+        return Connection(self.port, self._password)
+
+    def _disconnect(self):
+        if self._connection is not None:
+            self._connection.close()
+        self._connection = None
+
+
+class Connection:
+    """A connection to a server on a port of 127.0.0.1."""
+
+    def __init__(self, port, password=None):
+        self._socket = socket.create_connection(("127.0.0.1", port), _PATIENCE)
+        self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self._reader = self._socket.makefile("rb")
+        if password:
+            try:
+                self.commands([("AUTH", password)])
+            except BaseException:
+                self.close()
+                raise
+
+    def close(self):
+        self._reader.close()
+        self._socket.close()
+
+    def commands(self, commands):
+        """The replies to commands that are sent at once; raises Failed on an error reply."""
+        self._socket.sendall(b"".join(_encode(words) for words in commands))
         replies = [self._reply() for _ in commands]
         for reply in replies:
             if isinstance(reply, Failed):
                 raise reply
         return replies
-
-    def _connect(self):
-        self._connection = socket.create_connection(("127.0.0.1", self.port), _PATIENCE)
-        self._connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        self._reader = self._connection.makefile("rb")
-        if self._password:
-            self._exchange([("AUTH", self._password)])
-
-    def _disconnect(self):
-        if self._connection is not None:
-            self._reader.close()
-            self._connection.close()
-        self._connection = self._reader = None
 
     def _reply(self):
         line = self._reader.readline().decode().rstrip("\r\n")
