@@ -63,7 +63,7 @@ macro_rules! location_row {
 }
 
 /// The table that nginx reads; nginx writes to none of it.
-pub static mut COMMANDS: [ngx_command_t; 30] = [
+pub static mut COMMANDS: [ngx_command_t; 31] = [
     location_row!(
         c"registry_auth",
         HTTP | SERVER | LOCATION | LIMIT_EXCEPT,
@@ -179,6 +179,12 @@ pub static mut COMMANDS: [ngx_command_t; 30] = [
         HTTP | SERVER | LOCATION,
         NGX_CONF_TAKE1,
         read::ns
+    ),
+    location_row!(
+        c"registry_auth_store",
+        HTTP | SERVER | LOCATION,
+        NGX_CONF_1MORE,
+        read::store
     ),
     row!(
         c"registry_auth_backends",

@@ -13,9 +13,9 @@ use core::marker::PhantomData;
 use nginx_sys::{
     NGX_AGAIN, NGX_DECLINED, NGX_ERROR, NGX_HTTP_INTERNAL_SERVER_ERROR, NGX_HTTP_MODULE, NGX_OK,
     NGX_PROCESS_SINGLE, NGX_PROCESS_WORKER, ngx_array_push, ngx_conf_t, ngx_cycle_t,
-    ngx_http_core_main_conf_t, ngx_http_core_module, ngx_http_handler_pt, ngx_http_module_t,
-    ngx_http_phases_NGX_HTTP_ACCESS_PHASE, ngx_http_request_t, ngx_int_t, ngx_module_t, ngx_process,
-    ngx_uint_t,
+    ngx_http_core_main_conf_t, ngx_http_core_module, ngx_http_handler_pt, ngx_http_module_t, ngx_http_phases,
+    ngx_http_phases_NGX_HTTP_ACCESS_PHASE, ngx_http_phases_NGX_HTTP_LOG_PHASE, ngx_http_request_t, ngx_int_t,
+    ngx_module_t, ngx_process, ngx_uint_t,
 };
 
 use crate::conf::{Location, Main, neighbours};
@@ -26,6 +26,7 @@ use crate::ffi::observe::{self, Observer};
 use crate::ffi::request::Request;
 use crate::ffi::{Slot, body, filter, log, peer, shim, shm, slots, variable};
 use crate::request::access::{self, PhaseResult};
+use crate::request::by_digest;
 use crate::request::context::Context;
 use crate::request::response;
 use crate::upstream::{BackendNames, Upstream, UserBackends};
@@ -237,6 +238,32 @@ unsafe fn is_used(cf: *mut ngx_conf_t) -> bool {
     }
 }
 
+/// Adds a handler to one of nginx's phases; whether there was room.
+///
+/// # Safety
+/// As of [`main_of`].
+unsafe fn add_handler(cf: *mut ngx_conf_t, phase: ngx_http_phases, handler: PhaseHandler) -> bool {
+    // SAFETY: as the caller says; the phase's handlers are an array of that type.
+    unsafe {
+        let core = shim::rga_conf_main_conf(cf, &raw const ngx_http_core_module);
+        let Some(core) = core.cast::<ngx_http_core_main_conf_t>().as_mut() else {
+            return false;
+        };
+        let Some(phase) = core.phases.get_mut(phase as usize) else {
+            return false;
+        };
+        let place = ngx_array_push(&mut phase.handlers).cast::<ngx_http_handler_pt>();
+        if place.is_null() {
+            return false;
+        }
+        place.write(Some(handler));
+        true
+    }
+}
+
+/// A handler of a phase.
+type PhaseHandler = unsafe extern "C" fn(*mut ngx_http_request_t) -> ngx_int_t;
+
 unsafe extern "C" fn postconfiguration(cf: *mut ngx_conf_t) -> ngx_int_t {
     guard(NGX_ERROR as ngx_int_t, || {
         // SAFETY: nginx's own pointer, valid during the call, and used by nothing else before the warnings
@@ -244,24 +271,14 @@ unsafe extern "C" fn postconfiguration(cf: *mut ngx_conf_t) -> ngx_int_t {
         if !unsafe { is_used(cf) } {
             return NGX_OK as ngx_int_t;
         }
-        // SAFETY: nginx's own pointers; the phase's handlers are an array of that type.
-        unsafe {
-            let core = shim::rga_conf_main_conf(cf, &raw const ngx_http_core_module)
-                .cast::<ngx_http_core_main_conf_t>();
-            let Some(core) = core.as_mut() else {
-                return NGX_ERROR as ngx_int_t;
-            };
-            let Some(phase) = core
-                .phases
-                .get_mut(ngx_http_phases_NGX_HTTP_ACCESS_PHASE as usize)
-            else {
-                return NGX_ERROR as ngx_int_t;
-            };
-            let handler = ngx_array_push(&mut phase.handlers).cast::<ngx_http_handler_pt>();
-            if handler.is_null() {
-                return NGX_ERROR as ngx_int_t;
-            }
-            handler.write(Some(access_handler));
+        // SAFETY: nginx's own pointer, as it was given to a postconfiguration.
+        let is_added = unsafe {
+            let counts = main_of(cf).is_some_and(|main| main.has_sources());
+            add_handler(cf, ngx_http_phases_NGX_HTTP_ACCESS_PHASE, access_handler)
+                && (!counts || add_handler(cf, ngx_http_phases_NGX_HTTP_LOG_PHASE, log_handler))
+        };
+        if !is_added {
+            return NGX_ERROR as ngx_int_t;
         }
         // SAFETY: nginx's own pointer, valid during the call; what http{} holds is elsewhere.
         let (Some(main), Some(mut conf)) = (unsafe { main_of(cf) }, unsafe { Conf::from_raw(cf) }) else {
@@ -303,6 +320,17 @@ unsafe extern "C" fn access_handler(r: *mut ngx_http_request_t) -> ngx_int_t {
             PhaseResult::Refused(status) => status as ngx_int_t,
         }
     })
+}
+
+/// Counts where answers came from. There only where they may come from elsewhere than a registry.
+unsafe extern "C" fn log_handler(r: *mut ngx_http_request_t) -> ngx_int_t {
+    guard((), || {
+        // SAFETY: nginx's own pointer, valid during the call.
+        if let Some(request) = unsafe { Request::from_raw(r) } {
+            by_digest::count_source(request);
+        }
+    });
+    NGX_OK as ngx_int_t
 }
 
 /// Whether this process answers requests.

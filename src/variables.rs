@@ -1,9 +1,10 @@
 //! `$registry_auth_*`: what the log and the rest of the configuration may know of the decision.
 
-use registry_auth::{RequestResult, route};
+use registry_auth::{RequestResult, Source, route};
 
 use crate::ffi::request::{Request, RequestBytes};
 use crate::ffi::variable::Variables;
+use crate::request::by_digest;
 use crate::request::context::Context;
 use crate::worker::counters::CacheState;
 
@@ -23,15 +24,30 @@ impl Variables for RegistryAuth {
         "registry_auth_digest",
         "registry_auth_token",
         "registry_auth_rule",
+        "registry_auth_source",
+        "registry_auth_blob",
+        "registry_auth_no_blob",
     ];
 
     fn value(request: &mut Request, index: usize, out: &mut Vec<u8>) {
         let name = Self::NAMES.get(index).copied().unwrap_or_default();
-        request.existing_context::<Context, _>(|request, context| match name {
-            "registry_auth_error" => out.extend(context.error(request).unwrap_or_default()),
-            "registry_auth_rule" => out.extend(context.rule(request).unwrap_or_default().bytes()),
-            name => out.extend_from_slice(text(request, context, name)),
-        });
+        let key = |request: &mut Request| {
+            let key = request
+                .existing_context::<Context, _>(|request, context| by_digest::cache_key(request, context));
+            key.flatten()
+        };
+        match name {
+            "registry_auth_blob" => out.extend(key(request).unwrap_or_default()),
+            // For nginx's own directives, which know no "not".
+            "registry_auth_no_blob" => out.extend(key(request).is_none().then_some(b'1')),
+            name => {
+                request.existing_context::<Context, _>(|request, context| match name {
+                    "registry_auth_error" => out.extend(context.error(request).unwrap_or_default()),
+                    "registry_auth_rule" => out.extend(context.rule(request).unwrap_or_default().bytes()),
+                    name => out.extend_from_slice(text(request, context, name)),
+                });
+            }
+        }
     }
 }
 
@@ -46,6 +62,9 @@ fn text<'r>(request: &'r Request, context: &'r Context, name: &str) -> &'r [u8] 
         "registry_auth_action" => context.action.map_or("", |action| action.as_str()).as_bytes(),
         "registry_auth_result" => context.result.map_or("", RequestResult::as_str).as_bytes(),
         "registry_auth_cache" => context.cache.map_or("", CacheState::as_str).as_bytes(),
+        "registry_auth_source" => by_digest::source(request, context)
+            .map_or("", Source::as_str)
+            .as_bytes(),
         // Of a subrequest's nothing is kept.
         "registry_auth_backend" if request.is_subrequest() => &[],
         "registry_auth_backend" => kept(&context.backend),

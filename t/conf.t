@@ -179,6 +179,19 @@ my @WRONG = (
     [ 'http', 'registry_auth_token_key', '/dev/null' ],
     [ 'http', 'registry_auth_token_key', '/tmp' ],
     [ 'http', 'registry_auth_token_key', '""', '' ],
+    [ 'http', 'registry_auth_store', 'relative/path', 'relative/path' ],
+    [ 'server', 'registry_auth_store', 'on', '"on"' ],
+    [ 'location', 'registry_auth_store', '""', 'absolute path' ],
+    [ 'location', 'registry_auth_store', '/srv/$host', 'variables' ],
+    [ 'location', 'registry_auth_store', '/srv backend=', 'backend=' ],
+    [ 'location', 'registry_auth_store', '/srv backend=a', 'backend=a' ],
+    [ 'location', 'registry_auth_store', '/srv backend=http://a:5000', 'backend=http://a:5000' ],
+    [ 'location', 'registry_auth_store', '/srv backend=a:0', 'backend=a:0' ],
+    [ 'location', 'registry_auth_store', '/srv layout=zot', 'layout=zot' ],
+    [ 'location', 'registry_auth_store', '/srv layout=oci layout=oci', 'twice' ],
+    [ 'location', 'registry_auth_store', '/srv backends=a:1', 'unknown parameter "backends="' ],
+    [ 'location', 'registry_auth_store', '/srv /srw', '/srw' ],
+    [ 'location', 'registry_auth_store', 'off layout=oci', '"off"' ],
     [ 'upstream', 'registry_auth_backends', 'allow=' ],
     [ 'upstream', 'registry_auth_backends', 'allow=everywhere' ],
     [ 'upstream', 'registry_auth_backends', 'allow=10.0.0.0/33' ],
@@ -222,6 +235,7 @@ my @COUNT = (
     ( map { [ 'http', "registry_auth_redis_$_" ], [ 'http', "registry_auth_redis_$_", 'a b' ] }
             qw(trusted_certificate certificate certificate_key ssl_name sentinel_user
             sentinel_password_file) ),
+    [ 'http', 'registry_auth_store' ],
     [ 'http', 'registry_auth_prefix' ],        [ 'http', 'registry_auth_prefix', 'a b' ],
     [ 'http', 'registry_auth_salt' ],          [ 'http', 'registry_auth_salt', 'a b' ],
     [ 'http', 'registry_auth_own_namespace' ], [ 'http', 'registry_auth_own_namespace', 'on off' ],
@@ -272,6 +286,7 @@ my %EXAMPLE = (
     registry_auth_token               => '',
     registry_auth_token_key           => '/dev/null',
     registry_auth_status              => '',
+    registry_auth_store               => '/srv',
     registry_auth_backends            => '',
 );
 my %ALLOWED = (
@@ -301,6 +316,7 @@ my %ALLOWED = (
     registry_auth_token               => [],                           # with what it needs: token_conf.t
     registry_auth_token_key           => ['http'],
     registry_auth_status              => [],                           # with a zone: below
+    registry_auth_store               => [qw(http server location)],
     registry_auth_backends            => ['upstream'],
 );
 for my $directive (sort keys %EXAMPLE) {
@@ -326,6 +342,9 @@ $spec .= accepted('http', $_) for (
     'registry_auth_redis redis+unix:///run/redis.sock;',
     'registry_auth_hashing threads=4 queue=16;',
     'registry_auth_hashing queue=16;',
+    'registry_auth_store off;',
+    'registry_auth_store /srv/a backend=a:5000 backend=[::1]:5000 layout=oci;',
+    'registry_auth_store /srv/a backend=a:5000; registry_auth_store /srv/b layout=distribution;',
     'registry_auth_token_use off;',
     'registry_auth_rehash off;',
     'registry_auth_cache off;',
@@ -491,6 +510,20 @@ $spec .= warned(@$_) for (
         . 'location /v1/ { proxy_pass http://$arg_to; proxy_cache_key "$scheme://$host ${registry_auth_user} $uri$args"; } location /a/ { proxy_store /x/$registry_auth_user$uri; proxy_pass http://registries; }' ],
     [ 'a cache before one registry',             "registry_auth R; $PROXY $CACHE proxy_cache c; location /v2/ { proxy_pass http://127.0.0.1:1; } location /v1/ { proxy_cache off; proxy_store off; proxy_pass http://registries; }" ],
     [ 'a cache where there is no gate',          "registry_auth off; $CACHE location /v2/ { proxy_cache c; proxy_pass http://registries; }" ],
+    [ 'a cache, and a key that names the content',
+        "registry_auth R; $PROXY $CACHE proxy_cache c; proxy_cache_key \$registry_auth_blob; "
+            . 'location /v2/ { proxy_pass http://registries; }' ],
+    # Folders that are no registry's.
+    [ 'a folder that is not there', 'registry_auth_store /nowhere;',
+        '"registry_auth_store": "/nowhere/docker/registry/v2" cannot be opened', 'asked of the registry' ],
+    [ 'a folder of something else', 'registry_auth_store /tmp;',
+        '"registry_auth_store": "/tmp/docker/registry/v2" cannot be opened' ],
+    [ 'a file in its place', 'registry_auth_store /etc/passwd layout=oci;',
+        '"registry_auth_store": "/etc/passwd/" cannot be opened' ],
+    [ 'a folder of layouts',                     'registry_auth_store /tmp layout=oci;' ],
+    [ 'inherited where it has no meaning',
+        "registry_auth R; $PROXY registry_auth_store /tmp layout=oci; "
+            . 'location / { proxy_pass http://registries; } location /a { proxy_pass http://127.0.0.1:1; }' ],
     # What answers before the gate.
     [ 'return before the gate',                  'location /v2/ { registry_auth R; return 200 "x"; }', '"return" answers before "registry_auth"' ],
     [ 'return where the gate is around',         'registry_auth R; location / { return 404; } location /a { if ($arg_a) { return 204; } }' ],
@@ -548,6 +581,27 @@ for (
     $spec .= spec_block("another path: $text", no_redis => '', must_die => '',
         http_config => "    upstream registries { registry_auth_backends; }\n",
         config => "        registry_auth R; location / { $text }\n", error_log => [ $said, '"registry_auth_backends"', 'another path' ]);
+}
+# A folder that no request of the location may be sent from, as none goes to its registry; and two for one.
+for (
+    [ 'registry_auth_store /tmp layout=oci; proxy_pass http://registries;',
+        'without "backend="', '"server"' ],
+    [ 'registry_auth_store /tmp layout=oci; proxy_pass http://$arg_to;',
+        'without "backend="', '"proxy_pass"' ],
+    [ 'registry_auth_store /tmp layout=oci backend=a:1; proxy_pass http://127.0.0.1:1;',
+        'with "backend="', 'no "registry_auth_backends"' ],
+    [ 'registry_auth_store /a layout=oci backend=a:1; registry_auth_store /b backend=b:1 backend=A:1; '
+            . 'proxy_pass http://registries;', 'duplicate', 'to "a:1"' ],
+    [ 'registry_auth_store /a layout=oci; registry_auth_store off; proxy_pass http://127.0.0.1:1;',
+        'duplicate' ],
+    [ 'registry_auth_store off; registry_auth_store /a layout=oci; proxy_pass http://127.0.0.1:1;',
+        'off here already' ],
+) {
+    my ($text, @said) = @$_;
+    $spec .= spec_block("a folder that is used for none: $text", no_redis => '', must_die => '',
+        http_config => "    upstream registries { registry_auth_backends; }\n",
+        config => "        registry_auth R; location / { $text }\n",
+        error_log => [ qr/\[emerg\] .*"registry_auth_store".* in \S+nginx\.conf:\d+$/m, @said ]);
 }
 # What one user's registry has said is nothing for another user.
 for (

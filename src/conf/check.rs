@@ -210,7 +210,9 @@ fn kept(forward: &Forward, others: &Neighbours, conf: &mut Conf<'_>) -> Result<(
         return Ok(());
     }
     let remedy = match name.strip_suffix("_cache") {
-        Some(module) => format!("let \"{module}_cache_key\" begin with \"$registry_auth_user \""),
+        Some(module) => format!(
+            "let \"{module}_cache_key\" be \"$registry_auth_blob\", or begin with \"$registry_auth_user \""
+        ),
         None => "let its path have \"/$registry_auth_user/\" in front of the request's".to_owned(),
     };
     let message = format!(

@@ -8,6 +8,7 @@ use std::marker::PhantomData;
 use registry_auth::{policy, route};
 use registry_auth_lookup::Keyspace;
 
+use super::stores::Stores;
 use super::{DEFAULT_PREFIX, Gate, Location, MAX_FORM, Main, Page, Settings, V1Images, check};
 use crate::endpoints::health::Health;
 use crate::endpoints::status::Status;
@@ -29,6 +30,8 @@ impl Merge for Location {
         })?;
         self.is_within_gate = outer.settings.is_some();
         check::one_thing(self, &core, main, conf)?;
+        self.put_stores_before(outer, &core, conf)?;
+        main.has_sources |= self.has_sources();
         match self.page {
             Some((Page::Token(_), _)) => {
                 content::answer_with(conf, PhantomData::<Token>);
@@ -58,6 +61,7 @@ impl Location {
         self.passes_ns = self.passes_ns.or(outer.passes_ns);
         self.failures = self.failures.or(outer.failures);
         self.bearer = self.bearer.take().or_else(|| outer.bearer.clone());
+        self.stores = self.stores.take().or_else(|| outer.stores.clone());
         if core.is_block() && self.page.is_none() {
             self.page.clone_from(&outer.page);
         }
@@ -135,7 +139,13 @@ impl Location {
             bearer,
             token,
             is_health,
+            stores: Stores::default(),
         }))
+    }
+
+    /// Whether what is let in here may be answered from elsewhere than a registry.
+    fn has_sources(&self) -> bool {
+        self.settings.is_some() && (self.otherwise.is_some() || self.neighbours.has_cache())
     }
 
     fn space(&self) -> Keyspace {

@@ -16,14 +16,17 @@ use registry_auth_redis::{Endpoint, Passwords, Secret, TlsOptions};
 use siphasher::sip::SipHasher13;
 
 use crate::ffi::conf::{Complete, ComplexValue, Conf, Place};
+use crate::ffi::content::Handler;
 use crate::ffi::request::Request;
 use crate::ffi::shm::Zone;
+use stores::{Store, Stores};
 use token_locations::TokenLocations;
 
 mod check;
 mod merge;
 pub mod neighbours;
 pub mod read;
+pub mod stores;
 mod token_locations;
 pub mod value;
 
@@ -66,6 +69,8 @@ pub struct Main {
     path_told: Option<Place>,
     /// Whether variables choose where a gated request goes, and perhaps with which path.
     has_variable_target: bool,
+    /// Whether a gated request may be answered from elsewhere than a registry.
+    has_sources: bool,
     /// Where tokens are to be had, until that was checked.
     endpoints: TokenLocations,
 }
@@ -135,6 +140,11 @@ impl Main {
     /// Whether variables choose where a gated request goes, and perhaps with which path.
     pub fn has_variable_target(&self) -> bool {
         self.has_variable_target
+    }
+
+    /// Whether a gated request may be answered from elsewhere than a registry: from a store or a cache.
+    pub fn has_sources(&self) -> bool {
+        self.has_sources
     }
 
     /// The secrets of `registry_auth_token_key`; none where there is a random one.
@@ -224,6 +234,11 @@ pub struct Location {
     failures: Option<Option<FailureLimits>>,
     bearer: Option<Option<Bearer>>,
     page: Option<(Page, Place)>,
+    stores: Option<Vec<Rc<Store>>>,
+    /// Where the first of them stands, in this very location.
+    stores_place: Option<Place>,
+    /// What answers what is not answered from one of them.
+    pub otherwise: Option<Handler>,
     /// What other modules' directives say here.
     pub neighbours: neighbours::Neighbours,
     /// What handlers go by; `None` where the gate is off.
@@ -271,6 +286,8 @@ pub struct Settings {
     pub token: Option<TokenEndpoint>,
     /// Whether this location says whether logins can be decided, and no more.
     pub is_health: bool,
+    /// The folders of registries from which blobs come.
+    pub stores: Stores,
 }
 
 impl Settings {

@@ -134,6 +134,27 @@ pub struct Parameter {
     pub value: Box<str>,
 }
 
+/// What the key of a cache tells of whose an answer is.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Key {
+    /// Nothing.
+    Blind,
+    /// The user.
+    User,
+    /// The content and its owner, as `$registry_auth_blob` does, where that is not empty.
+    Blob,
+}
+
+impl Key {
+    fn of(text: &[u8]) -> Self {
+        match () {
+            () if directive::tells_user(text) => Self::User,
+            () if directive::tells_blob(text) => Self::Blob,
+            () => Self::Blind,
+        }
+    }
+}
+
 /// What the directives of one module that forwards say.
 #[derive(Clone, Default)]
 struct Said {
@@ -144,8 +165,8 @@ struct Said {
     sends_headers: Option<bool>,
     /// The cache, if answers are kept in one.
     cache: Option<Option<Seen>>,
-    /// Whether its key tells the user.
-    is_key_safe: Option<bool>,
+    /// What its key tells.
+    key: Option<Key>,
     /// The files, if answers are kept in such, and whether their names tell the user.
     store: Option<Option<(Seen, bool)>>,
 }
@@ -163,6 +184,8 @@ pub struct Neighbours {
     pub is_rewritten: bool,
     /// Whether nginx keeps what it is sent, by a key that does not tell the user.
     pub keeps_blindly: bool,
+    /// Whether nginx keeps what it is sent by `$registry_auth_blob`.
+    pub keeps_by_blob: bool,
     said: [Said; FORWARDERS.len()],
 }
 
@@ -230,6 +253,7 @@ impl Neighbours {
             self.forward.clone_from(&outer.forward);
         }
         self.keeps_blindly = self.kept_blindly().is_some();
+        self.keeps_by_blob = self.has_cache() && self.said().is_some_and(|said| said.key == Some(Key::Blob));
     }
 
     fn said(&self) -> Option<&Said> {
@@ -263,13 +287,21 @@ impl Neighbours {
         })
     }
 
+    /// Whether nginx keeps the registry's answers in a cache.
+    pub fn has_cache(&self) -> bool {
+        self.said()
+            .is_some_and(|said| matches!(said.cache, Some(Some(_))))
+    }
+
     /// What keeps the registry's answers by a key that does not tell the user.
     pub fn kept_blindly(&self) -> Option<&Seen> {
         let said = self.said()?;
         let cache = said.cache.as_ref().and_then(Option::as_ref);
         let store = said.store.as_ref().and_then(Option::as_ref);
         let store = store.filter(|(_, is_safe)| !is_safe).map(|(seen, _)| seen);
-        cache.filter(|_| said.is_key_safe != Some(true)).or(store)
+        cache
+            .filter(|_| said.key.unwrap_or(Key::Blind) == Key::Blind)
+            .or(store)
     }
 }
 
@@ -290,7 +322,7 @@ impl Said {
             }
             "pass_request_headers" => self.sends_headers = Some(value != b"off"),
             "cache" => self.cache = Some((value != b"off").then_some(seen)),
-            "cache_key" => self.is_key_safe = Some(directive::tells_user(value)),
+            "cache_key" => self.key = Some(Key::of(value)),
             "store" => {
                 let is_safe = directive::tells_user(value);
                 self.store = Some((value != b"off").then_some((seen, is_safe)));
@@ -312,7 +344,7 @@ impl Said {
         self.method = self.method.take().or_else(|| outer.method.clone());
         self.sends_headers = self.sends_headers.or(outer.sends_headers);
         self.cache = self.cache.take().or_else(|| outer.cache.clone());
-        self.is_key_safe = self.is_key_safe.or(outer.is_key_safe);
+        self.key = self.key.or(outer.key);
         self.store = self.store.take().or_else(|| outer.store.clone());
     }
 }

@@ -1,8 +1,11 @@
 //! The directives: what each one's arguments set. Called by nginx through `directives.rs`.
 
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::rc::Rc;
 
+use registry_auth::blob::{BackendName, Layout, Owner};
 use registry_auth::directive::{self, EndpointUrl, InvalidUrl};
 use registry_auth::token::{MAX_LIFE, MIN_LIFE};
 use registry_auth_cache::{FailureLimits, failures};
@@ -10,6 +13,7 @@ use registry_auth_lookup::Hashing;
 use registry_auth_redis::connection::files::read_private;
 use registry_auth_redis::{Chain, Endpoint, Key, Passwords, Secret, Trusted};
 
+use super::stores::Store;
 use super::value::{
     MAX_TTL, cache_time, flag, invalid, literal, parameter, timeout, unexpected, unset, within,
     without_userinfo, zone as zone_of,
@@ -425,8 +429,8 @@ pub fn bearer(conf: &mut Conf<'_>, location: &mut Location) -> Result<(), String
                 return Err(invalid(
                     NAME,
                     argument,
-                    "\"service=\" and printable characters, none of them a quote, with no blanks around them, \
-                 and no variables are expected",
+                    "\"service=\" and printable characters, none of them a quote, with no blanks around \
+                     them, and no variables are expected",
                 ));
             }
         },
@@ -579,4 +583,89 @@ pub fn backends(conf: &mut Conf<'_>, upstream: &mut Upstream) -> Result<(), Stri
     upstream
         .attach(conf)
         .map_err(|error| format!("\"{NAME}\": {error}"))
+}
+
+/// `registry_auth_store path [backend=host:port ...] [layout=distribution | oci] | off`
+pub fn store(conf: &mut Conf<'_>, location: &mut Location) -> Result<(), String> {
+    const NAME: &str = "registry_auth_store";
+    let arguments: Vec<&[u8]> = conf.texts().collect();
+    if let Some([]) = location.stores.as_deref() {
+        return Err(format!("\"{NAME}\" is off here already"));
+    }
+    let Some((path, rest)) = arguments.split_first() else {
+        return Err(format!("no path in \"{NAME}\" directive"));
+    };
+    if (*path, rest) == (b"off", &[]) {
+        unset(NAME, location.stores.is_some())?;
+        location.stores = Some(Vec::new());
+        return Ok(());
+    }
+    if directive::has_variable(path) {
+        return Err(invalid(NAME, path, "variables have no meaning here"));
+    }
+    if !path.starts_with(b"/") {
+        return Err(invalid(NAME, path, "an absolute path or \"off\" is expected"));
+    }
+    let (mut backends, mut layout) = (Vec::new(), None);
+    for argument in rest {
+        if let Some(name) = argument.strip_prefix(b"backend=") {
+            let name = BackendName::parse(name)
+                .ok_or_else(|| invalid(NAME, argument, "\"backend=\" and host:port are expected"))?;
+            backends.push(name);
+        } else if let Some(text) = argument.strip_prefix(b"layout=") {
+            let parsed = Layout::parse(text)
+                .ok_or_else(|| invalid(NAME, argument, "\"distribution\" or \"oci\" is expected"))?;
+            if layout.replace(parsed).is_some() {
+                return Err(invalid(NAME, argument, "\"layout\" stands there twice"));
+            }
+        } else {
+            let why = "a path, \"backend=host:port\" and \"layout=distribution | oci\" are expected";
+            return Err(unexpected(NAME, argument, why));
+        }
+    }
+    let store = Store {
+        path: trimmed(path).into(),
+        owner: match backends.is_empty() {
+            true => Owner::Default,
+            false => Owner::Backends(backends),
+        },
+        layout: layout.unwrap_or(Layout::Distribution),
+    };
+    let stores = location.stores.get_or_insert_default();
+    if let Some(whose) = stores
+        .iter()
+        .find_map(|other| other.owner.shared_with(&store.owner))
+    {
+        return Err(format!(
+            "\"{NAME}\" directive is duplicate: it names two folders for the requests {whose}"
+        ));
+    }
+    warn_of_folder(NAME, &store, conf);
+    stores.push(Rc::new(store));
+    location.stores_place.get_or_insert_with(|| conf.place());
+    Ok(())
+}
+
+/// A path without slashes at its end.
+fn trimmed(path: &[u8]) -> &[u8] {
+    let end = path
+        .iter()
+        .rposition(|byte| *byte != b'/')
+        .map_or(0, |last| last + 1);
+    path.get(..end).unwrap_or_default()
+}
+
+/// Tells what looks like no registry's folder. It may be there later, as a volume that is not mounted yet.
+fn warn_of_folder(directive: &str, store: &Store, conf: &mut Conf<'_>) {
+    let path = [&store.path, &b"/"[..], store.layout.folder().as_bytes()].concat();
+    let folder = Path::new(OsStr::from_bytes(&path));
+    let why = match std::fs::metadata(folder) {
+        Ok(found) if found.is_dir() => return,
+        Ok(_) => "it is no folder".to_owned(),
+        Err(error) => error.to_string(),
+    };
+    conf.warn(&format_args!(
+        "\"{directive}\": \"{}\" cannot be opened ({why}): blobs are asked of the registry",
+        folder.display()
+    ));
 }

@@ -10,7 +10,7 @@ use registry_auth::Denial;
 use crate::conf::Settings;
 use crate::ffi::content::{Answer, Content};
 use crate::ffi::request::Request;
-use crate::request::context::{Asked, Context, Question};
+use crate::request::context::{Asked, Context, Origin, Question};
 use crate::request::credential::Credential;
 
 /// What the store is to be asked: about nobody in particular.
@@ -35,7 +35,7 @@ pub struct Health;
 impl Content for Health {
     fn answer(request: &mut Request) -> Result<Answer, u16> {
         let is_healthy = request.existing_context::<Context, _>(|request, context| {
-            context.is_healthy && context.is_about(request)
+            context.origin == Some(Origin::Health) && context.is_about(request)
         });
         match is_healthy {
             Some(true) => Ok(Answer {

@@ -2,14 +2,14 @@
 
 use std::fmt::Write;
 
-use registry_auth::RequestResult;
+use registry_auth::{RequestResult, Source};
 use registry_auth_cache::EVICTED;
 use serde_json::{Map, Value};
 
 use crate::ffi::content::{Answer, Content};
 use crate::ffi::request::Request;
 use crate::worker::cache::{self, Census};
-use crate::worker::counters::{self, CacheState, FIRST_OF_CACHE};
+use crate::worker::counters::{self, CacheState, FIRST_OF_CACHE, FIRST_OF_SOURCE};
 
 /// The page.
 pub struct Status;
@@ -66,6 +66,13 @@ fn rows(census: &Census) -> Vec<Row> {
         label: Some(("state", state.as_str())),
         value: counter(FIRST_OF_CACHE + index),
     });
+    let sources = Source::ALL.iter().enumerate().map(|(index, source)| Row {
+        family: "source",
+        kind: "counter",
+        help: "Answers to granted requests, by $registry_auth_source, where a store or a cache is in use.",
+        label: Some(("source", source.as_str())),
+        value: counter(FIRST_OF_SOURCE + index),
+    });
     let gauge = |family, help, value| Row {
         family,
         kind: "gauge",
@@ -76,6 +83,7 @@ fn rows(census: &Census) -> Vec<Row> {
     let (free, size) = census.pages;
     results
         .chain(cache)
+        .chain(sources)
         .chain([
             Row {
                 family: "evicted",

@@ -1,15 +1,16 @@
-//! Content handlers: a location that the module answers itself.
+//! Content handlers: a location that the module answers itself, or some of its requests.
 
 use core::marker::PhantomData;
 use std::borrow::Cow;
 
 use nginx_sys::{
-    NGX_ERROR, NGX_HTTP_INTERNAL_SERVER_ERROR, NGX_OK, ngx_http_discard_request_body, ngx_http_output_filter,
-    ngx_http_request_t, ngx_http_send_header, ngx_int_t,
+    NGX_ERROR, NGX_HTTP_INTERNAL_SERVER_ERROR, NGX_OK, ngx_chain_t, ngx_http_discard_request_body,
+    ngx_http_output_filter, ngx_http_request_t, ngx_http_send_header, ngx_int_t,
 };
 
 use super::bytes;
 use super::conf::Conf;
+use super::file::OpenFile;
 use super::guard::guard;
 use super::request::Request;
 
@@ -38,6 +39,46 @@ pub fn answer_with<C: Content>(conf: &mut Conf<'_>, _content: PhantomData<C>) {
     if let Some(location) = unsafe { conf.core_location() } {
         location.handler = Some(handler::<C>);
     }
+}
+
+/// What answers some requests of a location in the place of its own handler.
+pub trait Shortcut: 'static {
+    /// The answer to a request that has passed all phases before; `None` where the location's own handler
+    /// is to answer.
+    fn answer(request: &mut Request) -> Option<FileAnswer>;
+
+    /// That handler.
+    fn otherwise(request: &Request) -> Option<Handler>;
+}
+
+/// The handler of a location, as another module has set it.
+#[derive(Clone, Copy)]
+pub struct Handler(unsafe extern "C" fn(*mut ngx_http_request_t) -> ngx_int_t);
+
+/// A whole file, of which nginx sends the ranges that the client asks for.
+pub struct FileAnswer {
+    /// The file.
+    pub file: OpenFile,
+    /// Its type.
+    pub content_type: &'static str,
+    /// Its entity tag, with quotes.
+    pub etag: Vec<u8>,
+    /// Headers besides these.
+    pub headers: Vec<(&'static str, Vec<u8>)>,
+}
+
+/// Puts `S` before what answers in the location that is being merged, and gives back what that is: its own
+/// handler, or, where it has none yet, this one. `None` where nothing answers, and nothing is changed.
+pub fn put_before<S: Shortcut>(
+    conf: &mut Conf<'_>,
+    outer: Option<Handler>,
+    _shortcut: PhantomData<S>,
+) -> Option<Handler> {
+    // SAFETY: for the merging of locations, which nginx's core has made.
+    let location = unsafe { conf.core_location() }?;
+    let own = location.handler.map(Handler).or(outer)?;
+    location.handler = Some(shortcut::<S>);
+    Some(own)
 }
 
 impl Request {
@@ -87,6 +128,60 @@ fn send(request: &mut Request, answer: &Answer) -> ngx_int_t {
     let Some(chain) = request.last_body(&answer.body) else {
         return NGX_HTTP_INTERNAL_SERVER_ERROR as ngx_int_t;
     };
+    send_chain(request, chain)
+}
+
+unsafe extern "C" fn shortcut<S: Shortcut>(r: *mut ngx_http_request_t) -> ngx_int_t {
+    const FAILED: ngx_int_t = NGX_HTTP_INTERNAL_SERVER_ERROR as ngx_int_t;
+    let answered = guard(Some(FAILED), || {
+        // SAFETY: nginx's own pointer, valid during the call.
+        let request = unsafe { Request::from_raw(r) }?;
+        S::answer(request).map(|answer| send_file(request, &answer))
+    });
+    if let Some(answered) = answered {
+        return answered;
+    }
+    let otherwise = guard(None, || {
+        // SAFETY: as above.
+        S::otherwise(unsafe { Request::from_raw(r) }?)
+    });
+    match otherwise {
+        // SAFETY: the handler of this location, with what nginx gave us.
+        Some(Handler(handler)) => unsafe { handler(r) },
+        None => FAILED,
+    }
+}
+
+fn send_file(request: &mut Request, answer: &FileAnswer) -> ngx_int_t {
+    const FAILED: ngx_int_t = NGX_HTTP_INTERNAL_SERVER_ERROR as ngx_int_t;
+    let r = request.as_ptr();
+    // SAFETY: a valid request in its content handler: what was not read of a body is thrown away.
+    let discarded = unsafe { ngx_http_discard_request_body(r) };
+    if discarded != NGX_OK as ngx_int_t {
+        return discarded;
+    }
+    let Ok(size) = usize::try_from(answer.file.size()) else {
+        return FAILED;
+    };
+    request.become_answer(200, bytes::fixed(answer.content_type), size);
+    // SAFETY: a valid request, whose flags nobody else refers to.
+    unsafe { (*r).set_allow_ranges(1) };
+    if request.set_etag(&answer.etag).is_err() {
+        return FAILED;
+    }
+    for (name, value) in &answer.headers {
+        if request.add_header(name, value).is_err() {
+            return FAILED;
+        }
+    }
+    let Some(chain) = request.file_body(&answer.file) else {
+        return FAILED;
+    };
+    send_chain(request, chain)
+}
+
+/// Sends status and headers, and the body where one is wanted.
+fn send_chain(request: &mut Request, chain: *mut ngx_chain_t) -> ngx_int_t {
     let r = request.as_ptr();
     // SAFETY: a valid request in its content handler; the chain lies in its pool.
     unsafe {

@@ -10,6 +10,7 @@ pub mod bytes;
 pub mod conf;
 pub mod content;
 pub mod event;
+pub mod file;
 pub mod filter;
 pub mod guard;
 pub mod log;

@@ -11,8 +11,8 @@ use std::net::SocketAddr;
 use nginx_sys::{
     NGX_BUSY, NGX_ERROR, NGX_OK, NGX_PEER_FAILED, ngx_array_push, ngx_conf_t, ngx_http_request_t,
     ngx_http_upstream_init_peer_pt, ngx_http_upstream_init_round_robin, ngx_http_upstream_rr_peers_t,
-    ngx_http_upstream_server_t, ngx_http_upstream_srv_conf_t, ngx_int_t, ngx_peer_connection_t, ngx_str_t,
-    ngx_uint_t, socklen_t,
+    ngx_http_upstream_server_t, ngx_http_upstream_srv_conf_t, ngx_http_upstream_t, ngx_int_t,
+    ngx_peer_connection_t, ngx_str_t, ngx_uint_t, socklen_t,
 };
 
 use smallvec::SmallVec;
@@ -157,13 +157,10 @@ pub fn is_balanced<B: Balancer>(request: &Request, _balancer: PhantomData<B>) ->
         let Some(upstream) = request.upstream.as_ref() else {
             return false;
         };
-        let chosen = match (upstream.upstream.is_null(), upstream.resolved.as_ref()) {
-            (false, _) => upstream.upstream,
-            (true, None) => upstream
-                .conf
-                .as_ref()
-                .map_or(ptr::null_mut(), |conf| conf.upstream),
-            (true, Some(resolved)) => {
+        let chosen = match (known(upstream), upstream.resolved.as_ref()) {
+            (Some(known), _) => known,
+            (None, None) => return false,
+            (None, Some(resolved)) => {
                 let main = *request
                     .main_conf
                     .add(nginx_sys::ngx_http_upstream_module.ctx_index);
@@ -178,10 +175,13 @@ pub fn is_balanced<B: Balancer>(request: &Request, _balancer: PhantomData<B>) ->
                     is_port && bytes::of(upstream.host).eq_ignore_ascii_case(host)
                 };
                 let all = main.upstreams.as_slice::<*mut ngx_http_upstream_srv_conf_t>();
-                all.iter().find(is_it).copied().unwrap_or(ptr::null_mut())
+                match all.iter().find(is_it).and_then(|found| found.as_ref()) {
+                    Some(found) => found,
+                    None => return false,
+                }
             }
         };
-        if chosen.is_null() || (*chosen).srv_conf.is_null() {
+        if chosen.srv_conf.is_null() {
             return false;
         }
         let slot = shim::rga_upstream_srv_conf(chosen, B::Upstream::descriptor());
@@ -189,6 +189,48 @@ pub fn is_balanced<B: Balancer>(request: &Request, _balancer: PhantomData<B>) ->
             .as_ref()
             .is_some_and(|ours| B::own_servers_of(ours).attached)
     }
+}
+
+/// The upstream that a request goes to, where no variable names it.
+///
+/// # Safety
+/// The upstream must be that of a request that is borrowed.
+unsafe fn known(upstream: &ngx_http_upstream_t) -> Option<&ngx_http_upstream_srv_conf_t> {
+    // SAFETY: null, or of the configuration, which outlives the request.
+    unsafe {
+        match upstream.upstream.as_ref() {
+            None if upstream.resolved.is_null() => upstream.conf.as_ref()?.upstream.as_ref(),
+            known => known,
+        }
+    }
+}
+
+/// The name and the port of the upstream that a request goes to, or would have gone to but for a cache: that
+/// of an upstream{}, or a host. `None` before one was chosen.
+pub fn upstream_name(request: &Request) -> Option<Vec<u8>> {
+    // SAFETY: null, or structures of a request that is borrowed, and of its configuration, which outlives it.
+    unsafe {
+        let upstream = request.as_ref_ptr().upstream.as_ref()?;
+        let (host, port) = match (known(upstream), upstream.resolved.as_ref()) {
+            (Some(known), _) => (known.host, known.port),
+            (None, Some(resolved)) => (resolved.host, resolved.port),
+            (None, None) => return None,
+        };
+        let host = bytes::of(host);
+        Some(match port {
+            0 => host.to_vec(),
+            port => [host, b":", port.to_string().as_bytes()].concat(),
+        })
+    }
+}
+
+/// Whether the upstream of that name, whose peers `B` chooses, has `server` lines of its own; for the merging
+/// of locations, when all upstreams were read.
+pub fn has_own_servers<B: Balancer>(conf: &mut Conf<'_>, name: &[u8], _balancer: PhantomData<B>) -> bool {
+    let found = find::<B, _>(conf, |servers, host| {
+        (servers.attached && servers.exist() && host.eq_ignore_ascii_case(name)).then_some(())
+    });
+    found.is_some()
 }
 
 /// The first thing that `f` finds, which looks at what each upstream holds, and at its name.

@@ -152,6 +152,18 @@ impl Request {
             || unsafe { self.0.upstream.as_ref() }.is_some_and(|upstream| upstream.store() != 0)
     }
 
+    /// Whether the answer comes out of a cache.
+    #[inline]
+    pub fn is_cached(&self) -> bool {
+        self.0.cached() != 0
+    }
+
+    /// Whether an upstream has answered, be it out of a cache.
+    pub fn has_upstreams_answer(&self) -> bool {
+        // SAFETY: null, or this request's upstream, which lies in its pool.
+        unsafe { self.0.upstream.as_ref() }.is_some_and(|upstream| upstream.headers_in.status_n != 0)
+    }
+
     /// The target that goes to the backend, where a proxy module has made the request to it.
     pub fn forwarded(&self) -> Option<&[u8]> {
         // SAFETY: null or the request's own structure.
@@ -404,6 +416,13 @@ impl Request {
             entry.value = value;
             Some(header)
         }
+    }
+
+    /// Sets the entity tag of the answer, where nginx's filters look for it.
+    pub(super) fn set_etag(&mut self, value: &[u8]) -> Result<(), OutOfMemory> {
+        let header = self.push_header("ETag", value).ok_or(OutOfMemory)?;
+        self.0.headers_out.etag = header;
+        Ok(())
     }
 
     /// Sets the one challenge, linked where nginx's `satisfy any` looks for it.

@@ -24,7 +24,9 @@ use crate::ffi::event;
 use crate::ffi::pool::OutOfMemory;
 use crate::ffi::request::Request;
 use crate::request::authenticate::{Authentication, PresentedCredentials, authenticate, password};
-use crate::request::context::{Answered, Asked, Context, Question, Stage, TokenOwner, Unproven, Waiting};
+use crate::request::context::{
+    Answered, Asked, Context, Origin, Question, Stage, TokenOwner, Unproven, Waiting,
+};
 use crate::request::credential::{Credential, Proof};
 use crate::request::identity::Identity;
 use crate::request::operation::{Operation, operation};
@@ -157,7 +159,7 @@ fn pass(request: &mut Request, context: &mut Context, settings: &Settings) -> Ph
         Ok(Step::ReadBody) => PhaseResult::ReadBody,
         // Not counted: nobody was let in.
         Ok(Step::Healthy) => {
-            context.is_healthy = true;
+            context.origin = Some(Origin::Health);
             PhaseResult::Granted
         }
         Err(denial) => refused(request, context, settings, denial),

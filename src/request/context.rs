@@ -55,8 +55,8 @@ pub struct Context {
     pub result: Option<RequestResult>,
     /// `$registry_auth_cache`, once the zone or the store was asked.
     pub cache: Option<CacheState>,
-    /// Whether the store has answered the page that asks for no more.
-    pub is_healthy: bool,
+    /// What has the answer to the request itself, where that is no registry.
+    pub origin: Option<Origin>,
     /// Whether the catalogue is wanted, of which nothing may go out as it comes.
     pub is_catalog: bool,
     /// What of it the client may see, once it is made.
@@ -66,6 +66,15 @@ pub struct Context {
     /// The refusals that are being answered, one for each request structure at most. Rare, hence the
     /// allocation.
     refusals: Vec<Refusal>,
+}
+
+/// What has the answer to a request, in the place of a registry.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Origin {
+    /// The page that only asks whether logins can be decided, which they can.
+    Health,
+    /// The registry's own disk.
+    Store,
 }
 
 /// Where the access phase stands.
@@ -187,7 +196,7 @@ impl Context {
         self.action = None;
         self.refused_by = Cow::Borrowed("");
         self.result = None;
-        self.is_healthy = false;
+        self.origin = None;
         self.is_catalog = false;
         self.answer = None;
         self.refusals.clear();

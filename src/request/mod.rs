@@ -3,6 +3,7 @@
 
 pub mod access;
 pub mod authenticate;
+pub mod by_digest;
 pub mod context;
 pub mod credential;
 pub mod foreign_addresses;
@@ -11,3 +12,4 @@ pub mod operation;
 pub mod refusal;
 pub mod response;
 pub mod route;
+pub mod stored;

@@ -17,6 +17,7 @@ use crate::ffi::log::Level;
 use crate::ffi::peer;
 use crate::ffi::pool::OutOfMemory;
 use crate::ffi::request::Request;
+use crate::request::by_digest;
 use crate::request::context::{Context, Refusal, Stage};
 use crate::request::foreign_addresses;
 use crate::request::refusal::{NoChallenge, challenge};
@@ -32,6 +33,7 @@ impl Filter for Answers {
             || foreign_addresses::may_lead_away(request)
             || request.has_upstreams_challenge()
             || is_kept_blindly(request)
+            || is_kept_by_blob(request)
             || Self::sees_body(request)
     }
 
@@ -53,7 +55,8 @@ impl Filter for Answers {
             challenge_instead(request)?;
         }
         let seen = request.existing_context::<Context, _>(|request, context| {
-            let strangers = is_strangers(request).then(Denial::misconfigured);
+            let is_nobodys = is_strangers(request) || is_of_no_blob(request, context);
+            let strangers = is_nobodys.then(Denial::misconfigured);
             if page(context, request).is_some() {
                 let is_ours = context.awaits(request) && context.identity(request).is_some();
                 // Refused before it went to the registry, as where there is no backend.
@@ -117,6 +120,32 @@ fn is_kept_blindly(request: &Request) -> bool {
             .is_some_and(|location| location.neighbours.keeps_blindly)
 }
 
+/// Whether the answer comes out of a cache whose key is `$registry_auth_blob`.
+#[inline]
+fn is_kept_by_blob(request: &Request) -> bool {
+    request.is_cached()
+        && request
+            .location::<Location>()
+            .is_some_and(|location| location.neighbours.keeps_by_blob)
+}
+
+/// Whether the answer comes out of such a cache though there is no such content, which may be that of
+/// another request: the key was the same, as it said nothing.
+fn is_of_no_blob(request: &Request, context: &Context) -> bool {
+    if !is_kept_by_blob(request) || by_digest::cache_key(request, context).is_some() {
+        return false;
+    }
+    limited_log::write(
+        request,
+        Level::Error,
+        format_args!(
+            "registry_auth: an answer was kept for which \"$registry_auth_blob\" in \"proxy_cache_key\" is \
+             empty: \"proxy_cache_bypass\" and \"proxy_no_cache\" have to say \"$registry_auth_no_blob\""
+        ),
+    );
+    true
+}
+
 /// Whether the answer may be what another user's registry has said, as it is kept for everybody. Where it has
 /// just come from the right registry, the next user would get it, so that neither is passed on.
 fn is_strangers(request: &Request) -> bool {
@@ -131,7 +160,7 @@ fn is_strangers(request: &Request) -> bool {
         Level::Error,
         format_args!(
             "registry_auth: \"{name}\" would serve to all users what the registry of one has answered: \
-             \"{name}{key}\" has to tell them apart by \"$registry_auth_user\""
+             \"{name}{key}\" has to tell them apart by \"$registry_auth_blob\" or \"$registry_auth_user\""
         ),
     );
     true

@@ -1,9 +1,9 @@
-//! How many requests were decided how, and what the zone did for them.
+//! How many requests were decided how, what the zone did for them, and where their answers came from.
 //!
 //! Counted in the worker, without a lock, and added to the zone's numbers once in a while: `status` shows
 //! those.
 
-use registry_auth::RequestResult;
+use registry_auth::{RequestResult, Source};
 use registry_auth_cache::{COUNTERS, EVICTED};
 
 use crate::ffi::event::{Deferred, NginxThread};
@@ -45,7 +45,10 @@ impl CacheState {
 /// [`CacheState`].
 pub const FIRST_OF_CACHE: usize = RequestResult::ALL.len();
 
-const _: () = assert!(FIRST_OF_CACHE + CacheState::ALL.len() <= EVICTED);
+/// And that of those of [`Source`].
+pub const FIRST_OF_SOURCE: usize = FIRST_OF_CACHE + CacheState::ALL.len();
+
+const _: () = assert!(FIRST_OF_SOURCE + Source::ALL.len() <= EVICTED);
 
 /// Begins to count, where there is a zone.
 pub fn start(thread: NginxThread) {
@@ -64,12 +67,22 @@ pub fn stop() {
 
 /// Counts a decision.
 pub fn count(result: Option<RequestResult>, cache: Option<CacheState>) {
+    let result = result.map(|result| result as usize);
+    let cache = cache.map(|state| FIRST_OF_CACHE + state as usize);
+    add([result, cache]);
+}
+
+/// Counts where an answer came from.
+pub fn count_source(source: Source) {
+    add([Some(FIRST_OF_SOURCE + source as usize), None]);
+}
+
+#[inline]
+fn add(indices: [Option<usize>; 2]) {
     WORKER.with(|worker| {
         let mut counters = worker.counters.borrow_mut();
         let Some(counters) = counters.as_mut() else { return };
-        let result = result.map(|result| result as usize);
-        let cache = cache.map(|state| FIRST_OF_CACHE + state as usize);
-        for index in [result, cache].into_iter().flatten() {
+        for index in indices.into_iter().flatten() {
             if let Some(number) = counters.numbers.get_mut(index) {
                 *number += 1;
             }

@@ -63,6 +63,16 @@ pub fn upstream_name(url: &[u8]) -> Option<&[u8]> {
 /// key of one user could be written by another: with `$request_uri$registry_auth_user`, `/a` of the user
 /// `lice` would be `/alice` of the anonymous.
 pub fn tells_user(key: &[u8]) -> bool {
+    tells(key, b"registry_auth_user")
+}
+
+/// Whether a key under which nginx keeps answers tells the content, and who has it: it has
+/// `$registry_auth_blob`, as [`tells_user`] wants it of the user.
+pub fn tells_blob(key: &[u8]) -> bool {
+    tells(key, b"registry_auth_blob")
+}
+
+fn tells(key: &[u8], told: &[u8]) -> bool {
     // What names the server that was asked, and none of it has a blank.
     const HARMLESS: [&[u8]; 9] = [
         b"scheme",
@@ -76,9 +86,12 @@ pub fn tells_user(key: &[u8]) -> bool {
         b"https",
     ];
     let found = variables(key).find(|(_, name, _)| !HARMLESS.contains(name));
-    let Some((before, b"registry_auth_user", after)) = found else {
+    let Some((before, name, after)) = found else {
         return false;
     };
+    if name != told {
+        return false;
+    }
     // Neither the name of a host nor that of a user contains one of these separators.
     let begins = !before.contains(&b'$') || matches!(before.last(), Some(b' ' | b'/'));
     let ends = match after.first() {

@@ -8,6 +8,7 @@
 #![forbid(unsafe_code)]
 
 pub mod backend;
+pub mod blob;
 pub mod catalog;
 pub mod challenge;
 pub mod codec;
@@ -43,7 +44,7 @@ pub use name::{InvalidName, RepositoryName, UserName, UserNameBuf};
 pub use network::Network;
 pub use policy::{Permit, Rules};
 pub use resource::{Access, Resource};
-pub use result::RequestResult;
+pub use result::{RequestResult, Source};
 pub use route::{Need, Request, Route};
 pub use scope::{Action, Actions, Scope};
 pub use subject::{Limits, Subject};

@@ -1,6 +1,7 @@
-//! How a request was decided, in one word: `$registry_auth_result`, and what is counted.
+//! How a request was decided, and where its answer came from, in one word each: `$registry_auth_result`,
+//! `$registry_auth_source`, and what is counted.
 //!
-//! Given by a [`Permit`](crate::Permit) or a [`Denial`](crate::Denial).
+//! A result is given by a [`Permit`](crate::Permit) or a [`Denial`](crate::Denial).
 
 /// How a request was decided.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,6 +44,31 @@ impl RequestResult {
             Self::Invalid => "invalid",
             Self::Throttled => "throttled",
             Self::Unavailable => "unavailable",
+        }
+    }
+}
+
+/// Where the answer to a granted request came from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Source {
+    /// The registry's own disk.
+    Store,
+    /// nginx's cache.
+    Cache,
+    /// The registry.
+    Backend,
+}
+
+impl Source {
+    /// All of them, in the order of their numbers.
+    pub const ALL: [Self; 3] = [Self::Store, Self::Cache, Self::Backend];
+
+    /// The value of `$registry_auth_source`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Store => "store",
+            Self::Cache => "cache",
+            Self::Backend => "backend",
         }
     }
 }

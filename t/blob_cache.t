@@ -1,0 +1,181 @@
+# nginx's cache beside the gate, by $registry_auth_blob: one copy of a blob for all who may have it from the
+# same registries, and for nobody else. How nginx -t judges keys is in t/conf.t; other keys, in t/kept.t.
+use strict;
+use warnings;
+use lib 't/lib';
+use Harness;
+
+our $A = 'sha256:' . 'a' x 64;
+our $B = 'sha256:' . 'b' x 64;
+our ($TO_B, $TO_C) = map { '127.0.0.1:$TEST_NGINX_BACKEND_' . $_ . '_PORT' } qw(B C);
+our $GATE = 'registry_auth R; proxy_set_header Authorization "";';
+# As nginx/blob-cache.conf has it.
+our $CACHE = 'proxy_cache c; proxy_cache_key $registry_auth_blob; proxy_cache_bypass $registry_auth_no_blob;
+    proxy_no_cache $registry_auth_no_blob; proxy_cache_valid 200 1h; proxy_cache_convert_head off;
+            proxy_ignore_headers Cache-Control;
+    add_header X-Cache $upstream_cache_status always; add_header X-Source $registry_auth_source always;
+            add_header X-Blob $registry_auth_blob always;';
+
+defaults(
+    http_config => "    proxy_cache_path \$TEST_NGINX_SERVROOT/kept keys_zone=c:1m;\n" . gate_http(),
+    config   => "location / { $GATE $CACHE proxy_pass http://registry; }",
+    accounts => "alice:secret\nbob:secret\nmallory:secret\n",
+    login    => 'alice:secret',
+    restart  => 1,
+    init     => 'main::empty()',
+    redis    => join("\n",
+        'HSET docker-registry:user:alice backends "127.0.0.1:$TEST_NGINX_BACKEND_B_PORT"',
+        'HSET docker-registry:user:bob backends "127.0.0.1:$TEST_NGINX_BACKEND_B_PORT"',
+        'HSET docker-registry:user:mallory backends "127.0.0.1:$TEST_NGINX_BACKEND_C_PORT"',
+        'HSET docker-registry:group:public grant:library/** pull grant:shared/** pull') . "\n",
+);
+
+sub empty { system 'rm', '-rf', expand('$TEST_NGINX_SERVROOT/kept') }
+
+run_tests();
+
+__DATA__
+=== a blob is asked once for all who have it from the same registry
+--- request eval
+[ ("GET /v2/library/x/blobs/$::A") x 4 ]
+--- login eval
+[ "alice:secret", "alice:secret", "bob:secret", "mallory:secret" ]
+--- response_body_like eval
+[ (qr/backend: B/) x 3, qr/backend: C/ ]
+--- response_headers eval
+[ "X-Cache: MISS\nX-Source: backend", ("X-Cache: HIT\nX-Source: cache") x 2,
+        "X-Cache: MISS\nX-Source: backend" ]
+
+=== and by nobody who may not pull it
+--- request eval
+[ "GET /v2/alice/x/blobs/$::A", ("GET /v2/alice/x/blobs/$::A") x 3 ]
+--- login eval
+[ "alice:secret", "bob:secret", "", "alice:secret" ]
+--- error_code eval
+[ 200, 403, 401, 200 ]
+--- response_headers eval
+[ "X-Cache: MISS", "!X-Cache", "!X-Cache", "X-Cache: HIT" ]
+
+=== another repository, another digest: another copy
+--- request eval
+[ "GET /v2/library/x/blobs/$::A", "GET /v2/library/y/blobs/$::A", "GET /v2/library/x/blobs/$::B",
+        "GET /v2/library/x/manifests/$::A" ]
+--- response_headers: X-Cache: MISS
+
+=== the order of backends makes no difference
+--- redis eval
+"HSET docker-registry:group:public grant:library/** pull
+HSET docker-registry:user:alice backends \"$::TO_B $::TO_C\"
+HSET docker-registry:user:bob backends \"$::TO_C $::TO_B\"
+HSET docker-registry:user:mallory backends $::TO_C
+"
+--- request eval
+[ ("GET /v2/library/x/blobs/$::A") x 3 ]
+--- login eval
+[ "alice:secret", "bob:secret", "mallory:secret" ]
+--- response_headers eval
+[ "X-Cache: MISS", "X-Cache: HIT", "X-Cache: MISS" ]
+
+=== what names no content goes to the registry each time: tags, lists, HEAD, a query
+--- request eval
+[ map { ($_) x 2 } "GET /v2/library/x/manifests/latest", "GET /v2/library/x/tags/list",
+        "HEAD /v2/library/x/blobs/$::A", "GET /v2/library/x/blobs/$::A?a=b", "GET /v2/" ]
+--- response_headers
+X-Cache: BYPASS
+X-Source: backend
+!X-Blob
+--- forwarded: 1
+
+=== a HEAD stays one
+--- request eval
+"HEAD /v2/library/x/blobs/$::A"
+--- forwarded eval
+"HEAD /v2/library/x/blobs/$::A"
+
+=== a manifest by digest: one copy for each that is accepted
+--- request eval
+[ ("GET /v2/library/x/manifests/$::A") x 3 ]
+--- more_headers eval
+[ "Accept: application/a", "Accept: application/b", "Accept: application/a" ]
+--- response_headers eval
+[ "X-Cache: MISS", "X-Cache: MISS", "X-Cache: HIT" ]
+
+=== only what was found is kept
+--- backend
+status: 404
+--- request eval
+[ ("GET /v2/library/x/blobs/$::A") x 2 ]
+--- error_code: 404
+--- response_headers
+X-Cache: MISS
+
+=== ranges come out of the whole copy
+--- backend
+body: 0123456789
+header: Accept-Ranges: bytes
+--- request eval
+[ ("GET /v2/library/x/blobs/$::A") x 3 ]
+--- more_headers eval
+[ "Range: bytes=2-4", "Range: bytes=-2", "" ]
+--- error_code eval
+[ 206, 206, 200 ]
+--- response_body eval
+[ "234", "89", "0123456789" ]
+--- response_headers eval
+[ "X-Cache: MISS", "X-Cache: HIT", "X-Cache: HIT" ]
+
+=== a key that is empty where nothing is said of that: what was kept is not passed on
+--- config eval
+"location / { $::GATE proxy_cache c; proxy_cache_key \$registry_auth_blob; proxy_cache_valid any 1h;
+        proxy_pass http://registry; }"
+--- request eval
+[ "GET /v2/library/x/manifests/latest", "GET /v2/library/y/manifests/latest",
+        "GET /v2/library/x/blobs/$::A", "GET /v2/library/x/blobs/$::A" ]
+--- error_code eval
+[ 200, 500, 200, 200 ]
+--- oci_error eval
+[ undef, "UNKNOWN configuration", undef, undef ]
+--- error_log
+"proxy_cache_key"
+"proxy_cache_bypass"
+
+=== a registry that nginx.conf names: its name is in the key
+--- config eval
+"location / { $::GATE $::CACHE proxy_pass http://127.0.0.1:\$TEST_NGINX_BACKEND_PORT; }
+        location /v2/shared/ { $::GATE $::CACHE set \$to 127.0.0.1:\$TEST_NGINX_BACKEND_D_PORT;
+                proxy_pass http://\$to; }"
+--- redis
+HSET docker-registry:group:public grant:library/** pull grant:shared/** pull
+--- request eval
+[ "GET /v2/library/x/blobs/$::A", "GET /v2/shared/x/blobs/$::A" ]
+--- response_headers eval
+[ "X-Blob: default 127.0.0.1:\$TEST_NGINX_BACKEND_PORT library/x\@$::A",
+        "X-Blob: default 127.0.0.1:\$TEST_NGINX_BACKEND_D_PORT shared/x\@$::A" ]
+
+=== the store is asked before the cache, and both are counted
+--- http_config eval
+"    registry_auth_cache zone=z:1m;
+    proxy_cache_path \$TEST_NGINX_SERVROOT/kept keys_zone=c:1m;\n" . Harness::gate_http()
+--- config eval
+"location / {
+        $::GATE $::CACHE registry_auth_store \$TEST_NGINX_SERVROOT/disk layout=oci backend=$::TO_B;
+        proxy_pass http://registry; }
+        location = /status { registry_auth_status; }"
+--- init
+main::empty();
+my $folder = expand('$TEST_NGINX_SERVROOT/disk/library/x/blobs/sha256');
+system 'mkdir', '-p', $folder;
+open my $out, '>', "$folder/" . 'a' x 64 or die $!;
+print {$out} 'of the disk';
+close $out;
+--- request eval
+[ ("GET /v2/library/x/blobs/$::A") x 2, ("GET /v2/library/x/blobs/$::B") x 3, "GET /status?format=json" ]
+--- response_body_like eval
+[ (qr/\Aof the disk\z/) x 2, (qr/backend: B/) x 3, qr/"source":\{"backend":1,"cache":2,"store":2\}/ ]
+
+=== without a gate there is no such key
+--- config eval
+"location / { registry_auth off; $::CACHE proxy_pass http://127.0.0.1:\$TEST_NGINX_BACKEND_PORT; }"
+--- request eval
+[ ("GET /v2/library/x/blobs/$::A") x 2 ]
+--- response_headers: X-Cache: BYPASS
