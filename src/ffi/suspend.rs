@@ -36,6 +36,7 @@ struct Place {
     cleanup: *mut ngx_http_cleanup_t,
     ticket: u64,
     on_timeout: fn(&mut Request),
+    on_gone: fn(u64),
     waiting: bool,
 }
 
@@ -90,8 +91,14 @@ impl Table {
 
 impl Suspension {
     /// Has `request` wait at most `timeout` milliseconds; the caller then returns NGX_AGAIN from its phase
-    /// handler. When time is up, `on_timeout` notes it and the request goes on. `None` when memory is out.
-    pub fn new(request: &mut Request, timeout: u64, on_timeout: fn(&mut Request)) -> Option<Suspension> {
+    /// handler. When time is up, `on_timeout` notes it and the request goes on. Where nginx drops the request
+    /// meanwhile, as its client is gone, `on_gone` gets the ticket. `None` when memory is out.
+    pub fn new(
+        request: &mut Request,
+        timeout: u64,
+        on_timeout: fn(&mut Request),
+        on_gone: fn(u64),
+    ) -> Option<Suspension> {
         let visit = request.visit();
         let r = request.as_ptr();
         // SAFETY: the request is valid; the record, which does nothing without a handler, is ours to fill.
@@ -108,6 +115,7 @@ impl Suspension {
             cleanup,
             ticket: 0,
             on_timeout,
+            on_gone,
             waiting: false,
         })?;
         // From here on the guard drops the place, however this ends.
@@ -140,6 +148,14 @@ impl Suspension {
 }
 
 impl Place {
+    /// Takes the place out of all that could reach it, as the request is being dropped.
+    fn abandon(&mut self) {
+        if self.waiting {
+            self.leave();
+            (self.on_gone)(self.ticket);
+        }
+    }
+
     /// Takes the place out of all that could reach it.
     fn leave(&mut self) {
         if !core::mem::replace(&mut self.waiting, false) {
@@ -158,7 +174,7 @@ impl Drop for Suspension {
     fn drop(&mut self) {
         // SAFETY: the guard was given the block, and only it; nothing refers to the place once it has left.
         let mut place = unsafe { Block::from_raw(self.0) };
-        place.leave();
+        place.abandon();
     }
 }
 
@@ -209,5 +225,5 @@ unsafe extern "C" fn timed_out(event: *mut ngx_event_t) {
 /// The request is being freed or terminated.
 unsafe extern "C" fn abandoned(data: *mut c_void) {
     // SAFETY: the record's handler is set only while the place is there.
-    guard((), || unsafe { (*data.cast::<Place>()).leave() });
+    guard((), || unsafe { (*data.cast::<Place>()).abandon() });
 }

@@ -104,9 +104,8 @@ pub fn ask(request: &mut Request, asked: &Asked, password: Secret) -> Option<Sus
         Question::TokenOwner(digest) => (None, ToVerify::AccessToken(digest.clone()), None),
     };
     with_queue(|queue| {
-        let suspension = Suspension::new(request, queue.wait, |request| {
-            note(request, Outcome::Unavailable, false)
-        })?;
+        let on_timeout = |request: &mut Request| note(request, Outcome::Unavailable, false);
+        let suspension = Suspension::new(request, queue.wait, on_timeout, cancel)?;
         queue.batch.push(Job {
             ticket: suspension.ticket(),
             space: Arc::clone(&asked.space),
@@ -119,6 +118,18 @@ pub fn ask(request: &mut Request, asked: &Asked, password: Secret) -> Option<Sus
         queue.flush.post();
         Some(suspension)
     })
+}
+
+/// The client of a waiting request is gone: its password need not be hashed.
+fn cancel(ticket: u64) {
+    WORKER.with(|worker| {
+        // Where a request ends while another one is being handed over, it is hashed in vain.
+        if let Ok(store) = worker.store.try_borrow()
+            && let Some(queue) = &*store
+        {
+            queue.store.cancel(ticket);
+        }
+    });
 }
 
 /// The end of the event loop's round: what was asked in it goes to the helper.

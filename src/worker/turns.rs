@@ -98,7 +98,7 @@ pub struct InLine {
 impl InLine {
     /// Has a request wait for its turn; `on_turn` then notes that, and the request goes on.
     pub fn new(request: &mut Request, on_turn: fn(&mut Request)) -> Result<Self, OutOfMemory> {
-        let suspension = Suspension::new(request, WAIT, on_turn).ok_or(OutOfMemory)?;
+        let suspension = Suspension::new(request, WAIT, on_turn, |_| ()).ok_or(OutOfMemory)?;
         with_turns(|turns| {
             turns.queue.push_back(Waiting {
                 ticket: suspension.ticket(),

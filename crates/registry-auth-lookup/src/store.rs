@@ -149,6 +149,12 @@ impl Store {
         }
     }
 
+    /// Nobody waits for the answer to this job any more, which comes nevertheless: its password is not hashed
+    /// where that has not begun, unless others wait for the same.
+    pub fn cancel(&self, ticket: u64) {
+        self.events.cancel(ticket);
+    }
+
     /// Appends the events that are there. To be called after each wake-up; with an empty `out` it swaps
     /// buffers.
     pub fn drain(&self, out: &mut Vec<Event>) {

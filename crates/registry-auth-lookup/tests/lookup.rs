@@ -8,7 +8,7 @@ use common::{
 };
 use registry_auth::Network;
 use registry_auth::codec::State;
-use registry_auth_lookup::{Event, Hashing, Job, Outcome};
+use registry_auth_lookup::{Event, Hashing, Job, Options, Outcome};
 use registry_auth_redis::{Passwords, Secret};
 use std::time::{Duration, Instant};
 
@@ -845,4 +845,50 @@ fn stop_is_prompt_while_a_hash_is_computed() {
         _ => false,
     };
     assert!(done.iter().any(is_late), "{done:?}");
+}
+
+/// A client that has hung up costs no hash, unless somebody else waits for the same one.
+#[test]
+fn a_password_that_nobody_waits_for_is_not_hashed() {
+    const BCRYPT12: &str = "$2y$12$Mo48JQKGRfxFnUWs7/UG5.IrfUPkcd3hhKjF3KpzvqIyQS07lt/wC";
+    let redis = Server::start();
+    redis.run_args(&["HSET", "P:user:alice", "password", BCRYPT12]);
+    let mut gate = Gate::with(Options {
+        hashing: Hashing {
+            threads: 1,
+            queue: 32,
+        },
+        ..options(&redis.url())
+    });
+    let since = Instant::now();
+    assert!(verified(&gate.ask("alice", "secret")));
+    let one = since.elapsed();
+    let since = Instant::now();
+    let begun = gate.submit("alice", "one that is being hashed");
+    let shared = [gate.submit("alice", "shared"), gate.submit("alice", "shared")];
+    // As many as one network may have in the queue, and more.
+    let gone: Vec<u64> = (0..6)
+        .map(|n| gate.submit("alice", &format!("gone {n}")))
+        .collect();
+    std::thread::sleep(one / 4);
+    gone.iter()
+        .chain(&shared[..1])
+        .for_each(|ticket| gate.store.cancel(*ticket));
+    // They make room for those who wait.
+    let others: Vec<u64> = (0..2)
+        .map(|n| gate.submit("alice", &format!("other {n}")))
+        .collect();
+    for ticket in [begun].into_iter().chain(shared).chain(others) {
+        assert!(!verified(&gate.wait(ticket)));
+    }
+    let took = since.elapsed();
+    assert!(took < one * 7, "four hashes of {one:?} each took {took:?}");
+    // Each has its answer, for whatever it is good.
+    for ticket in gone {
+        assert_eq!(gate.wait(ticket), Outcome::Unavailable);
+    }
+    assert!(
+        verified(&gate.ask("alice", "secret")),
+        "a ticket is cancelled once"
+    );
 }

@@ -10,18 +10,44 @@ use crate::queue::basis::{Basis, LookupKey, ReadMark};
 use crate::queue::recent_changes::RecentChanges;
 use registry_auth_redis::connection::tracking::{Changed, Watcher};
 use registry_auth_redis::wake::Wake;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::collections::HashSet;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// Bytes of changes kept for a worker that does not drain them; beyond that it hears that everything has
 /// changed.
 const CHANGES: usize = 2 << 20;
 
+/// Cancelled jobs remembered. One more forgets all.
+const GONE: usize = 65_536;
+
 pub(crate) struct EventQueue {
     queue: Mutex<Queue>,
     wake: Arc<Wake>,
     tracking: bool,
     closed: AtomicBool,
+    gone: Gone,
+}
+
+/// The tickets of jobs under way whose callers are gone. Forgetting one costs a hash, no more.
+#[derive(Default)]
+struct Gone {
+    tickets: Mutex<HashSet<u64>>,
+    /// How many there are: nearly always none, which costs no lock.
+    count: AtomicUsize,
+}
+
+impl Gone {
+    fn change<T>(&self, change: impl FnOnce(&mut HashSet<u64>) -> T) -> T {
+        let mut tickets = lock(&self.tickets);
+        let done = change(&mut tickets);
+        self.count.store(tickets.len(), Ordering::Relaxed);
+        done
+    }
+
+    fn is_empty(&self) -> bool {
+        self.count.load(Ordering::Relaxed) == 0
+    }
 }
 
 /// What is in the queue, under its lock.
@@ -54,6 +80,7 @@ impl EventQueue {
             wake,
             tracking,
             closed: AtomicBool::new(false),
+            gone: Gone::default(),
         }
     }
 
@@ -100,7 +127,30 @@ impl EventQueue {
     pub(crate) fn drain(&self, out: &mut Vec<Event>) {
         let mut queue = lock(&self.queue);
         queue.changes = 0;
+        if !self.gone.is_empty() {
+            let answered = queue.events.iter().filter_map(|event| match event {
+                Event::Completion(done) => Some(done.ticket),
+                _ => None,
+            });
+            self.gone
+                .change(|gone| answered.for_each(|ticket| _ = gone.remove(&ticket)));
+        }
         take(&mut queue.events, out);
+    }
+
+    /// Nobody waits for the answer to this job any more.
+    pub(crate) fn cancel(&self, ticket: u64) {
+        self.gone.change(|gone| {
+            if gone.len() >= GONE {
+                gone.clear();
+            }
+            gone.insert(ticket)
+        });
+    }
+
+    /// Whether nobody waits for the answer to this job.
+    pub(crate) fn is_cancelled(&self, ticket: u64) -> bool {
+        !self.gone.is_empty() && lock(&self.gone.tickets).contains(&ticket)
     }
 
     /// Nothing wakes the worker any more, and what is under way is not worth any more work.

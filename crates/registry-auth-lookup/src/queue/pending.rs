@@ -77,6 +77,11 @@ impl PendingJob {
         }
     }
 
+    /// Whether somebody waits for the answer.
+    pub(crate) fn is_wanted(&self) -> bool {
+        !self.events.is_cancelled(self.ticket)
+    }
+
     /// Its ticket: whoever takes it posts the answer.
     fn answered(&mut self) -> u64 {
         self.answered = true;

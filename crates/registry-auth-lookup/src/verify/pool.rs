@@ -24,6 +24,9 @@ const SHARE: usize = 4;
 pub(crate) trait Work: Send + Sized + 'static {
     /// Computes it; what is left to be computed of it for which nobody waits.
     fn run(self) -> Option<Self>;
+
+    /// Whether somebody waits for it. Asked for before it is computed, and before others are refused for it.
+    fn is_wanted(&self) -> bool;
 }
 
 /// The helper's end. Dropping it lets the threads end.
@@ -74,6 +77,20 @@ impl<W> Turns<W> {
         self.waiting.entry(from).or_default().push_back(work);
         self.length += 1;
         Ok(())
+    }
+
+    /// Takes what nobody wants out of the queue.
+    fn unwanted(&mut self, is_wanted: impl Fn(&W) -> bool) -> Vec<W> {
+        let mut unwanted = Vec::new();
+        for works in self.waiting.values_mut() {
+            let (wanted, others) = std::mem::take(works).into_iter().partition(&is_wanted);
+            *works = wanted;
+            unwanted.extend::<VecDeque<W>>(others);
+        }
+        self.waiting.retain(|_, works| !works.is_empty());
+        self.order.retain(|from| self.waiting.contains_key(from));
+        self.length -= unwanted.len();
+        unwanted
     }
 
     /// The next work of whose turn it is, or else one that nobody waits for.
@@ -136,9 +153,18 @@ impl<W: Work> Pool<W> {
     /// Queues `work` that came from this network, or gives it back when its share of the queue, or all of it,
     /// is full.
     pub(crate) fn submit(&self, from: Network, work: W) -> Result<(), W> {
-        self.queue.lock().push(from, work)?;
-        self.queue.bell.notify_one();
-        Ok(())
+        let mut turns = self.queue.lock();
+        let Err(work) = turns.push(from, work) else {
+            drop(turns);
+            self.queue.bell.notify_one();
+            return Ok(());
+        };
+        let unwanted = turns.unwanted(W::is_wanted);
+        let pushed = turns.push(from, work);
+        drop(turns);
+        // Which answers their jobs, and takes other locks.
+        drop(unwanted);
+        pushed
     }
 
     /// Queues work that nobody waits for. The caller sees that it is not too much.
@@ -165,7 +191,7 @@ impl<W> Drop for Pool<W> {
 fn compute<W: Work>(queue: &Queue<W>, stopped: &AtomicBool, log: &Log) {
     log.tell_panics();
     while let Some(work) = queue.take() {
-        if stopped.load(Ordering::Relaxed) {
+        if stopped.load(Ordering::Relaxed) || !work.is_wanted() {
             continue;
         }
         match catch_unwind(AssertUnwindSafe(|| work.run())) {
@@ -220,6 +246,21 @@ mod tests {
         turns.push(network(1), (1, 1_000)).unwrap();
         turns.push(network(2), (2, 1)).unwrap();
         assert_eq!((turns.pop(), turns.pop()), (Some((1, 1)), Some((2, 1))));
+    }
+
+    #[test]
+    fn what_nobody_wants_any_more_makes_room() {
+        let mut turns = Turns::new(8);
+        for which in 0..2 {
+            turns.push(network(1), (1, which)).unwrap();
+            turns.push(network(2), (2, which)).unwrap();
+        }
+        assert_eq!(turns.push(network(1), (1, 2)), Err((1, 2)));
+        let gone = turns.unwanted(|(from, which)| *from == 2 && *which == 1);
+        assert_eq!(gone.len(), 3);
+        assert_eq!((turns.length, turns.order.len(), turns.waiting.len()), (1, 1, 1));
+        turns.push(network(1), (1, 2)).unwrap();
+        assert_eq!(all(&mut turns), [(2, 1), (1, 2)]);
     }
 
     #[test]

@@ -396,6 +396,14 @@ impl Work for Task {
             }
         }
     }
+
+    /// A better hash is wanted by nobody who waits, and is computed nevertheless.
+    fn is_wanted(&self) -> bool {
+        match self {
+            Self::Verify(slow) => !slow.flight.all(|checked| !checked.job.is_wanted()),
+            Self::Renew(_) => true,
+        }
+    }
 }
 
 impl Slow {
