@@ -170,3 +170,23 @@ push @flood,
     main::refused('for whatever name', $flood, sub { $from->('192.0.2.1', 'made-up:wrong' . $guess++) });
 equal($from->('192.0.2.2', 'dave:correct horse'), '200', 'another address is let in');
 equal($from->('2001:db8::1', 'nobody:wrong'), '401', 'and another one');
+
+=== what clients that hung up have left behind is not hashed, and makes room
+--- needs: --with-http_realip_module
+--- http_config eval
+main::with_queue(64)
+--- config eval
+$main::REALIP . Harness::Zone::zone_config()
+--- after
+in_each_worker('warm:secret');
+my $from = sub { asked($_[1], '/v2/', headers => "X-Real-IP: $_[0]\n") =~ s/ .*//r };
+my $guess = 0;
+my $flood = sub { $guess++; main::flood(20, "slow:left$guess-%d", '192.0.2.1') };
+my @flood = main::refused('its share is full of slow ones', $flood,
+    sub { $from->('192.0.2.1', 'fresh:wrong' . $guess++) });
+close $_ for @flood;
+my $since = Time::HiRes::time();
+soon('there is room', '200', sub { $from->('192.0.2.1', 'fresh:correct horse') });
+my $took = Time::HiRes::time() - $since;
+# Sixteen of them take several times as long.
+equal($took < 4 ? 1 : 0, 1, "nobody waited for those: $took s");
