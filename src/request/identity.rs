@@ -7,7 +7,6 @@
 use std::rc::Rc;
 use std::sync::Arc;
 
-use arrayvec::ArrayVec;
 use registry_auth::codec::{RecordRef, Scopes, State, TokenRef};
 use registry_auth::heap::allocated;
 use registry_auth::token::{Kind, bound_to};
@@ -58,14 +57,14 @@ enum Backends {
 /// A user's encoded record.
 pub enum RecordBytes {
     /// A small one, in place.
-    Inline(ArrayVec<u8, INLINE>),
+    Inline(SmallVec<[u8; INLINE]>),
     /// A large one, or one that is shared already and not to be remembered.
     Shared(Arc<[u8]>),
 }
 
 impl RecordBytes {
     /// The anonymous have none.
-    pub const NONE: Self = Self::Inline(ArrayVec::new_const());
+    pub const NONE: Self = Self::Inline(SmallVec::new_const());
 }
 
 impl AsRef<[u8]> for RecordBytes {
@@ -85,7 +84,11 @@ impl From<Arc<[u8]>> for RecordBytes {
 
 impl From<&[u8]> for RecordBytes {
     fn from(record: &[u8]) -> Self {
-        ArrayVec::try_from(record).map_or_else(|_| Self::Shared(record.into()), Self::Inline)
+        if record.len() <= INLINE {
+            Self::Inline(SmallVec::from_slice(record))
+        } else {
+            Self::Shared(record.into())
+        }
     }
 }
 
