@@ -5,7 +5,7 @@
 
 use libfuzzer_sys::fuzz_target;
 use registry_auth::route::mount;
-use registry_auth::route::{self, Api, Method, Mount, Options, Request};
+use registry_auth::route::{self, Api, Method, Mount, RouteOptions, Request};
 use registry_auth::RepositoryName;
 
 const METHODS: [Method; 7] = [
@@ -35,7 +35,7 @@ fuzz_target!(|data: &[u8]| {
         args,
         content_type,
     };
-    let options = Options {
+    let options = RouteOptions {
         v1_images: *first & 64 == 0,
     };
 

@@ -8,22 +8,22 @@ use base64::Engine;
 use hmac::{Hmac, KeyInit, Mac};
 use libfuzzer_sys::fuzz_target;
 use registry_auth::token::access_token::{parse_scope, StoredToken};
-use registry_auth::token::{verify, SigningKeys, Kind, Place};
+use registry_auth::token::{verify, SigningKeys, TokenKind, Audience};
 use registry_auth::{RecordRef, Resource, TokenDigest};
 use sha2::Sha256;
 
 const SECRET: &[u8] = b"a secret of more than 32 characters";
 const HEADER: &str = "eyJ0eXAiOiJKV1QiLCJhbGciOiJIUzI1NiJ9";
-const PLACE: Place<'static> = Place { kind: Kind::Access, prefix: "P", service: "s" };
+const AUDIENCE: Audience<'static> = Audience { kind: TokenKind::Access, prefix: "P", service: "s" };
 
 fuzz_target!(|data: &[u8]| {
     let keys = SigningKeys::new([SECRET]).expect("a key");
-    assert!(verify(&keys, &PLACE, data, 1_800_000_000, true).is_err());
+    assert!(verify(&keys, &AUDIENCE, data, 1_800_000_000, true).is_err());
     let text = format!("{HEADER}.{}", URL_SAFE_NO_PAD.encode(data));
-    assert!(verify(&keys, &PLACE, text.as_bytes(), 1_800_000_000, true).is_err());
+    assert!(verify(&keys, &AUDIENCE, text.as_bytes(), 1_800_000_000, true).is_err());
     let mac = Hmac::<Sha256>::new_from_slice(SECRET).expect("any length").chain_update(&text).finalize();
     let signed = format!("{text}.{}", URL_SAFE_NO_PAD.encode(mac.into_bytes()));
-    if let Ok(claims) = verify(&keys, &PLACE, signed.as_bytes(), 1_800_000_000, false) {
+    if let Ok(claims) = verify(&keys, &AUDIENCE, signed.as_bytes(), 1_800_000_000, false) {
         assert!(claims.expires > 1_800_000_000);
         let _ = claims.is_of(&keys, "P", RecordRef::EMPTY.state());
     }

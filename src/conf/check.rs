@@ -10,7 +10,7 @@ use registry_auth::directive;
 
 use super::neighbours::{Forward, Neighbours, Seen};
 use super::{Location, Main, Page};
-use crate::ffi::conf::{Conf, CoreLocation, Kind};
+use crate::ffi::conf::{Conf, CoreLocation, LocationKind};
 use crate::ffi::peer;
 use crate::upstream::UserBackends;
 
@@ -21,35 +21,36 @@ pub fn one_thing(
     main: &mut Main,
     conf: &mut Conf<'_>,
 ) -> Result<(), String> {
-    let Some((kind, place)) = &location.page else {
+    let Some((kind, position)) = &location.page else {
         return gate(location, core, main, conf);
     };
     let page = kind.directive();
     let others = &location.neighbours;
-    let returns = others.returns.as_ref().filter(|_| core.kind != Kind::If);
+    let returns = others.returns.as_ref().filter(|_| core.kind != LocationKind::If);
     if let Some(other) = others.answers.as_ref().or(returns) {
-        conf.go_to(&other.place);
+        conf.go_to(&other.position);
         return Err(format!(
-            "\"{}\" and \"{page}\" ({place}) cannot stand in one location: each of them answers its requests",
+            "\"{}\" and \"{page}\" ({position}) cannot stand in one location: each of them answers its \
+             requests",
             other.name
         ));
     }
     if core.is_taken {
-        conf.go_to(place);
+        conf.go_to(position);
         return Err(format!(
             "\"{page}\" cannot stand in one location with another directive that answers its requests"
         ));
     }
-    if let (Page::Status, Some(gate)) = (kind, &location.gate_place) {
+    if let (Page::Status, Some(gate)) = (kind, &location.gate_position) {
         conf.go_to(gate);
         return Err(format!(
-            "\"registry_auth\" and \"{page}\" ({place}) cannot stand in one location: the page asks nobody \
-             for a password; say by \"allow\" and \"deny\" who may see it"
+            "\"registry_auth\" and \"{page}\" ({position}) cannot stand in one location: the page asks \
+             nobody for a password; say by \"allow\" and \"deny\" who may see it"
         ));
     }
     if core.name.starts_with(b"/v2/") || core.name.starts_with(b"/v1/") {
         conf.warn_at(
-            place,
+            position,
             &format_args!(
                 "\"{page}\" takes a path from the registry's API: choose one outside of /v1/ and /v2/"
             ),
@@ -72,27 +73,30 @@ fn gate(
     let others = &location.neighbours;
     if let (Some(returns), Some(_), true) = (
         &others.returns,
-        &location.gate_place,
-        matches!(core.kind, Kind::Exact | Kind::Prefix | Kind::Regex | Kind::Named),
+        &location.gate_position,
+        matches!(
+            core.kind,
+            LocationKind::Exact | LocationKind::Prefix | LocationKind::Regex | LocationKind::Named
+        ),
     ) {
         conf.warn_at(
-            &returns.place,
+            &returns.position,
             &"\"return\" answers before \"registry_auth\" of this location asks for a password",
         );
     }
     let Some(forward) = &others.forward else {
         return Ok(());
     };
-    let Seen { name, place } = &forward.seen;
+    let Seen { name, position } = &forward.seen;
     main.has_variable_target |= if forward.is_proxy() {
         directive::may_replace_path(&forward.url)
     } else {
         others.sends_target()
     };
     if let (Some(method), false) = (others.method(), core.is_internal) {
-        conf.go_to(&method.place);
+        conf.go_to(&method.position);
         return Err(format!(
-            "\"{}\" gives the registry behind \"{name}\" ({place}) another method than the one that \
+            "\"{}\" gives the registry behind \"{name}\" ({position}) another method than the one that \
              \"registry_auth\" decides about",
             method.name
         ));
@@ -104,10 +108,10 @@ fn gate(
     } else {
         others.sends_target()
     };
-    if others.is_rewritten && is_target_sent && main.path_told.as_ref() != Some(place) {
-        main.path_told = Some(place.clone());
+    if others.is_rewritten && is_target_sent && main.path_told.as_ref() != Some(position) {
+        main.path_told = Some(position.clone());
         conf.warn_at(
-            place,
+            position,
             &format_args!(
                 "\"$request_uri\" in \"{}\" is not the path that \"rewrite\" has made and \"registry_auth\" \
                  decides about: leave it out",
@@ -121,14 +125,14 @@ fn gate(
     }
     if forward.is_proxy() && directive::replaces_path(&forward.url) {
         conf.warn_at(
-            place,
+            position,
             &"\"proxy_pass\" with a URI sends another path on than the one that \"registry_auth\" decides \
               about: leave out the URI, with its slash",
         );
     }
     if let (Some((parameter, which)), false) = (others.path(), core.is_internal) {
         conf.warn_at(
-            &parameter.seen.place,
+            &parameter.seen.position,
             &format_args!(
                 "\"{}\" with \"{which}\" sends another path on than the one that \"registry_auth\" decides \
                  about",
@@ -140,7 +144,7 @@ fn gate(
     if is_header_sent && !main.header_told.contains(name) {
         main.header_told.push(name);
         conf.warn_at(
-            place,
+            position,
             &format_args!(
                 "\"{name}\" sends the password on to the registry: '{}' keeps it here",
                 forward.remedy()
@@ -164,7 +168,7 @@ fn parameters(
     if core.is_internal || !leads_to_users(forward, conf) {
         return Ok(());
     }
-    conf.go_to(&parameter.seen.place);
+    conf.go_to(&parameter.seen.position);
     Err(format!(
         "\"{}\" with \"{which}\" and \"{}\" gives a user's registry (\"registry_auth_backends\") another \
          path than the one that \"registry_auth\" decides about: leave it as in nginx's own file of \
@@ -186,12 +190,15 @@ fn ungated(location: &Location, core: &CoreLocation, conf: &mut Conf<'_>) {
     let Some(forward) = location.neighbours.forward.as_ref() else {
         return;
     };
-    let is_entered = matches!(core.kind, Kind::Exact | Kind::Prefix | Kind::Regex) && !core.is_internal;
+    let is_entered = matches!(
+        core.kind,
+        LocationKind::Exact | LocationKind::Prefix | LocationKind::Regex
+    ) && !core.is_internal;
     let leads_to_users = directive::upstream_name(&forward.url)
         .is_some_and(|upstream| peer::is_attached_to(conf, upstream, PhantomData::<UserBackends>));
     if location.gate.is_none() && is_entered && leads_to_users {
         conf.warn_at(
-            &forward.seen.place,
+            &forward.seen.position,
             &format_args!(
                 "\"{}\" leads to \"registry_auth_backends\" without \"registry_auth\": everybody gets in \
                  (say \"registry_auth off\" where that is meant)",
@@ -203,7 +210,7 @@ fn ungated(location: &Location, core: &CoreLocation, conf: &mut Conf<'_>) {
 
 /// Refuses what would serve to all users what the registry of one has answered.
 fn kept(forward: &Forward, others: &Neighbours, conf: &mut Conf<'_>) -> Result<(), String> {
-    let Some(Seen { name, place }) = others.kept_blindly() else {
+    let Some(Seen { name, position }) = others.kept_blindly() else {
         return Ok(());
     };
     if !leads_to_users(forward, conf) {
@@ -221,12 +228,12 @@ fn kept(forward: &Forward, others: &Neighbours, conf: &mut Conf<'_>) -> Result<(
     );
     match directive::upstream_name(&forward.url) {
         Some(_) => {
-            conf.go_to(place);
+            conf.go_to(position);
             Err(message)
         }
         // Which registries the variables choose is seen when they do.
         None => {
-            conf.warn_at(place, &message);
+            conf.warn_at(position, &message);
             Ok(())
         }
     }

@@ -13,7 +13,7 @@ use super::{DEFAULT_PREFIX, Gate, Location, MAX_FORM, Main, Page, Settings, V1Im
 use crate::endpoints::health::Health;
 use crate::endpoints::status::Status;
 use crate::endpoints::token::Token;
-use crate::ffi::conf::{Conf, CoreLocation, Kind, Merge};
+use crate::ffi::conf::{Conf, CoreLocation, LocationKind, Merge};
 use crate::ffi::{body, content};
 
 impl Merge for Location {
@@ -22,10 +22,10 @@ impl Merge for Location {
     fn merge(&mut self, outer: &Self, main: &mut Main, conf: &mut Conf<'_>) -> Result<(), String> {
         let core = conf.location().ok_or("no location")?;
         self.inherit(outer, &core);
-        self.is_server = core.kind == Kind::Server;
+        self.is_server = core.kind == LocationKind::Server;
         self.settings = self.resolve(main).inspect_err(|_| {
-            if let Some((_, place)) = &self.page {
-                conf.go_to(place);
+            if let Some((_, position)) = &self.page {
+                conf.go_to(position);
             }
         })?;
         self.is_within_gate = outer.settings.is_some();
@@ -159,8 +159,8 @@ impl Location {
         self.v1_images.unwrap_or(V1Images::On)
     }
 
-    fn routes(&self) -> route::Options {
-        route::Options {
+    fn routes(&self) -> route::RouteOptions {
+        route::RouteOptions {
             v1_images: self.v1_images() != V1Images::Off,
         }
     }

@@ -15,7 +15,7 @@ use registry_auth_lookup::{Hashing, Keyspace};
 use registry_auth_redis::{Endpoint, Passwords, Secret, TlsOptions};
 use siphasher::sip::SipHasher13;
 
-use crate::ffi::conf::{Complete, ComplexValue, Conf, Place};
+use crate::ffi::conf::{Complete, ComplexValue, Conf, FilePosition};
 use crate::ffi::content::Handler;
 use crate::ffi::request::Request;
 use crate::ffi::shm::Zone;
@@ -66,7 +66,7 @@ pub struct Main {
     header_told: Vec<&'static str>,
     /// Where the directive stands of which the last warning says that it sends the path on as it was before
     /// `rewrite`.
-    path_told: Option<Place>,
+    path_told: Option<FilePosition>,
     /// Whether variables choose where a gated request goes, and perhaps with which path.
     has_variable_target: bool,
     /// Whether a gated request may be answered from elsewhere than a registry.
@@ -218,7 +218,7 @@ impl Complete for Main {
 pub struct Location {
     gate: Option<Gate>,
     /// Where the gate is turned on in this very location.
-    gate_place: Option<Place>,
+    gate_position: Option<FilePosition>,
     /// Whether it is what holds in a server where no location is chosen.
     is_server: bool,
     /// Whether the gate is on around this location.
@@ -233,10 +233,10 @@ pub struct Location {
     passes_ns: Option<bool>,
     failures: Option<Option<FailureLimits>>,
     bearer: Option<Option<Bearer>>,
-    page: Option<(Page, Place)>,
+    page: Option<(Page, FilePosition)>,
     stores: Option<Vec<Rc<Store>>>,
     /// Where the first of them stands, in this very location.
-    stores_place: Option<Place>,
+    stores_position: Option<FilePosition>,
     /// What answers what is not answered from one of them.
     pub otherwise: Option<Handler>,
     /// What other modules' directives say here.
@@ -269,7 +269,7 @@ pub struct Settings {
     /// Whose accounts.
     pub space: Arc<Keyspace>,
     /// Which routes there are.
-    pub routes: route::Options,
+    pub routes: route::RouteOptions,
     /// What a user may do without a grant.
     pub rules: policy::Rules,
     /// Where V1 clients reach this server; `None` where that is what they say themselves (`Host`).
@@ -311,7 +311,7 @@ pub struct Bearer {
 /// `registry_auth_bearer` as it was written.
 struct BearerSaid {
     url: Box<[u8]>,
-    place: Place,
+    position: FilePosition,
 }
 
 /// What a location is in place of a way to a registry: something that the module answers itself.
@@ -358,15 +358,15 @@ impl Location {
     /// Makes it one thing, if it is none yet.
     fn set_page(&mut self, page: Page, conf: &Conf<'_>) -> Result<(), String> {
         let name = page.directive();
-        if let Some((earlier, place)) = &self.page {
+        if let Some((earlier, position)) = &self.page {
             let earlier = earlier.directive();
             value::unset(name, earlier == name)?;
             return Err(format!(
-                "\"{name}\" and \"{earlier}\" ({place}) cannot stand in one location: each of them answers \
-                 its requests"
+                "\"{name}\" and \"{earlier}\" ({position}) cannot stand in one location: each of them \
+                 answers its requests"
             ));
         }
-        self.page = Some((page, conf.place()));
+        self.page = Some((page, conf.position()));
         Ok(())
     }
 }

@@ -7,7 +7,7 @@ use core::ffi::CStr;
 
 use registry_auth::directive;
 
-use crate::ffi::conf::{Conf, Place};
+use crate::ffi::conf::{Conf, FilePosition};
 
 /// nginx's modules that send requests on.
 const FORWARDERS: [&str; 5] = ["proxy", "fastcgi", "uwsgi", "scgi", "grpc"];
@@ -67,7 +67,7 @@ pub struct Seen {
     /// Its name.
     pub name: &'static str,
     /// Where it stands.
-    pub place: Place,
+    pub position: FilePosition,
 }
 
 /// A directive that sends requests on.
@@ -213,8 +213,8 @@ impl Neighbours {
             return warn_of_key(name, conf);
         }
         let conf = &*conf;
-        let (value, place) = (conf.arg(), conf.place());
-        let seen = Seen { name, place };
+        let (value, position) = (conf.arg(), conf.position());
+        let seen = Seen { name, position };
         match name {
             "return" => self.returns = self.returns.take().or(Some(seen)),
             "rewrite" => self.is_rewritten = true,

@@ -42,7 +42,7 @@ pub fn registry_auth(conf: &mut Conf<'_>, location: &mut Location) -> Result<(),
             return Err(invalid(NAME, realm, why));
         }
         realm => {
-            location.gate_place = Some(conf.place());
+            location.gate_position = Some(conf.position());
             let value = conf
                 .complex_value()
                 .ok_or_else(|| invalid(NAME, realm, "its variables cannot be used"))?;
@@ -444,7 +444,7 @@ pub fn bearer(conf: &mut Conf<'_>, location: &mut Location) -> Result<(), String
         service: service.into(),
         said: Rc::new(BearerSaid {
             url: realm.into(),
-            place: conf.place(),
+            position: conf.position(),
         }),
     }));
     Ok(())
@@ -642,7 +642,7 @@ pub fn store(conf: &mut Conf<'_>, location: &mut Location) -> Result<(), String>
     }
     warn_of_folder(NAME, &store, conf);
     stores.push(Rc::new(store));
-    location.stores_place.get_or_insert_with(|| conf.place());
+    location.stores_position.get_or_insert_with(|| conf.position());
     Ok(())
 }
 

@@ -81,8 +81,8 @@ impl Location {
             Owner::Default => registry != Registry::Users,
         };
         let used: Vec<Rc<Store>> = folders.iter().filter(is_used).cloned().collect();
-        if let (Some(place), Some(forward), true) = (
-            &self.stores_place,
+        if let (Some(position), Some(forward), true) = (
+            &self.stores_position,
             &self.neighbours.forward,
             used.len() < folders.len(),
         ) {
@@ -93,7 +93,7 @@ impl Location {
                     "leads to \"registry_auth_backends\" without a \"server\" of its own",
                 ),
             };
-            conf.go_to(place);
+            conf.go_to(position);
             return Err(format!(
                 "\"registry_auth_store\" {which} has no meaning here: \"{}\" {why}",
                 forward.seen.name

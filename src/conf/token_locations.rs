@@ -9,7 +9,7 @@ use std::sync::Arc;
 use registry_auth::directive::EndpointUrl;
 
 use super::Location;
-use crate::ffi::conf::{Conf, CoreLocation, Kind, Place};
+use crate::ffi::conf::{Conf, CoreLocation, FilePosition, LocationKind};
 
 /// The token endpoints of a configuration, and where clients are sent to for tokens.
 #[derive(Default)]
@@ -20,7 +20,7 @@ pub(super) struct TokenLocations {
 
 /// A location with `registry_auth_token`.
 struct TokenLocation {
-    kind: Kind,
+    kind: LocationKind,
     name: Box<[u8]>,
     server: usize,
     server_names: Box<[Box<[u8]>]>,
@@ -31,7 +31,7 @@ struct TokenLocation {
 /// A `registry_auth_bearer` that is in use in some server.
 #[derive(PartialEq, Eq)]
 struct Realm {
-    place: Place,
+    position: FilePosition,
     /// Where the endpoint is said to be: on which host, and with which path.
     host: Box<str>,
     path: Box<str>,
@@ -71,7 +71,7 @@ impl TokenLocations {
             return;
         }
         let realm = Realm {
-            place: bearer.said.place.clone(),
+            position: bearer.said.position.clone(),
             host: url.host.into(),
             path: url.path.into(),
             is_own_host: url.is_own_host(),
@@ -114,7 +114,7 @@ impl TokenLocations {
                     realm.prefix
                 )
             };
-            conf.warn_at(&realm.place, &why);
+            conf.warn_at(&realm.position, &why);
         }
     }
 }
@@ -129,11 +129,11 @@ impl TokenLocation {
             path => path.as_bytes(),
         };
         let is_path = match self.kind {
-            Kind::Exact => *self.name == *path,
-            Kind::Prefix => path.starts_with(&self.name),
+            LocationKind::Exact => *self.name == *path,
+            LocationKind::Prefix => path.starts_with(&self.name),
             // Which paths an expression, or a redirect to a name, leads here is not known.
-            Kind::Regex | Kind::Named => true,
-            Kind::If | Kind::LimitExcept | Kind::Server => false,
+            LocationKind::Regex | LocationKind::Named => true,
+            LocationKind::If | LocationKind::LimitExcept | LocationKind::Server => false,
         };
         is_there && is_path
     }

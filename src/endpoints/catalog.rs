@@ -29,7 +29,7 @@ use crate::request::identity::Identity;
 use crate::request::route::{query, query_of};
 use crate::worker::limited_log;
 use crate::worker::token_keys;
-use crate::worker::turns::{InLine, Place, Slice};
+use crate::worker::turns::{InLine, ListPlace, Slice};
 
 /// What the client of a list reads that lacks a backend's part.
 const INCOMPLETE: &[u8] = b"299 - \"the list is incomplete: a registry cannot be reached\"";
@@ -38,7 +38,7 @@ const REFUSAL_BYTES: usize = 64 << 10;
 
 /// What lists repositories.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub enum Kind {
+pub enum ListKind {
     /// The catalogue.
     Catalog,
     /// V1's search.
@@ -92,7 +92,7 @@ pub struct Filtering {
     is_woken: bool,
     turn: Turn,
     /// Counts it among the lists that the worker makes.
-    place: Place,
+    place: ListPlace,
 }
 
 /// Whether a list has a turn to be read.
@@ -227,7 +227,7 @@ pub enum Next {
 /// Asks for the first page of what a client wants.
 pub fn start(
     request: &mut Request,
-    kind: Kind,
+    kind: ListKind,
     identity: &Identity,
     settings: &Settings,
 ) -> Result<Box<Filtering>, Denial> {
@@ -235,13 +235,13 @@ pub fn start(
         return Err(Denial::unsupported());
     }
     let list = match kind {
-        Kind::Catalog => List::Catalog(Catalog::new(query(request), |sealed| {
+        ListKind::Catalog => List::Catalog(Catalog::new(query(request), |sealed| {
             token_keys::cursor_keys()?.open(sealed)
         })?),
-        Kind::Search if settings.v1_search => List::Search(Search::default()),
-        Kind::Search => return Err(Denial::new(Reason::Denied, "the search is not available")),
+        ListKind::Search if settings.v1_search => List::Search(Search::default()),
+        ListKind::Search => return Err(Denial::new(Reason::Denied, "the search is not available")),
     };
-    let place = Place::take(owner(identity, settings)).ok_or_else(Denial::lists_busy)?;
+    let place = ListPlace::take(owner(identity, settings)).ok_or_else(Denial::lists_busy)?;
     let args = list.args(request).into_owned();
     let page = request.ask(&args).ok_or_else(Denial::unavailable)?;
     Ok(Box::new(Filtering {

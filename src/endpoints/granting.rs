@@ -17,7 +17,7 @@ use crate::worker::turns::{InLine, Slice};
 /// What the sender may have, as far as that was judged.
 #[derive(Default)]
 pub struct Granting {
-    judged: policy::Granting,
+    judged: policy::PartialAccess,
     /// Held while others have their turn.
     line: Option<InLine>,
 }

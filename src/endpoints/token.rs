@@ -3,7 +3,7 @@
 //! `access` finds out who the user is, by what [`request`] reads, and what `granting` allows; the content
 //! handler then signs that. Nothing that it answers may be kept by anybody between.
 
-use registry_auth::token::{Authorization, Issue, Kind, Place, REFRESH_LIFE, TokenRequest, sign};
+use registry_auth::token::{Audience, Authorization, Issue, REFRESH_LIFE, TokenKind, TokenRequest, sign};
 use registry_auth::{Access, Denial};
 use serde::Serialize;
 
@@ -87,7 +87,7 @@ fn issue(request: &Request, context: &Context, settings: &Settings) -> Option<Ve
     let now = event::unix_seconds();
     let nothing = Access::default();
     let signed = |kind, access, expires| {
-        let place = Place {
+        let audience = Audience {
             kind,
             prefix: &settings.space.prefix,
             service: &bearer.service,
@@ -100,11 +100,11 @@ fn issue(request: &Request, context: &Context, settings: &Settings) -> Option<Ve
             now,
             expires,
         };
-        sign(&keys, &place, &issue)
+        sign(&keys, &audience, &issue)
     };
-    let token = signed(Kind::Access, context.granted.as_deref()?, now + endpoint.ttl)?;
+    let token = signed(TokenKind::Access, context.granted.as_deref()?, now + endpoint.ttl)?;
     let refresh_token = if wants_refresh(identity, asked, endpoint, now) {
-        Some(signed(Kind::Refresh, &nothing, now + REFRESH_LIFE)?)
+        Some(signed(TokenKind::Refresh, &nothing, now + REFRESH_LIFE)?)
     } else {
         None
     };

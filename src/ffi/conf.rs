@@ -26,12 +26,12 @@ pub struct Conf<'c>(&'c mut ngx_conf_t);
 
 /// Where a directive stands: its file and line.
 #[derive(Clone, Default, PartialEq, Eq)]
-pub struct Place {
+pub struct FilePosition {
     name: Box<[u8]>,
     line: ngx_uint_t,
 }
 
-impl fmt::Display for Place {
+impl fmt::Display for FilePosition {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}:{}", String::from_utf8_lossy(&self.name), self.line)
     }
@@ -40,7 +40,7 @@ impl fmt::Display for Place {
 /// How a location is chosen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[allow(missing_docs)]
-pub enum Kind {
+pub enum LocationKind {
     Exact,
     Prefix,
     Regex,
@@ -56,7 +56,7 @@ pub enum Kind {
 /// What nginx's core knows of a location.
 pub struct CoreLocation {
     /// How it is chosen.
-    pub kind: Kind,
+    pub kind: LocationKind,
     /// By which name, path or expression.
     pub name: Box<[u8]>,
     /// Whether no client reaches it by itself.
@@ -72,7 +72,7 @@ pub struct CoreLocation {
 impl CoreLocation {
     /// Whether it is a block within a location, for some of its requests.
     pub fn is_block(&self) -> bool {
-        matches!(self.kind, Kind::If | Kind::LimitExcept)
+        matches!(self.kind, LocationKind::If | LocationKind::LimitExcept)
     }
 }
 
@@ -143,10 +143,10 @@ impl<'c> Conf<'c> {
     }
 
     /// Where the current directive stands.
-    pub fn place(&self) -> Place {
+    pub fn position(&self) -> FilePosition {
         // SAFETY: null, or the file that nginx reads; its name lives as long as the configuration.
         let file = unsafe { self.0.conf_file.as_ref() };
-        Place {
+        FilePosition {
             // SAFETY: as above.
             name: file.map_or_else(Box::default, |file| unsafe { bytes::of(file.file.name) }.into()),
             line: file.map_or(0, |file| file.line),
@@ -155,8 +155,8 @@ impl<'c> Conf<'c> {
 
     /// Prints what follows, the error that ends it, with the file and line of an earlier directive. To be
     /// called after all of them were read.
-    pub fn go_to(&mut self, place: &Place) {
-        let mut name = place.name.to_vec();
+    pub fn go_to(&mut self, position: &FilePosition) {
+        let mut name = position.name.to_vec();
         // nginx prints the name up to its NUL.
         name.push(0);
         let Some(name) = self.pool().and_then(|pool| pool.string(&name)) else {
@@ -169,15 +169,15 @@ impl<'c> Conf<'c> {
                 len: name.len - 1,
                 data: name.data,
             };
-            file.line = place.line;
+            file.line = position.line;
         }
     }
 
     /// Prints a warning with the file and line of an earlier directive.
-    pub fn warn_at(&mut self, place: &Place, message: &dyn fmt::Display) {
+    pub fn warn_at(&mut self, position: &FilePosition, message: &dyn fmt::Display) {
         // SAFETY: null, or the file that nginx reads.
         let before = unsafe { self.0.conf_file.as_ref() }.map(|file| (file.file.name, file.line));
-        self.go_to(place);
+        self.go_to(position);
         self.warn(message);
         // SAFETY: as above.
         if let (Some(file), Some((name, line))) = (unsafe { self.0.conf_file.as_mut() }, before) {
@@ -192,13 +192,13 @@ impl<'c> Conf<'c> {
         unsafe {
             let location = self.core_location()?;
             let kind = match () {
-                () if location.lmt_excpt() != 0 => Kind::LimitExcept,
-                () if location.noname() != 0 => Kind::If,
-                () if location.named() != 0 => Kind::Named,
-                () if shim::rga_is_regex(location) != 0 => Kind::Regex,
-                () if location.exact_match() != 0 => Kind::Exact,
-                () if location.name.len == 0 => Kind::Server,
-                () => Kind::Prefix,
+                () if location.lmt_excpt() != 0 => LocationKind::LimitExcept,
+                () if location.noname() != 0 => LocationKind::If,
+                () if location.named() != 0 => LocationKind::Named,
+                () if shim::rga_is_regex(location) != 0 => LocationKind::Regex,
+                () if location.exact_match() != 0 => LocationKind::Exact,
+                () if location.name.len == 0 => LocationKind::Server,
+                () => LocationKind::Prefix,
             };
             let name = bytes::of(location.name).into();
             let (is_internal, is_taken) = (location.internal == 1, location.handler.is_some());

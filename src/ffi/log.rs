@@ -5,27 +5,17 @@ use core::fmt;
 
 use super::event::NginxThread;
 use nginx_sys::{ngx_log_error_core, ngx_log_t, ngx_uint_t};
+pub use registry_auth_redis::log::Level;
 
-/// nginx's levels (ngx_log.h).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[allow(missing_docs)]
-pub enum Level {
-    Error,
-    Warn,
-    Notice,
-    Info,
-}
-
-impl Level {
-    fn number(self) -> ngx_uint_t {
-        let level = match self {
-            Level::Error => nginx_sys::NGX_LOG_ERR,
-            Level::Warn => nginx_sys::NGX_LOG_WARN,
-            Level::Notice => nginx_sys::NGX_LOG_NOTICE,
-            Level::Info => nginx_sys::NGX_LOG_INFO,
-        };
-        level as ngx_uint_t
-    }
+/// The level's number (ngx_log.h).
+fn number(level: Level) -> ngx_uint_t {
+    let number = match level {
+        Level::Error => nginx_sys::NGX_LOG_ERR,
+        Level::Warn => nginx_sys::NGX_LOG_WARN,
+        Level::Notice => nginx_sys::NGX_LOG_NOTICE,
+        Level::Info => nginx_sys::NGX_LOG_INFO,
+    };
+    number as ngx_uint_t
 }
 
 /// Writes one line to the worker's own log, outside of any request.
@@ -34,7 +24,7 @@ pub fn write(_: NginxThread, level: Level, message: fmt::Arguments<'_>) {
     unsafe {
         let cycle = nginx_sys::ngx_cycle;
         if !cycle.is_null() {
-            write_to((*cycle).log, level.number(), message);
+            write_to((*cycle).log, number(level), message);
         }
     }
 }
@@ -67,11 +57,11 @@ pub(super) unsafe fn write_to(log: *mut ngx_log_t, level: ngx_uint_t, message: f
 /// As of [`write_to`].
 pub(super) unsafe fn takes(log: *const ngx_log_t, level: Level) -> bool {
     // SAFETY: the caller vouches for the log.
-    unsafe { log.as_ref() }.is_some_and(|log| log.log_level >= level.number())
+    unsafe { log.as_ref() }.is_some_and(|log| log.log_level >= number(level))
 }
 
 /// A [`Level`] on a request's log; see [`super::request::Request::log`].
 pub(super) unsafe fn write_at(log: *mut ngx_log_t, level: Level, message: fmt::Arguments<'_>) {
     // SAFETY: the caller vouches for the log.
-    unsafe { write_to(log, level.number(), message) }
+    unsafe { write_to(log, number(level), message) }
 }

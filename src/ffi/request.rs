@@ -30,7 +30,7 @@ pub struct Request(ngx_http_request_t);
 /// The module's state of one request, in a block that the request's pool drops when it is destroyed, which is
 /// after the access log.
 #[repr(C)]
-struct State<C> {
+struct RequestState<C> {
     /// The descriptor of the module it belongs to: what tells it from other modules' cleanup data.
     owner: *mut ngx_module_t,
     /// The number of this state: no other one of this process has had it, or will.
@@ -624,7 +624,7 @@ impl Request {
 
     fn lend<C: InRequest, T>(
         &mut self,
-        slot: *mut State<C>,
+        slot: *mut RequestState<C>,
         f: impl FnOnce(&mut Request, &mut C) -> T,
     ) -> Option<T> {
         // SAFETY: `find` and `make` give a slot that lives as long as the request's pool.
@@ -640,13 +640,13 @@ impl Request {
 
     /// What nginx has in this request's slot: null, or what `make` or `find` put there.
     #[inline]
-    fn slot<C: InRequest>(&self) -> *mut State<C> {
+    fn slot<C: InRequest>(&self) -> *mut RequestState<C> {
         // SAFETY: nginx has as many slots as modules for each request.
         unsafe { (*self.0.ctx.add((*C::descriptor()).ctx_index)).cast() }
     }
 
     /// Puts a state into that slot.
-    fn set_slot<C: InRequest>(&mut self, state: *mut State<C>) {
+    fn set_slot<C: InRequest>(&mut self, state: *mut RequestState<C>) {
         // SAFETY: as in `slot`.
         unsafe { *self.0.ctx.add((*C::descriptor()).ctx_index) = state.cast() };
     }
@@ -654,7 +654,7 @@ impl Request {
     /// The state, also after an internal redirect or for a subrequest, where nginx has none in `r->ctx`: as
     /// ngx_http_realip_get_module_ctx() does, by the pool's list of cleanups.
     #[inline]
-    fn find<C: InRequest>(&mut self) -> Option<*mut State<C>> {
+    fn find<C: InRequest>(&mut self) -> Option<*mut RequestState<C>> {
         let direct = self.slot::<C>();
         if !direct.is_null() {
             return Some(direct);
@@ -669,7 +669,7 @@ impl Request {
 
     /// The state where it is not in nginx's slot, and puts it there.
     #[cold]
-    fn find_hidden<C: InRequest>(&mut self) -> Option<*mut State<C>> {
+    fn find_hidden<C: InRequest>(&mut self) -> Option<*mut RequestState<C>> {
         // SAFETY: subrequests share the main request's pool. A record with our handler holds what `make`
         // registered; its owner is looked at all the same, since a linker may fold equal functions into one.
         unsafe {
@@ -679,7 +679,7 @@ impl Request {
                     .handler
                     .is_some_and(|handler| handler as usize == drop_slot::<C> as *const () as usize)
                 {
-                    let slot = record.data.cast::<State<C>>();
+                    let slot = record.data.cast::<RequestState<C>>();
                     if ptr::eq((*slot).owner, C::descriptor()) {
                         self.set_slot(slot);
                         return Some(slot);
@@ -691,8 +691,8 @@ impl Request {
         None
     }
 
-    fn make<C: InRequest>(&mut self) -> Option<*mut State<C>> {
-        let state = Block::new(|| State {
+    fn make<C: InRequest>(&mut self) -> Option<*mut RequestState<C>> {
+        let state = Block::new(|| RequestState {
             owner: C::descriptor(),
             serial: NEXT.0.replace(NEXT.0.get() + 1),
             taken: Cell::new(false),
@@ -775,7 +775,7 @@ unsafe fn forget(request: *mut ngx_http_request_t, header: *mut ngx_table_elt_t)
 /// Drops the state when the request's pool goes.
 unsafe extern "C" fn drop_slot<C: InRequest>(data: *mut c_void) {
     guard((), || {
-        let Some(slot) = NonNull::new(data.cast::<State<C>>()) else {
+        let Some(slot) = NonNull::new(data.cast::<RequestState<C>>()) else {
             return;
         };
         // SAFETY: `make` registered exactly this slot, and a pool runs each cleanup once, before it frees

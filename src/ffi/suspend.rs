@@ -21,13 +21,13 @@ use super::slot_pool::Block;
 use super::visit::Visit;
 use super::{guard::guard, shim};
 
-/// The place of one waiting request, in a block of its own. Dropping it forgets the request. Its owner must
+/// One waiting request, in a block of its own. Dropping it forgets the request. Its owner must
 /// be the request's own state, which nginx drops with the request.
-pub struct Suspension(NonNull<Place>);
+pub struct Suspension(NonNull<Waiter>);
 
 #[repr(C)]
-struct Place {
-    /// First, as the place is its timer's data.
+struct Waiter {
+    /// First, as the waiter is its timer's data.
     head: NoConnection,
     event: ngx_event_t,
     request: *mut ngx_http_request_t,
@@ -40,7 +40,7 @@ struct Place {
     waiting: bool,
 }
 
-/// Tickets to places. A ticket is an index and, above it, how often that index was given out, so that a late
+/// Tickets to waiters. A ticket is an index and, above it, how often that index was given out, so that a late
 /// answer for an earlier holder finds nobody.
 #[derive(Default)]
 struct Table {
@@ -50,7 +50,7 @@ struct Table {
 
 struct Row {
     generation: u32,
-    place: *mut Place,
+    waiter: *mut Waiter,
 }
 
 thread_local! {
@@ -58,32 +58,32 @@ thread_local! {
 }
 
 impl Table {
-    fn add(&mut self, place: *mut Place) -> Option<u64> {
+    fn add(&mut self, waiter: *mut Waiter) -> Option<u64> {
         let index = match self.free.pop() {
             Some(index) => index,
             None => {
                 self.rows.push(Row {
                     generation: 0,
-                    place: ptr::null_mut(),
+                    waiter: ptr::null_mut(),
                 });
                 u32::try_from(self.rows.len() - 1).ok()?
             }
         };
         let row = self.rows.get_mut(index as usize)?;
-        row.place = place;
+        row.waiter = waiter;
         Some(u64::from(row.generation) << 32 | u64::from(index))
     }
 
     /// The row of a ticket whose holder still waits.
     fn row(&mut self, ticket: u64) -> Option<&mut Row> {
         let row = self.rows.get_mut(ticket as u32 as usize)?;
-        (u64::from(row.generation) == ticket >> 32 && !row.place.is_null()).then_some(row)
+        (u64::from(row.generation) == ticket >> 32 && !row.waiter.is_null()).then_some(row)
     }
 
     fn remove(&mut self, ticket: u64) {
         if let Some(row) = self.row(ticket) {
             row.generation = row.generation.wrapping_add(1);
-            row.place = ptr::null_mut();
+            row.waiter = ptr::null_mut();
             self.free.push(ticket as u32);
         }
     }
@@ -106,7 +106,7 @@ impl Suspension {
         if cleanup.is_null() {
             return None;
         }
-        let place = Block::new(|| Place {
+        let waiter = Block::new(|| Waiter {
             head: NoConnection::HEAD,
             // SAFETY: all-zero is a valid ngx_event_t.
             event: unsafe { MaybeUninit::zeroed().assume_init() },
@@ -118,8 +118,8 @@ impl Suspension {
             on_gone,
             waiting: false,
         })?;
-        // From here on the guard drops the place, however this ends.
-        let suspension = Suspension(place.into_raw());
+        // From here on the guard drops the waiter, however this ends.
+        let suspension = Suspension(waiter.into_raw());
         let address = suspension.0.as_ptr();
         // SAFETY: `address` stays valid until the guard, dropped before the request is freed, takes timer,
         // record and row away.
@@ -142,13 +142,13 @@ impl Suspension {
 
     /// What [`resume`] knows the request by.
     pub fn ticket(&self) -> u64 {
-        // SAFETY: the place lives until the guard is dropped.
+        // SAFETY: the waiter lives until the guard is dropped.
         unsafe { self.0.as_ref() }.ticket
     }
 }
 
-impl Place {
-    /// Takes the place out of all that could reach it, as the request is being dropped.
+impl Waiter {
+    /// Takes the waiter out of all that could reach it, as the request is being dropped.
     fn abandon(&mut self) {
         if self.waiting {
             self.leave();
@@ -156,7 +156,7 @@ impl Place {
         }
     }
 
-    /// Takes the place out of all that could reach it.
+    /// Takes the waiter out of all that could reach it.
     fn leave(&mut self) {
         if !core::mem::replace(&mut self.waiting, false) {
             return;
@@ -172,9 +172,9 @@ impl Place {
 
 impl Drop for Suspension {
     fn drop(&mut self) {
-        // SAFETY: the guard was given the block, and only it; nothing refers to the place once it has left.
-        let mut place = unsafe { Block::from_raw(self.0) };
-        place.abandon();
+        // SAFETY: the guard was given the block, and only it; nothing refers to the waiter once it has left.
+        let mut waiter = unsafe { Block::from_raw(self.0) };
+        waiter.abandon();
     }
 }
 
@@ -183,22 +183,22 @@ impl Drop for Suspension {
 /// else there (`post_action` of a client that is gone), which is not to be disturbed. The request may be
 /// freed, or wait anew, by then: hence no other one may be in use.
 pub fn resume(_: &mut Idle, ticket: u64, fill: impl FnOnce(&mut Request)) {
-    let Some(place) = TABLE.with_borrow_mut(|table| table.row(ticket).map(|row| row.place)) else {
+    let Some(waiter) = TABLE.with_borrow_mut(|table| table.row(ticket).map(|row| row.waiter)) else {
         return;
     };
-    // SAFETY: a place in the table is that of a request that lives and waits.
-    unsafe { go_on(place, fill) }
+    // SAFETY: a waiter in the table is that of a request that lives and waits.
+    unsafe { go_on(waiter, fill) }
 }
 
 /// # Safety
-/// `place` must be that of a request that lives and waits.
-unsafe fn go_on(place: *mut Place, fill: impl FnOnce(&mut Request)) {
-    // SAFETY: as the caller says; `place` is not used after `fill`, which may free it. As nginx's own event
+/// `waiter` must be that of a request that lives and waits.
+unsafe fn go_on(waiter: *mut Waiter, fill: impl FnOnce(&mut Request)) {
+    // SAFETY: as the caller says; `waiter` is not used after `fill`, which may free it. As nginx's own event
     // handlers do, the connection is kept before the request runs, which may free the request.
     unsafe {
-        let r = (*place).request;
-        (*place).leave();
-        let Some(request) = Request::from_raw(r).filter(|request| request.visit() == (*place).visit) else {
+        let r = (*waiter).request;
+        (*waiter).leave();
+        let Some(request) = Request::from_raw(r).filter(|request| request.visit() == (*waiter).visit) else {
             return;
         };
         let connection = (*r).connection;
@@ -213,17 +213,17 @@ unsafe fn go_on(place: *mut Place, fill: impl FnOnce(&mut Request)) {
 
 /// The wait's timer.
 unsafe extern "C" fn timed_out(event: *mut ngx_event_t) {
-    // SAFETY: only `Suspension::new` sets this handler, with its place, and the timer goes when the place
+    // SAFETY: only `Suspension::new` sets this handler, with its waiter, and the timer goes when the waiter
     // does.
     guard((), || unsafe {
-        let place = (*event).data.cast::<Place>();
-        let on_timeout = (*place).on_timeout;
-        go_on(place, on_timeout);
+        let waiter = (*event).data.cast::<Waiter>();
+        let on_timeout = (*waiter).on_timeout;
+        go_on(waiter, on_timeout);
     });
 }
 
 /// The request is being freed or terminated.
 unsafe extern "C" fn abandoned(data: *mut c_void) {
-    // SAFETY: the record's handler is set only while the place is there.
-    guard((), || unsafe { (*data.cast::<Place>()).abandon() });
+    // SAFETY: the record's handler is set only while the waiter is there.
+    guard((), || unsafe { (*data.cast::<Waiter>()).abandon() });
 }

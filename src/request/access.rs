@@ -16,7 +16,7 @@ use registry_auth_cache::{FailureLimits, LoginResult};
 use registry_auth_redis::Secret;
 
 use crate::conf::{Location, Settings};
-use crate::endpoints::catalog::{self, Filtering, Kind, Next};
+use crate::endpoints::catalog::{self, Filtering, ListKind, Next};
 use crate::endpoints::granting::{self, Granted, Granting};
 use crate::endpoints::{health, token};
 use crate::ffi::content::{Answer, Content};
@@ -57,7 +57,7 @@ enum Step {
     Permit {
         result: RequestResult,
         strip: Option<Strip>,
-        listing: Option<Kind>,
+        listing: Option<ListKind>,
     },
     Ask {
         /// Boxed, as each decision would else be moved with room for it.
@@ -424,20 +424,19 @@ fn cached(
         return Ok(Cached::Missed(None));
     };
     let known = match (cache::find(space, credential, tags, age), age) {
-        (cache::Answer::Known(identity), _) => Cached::Known(identity),
-        (cache::Answer::Wrong, Age::Fresh) => {
+        (cache::ZoneAnswer::Known(identity), _) => Cached::Known(identity),
+        (cache::ZoneAnswer::Wrong, Age::Fresh) => {
             context.cache = Some(CacheState::Hit);
             return Err(credential.rejection());
         }
-        (cache::Answer::Denied(denial), _) => {
+        (cache::ZoneAnswer::Denied(denial), _) => {
             context.cache = Some(CacheState::Hit);
             return Err(denial);
         }
-        (cache::Answer::Miss(miss), Age::Fresh) => Cached::Missed(Some(miss)),
+        (cache::ZoneAnswer::Miss(miss), Age::Fresh) => Cached::Missed(Some(miss)),
         // Nobody is turned away for good while Redis cannot be asked.
-        (cache::Answer::Wrong | cache::Answer::Miss(_), Age::Stale) | (cache::Answer::None, _) => {
-            Cached::Missed(None)
-        }
+        (cache::ZoneAnswer::Wrong | cache::ZoneAnswer::Miss(_), Age::Stale)
+        | (cache::ZoneAnswer::None, _) => Cached::Missed(None),
     };
     context.cache = Some(match (&known, age) {
         (Cached::Known(_), Age::Fresh) => CacheState::Hit,
@@ -544,8 +543,8 @@ fn decide(context: &mut Context, operation: &Operation<'_>, settings: &Settings)
                 (MountDecision::Strip, true) => Some(Strip::Both),
             },
             listing: match route.need {
-                Need::Catalog => Some(Kind::Catalog),
-                Need::Search => Some(Kind::Search),
+                Need::Catalog => Some(ListKind::Catalog),
+                Need::Search => Some(ListKind::Search),
                 _ => None,
             },
         })

@@ -9,7 +9,7 @@ use std::cell::RefCell;
 use std::rc::Rc;
 
 use registry_auth::credentials::{self, Buffer, Credentials};
-use registry_auth::token::{Place, Refused, verify};
+use registry_auth::token::{Audience, TokenError, verify};
 use registry_auth::{BearerToken, Denial, TokenDigest, UserNameBuf};
 use registry_auth_cache::Tag;
 use registry_auth_redis::Secret;
@@ -103,7 +103,7 @@ pub fn authenticate(
     let (sent, remembered) = match operation.form() {
         // An access token is no refresh token, though from here on the two would look alike.
         Some(form) if operation.is_refresh() && is_by_access_token(form) => {
-            return Err(Denial::invalid_token(Refused::Invalid.as_str()));
+            return Err(Denial::invalid_token(TokenError::Invalid.as_str()));
         }
         Some(form) => (Some(form), cache::header(&settings.space, form)),
         None => (request.authorization(), remembered),
@@ -232,12 +232,12 @@ fn check(credential: &Credential, operation: &Operation<'_>, settings: &Settings
 /// The credential of a token, whose signature is verified.
 fn of_token(token: &[u8], expected: Expected<'_>, settings: &Settings) -> Result<Credential, Denial> {
     let keys = token_keys::keys().ok_or_else(Denial::unavailable)?;
-    let place = Place {
+    let audience = Audience {
         kind: expected.kind,
         prefix: &settings.space.prefix,
         service: expected.service,
     };
-    let claims = verify(&keys, &place, token, event::unix_seconds(), expected.is_upload)
+    let claims = verify(&keys, &audience, token, event::unix_seconds(), expected.is_upload)
         .map_err(|why| Denial::invalid_token(why.as_str()))?;
     Ok(Credential {
         user: claims.user.clone(),

@@ -5,9 +5,9 @@
 
 use std::rc::Rc;
 
-use registry_auth::codec::State;
+use registry_auth::codec::AccountState;
 use registry_auth::heap::allocated;
-use registry_auth::token::{Claims, Kind, Refused, SigningKeys};
+use registry_auth::token::{Claims, SigningKeys, TokenError, TokenKind};
 use registry_auth::{Denial, TokenDigest, UserNameBuf};
 
 /// A user, and what proves that the request comes from that user. By itself it says nothing of whether it was
@@ -36,7 +36,7 @@ pub struct VerifiedToken {
     /// Its claims.
     pub claims: Claims,
     /// Whether it is an access or a refresh token.
-    pub kind: Kind,
+    pub kind: TokenKind,
     /// The service that it was issued for.
     pub service: Box<str>,
     /// The keys that have verified it.
@@ -47,7 +47,7 @@ pub struct VerifiedToken {
 #[derive(Clone, Copy)]
 pub struct Expected<'s> {
     /// The kind of token.
-    pub kind: Kind,
+    pub kind: TokenKind,
     /// The service.
     pub service: &'s str,
     /// Whether the request continues an upload, which may still be finished when the token has ended.
@@ -111,15 +111,15 @@ impl Credential {
 impl VerifiedToken {
     /// Checks a token that was verified before and is sent again, perhaps elsewhere, and later: `now` is in
     /// seconds since 1970.
-    pub fn check(&self, expected: Expected<'_>, now: u64) -> Result<(), Refused> {
+    pub fn check(&self, expected: Expected<'_>, now: u64) -> Result<(), TokenError> {
         if self.kind != expected.kind || *self.service != *expected.service {
-            return Err(Refused::Invalid);
+            return Err(TokenError::Invalid);
         }
         self.claims.check_end(now, expected.is_upload)
     }
 
     /// Whether the account of its user is in the state in which the token was issued.
-    pub fn is_of(&self, prefix: &str, state: State) -> bool {
+    pub fn is_of(&self, prefix: &str, state: AccountState) -> bool {
         self.claims.is_of(&self.keys, prefix, state)
     }
 }

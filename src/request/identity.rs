@@ -7,9 +7,9 @@
 use std::rc::Rc;
 use std::sync::Arc;
 
-use registry_auth::codec::{RecordRef, Scopes, State, TokenRef};
+use registry_auth::codec::{AccountState, RecordRef, Scopes, TokenRef};
 use registry_auth::heap::allocated;
-use registry_auth::token::{Kind, bound_to};
+use registry_auth::token::{TokenKind, bound_to};
 use registry_auth::{Denial, InvalidRecord, Limits, Subject, UserName, UserNameBuf};
 use registry_auth_cache::Tag;
 use registry_auth_cache::worker_cache::{Timestamped, Validity};
@@ -272,7 +272,7 @@ impl Identity {
     }
 
     /// What a token of this kind that is issued to the sender is bound to.
-    pub fn state(&self, kind: Kind) -> Result<State, InvalidRecord> {
+    pub fn state(&self, kind: TokenKind) -> Result<AccountState, InvalidRecord> {
         let record = self.record()?;
         let token = match self.access_token() {
             Some(id) => record.token_named(id)?,

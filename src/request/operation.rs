@@ -7,7 +7,7 @@ use std::rc::Rc;
 
 use registry_auth::Denial;
 use registry_auth::route::{Need, Route};
-use registry_auth::token::{Authorization, Kind, TokenRequest};
+use registry_auth::token::{Authorization, TokenKind, TokenRequest};
 
 use crate::conf::Settings;
 use crate::ffi::request::Request;
@@ -42,8 +42,8 @@ impl Operation<'_> {
     pub fn expected<'s>(&self, settings: &'s Settings) -> Option<Expected<'s>> {
         let service = &settings.bearer.as_ref()?.service;
         let kind = match self {
-            Self::Registry(_) => Kind::Access,
-            Self::IssueToken(_) if self.is_refresh() => Kind::Refresh,
+            Self::Registry(_) => TokenKind::Access,
+            Self::IssueToken(_) if self.is_refresh() => TokenKind::Refresh,
             // No token gets another one.
             Self::IssueToken(_) => return None,
         };

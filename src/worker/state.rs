@@ -12,7 +12,7 @@ use registry_auth::cursor::CursorKeys;
 use registry_auth::repeats::Repeats;
 use registry_auth::share::{Places, Time};
 use registry_auth::token::SigningKeys;
-use registry_auth_cache::{COUNTERS, Interner, Keys, Process, WorkerCache};
+use registry_auth_cache::{COUNTERS, Interner, Process, SecretKeys, WorkerCache};
 use registry_auth_lookup::{Event, Job, Store};
 
 use crate::conf::CacheOptions;
@@ -63,7 +63,7 @@ pub(super) struct StoreQueue {
 pub(super) struct ZoneCache {
     pub(super) options: CacheOptions,
     /// A copy of the zone's keys, to hash before locking.
-    pub(super) keys: Keys,
+    pub(super) keys: SecretKeys,
     /// The identity that the zone gave for each header.
     pub(super) worker_cache: WorkerCache<Identity>,
     /// Copies of the records of groups and defaults, to which several identities refer.
@@ -93,13 +93,13 @@ pub(super) struct Turns {
     pub(super) places: Places,
     pub(super) time: Time,
     /// Those that wait to be read, the next one first. Some may be gone.
-    pub(super) queue: VecDeque<Waiting>,
+    pub(super) queue: VecDeque<QueuedTurn>,
     /// The next turns.
     pub(super) later: Deferred,
 }
 
 /// A request that waits for its turn.
-pub(super) struct Waiting {
+pub(super) struct QueuedTurn {
     pub(super) ticket: u64,
     pub(super) on_turn: fn(&mut Request),
 }

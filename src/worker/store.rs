@@ -10,9 +10,10 @@ use std::sync::Arc;
 use registry_auth::token::SigningKeys;
 use registry_auth::{Denial, TokenDigest};
 use registry_auth_cache::LoginResult;
-use registry_auth_lookup::{Completion, Event, Job, Keyspace, Options, Outcome, Proof as ToVerify, Store};
+use registry_auth_lookup::{
+    Completion, Event, Job, Keyspace, LookupOptions, Outcome, Proof as ToVerify, Store,
+};
 use registry_auth_redis::Secret;
-use registry_auth_redis::log::Level;
 use smallvec::SmallVec;
 
 use crate::conf::{Settings, StoreOptions};
@@ -47,7 +48,7 @@ pub fn start(
     let wait = u64::try_from(options.timeout.as_millis())
         .unwrap_or(u64::MAX)
         .saturating_add(GRACE);
-    let store = Store::start(Options {
+    let store = Store::start(LookupOptions {
         endpoint: options.endpoint.clone(),
         timeout: options.timeout,
         connect_timeout: options.connect_timeout,
@@ -152,15 +153,9 @@ fn answers(idle: &mut Idle) {
         Some(())
     });
     for line in lines {
-        let level = match line.level {
-            Level::Error => log::Level::Error,
-            Level::Warn => log::Level::Warn,
-            Level::Notice => log::Level::Notice,
-            Level::Info => log::Level::Info,
-        };
         log::write(
             idle.thread(),
-            level,
+            line.level,
             format_args!("registry_auth: {}", line.message),
         );
     }

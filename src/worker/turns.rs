@@ -15,7 +15,7 @@ use crate::ffi::event::{self, Deferred, Idle, NginxThread};
 use crate::ffi::pool::OutOfMemory;
 use crate::ffi::request::Request;
 use crate::ffi::suspend::{self, Suspension};
-use crate::worker::state::{Turns, WORKER, Waiting};
+use crate::worker::state::{QueuedTurn, Turns, WORKER};
 
 /// Milliseconds from a slice to the next.
 const PAUSE: usize = 1;
@@ -44,12 +44,12 @@ fn with_turns<T>(f: impl FnOnce(&mut Turns) -> Option<T>) -> Option<T> {
 }
 
 /// The place of a list in the making.
-pub struct Place {
+pub struct ListPlace {
     owner: Box<str>,
     held: Held,
 }
 
-impl Place {
+impl ListPlace {
     /// One for a list of this owner. `None` where the owner has all that one may have.
     pub fn take(owner: String) -> Option<Self> {
         let taken = with_turns(|turns| turns.places.begin(&owner).then_some(()));
@@ -81,7 +81,7 @@ impl Place {
     }
 }
 
-impl Drop for Place {
+impl Drop for ListPlace {
     fn drop(&mut self) {
         with_turns(|turns| {
             turns.places.end(&self.owner, self.held);
@@ -100,7 +100,7 @@ impl InLine {
     pub fn new(request: &mut Request, on_turn: fn(&mut Request)) -> Result<Self, OutOfMemory> {
         let suspension = Suspension::new(request, WAIT, on_turn, |_| ()).ok_or(OutOfMemory)?;
         with_turns(|turns| {
-            turns.queue.push_back(Waiting {
+            turns.queue.push_back(QueuedTurn {
                 ticket: suspension.ticket(),
                 on_turn,
             });
@@ -204,7 +204,7 @@ fn give_turns(idle: &mut Idle) {
             }
             turns.queue.pop_front()
         });
-        let Some(Waiting { ticket, on_turn }) = next else {
+        let Some(QueuedTurn { ticket, on_turn }) = next else {
             return;
         };
         let start = Instant::now();

@@ -11,7 +11,7 @@ use registry_auth_redis::schema::record;
 
 /// The records that speak for somebody.
 #[derive(Debug, Clone)]
-pub struct Access {
+pub struct AccessRecords {
     /// The user's own, with the password of `P:passwords` where it has none; empty for the anonymous.
     pub user: Record,
     /// Those of the groups, in order, `public` last.
@@ -34,7 +34,7 @@ impl Admin {
     ///
     /// # Errors
     /// [`AdminError::NoUser`]; [`AdminError::BadRecord`], where the module refuses everything.
-    pub async fn access(&self, user: Option<UserName<'_>>) -> Result<Access, AdminError> {
+    pub async fn access(&self, user: Option<UserName<'_>>) -> Result<AccessRecords, AdminError> {
         let keys = self.keys();
         let public = keys.group(PUBLIC);
         let mut questions = redis::pipe();
@@ -57,7 +57,7 @@ impl Admin {
             name: PUBLIC.to_owned(),
             record: public_record,
         });
-        Ok(Access {
+        Ok(AccessRecords {
             user: record,
             groups,
             backends: match backends {

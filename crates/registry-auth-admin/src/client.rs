@@ -9,7 +9,7 @@ use redis::{Cmd, FromRedisValue, Pipeline, RedisError, ServerError, Value};
 use registry_auth_redis::Endpoint;
 use registry_auth_redis::connection::locate::open;
 use registry_auth_redis::connection::open::{Failure, describe, explain};
-use registry_auth_redis::schema::keys::Keys;
+use registry_auth_redis::schema::keys::KeyNames;
 use registry_auth_redis::schema::record::Unreadable;
 use std::fmt;
 use std::time::Duration;
@@ -141,8 +141,8 @@ impl Admin {
         self.ask("", redis::cmd("WATCH").arg(keys)).await
     }
 
-    pub(crate) fn keys(&self) -> Keys<'_> {
-        Keys::new(&self.prefix)
+    pub(crate) fn keys(&self) -> KeyNames<'_> {
+        KeyNames::new(&self.prefix)
     }
 
     pub(crate) async fn unwatch(&self) -> Result<(), AdminError> {

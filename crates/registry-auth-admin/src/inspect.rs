@@ -16,7 +16,7 @@ use registry_auth::codec::encode;
 use registry_auth::pattern::{Pattern, address_of};
 use registry_auth::{Record, UserName, password};
 use registry_auth_redis::schema::keys::PUBLIC;
-use registry_auth_redis::schema::keys::{Keys, field};
+use registry_auth_redis::schema::keys::{KeyNames, field};
 use registry_auth_redis::schema::record::{self, Unreadable};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -24,7 +24,7 @@ use std::collections::{BTreeMap, BTreeSet};
 const SHOWN: usize = 10;
 
 struct Inspection<'a> {
-    keys: Keys<'a>,
+    keys: KeyNames<'a>,
     now: u64,
     found: &'a mut dyn FnMut(Finding),
     counts: Counts,

@@ -29,7 +29,7 @@ mod tokens;
 mod users;
 mod walk;
 
-pub use access::{Access, GroupRecord};
+pub use access::{AccessRecords, GroupRecord};
 pub use backends::BackendName;
 pub use batch::{Existing, NewPassword, Put};
 pub use client::Admin;

@@ -4,7 +4,7 @@
 //! space, which separates the names in a user's `groups`.
 
 use registry_auth::{InvalidName, UserName, UserNameBuf};
-use registry_auth_redis::schema::keys::{Keys, PUBLIC};
+use registry_auth_redis::schema::keys::{KeyNames, PUBLIC};
 use std::fmt;
 
 /// The name of a group: a user name without white space and commas, which separate names.
@@ -78,7 +78,7 @@ impl Subject {
         }
     }
 
-    pub(crate) fn key(&self, keys: Keys<'_>) -> String {
+    pub(crate) fn key(&self, keys: KeyNames<'_>) -> String {
         match self {
             Self::User(name) => keys.user(name.as_str()),
             Self::Group(name) => keys.group(name.as_str()),

@@ -11,7 +11,7 @@ mod slab;
 
 use std::hint::black_box;
 
-use registry_auth_cache::{Cache, EntryKey, Found, Freshness, Keys, Memory, NewRecord};
+use registry_auth_cache::{Cache, EntryKey, Found, Freshness, Memory, NewRecord, SecretKeys};
 
 const USERS: usize = 10_000;
 const HITS: usize = 1_000;
@@ -26,7 +26,7 @@ fn main() {
 /// Calls `hit` so often as [`HITS`] says, for users in turn.
 fn work() {
     let mut slab = slab::Slab::new(10 * 1024 * 1024);
-    let keys = Keys::new(std::array::from_fn(|index| index as u8));
+    let keys = SecretKeys::new(std::array::from_fn(|index| index as u8));
     let users: Vec<(Vec<u8>, Vec<u8>)> = (0..USERS)
         .map(|user| {
             let key = format!("udocker-registry\0user{user:06}").into_bytes();
@@ -61,7 +61,7 @@ fn work() {
 
 /// A hit, as a worker does it. The number of bytes of the record.
 #[inline(never)]
-fn hit<M: Memory>(memory: &mut M, keys: &Keys, key: &[u8], header: &[u8]) -> usize {
+fn hit<M: Memory>(memory: &mut M, keys: &SecretKeys, key: &[u8], header: &[u8]) -> usize {
     let user = EntryKey {
         key,
         hash: keys.hash(key),

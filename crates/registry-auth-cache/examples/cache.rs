@@ -4,12 +4,12 @@
 mod block;
 
 use block::Block;
-use registry_auth_cache::{Cache, EntryKey, Found, Freshness, Keys, Memory, NewRecord};
+use registry_auth_cache::{Cache, EntryKey, Found, Freshness, Memory, NewRecord, SecretKeys};
 
 fn main() -> Result<(), &'static str> {
     // The module takes 32 random bytes. A worker keeps a copy of the keys, so that it can hash before it
     // locks the block.
-    let keys = Keys::new(std::array::from_fn(|index| index as u8));
+    let keys = SecretKeys::new(std::array::from_fn(|index| index as u8));
     let key = b"user alice";
     let alice = EntryKey {
         key,

@@ -7,7 +7,7 @@
 
 use std::sync::atomic::{Ordering, compiler_fence};
 
-use crate::keys::Keys;
+use crate::keys::SecretKeys;
 use crate::layout::{List, MAGIC, MIN_SLOTS, NEGATIVE_SHARE, SLOT, VERSION, entry, root};
 use crate::memory::{Memory, Numbers, Write};
 use crate::table::Table;
@@ -29,11 +29,11 @@ pub struct Generations {
 /// A cache in a block that the caller has locked.
 ///
 /// ```
-/// use registry_auth_cache::{Cache, EntryKey, Found, Freshness, Keys, NewRecord};
+/// use registry_auth_cache::{Cache, EntryKey, Found, Freshness, SecretKeys, NewRecord};
 /// # mod block { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/examples/block/mod.rs")); }
 /// # use block::Block;
 ///
-/// let keys = Keys::new([7; 32]); // random bytes, really
+/// let keys = SecretKeys::new([7; 32]); // random bytes, really
 /// let mut block = Block::new(256 * 1024); // a `Memory`
 /// let mut cache = Cache::open(&mut block, || Some(keys)).expect("the block is large enough");
 ///
@@ -65,7 +65,7 @@ impl<'m, M: Memory> Cache<'m, M> {
     /// died while it changed it) is set up anew, with the keys that `new_keys` makes. `None` where the block
     /// is too small, or `new_keys` gives none because there are no random numbers.
     #[inline]
-    pub fn open(memory: &'m mut M, new_keys: impl FnOnce() -> Option<Keys>) -> Option<Self> {
+    pub fn open(memory: &'m mut M, new_keys: impl FnOnce() -> Option<SecretKeys>) -> Option<Self> {
         let root = memory.root() as usize;
         let usable = |bytes: &[u8]| {
             let header = bytes.slice(root, root::KEYS);
@@ -82,7 +82,7 @@ impl<'m, M: Memory> Cache<'m, M> {
     }
 
     #[cold]
-    fn set_up(memory: &'m mut M, keys: Keys) -> Option<Self> {
+    fn set_up(memory: &'m mut M, keys: SecretKeys) -> Option<Self> {
         memory.reset();
         let length = memory.bytes().len();
         let buckets = (length / BYTES_PER_BUCKET).next_power_of_two() / 2;
@@ -143,14 +143,14 @@ impl<'m, M: Memory> Cache<'m, M> {
     }
 
     /// The secret keys of the block.
-    pub fn keys(&self) -> Keys {
+    pub fn keys(&self) -> SecretKeys {
         let bytes = self.table.memory.bytes().slice(self.table.root + root::KEYS, 32);
-        Keys::new(bytes.first_chunk().copied().unwrap_or_default())
+        SecretKeys::new(bytes.first_chunk().copied().unwrap_or_default())
     }
 
     /// Whether `copy` is a copy of the block's keys.
     #[inline]
-    pub fn has_keys(&self, copy: &Keys) -> bool {
+    pub fn has_keys(&self, copy: &SecretKeys) -> bool {
         self.keys() == *copy
     }
 

@@ -14,7 +14,7 @@
 //! know which it is.
 
 use crate::cache::Cache;
-use crate::keys::{EntryKey, Keys, Tag};
+use crate::keys::{EntryKey, SecretKeys, Tag};
 use crate::layout::{List, PLACES, SLOT, entry, root};
 use crate::memory::{Memory, Numbers, Write};
 use crate::table::{EntryKind, Location, NewEntry, Table};
@@ -413,7 +413,7 @@ struct Digests {
 }
 
 impl Digests {
-    fn of(keys: &Keys, login: &LoginKeys<'_>) -> Self {
+    fn of(keys: &SecretKeys, login: &LoginKeys<'_>) -> Self {
         let digest = |key: &[u8]| (key.len() > KEY).then(|| keys.tag(key).0.to_ne_bytes());
         Self {
             user: digest(login.user.key),

@@ -20,8 +20,8 @@ const MAX_RECORD_BYTES: usize = 64 << 10;
 /// search: a search goes through all copies.
 const PAUSE: u32 = 256;
 
-/// The last copy of each record, by the hash of its key ([`crate::Keys::hash`]), and earlier copies that are
-/// in use.
+/// The last copy of each record, by the hash of its key ([`crate::SecretKeys::hash`]), and earlier copies
+/// that are in use.
 #[derive(Default)]
 pub struct Interner {
     last: HashMap<u64, Arc<[u8]>>,

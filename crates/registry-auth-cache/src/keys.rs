@@ -19,12 +19,12 @@ pub(crate) const HALF: usize = 8;
 /// entries, the second half makes the tags of credentials. A worker keeps a copy, so that it can hash before
 /// it locks the block.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub struct Keys([u8; 32]);
+pub struct SecretKeys([u8; 32]);
 
-impl Keys {
+impl SecretKeys {
     /// Keys of 32 random bytes.
-    pub fn new(random: [u8; 32]) -> Keys {
-        Keys(random)
+    pub fn new(random: [u8; 32]) -> SecretKeys {
+        SecretKeys(random)
     }
 
     /// The 32 bytes themselves, from which the caller may derive other keys.
@@ -49,7 +49,7 @@ impl Keys {
 
     /// The tag of a header that was verified under a configured password salt. The header must not contain
     /// NUL bytes. The same header has another tag under another salt. With an empty salt this is
-    /// [`Keys::tag`].
+    /// [`SecretKeys::tag`].
     #[inline]
     pub fn salted_tag(&self, salt: &[u8], credential: &[u8]) -> Tag {
         if salt.is_empty() {
@@ -88,8 +88,8 @@ impl Keys {
     }
 }
 
-/// The keyed digest of a credential, see [`Keys::tag`]. Packed, because entries are kept in memory that nginx
-/// aligns to 8 bytes.
+/// The keyed digest of a credential, see [`SecretKeys::tag`]. Packed, because entries are kept in memory that
+/// nginx aligns to 8 bytes.
 #[derive(Clone, Copy, Default, PartialEq, Eq)]
 #[repr(C, packed(8))]
 pub struct Tag(pub(crate) u128);
@@ -116,6 +116,6 @@ impl Tag {
 pub struct EntryKey<'k> {
     /// The key: unique among users, groups, default records and login counters.
     pub key: &'k [u8],
-    /// [`Keys::hash`] of the key.
+    /// [`SecretKeys::hash`] of the key.
     pub hash: u64,
 }

@@ -44,7 +44,7 @@ mod tests;
 pub use cache::{Cache, Generations};
 pub use failures::{Attempt, FailureLimits, LoginKeys, LoginResult, Reservation};
 pub use interner::Interner;
-pub use keys::{EntryKey, Keys, Tag};
+pub use keys::{EntryKey, SecretKeys, Tag};
 pub use layout::{COUNTERS, EVICTED, GENERATION};
 pub use memory::Memory;
 pub use records::{Found, FoundRecord, Freshness, NewRecord};

@@ -81,8 +81,8 @@ pub struct FoundRecord {
 pub struct NewRecord<'r> {
     /// The encoded record.
     pub record: &'r [u8],
-    /// [`crate::Keys::tag`] of all that decides which credentials are right: the stored password and the
-    /// access tokens.
+    /// [`crate::SecretKeys::tag`] of all that decides which credentials are right: the stored password and
+    /// the access tokens.
     pub binding: Tag,
     /// Whether the password came out of the one hash of all passwords.
     pub from_passwords: bool,

@@ -11,7 +11,7 @@
 //! a fourth argument says how many.
 
 use registry_auth::{Network, UserName};
-use registry_auth_lookup::{Event, Hashing, Job, Keyspace, Options, Outcome, Proof, Store};
+use registry_auth_lookup::{Event, Hashing, Job, Keyspace, LookupOptions, Outcome, Proof, Store};
 use registry_auth_redis::{Endpoint, Secret};
 use std::error::Error;
 use std::sync::Arc;
@@ -26,7 +26,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let mut number = |otherwise| arguments.next().map_or(Ok(otherwise), |text| text.parse::<u64>());
     let (lookups, batch, users) = (number(10_000)?, number(16)?, number(0)?);
     let (bell, rung) = sync_channel(1);
-    let store = Store::start(Options {
+    let store = Store::start(LookupOptions {
         endpoint: Endpoint::parse(&url)?,
         timeout: Duration::from_secs(60),
         connect_timeout: Duration::from_secs(60),

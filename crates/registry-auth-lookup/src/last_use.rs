@@ -1,9 +1,9 @@
 //! When access tokens were last used: a remark for people, by day, in `P:token-use`.
 //!
 //! Called by `verify`, on the helper, for each right access token. These days and better hashes (`rehash`)
-//! are all that the module ever writes, and only where [`crate::Options`] say so. Invariants: no job waits
-//! for a write, and none fails with one; a token's day is written once by each worker, or again where the
-//! worker's memory of days was full; what Redis refuses is logged once and not tried again on the same
+//! are all that the module ever writes, and only where [`crate::LookupOptions`] say so. Invariants: no job
+//! waits for a write, and none fails with one; a token's day is written once by each worker, or again where
+//! the worker's memory of days was full; what Redis refuses is logged once and not tried again on the same
 //! connection.
 //!
 //! A write that comes just after its token was revoked leaves a field that nobody reads: ids are not used
@@ -13,7 +13,7 @@ use redis::{ServerError, Value};
 use registry_auth_redis::connection::open::describe;
 use registry_auth_redis::connection::supervisor::{Link, Live};
 use registry_auth_redis::log::{Level, Log};
-use registry_auth_redis::schema::keys::{Keys, use_field};
+use registry_auth_redis::schema::keys::{KeyNames, use_field};
 use std::collections::HashSet;
 use std::collections::hash_map::RandomState;
 use std::hash::BuildHasher;
@@ -67,7 +67,7 @@ impl LastUses {
         let Some(live) = live.filter(|live| self.lock().refused != live.epoch) else {
             return self.lock().forget(note);
         };
-        let key = Keys::new(prefix).token_use();
+        let key = KeyNames::new(prefix).token_use();
         let field = use_field(user, id);
         tokio::spawn(Arc::clone(self).write(live, key, field, note));
     }

@@ -8,8 +8,8 @@
 //! back).
 //!
 //! # What the store's Redis user must be allowed
-//! It only reads, unless [`Options`] have it record the last use of access tokens, or replace weak password
-//! hashes. With ACLs (Redis 6 and later), for the prefix `P`:
+//! It only reads, unless [`LookupOptions`] have it record the last use of access tokens, or replace weak
+//! password hashes. With ACLs (Redis 6 and later), for the prefix `P`:
 //! ```text
 //! ACL SETUSER gate on >password resetkeys ~P:* resetchannels -@all +hgetall +hmget +lrange +ping +select
 //! +hello +client|tracking
@@ -53,6 +53,6 @@ mod verify {
 }
 
 pub use messages::{Completion, Event, Job, Keyspace, Outcome, Proof};
-pub use options::{Hashing, Options, Spawn, Work, own_thread};
+pub use options::{Hashing, LookupOptions, Spawn, Work, own_thread};
 pub use registry_auth_redis::connection::tracking::Changed;
 pub use store::{StartError, Store};

@@ -22,7 +22,7 @@ use crate::lookup::reply_cache::ReplyCache;
 use crate::lookup::shared_records::SharedRecord;
 use crate::messages::Proof;
 use crate::queue::basis::ReadMark;
-use crate::queue::pending::{Answer, Outbox, PendingJob};
+use crate::queue::pending::{JobAnswer, Outbox, PendingJob};
 use crate::single_flight::SingleFlight;
 use crate::verify::verdict::Passwords;
 use redis::{Pipeline, Value};
@@ -214,7 +214,7 @@ fn answer(
     mut part: KeyspaceReply,
     mark: ReadMark,
     deadline: Instant,
-    answers: &mut Vec<Answer>,
+    answers: &mut Vec<JobAnswer>,
 ) {
     let encoder = &lookups.encoder;
     let lacks_names = |shared: &SharedRecord| match shared {

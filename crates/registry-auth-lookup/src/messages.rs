@@ -5,7 +5,7 @@
 //! on [`Event::Changed`], empty it on the others. What a completion tells is never older than a change that
 //! stands before it in the queue.
 
-use registry_auth::codec::State;
+use registry_auth::codec::AccountState;
 use registry_auth::{Network, TokenDigest, UserNameBuf};
 use registry_auth_redis::Secret;
 use registry_auth_redis::connection::tracking::Changed;
@@ -49,7 +49,7 @@ pub struct Job {
     pub from: Network,
     /// The fingerprint of the stored password for which this very password was found to be right before: as
     /// long as that is stored for the user, it is not hashed again.
-    pub verified: Option<State>,
+    pub verified: Option<AccountState>,
 }
 
 /// What proves who somebody is.
@@ -65,7 +65,7 @@ pub enum Proof {
     PreVerified,
 }
 
-/// What the helper tells, in the order of the connection's stream. Without tracking ([`crate::Options`])
+/// What the helper tells, in the order of the connection's stream. Without tracking ([`crate::LookupOptions`])
 /// there are only completions.
 #[derive(Debug, Clone)]
 pub enum Event {

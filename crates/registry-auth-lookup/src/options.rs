@@ -8,7 +8,7 @@ use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 /// How a [`crate::Store`] is to work.
-pub struct Options {
+pub struct LookupOptions {
     /// Which Redis.
     pub endpoint: Endpoint,
     /// Limit of one lookup's Redis part, a connection attempt that it waits for included (`timeout=`).
@@ -40,7 +40,8 @@ pub struct Options {
 /// What a thread does.
 pub type Work = Box<dyn FnOnce() + Send>;
 
-/// Starts a thread of that name. In it the descriptor has to stay open, and what [`Options::wake`] needs.
+/// Starts a thread of that name. In it the descriptor has to stay open, and what [`LookupOptions::wake`]
+/// needs.
 pub type Spawn = Box<dyn FnOnce(&str, BorrowedFd<'_>, Work) -> io::Result<JoinHandle<()>>>;
 
 /// A thread like any other.

@@ -1,10 +1,10 @@
 //! Weak password hashes, each replaced by argon2id when its owner logs in (`registry_auth_rehash`).
 //!
-//! Called by `verify` for each right password, only where [`crate::Options`] say so. Invariants: no login
-//! waits for the new hash, and none fails with it; the pool computes the hash when no login waits there;
-//! what is stored is replaced only if it still is the hash that the password was right for, in the key and
-//! field where it was found (`WATCH`, `MULTI`), and nothing else of the record is touched; what Redis refuses
-//! is said, and not tried again, for a while.
+//! Called by `verify` for each right password, only where [`crate::LookupOptions`] say so. Invariants: no
+//! login waits for the new hash, and none fails with it; the pool computes the hash when no login waits
+//! there; what is stored is replaced only if it still is the hash that the password was right for, in the key
+//! and field where it was found (`WATCH`, `MULTI`), and nothing else of the record is touched; what Redis
+//! refuses is said, and not tried again, for a while.
 //!
 //! `WATCH` belongs to a connection, and so does `MULTI`: on the one that all lookups share both would concern
 //! whatever is sent between. So each replacement has a connection of its own, one at a time; each hash is
@@ -19,7 +19,7 @@ use registry_auth::token::SigningKeys;
 use registry_auth_redis::connection::locate::open;
 use registry_auth_redis::connection::open::{AbortOnDrop, Failure, within};
 use registry_auth_redis::log::{Level, Log};
-use registry_auth_redis::schema::keys::{Keys, field};
+use registry_auth_redis::schema::keys::{KeyNames, field};
 use registry_auth_redis::{Endpoint, Secret};
 use std::collections::HashSet;
 use std::collections::hash_map::RandomState;
@@ -44,7 +44,7 @@ pub(crate) struct Renewals {
     log: Log,
     /// The helper's runtime.
     helper: Handle,
-    state: Mutex<State>,
+    state: Mutex<RehashState>,
     /// Whose turn it is to connect.
     turn: tokio::sync::Mutex<()>,
     hasher: RandomState,
@@ -53,14 +53,14 @@ pub(crate) struct Renewals {
 }
 
 #[derive(Default)]
-struct State {
+struct RehashState {
     /// Keyed hashes of prefix and user. Two users of one hash wait for each other's next login.
     underway: HashSet<u64>,
     /// When Redis last refused.
     refused: Option<Instant>,
 }
 
-impl State {
+impl RehashState {
     /// Whether this is to be done; it counts as under way from here on.
     fn begin(&mut self, user: u64) -> bool {
         if self.refused.is_some_and(|at| at.elapsed() < PAUSE) || self.underway.len() >= UNDERWAY {
@@ -114,7 +114,7 @@ impl Renewals {
             .keys
             .as_ref()
             .and_then(|keys| keys.mark(&space.prefix, user, old));
-        let keys = Keys::new(&space.prefix);
+        let keys = KeyNames::new(&space.prefix);
         let (key, name) = match own {
             true => (keys.user(user), field::PASSWORD),
             false => (keys.passwords(), user),
@@ -146,7 +146,7 @@ impl Renewals {
         self.log.write_once("rehash", Level::Warn, &message);
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
+    fn lock(&self) -> MutexGuard<'_, RehashState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -260,12 +260,12 @@ fn random<const N: usize>() -> Option<[u8; N]> {
 
 #[cfg(test)]
 mod tests {
-    use super::{PAUSE, State, UNDERWAY};
+    use super::{PAUSE, RehashState, UNDERWAY};
     use std::time::Instant;
 
     #[test]
     fn a_user_is_begun_once_at_a_time() {
-        let mut state = State::default();
+        let mut state = RehashState::default();
         assert!(state.begin(7) && !state.begin(7) && state.begin(8));
         state.underway.remove(&7);
         assert!(state.begin(7));
@@ -273,16 +273,16 @@ mod tests {
 
     #[test]
     fn so_many_at_a_time_and_no_more() {
-        let mut state = State::default();
+        let mut state = RehashState::default();
         let begun = (0..10 * UNDERWAY as u64).filter(|user| state.begin(*user));
         assert_eq!(begun.count(), UNDERWAY);
     }
 
     #[test]
     fn nothing_is_begun_for_a_while_after_a_refusal() {
-        let mut state = State {
+        let mut state = RehashState {
             refused: Some(Instant::now()),
-            ..State::default()
+            ..RehashState::default()
         };
         assert!(!state.begin(7));
         state.refused = Instant::now().checked_sub(PAUSE);

@@ -13,7 +13,7 @@ use crate::lookup::reply_cache::ReplyCache;
 use crate::lookup::resolver;
 use crate::lookup::{self, Lookups};
 use crate::messages::{Event, Job};
-use crate::options::{Hashing, Options};
+use crate::options::{Hashing, LookupOptions};
 use crate::queue::events::EventQueue;
 use crate::queue::jobs::{self, IdleReceiver, JobReceiver, JobSender};
 use crate::queue::pending::{Arrivals, Outbox, PendingJob};
@@ -85,7 +85,7 @@ impl Store {
     ///
     /// # Errors
     /// [`StartError`] when the endpoint makes no sense or the system gives no thread.
-    pub fn start(options: Options) -> Result<Self, StartError> {
+    pub fn start(options: LookupOptions) -> Result<Self, StartError> {
         options.endpoint.check().map_err(StartError::Endpoint)?;
         let (jobs, receiver) = jobs::channel().map_err(StartError::Os)?;
         let wake = Arc::new(Wake::new(options.wake));

@@ -2,7 +2,7 @@
 
 use redis::ServerError;
 use registry_auth_redis::log::{Level, Log};
-use registry_auth_redis::schema::keys::Keys;
+use registry_auth_redis::schema::keys::KeyNames;
 use registry_auth_redis::schema::record;
 
 /// Logs that a key cannot be read, and why.
@@ -32,8 +32,8 @@ pub(crate) fn log_refused(log: &Log, error: &ServerError) {
 /// The key that holds the user's password hash, and its field where that is named after the user.
 pub(crate) fn hash_key(prefix: &str, user: &str, own_password: bool) -> String {
     if own_password {
-        Keys::new(prefix).user(user)
+        KeyNames::new(prefix).user(user)
     } else {
-        format!("{} (field {user})", Keys::new(prefix).passwords())
+        format!("{} (field {user})", KeyNames::new(prefix).passwords())
     }
 }

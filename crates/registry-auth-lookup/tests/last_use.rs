@@ -6,7 +6,7 @@ mod common;
 
 use common::{Gate, SHA1_SECRET, Server, options, tracked, verified};
 use registry_auth::{AccessToken, TokenDigest};
-use registry_auth_lookup::{Options, Outcome, Proof};
+use registry_auth_lookup::{LookupOptions, Outcome, Proof};
 use std::borrow::Borrow;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -49,8 +49,8 @@ fn ask(gate: &mut Gate, user: &str, by: impl Borrow<Proof>) -> Outcome {
     gate.wait(ticket)
 }
 
-fn noted(options: Options) -> Gate {
-    Gate::with(Options {
+fn noted(options: LookupOptions) -> Gate {
+    Gate::with(LookupOptions {
         last_use: true,
         ..options
     })

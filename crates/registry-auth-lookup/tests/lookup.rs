@@ -7,8 +7,8 @@ use common::{
     Gate, SHA1_SECRET, Server, defaults_record, groups_of, is_known, options, space, user_record, verified,
 };
 use registry_auth::Network;
-use registry_auth::codec::State;
-use registry_auth_lookup::{Event, Hashing, Job, Options, Outcome};
+use registry_auth::codec::AccountState;
+use registry_auth_lookup::{Event, Hashing, Job, LookupOptions, Outcome};
 use registry_auth_redis::{Passwords, Secret};
 use std::time::{Duration, Instant};
 
@@ -634,7 +634,7 @@ fn what_was_verified_is_not_hashed_again() {
     redis.run_args(&["HSET", "P:passwords", "bob", BCRYPT10]);
     redis.run_args(&["HSET", "P:user:carol", "password", &format!("!{BCRYPT10}")]);
     let mut gate = Gate::new(&redis.url());
-    let mut ask = |user: &str, verified: Option<State>| {
+    let mut ask = |user: &str, verified: Option<AccountState>| {
         let job = Job {
             verified,
             ..gate.job(Some(user), "not the password")
@@ -643,7 +643,10 @@ fn what_was_verified_is_not_hashed_again() {
         gate.store.submit(vec![job]);
         gate.wait(ticket)
     };
-    let (same, other) = (State::of(BCRYPT10.as_bytes()), State::of(b"$2y$10$another"));
+    let (same, other) = (
+        AccountState::of(BCRYPT10.as_bytes()),
+        AccountState::of(b"$2y$10$another"),
+    );
     assert!(verified(&ask("alice", Some(same))));
     assert!(verified(&ask("bob", Some(same))));
     for (user, state) in [
@@ -853,7 +856,7 @@ fn a_password_that_nobody_waits_for_is_not_hashed() {
     const BCRYPT12: &str = "$2y$12$Mo48JQKGRfxFnUWs7/UG5.IrfUPkcd3hhKjF3KpzvqIyQS07lt/wC";
     let redis = Server::start();
     redis.run_args(&["HSET", "P:user:alice", "password", BCRYPT12]);
-    let mut gate = Gate::with(Options {
+    let mut gate = Gate::with(LookupOptions {
         hashing: Hashing {
             threads: 1,
             queue: 32,

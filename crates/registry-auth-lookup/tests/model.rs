@@ -11,7 +11,7 @@ mod common;
 
 use common::{Gate, PATIENCE, Server, options};
 use registry_auth::{Record, RecordRef};
-use registry_auth_lookup::{Changed, Completion, Event, Options, Outcome};
+use registry_auth_lookup::{Changed, Completion, Event, LookupOptions, Outcome};
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -80,7 +80,7 @@ struct Model {
 impl Model {
     fn new(seed: u64) -> Self {
         let redis = Server::start();
-        let gate = Gate::with(Options {
+        let gate = Gate::with(LookupOptions {
             tracking: true,
             timeout: Duration::from_millis(300),
             connect_timeout: Duration::from_millis(300),

@@ -7,7 +7,7 @@ use common::{
     Gate, PATIENCE, SHA1_SECRET, Server, Valve, free_port, is_known, options, silent_resolver, user_record,
     verified,
 };
-use registry_auth_lookup::{Event, Options, Outcome};
+use registry_auth_lookup::{Event, LookupOptions, Outcome};
 use std::io::{Read, Write};
 use std::net::TcpListener;
 use std::sync::Arc;
@@ -19,8 +19,8 @@ use tempfile::TempDir;
 const BCRYPT4: &str = "$2y$04$Mo48JQKGRfxFnUWs7/UG5.7sWoAaxykOwteCStsC8fJDO9fjAaHte";
 
 /// Short limits, as in nginx's default, where the test waits for them.
-fn brisk(url: &str) -> Options {
-    Options {
+fn brisk(url: &str) -> LookupOptions {
+    LookupOptions {
         timeout: Duration::from_millis(500),
         connect_timeout: Duration::from_millis(500),
         ..options(url)
@@ -144,7 +144,7 @@ fn ask_through(gate: &mut Gate, redis: &Server, nap: Duration) -> Vec<Duration> 
 fn a_server_that_sleeps_fails_what_runs_out_of_time_and_nothing_else() {
     let redis = Server::start();
     alice(&redis);
-    let mut gate = Gate::with(Options {
+    let mut gate = Gate::with(LookupOptions {
         tracking: true,
         ..brisk(&redis.url())
     });
@@ -168,7 +168,7 @@ fn a_server_that_sleeps_fails_what_runs_out_of_time_and_nothing_else() {
 fn a_server_that_sleeps_for_longer_is_left() {
     let redis = Server::start();
     alice(&redis);
-    let mut gate = Gate::with(Options {
+    let mut gate = Gate::with(LookupOptions {
         tracking: true,
         ..brisk(&redis.url())
     });
@@ -191,7 +191,7 @@ fn a_silent_connection_is_replaced_by_one_that_answers() {
     let redis = Server::start();
     alice(&redis);
     let valve = Valve::new(redis.port);
-    let mut gate = Gate::with(Options {
+    let mut gate = Gate::with(LookupOptions {
         tracking: true,
         ..brisk(&format!("redis://127.0.0.1:{}", valve.port))
     });
@@ -219,7 +219,7 @@ fn a_freeze_is_noticed_without_any_request() {
 #[test]
 fn stop_is_prompt_while_redis_hangs() {
     let redis = Server::start();
-    let mut gate = Gate::with(Options {
+    let mut gate = Gate::with(LookupOptions {
         timeout: PATIENCE,
         ..options(&redis.url())
     });
@@ -245,7 +245,7 @@ fn nobody_is_woken_after_stop() {
             assert!(!after.load(Ordering::SeqCst), "woken after stop");
         });
         let mut gate = Gate::new(&redis.url());
-        let mut store = registry_auth_lookup::Store::start(Options {
+        let mut store = registry_auth_lookup::Store::start(LookupOptions {
             wake,
             ..options(&redis.url())
         })
@@ -466,7 +466,7 @@ fn names_that_nobody_answers_concern_nobody_else() {
     redis.run_args(&["HSET", "P:group:team", "backends", "team.invalid:5000"]);
     redis.run_args(&["HSET", "P:user:member", "password", SHA1_SECRET, "groups", "team"]);
     let url = format!("redis://localhost:{}", redis.port);
-    let mut gate = Gate::with(Options {
+    let mut gate = Gate::with(LookupOptions {
         tracking: true,
         ..brisk(&url)
     });

@@ -6,7 +6,7 @@ mod common;
 
 use common::{Gate, PATIENCE, SHA1_SECRET, Server, options, tracked, verified};
 use registry_auth::password;
-use registry_auth_lookup::{Changed, Event, Hashing, Options};
+use registry_auth_lookup::{Changed, Event, Hashing, LookupOptions};
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
 use std::thread;
@@ -16,8 +16,8 @@ fn bcrypt(password: &str, cost: u32) -> String {
     password::hash_bcrypt(password.as_bytes(), cost, &[7; 16]).unwrap()
 }
 
-fn rehashing(options: Options) -> Gate {
-    Gate::with(Options {
+fn rehashing(options: LookupOptions) -> Gate {
+    Gate::with(LookupOptions {
         rehash: true,
         ..options
     })
@@ -273,7 +273,7 @@ fn a_full_pool_leaves_the_hash_and_a_later_login_replaces_it() {
     set(&redis, "busy", costly);
     set(&redis, "busy2", costly);
     set(&redis, "alice", SHA1_SECRET);
-    let mut gate = rehashing(Options {
+    let mut gate = rehashing(LookupOptions {
         hashing: Hashing { threads: 1, queue: 1 },
         ..options(&redis.url())
     });

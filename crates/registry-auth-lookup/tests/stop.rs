@@ -8,7 +8,7 @@ mod common;
 
 use common::{Gate, PATIENCE, SHA1_SECRET, Server, free_port, silent_resolver, tracked};
 use registry_auth::UserName;
-use registry_auth_lookup::{Hashing, Job, Options, Proof};
+use registry_auth_lookup::{Hashing, Job, LookupOptions, Proof};
 use registry_auth_redis::Secret;
 use std::net::{TcpListener, TcpStream};
 use std::sync::Arc;
@@ -31,8 +31,8 @@ fn stop(reach: impl Fn() -> Gate) {
 }
 
 /// Patient ones: nothing ends by itself while it is stopped.
-fn patient(url: &str) -> Options {
-    Options {
+fn patient(url: &str) -> LookupOptions {
+    LookupOptions {
         timeout: PATIENCE,
         connect_timeout: PATIENCE,
         ..tracked(url)
@@ -132,7 +132,7 @@ fn hashing() {
     let redis = Server::start();
     // Of unknown names, in the form of the tool: some 30 ms each.
     stop(|| {
-        let mut gate = Gate::with(Options {
+        let mut gate = Gate::with(LookupOptions {
             hashing: Hashing {
                 threads: 4,
                 queue: 256,

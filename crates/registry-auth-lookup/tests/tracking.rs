@@ -6,7 +6,7 @@
 mod common;
 
 use common::{Gate, PATIENCE, SHA1_SECRET, Server, options, space, tracked, user_record, verified};
-use registry_auth_lookup::{Changed, Event, Hashing, Options, Outcome};
+use registry_auth_lookup::{Changed, Event, Hashing, LookupOptions, Outcome};
 use registry_auth_redis::log::Level;
 use registry_auth_redis::{Passwords, Secret};
 use std::io::{Read, Write};
@@ -84,7 +84,7 @@ fn changes_are_told_on_an_idle_connection() {
 fn prefixes_that_overlap_are_all_told() {
     let redis = Server::start();
     let prefixes = ["a", "a:b", "c"].map(Box::from).to_vec();
-    let mut gate = Gate::with(Options {
+    let mut gate = Gate::with(LookupOptions {
         prefixes,
         ..tracked(&redis.url())
     });
@@ -132,7 +132,7 @@ fn each_connection_is_armed_anew() {
 #[test]
 fn a_frozen_server_is_a_loss_without_any_request() {
     let redis = Server::start();
-    let mut gate = Gate::with(Options {
+    let mut gate = Gate::with(LookupOptions {
         timeout: Duration::from_millis(500),
         connect_timeout: Duration::from_millis(500),
         ..tracked(&redis.url())
@@ -151,7 +151,7 @@ fn a_frozen_server_is_a_loss_without_any_request() {
 }
 
 /// A user of Redis as the crate's documentation says, without what `less` names.
-fn restricted(redis: &Server, less: &str) -> Options {
+fn restricted(redis: &Server, less: &str) -> LookupOptions {
     let documentation = include_str!("../src/lib.rs");
     let command: Vec<&str> = documentation
         .lines()
@@ -348,7 +348,7 @@ fn what_was_read_on_a_lost_connection_is_not_to_be_kept() {
 fn equal_questions_are_asked_once() {
     let redis = Server::start();
     redis.run_args(&["HSET", "P:user:alice", "password", SHA1_SECRET]);
-    let mut gate = Gate::with(Options {
+    let mut gate = Gate::with(LookupOptions {
         timeout: PATIENCE,
         ..tracked(&redis.url())
     });
@@ -397,7 +397,7 @@ fn equal_passwords_are_hashed_once() {
 #[test]
 fn those_who_wait_share_a_failure_and_nobody_hangs() {
     let redis = Server::start();
-    let mut gate = Gate::with(Options {
+    let mut gate = Gate::with(LookupOptions {
         timeout: Duration::from_millis(500),
         connect_timeout: Duration::from_millis(500),
         ..tracked(&redis.url())

@@ -9,7 +9,7 @@ use registry_auth::codec::{Record, RecordRef, encode};
 use registry_auth::credentials::{self, Buffer};
 use registry_auth::grant::Grant;
 use registry_auth::policy::{Rules, decide};
-use registry_auth::route::{self, Method, Options, Request, Route};
+use registry_auth::route::{self, Method, Request, Route, RouteOptions};
 use registry_auth::{Denial, Limits, Subject, UserName};
 use std::error::Error;
 use std::hint::black_box;
@@ -23,7 +23,7 @@ const FUNCTIONS: [&str; 6] = [
     "measured_own",
     "measured_grants",
 ];
-const OPTIONS: Options = Options { v1_images: true };
+const OPTIONS: RouteOptions = RouteOptions { v1_images: true };
 const RULES: Rules = Rules {
     own_namespace: true,
     catalog: true,

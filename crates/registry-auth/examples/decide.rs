@@ -8,7 +8,7 @@
 use registry_auth::codec::{Record, RecordRef, encode};
 use registry_auth::grant::Grant;
 use registry_auth::policy::{Rules, decide};
-use registry_auth::route::{self, Method, Options, Request};
+use registry_auth::route::{self, Method, Request, RouteOptions};
 use registry_auth::{Limits, Subject, UserName};
 use std::error::Error;
 
@@ -47,7 +47,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         _ => return Err("the action is pull, push or delete".into()),
     };
     let request = Request::from_target(method, path.as_bytes(), path.as_bytes(), None);
-    let route = route::parse(&request, &Options { v1_images: true })?;
+    let route = route::parse(&request, &RouteOptions { v1_images: true })?;
     let rules = Rules {
         own_namespace: true,
         catalog: true,

@@ -5,7 +5,7 @@
 //! registry has such a route, and with which status the request would be answered.
 
 use registry_auth::resource::scope_of;
-use registry_auth::route::{self, Method, Options, Request};
+use registry_auth::route::{self, Method, Request, RouteOptions};
 
 fn main() {
     let mut arguments = std::env::args().skip(1);
@@ -25,7 +25,7 @@ fn main() {
     // nginx would decode and normalise this path. Nothing in the path of an ordinary request needs it.
     let decided_path = target.split('?').next().unwrap_or_default();
     let request = Request::from_target(method, target.as_bytes(), decided_path.as_bytes(), None);
-    match route::parse(&request, &Options { v1_images: true }) {
+    match route::parse(&request, &RouteOptions { v1_images: true }) {
         Ok(route) => {
             match (route.repository(), route.action()) {
                 (Some(repository), Some(action)) => println!("needs: {action} {repository}"),

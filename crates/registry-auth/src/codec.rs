@@ -27,5 +27,5 @@ mod write;
 pub use grants::{GrantRef, Grants};
 pub use read::{Addresses, Groups, PeerRef, Peers, RecordRef};
 pub use record::{InvalidRecord, Peer, Record, VERSION};
-pub use tokens::{Scopes, State, TokenRef, Tokens};
+pub use tokens::{AccountState, Scopes, TokenRef, Tokens};
 pub use write::encode;

@@ -70,14 +70,14 @@ impl Shape {
 }
 
 /// One entry of a list.
-pub(crate) struct Entry<'a> {
+pub(crate) struct ListEntry<'a> {
     pub(crate) name: &'a str,
     pub(crate) description: Option<&'a str>,
 }
 
 /// What was expected next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum State {
+enum ParseState {
     Start,
     /// A member of the outermost object.
     Member,
@@ -108,10 +108,10 @@ enum Outside {
 }
 
 impl Outside {
-    fn state(self) -> State {
+    fn state(self) -> ParseState {
         match self {
-            Self::Object => State::Member,
-            Self::Entry => State::EntryMember,
+            Self::Object => ParseState::Member,
+            Self::Entry => ParseState::EntryMember,
         }
     }
 }
@@ -178,7 +178,7 @@ impl JsonFeeder for Backlog {
 pub(crate) struct Listing {
     shape: Shape,
     parser: JsonParser<Backlog>,
-    state: State,
+    state: ParseState,
     /// Whether the list has come.
     has_list: bool,
     /// Of the entry that is being read.
@@ -196,7 +196,7 @@ impl Listing {
         Self {
             shape,
             parser: JsonParser::new_with_options(Backlog::default(), options),
-            state: State::Start,
+            state: ParseState::Start,
             has_list: false,
             name: None,
             description: None,
@@ -228,7 +228,7 @@ impl Listing {
     /// Reads what has come. Each entry goes to `visit`; after each, and now and then, `go_on` is asked.
     pub(crate) fn read(
         &mut self,
-        mut visit: impl FnMut(Entry<'_>),
+        mut visit: impl FnMut(ListEntry<'_>),
         mut go_on: impl FnMut() -> bool,
     ) -> Result<Reading, Malformed> {
         let malformed = self.shape.malformed();
@@ -249,61 +249,61 @@ impl Listing {
                         return Ok(Reading::Paused);
                     }
                 }
-                None if self.state == State::After => return Ok(Reading::End),
+                None if self.state == ParseState::After => return Ok(Reading::End),
                 None => return Err(malformed),
             }
         }
     }
 
     /// Goes on by one event: whether that was an entry's end. `None` where it was not to be expected.
-    fn step(&mut self, event: JsonEvent, visit: &mut impl FnMut(Entry<'_>)) -> Option<bool> {
+    fn step(&mut self, event: JsonEvent, visit: &mut impl FnMut(ListEntry<'_>)) -> Option<bool> {
         let mut is_entry = false;
         self.state = match (self.state, event) {
-            (State::Start, JsonEvent::StartObject) => State::Member,
-            (State::Member, JsonEvent::FieldName) => match self.text()? {
-                name if name == self.shape.key() => State::List,
-                "query" if self.shape == Shape::Results => State::Value(Known::Query),
-                _ => State::Skip(0, Outside::Object),
+            (ParseState::Start, JsonEvent::StartObject) => ParseState::Member,
+            (ParseState::Member, JsonEvent::FieldName) => match self.text()? {
+                name if name == self.shape.key() => ParseState::List,
+                "query" if self.shape == Shape::Results => ParseState::Value(Known::Query),
+                _ => ParseState::Skip(0, Outside::Object),
             },
-            (State::Member, JsonEvent::EndObject) => State::After,
-            (State::List, JsonEvent::StartArray | JsonEvent::ValueNull) => {
+            (ParseState::Member, JsonEvent::EndObject) => ParseState::After,
+            (ParseState::List, JsonEvent::StartArray | JsonEvent::ValueNull) => {
                 // Two lists are two answers.
                 if std::mem::replace(&mut self.has_list, true) {
                     return None;
                 }
                 match event {
-                    JsonEvent::StartArray => State::Entry,
+                    JsonEvent::StartArray => ParseState::Entry,
                     // Go has no list to show.
-                    _ => State::Member,
+                    _ => ParseState::Member,
                 }
             }
-            (State::Entry, JsonEvent::EndArray) => State::Member,
-            (State::Entry, JsonEvent::ValueString) if self.shape == Shape::Names => {
+            (ParseState::Entry, JsonEvent::EndArray) => ParseState::Member,
+            (ParseState::Entry, JsonEvent::ValueString) if self.shape == Shape::Names => {
                 is_entry = true;
-                visit(Entry {
+                visit(ListEntry {
                     name: self.text()?,
                     description: None,
                 });
-                State::Entry
+                ParseState::Entry
             }
-            (State::Entry, JsonEvent::StartObject) if self.shape == Shape::Results => {
+            (ParseState::Entry, JsonEvent::StartObject) if self.shape == Shape::Results => {
                 (self.name, self.description) = (None, None);
-                State::EntryMember
+                ParseState::EntryMember
             }
-            (State::EntryMember, JsonEvent::FieldName) => match self.text()? {
-                "name" => State::Value(Known::Name),
-                "description" => State::Value(Known::Description),
-                _ => State::Skip(0, Outside::Entry),
+            (ParseState::EntryMember, JsonEvent::FieldName) => match self.text()? {
+                "name" => ParseState::Value(Known::Name),
+                "description" => ParseState::Value(Known::Description),
+                _ => ParseState::Skip(0, Outside::Entry),
             },
-            (State::EntryMember, JsonEvent::EndObject) => {
+            (ParseState::EntryMember, JsonEvent::EndObject) => {
                 is_entry = true;
-                visit(Entry {
+                visit(ListEntry {
                     name: self.name.as_deref()?,
                     description: self.description.as_deref(),
                 });
-                State::Entry
+                ParseState::Entry
             }
-            (State::Value(known), JsonEvent::ValueString) => {
+            (ParseState::Value(known), JsonEvent::ValueString) => {
                 let text = self.text()?.to_owned();
                 let (slot, outside) = match known {
                     Known::Query => (&mut self.query, Outside::Object),
@@ -315,9 +315,9 @@ impl Listing {
                 }
                 outside.state()
             }
-            (State::Value(Known::Query), JsonEvent::ValueNull) => State::Member,
-            (State::Value(Known::Description), JsonEvent::ValueNull) => State::EntryMember,
-            (State::Skip(depth, outside), event) => skip(depth, outside, event)?,
+            (ParseState::Value(Known::Query), JsonEvent::ValueNull) => ParseState::Member,
+            (ParseState::Value(Known::Description), JsonEvent::ValueNull) => ParseState::EntryMember,
+            (ParseState::Skip(depth, outside), event) => skip(depth, outside, event)?,
             _ => return None,
         };
         Some(is_entry)
@@ -329,7 +329,7 @@ impl Listing {
 }
 
 /// Goes on with what is of no interest.
-fn skip(depth: usize, outside: Outside, event: JsonEvent) -> Option<State> {
+fn skip(depth: usize, outside: Outside, event: JsonEvent) -> Option<ParseState> {
     let depth = match event {
         JsonEvent::StartObject | JsonEvent::StartArray => depth + 1,
         JsonEvent::EndObject | JsonEvent::EndArray => depth.checked_sub(1)?,
@@ -339,7 +339,7 @@ fn skip(depth: usize, outside: Outside, event: JsonEvent) -> Option<State> {
         // A name is followed by its value.
         (0, JsonEvent::FieldName) => return None,
         (0, _) => outside.state(),
-        (depth, _) => State::Skip(depth, outside),
+        (depth, _) => ParseState::Skip(depth, outside),
     })
 }
 

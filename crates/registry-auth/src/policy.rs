@@ -85,7 +85,7 @@ impl fmt::Display for Rule<'_> {
 /// Whether one scope is allowed, and by which rule.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[must_use]
-pub struct Verdict<'a> {
+pub struct Decision<'a> {
     /// Whether it is allowed.
     pub allowed: bool,
     /// The rule that decided.
@@ -137,7 +137,7 @@ impl<'a> Permit<'a> {
 /// use registry_auth::codec::{encode, Record, RecordRef};
 /// use registry_auth::grant::Grant;
 /// use registry_auth::policy::{decide, Rules};
-/// use registry_auth::route::{self, Method, Options, Request};
+/// use registry_auth::route::{self, Method, RouteOptions, Request};
 /// use registry_auth::{Limits, Subject, UserName};
 ///
 /// let mut record = Vec::new();
@@ -153,11 +153,11 @@ impl<'a> Permit<'a> {
 ///
 /// let path = b"/v2/team/app/manifests/latest";
 /// let pull = Request::from_target(Method::Get, path, path, None);
-/// let pull = route::parse(&pull, &Options { v1_images: true })?;
+/// let pull = route::parse(&pull, &RouteOptions { v1_images: true })?;
 /// assert_eq!(decide(&alice, &pull, &rules)?.result().as_str(), "granted");
 ///
 /// let push = Request::from_target(Method::Put, path, path, None);
-/// let push = route::parse(&push, &Options { v1_images: true })?;
+/// let push = route::parse(&push, &RouteOptions { v1_images: true })?;
 /// let denial = decide(&alice, &push, &rules).unwrap_err();
 /// assert_eq!((denial.status(), denial.code()), (403, "DENIED"));
 /// assert_eq!(decide(&Subject::ANONYMOUS, &push, &rules).unwrap_err().status(), 401);
@@ -196,20 +196,20 @@ pub fn decide<'a>(subject: &Subject<'a>, route: &Route<'_>, rules: &Rules) -> Re
 /// The refusal of a subject that [`decide`] would refuse whatever it asks for, such as a locked account, or
 /// of a record that cannot be read.
 pub fn grant(subject: &Subject<'_>, wanted: &[Resource<'_>], rules: &Rules) -> Result<Access, Denial> {
-    let mut granting = Granting::default();
+    let mut granting = PartialAccess::default();
     granting.go_on(subject, wanted, rules, || true)?;
     Ok(granting.access)
 }
 
 /// What [`grant`] gives, in the making: there may be many resources, and many grants to look at for each.
 #[derive(Debug, Default)]
-pub struct Granting {
+pub struct PartialAccess {
     access: Access,
     /// How many of the wanted actions were judged, in order.
     judged: usize,
 }
 
-impl Granting {
+impl PartialAccess {
     /// Judges one action after the other, while `has_time` says so, and one at least. Whether all were
     /// judged. Subject and resources are to be the same each time.
     ///
@@ -300,24 +300,24 @@ pub fn judge<'a>(
     repository: &RepositoryName<'_>,
     action: Action,
     rules: &Rules,
-) -> Result<Verdict<'a>, InvalidRecord> {
+) -> Result<Decision<'a>, InvalidRecord> {
     let name = repository.as_bytes();
     if let Some(rule) = find_denial(subject, name, action)? {
-        return Ok(Verdict { allowed: false, rule });
+        return Ok(Decision { allowed: false, rule });
     }
     let right = match rules.own_namespace && is_own(subject, name) {
         true => Some(Rule::Own),
         false => find_right(subject, name, action)?,
     };
     let Some(rule) = right else {
-        return Ok(Verdict {
+        return Ok(Decision {
             allowed: false,
             rule: Rule::None,
         });
     };
     Ok(match outside(subject, name, action)? {
-        Some(rule) => Verdict { allowed: false, rule },
-        None => Verdict { allowed: true, rule },
+        Some(rule) => Decision { allowed: false, rule },
+        None => Decision { allowed: true, rule },
     })
 }
 
@@ -429,7 +429,7 @@ fn verdict<'a>(
     name: &RepositoryName<'_>,
     action: Action,
     rules: &Rules,
-) -> Result<Verdict<'a>, Denial> {
+) -> Result<Decision<'a>, Denial> {
     if subject.user.is_some() {
         verified(subject)?;
     }

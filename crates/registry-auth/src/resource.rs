@@ -115,7 +115,7 @@ impl Access {
 /// One element of the claim `access` (distribution `docs/spec/auth/jwt.md`).
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(crate) struct Entry {
+pub(crate) struct ResourceActions {
     #[serde(rename = "type")]
     kind: Cow<'static, str>,
     name: Box<str>,
@@ -124,8 +124,8 @@ pub(crate) struct Entry {
 
 impl Access {
     /// The elements of the claim.
-    pub(crate) fn to_entries(&self) -> Vec<Entry> {
-        let entry = |kind, name: &str, actions: Actions| Entry {
+    pub(crate) fn to_entries(&self) -> Vec<ResourceActions> {
+        let entry = |kind, name: &str, actions: Actions| ResourceActions {
             kind: Cow::Borrowed(kind),
             name: name.into(),
             actions: actions.iter().map(|action| action.as_str().into()).collect(),
@@ -135,7 +135,7 @@ impl Access {
             .iter()
             .map(|(name, actions)| entry("repository", name, *actions));
         let images = self.images.map(|actions| entry("registry", "images", actions));
-        let catalog = self.catalog.then(|| Entry {
+        let catalog = self.catalog.then(|| ResourceActions {
             kind: "registry".into(),
             name: "catalog".into(),
             actions: vec!["*".into()],
@@ -144,9 +144,9 @@ impl Access {
     }
 
     /// The access of these elements; `None` where one is unknown.
-    pub(crate) fn from_entries(entries: &[Entry]) -> Option<Self> {
+    pub(crate) fn from_entries(entries: &[ResourceActions]) -> Option<Self> {
         let mut access = Self::default();
-        for Entry { kind, name, actions } in entries {
+        for ResourceActions { kind, name, actions } in entries {
             let actions = Actions::parse(&actions.join(",")).ok()?;
             match (&**kind, &**name) {
                 ("repository", name) => {

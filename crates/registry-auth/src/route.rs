@@ -12,8 +12,8 @@ mod request;
 mod v1;
 mod v2;
 
-pub use need::{Api, Kind, Mount, Need, Route, Unknown};
-pub use request::{Method, Options, Request};
+pub use need::{Api, Mount, Need, Route, RouteKind, Unknown};
+pub use request::{Method, Request, RouteOptions};
 
 use crate::denial::Denial;
 use canonical::Escape;
@@ -21,26 +21,26 @@ use canonical::Escape;
 /// Finds the route of a request: the right that it needs.
 ///
 /// ```
-/// use registry_auth::route::{self, Method, Options, Request};
+/// use registry_auth::route::{self, Method, RouteOptions, Request};
 /// use registry_auth::Action;
 ///
 /// let target = b"/v2/team/app/blobs/uploads/?mount=sha256:0123456789abcdef&from=team/base";
 /// let request = Request::from_target(Method::Post, target, b"/v2/team/app/blobs/uploads/", None);
-/// let route = route::parse(&request, &Options { v1_images: true })?;
+/// let route = route::parse(&request, &RouteOptions { v1_images: true })?;
 /// assert_eq!(route.repository().map(|name| name.as_str()), Some("team/app"));
 /// assert_eq!(route.action(), Some(Action::Push));
 ///
 /// // What nginx would decode is refused: the backend might decode it otherwise.
 /// let (raw, decided) = (b"/v2/team/%61pp/tags/list", b"/v2/team/app/tags/list");
 /// let request = Request::from_target(Method::Get, raw, decided, None);
-/// assert_eq!(route::parse(&request, &Options { v1_images: true }).unwrap_err().status(), 400);
+/// assert_eq!(route::parse(&request, &RouteOptions { v1_images: true }).unwrap_err().status(), 400);
 /// # Ok::<(), registry_auth::Denial>(())
 /// ```
 ///
 /// # Errors
 /// The refusal: 400 for a path that is not canonical, and for an illegal name in a request that would change
 /// something; 404 for a path that is on no row of the table, or on one that is turned off.
-pub fn parse<'a>(request: &Request<'a>, options: &Options) -> Result<Route<'a>, Denial> {
+pub fn parse<'a>(request: &Request<'a>, options: &RouteOptions) -> Result<Route<'a>, Denial> {
     let escape = canonical::compare(request.raw_path, request.decided_path)?;
     let path = request.decided_path;
     if let Some(rest) = path.strip_prefix(b"/v2") {

@@ -19,7 +19,7 @@ struct Found {
 
 /// The answer, as docker-registry makes it.
 #[derive(Serialize)]
-struct Answer<'a> {
+struct SearchAnswer<'a> {
     num_results: usize,
     query: &'a str,
     results: &'a [Found],
@@ -80,7 +80,7 @@ impl Search {
 
     /// The client's answer.
     pub fn to_json(&self) -> Vec<u8> {
-        let answer = Answer {
+        let answer = SearchAnswer {
             num_results: self.found.len(),
             query: self.listing.query().unwrap_or_default(),
             results: &self.found,

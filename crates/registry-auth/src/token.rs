@@ -13,9 +13,9 @@ mod request;
 
 pub use request::{Authorization, TokenRequest};
 
-use crate::codec::{RecordRef, State, TokenRef};
+use crate::codec::{AccountState, RecordRef, TokenRef};
 use crate::name::{UserName, UserNameBuf};
-use crate::resource::{Access, Entry};
+use crate::resource::{Access, ResourceActions};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::{Deserialize, Serialize};
@@ -66,20 +66,23 @@ impl SigningKeys {
     /// hash, which is weak and quick to guess at, to anybody without the key.
     pub fn mark(&self, prefix: &str, user: &str, stored: &str) -> Option<[u8; 16]> {
         let key = self.0.first()?;
-        renewed(key, &account(key, prefix, user, State::of(stored.as_bytes()))?)
+        renewed(
+            key,
+            &account(key, prefix, user, AccountState::of(stored.as_bytes()))?,
+        )
     }
 }
 
 /// What a token is to be used for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
+pub enum TokenKind {
     /// Requests to the registry.
     Access,
     /// Asking the token endpoint for another token.
     Refresh,
 }
 
-impl Kind {
+impl TokenKind {
     /// The issuer: one for each kind and prefix, so that no token is taken for one of another kind or prefix.
     fn issuer(self, prefix: &str) -> String {
         let kind = match self {
@@ -99,9 +102,9 @@ impl Kind {
 
 /// Where a token may be used.
 #[derive(Clone, Copy, Debug)]
-pub struct Place<'a> {
+pub struct Audience<'a> {
     /// The kind of the token.
-    pub kind: Kind,
+    pub kind: TokenKind,
     /// The prefix of the keys in Redis: each prefix has its own users.
     pub prefix: &'a str,
     /// The service: the audience of the token.
@@ -114,7 +117,7 @@ pub struct Issue<'a> {
     /// The owner; `None` is the anonymous.
     pub user: Option<UserName<'a>>,
     /// The state of the user's account.
-    pub state: State,
+    pub state: AccountState,
     /// The id of the access token that the client sent, if it sent one.
     pub access_token: Option<&'a str>,
     /// What it is issued for.
@@ -127,22 +130,22 @@ pub struct Issue<'a> {
 
 /// Why a token is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Refused {
+pub enum TokenError {
     /// It was not issued here, or not for this use.
     Invalid,
     /// It has expired.
     Expired,
 }
 
-impl fmt::Display for Refused {
+impl fmt::Display for TokenError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.as_str())
     }
 }
 
-impl std::error::Error for Refused {}
+impl std::error::Error for TokenError {}
 
-impl Refused {
+impl TokenError {
     /// In words.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -177,7 +180,7 @@ struct Body {
     sub: Box<str>,
     exp: u64,
     nbf: u64,
-    access: Vec<Entry>,
+    access: Vec<ResourceActions>,
     /// The tag of the state of the account, see [`account`].
     acc: Box<str>,
     /// The id of an access token.
@@ -186,56 +189,56 @@ struct Body {
 }
 
 /// Signs a token. `None` only where it cannot be written as JSON.
-pub fn sign(keys: &SigningKeys, place: &Place<'_>, issue: &Issue<'_>) -> Option<String> {
+pub fn sign(keys: &SigningKeys, audience: &Audience<'_>, issue: &Issue<'_>) -> Option<String> {
     let key = keys.0.first()?;
     let user = issue.user.map_or("", |user| user.as_str());
     let body = Body {
-        iss: place.kind.issuer(place.prefix).into(),
-        aud: place.service.into(),
+        iss: audience.kind.issuer(audience.prefix).into(),
+        aud: audience.service.into(),
         sub: user.into(),
         exp: issue.expires,
         nbf: issue.now,
         access: issue.access.to_entries(),
-        acc: account(key, place.prefix, user, issue.state)?,
+        acc: account(key, audience.prefix, user, issue.state)?,
         tok: issue.access_token.map(Box::from),
     };
     jws::sign(key, &body)
 }
 
-/// Verifies a token for a place, at the time `now` in seconds since 1970. `is_upload`: the request continues
-/// an upload, which may be finished after the end of the token ([`UPLOAD_GRACE`]).
+/// Verifies a token for an audience, at the time `now` in seconds since 1970. `is_upload`: the request
+/// continues an upload, which may be finished after the end of the token ([`UPLOAD_GRACE`]).
 ///
 /// # Errors
-/// [`Refused`]: the token is not valid here, or has expired.
+/// [`TokenError`]: the token is not valid here, or has expired.
 pub fn verify(
     keys: &SigningKeys,
-    place: &Place<'_>,
+    audience: &Audience<'_>,
     token: &[u8],
     now: u64,
     is_upload: bool,
-) -> Result<Claims, Refused> {
+) -> Result<Claims, TokenError> {
     if token.len() > MAX_TOKEN {
-        return Err(Refused::Invalid);
+        return Err(TokenError::Invalid);
     }
     let keys = keys.0.iter().map(|key| &key[..]);
-    let (key, body) = jws::verify::<Body>(keys, token).ok_or(Refused::Invalid)?;
-    if *body.iss != *place.kind.issuer(place.prefix) || *body.aud != *place.service {
-        return Err(Refused::Invalid);
+    let (key, body) = jws::verify::<Body>(keys, token).ok_or(TokenError::Invalid)?;
+    if *body.iss != *audience.kind.issuer(audience.prefix) || *body.aud != *audience.service {
+        return Err(TokenError::Invalid);
     }
-    if body.nbf > now.saturating_add(SKEW) || body.exp > now.saturating_add(place.kind.longest() + SKEW) {
-        return Err(Refused::Invalid);
+    if body.nbf > now.saturating_add(SKEW) || body.exp > now.saturating_add(audience.kind.longest() + SKEW) {
+        return Err(TokenError::Invalid);
     }
     let user = match &*body.sub {
         "" => None,
         name => Some(
             UserName::parse(name.as_bytes())
-                .map_err(|_| Refused::Invalid)?
+                .map_err(|_| TokenError::Invalid)?
                 .to_owned(),
         ),
     };
     let claims = Claims {
         user,
-        access: Access::from_entries(&body.access).ok_or(Refused::Invalid)?,
+        access: Access::from_entries(&body.access).ok_or(TokenError::Invalid)?,
         access_token: body.tok,
         expires: body.exp,
         account: body.acc,
@@ -256,18 +259,18 @@ impl Claims {
     /// expires later.
     ///
     /// # Errors
-    /// [`Refused::Expired`].
-    pub fn check_end(&self, now: u64, is_upload: bool) -> Result<(), Refused> {
+    /// [`TokenError::Expired`].
+    pub fn check_end(&self, now: u64, is_upload: bool) -> Result<(), TokenError> {
         let grace = if is_upload { UPLOAD_GRACE } else { 0 };
         match now < self.expires.saturating_add(grace) {
             true => Ok(()),
-            false => Err(Refused::Expired),
+            false => Err(TokenError::Expired),
         }
     }
 
     /// Whether the account is in the state in which the token was issued, or the gate itself has since put a
     /// better hash of the same password in the place of the one that was stored then.
-    pub fn is_of(&self, keys: &SigningKeys, prefix: &str, state: State) -> bool {
+    pub fn is_of(&self, keys: &SigningKeys, prefix: &str, state: AccountState) -> bool {
         let user = self.user.as_ref().map(UserNameBuf::as_name);
         let user = user.as_ref().map_or("", |user| user.as_str());
         let Some(key) = keys.0.get(self.key) else {
@@ -283,17 +286,17 @@ impl Claims {
 /// access token, that one's secret. So an access token of the same id with another secret does not keep the
 /// token valid. A refresh token that was issued for an access token is bound to the access token only, and a
 /// new password does not end it; the tokens that it is exchanged for are bound to both.
-pub fn bound_to(kind: Kind, record: &RecordRef<'_>, token: Option<&TokenRef<'_>>) -> State {
+pub fn bound_to(kind: TokenKind, record: &RecordRef<'_>, token: Option<&TokenRef<'_>>) -> AccountState {
     match (kind, token) {
         (_, None) => record.state(),
-        (Kind::Access, Some(token)) => record.state().and(token.state()),
-        (Kind::Refresh, Some(token)) => token.state(),
+        (TokenKind::Access, Some(token)) => record.state().and(token.state()),
+        (TokenKind::Refresh, Some(token)) => token.state(),
     }
 }
 
 /// The tag of the state of an account in a token: half of an HMAC. It shows nothing of the state to the owner
 /// of the token.
-fn account(key: &Key, prefix: &str, user: &str, state: State) -> Option<Box<str>> {
+fn account(key: &Key, prefix: &str, user: &str, state: AccountState) -> Option<Box<str>> {
     // No text that is signed begins like this, and neither name contains a NUL byte.
     let parts: [&[u8]; 6] = [
         b"account\0",

@@ -8,7 +8,7 @@ use proptest::prelude::*;
 use registry_auth::blob::{
     BackendName, Conditions, Content, Kind, LINK, Layout, Owner, cache_key, content, names,
 };
-use registry_auth::route::{self, Method, Options, Request};
+use registry_auth::route::{self, Method, Request, RouteOptions};
 
 const HEX: &str = "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef";
 
@@ -321,7 +321,7 @@ proptest! {
     ) {
         let path = format!("/v2/{name}/{kind}/{reference}");
         let request = Request::from_target(Method::Get, path.as_bytes(), path.as_bytes(), None);
-        let Ok(route) = route::parse(&request, &Options { v1_images: true }) else { return Ok(()) };
+        let Ok(route) = route::parse(&request, &RouteOptions { v1_images: true }) else { return Ok(()) };
         let Some(repository) = route.repository() else { return Ok(()) };
         let Some(found) = content(path.as_bytes(), repository.as_bytes()) else { return Ok(()) };
         prop_assert_eq!(repository.as_str(), name.as_str());

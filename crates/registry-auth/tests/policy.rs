@@ -6,7 +6,7 @@ use registry_auth::codec::{self, Record, RecordRef};
 use registry_auth::grant::Grant;
 use registry_auth::policy::{self, MountDecision, Rule, Rules, Source};
 use registry_auth::resource::Resource;
-use registry_auth::route::{self, Method, Options, Request};
+use registry_auth::route::{self, Method, Request, RouteOptions};
 use registry_auth::token::access_token::parse_scope;
 use registry_auth::{
     Access, AccessToken, Action, Denial, Limits, Reason, RepositoryName, StoredToken, Subject, UserName,
@@ -152,7 +152,7 @@ fn request(
 ) -> Result<(MountDecision, &'static str), Denial> {
     let path = target.split('?').next().unwrap();
     let request = Request::from_target(method, target.as_bytes(), path.as_bytes(), None);
-    let route = route::parse(&request, &Options { v1_images: true }).unwrap();
+    let route = route::parse(&request, &RouteOptions { v1_images: true }).unwrap();
     policy::decide(subject, &route, &RULES).map(|permit| (permit.mount(), permit.result().as_str()))
 }
 
@@ -179,7 +179,7 @@ fn public_images_are_open_for_reading() {
             ..RULES
         };
         let request = Request::from_target(method, image, image, None);
-        let route = route::parse(&request, &Options { v1_images: true }).unwrap();
+        let route = route::parse(&request, &RouteOptions { v1_images: true }).unwrap();
         policy::decide(subject, &route, &rules).map_or_else(
             |denial| denial.status().to_string(),
             |permit| permit.result().as_str().into(),
@@ -204,7 +204,7 @@ fn public_images_are_open_for_reading() {
 fn a_catalog_that_is_not_served_is_denied_to_the_verified() {
     let record = encode(vec![], None);
     let request = Request::from_target(Method::Get, b"/v2/_catalog", b"/v2/_catalog", None);
-    let route = route::parse(&request, &Options { v1_images: true }).unwrap();
+    let route = route::parse(&request, &RouteOptions { v1_images: true }).unwrap();
     let rules = Rules {
         catalog: false,
         ..RULES
@@ -255,7 +255,7 @@ fn a_denial_that_helps() {
             args: b"",
             content_type: None,
         };
-        let route = route::parse(&request, &Options { v1_images: true }).unwrap();
+        let route = route::parse(&request, &RouteOptions { v1_images: true }).unwrap();
         policy::decide(&user(who, record), &route, rules)
             .unwrap_err()
             .message
@@ -805,7 +805,7 @@ fn a_token_may_be_granted_piece_by_piece() {
     let wanted: Vec<Resource<'_>> = wanted.iter().filter_map(|scope| Resource::parse(scope)).collect();
     let whole = policy::grant(&subject, &wanted, &RULES).unwrap();
     for (in_a_slice, slices) in [(1, 10), (3, 4), (4, 3), (10, 1), (11, 1)] {
-        let (mut granting, mut count) = (policy::Granting::default(), 0);
+        let (mut granting, mut count) = (policy::PartialAccess::default(), 0);
         loop {
             count += 1;
             let mut left = in_a_slice;
@@ -824,11 +824,11 @@ fn a_token_may_be_granted_piece_by_piece() {
         );
     }
     // Nothing is whole at once.
-    let mut nothing = policy::Granting::default();
+    let mut nothing = policy::PartialAccess::default();
     assert!(nothing.go_on(&subject, &[], &RULES, || false).unwrap());
     // Who is locked meanwhile gets nothing more.
     let locked = encode(vec![], Some("!x"));
-    let mut granting = policy::Granting::default();
+    let mut granting = policy::PartialAccess::default();
     assert!(!granting.go_on(&subject, &wanted, &RULES, || false).unwrap());
     assert!(
         granting
@@ -910,7 +910,7 @@ fn the_rule_of_a_permit_is_found_again_for_a_log() {
         (&anonymous, Method::Get, "/v1/_ping", "open to everybody"),
     ] {
         let request = Request::from_target(method, path.as_bytes(), path.as_bytes(), None);
-        let route = route::parse(&request, &Options { v1_images: true }).unwrap();
+        let route = route::parse(&request, &RouteOptions { v1_images: true }).unwrap();
         let permit = policy::decide(subject, &route, &rules).unwrap();
         let wanted = route.repository().map(|name| name.as_bytes()).zip(route.action());
         let found = policy::rule_of(subject, wanted, matches!(permit.rule(), Rule::Own));

@@ -4,12 +4,12 @@
 
 use proptest::prelude::*;
 use regex::bytes::Regex;
-use registry_auth::route::{self, Api, Method, Mount, Need, Options, Request, Route};
+use registry_auth::route::{self, Api, Method, Mount, Need, Request, Route, RouteOptions};
 use registry_auth::{Denial, RepositoryName};
 use std::collections::BTreeMap;
 use std::sync::LazyLock;
 
-const ALL_ON: Options = Options { v1_images: true };
+const ALL_ON: RouteOptions = RouteOptions { v1_images: true };
 
 const METHODS: [(&str, Method); 7] = [
     ("GET", Method::Get),
@@ -32,7 +32,7 @@ struct Row {
 }
 
 impl Row {
-    fn ask(&self, method: Method, options: &Options) -> String {
+    fn ask(&self, method: Method, options: &RouteOptions) -> String {
         let content_type = self.content_type.as_deref().map(str::as_bytes);
         let (target, decided) = (self.target.as_bytes(), self.decided.as_bytes());
         describe(route::parse(
@@ -158,7 +158,7 @@ fn a_method_without_a_line_is_refused() {
 
 #[test]
 fn turned_off_routes_are_refused() {
-    let off = Options { v1_images: false };
+    let off = RouteOptions { v1_images: false };
     for row in rows() {
         let answer = row.ask(method(&row.method), &off);
         match row.answer.as_str() {

@@ -6,23 +6,23 @@ use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use hmac::{Hmac, KeyInit, Mac};
 use proptest::prelude::*;
-use registry_auth::codec::{Record, RecordRef, State, encode};
+use registry_auth::codec::{AccountState, Record, RecordRef, encode};
 use registry_auth::resource::{Resource, scope_of};
-use registry_auth::route::{self, Method, Options, Request};
+use registry_auth::route::{self, Method, Request, RouteOptions};
 use registry_auth::token::access_token::StoredToken;
-use registry_auth::token::{Authorization, TokenRequest};
 use registry_auth::token::{
-    Issue, Kind, MAX_ACCESS, MAX_LIFE, MAX_TOKEN, Place, REFRESH_LIFE, Refused, SigningKeys, UPLOAD_GRACE,
-    bound_to, sign, verify,
+    Audience, Issue, MAX_ACCESS, MAX_LIFE, MAX_TOKEN, REFRESH_LIFE, SigningKeys, TokenError, TokenKind,
+    UPLOAD_GRACE, bound_to, sign, verify,
 };
+use registry_auth::token::{Authorization, TokenRequest};
 use registry_auth::{Access, Action, Denial, RepositoryName, UserName, challenge, password};
 use serde_json::{Value, json};
 use sha2::Sha256;
 
 const SECRET: &[u8] = b"a secret of more than 32 characters";
 const NOW: u64 = 1_800_000_000;
-const PLACE: Place<'static> = Place {
-    kind: Kind::Access,
+const AUDIENCE: Audience<'static> = Audience {
+    kind: TokenKind::Access,
     prefix: "P",
     service: "registry.example",
 };
@@ -31,7 +31,7 @@ fn keys(secrets: &[&[u8]]) -> SigningKeys {
     SigningKeys::new(secrets.iter().copied()).unwrap()
 }
 
-fn state(stored: &str) -> State {
+fn state(stored: &str) -> AccountState {
     let record = Record {
         password: Some(stored.to_owned()),
         ..Record::default()
@@ -50,12 +50,12 @@ fn access() -> Access {
     access
 }
 
-fn signed_at(place: &Place<'_>, now: u64, expires: u64) -> String {
-    signed_in(place, state("{SHA}x"), now, expires)
+fn signed_at(audience: &Audience<'_>, now: u64, expires: u64) -> String {
+    signed_in(audience, state("{SHA}x"), now, expires)
 }
 
 /// A token of alice's, issued while her account is in this state.
-fn signed_in(place: &Place<'_>, state: State, now: u64, expires: u64) -> String {
+fn signed_in(audience: &Audience<'_>, state: AccountState, now: u64, expires: u64) -> String {
     let access = access();
     let issue = Issue {
         user: Some(UserName::parse(b"alice").unwrap()),
@@ -65,15 +65,15 @@ fn signed_in(place: &Place<'_>, state: State, now: u64, expires: u64) -> String 
         now,
         expires,
     };
-    sign(&keys(&[SECRET]), place, &issue).unwrap()
+    sign(&keys(&[SECRET]), audience, &issue).unwrap()
 }
 
 fn signed() -> String {
-    signed_at(&PLACE, NOW, NOW + 3600)
+    signed_at(&AUDIENCE, NOW, NOW + 3600)
 }
 
-fn refused(token: &str) -> Option<Refused> {
-    verify(&keys(&[SECRET]), &PLACE, token.as_bytes(), NOW, false).err()
+fn refused(token: &str) -> Option<TokenError> {
+    verify(&keys(&[SECRET]), &AUDIENCE, token.as_bytes(), NOW, false).err()
 }
 
 /// A token of any header and body, signed with the right key.
@@ -113,7 +113,8 @@ fn with_body(body: &Value) -> String {
 #[test]
 fn what_is_signed_is_read() {
     let keys = keys(&[SECRET]);
-    let claims = verify(&keys, &PLACE, signed().as_bytes(), NOW, false).unwrap_or_else(|why| panic!("{why}"));
+    let claims =
+        verify(&keys, &AUDIENCE, signed().as_bytes(), NOW, false).unwrap_or_else(|why| panic!("{why}"));
     assert_eq!(claims.user.as_ref().unwrap().as_name().as_str(), "alice");
     assert_eq!(claims.access, access());
     assert_eq!(claims.access_token.as_deref(), Some("ci"));
@@ -134,7 +135,7 @@ fn what_is_signed_is_read() {
 
 /// What a token of this kind of alice's is bound to, whose password and whose access tokens (id, secret) are
 /// these; of `ci`, if it is issued for that.
-fn bound(kind: Kind, password: &str, tokens: &[(&str, u8)], id: Option<&str>) -> State {
+fn bound(kind: TokenKind, password: &str, tokens: &[(&str, u8)], id: Option<&str>) -> AccountState {
     let stored = |(id, secret): &(&str, u8)| {
         let value = format!(
             "sha256={} expires=1 scope=a:pull",
@@ -160,7 +161,7 @@ fn bound(kind: Kind, password: &str, tokens: &[(&str, u8)], id: Option<&str>) ->
 fn a_token_ends_with_the_secrets_that_it_was_got_with() {
     let keys = keys(&[SECRET]);
     let issued = |kind, id| {
-        let place = Place { kind, ..PLACE };
+        let audience = Audience { kind, ..AUDIENCE };
         let access = access();
         let issue = Issue {
             user: Some(UserName::parse(b"alice").unwrap()),
@@ -170,14 +171,14 @@ fn a_token_ends_with_the_secrets_that_it_was_got_with() {
             now: NOW,
             expires: NOW + 3600,
         };
-        let token = sign(&keys, &place, &issue).unwrap();
-        verify(&keys, &place, token.as_bytes(), NOW, false).unwrap_or_else(|why| panic!("{why}"))
+        let token = sign(&keys, &audience, &issue).unwrap();
+        verify(&keys, &audience, token.as_bytes(), NOW, false).unwrap_or_else(|why| panic!("{why}"))
     };
     for (kind, id, ends_with_password, ends_with_secret) in [
-        (Kind::Access, None, true, false),
-        (Kind::Access, Some("ci"), true, true),
-        (Kind::Refresh, None, true, false),
-        (Kind::Refresh, Some("ci"), false, true),
+        (TokenKind::Access, None, true, false),
+        (TokenKind::Access, Some("ci"), true, true),
+        (TokenKind::Refresh, None, true, false),
+        (TokenKind::Refresh, Some("ci"), false, true),
     ] {
         let claims = issued(kind, id);
         let goes_on =
@@ -232,7 +233,7 @@ fn the_most_that_is_granted_fits_into_a_token() {
         now: NOW,
         expires: NOW + 60,
     };
-    let token = sign(&keys(&[SECRET]), &PLACE, &issue).unwrap();
+    let token = sign(&keys(&[SECRET]), &AUDIENCE, &issue).unwrap();
     assert!(
         token.len() < MAX_TOKEN && token.len() > MAX_TOKEN / 2,
         "{}",
@@ -254,7 +255,7 @@ fn a_token_holds_nothing_of_the_password() {
         now: NOW,
         expires: NOW + 3600,
     };
-    let other = sign(&keys(&[b"another secret of 32 characters!!"]), &PLACE, &other).unwrap();
+    let other = sign(&keys(&[b"another secret of 32 characters!!"]), &AUDIENCE, &other).unwrap();
     let other: Value =
         serde_json::from_slice(&URL_SAFE_NO_PAD.decode(other.split('.').nth(1).unwrap()).unwrap()).unwrap();
     assert_ne!(other["acc"], self::body()["acc"], "it depends on the key");
@@ -278,8 +279,8 @@ fn what_a_token_takes_in_memory_grows_with_what_it_is_good_for() {
             now: NOW,
             expires: NOW + 3600,
         };
-        let token = sign(&keys(&[SECRET]), &PLACE, &issue).unwrap();
-        let claims = verify(&keys(&[SECRET]), &PLACE, token.as_bytes(), NOW, false);
+        let token = sign(&keys(&[SECRET]), &AUDIENCE, &issue).unwrap();
+        let claims = verify(&keys(&[SECRET]), &AUDIENCE, token.as_bytes(), NOW, false);
         claims.unwrap_or_else(|why| panic!("{why}")).size()
     };
     assert!((10..300).contains(&size(0)), "{}", size(0));
@@ -295,12 +296,13 @@ fn what_a_token_takes_in_memory_grows_with_what_it_is_good_for() {
 fn the_first_key_signs_and_all_verify() {
     let token = signed();
     let rotated = keys(&[b"the new secret of many characters", SECRET]);
-    let claims = verify(&rotated, &PLACE, token.as_bytes(), NOW, false).unwrap_or_else(|why| panic!("{why}"));
+    let claims =
+        verify(&rotated, &AUDIENCE, token.as_bytes(), NOW, false).unwrap_or_else(|why| panic!("{why}"));
     assert!(claims.is_of(&rotated, "P", state("{SHA}x")));
     assert!(
         verify(
             &keys(&[b"the new secret of many characters"]),
-            &PLACE,
+            &AUDIENCE,
             token.as_bytes(),
             NOW,
             false
@@ -313,57 +315,66 @@ fn the_first_key_signs_and_all_verify() {
 #[test]
 fn time_is_checked() {
     let at =
-        |now, is_upload| verify(&keys(&[SECRET]), &PLACE, signed().as_bytes(), now, is_upload).map(|_| ());
+        |now, is_upload| verify(&keys(&[SECRET]), &AUDIENCE, signed().as_bytes(), now, is_upload).map(|_| ());
     assert_eq!(at(NOW + 3599, false), Ok(()));
-    assert_eq!(at(NOW + 3600, false), Err(Refused::Expired));
+    assert_eq!(at(NOW + 3600, false), Err(TokenError::Expired));
     assert_eq!(at(NOW - 60, false), Ok(()), "another machine's clock");
-    assert_eq!(at(NOW - 61, false), Err(Refused::Invalid));
+    assert_eq!(at(NOW - 61, false), Err(TokenError::Invalid));
     // An upload that has begun may finish.
     assert_eq!(at(NOW + 3600, true), Ok(()));
-    assert_eq!(at(NOW + 3600 + UPLOAD_GRACE, true), Err(Refused::Expired));
+    assert_eq!(at(NOW + 3600 + UPLOAD_GRACE, true), Err(TokenError::Expired));
     // Nobody is given a token for so long.
-    for (kind, longest) in [(Kind::Access, MAX_LIFE), (Kind::Refresh, REFRESH_LIFE)] {
-        let place = Place { kind, ..PLACE };
+    for (kind, longest) in [(TokenKind::Access, MAX_LIFE), (TokenKind::Refresh, REFRESH_LIFE)] {
+        let audience = Audience { kind, ..AUDIENCE };
         let verified = |life| {
-            let token = signed_at(&place, NOW, NOW + life);
-            verify(&keys(&[SECRET]), &place, token.as_bytes(), NOW, false).map(|_| ())
+            let token = signed_at(&audience, NOW, NOW + life);
+            verify(&keys(&[SECRET]), &audience, token.as_bytes(), NOW, false).map(|_| ())
         };
         assert_eq!(verified(longest), Ok(()));
-        assert_eq!(verified(longest + 61), Err(Refused::Invalid));
-        assert_eq!(verified(u64::MAX - NOW), Err(Refused::Invalid));
+        assert_eq!(verified(longest + 61), Err(TokenError::Invalid));
+        assert_eq!(verified(u64::MAX - NOW), Err(TokenError::Invalid));
     }
 }
 
 #[test]
 fn a_token_is_good_for_one_kind_prefix_and_service() {
     let token = signed();
-    for place in [
-        Place {
-            kind: Kind::Refresh,
-            ..PLACE
+    for audience in [
+        Audience {
+            kind: TokenKind::Refresh,
+            ..AUDIENCE
         },
-        Place { prefix: "Q", ..PLACE },
-        Place { prefix: "", ..PLACE },
-        Place {
+        Audience {
+            prefix: "Q",
+            ..AUDIENCE
+        },
+        Audience {
+            prefix: "",
+            ..AUDIENCE
+        },
+        Audience {
             service: "other",
-            ..PLACE
+            ..AUDIENCE
         },
-        Place { service: "", ..PLACE },
+        Audience {
+            service: "",
+            ..AUDIENCE
+        },
     ] {
-        let verified = verify(&keys(&[SECRET]), &place, token.as_bytes(), NOW, false).map(|_| ());
-        assert_eq!(verified, Err(Refused::Invalid), "{place:?}");
+        let verified = verify(&keys(&[SECRET]), &audience, token.as_bytes(), NOW, false).map(|_| ());
+        assert_eq!(verified, Err(TokenError::Invalid), "{audience:?}");
     }
     let refresh = signed_at(
-        &Place {
-            kind: Kind::Refresh,
-            ..PLACE
+        &Audience {
+            kind: TokenKind::Refresh,
+            ..AUDIENCE
         },
         NOW,
         NOW + 3600,
     );
     assert_eq!(
         refused(&refresh),
-        Some(Refused::Invalid),
+        Some(TokenError::Invalid),
         "a refresh token opens nothing"
     );
 }
@@ -395,7 +406,7 @@ fn no_other_header_is_looked_at() {
     ] {
         for secret in [SECRET, b"mine", b""] {
             let token = forged_with(secret, &header, &body());
-            assert_eq!(refused(&token), Some(Refused::Invalid), "{header}");
+            assert_eq!(refused(&token), Some(TokenError::Invalid), "{header}");
         }
     }
     let (text, _) = signed()
@@ -408,7 +419,7 @@ fn no_other_header_is_looked_at() {
         format!("{text}.."),
         format!("{text}.AAAA"),
     ] {
-        assert_eq!(refused(&unsigned), Some(Refused::Invalid), "{unsigned}");
+        assert_eq!(refused(&unsigned), Some(TokenError::Invalid), "{unsigned}");
     }
 }
 
@@ -419,7 +430,7 @@ fn a_wrong_key_signs_nothing() {
         let (text, _) = text.rsplit_once('.').unwrap();
         let mac = Hmac::<Sha256>::new_from_slice(secret).unwrap().chain_update(text);
         let token = format!("{text}.{}", URL_SAFE_NO_PAD.encode(mac.finalize().into_bytes()));
-        assert_eq!(refused(&token), Some(Refused::Invalid));
+        assert_eq!(refused(&token), Some(TokenError::Invalid));
     }
 }
 
@@ -519,8 +530,8 @@ fn the_anonymous_has_no_name() {
         expires: NOW + 60,
     };
     let keys = keys(&[SECRET]);
-    let token = sign(&keys, &PLACE, &issue).unwrap();
-    let claims = verify(&keys, &PLACE, token.as_bytes(), NOW, false).unwrap_or_else(|why| panic!("{why}"));
+    let token = sign(&keys, &AUDIENCE, &issue).unwrap();
+    let claims = verify(&keys, &AUDIENCE, token.as_bytes(), NOW, false).unwrap_or_else(|why| panic!("{why}"));
     assert!(claims.user.is_none() && claims.access_token.is_none());
     assert!(claims.is_of(&keys, "P", RecordRef::EMPTY.state()));
 }
@@ -567,7 +578,7 @@ fn a_challenge_asks_for_the_scope_of_the_request() {
     let scope = |method, target: &str| {
         let path = target.split('?').next().unwrap();
         let request = Request::from_target(method, target.as_bytes(), path.as_bytes(), None);
-        scope_of(&route::parse(&request, &Options { v1_images: true }).unwrap())
+        scope_of(&route::parse(&request, &RouteOptions { v1_images: true }).unwrap())
     };
     for (method, target, expected) in [
         (Method::Get, "/v2/".to_owned(), ""),
@@ -772,7 +783,7 @@ proptest! {
         let mut headed = b"eyJ0eXAiOiJKV1QiLCJhbGciOiJIUzI1NiJ9.".to_vec();
         headed.extend_from_slice(&token);
         for token in [token, headed] {
-            prop_assert!(verify(&keys, &PLACE, &token, NOW, true).is_err());
+            prop_assert!(verify(&keys, &AUDIENCE, &token, NOW, true).is_err());
         }
         let _ = Resource::parse(&text);
     }
@@ -785,7 +796,7 @@ proptest! {
     ) {
         let mut access = Access::default();
         access.add(&RepositoryName::parse(repository.as_bytes()).unwrap(), Action::Delete);
-        let place = Place { service: &service, ..PLACE };
+        let audience = Audience { service: &service, ..AUDIENCE };
         let issue = Issue {
             user: Some(UserName::parse(name.as_bytes()).unwrap()),
             state: state("x"),
@@ -795,8 +806,8 @@ proptest! {
             expires: NOW + 60,
         };
         let keys = keys(&[SECRET]);
-        let token = sign(&keys, &place, &issue).unwrap();
-        let claims = verify(&keys, &place, token.as_bytes(), NOW, false)
+        let token = sign(&keys, &audience, &issue).unwrap();
+        let claims = verify(&keys, &audience, token.as_bytes(), NOW, false)
             .map_err(|why| TestCaseError::fail(why.to_string()))?;
         prop_assert_eq!(claims.user.as_ref().unwrap().as_name().as_str(), name.as_str());
         prop_assert_eq!(&claims.access, &access);
@@ -810,11 +821,11 @@ fn a_token_outlives_a_better_hash_of_the_same_password() {
         keys(&[SECRET]),
         keys(&[b"another secret of more than 32 characters"]),
     );
-    let token = signed_at(&PLACE, NOW, NOW + 300);
-    let claims = verify(&keys, &PLACE, token.as_bytes(), NOW, false).unwrap();
-    let is_of = |stored: &str| claims.is_of(&keys, PLACE.prefix, state(stored));
+    let token = signed_at(&AUDIENCE, NOW, NOW + 300);
+    let claims = verify(&keys, &AUDIENCE, token.as_bytes(), NOW, false).unwrap();
+    let is_of = |stored: &str| claims.is_of(&keys, AUDIENCE.prefix, state(stored));
     let rehash = |mark| password::rehash_argon2id(b"x", [7; 8], mark).unwrap();
-    let mark = |keys: &SigningKeys, user, stored| keys.mark(PLACE.prefix, user, stored).unwrap();
+    let mark = |keys: &SigningKeys, user, stored| keys.mark(AUDIENCE.prefix, user, stored).unwrap();
     let new = rehash(mark(&keys, "alice", "{SHA}x"));
     assert!(is_of("{SHA}x") && is_of(&new) && is_of(&format!("!{new}")));
     // Another password's, another user's, and one that was made with another key.
@@ -832,16 +843,16 @@ fn a_token_outlives_a_better_hash_of_the_same_password() {
         &new.replace(salt, &salt.replace("cmVuZXdlZA", "cmVuZXdlZB"))
     ));
     // A token that is issued afterwards is of the new hash, locked or not, and of no other.
-    let later = signed_in(&PLACE, state(&new), NOW, NOW + 300);
-    let claims = verify(&keys, &PLACE, later.as_bytes(), NOW, false).unwrap();
-    let is_of = |stored: &str| claims.is_of(&keys, PLACE.prefix, state(stored));
+    let later = signed_in(&AUDIENCE, state(&new), NOW, NOW + 300);
+    let claims = verify(&keys, &AUDIENCE, later.as_bytes(), NOW, false).unwrap();
+    let is_of = |stored: &str| claims.is_of(&keys, AUDIENCE.prefix, state(stored));
     assert!(is_of(&new) && is_of(&format!("!{new}")));
     assert!(!is_of("{SHA}x") && !is_of(&rehash(mark(&keys, "alice", "{SHA}y"))));
 }
 
 #[test]
 fn another_password_under_the_salt_of_a_better_hash_is_another() {
-    let mark = keys(&[SECRET]).mark(PLACE.prefix, "alice", "{SHA}x").unwrap();
+    let mark = keys(&[SECRET]).mark(AUDIENCE.prefix, "alice", "{SHA}x").unwrap();
     let hash = |password| password::rehash_argon2id(password, [7; 8], mark).unwrap();
     let record = |stored: String| {
         let record = Record {
@@ -857,7 +868,7 @@ fn another_password_under_the_salt_of_a_better_hash_is_another() {
         let (record, mut out) = (RecordRef::decode(bytes).unwrap(), Vec::new());
         record.write_credentials(&mut out);
         assert!(
-            record.state() == State::of(hash(b"x").as_bytes()),
+            record.state() == AccountState::of(hash(b"x").as_bytes()),
             "what tokens are bound to"
         );
         (record.hash_state(), out)

@@ -6,7 +6,7 @@
 
 use proptest::prelude::*;
 use regex::Regex;
-use registry_auth::route::{self, Method, Need, Options, Request};
+use registry_auth::route::{self, Method, Need, Request, RouteOptions};
 use std::sync::LazyLock;
 
 /// Its patterns: a `path` is anything without a slash in front, a `string` has no slash.
@@ -61,7 +61,7 @@ proptest! {
     ) {
         let path = format!("/v1/repositories/{}", words.join("/"));
         let request = Request::from_target(method, path.as_bytes(), path.as_bytes(), None);
-        let Ok(route) = route::parse(&request, &Options { v1_images: true }) else { return Ok(()) };
+        let Ok(route) = route::parse(&request, &RouteOptions { v1_images: true }) else { return Ok(()) };
         let Need::Repository(scope) = &route.need else { return Ok(()) };
         let ours = scope.repository.as_str();
         let readings = readings(&path);
@@ -72,7 +72,7 @@ proptest! {
             prop_assert!(path.ends_with("/json") && method == Method::Get, "{} {}", path, other);
             let made = format!("/v1/repositories/{other}/");
             let push = Request::from_target(Method::Put, made.as_bytes(), made.as_bytes(), None);
-            prop_assert!(route::parse(&push, &Options { v1_images: true }).is_err(), "{}", other);
+            prop_assert!(route::parse(&push, &RouteOptions { v1_images: true }).is_err(), "{}", other);
         }
     }
 }

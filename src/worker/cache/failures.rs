@@ -7,7 +7,9 @@ use std::sync::Arc;
 
 use registry_auth::{Network, UserNameBuf};
 use registry_auth_cache::failures::{may_any_be_blocked, may_be_blocked};
-use registry_auth_cache::{Attempt, Cache, FailureLimits, Keys, LoginKeys, LoginResult, Reservation, Tag};
+use registry_auth_cache::{
+    Attempt, Cache, FailureLimits, LoginKeys, LoginResult, Reservation, SecretKeys, Tag,
+};
 use registry_auth_lookup::Keyspace;
 
 use super::key::{Key, entry, write_failures_key};
@@ -117,7 +119,7 @@ impl Whose {
     }
 
     fn with<T>(&self, f: impl FnOnce(&mut Cache<'_, Locked<'_>>, &LoginKeys<'_>) -> T) -> Option<T> {
-        with_worker_zone(|keys: &Keys, cache| {
+        with_worker_zone(|keys: &SecretKeys, cache| {
             let (mut user, mut address) = (Key::new(), Key::new());
             write_failures_key(&mut user, &self.space.prefix, self.user.as_str(), &self.network);
             write_failures_key(&mut address, &self.space.prefix, "", &self.network);

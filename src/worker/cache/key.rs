@@ -1,7 +1,7 @@
 //! The keys of the zone's entries, by which users, groups, defaults and failures are distinguished.
 
 use registry_auth::{Network, TokenDigest};
-use registry_auth_cache::{EntryKey, Keys};
+use registry_auth_cache::{EntryKey, SecretKeys};
 use smallvec::SmallVec;
 
 /// A key, or room for one: those of common length need no allocation.
@@ -9,7 +9,7 @@ pub(super) type Key = SmallVec<[u8; 96]>;
 
 /// Whose entry it is.
 #[derive(Clone, Copy)]
-pub(super) enum Kind {
+pub(super) enum EntryKind {
     /// A user's record.
     User = b'u' as isize,
     /// A group's record.
@@ -23,7 +23,7 @@ pub(super) enum Kind {
 }
 
 /// Writes the key of an entry. No prefix has a NUL, and so no two keys are alike.
-pub(super) fn write_key(key: &mut Key, kind: Kind, prefix: &str, name: &str) {
+pub(super) fn write_key(key: &mut Key, kind: EntryKind, prefix: &str, name: &str) {
     key.clear();
     key.push(kind as u8);
     key.extend_from_slice(prefix.as_bytes());
@@ -33,7 +33,7 @@ pub(super) fn write_key(key: &mut Key, kind: Kind, prefix: &str, name: &str) {
 
 /// Writes the key of the failed logins of a client for a user, or, with an empty name, for all users.
 pub(super) fn write_failures_key(key: &mut Key, prefix: &str, user: &str, network: &Network) {
-    write_key(key, Kind::Failures, prefix, user);
+    write_key(key, EntryKind::Failures, prefix, user);
     // No name has a NUL.
     key.push(0);
     key.extend_from_slice(network.as_bytes());
@@ -41,12 +41,12 @@ pub(super) fn write_failures_key(key: &mut Key, prefix: &str, user: &str, networ
 
 /// Writes the key of an access token's owner.
 pub(super) fn write_owner_key(key: &mut Key, prefix: &str, digest: &TokenDigest) {
-    write_key(key, Kind::TokenOwner, prefix, "");
+    write_key(key, EntryKind::TokenOwner, prefix, "");
     key.extend_from_slice(digest.as_bytes());
 }
 
 /// A key with its hash.
-pub(super) fn entry<'k>(keys: &Keys, key: &'k [u8]) -> EntryKey<'k> {
+pub(super) fn entry<'k>(keys: &SecretKeys, key: &'k [u8]) -> EntryKey<'k> {
     EntryKey {
         key,
         hash: keys.hash(key),

@@ -7,13 +7,15 @@ use std::sync::Arc;
 use registry_auth::codec::RecordRef;
 use registry_auth::{InvalidRecord, TokenDigest, UserName, UserNameBuf};
 use registry_auth_cache::worker_cache::{Timestamped, Validity};
-use registry_auth_cache::{Cache, EntryKey, Found, FoundRecord, Freshness, Interner, Keys, NewRecord, Tag};
+use registry_auth_cache::{
+    Cache, EntryKey, Found, FoundRecord, Freshness, Interner, NewRecord, SecretKeys, Tag,
+};
 use registry_auth_lookup::{Keyspace, Outcome};
 use registry_auth_redis::schema::keys::PUBLIC;
 use smallvec::SmallVec;
 
-use super::key::{Key, Kind, entry, write_key, write_owner_key};
-use super::{Age, Answer, Miss, Tags, open};
+use super::key::{EntryKind, Key, entry, write_key, write_owner_key};
+use super::{Age, Miss, Tags, ZoneAnswer, open};
 use crate::ffi::event;
 use crate::ffi::shm::Locked;
 use crate::request::credential::{Credential, Proof};
@@ -28,14 +30,14 @@ impl ZoneCache {
         credential: &Credential,
         tags: Tags,
         age: Age,
-    ) -> Option<Answer> {
+    ) -> Option<ZoneAnswer> {
         let tag = tags.credential;
         let now = event::now();
         let freshness = self.freshness(age, now);
         // Hashed before the lock.
         let mut key = Key::new();
         let name = credential.user.as_ref().map(|user| {
-            write_key(&mut key, Kind::User, &space.prefix, user.as_str());
+            write_key(&mut key, EntryKind::User, &space.prefix, user.as_str());
             entry(&self.keys, &key)
         });
         let zone = self.options.zone.clone();
@@ -63,14 +65,14 @@ impl ZoneCache {
             }
         };
         if age == Age::Fresh && !self.trusted {
-            return Some(Answer::Miss(missed(&cache)));
+            return Some(ZoneAnswer::Miss(missed(&cache)));
         }
         let found = name.map(|name| find_verified(&mut cache, name, credential, tag, freshness));
         let record = match found {
             None => None,
             Some(Found::Verified(record)) => Some(record),
-            Some(Found::Wrong) => return Some(Answer::Wrong),
-            Some(Found::Missing | Found::Unverified) => return Some(Answer::Miss(missed(&cache))),
+            Some(Found::Wrong) => return Some(ZoneAnswer::Wrong),
+            Some(Found::Missing | Found::Unverified) => return Some(ZoneAnswer::Miss(missed(&cache))),
         };
         let generations = cache.generations();
         let known = known(
@@ -93,8 +95,8 @@ impl ZoneCache {
             unshared,
         } = match known {
             Ok(known) => known,
-            Err(IdentityError::Denied(denial)) => return Some(Answer::Denied(denial)),
-            Err(IdentityError::Record | IdentityError::Defaults) => return miss.map(Answer::Miss),
+            Err(IdentityError::Denied(denial)) => return Some(ZoneAnswer::Denied(denial)),
+            Err(IdentityError::Record | IdentityError::Defaults) => return miss.map(ZoneAnswer::Miss),
         };
         if let Some(end) = identity.expires() {
             let left = end.saturating_sub(event::unix_seconds()).saturating_mul(1000);
@@ -105,7 +107,7 @@ impl ZoneCache {
             identity.set_validity(Validity::new(tags.header, now, generations, expires, size), tag);
             self.worker_cache.insert(Rc::clone(&identity));
         }
-        Some(Answer::Known(identity))
+        Some(ZoneAnswer::Known(identity))
     }
 
     /// Whether what this worker has in its own memory about a user is still what the zone says. If so, the
@@ -117,7 +119,7 @@ impl ZoneCache {
         };
         let now = event::now();
         let mut key = Key::new();
-        write_key(&mut key, Kind::User, &space.prefix, user.as_str());
+        write_key(&mut key, EntryKind::User, &space.prefix, user.as_str());
         let name = entry(&self.keys, &key);
         let Some(mut zone) = self.options.zone.lock() else {
             return false;
@@ -208,7 +210,7 @@ impl ZoneCache {
         };
         let mut user_key = Key::new();
         let user_entry = credential.user.as_ref().map(|user| {
-            write_key(&mut user_key, Kind::User, &space.prefix, user.as_str());
+            write_key(&mut user_key, EntryKind::User, &space.prefix, user.as_str());
             entry(&self.keys, &user_key)
         });
 
@@ -286,7 +288,7 @@ struct KnownIdentity {
 
 /// What the zone knows of a verified user with this record, or of the anonymous. What it lacks is a miss.
 fn known(
-    (keys, interner): (&Keys, &mut Interner),
+    (keys, interner): (&SecretKeys, &mut Interner),
     cache: &mut Cache<'_, Locked<'_>>,
     space: &Arc<Keyspace>,
     credential: &Credential,
@@ -314,14 +316,14 @@ fn known(
     let mut groups = SmallVec::new();
     if credential.user.is_some() {
         for name in RecordRef::decode(own.as_ref())?.groups() {
-            groups.push(shared_record(Kind::Group, name?).ok_or(IdentityError::Record)?);
+            groups.push(shared_record(EntryKind::Group, name?).ok_or(IdentityError::Record)?);
         }
     }
-    groups.push(shared_record(Kind::Group, PUBLIC).ok_or(IdentityError::Record)?);
+    groups.push(shared_record(EntryKind::Group, PUBLIC).ok_or(IdentityError::Record)?);
     let records = Records { own, groups };
     // Whether the request will want a backend is not known yet: who has no others needs the defaults.
     let identity = Identity::new(space, credential.clone(), records, event::unix_seconds(), || {
-        shared_record(Kind::Defaults, "")
+        shared_record(EntryKind::Defaults, "")
     })?;
     Ok(KnownIdentity {
         identity,
@@ -341,13 +343,13 @@ fn shared<'o>(prefix: &str, outcome: &'o Outcome) -> Option<Vec<(Key, &'o [u8])>
     };
     if let Outcome::Known { user, groups, .. } = outcome {
         for (name, group) in RecordRef::decode(user).ok()?.groups().zip(groups.iter()) {
-            add(Kind::Group, name.ok()?, group);
+            add(EntryKind::Group, name.ok()?, group);
         }
     }
     if let Outcome::Known { public, defaults, .. } | Outcome::Anonymous { public, defaults } = outcome {
-        add(Kind::Group, PUBLIC, public);
+        add(EntryKind::Group, PUBLIC, public);
         if let Some(defaults) = defaults {
-            add(Kind::Defaults, "", defaults);
+            add(EntryKind::Defaults, "", defaults);
         }
     }
     Some(shared)

@@ -9,10 +9,10 @@
 use std::rc::Rc;
 use std::sync::Arc;
 
-use registry_auth::codec::State;
+use registry_auth::codec::AccountState;
 use registry_auth::{Denial, TokenDigest, UserNameBuf};
 use registry_auth_cache::worker_cache::Lookup;
-use registry_auth_cache::{COUNTERS, Cache, GENERATION, Interner, Keys, Tag, UNBOUND, WorkerCache};
+use registry_auth_cache::{COUNTERS, Cache, GENERATION, Interner, SecretKeys, Tag, UNBOUND, WorkerCache};
 use registry_auth_lookup::{Changed, Keyspace, Outcome};
 
 use crate::conf::CacheOptions;
@@ -23,7 +23,7 @@ use crate::request::credential::Credential;
 use crate::request::identity::Identity;
 use crate::worker::process;
 use crate::worker::state::{WORKER, ZoneCache};
-use key::{Key, Kind, entry, write_key};
+use key::{EntryKind, Key, entry, write_key};
 
 pub mod failures;
 mod key;
@@ -42,7 +42,7 @@ fn with_cache_mut<T>(f: impl FnOnce(&mut ZoneCache) -> Option<T>) -> Option<T> {
 }
 
 /// What the zone says to a request.
-pub enum Answer {
+pub enum ZoneAnswer {
     /// There is no zone, or the request cannot be looked up in it.
     None,
     /// Nothing: the store is to be asked, and its answer put with this.
@@ -74,7 +74,7 @@ pub struct Miss {
     epoch: u64,
     tags: Tags,
     /// The stored password for which this one was found to be right before.
-    verified: Option<State>,
+    verified: Option<AccountState>,
 }
 
 impl Miss {
@@ -84,7 +84,7 @@ impl Miss {
     }
 
     /// The fingerprint of the stored password for which this one was found to be right before.
-    pub fn verified(&self) -> Option<State> {
+    pub fn verified(&self) -> Option<AccountState> {
         self.verified
     }
 }
@@ -225,8 +225,8 @@ pub fn census() -> Option<Census> {
 }
 
 /// What the zone knows of the user of a credential.
-pub fn find(space: &Arc<Keyspace>, credential: &Credential, tags: Tags, age: Age) -> Answer {
-    with_cache_mut(|ours| ours.find(space, credential, tags, age)).unwrap_or(Answer::None)
+pub fn find(space: &Arc<Keyspace>, credential: &Credential, tags: Tags, age: Age) -> ZoneAnswer {
+    with_cache_mut(|ours| ours.find(space, credential, tags, age)).unwrap_or(ZoneAnswer::None)
 }
 
 /// Whose the access token was the last time. That user is let in only where the zone knows that the token is
@@ -301,12 +301,12 @@ pub fn changed(changes: &[Changed]) {
         for change in changes {
             match change {
                 Changed::User { prefix, name } => {
-                    write_key(&mut key, Kind::User, prefix, name);
+                    write_key(&mut key, EntryKind::User, prefix, name);
                     cache.invalidate_user(entry(keys, &key));
                     continue;
                 }
-                Changed::Group { prefix, name } => write_key(&mut key, Kind::Group, prefix, name),
-                Changed::Backends { prefix } => write_key(&mut key, Kind::Defaults, prefix, ""),
+                Changed::Group { prefix, name } => write_key(&mut key, EntryKind::Group, prefix, name),
+                Changed::Backends { prefix } => write_key(&mut key, EntryKind::Defaults, prefix, ""),
                 Changed::Passwords { .. } => {
                     cache.invalidate_passwords();
                     continue;
@@ -334,7 +334,9 @@ fn open<'m, 'z>(zone: &'m mut Locked<'z>) -> Option<Cache<'m, Locked<'z>>> {
     Cache::open(zone, || {
         let mut random = [0; 32];
         // Without random numbers there is no secret key, and so no cache.
-        getrandom::fill(&mut random).ok().map(|()| Keys::new(random))
+        getrandom::fill(&mut random)
+            .ok()
+            .map(|()| SecretKeys::new(random))
     })
 }
 
@@ -343,7 +345,7 @@ fn with_zone<T>(zone: &Zone, f: impl FnOnce(&mut Cache<'_, Locked<'_>>) -> T) ->
     open(&mut zone).map(|mut cache| f(&mut cache))
 }
 
-fn with_worker_zone<T>(f: impl FnOnce(&Keys, &mut Cache<'_, Locked<'_>>) -> T) -> Option<T> {
+fn with_worker_zone<T>(f: impl FnOnce(&SecretKeys, &mut Cache<'_, Locked<'_>>) -> T) -> Option<T> {
     with_cache_mut(|ours| {
         let zone = ours.options.zone.clone();
         let mut zone = zone.lock()?;

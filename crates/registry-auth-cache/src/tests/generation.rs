@@ -3,7 +3,7 @@
 use super::slab::Slab;
 use super::{SMALL, fact, fresh, keys, open, put, user_key};
 use crate::worker_cache::Validity;
-use crate::{Cache, Found, GENERATION, Keys, Memory, Process};
+use crate::{Cache, Found, GENERATION, Memory, Process, SecretKeys};
 
 /// The number as it is read without the lock.
 fn peek(slab: &Slab) -> u64 {
@@ -119,6 +119,6 @@ fn a_block_that_was_set_up_anew_has_another_one() {
     let mut slab = Slab::new(SMALL);
     let before = open(&mut slab).generation();
     slab.reset();
-    let fresh = || Some(Keys::new([9; 32]));
+    let fresh = || Some(SecretKeys::new([9; 32]));
     assert_ne!(Cache::open(&mut slab, fresh).unwrap().generation(), before);
 }

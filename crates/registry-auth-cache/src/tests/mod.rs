@@ -19,14 +19,14 @@ use std::collections::HashSet;
 
 use crate::layout::{LISTS, List, PLACES, SLOT, entry, root};
 use crate::memory::Numbers;
-use crate::{Cache, EntryKey, Freshness, Keys, LoginKeys, Memory, NewRecord};
+use crate::{Cache, EntryKey, Freshness, LoginKeys, Memory, NewRecord, SecretKeys};
 use slab::Slab;
 
 /// A zone as small as nginx makes one.
 const SMALL: usize = 32 * 1024;
 
-fn keys() -> Option<Keys> {
-    Some(Keys::new(std::array::from_fn(|index| index as u8 * 7 + 1)))
+fn keys() -> Option<SecretKeys> {
+    Some(SecretKeys::new(std::array::from_fn(|index| index as u8 * 7 + 1)))
 }
 
 fn open<M: Memory>(memory: &mut M) -> Cache<'_, M> {

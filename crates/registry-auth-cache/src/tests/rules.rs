@@ -4,7 +4,7 @@ use super::slab::Slab;
 use super::{SMALL, check, fact, fresh, is_verified, keys, open, put, user_key};
 use crate::layout::root;
 use crate::memory::Write;
-use crate::{Cache, EntryKey, Found, Freshness, Keys, Memory, NewRecord};
+use crate::{Cache, EntryKey, Found, Freshness, Memory, NewRecord, SecretKeys};
 
 #[test]
 fn openings_of_one_block_share() {
@@ -25,9 +25,9 @@ fn keys_are_new_after_a_reset() {
     let mut slab = Slab::new(SMALL);
     let first = open(&mut slab).keys();
     slab.reset();
-    let mut cache = Cache::open(&mut slab, || Some(Keys::new([9; 32]))).unwrap();
+    let mut cache = Cache::open(&mut slab, || Some(SecretKeys::new([9; 32]))).unwrap();
     assert!(!cache.has_keys(&first));
-    assert!(cache.keys() == Keys::new([9; 32]));
+    assert!(cache.keys() == SecretKeys::new([9; 32]));
     // So a worker's old tags and hashes find nothing.
     cache.put_record(
         EntryKey {
@@ -67,7 +67,7 @@ fn no_random_numbers_no_cache() {
 
 #[test]
 fn keys_are_told_apart_in_full() {
-    let keys = |changed: usize| Keys::new(std::array::from_fn(|index| u8::from(index == changed)));
+    let keys = |changed: usize| SecretKeys::new(std::array::from_fn(|index| u8::from(index == changed)));
     let none = keys(99);
     for changed in 0..32 {
         assert!(keys(changed) != none);

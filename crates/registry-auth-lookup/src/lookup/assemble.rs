@@ -9,7 +9,7 @@ use crate::lookup::reply_cache::{RememberedUser, ReplyCache, UserTags};
 use crate::lookup::shared_records::{SharedRecord, SharedRecords};
 use crate::messages::Outcome;
 use crate::queue::basis::{Basis, GroupNames, LookupKey, ReadMark};
-use crate::queue::pending::{Answer, Outbox, PendingJob};
+use crate::queue::pending::{JobAnswer, Outbox, PendingJob};
 use crate::single_flight::Flight;
 use crate::unreadable::{hash_key, log_bad};
 use crate::verify::verdict::{Common, Passwords, Verdict};
@@ -60,7 +60,7 @@ impl<'a> Assembly<'a> {
     }
 
     /// Answers all jobs of one user, or those of the anonymous.
-    pub(crate) fn user(&mut self, user: UserReply, answers: &mut Vec<Answer>) {
+    pub(crate) fn user(&mut self, user: UserReply, answers: &mut Vec<JobAnswer>) {
         let names = match &user.state {
             UserState::Remembered(known) => Arc::clone(&known.groups),
             _ => user.groups().map(Box::from).collect(),
@@ -106,7 +106,7 @@ impl<'a> Assembly<'a> {
             passwords: key.user.is_some(),
             groups: names,
         });
-        answers.extend(flight.finish().map(|job| Answer {
+        answers.extend(flight.finish().map(|job| JobAnswer {
             job,
             outcome: outcome.clone(),
             basis: basis.clone(),
@@ -115,10 +115,10 @@ impl<'a> Assembly<'a> {
 
     /// Answers the jobs whose access tokens are not in this reply; the others, which joined them meanwhile,
     /// get a question of their own.
-    fn no_token(&self, flight: Flight<PendingJob>, reply: &Value, answers: &mut Vec<Answer>) {
+    fn no_token(&self, flight: Flight<PendingJob>, reply: &Value, answers: &mut Vec<JobAnswer>) {
         let (wrong, others): (Vec<_>, Vec<_>) =
             flight.finish().partition(|job| is_wrong_token(&job.proof, reply));
-        answers.extend(wrong.into_iter().map(|job| Answer {
+        answers.extend(wrong.into_iter().map(|job| JobAnswer {
             job,
             outcome: Outcome::NoToken,
             basis: Some(Basis {

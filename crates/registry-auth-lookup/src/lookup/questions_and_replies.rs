@@ -16,7 +16,7 @@ use crate::unreadable::{log_bad, log_refused, log_skipped};
 use redis::{Cmd, Pipeline, Value};
 use registry_auth::Record;
 use registry_auth_redis::log::{Level, Log};
-use registry_auth_redis::schema::keys::{Keys, PUBLIC};
+use registry_auth_redis::schema::keys::{KeyNames, PUBLIC};
 use registry_auth_redis::schema::record::{self, Unreadable};
 use std::cmp::Ordering;
 use std::collections::{BTreeSet, HashMap};
@@ -79,7 +79,7 @@ pub(crate) fn questions(sorted: &[Question]) -> Pipeline {
     let mut pipeline = Pipeline::with_capacity(sorted.len() + 3);
     for part in by_keyspace(sorted) {
         let Some(first) = part.first() else { continue };
-        let keys = Keys::new(&first.key.space.prefix);
+        let keys = KeyNames::new(&first.key.space.prefix);
         pipeline
             .add_command(command("LRANGE", &keys.backends(), 2))
             .arg("0")
@@ -106,7 +106,7 @@ pub(crate) fn group_questions(replies: &[KeyspaceReply]) -> Pipeline {
     let mut key = String::new();
     for part in replies {
         for name in part.groups() {
-            Keys::new(part.prefix()).write_group(name, &mut key);
+            KeyNames::new(part.prefix()).write_group(name, &mut key);
             pipeline.add_command(command("HGETALL", &key, 0));
         }
     }
@@ -211,13 +211,13 @@ impl KeyspaceReply {
 
     /// A group that was mistyped, or removed: its members have less than somebody thinks.
     fn log_no_group(&self, log: &Log, name: &str) {
-        let key = Keys::new(self.prefix()).group(name);
+        let key = KeyNames::new(self.prefix()).group(name);
         let member = |user: &&UserReply| user.groups().any(|group| group == name);
         let user = self.users.iter().find(member);
         let user = user.map_or("", |user| user.question.key.name());
         let message = format!(
             "record {}: there is no group {name}",
-            Keys::new(self.prefix()).user(user)
+            KeyNames::new(self.prefix()).user(user)
         );
         log.write_of_kind("no group", &key, Level::Warn, &message);
     }
@@ -337,7 +337,7 @@ impl Reader<'_> {
         reply: Value,
         password: Result<Option<String>, Unreadable>,
     ) -> (UserState, bool) {
-        let keys = Keys::new(&key.space.prefix);
+        let keys = KeyNames::new(&key.space.prefix);
         let mut skipped = false;
         let own = record::from_hash_noting(reply, &mut skipped);
         if skipped {

@@ -78,13 +78,13 @@ impl RememberedUser {
 
 /// All that is remembered.
 pub(crate) struct ReplyCache {
-    table: Mutex<Bounded<Entry>>,
+    table: Mutex<Bounded<CachedReply>>,
     hasher: RandomState,
     /// Of tags; known to nobody.
     key: [u8; 16],
 }
 
-struct Entry {
+struct CachedReply {
     hash: u64,
     prefix: Box<str>,
     /// Of the user or the group; empty for everybody's backends.
@@ -99,7 +99,7 @@ enum Made {
     Backends(u128, Arc<[u8]>),
 }
 
-impl Entry {
+impl CachedReply {
     fn is_user(&self, (prefix, user): (&str, &str)) -> bool {
         matches!(self.made, Made::User(_)) && &*self.name == user && &*self.prefix == prefix
     }
@@ -114,7 +114,7 @@ impl Entry {
     }
 }
 
-impl Item for Entry {
+impl Item for CachedReply {
     fn hash(&self) -> u64 {
         self.hash
     }
@@ -140,7 +140,7 @@ impl ReplyCache {
         })
     }
 
-    fn table(&self) -> MutexGuard<'_, Bounded<Entry>> {
+    fn table(&self) -> MutexGuard<'_, Bounded<CachedReply>> {
         self.table.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -170,7 +170,7 @@ impl ReplyCache {
         if user.record.len() > LARGEST {
             return self.forget_user(hash, (prefix, name));
         }
-        let entry = Entry {
+        let entry = CachedReply {
             hash,
             prefix: prefix.into(),
             name: name.into(),
@@ -197,7 +197,7 @@ impl ReplyCache {
             Source::Backends => ("", Made::Backends(tag, encoded)),
             Source::Group(name) => (name, Made::Group(tag, encoded)),
         };
-        let entry = Entry {
+        let entry = CachedReply {
             hash: self.hasher.hash_one((prefix, source)),
             prefix: prefix.into(),
             name: name.into(),

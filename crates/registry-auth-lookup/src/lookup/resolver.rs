@@ -33,7 +33,7 @@ const OTHERS_AT_A_TIME: usize = 24;
 pub(crate) const THREADS: usize = FAILING_AT_A_TIME + OTHERS_AT_A_TIME;
 
 /// Entries by `host:port` as stored.
-type Names = HashMap<Box<str>, Entry>;
+type Names = HashMap<Box<str>, ResolvedName>;
 
 pub(crate) struct Resolver {
     names: Mutex<Names>,
@@ -51,7 +51,7 @@ impl Default for Resolver {
     }
 }
 
-struct Entry {
+struct ResolvedName {
     addresses: Vec<SocketAddr>,
     /// When to ask anew.
     until: Instant,
@@ -64,7 +64,7 @@ struct Entry {
     is_slow: bool,
 }
 
-impl Entry {
+impl ResolvedName {
     fn new(now: Instant) -> Self {
         Self {
             addresses: Vec::new(),
@@ -88,7 +88,7 @@ impl Entry {
 
 /// What a name takes, with its place in a table that is half full.
 fn bytes(name: &str, addresses: &[SocketAddr]) -> usize {
-    let place = 2 * (size_of::<(Box<str>, Entry)>() + 1);
+    let place = 2 * (size_of::<(Box<str>, ResolvedName)>() + 1);
     place + allocated(name.len()) + allocated(size_of_val(addresses))
 }
 
@@ -126,7 +126,7 @@ impl Resolver {
             let mut names = self.names();
             let entry = names
                 .entry(peer.into())
-                .or_insert_with(|| Entry::new(Instant::now()));
+                .or_insert_with(|| ResolvedName::new(Instant::now()));
             self.ask(peer, entry)
         };
         let Some(mut asked) = asked else { return };
@@ -138,7 +138,7 @@ impl Resolver {
     }
 
     /// Has a task ask for it, unless one does; what is closed when it knows.
-    fn ask(self: &Arc<Self>, peer: &str, entry: &mut Entry) -> Option<watch::Receiver<()>> {
+    fn ask(self: &Arc<Self>, peer: &str, entry: &mut ResolvedName) -> Option<watch::Receiver<()>> {
         if let Some(asked) = &entry.asked {
             return Some(asked.clone());
         }
@@ -194,7 +194,7 @@ impl Resolver {
         if !has_room(&names) {
             names.retain(|_, entry| entry.asked.is_some());
         }
-        let entry = names.entry(peer.into()).or_insert_with(|| Entry::new(now));
+        let entry = names.entry(peer.into()).or_insert_with(|| ResolvedName::new(now));
         (entry.asked, entry.is_slow, entry.has_failed) = (None, false, found.is_empty());
         if !found.is_empty() {
             entry.addresses = found;
@@ -212,7 +212,8 @@ impl Resolver {
 #[cfg(test)]
 mod tests {
     use super::{
-        ADDRESSES, Entry, FAILED, FAILING_AT_A_TIME, FRESH, MOST, OTHERS_AT_A_TIME, Resolver, STALE, bytes,
+        ADDRESSES, FAILED, FAILING_AT_A_TIME, FRESH, MOST, OTHERS_AT_A_TIME, ResolvedName, Resolver, STALE,
+        bytes,
     };
     use std::sync::Arc;
     use std::time::Duration;
@@ -295,9 +296,9 @@ mod tests {
         for n in 0..100 {
             let (name, entry) = (
                 format!("registry{n}.invalid:80"),
-                Entry {
+                ResolvedName {
                     has_failed: true,
-                    ..Entry::new(now)
+                    ..ResolvedName::new(now)
                 },
             );
             resolver.names().insert(name.clone().into(), entry);

@@ -9,7 +9,7 @@ use crate::unreadable::{log_bad, log_refused, log_skipped};
 use redis::Value;
 use registry_auth::Record;
 use registry_auth::codec::RecordRef;
-use registry_auth_redis::schema::keys::{Keys, PUBLIC};
+use registry_auth_redis::schema::keys::{KeyNames, PUBLIC};
 use registry_auth_redis::schema::record::{self, Unreadable};
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -70,8 +70,8 @@ pub(crate) fn read(
         return SharedRecord::Encoded(encoded);
     }
     let key = match source {
-        Source::Backends => Keys::new(prefix).backends(),
-        Source::Group(name) => Keys::new(prefix).group(name),
+        Source::Backends => KeyNames::new(prefix).backends(),
+        Source::Group(name) => KeyNames::new(prefix).group(name),
     };
     let bad = |why| {
         log_bad(&encoder.log, &key, why);

@@ -15,11 +15,11 @@
 
 use crate::lookup::{Lookups, exchange};
 use crate::messages::Outcome;
-use crate::queue::pending::{Answer, PendingJob};
+use crate::queue::pending::{JobAnswer, PendingJob};
 use crate::unreadable::{log_bad, log_refused};
 use redis::{Pipeline, Value};
 use registry_auth_redis::log::Log;
-use registry_auth_redis::schema::keys::Keys;
+use registry_auth_redis::schema::keys::KeyNames;
 use registry_auth_redis::schema::record::{self, Unreadable};
 use std::sync::Arc;
 use tokio::time::Instant;
@@ -32,14 +32,14 @@ pub(crate) async fn run(lookups: Arc<Lookups>, jobs: Vec<PendingJob>) {
         let Some(digest) = job.ownerless_token() else {
             return;
         };
-        let key = Keys::new(&job.space.prefix).token_owners();
+        let key = KeyNames::new(&job.space.prefix).token_owners();
         // HGET is one right more than the module's Redis user needs for all the rest.
         pipeline.cmd("HMGET").arg(key).arg(digest.to_hex());
     }
     let Some((replies, _)) = exchange(&lookups, &pipeline, deadline).await else {
         return;
     };
-    let answer = |(job, reply): (PendingJob, Value)| Answer {
+    let answer = |(job, reply): (PendingJob, Value)| JobAnswer {
         outcome: outcome(&lookups.encoder.log, &job, reply),
         job,
         basis: None,
@@ -53,7 +53,7 @@ fn outcome(log: &Log, job: &PendingJob, reply: Value) -> Outcome {
         Ok(Some(user)) => Outcome::Owner(user),
         Ok(None) => Outcome::NoToken,
         Err(Unreadable::Bad(why)) => {
-            log_bad(log, &Keys::new(&job.space.prefix).token_owners(), why);
+            log_bad(log, &KeyNames::new(&job.space.prefix).token_owners(), why);
             Outcome::BadRecord
         }
         Err(Unreadable::Refused(error)) => {

@@ -1,7 +1,7 @@
 //! The way of jobs from nginx's thread to the helper.
 //!
 //! Invariant: nginx's thread does not touch the helper's runtime, nor the helper what nginx's thread writes
-//! to. The two may have different tables of open files (see `Options::spawn`), in which a number names
+//! to. The two may have different tables of open files (see `LookupOptions::spawn`), in which a number names
 //! different files. What is sent to a receiver that has closed, or is not received, is answered.
 
 use crate::queue::pending::Arrivals;

@@ -10,7 +10,7 @@ use crate::messages::{Job, Keyspace, Outcome, Proof};
 use crate::queue::basis::{Basis, LookupKey, ReadMark};
 use crate::queue::events::EventQueue;
 use crate::verify::stored_hash::HashResult;
-use registry_auth::codec::State;
+use registry_auth::codec::AccountState;
 use registry_auth::{Network, TokenDigest};
 use registry_auth_redis::Secret;
 use std::sync::Arc;
@@ -31,7 +31,7 @@ pub(crate) struct PendingJob {
     pub(crate) password: Secret,
     pub(crate) proof: Proof,
     pub(crate) from: Network,
-    pub(crate) verified: Option<State>,
+    pub(crate) verified: Option<AccountState>,
     /// What an earlier try found out about the password.
     pub(crate) hash_result: Option<HashResult>,
     /// The batch in which it was last asked for.
@@ -141,7 +141,7 @@ impl Drop for Arrivals {
 }
 
 /// An answer that is ready. Dropped unposted it is `Unavailable`.
-pub(crate) struct Answer {
+pub(crate) struct JobAnswer {
     pub(crate) job: PendingJob,
     pub(crate) outcome: Outcome,
     /// `None` for an outcome that tells nothing about any key.
@@ -161,7 +161,7 @@ impl Outbox {
     }
 
     /// Posts the answers that still hold, with at most one wake-up; the others' jobs are asked again.
-    pub(crate) fn post(&self, mut answers: Vec<Answer>) {
+    pub(crate) fn post(&self, mut answers: Vec<JobAnswer>) {
         self.events.write(|queue| {
             queue.reserve(answers.len());
             for answer in &mut answers {

@@ -4,7 +4,7 @@
 //! password only a keyed tag is kept, and only of one that was right.
 
 use crate::verify::decoy;
-use registry_auth::codec::State;
+use registry_auth::codec::AccountState;
 use registry_auth::password;
 use registry_auth_redis::Secret;
 use siphasher::sip128::{Hasher128, SipHasher24};
@@ -70,9 +70,9 @@ impl StoredHash {
     }
 
     /// Whether it is the one that a password was found to be right for.
-    pub(crate) fn matches(&self, verified: State) -> bool {
+    pub(crate) fn matches(&self, verified: AccountState) -> bool {
         match self {
-            Self::Own { text, .. } => State::of_hash(text.as_bytes()) == verified,
+            Self::Own { text, .. } => AccountState::of_hash(text.as_bytes()) == verified,
             Self::Decoy(_) => false,
         }
     }

@@ -7,7 +7,7 @@
 use crate::last_use::LastUses;
 use crate::messages::{Keyspace, Outcome, Proof};
 use crate::queue::basis::{Basis, GroupNames, LookupKey, ReadMark};
-use crate::queue::pending::{Answer, Outbox, PendingJob};
+use crate::queue::pending::{JobAnswer, Outbox, PendingJob};
 use crate::rehash::{Renewal, Renewals};
 use crate::single_flight::{Flight, SingleFlight};
 use crate::unreadable::{hash_key, log_bad};
@@ -81,7 +81,7 @@ impl Verdict {
     }
 
     /// The answer to this job, given whether its password is right.
-    fn conclude(&self, job: PendingJob, right: Result<bool, InvalidHash>, log: &Log) -> Answer {
+    fn conclude(&self, job: PendingJob, right: Result<bool, InvalidHash>, log: &Log) -> JobAnswer {
         let outcome = match right {
             Ok(right) => self.found(right && matches!(*self.hash, StoredHash::Own { locked: false, .. })),
             Err(why) => {
@@ -117,7 +117,7 @@ impl Verdict {
     }
 
     /// The answer, and what it was made of.
-    fn based(&self, job: PendingJob, outcome: Outcome) -> Answer {
+    fn based(&self, job: PendingJob, outcome: Outcome) -> JobAnswer {
         let basis = Basis {
             mark: self.mark,
             passwords: !self.own,
@@ -126,7 +126,7 @@ impl Verdict {
                 .as_ref()
                 .map_or_else(Arc::default, |(_, common)| Arc::clone(&common.names)),
         };
-        Answer {
+        JobAnswer {
             job,
             outcome,
             basis: Some(basis),
@@ -247,7 +247,7 @@ impl Passwords {
         &self,
         verdict: Verdict,
         jobs: impl Iterator<Item = PendingJob>,
-        answers: &mut Vec<Answer>,
+        answers: &mut Vec<JobAnswer>,
     ) {
         if verdict.hash.is_slow() {
             let verdict = Arc::new(verdict);
@@ -314,7 +314,7 @@ impl Passwords {
         Ok(right)
     }
 
-    fn slow(&self, verdict: &Arc<Verdict>, job: PendingJob, answers: &mut Vec<Answer>) {
+    fn slow(&self, verdict: &Arc<Verdict>, job: PendingJob, answers: &mut Vec<JobAnswer>) {
         if let Some(proven) = self.is_proven(verdict, &job) {
             let outcome = verdict.proven(&job.proof, proven);
             answers.push(verdict.based(job, outcome));
@@ -358,7 +358,7 @@ impl Passwords {
             renewals: self.renewals.clone(),
         };
         if let Err(Task::Verify(slow)) = self.pool.submit(from, Task::Verify(slow)) {
-            answers.extend(slow.flight.finish().map(|Checked { job, .. }| Answer {
+            answers.extend(slow.flight.finish().map(|Checked { job, .. }| JobAnswer {
                 job,
                 outcome: Outcome::Busy,
                 basis: None,

@@ -3,7 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing)] // a panic is how a test fails
 
 use registry_auth::{Network, Record, RecordRef, UserName, codec};
-use registry_auth_lookup::{Completion, Event, Hashing, Job, Keyspace, Options, Outcome, Proof, Store};
+use registry_auth_lookup::{Completion, Event, Hashing, Job, Keyspace, LookupOptions, Outcome, Proof, Store};
 use registry_auth_redis::log::LogLine;
 use registry_auth_redis::{Endpoint, Secret};
 use std::collections::HashMap;
@@ -31,8 +31,8 @@ pub struct Gate {
     pub log: Vec<LogLine>,
 }
 
-pub fn options(url: &str) -> Options {
-    Options {
+pub fn options(url: &str) -> LookupOptions {
+    LookupOptions {
         endpoint: Endpoint::parse(url).unwrap(),
         timeout: Duration::from_secs(2),
         connect_timeout: Duration::from_secs(2),
@@ -48,8 +48,8 @@ pub fn options(url: &str) -> Options {
 }
 
 /// With changes told, for the prefix `P`.
-pub fn tracked(url: &str) -> Options {
-    Options {
+pub fn tracked(url: &str) -> LookupOptions {
+    LookupOptions {
         tracking: true,
         ..options(url)
     }
@@ -67,7 +67,7 @@ impl Gate {
         Self::with(options(url))
     }
 
-    pub fn with(mut options: Options) -> Self {
+    pub fn with(mut options: LookupOptions) -> Self {
         let (sender, wakes) = channel();
         options.wake = Box::new(move || {
             let _ = sender.send(());

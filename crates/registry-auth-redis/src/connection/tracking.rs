@@ -6,7 +6,7 @@
 //!
 //! Redis never reports SWAPDB. The time to live of a cache limits that.
 
-use crate::schema::keys::{Keys, Known};
+use crate::schema::keys::{KeyNames, Known};
 use redis::{Cmd, PushInfo, PushKind, Value};
 use std::sync::Arc;
 
@@ -86,7 +86,7 @@ impl Tracking {
     pub(crate) fn command(&self) -> Cmd {
         let mut command = redis::cmd("CLIENT");
         command.arg("TRACKING").arg("ON").arg("BCAST");
-        let mut prefixes: Vec<String> = self.prefixes.iter().map(|p| Keys::new(p).common()).collect();
+        let mut prefixes: Vec<String> = self.prefixes.iter().map(|p| KeyNames::new(p).common()).collect();
         // In order, a prefix is behind the one that covers it, and only such are between the two.
         prefixes.sort_unstable();
         let mut last: Option<String> = None;
@@ -141,7 +141,7 @@ impl Tracking {
 
 /// Which of the schema's keys `key` is under `prefix`.
 fn of(prefix: &Arc<str>, key: &str) -> Option<Changed> {
-    let known = Keys::new(prefix).known(key)?;
+    let known = KeyNames::new(prefix).known(key)?;
     let prefix = Arc::clone(prefix);
     Some(match known {
         Known::User(name) => Changed::User {

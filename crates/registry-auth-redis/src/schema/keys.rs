@@ -29,11 +29,11 @@ pub const PUBLIC: &str = "public";
 
 /// Key names under one prefix `P`.
 #[derive(Debug, Clone, Copy)]
-pub struct Keys<'a> {
+pub struct KeyNames<'a> {
     prefix: &'a str,
 }
 
-impl<'a> Keys<'a> {
+impl<'a> KeyNames<'a> {
     /// Names under `prefix` (`registry_auth_prefix`).
     #[must_use]
     pub const fn new(prefix: &'a str) -> Self {
@@ -46,7 +46,7 @@ impl<'a> Keys<'a> {
         join(self.prefix, ":user:", name)
     }
 
-    /// [`Keys::user`] into a buffer, replacing what is there.
+    /// [`KeyNames::user`] into a buffer, replacing what is there.
     pub fn write_user(&self, name: &str, key: &mut String) {
         key.clear();
         for part in [self.prefix, ":user:", name] {
@@ -60,7 +60,7 @@ impl<'a> Keys<'a> {
         join(self.prefix, ":group:", name)
     }
 
-    /// [`Keys::group`] into a buffer, replacing what is there.
+    /// [`KeyNames::group`] into a buffer, replacing what is there.
     pub fn write_group(&self, name: &str, key: &mut String) {
         key.clear();
         for part in [self.prefix, ":group:", name] {
@@ -145,13 +145,13 @@ impl<'a> Keys<'a> {
         }
     }
 
-    /// The user's name in a key that [`Keys::user`] made.
+    /// The user's name in a key that [`KeyNames::user`] made.
     #[must_use]
     pub fn user_of<'k>(&self, key: &'k str) -> Option<&'k str> {
         key.strip_prefix(self.prefix)?.strip_prefix(":user:")
     }
 
-    /// The group's name in a key that [`Keys::group`] made.
+    /// The group's name in a key that [`KeyNames::group`] made.
     #[must_use]
     pub fn group_of<'k>(&self, key: &'k str) -> Option<&'k str> {
         key.strip_prefix(self.prefix)?.strip_prefix(":group:")
@@ -194,11 +194,11 @@ fn join(prefix: &str, infix: &str, name: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::{Keys, Known, use_field};
+    use super::{KeyNames, Known, use_field};
 
     #[test]
     fn names_are_those_of_the_interface() {
-        let keys = Keys::new("docker-registry");
+        let keys = KeyNames::new("docker-registry");
         assert_eq!(keys.user("alice"), "docker-registry:user:alice");
         assert_eq!(keys.group("team"), "docker-registry:group:team");
         assert_eq!(keys.passwords(), "docker-registry:passwords");
@@ -214,7 +214,7 @@ mod tests {
 
     #[test]
     fn names_are_read_back() {
-        let keys = Keys::new("P");
+        let keys = KeyNames::new("P");
         assert_eq!(keys.known(&keys.user("a:b")), Some(Known::User("a:b")));
         assert_eq!(keys.known(&keys.group("team")), Some(Known::Group("team")));
         assert_eq!(keys.known(&keys.passwords()), Some(Known::Passwords));
@@ -237,7 +237,7 @@ mod tests {
 
     #[test]
     fn the_scan_pattern_takes_the_prefix_literally() {
-        assert_eq!(Keys::new("a*b[c]").users_pattern(), "a\\*b\\[c\\]:user:*");
-        assert_eq!(Keys::new("P").groups_pattern(), "P:group:*");
+        assert_eq!(KeyNames::new("a*b[c]").users_pattern(), "a\\*b\\[c\\]:user:*");
+        assert_eq!(KeyNames::new("P").groups_pattern(), "P:group:*");
     }
 }

@@ -7,7 +7,7 @@
 use super::bytes::{next, short, slice, take, text};
 use super::grants::{GrantRef, Grants};
 use super::record::{HAS_PASSWORD, HEADER, InvalidRecord, Peer, Record, SEALED, VERSION};
-use super::tokens::{STATE, State, TokenRef, Tokens};
+use super::tokens::{AccountState, STATE, TokenRef, Tokens};
 use crate::token::access_token::TokenDigest;
 use std::net::{IpAddr, SocketAddr};
 
@@ -86,21 +86,21 @@ impl<'a> RecordRef<'a> {
     }
 
     /// The state of the account: a digest of the stored password. A sealed record has the same state.
-    pub fn state(&self) -> State {
+    pub fn state(&self) -> AccountState {
         match self.password {
             Some([_, digest @ ..]) if self.is_sealed => {
-                State(digest.first_chunk().copied().unwrap_or_default())
+                AccountState(digest.first_chunk().copied().unwrap_or_default())
             }
-            stored => State::of(stored.unwrap_or_default()),
+            stored => AccountState::of(stored.unwrap_or_default()),
         }
     }
 
     /// What a password is bound to that was found to be right: a digest of the stored password hash. A sealed
     /// record has the same.
-    pub fn hash_state(&self) -> State {
+    pub fn hash_state(&self) -> AccountState {
         match self.password {
-            Some(sealed) if self.is_sealed => State(sealed.last_chunk().copied().unwrap_or_default()),
-            stored => State::of_hash(stored.unwrap_or_default()),
+            Some(sealed) if self.is_sealed => AccountState(sealed.last_chunk().copied().unwrap_or_default()),
+            stored => AccountState::of_hash(stored.unwrap_or_default()),
         }
     }
 

@@ -16,12 +16,12 @@ use std::fmt;
 /// The state of an account: a digest of its stored password, also where there is none, or its mark. A token
 /// that was issued in another state is void.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub struct State(pub(crate) [u8; STATE]);
+pub struct AccountState(pub(crate) [u8; STATE]);
 
-/// The number of bytes of a [`State`]: with 128 bits, two passwords do not have the same by chance.
+/// The number of bytes of a [`AccountState`]: with 128 bits, two passwords do not have the same by chance.
 pub(super) const STATE: usize = 16;
 
-impl State {
+impl AccountState {
     /// The state of a stored password hash. The `!` of a locked account does not count: an account that is
     /// unlocked has its earlier state again. That of a hash which has taken the place of a weak one
     /// ([`crate::password::rehash_argon2id`]) is its mark: tokens of both states know it.
@@ -49,10 +49,10 @@ impl State {
     }
 }
 
-impl fmt::Debug for State {
+impl fmt::Debug for AccountState {
     /// Hidden: an attacker could test guesses of the password with it.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("State(..)")
+        f.write_str("AccountState(..)")
     }
 }
 
@@ -95,8 +95,8 @@ pub struct TokenRef<'a> {
 impl TokenRef<'_> {
     /// The state of the access token, to which tokens that are issued for it are bound, as to
     /// `RecordRef::state` of a password.
-    pub fn state(&self) -> State {
-        State::of(self.digest)
+    pub fn state(&self) -> AccountState {
+        AccountState::of(self.digest)
     }
 
     /// An owned, checked copy.

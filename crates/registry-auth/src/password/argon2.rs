@@ -71,7 +71,7 @@ pub fn hash_argon2id(password: &[u8], salt: &[u8; 16]) -> Result<String, Invalid
 
 /// As [`hash_argon2id`], in place of a weak hash of the same password. Tokens that were issued while that one
 /// was stored stay valid: its mark ([`crate::token::SigningKeys::mark`]) is a part of the salt, and
-/// [`crate::codec::State`] finds it there.
+/// [`crate::codec::AccountState`] finds it there.
 ///
 /// # Errors
 /// As [`hash_argon2id`].

@@ -63,7 +63,7 @@ pub enum Mount<'a> {
 
 /// What a route leads to, for those who count requests.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Kind {
+pub enum RouteKind {
     /// Nothing: the request is on no route.
     #[default]
     None,
@@ -97,7 +97,7 @@ pub enum Kind {
     Image,
 }
 
-impl Kind {
+impl RouteKind {
     /// All of them, in the order of their numbers.
     pub const ALL: [Self; 15] = [
         Self::None,
@@ -145,7 +145,7 @@ pub struct Route<'a> {
     /// Its API.
     pub api: Api,
     /// What it leads to.
-    pub kind: Kind,
+    pub kind: RouteKind,
     /// The right it needs.
     pub need: Need<'a>,
     /// Its cross-repository mount.
@@ -160,14 +160,14 @@ pub struct Route<'a> {
 impl<'a> Route<'a> {
     pub(super) fn new(api: Api, need: Need<'a>) -> Self {
         let kind = match &need {
-            Need::Nothing => Kind::Ping,
-            Need::Login => Kind::Login,
-            Need::Catalog => Kind::Catalog,
-            Need::Search => Kind::Search,
-            Need::Images(_) => Kind::Image,
-            Need::Unknown(_) => Kind::Unknown,
+            Need::Nothing => RouteKind::Ping,
+            Need::Login => RouteKind::Login,
+            Need::Catalog => RouteKind::Catalog,
+            Need::Search => RouteKind::Search,
+            Need::Images(_) => RouteKind::Image,
+            Need::Unknown(_) => RouteKind::Unknown,
             // Of the other API `v2` says more.
-            Need::Repository(_) | Need::Existence(_) => Kind::Repository,
+            Need::Repository(_) | Need::Existence(_) => RouteKind::Repository,
         };
         Self {
             api,

@@ -65,7 +65,7 @@ impl<'a> Request<'a> {
 
 /// The configured routes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Options {
+pub struct RouteOptions {
     /// Whether `/v1/images/…` is served (`registry_auth_v1_images`).
     pub v1_images: bool,
 }

@@ -8,13 +8,13 @@
 
 use super::need::{Api, Need, Route};
 use super::reference::{self, split_last};
-use super::request::{Method, Options};
+use super::request::{Method, RouteOptions};
 use crate::denial::Denial;
 use crate::name::RepositoryName;
 use crate::scope::{Action, Scope};
 
 /// Finds the route of a path without its `/v1/`.
-pub(super) fn parse<'a>(method: Method, rest: &'a [u8], options: &Options) -> Result<Route<'a>, Denial> {
+pub(super) fn parse<'a>(method: Method, rest: &'a [u8], options: &RouteOptions) -> Result<Route<'a>, Denial> {
     if rest == b"search" {
         return match method {
             Method::Get => Ok(Route::new(Api::V1, Need::Search)),

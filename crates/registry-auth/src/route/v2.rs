@@ -7,7 +7,7 @@
 
 use super::canonical::Escape;
 use super::mount;
-use super::need::{self, Api, Mount, Need, Route, Unknown};
+use super::need::{Api, Mount, Need, Route, RouteKind, Unknown};
 use super::reference::{self, Reference, split_last};
 use super::request::{Method, Request};
 use crate::denial::{Denial, Reason};
@@ -16,7 +16,7 @@ use crate::scope::{Action, Scope};
 
 /// What the segments after the name name.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Kind {
+enum Suffix {
     Manifest,
     Blob,
     NewUpload,
@@ -26,16 +26,16 @@ enum Kind {
     Extension,
 }
 
-impl Kind {
+impl Suffix {
     /// The same for those who count requests.
-    fn counted(self) -> need::Kind {
+    fn counted(self) -> RouteKind {
         match self {
-            Self::Manifest => need::Kind::Manifest,
-            Self::Blob => need::Kind::Blob,
-            Self::NewUpload | Self::Upload => need::Kind::Upload,
-            Self::Tags => need::Kind::Tags,
-            Self::Referrers => need::Kind::Referrers,
-            Self::Extension => need::Kind::Extension,
+            Self::Manifest => RouteKind::Manifest,
+            Self::Blob => RouteKind::Blob,
+            Self::NewUpload | Self::Upload => RouteKind::Upload,
+            Self::Tags => RouteKind::Tags,
+            Self::Referrers => RouteKind::Referrers,
+            Self::Extension => RouteKind::Extension,
         }
     }
 }
@@ -60,7 +60,7 @@ pub(super) fn parse<'a>(request: &Request<'a>, rest: &'a [u8], escape: Escape) -
     };
     if matches!(
         (kind, request.method),
-        (Kind::Manifest | Kind::Blob, Method::Head)
+        (Suffix::Manifest | Suffix::Blob, Method::Head)
     ) {
         return Ok(Route {
             kind: kind.counted(),
@@ -69,7 +69,7 @@ pub(super) fn parse<'a>(request: &Request<'a>, rest: &'a [u8], escape: Escape) -
     }
     let action = action(kind, request.method).ok_or_else(Denial::unsupported)?;
     let mount = match kind {
-        Kind::NewUpload => new_upload(request)?,
+        Suffix::NewUpload => new_upload(request)?,
         _ => Mount::Absent,
     };
     Ok(Route {
@@ -77,7 +77,7 @@ pub(super) fn parse<'a>(request: &Request<'a>, rest: &'a [u8], escape: Escape) -
         kind: kind.counted(),
         need: Need::Repository(Scope { repository, action }),
         mount,
-        is_upload: kind == Kind::Upload,
+        is_upload: kind == Suffix::Upload,
         names_mirrored: false,
     })
 }
@@ -95,11 +95,11 @@ fn unknown<'a>(method: Method, rest: &[u8], what: Option<Unknown>) -> Result<Rou
 }
 
 /// What it is that has an illegal reference.
-fn unknown_reference(kind: Kind) -> Option<Unknown> {
+fn unknown_reference(kind: Suffix) -> Option<Unknown> {
     match kind {
-        Kind::Manifest => Some(Unknown::Manifest),
-        Kind::Blob => Some(Unknown::Blob),
-        Kind::NewUpload | Kind::Upload | Kind::Tags | Kind::Referrers | Kind::Extension => None,
+        Suffix::Manifest => Some(Unknown::Manifest),
+        Suffix::Blob => Some(Unknown::Blob),
+        Suffix::NewUpload | Suffix::Upload | Suffix::Tags | Suffix::Referrers | Suffix::Extension => None,
     }
 }
 
@@ -120,32 +120,32 @@ fn catalog<'a>(method: Method) -> Result<Route<'a>, Denial> {
 /// The reference of a path without its `/v2/`.
 pub(super) fn reference(rest: &[u8]) -> Option<&[u8]> {
     match split(rest).ok()? {
-        (_, Kind::Manifest | Kind::Blob | Kind::Referrers, _) => split_last(rest).map(|(_, last)| last),
-        (_, Kind::NewUpload | Kind::Upload | Kind::Tags | Kind::Extension, _) => None,
+        (_, Suffix::Manifest | Suffix::Blob | Suffix::Referrers, _) => split_last(rest).map(|(_, last)| last),
+        (_, Suffix::NewUpload | Suffix::Upload | Suffix::Tags | Suffix::Extension, _) => None,
     }
 }
 
 /// Splits `<name>/<kind>/<reference>` from the right. The name is not yet checked, the reference is.
-fn split(path: &[u8]) -> Result<(&[u8], Kind, Option<Reference>), Denial> {
+fn split(path: &[u8]) -> Result<(&[u8], Suffix, Option<Reference>), Denial> {
     let (head, last) = split_last(path).ok_or_else(Denial::unsupported)?;
     if last.is_empty() {
         let name = head
             .strip_suffix(b"/blobs/uploads")
             .ok_or_else(Denial::unsupported)?;
-        return Ok((name, Kind::NewUpload, None));
+        return Ok((name, Suffix::NewUpload, None));
     }
     let (name, word) = split_last(head).unwrap_or((&[], head));
     match word {
-        b"manifests" => Ok((name, Kind::Manifest, Some(reference::parse(last)))),
+        b"manifests" => Ok((name, Suffix::Manifest, Some(reference::parse(last)))),
         // The registry redirects it to the path with the slash, or does not know it.
-        b"blobs" if last == b"uploads" => Ok((name, Kind::NewUpload, None)),
-        b"blobs" => Ok((name, Kind::Blob, Some(reference::parse_digest(last)))),
+        b"blobs" if last == b"uploads" => Ok((name, Suffix::NewUpload, None)),
+        b"blobs" => Ok((name, Suffix::Blob, Some(reference::parse_digest(last)))),
         b"referrers" if !is_in_extension(name) => {
-            Ok((name, Kind::Referrers, Some(reference::parse_digest(last))))
+            Ok((name, Suffix::Referrers, Some(reference::parse_digest(last))))
         }
-        b"tags" if last == b"list" => Ok((name, Kind::Tags, None)),
+        b"tags" if last == b"list" => Ok((name, Suffix::Tags, None)),
         b"uploads" => match name.strip_suffix(b"/blobs") {
-            Some(name) if reference::is_upload_id(last) => Ok((name, Kind::Upload, None)),
+            Some(name) if reference::is_upload_id(last) => Ok((name, Suffix::Upload, None)),
             Some(_) => Err(Denial::name_invalid()),
             None => extension(path),
         },
@@ -164,7 +164,7 @@ fn is_plain(path: &[u8]) -> bool {
 
 /// `<name>/_<ext>/…` (OCI distribution-spec, extensions): no legal segment of a name starts with `_`, so the
 /// first one that does ends the name.
-fn extension(path: &[u8]) -> Result<(&[u8], Kind, Option<Reference>), Denial> {
+fn extension(path: &[u8]) -> Result<(&[u8], Suffix, Option<Reference>), Denial> {
     let at = memchr::memmem::find(path, b"/_").ok_or_else(Denial::unsupported)?;
     let (Some(name), Some(rest)) = (path.get(..at), path.get(at + 1..)) else {
         return Err(Denial::unsupported());
@@ -175,7 +175,7 @@ fn extension(path: &[u8]) -> Result<(&[u8], Kind, Option<Reference>), Denial> {
         && reference::is_extension_segment(extension)
         && segments.all(reference::is_extension_segment)
     {
-        Ok((name, Kind::Extension, None))
+        Ok((name, Suffix::Extension, None))
     } else {
         Err(Denial::name_invalid())
     }
@@ -194,15 +194,15 @@ fn is_in_extension(name: &[u8]) -> bool {
 }
 
 /// The right that a method needs; `None` where the table has no such row.
-fn action(kind: Kind, method: Method) -> Option<Action> {
+fn action(kind: Suffix, method: Method) -> Option<Action> {
     match (kind, method) {
-        (Kind::Manifest | Kind::Blob, Method::Get) => Some(Action::Pull),
-        (Kind::Extension, Method::Get | Method::Head) => Some(Action::Pull),
-        (Kind::Tags | Kind::Referrers, Method::Get) => Some(Action::Pull),
-        (Kind::Manifest, Method::Put) => Some(Action::Push),
-        (Kind::NewUpload, Method::Post) => Some(Action::Push),
-        (Kind::Upload, Method::Get | Method::Patch | Method::Put | Method::Delete) => Some(Action::Push),
-        (Kind::Manifest | Kind::Blob, Method::Delete) => Some(Action::Delete),
+        (Suffix::Manifest | Suffix::Blob, Method::Get) => Some(Action::Pull),
+        (Suffix::Extension, Method::Get | Method::Head) => Some(Action::Pull),
+        (Suffix::Tags | Suffix::Referrers, Method::Get) => Some(Action::Pull),
+        (Suffix::Manifest, Method::Put) => Some(Action::Push),
+        (Suffix::NewUpload, Method::Post) => Some(Action::Push),
+        (Suffix::Upload, Method::Get | Method::Patch | Method::Put | Method::Delete) => Some(Action::Push),
+        (Suffix::Manifest | Suffix::Blob, Method::Delete) => Some(Action::Delete),
         _ => None,
     }
 }

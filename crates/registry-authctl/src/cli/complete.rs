@@ -28,17 +28,17 @@ pub(crate) fn answer(command: fn() -> Command) {
 
 /// Kinds of names to complete.
 #[derive(Clone, Copy)]
-enum Kind {
+enum NameKind {
     User,
     Group,
 }
 
 pub(crate) fn users(typed: &OsStr) -> Vec<CompletionCandidate> {
-    candidates(names(Kind::User, text(typed)), "")
+    candidates(names(NameKind::User, text(typed)), "")
 }
 
 pub(crate) fn groups(typed: &OsStr) -> Vec<CompletionCandidate> {
-    candidates(names(Kind::Group, text(typed)), "")
+    candidates(names(NameKind::Group, text(typed)), "")
 }
 
 /// Whom something can be granted to.
@@ -59,9 +59,9 @@ pub(crate) fn actions() -> Vec<CompletionCandidate> {
 fn subjects(typed: &OsStr, others: &[&str]) -> Vec<CompletionCandidate> {
     let typed = text(typed);
     if let Some(group) = typed.strip_prefix('@') {
-        return candidates(names(Kind::Group, group), "@");
+        return candidates(names(NameKind::Group, group), "@");
     }
-    let mut found = names(Kind::User, typed);
+    let mut found = names(NameKind::User, typed);
     found.extend(
         others
             .iter()
@@ -70,7 +70,7 @@ fn subjects(typed: &OsStr, others: &[&str]) -> Vec<CompletionCandidate> {
     );
     let mut all = candidates(found, "");
     if typed.is_empty() {
-        all.extend(candidates(names(Kind::Group, ""), "@"));
+        all.extend(candidates(names(NameKind::Group, ""), "@"));
     }
     all
 }
@@ -94,7 +94,7 @@ fn candidates(names: Vec<String>, before: &str) -> Vec<CompletionCandidate> {
 }
 
 /// Names that begin so; none where Redis cannot be asked.
-fn names(kind: Kind, beginning: &str) -> Vec<String> {
+fn names(kind: NameKind, beginning: &str) -> Vec<String> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_io()
         .enable_time()
@@ -109,13 +109,13 @@ fn names(kind: Kind, beginning: &str) -> Vec<String> {
         .unwrap_or_default()
 }
 
-async fn ask(kind: Kind, beginning: &str) -> Option<Vec<String>> {
+async fn ask(kind: NameKind, beginning: &str) -> Option<Vec<String>> {
     let options = typed_options(std::env::args_os());
     let endpoint = options.redis.endpoint().ok()?;
     let admin = Admin::connect(&endpoint, &options.prefix, PATIENCE).await.ok()?;
     let names = match kind {
-        Kind::User => admin.users_beginning(beginning, MOST).await,
-        Kind::Group => admin.groups_beginning(beginning, MOST).await,
+        NameKind::User => admin.users_beginning(beginning, MOST).await,
+        NameKind::Group => admin.groups_beginning(beginning, MOST).await,
     };
     names.ok()
 }
@@ -123,7 +123,7 @@ async fn ask(kind: Kind, beginning: &str) -> Option<Vec<String>> {
 /// Where Redis is.
 #[derive(Parser)]
 #[command(ignore_errors = true, disable_help_flag = true)]
-struct Options {
+struct TypedOptions {
     #[command(flatten)]
     redis: RedisArgs,
     #[arg(long, env = "REGISTRY_AUTH_PREFIX", default_value = PREFIX)]
@@ -132,7 +132,7 @@ struct Options {
 
 /// The options of the line that is being typed. What the shell passes is the name of the tool, `--`, and the
 /// words of the line.
-fn typed_options(args: impl Iterator<Item = OsString>) -> Options {
+fn typed_options(args: impl Iterator<Item = OsString>) -> TypedOptions {
     let words = args.skip_while(|arg| arg != "--").skip(2);
     let mut known = vec![OsString::from("registry-authctl")];
     let mut value_follows = false;
@@ -145,7 +145,7 @@ fn typed_options(args: impl Iterator<Item = OsString>) -> Options {
         }
         value_follows = is_alone;
     }
-    Options::try_parse_from(&known).unwrap_or_else(|_| Options {
+    TypedOptions::try_parse_from(&known).unwrap_or_else(|_| TypedOptions {
         redis: RedisArgs::at(REDIS),
         prefix: PREFIX.to_owned(),
     })

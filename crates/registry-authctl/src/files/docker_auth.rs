@@ -18,7 +18,7 @@ use std::collections::{BTreeMap, BTreeSet};
 pub(crate) const ALL: &str = "docker-auth-users";
 
 /// A user of the file.
-pub(crate) struct Entry {
+pub(crate) struct DockerAuthUser {
     pub(crate) user: UserNameBuf,
     pub(crate) hash: String,
 }
@@ -26,7 +26,7 @@ pub(crate) struct Entry {
 /// What the file says, in our terms.
 #[derive(Default)]
 pub(crate) struct Plan {
-    pub(crate) users: Vec<Entry>,
+    pub(crate) users: Vec<DockerAuthUser>,
     /// Group → members.
     pub(crate) groups: BTreeMap<GroupName, BTreeSet<UserNameBuf>>,
     /// Subject (`alice`, `@team`, `public`) and grant, in the order of the acl.
@@ -169,7 +169,7 @@ fn read_users(root: &Yaml<'_>, plan: &mut Plan, labels: &mut Labels) {
             continue;
         };
         match password::check(&hash) {
-            Ok(()) => plan.users.push(Entry { user, hash }),
+            Ok(()) => plan.users.push(DockerAuthUser { user, hash }),
             Err(why) => plan.unequal.push((place, why.why().to_owned())),
         }
     }

@@ -11,7 +11,7 @@ use std::collections::HashMap;
 use std::io::{BufRead, Error, ErrorKind};
 
 /// A user of the file.
-pub(crate) struct Entry {
+pub(crate) struct HtpasswdUser {
     pub(crate) line: usize,
     pub(crate) user: UserNameBuf,
     pub(crate) hash: String,
@@ -20,14 +20,14 @@ pub(crate) struct Entry {
 }
 
 /// A line that cannot be imported.
-pub(crate) struct Refused {
+pub(crate) struct RefusedLine {
     pub(crate) line: usize,
     /// The user, if the line got so far.
     pub(crate) user: Option<String>,
     pub(crate) why: String,
 }
 
-pub(crate) fn read(mut file: impl BufRead) -> std::io::Result<(Vec<Entry>, Vec<Refused>)> {
+pub(crate) fn read(mut file: impl BufRead) -> std::io::Result<(Vec<HtpasswdUser>, Vec<RefusedLine>)> {
     let (mut entries, mut refused) = (Vec::new(), Vec::new());
     let mut first: HashMap<UserNameBuf, usize> = HashMap::new();
     let mut bytes = Vec::new();
@@ -56,7 +56,7 @@ pub(crate) fn read(mut file: impl BufRead) -> std::io::Result<(Vec<Entry>, Vec<R
             continue;
         }
         match parse(text) {
-            Ok((user, _)) if first.contains_key(&user) => refused.push(Refused {
+            Ok((user, _)) if first.contains_key(&user) => refused.push(RefusedLine {
                 line,
                 user: Some(user.to_string()),
                 why: format!(
@@ -66,14 +66,14 @@ pub(crate) fn read(mut file: impl BufRead) -> std::io::Result<(Vec<Entry>, Vec<R
             }),
             Ok((user, hash)) => {
                 first.insert(user.clone(), line);
-                entries.push(Entry {
+                entries.push(HtpasswdUser {
                     line,
                     user,
                     hash: hash.to_owned(),
                     weak: password::weakness(hash),
                 });
             }
-            Err((user, why)) => refused.push(Refused {
+            Err((user, why)) => refused.push(RefusedLine {
                 line,
                 user,
                 why: why.to_owned(),

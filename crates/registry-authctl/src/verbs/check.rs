@@ -21,13 +21,13 @@ const SHOWN: usize = 10;
 const SLOW: Duration = Duration::from_millis(20);
 
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-enum Level {
+enum Severity {
     Error,
     Warning,
     Remark,
 }
 
-impl Level {
+impl Severity {
     const fn name(self) -> &'static str {
         match self {
             Self::Error => "error",
@@ -47,26 +47,26 @@ impl Level {
 
 /// One kind of finding: said of one, and of several.
 #[derive(PartialEq, Eq, PartialOrd, Ord)]
-struct Kind {
-    level: Level,
+struct FindingKind {
+    level: Severity,
     one: String,
     many: String,
 }
 
-impl Kind {
-    fn new(level: Level, one: impl Into<String>, many: impl Into<String>) -> Self {
+impl FindingKind {
+    fn new(level: Severity, one: impl Into<String>, many: impl Into<String>) -> Self {
         let (one, many) = (one.into(), many.into());
         Self { level, one, many }
     }
 
     /// Of the server, which there is one of.
-    fn single(level: Level, what: String) -> Self {
+    fn single(level: Severity, what: String) -> Self {
         Self::new(level, what.clone(), what)
     }
 }
 
 /// Findings of one kind: whom or what they concern, and where they are.
-type Report = BTreeMap<Kind, Vec<(String, String)>>;
+type Report = BTreeMap<FindingKind, Vec<(String, String)>>;
 
 pub(crate) async fn run(connector: &Connector, out: &Output) -> Result<(), Error> {
     let (endpoint, prefix) = (&connector.place(), connector.prefix());
@@ -88,7 +88,7 @@ pub(crate) async fn run(connector: &Connector, out: &Output) -> Result<(), Error
         // What was found of the server is worth saying: this may be the module's own Redis user.
         Err(AdminError::Forbidden(why)) => {
             let what = format!("what is stored was not looked through, as this Redis user may not: {why}");
-            report.insert(Kind::single(Level::Warning, what), Vec::new());
+            report.insert(FindingKind::single(Severity::Warning, what), Vec::new());
             None
         }
         Err(error) => return Err(error.into()),
@@ -98,13 +98,13 @@ pub(crate) async fn run(connector: &Connector, out: &Output) -> Result<(), Error
             "there are no users under the prefix {prefix} yet; if there should be, see whether --prefix \
              (REGISTRY_AUTH_PREFIX) is what registry_auth_prefix of nginx.conf says"
         );
-        report.insert(Kind::single(Level::Remark, what), Vec::new());
+        report.insert(FindingKind::single(Severity::Remark, what), Vec::new());
     }
     for places in report.values_mut() {
         places.sort_unstable();
         places.dedup();
     }
-    let bad = report.keys().any(|kind| kind.level != Level::Remark);
+    let bad = report.keys().any(|kind| kind.level != Severity::Remark);
     out.print(
         &text(&health, counts, &report, endpoint, prefix),
         &json(&health, counts, &report, bad),
@@ -117,7 +117,7 @@ pub(crate) async fn run(connector: &Connector, out: &Output) -> Result<(), Error
 
 fn server(health: &Health, report: &mut Report) {
     let mut add = |level, what: String| {
-        report.entry(Kind::single(level, what)).or_default();
+        report.entry(FindingKind::single(level, what)).or_default();
     };
     if let Some(policy) = health
         .policy
@@ -125,7 +125,7 @@ fn server(health: &Health, report: &mut Report) {
         .filter(|policy| policy.starts_with("allkeys-"))
     {
         add(
-            Level::Error,
+            Severity::Error,
             format!(
                 "maxmemory-policy is {policy}: where memory is short, Redis drops users, and denials with \
                  them; set it to noeviction"
@@ -134,13 +134,13 @@ fn server(health: &Health, report: &mut Report) {
     }
     if health.role.as_deref() == Some("slave") {
         add(
-            Level::Warning,
+            Severity::Warning,
             "this is a replica: changes must go to its master".to_owned(),
         );
     }
     if health.latency > SLOW {
         add(
-            Level::Warning,
+            Severity::Warning,
             format!(
                 "a round trip takes {}: every lookup waits for one",
                 milliseconds(health.latency)
@@ -149,7 +149,7 @@ fn server(health: &Health, report: &mut Report) {
     }
     if let Err(why) = &health.tracking {
         add(
-            Level::Warning,
+            Severity::Warning,
             format!(
                 "Redis does not tell this Redis user what changes ({why}): if the module logs in as the same \
                  user, its cache lives for ttl; it takes Redis 6, +hello and +client|tracking"
@@ -158,7 +158,7 @@ fn server(health: &Health, report: &mut Report) {
     }
     for (command, why) in &health.lookups {
         add(
-            Level::Warning,
+            Severity::Warning,
             format!(
                 "this Redis user may not {command} as the module does, whose requests would be refused \
                 with 503: {why}"
@@ -167,20 +167,20 @@ fn server(health: &Health, report: &mut Report) {
     }
     if let Some(why) = &health.refused {
         add(
-            Level::Remark,
+            Severity::Remark,
             format!("version and maxmemory-policy are unknown, INFO was refused: {why}"),
         );
     }
 }
 
 /// What, whom or what it concerns, and where.
-fn describe(finding: Finding, prefix: &str) -> (Kind, String, String) {
+fn describe(finding: Finding, prefix: &str) -> (FindingKind, String, String) {
     let key = finding.key;
-    let kind = Kind::new;
+    let kind = FindingKind::new;
     match finding.problem {
         Problem::Unreadable(why) => (
             kind(
-                Level::Error,
+                Severity::Error,
                 "record that cannot be read: requests that need it are refused (503)",
                 "records that cannot be read: requests that need them are refused (503)",
             ),
@@ -189,7 +189,7 @@ fn describe(finding: Finding, prefix: &str) -> (Kind, String, String) {
         ),
         Problem::SkippedBackend(field) => (
             kind(
-                Level::Warning,
+                Severity::Warning,
                 "list with a backend that is neither host:port nor host, and is skipped: requests go to the \
                  others; to set it anew: registry-authctl backend set SUBJECT HOST:PORT...",
                 "lists with backends that are neither host:port nor host, and are skipped: requests go to \
@@ -203,7 +203,7 @@ fn describe(finding: Finding, prefix: &str) -> (Kind, String, String) {
         ),
         Problem::Address(pattern) => (
             kind(
-                Level::Remark,
+                Severity::Remark,
                 "pattern that begins with what looks like a registry's address, which is no part of a \
                  repository's name: what clients call registry.example.com/team/app is team/app here",
                 "patterns that begin with what looks like a registry's address, which is no part of a \
@@ -214,7 +214,7 @@ fn describe(finding: Finding, prefix: &str) -> (Kind, String, String) {
         ),
         Problem::Hash { user, why } => (
             kind(
-                Level::Error,
+                Severity::Error,
                 "password that cannot be checked: its user is refused (503); to set a new one: \
                  registry-authctl user passwd NAME",
                 "passwords that cannot be checked: these users are refused (503); to set new ones: \
@@ -225,7 +225,7 @@ fn describe(finding: Finding, prefix: &str) -> (Kind, String, String) {
         ),
         Problem::Weak { user, why } => (
             kind(
-                Level::Warning,
+                Severity::Warning,
                 "password that is guessed fast if its hash leaks; to set a new one: registry-authctl user \
                  passwd NAME; registry_auth_rehash of nginx does so when its owner logs in",
                 "passwords that are guessed fast if the hashes leak; to set new ones: registry-authctl user \
@@ -236,7 +236,7 @@ fn describe(finding: Finding, prefix: &str) -> (Kind, String, String) {
         ),
         Problem::UnknownGroup(group) => (
             kind(
-                Level::Warning,
+                Severity::Warning,
                 "user in a group that does not exist, which grants nothing; registry-authctl group add \
                  GROUP, or group leave GROUP USER",
                 "users in groups that do not exist, which grant nothing; registry-authctl group add GROUP, \
@@ -248,7 +248,7 @@ fn describe(finding: Finding, prefix: &str) -> (Kind, String, String) {
         Problem::UnknownField(field) => {
             let place = format!("{key}: {field}");
             let kind = kind(
-                Level::Warning,
+                Severity::Warning,
                 "field that the module does not know, so that it has no effect",
                 "fields that the module does not know, so that they have no effect",
             );
@@ -257,15 +257,15 @@ fn describe(finding: Finding, prefix: &str) -> (Kind, String, String) {
         Problem::Name(name) => {
             let place = format!("{key}: {name}");
             let kind = kind(
-                Level::Warning,
+                Severity::Warning,
                 "name that no client can send, so that nobody can log in with it",
                 "names that no client can send, so that nobody can log in with them",
             );
             (kind, place.clone(), place)
         }
         Problem::Superseded(user) => (
-            Kind::new(
-                Level::Remark,
+            FindingKind::new(
+                Severity::Remark,
                 format!(
                     "password in {prefix}:passwords that has no effect, as the user's record has one; \
                      registry-authctl migrate removes it"
@@ -281,15 +281,15 @@ fn describe(finding: Finding, prefix: &str) -> (Kind, String, String) {
         Problem::ExpiredToken(id) => {
             let place = format!("{key}: {id}");
             let kind = kind(
-                Level::Remark,
+                Severity::Remark,
                 "access token that has expired; registry-authctl token revoke USER ID removes it",
                 "access tokens that have expired; registry-authctl token revoke USER ID removes one",
             );
             (kind, place.clone(), place)
         }
         Problem::TokenUse(why) => (
-            Kind::single(
-                Level::Warning,
+            FindingKind::single(
+                Severity::Warning,
                 "key in which the last use of access tokens cannot be recorded; look at it with redis-cli, \
                  and rename or delete it"
                     .to_owned(),
@@ -299,8 +299,8 @@ fn describe(finding: Finding, prefix: &str) -> (Kind, String, String) {
         ),
         Problem::NoOwner(id) => {
             let place = format!("{key}: {id}");
-            let kind = Kind::new(
-                Level::Remark,
+            let kind = FindingKind::new(
+                Severity::Remark,
                 format!(
                     "access token that is accepted with its user's name only (Basic), not alone (Bearer), as \
                      {prefix}:token-owners lacks it; registry-authctl migrate --apply adds it"
@@ -316,7 +316,7 @@ fn describe(finding: Finding, prefix: &str) -> (Kind, String, String) {
         Problem::OwnerOfNothing { token, user } => {
             let place = format!("{key}: {token}… of {user}");
             let kind = kind(
-                Level::Remark,
+                Severity::Remark,
                 "entry for an access token that nobody has, which lets nobody in; registry-authctl migrate \
                  --apply removes it",
                 "entries for access tokens that nobody has, which let nobody in; registry-authctl migrate \
@@ -325,8 +325,8 @@ fn describe(finding: Finding, prefix: &str) -> (Kind, String, String) {
             (kind, place.clone(), place)
         }
         Problem::TokenOwners(why) => (
-            Kind::single(
-                Level::Warning,
+            FindingKind::single(
+                Severity::Warning,
                 "key that should say whose the access tokens are: none is accepted without its user's name \
                  (503 for Bearer), and none can be created; look at it with redis-cli, and rename or delete \
                  it, then registry-authctl migrate --apply"
@@ -341,7 +341,7 @@ fn describe(finding: Finding, prefix: &str) -> (Kind, String, String) {
             pattern,
         } => (
             kind(
-                Level::Remark,
+                Severity::Remark,
                 "user who has every right, by the name, on what somebody else was granted, too; without \
                  registry_auth_own_namespace not",
                 "users who have every right, by their names, on what somebody else was granted, too; without \
@@ -351,8 +351,8 @@ fn describe(finding: Finding, prefix: &str) -> (Kind, String, String) {
             format!("{user}: {pattern} of {subject}"),
         ),
         Problem::Several { subject, backends } => (
-            Kind::new(
-                Level::Remark,
+            FindingKind::new(
+                Severity::Remark,
                 format!("set of several backends; {SEVERAL}"),
                 format!("sets of several backends; {SEVERAL}"),
             ),
@@ -410,7 +410,7 @@ fn text(health: &Health, counts: Option<Counts>, report: &Report, endpoint: &str
         }
     }
     let is_empty = counts.is_some_and(|counts| counts.users == 0);
-    if !is_empty && report.keys().all(|kind| kind.level == Level::Remark) {
+    if !is_empty && report.keys().all(|kind| kind.level == Severity::Remark) {
         lines.push(styled(GOOD, "nothing is wrong"));
     }
     lines.join("\n")

@@ -11,7 +11,7 @@ use explanation::{Explanation, explain, group_label, refusal, unreadable};
 use registry_auth::policy::Rules;
 use registry_auth::scope::Action;
 use registry_auth::{Record, UserNameBuf, rendezvous};
-use registry_auth_admin::{Access, AdminError, PUBLIC};
+use registry_auth_admin::{AccessRecords, AdminError, PUBLIC};
 use serde_json::json;
 
 pub(crate) async fn run(args: ExplainArgs, connector: &Connector, out: &Output) -> Result<(), Error> {
@@ -98,7 +98,7 @@ impl Backends {
 }
 
 /// The user's, else those of the first group that has some, else everybody's.
-pub(crate) fn backends(access: &Access) -> Result<Backends, String> {
+pub(crate) fn backends(access: &AccessRecords) -> Result<Backends, String> {
     let mut all = sources(access);
     match all.is_empty() {
         true => defaults(access),
@@ -108,7 +108,7 @@ pub(crate) fn backends(access: &Access) -> Result<Backends, String> {
 
 /// Where the requests would go without the group by which they go where they do; `None` where no group
 /// decides.
-fn in_place_of(access: &Access) -> Option<Backends> {
+fn in_place_of(access: &AccessRecords) -> Option<Backends> {
     let all = sources(access);
     if all.first()?.source == "user" {
         return None;
@@ -120,7 +120,7 @@ fn in_place_of(access: &Access) -> Option<Backends> {
 }
 
 /// Those that are not everybody's, the first of which holds.
-fn sources(access: &Access) -> Vec<Backends> {
+fn sources(access: &AccessRecords) -> Vec<Backends> {
     let of = |record: &Record, source: String| Backends {
         names: record.backends.iter().map(|peer| peer.name.clone()).collect(),
         source,
@@ -135,7 +135,7 @@ fn sources(access: &Access) -> Vec<Backends> {
         .collect()
 }
 
-fn defaults(access: &Access) -> Result<Backends, String> {
+fn defaults(access: &AccessRecords) -> Result<Backends, String> {
     let names = access.backends.clone()?;
     let source = "default".to_owned();
     Ok(Backends { names, source })

@@ -8,7 +8,7 @@ use crate::cli::{ImportOptions, is_reserved};
 use crate::connector::Connector;
 use crate::error::Error;
 use crate::files::docker_auth::{self, Plan};
-use crate::files::htpasswd::{self, Refused};
+use crate::files::htpasswd::{self, RefusedLine};
 use crate::terminal::output::{BAD, DOUBTFUL, GOOD, Output, note, printable, styled};
 use crate::terminal::progress::Bar;
 use crate::verbs::grant::grant_json;
@@ -158,7 +158,7 @@ pub(crate) async fn htpasswd(
         htpasswd::read(BufReader::new(file)).map_err(file_error)?
     };
     let mut tally = Tally::default();
-    let refuse = |Refused { line, user, why }| (Some(line), user, why);
+    let refuse = |RefusedLine { line, user, why }| (Some(line), user, why);
     tally.refused = refused.into_iter().map(refuse).collect();
     let admin = connector.connect().await?;
     let bar = Bar::of("importing", entries.len() as u64);

@@ -5,7 +5,7 @@
 pub mod terminal;
 
 use registry_auth::{TokenDigest, UserName};
-use registry_auth_lookup::{Event, Hashing, Job, Keyspace, Options, Outcome, Proof, Store};
+use registry_auth_lookup::{Event, Hashing, Job, Keyspace, LookupOptions, Outcome, Proof, Store};
 use registry_auth_redis::{Endpoint, Secret};
 use std::io::Write;
 use std::path::Path;
@@ -99,7 +99,7 @@ impl Redis {
     /// What the module would be told about this login; what has the form of an access token is taken for one.
     pub fn login(&self, user: &str, password: &str) -> Option<bool> {
         let (woken, wakes) = std::sync::mpsc::channel();
-        let store = Store::start(Options {
+        let store = Store::start(LookupOptions {
             endpoint: Endpoint::parse(&self.url()).unwrap(),
             timeout: PATIENCE,
             connect_timeout: PATIENCE,

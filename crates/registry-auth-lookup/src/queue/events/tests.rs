@@ -3,7 +3,7 @@
 use super::{CHANGES, EventQueue};
 use crate::messages::{Event, Job, Keyspace, Outcome, Proof};
 use crate::queue::basis::{Basis, ReadMark};
-use crate::queue::pending::{Answer, Arrivals, Outbox, PendingJob};
+use crate::queue::pending::{Arrivals, JobAnswer, Outbox, PendingJob};
 use registry_auth::{Network, UserName};
 use registry_auth_redis::Secret;
 use registry_auth_redis::connection::tracking::{Changed, Watcher};
@@ -68,8 +68,8 @@ fn job(ticket: u64, user: Option<&str>) -> Job {
     }
 }
 
-fn answer(events: &Arc<EventQueue>, ticket: u64, basis: Option<Basis>) -> Answer {
-    Answer {
+fn answer(events: &Arc<EventQueue>, ticket: u64, basis: Option<Basis>) -> JobAnswer {
+    JobAnswer {
         job: PendingJob::new(job(ticket, Some("alice")), events),
         outcome: Outcome::Busy,
         basis,
@@ -236,7 +236,7 @@ fn a_job_gets_what_was_read_after_it_came_where_changes_never_end() {
         let mark = events.mark(1);
         events.changed(1, alice());
         let (outcome, basis) = (Outcome::Busy, basis(mark));
-        setting.outbox.post(vec![Answer { job, outcome, basis }]);
+        setting.outbox.post(vec![JobAnswer { job, outcome, basis }]);
         jobs = setting.again();
     }
     assert_eq!(asked, 4);
@@ -255,7 +255,7 @@ fn a_job_gets_nothing_that_a_change_overtook_and_that_was_read_before_it_came() 
         job.came = events.next_mark();
         events.changed(1, alice());
         let (outcome, basis) = (Outcome::Busy, basis(mark));
-        setting.outbox.post(vec![Answer { job, outcome, basis }]);
+        setting.outbox.post(vec![JobAnswer { job, outcome, basis }]);
         jobs = setting.again();
     }
     assert!(jobs.pop().unwrap().is_tired());

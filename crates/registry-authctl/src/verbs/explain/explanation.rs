@@ -10,7 +10,7 @@ use registry_auth::password::is_locked;
 use registry_auth::policy::{Rule, Rules, Source, judge};
 use registry_auth::scope::Action;
 use registry_auth::{Limits, Record, RepositoryName, StoredToken, Subject, UserName};
-use registry_auth_admin::{Access, GroupRecord, PUBLIC};
+use registry_auth_admin::{AccessRecords, GroupRecord, PUBLIC};
 use serde_json::{Value, json};
 
 /// The answer to the question, ready to be shown.
@@ -51,7 +51,7 @@ pub(super) fn unreadable(why: String) -> Explanation {
 
 pub(super) fn explain(
     user: Option<UserName<'_>>,
-    access: &Access,
+    access: &AccessRecords,
     repository: &RepositoryName<'_>,
     action: Action,
     token: Option<&str>,
