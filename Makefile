@@ -159,9 +159,9 @@ MDBOOK ?= build/mdbook/bin/mdbook
 build/mdbook/bin/mdbook: | prerequisites-build
 	CARGO_TARGET_DIR=$(CURDIR)/target/mdbook $(CARGO) install --locked --root build/mdbook --no-default-features mdbook@$(MDBOOK_VERSION)
 
-# docs/ as a book, in build/book; each of its links is followed.
+# docs/ as a book, in build/book; each of its links is followed. MDBOOK=mdbook takes the one of the machine.
 .PHONY: docs
-docs: $(MDBOOK)
+docs: $(filter build/%,$(MDBOOK))
 	tools/check-docs
 	rm -rf build/book
 	$(MDBOOK) build docs
