@@ -266,7 +266,8 @@ fn a_master_that_was_replaced_is_left_though_it_answers() {
 #[test]
 fn sentinels_have_users_of_their_own() {
     let group = Group::start(&Options {
-        sentinel: "user gate on >sentinel-password resetkeys +sentinel|master +sentinel|sentinels +ping +hello",
+        sentinel: "user gate on >sentinel-password resetkeys +sentinel|master +sentinel|sentinels \
+                   +ping +hello",
         server: &GATE,
     });
     let passwords = |text: &[u8]| Passwords::one(Secret::new(text)).unwrap();

@@ -8,8 +8,9 @@ use registry_auth_admin::{BackendName, Subject};
 use serde_json::json;
 
 /// What several backends must share.
-pub(crate) const SEVERAL: &str = "with balance=repository (the default) each repository has one of them, and each may have a storage of \
-     its own; with balance=turn all must have the same storage and the same http.secret, or pushes fail";
+pub(crate) const SEVERAL: &str = "with balance=repository (the default) each repository has one of them, \
+     and each may have a storage of its own; with balance=turn all must have the same storage and the same \
+     http.secret, or pushes fail";
 
 pub(crate) async fn run(verb: BackendVerb, connector: &Connector, out: &Output) -> Result<(), Error> {
     match verb {
