@@ -1,4 +1,5 @@
-//! A refusal on its way out: challenge, log line, counters. `response` then words the answer.
+//! A refusal on its way out: challenge, log line, counters. `Denial` has its words, and `response` puts
+//! them in the place of an answer.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 

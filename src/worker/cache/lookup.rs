@@ -137,7 +137,10 @@ impl ZoneCache {
             identity.tag(),
             Freshness::Fresh(now),
         );
-        matches!(found, Found::Verified(record) if cache.confirm(record, identity.record_bytes(), identity.validity(), now))
+        let Found::Verified(record) = found else {
+            return false;
+        };
+        cache.confirm(record, identity.record_bytes(), identity.validity(), now)
     }
 
     /// Whose an access token was the last time.
