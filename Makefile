@@ -191,6 +191,11 @@ bench: build prerequisites-bench
 latency kills soak flood reloads: build prerequisites-bench
 	$(PYTHON) bench/endurance $@ $(ENDURANCE_ARGS)
 
+# What a gigabyte costs that is pulled or pushed, beside the registry alone.
+.PHONY: bench-bytes
+bench-bytes: build prerequisites-bench
+	$(PYTHON) bench/bytes $(BYTES_ARGS)
+
 # What a worker takes in memory after 10,000 and 100,000 users; and that it is no more than it may.
 .PHONY: memory
 memory: build prerequisites-bench

@@ -30,6 +30,8 @@ class RunCase(unittest.TestCase):
     def setUp(self):
         self.folder = Path(tempfile.mkdtemp(prefix="registry-auth-run-"))
         self.addCleanup(shutil.rmtree, self.folder)
+        # nginx's workers reach alice's disk through it, as they do through /tmp.
+        self.folder.chmod(0o711)
 
     def start(self, argv=None, ready=True, **environment):
         inherited = {key: value for key, value in os.environ.items() if key != "PORT"}
@@ -195,8 +197,14 @@ class Commands(RunCase):
         return mine
 
     def test_skopeo(self):
-        """The robot's commands, too: its token is made on the way."""
+        """The robot's commands, too: its token is made on the way. Alice's blobs come from the disk of her
+        registry."""
         self.assertEqual(len(self.type(["skopeo"], self.environment())), 9)
+        folder = re.search(r"all of it in (\S+)\)", self.demo.text).group(1)
+        lines = Path(folder, "nginx", "access.log").read_text(encoding="ascii").splitlines()
+        pulled = [line for line in lines if '"GET /v2/alice/hello/blobs/' in line]
+        self.assertTrue(pulled)
+        self.assertEqual([line for line in pulled if " store " not in line], [])
 
     def test_podman(self):
         """In an image storage of the test's own."""

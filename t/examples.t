@@ -32,6 +32,8 @@ sub here {
     $text =~ s{/etc/nginx/registry-auth/redis-client\.key}{\$TEST_NGINX_SERVROOT/key.pem}g;
     $text =~ s{/etc/ssl/certs/ca-certificates\.crt}{\$TEST_NGINX_SERVROOT/certificate.pem}g;
     $text =~ s{/var/log/nginx/}{\$TEST_NGINX_SERVROOT/logs/}g;
+    $text =~ s{/var/lib/docker-registry|/srv/registry-[ab]\b}{\$TEST_NGINX_HTML_DIR/disk}g;
+    $text =~ s{/var/cache/nginx/}{\$TEST_NGINX_SERVROOT/}g;
     $text =~ s{/run/nginx\.pid}{\$TEST_NGINX_SERVROOT/logs/nginx.pid}g;
     $text =~ s{redis://127\.0\.0\.1:6379/0(?: timeout=\S+ connect_timeout=\S+(?=;))?}{redis://127.0.0.1:\$TEST_NGINX_REDIS_PORT/0 timeout=2s}g;
     $text =~ s{^worker_processes auto;}{worker_processes 1;}mg;
@@ -45,7 +47,8 @@ sub here {
 # Files of nginx/ as they would be installed, for `user_files`.
 sub installed {
     my ($plain) = @_;
-    my $text = ">>> redis-password\nhunter2\n";
+    # And a folder that looks like a registry's.
+    my $text = ">>> redis-password\nhunter2\n>>> disk/docker/registry/v2/blobs/none\n\n";
     for my $file (glob "$ROOT/nginx/*.conf") {
         my ($name) = $file =~ m{([^/]+)$};
         $text .= ">>> registry-auth/$name\n" . here(Harness::slurp($file), $plain);
@@ -100,6 +103,8 @@ sub example {
         $log .= "registry_auth_cache zone=example:1m;\n"
             if $context =~ /^(?:server|location)$/ || $text =~ /^\s*registry_auth_bearer\b/m && $text !~ /^\s*registry_auth_(?:cache|token_key)\b/m;
         my $body = here($text);
+        $log .= "proxy_cache_path \$TEST_NGINX_SERVROOT/blobs keys_zone=registry_blobs:1m;\n"
+            if $body =~ m{/blob-cache\.conf;|^proxy_cache registry_blobs;}m;
         $log .= "include \$TEST_NGINX_SERVROOT/html/registry-auth/direct.conf;\n" if $body !~ m{/direct\.conf;|\$registry_host \{};
         $body = "include \$TEST_NGINX_SERVROOT/html/registry-auth/proxy.conf;\n$body"
             if $context =~ /^(?:server|location)$/ && $body !~ m{registry-auth/(?:proxy|locations)\.conf} && $body !~ /^proxy_/m;
@@ -378,7 +383,7 @@ HSET docker-registry:user:alice backends 127.0.0.1:$TEST_NGINX_BACKEND_B_PORT
 [ 200, 401 ]
 --- access_log
 "alice"
-granted pull "alice/app" "127.0.0.1:$TEST_NGINX_BACKEND_B_PORT" MISS
+granted pull "alice/app" "127.0.0.1:$TEST_NGINX_BACKEND_B_PORT" backend MISS
 unauthenticated
 --- no_access_log
 bob

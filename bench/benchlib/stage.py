@@ -66,6 +66,10 @@ class Stage:
         self._parts.append(redis)
         return redis
 
+    def keep(self, part):
+        """Ends a server that was started elsewhere when the stage ends."""
+        self._parts.append(part)
+
     def stop(self, part):
         """Ends a server before the stage does."""
         self._parts.remove(part)

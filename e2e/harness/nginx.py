@@ -27,6 +27,7 @@ FILES = tuple(sorted(path.name for path in SHIPPED.glob("*.conf")))
 class Variant:
     """What is not as shipped. `bearer`: with registry-bearer.conf, whose tokens live for `ttl`; `token_key`:
     signed with the key of a file. `cache`: whether there is one. `v1`: with registry-v1.conf beside it.
+    `blob_cache`: with blob-cache.conf.
     `timeout` is that of lookups; `main` and `http` hold lines for these levels."""
 
     bearer: bool = False
@@ -34,6 +35,7 @@ class Variant:
     ttl: str = "1h"
     cache: bool = True
     v1: bool = False
+    blob_cache: bool = False
     timeout: str = "500ms"
     main: tuple = ()
     http: tuple = ()
@@ -63,6 +65,10 @@ def _main_file(text, directory, module, redis_url, variant):
                         f"include {directory}/registry-bearer.conf;")
     if variant.token_key:
         text = _replace(text, "# registry_auth_token_key ", "registry_auth_token_key ")
+    if variant.blob_cache:
+        text = _replace(text, "# proxy_cache_path /var/cache/nginx/blobs",
+                        f"proxy_cache_path {directory}/blobs")
+        text = _replace(text, "#                  inactive=30d", "inactive=30d")
     if not variant.cache:
         text = _replace(text, "registry_auth_cache zone=registry_auth:10m;", "registry_auth_cache off;")
     return text
@@ -81,6 +87,9 @@ def render(directory, module, redis_url, listen, v1_port, variant):
         if name in SERVERS:
             text = _replace(text, "listen 443 ssl;", " ".join(listen))
             text = _replace(text, "listen [::]:443 ssl;", "")
+            if variant.blob_cache:
+                text = _replace(text, f"# include {directory}/blob-cache.conf;",
+                                f"include {directory}/blob-cache.conf;")
         if name == V1_SERVER:
             text = _replace(text, "listen 5443 ssl;", f"listen 127.0.0.1:{v1_port} ssl;")
             text = _replace(text, "listen [::]:5443 ssl;", "")

@@ -30,14 +30,17 @@ class Stack:
     use. `port`: the TLS port wanted; with `only`, ports.Taken is raised when it is in use, else another one
     is taken. `plain`: nginx listens without TLS too. `stopped`: asked while waiting; once true, starting ends
     with process.Interrupted. `variant`: what nginx.Variant has; without any of it, nginx is as shipped, in
-    Basic mode."""
+    Basic mode. `stores`: the users whose registries' disks nginx reads."""
 
     def __init__(self, host=tls.TEST_HOST, passwords=None, port=None, only=False, plain=False,
-                 stopped=lambda: False, **variant):
+                 stopped=lambda: False, stores=(), **variant):
         self.passwords = passwords or {user: f"{user}-secret" for user in USERS}
         self.registries = {}
         self.redis = self.nginx = None
+        self._beside = []
         self.directory = Path(tempfile.mkdtemp(prefix="registry-auth-stack-"))
+        # nginx's workers, who are nobody here, reach the registries' disks and their own cache.
+        self.directory.chmod(0o711)
         try:
             self.configuration = self.directory / "nginx"
             self.configuration.mkdir()
@@ -48,6 +51,9 @@ class Stack:
                 self.registries[user] = Registry(self.directory / f"registry-{user}", user, stopped)
             for user in USERS:
                 self.add_user(user, self.passwords[user], self.registries[user].address)
+            disks = [f"registry_auth_store {self.registries[user].storage} "
+                     f"backend={self.registries[user].address};" for user in stores]
+            variant["http"] = (*variant.get("http", ()), *disks)
             self.nginx = Nginx(self.configuration, MODULE, self.redis.url, Variant(**variant), port, only,
                                plain, stopped)
             self.address = f"{host}:{self.nginx.port}"
@@ -89,13 +95,22 @@ class Stack:
         self.tool("backend", "set", "default", self.registries["alice"].address)
         return repository
 
+    def beside(self, name, plain=False, **variant):
+        """Another nginx in front of the same registries and accounts, in a folder of that name."""
+        folder = self.directory / name
+        folder.mkdir()
+        tls.make(folder)
+        nginx = Nginx(folder, MODULE, self.redis.url, Variant(**variant), plain=plain)
+        self._beside.append(nginx)
+        return nginx
+
     def processes(self):
         """The running parts, for whoever watches over them."""
         parts = [self.redis, *self.registries.values(), self.nginx]
         return [part.process for part in parts if part]
 
     def stop(self):
-        for part in (self.nginx, *self.registries.values(), self.redis):
+        for part in (*self._beside, self.nginx, *self.registries.values(), self.redis):
             if part:
                 part.stop()
         shutil.rmtree(self.directory, ignore_errors=True)
