@@ -1,12 +1,12 @@
 //! `$registry_auth_*`: what the log and the rest of the configuration may know of the decision.
 
 use registry_auth::{RequestResult, Source, route};
+use registry_auth_metrics::counters::CacheState;
 
 use crate::ffi::request::{Request, RequestBytes};
 use crate::ffi::variable::Variables;
 use crate::request::by_digest;
 use crate::request::context::Context;
-use crate::worker::counters::CacheState;
 
 /// The variables.
 pub struct RegistryAuth;

@@ -101,6 +101,8 @@ pub struct StoreOptions {
 pub struct CacheOptions {
     /// The zone.
     pub zone: Zone,
+    /// Its name.
+    pub name: Rc<str>,
     /// Milliseconds for which an answer is fresh.
     pub ttl: u64,
     /// Milliseconds for which an old answer is used while Redis cannot be reached.

@@ -309,7 +309,9 @@ pub fn cache(conf: &mut Conf<'_>, main: &mut Main) -> Result<(), String> {
     }
     for argument in arguments {
         if let Some(named) = argument.strip_prefix(b"zone=") {
-            zone = Some(zone_of::<Main>(conf, NAME, argument, named)?);
+            let name = named.split(|byte| *byte == b':').next().unwrap_or_default();
+            let name = Rc::from(String::from_utf8_lossy(name));
+            zone = Some((zone_of::<Main>(conf, NAME, argument, named)?, name));
         } else if let Some(time) = argument.strip_prefix(b"ttl=") {
             ttl = cache_time(NAME, argument, time, 1)?;
         } else if let Some(time) = argument.strip_prefix(b"stale=") {
@@ -322,8 +324,13 @@ pub fn cache(conf: &mut Conf<'_>, main: &mut Main) -> Result<(), String> {
             ));
         }
     }
-    let zone = zone.ok_or_else(|| format!("no \"zone=\" in \"{NAME}\" directive"))?;
-    main.cache = Some(Some(CacheOptions { zone, ttl, stale }));
+    let (zone, name) = zone.ok_or_else(|| format!("no \"zone=\" in \"{NAME}\" directive"))?;
+    main.cache = Some(Some(CacheOptions {
+        zone,
+        name,
+        ttl,
+        stale,
+    }));
     Ok(())
 }
 

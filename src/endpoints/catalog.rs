@@ -17,6 +17,7 @@ use registry_auth::name::{RepositoryName, UserName};
 use registry_auth::policy::judge;
 use registry_auth::search::Search;
 use registry_auth::{Action, Denial, Reason};
+use registry_auth_metrics::counters::CATALOG_PAGES;
 
 use crate::conf::Settings;
 use crate::ffi::content::Answer;
@@ -27,6 +28,7 @@ use crate::ffi::request::Request;
 use crate::ffi::subrequest::Subrequest;
 use crate::request::identity::Identity;
 use crate::request::route::{query, query_of};
+use crate::worker::counters;
 use crate::worker::limited_log;
 use crate::worker::token_keys;
 use crate::worker::turns::{InLine, ListPlace, Slice};
@@ -224,6 +226,12 @@ pub enum Next {
     Status(u16),
 }
 
+/// Asks the registry for a page.
+fn ask(request: &mut Request, args: &[u8]) -> Result<Subrequest, Denial> {
+    counters::count(CATALOG_PAGES);
+    request.ask(args).ok_or_else(Denial::unavailable)
+}
+
 /// Asks for the first page of what a client wants.
 pub fn start(
     request: &mut Request,
@@ -243,7 +251,7 @@ pub fn start(
     };
     let place = ListPlace::take(owner(identity, settings)).ok_or_else(Denial::lists_busy)?;
     let args = list.args(request).into_owned();
-    let page = request.ask(&args).ok_or_else(Denial::unavailable)?;
+    let page = ask(request, &args)?;
     Ok(Box::new(Filtering {
         list,
         page,
@@ -336,7 +344,7 @@ impl Filtering {
             Ok(Progress::Ask) => {
                 self.place.keep_names();
                 let args = self.list.args(request).into_owned();
-                self.page = request.ask(&args).ok_or_else(Denial::unavailable)?;
+                self.page = ask(request, &args)?;
                 (self.status, self.is_nginxs) = (0, false);
                 Ok(Next::Wait(self))
             }

@@ -46,6 +46,11 @@ pub mod shim {
 
 use nginx_sys::ngx_module_t;
 
+/// The version of nginx, which is the one that the module was built for: it loads into no other.
+pub fn nginx_version() -> &'static str {
+    nginx_sys::NGINX_VERSION.to_str().unwrap_or_default()
+}
+
 /// A value that an nginx HTTP module keeps in one of nginx's slots: once for http{}, for each server{} or
 /// upstream{}, for each location{}, or for each request.
 ///

@@ -290,6 +290,12 @@ impl Request {
         self.0.headers_in.content_length_n > 0 || self.0.headers_in.chunked() != 0
     }
 
+    /// Bytes of the answer that were sent so far, with its headers (`$bytes_sent`).
+    pub fn bytes_sent(&self) -> u64 {
+        // SAFETY: a request has a connection until it is freed.
+        u64::try_from(unsafe { (*self.0.connection).sent }).unwrap_or_default()
+    }
+
     /// The network that the client's address stands in; what realip says, where that is in use.
     pub fn network(&self) -> Network {
         // SAFETY: a request has a connection, and that an address of its family's size, until it is freed.

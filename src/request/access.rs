@@ -13,6 +13,7 @@ use registry_auth::policy::{self, MountDecision, Permit, Rule};
 use registry_auth::route::Need;
 use registry_auth::{Denial, RequestResult, TokenDigest, UserNameBuf};
 use registry_auth_cache::{FailureLimits, LoginResult};
+use registry_auth_metrics::counters::CacheState;
 use registry_auth_redis::Secret;
 
 use crate::conf::{Location, Settings};
@@ -34,7 +35,7 @@ use crate::request::refusal::{challenge, refuse};
 use crate::request::route::{Strip, content_type, strip_query};
 use crate::worker::cache::failures;
 use crate::worker::cache::{self, Age, Miss, Tags};
-use crate::worker::counters::{self, CacheState};
+use crate::worker::counters;
 use crate::worker::store;
 use crate::worker::turns::Slice;
 
@@ -128,7 +129,7 @@ fn pass(request: &mut Request, context: &mut Context, settings: &Settings) -> Ph
                 return refused(request, context, settings, Denial::unavailable());
             }
             context.result = Some(result);
-            counters::count(context.result, context.cache);
+            counters::count_decision(context.class(), context.result, context.cache);
             PhaseResult::Granted
         }
         Ok(Step::Ask { asked, password }) => match store::ask(request, &asked, password) {
@@ -207,13 +208,13 @@ fn filter(
             if answer.status == 401 && challenge(request, settings, &Denial::unauthenticated()).is_err() {
                 return refused(request, context, settings, Denial::unavailable());
             }
-            counters::count(context.result, context.cache);
+            counters::count_decision(context.class(), context.result, context.cache);
             context.answer = Some(Box::new(answer));
             request.answer_with(PhantomData::<Filtered>);
             PhaseResult::Granted
         }
         Ok(Next::Status(status)) => {
-            counters::count(context.result, context.cache);
+            counters::count_decision(context.class(), context.result, context.cache);
             PhaseResult::Refused(status)
         }
         Err(denial) => refused(request, context, settings, denial),

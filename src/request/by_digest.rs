@@ -6,6 +6,7 @@ use std::hash::Hasher;
 
 use registry_auth::blob::{self, Content};
 use registry_auth::{InvalidRecord, RecordRef, RequestResult, Source};
+use registry_auth_metrics::counters as numbers;
 use siphasher::sip::SipHasher13;
 
 use crate::ffi::peer;
@@ -110,6 +111,7 @@ pub fn count_source(request: &mut Request) {
     }
     let found = request.existing_context::<Context, _>(|request, context| source(request, context));
     if let Some(source) = found.flatten() {
-        counters::count_source(source);
+        counters::count(numbers::source(source));
+        counters::add(numbers::source_bytes(source), request.bytes_sent());
     }
 }

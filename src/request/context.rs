@@ -9,10 +9,12 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use registry_auth::policy;
+use registry_auth::route::RouteKind;
 use registry_auth::scope::Action;
 use registry_auth::token::TokenRequest;
 use registry_auth::{Access, Denial, RequestResult, Subject, TokenDigest, UserNameBuf};
 use registry_auth_lookup::Keyspace;
+use registry_auth_metrics::counters::CacheState;
 
 use crate::conf::Settings;
 use crate::endpoints::catalog::Filtering;
@@ -25,7 +27,6 @@ use crate::request::credential::Credential;
 use crate::request::identity::Identity;
 use crate::worker::cache::failures::Login;
 use crate::worker::cache::{Miss, Tags};
-use crate::worker::counters::CacheState;
 
 /// The module's state of one request.
 #[derive(Default)]
@@ -45,6 +46,8 @@ pub struct Context {
     pub is_warned: bool,
     /// The repository that was decided on.
     pub repository: Option<RequestBytes>,
+    /// What the request's route leads to.
+    pub kind: RouteKind,
     /// The action that was decided on.
     pub action: Option<Action>,
     /// Whether it was allowed because the repository is in the user's own namespace.
@@ -193,6 +196,7 @@ impl Context {
         self.token_request = None;
         self.granted = None;
         self.repository = None;
+        self.kind = RouteKind::None;
         self.action = None;
         self.refused_by = Cow::Borrowed("");
         self.result = None;
@@ -206,6 +210,12 @@ impl Context {
     /// Whether it was this very request that was decided on, and here.
     pub fn is_about(&self, request: &Request) -> bool {
         self.visit == Some(request.visit())
+    }
+
+    /// What the request is for those who count requests.
+    #[inline]
+    pub fn class(&self) -> (RouteKind, Option<Action>) {
+        (self.kind, self.action)
     }
 
     /// Whether a subrequest is a page of the catalogue that the request itself is answered with.

@@ -6,7 +6,7 @@
 use std::rc::Rc;
 
 use registry_auth::Denial;
-use registry_auth::route::{Need, Route};
+use registry_auth::route::{self, Need, Route};
 use registry_auth::token::{Authorization, TokenKind, TokenRequest};
 
 use crate::conf::Settings;
@@ -84,12 +84,14 @@ pub fn operation<'r>(
     settings: &Settings,
 ) -> Result<Operation<'r>, Denial> {
     if let (Some(_), Some(asked)) = (&settings.token, &context.token_request) {
+        context.kind = route::RouteKind::Token;
         return Ok(Operation::IssueToken(Rc::clone(asked)));
     }
     let route = route_of(request, content_type, settings)?;
     context.repository = route
         .repository()
         .and_then(|name| request.keep_own::<Context>(name.as_bytes()));
+    context.kind = route.kind;
     context.action = route.action();
     Ok(Operation::Registry(route))
 }

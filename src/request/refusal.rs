@@ -35,7 +35,7 @@ pub fn refuse(request: &mut Request, context: &mut Context, settings: &Settings,
     );
     let status = denial.status();
     context.refuse(request, denial, false);
-    counters::count(context.result, context.cache);
+    counters::count_decision(context.class(), context.result, context.cache);
     status
 }
 

@@ -12,6 +12,7 @@ mod process;
 pub mod state;
 pub mod store;
 pub mod token_keys;
+pub mod totals;
 pub mod turns;
 
 /// Starts what this configuration needs.
@@ -41,15 +42,16 @@ pub fn start(thread: NginxThread, main: &Main) -> Result<(), String> {
 fn start_zone(thread: NginxThread, options: &StoreOptions) {
     if let Some(cache) = &options.cache {
         cache::start(cache.clone(), options.source());
-        counters::start(thread);
+        totals::start(thread);
     }
 }
 
-/// Stops all of it: the store first, whose threads are joined; the counters before the zone, which gets them.
+/// Stops all of it: the counters before the store, which has some of them, and before the zone, which gets
+/// them; the store's threads are joined.
 pub fn stop() {
+    totals::stop();
     store::stop();
     limited_log::stop();
     turns::stop();
-    counters::stop();
     cache::stop();
 }

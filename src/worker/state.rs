@@ -7,6 +7,7 @@
 use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::rc::Rc;
+use std::sync::Arc;
 
 use registry_auth::cursor::CursorKeys;
 use registry_auth::repeats::Repeats;
@@ -14,6 +15,7 @@ use registry_auth::share::{Places, Time};
 use registry_auth::token::SigningKeys;
 use registry_auth_cache::{COUNTERS, Interner, Process, SecretKeys, WorkerCache};
 use registry_auth_lookup::{Event, Job, Store};
+use registry_auth_metrics::Changes;
 
 use crate::conf::CacheOptions;
 use crate::ffi::event::{Deferred, EventFd, NginxThread};
@@ -55,6 +57,10 @@ pub(super) struct StoreQueue {
     pub(super) flush: Deferred,
     /// Milliseconds for which a request waits at most.
     pub(super) wait: u64,
+    /// Which Redis, without a password.
+    pub(super) server: Arc<str>,
+    /// How many questions are not answered yet.
+    pub(super) waiting: u32,
     // After the store, which notifies it.
     pub(super) _event_fd: EventFd,
 }
@@ -73,6 +79,8 @@ pub(super) struct ZoneCache {
     pub(super) source: u64,
     /// Whether the zone's records can be trusted now: Redis tells this worker of changes.
     pub(super) trusted: bool,
+    /// How Redis tells this worker of changes.
+    pub(super) changes: Changes,
 }
 
 /// What was counted and is not yet in the zone.

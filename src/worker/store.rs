@@ -11,8 +11,9 @@ use registry_auth::token::SigningKeys;
 use registry_auth::{Denial, TokenDigest};
 use registry_auth_cache::LoginResult;
 use registry_auth_lookup::{
-    Completion, Event, Job, Keyspace, LookupOptions, Outcome, Proof as ToVerify, Store,
+    Activity, Completion, Event, Job, Keyspace, LookupOptions, Outcome, Proof as ToVerify, Store,
 };
+use registry_auth_metrics::counters::{CONNECTIONS, FAILED_LOOKUPS, OUTAGES, REFUSED_HASHES};
 use registry_auth_redis::Secret;
 use smallvec::SmallVec;
 
@@ -25,6 +26,7 @@ use crate::request::context::{Answered, Asked, Context, Question, Stage, TokenOw
 use crate::request::credential::Proof;
 use crate::request::identity::{Identity, IdentityError, Records};
 use crate::worker::cache::{self, Miss};
+use crate::worker::counters;
 use crate::worker::state::{StoreQueue, WORKER};
 
 /// Milliseconds that a waiting request's own timer allows beyond the lookup's limit. The helper ends each
@@ -70,6 +72,8 @@ pub fn start(
         events: Vec::new(),
         flush: Deferred::new(thread, hand_over),
         wait,
+        server: options.endpoint.to_string().into(),
+        waiting: 0,
         _event_fd: event_fd,
     };
     WORKER.with(|worker| worker.store.replace(Some(queue)));
@@ -84,6 +88,20 @@ pub fn stop() {
 /// Lends the store's queue to `f`; `None` where there is none.
 fn with_queue<T>(f: impl FnOnce(&mut StoreQueue) -> Option<T>) -> Option<T> {
     WORKER.with(|worker| worker.store.borrow_mut().as_mut().and_then(f))
+}
+
+/// Which Redis is asked; `None` where there is no store.
+pub fn server() -> Option<Arc<str>> {
+    with_queue(|queue| Some(Arc::clone(&queue.server)))
+}
+
+/// Lends what the store's threads have done and have to do to `f`, with the number of questions that are not
+/// answered yet.
+pub fn with_activity(f: impl FnOnce(&Activity, u32)) {
+    with_queue(|queue| {
+        f(queue.store.activity(), queue.waiting);
+        Some(())
+    });
 }
 
 /// Asks the store about the user of a credential, with the password that proves it. `None` where there is no
@@ -116,6 +134,7 @@ pub fn ask(request: &mut Request, asked: &Asked, password: Secret) -> Option<Sus
             from: request.network(),
             verified,
         });
+        queue.waiting += 1;
         queue.flush.post();
         Some(suspension)
     })
@@ -149,6 +168,13 @@ fn answers(idle: &mut Idle) {
     with_queue(|queue| {
         events = std::mem::take(&mut queue.events);
         queue.store.drain(&mut events);
+        let answered = events
+            .iter()
+            .filter(|event| matches!(event, Event::Completion(_)))
+            .count();
+        queue.waiting = queue
+            .waiting
+            .saturating_sub(u32::try_from(answered).unwrap_or(u32::MAX));
         queue.store.drain_log(&mut lines);
         Some(())
     });
@@ -166,12 +192,23 @@ fn answers(idle: &mut Idle) {
                 outcome,
                 cacheable,
             }) => {
+                match &outcome {
+                    Outcome::Unavailable => counters::count(FAILED_LOOKUPS),
+                    Outcome::Busy => counters::count(REFUSED_HASHES),
+                    _ => {}
+                }
                 resume(idle, ticket, |request| note(request, outcome, cacheable));
             }
             Event::Changed(keys) => cache::changed(&keys),
             Event::AllChanged => cache::invalidate_all(),
-            Event::ConnectionLost => cache::tracking_lost(),
-            Event::Connected { .. } => cache::tracking_started(),
+            Event::ConnectionLost => {
+                counters::count(OUTAGES);
+                cache::tracking_lost();
+            }
+            Event::Connected { tracking } => {
+                counters::count(CONNECTIONS);
+                cache::tracking_started(tracking);
+            }
         }
     }
     // The list of a burst is not kept.

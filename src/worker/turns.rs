@@ -43,6 +43,11 @@ fn with_turns<T>(f: impl FnOnce(&mut Turns) -> Option<T>) -> Option<T> {
     WORKER.with(|worker| worker.turns.borrow_mut().as_mut().and_then(f))
 }
 
+/// How many lists are being made.
+pub fn count() -> usize {
+    with_turns(|turns| Some(turns.places.count())).unwrap_or_default()
+}
+
 /// The place of a list in the making.
 pub struct ListPlace {
     owner: Box<str>,

@@ -8,7 +8,9 @@
 use std::sync::atomic::{Ordering, compiler_fence};
 
 use crate::keys::SecretKeys;
-use crate::layout::{List, MAGIC, MIN_SLOTS, NEGATIVE_SHARE, SLOT, VERSION, entry, root};
+use crate::layout::{
+    COUNTERS, List, MAGIC, MIN_SLOTS, NEGATIVE_SHARE, SLOT, VERSION, WORKERS, entry, root, worker,
+};
 use crate::memory::{Memory, Numbers, Write};
 use crate::table::Table;
 
@@ -60,6 +62,19 @@ pub struct Cache<'m, M: Memory> {
     pub(crate) table: Table<'m, M>,
 }
 
+/// Bytes of a block that has room for records beside all the rest; and of one that has room for what workers
+/// have now, too. nginx makes no zone with less than 32 KiB.
+const LEAST: usize = 16 * 1024;
+const FOR_WORKERS: usize = 24 * 1024;
+
+/// So many bytes of 0.
+fn allocate_zeroes(memory: &mut impl Memory, size: usize) -> Option<u32> {
+    let at = memory.allocate(size)?;
+    let bytes = memory.bytes_mut().get_mut(at as usize..)?.get_mut(..size)?;
+    bytes.fill(0);
+    Some(at)
+}
+
 impl<'m, M: Memory> Cache<'m, M> {
     /// Opens the cache in `memory`. A block that cannot be used (it is new, of another layout, or a process
     /// died while it changed it) is set up anew, with the keys that `new_keys` makes. `None` where the block
@@ -83,8 +98,11 @@ impl<'m, M: Memory> Cache<'m, M> {
 
     #[cold]
     fn set_up(memory: &'m mut M, keys: SecretKeys) -> Option<Self> {
-        memory.reset();
         let length = memory.bytes().len();
+        if length < LEAST {
+            return None;
+        }
+        memory.reset();
         let buckets = (length / BYTES_PER_BUCKET).next_power_of_two() / 2;
         let slots = match length / NEGATIVE_SHARE / SLOT {
             // A smaller block is of no use anyway.
@@ -94,18 +112,21 @@ impl<'m, M: Memory> Cache<'m, M> {
         let at = memory.allocate(root::SIZE)?;
         let root = at as usize;
         memory.put(root, &[0; root::SIZE]);
-        let first = memory.allocate(4 * buckets)?;
-        memory
-            .bytes_mut()
-            .get_mut(first as usize..)?
-            .get_mut(..4 * buckets)?
-            .fill(0);
+        let counters = allocate_zeroes(memory, 8 * COUNTERS)?;
+        memory.put_u32(root + root::COUNTERS, counters);
+        let first = allocate_zeroes(memory, 4 * buckets)?;
         memory.put_u32(root + root::BUCKETS, first);
         memory.put_u32(
             root + root::BUCKET_MASK,
             u32::try_from(buckets).ok()?.checked_sub(1)?,
         );
         Self::set_up_slots(memory, root, slots)?;
+        // Records matter more than what is shown.
+        let workers = match length >= FOR_WORKERS {
+            true => allocate_zeroes(memory, WORKERS * worker::SIZE).unwrap_or_default(),
+            false => 0,
+        };
+        memory.put_u32(root + root::WORKERS, workers);
         memory.put(root + root::KEYS, keys.secret());
         // 1, so that an entry of all zeroes belongs to no epoch.
         memory.put_u64(root + root::EPOCH, 1);

@@ -5,7 +5,7 @@
 //! [`EVICTED`](crate::EVICTED).
 
 use crate::cache::Cache;
-use crate::layout::COUNTERS;
+use crate::layout::{COUNTERS, root};
 use crate::memory::{Memory, Numbers};
 
 impl<M: Memory> Cache<'_, M> {
@@ -22,8 +22,19 @@ impl<M: Memory> Cache<'_, M> {
     /// Adds to the counters. This touches no entry and writes each number whole, so a process that dies here
     /// damages nothing.
     pub fn add_counters(&mut self, more: &[u64; COUNTERS]) {
-        for (index, more) in more.iter().enumerate() {
+        for (index, more) in more.iter().enumerate().filter(|(_, more)| **more > 0) {
             self.table.add_to_counter(index, *more);
+        }
+    }
+
+    /// Since when is counted, in seconds since 1970: since `now`, where nobody has said so yet.
+    pub fn counting_since(&mut self, now: u64) -> u64 {
+        match self.number(root::SINCE) {
+            0 => {
+                self.table.set_number(root::SINCE, now);
+                now
+            }
+            since => since,
         }
     }
 }

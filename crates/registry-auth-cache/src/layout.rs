@@ -7,7 +7,7 @@
 /// The first 8 bytes of a root: they tell that the block belongs to this crate.
 pub const MAGIC: u64 = u64::from_ne_bytes(*b"rga-zone");
 /// The version of the layout.
-pub const VERSION: u32 = 6;
+pub const VERSION: u32 = 7;
 
 /// How many workers can be written down as watchers at a time. Further workers serve requests, but do not
 /// keep the records alive over a reload.
@@ -18,10 +18,16 @@ pub const WATCHERS: usize = 64;
 /// allocator gives whole pages to whatever is larger than half a page.
 pub const PLACES: usize = 64;
 
-/// The number of counters that all workers add to.
-pub const COUNTERS: usize = 16;
+/// The number of counters that all workers add to: a block of its own, which takes half a page of nginx's
+/// allocator at most, as the root does.
+pub const COUNTERS: usize = 224;
 /// The index of the one counter that the cache itself adds to: records that were evicted.
 pub const EVICTED: usize = COUNTERS - 1;
+
+/// How many workers can say what they have now. What further workers have is not shown.
+pub const WORKERS: usize = 64;
+/// How many numbers each of them has.
+pub const GAUGES: usize = 4;
 
 /// The offset of [`crate::Cache::generation`] from the block's root: 8 bytes, aligned to 8, so that a reader
 /// without the lock never sees half of a write.
@@ -62,18 +68,35 @@ pub mod root {
     pub const WATCHERS: usize = LISTS + 16 * super::LISTS;
     /// `u64`: where the records come from, see `Cache::bind_source`; 0 in a new block.
     pub const SOURCE: usize = WATCHERS + 16 * super::WATCHERS;
-    /// [`super::COUNTERS`] times `u64`.
-    pub const COUNTERS: usize = SOURCE + 8;
     /// `u64`: another number after each change that makes any record old; see `Cache::generation`.
-    pub const GENERATION: usize = COUNTERS + 8 * super::COUNTERS;
+    pub const GENERATION: usize = SOURCE + 8;
     /// `u64`: another number after each change that may concern more users than one; see
     /// `Cache::shared_generation`.
     pub const SHARED_GENERATION: usize = GENERATION + 8;
     /// [`super::PLACES`] times `u32`: how many counters of [`super::List::BLOCKED`] belong to networks of
     /// this place.
     pub const PLACES: usize = SHARED_GENERATION + 8;
+    /// `u64`: since when is counted, in seconds since 1970; 0 in a new block.
+    pub const SINCE: usize = PLACES + 4 * super::PLACES;
+    /// `u32`: where the counters are, [`super::COUNTERS`] times `u64`.
+    pub const COUNTERS: usize = SINCE + 8;
+    /// `u32`: where the rows of the workers are, [`super::WORKERS`] times [`super::worker::SIZE`]; 0 where
+    /// the block had no room for them.
+    pub const WORKERS: usize = COUNTERS + 4;
     /// The size of the root.
-    pub const SIZE: usize = PLACES + 4 * super::PLACES;
+    pub const SIZE: usize = WORKERS + 4;
+}
+
+/// What a worker has now.
+pub mod worker {
+    /// `u32`: the process id; 0 in a row that is free.
+    pub const ID: usize = 0;
+    /// `u64`: when the process was started.
+    pub const STARTED: usize = 8;
+    /// [`super::GAUGES`] times `u32`.
+    pub const GAUGES: usize = 16;
+    /// The size of a row.
+    pub const SIZE: usize = GAUGES + 4 * super::GAUGES;
 }
 
 /// An entry: header, key, value.

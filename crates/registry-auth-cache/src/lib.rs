@@ -19,7 +19,7 @@
 //! | [`keys`] | the secret keys of a block, and what is computed with them |
 //! | `table` | entries: hash buckets, lists in order of use, eviction |
 //! | `cache` | [`Cache`]: opening a block, and invalidating all of it |
-//! | [`records`], [`failures`], [`watchers`], [`counters`] | what is kept in a block |
+//! | [`records`], [`failures`], [`watchers`], [`counters`], [`workers`] | what is kept in a block |
 //! | [`interner`], [`worker_cache`] | what one worker keeps outside of the block |
 #![forbid(unsafe_code)]
 
@@ -31,6 +31,7 @@ pub mod memory;
 pub mod records;
 pub mod watchers;
 pub mod worker_cache;
+pub mod workers;
 
 #[cfg(test)]
 extern crate self as registry_auth_cache;
@@ -45,7 +46,7 @@ pub use cache::{Cache, Generations};
 pub use failures::{Attempt, FailureLimits, LoginKeys, LoginResult, Reservation};
 pub use interner::Interner;
 pub use keys::{EntryKey, SecretKeys, Tag};
-pub use layout::{COUNTERS, EVICTED, GENERATION};
+pub use layout::{COUNTERS, EVICTED, GAUGES, GENERATION};
 pub use memory::Memory;
 pub use records::{Found, FoundRecord, Freshness, NewRecord};
 pub use watchers::{Process, UNBOUND};

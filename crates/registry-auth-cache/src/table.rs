@@ -395,7 +395,7 @@ impl<M: Memory> Table<'_, M> {
 
     /// The offset of a counter from the block's start.
     pub(crate) fn counter(&self, index: usize) -> usize {
-        self.root + root::COUNTERS + 8 * index
+        self.memory.bytes().get_u32(self.root + root::COUNTERS) as usize + 8 * index
     }
 
     pub(crate) fn add_to_counter(&mut self, index: usize, more: u64) {

@@ -56,6 +56,14 @@ impl<M: Memory> Cache<'_, M> {
         }
     }
 
+    /// How many workers that are alive Redis tells of changes.
+    pub fn watchers(&self, is_alive: impl Fn(Process) -> bool) -> usize {
+        let watchers = (0..WATCHERS).map(|index| self.watcher(index).1);
+        watchers
+            .filter(|watcher| watcher.id != 0 && is_alive(*watcher))
+            .count()
+    }
+
     /// Binds the block to a source: a number for the Redis that is asked and the keys that are watched there.
     /// If the block was bound to another source, all records are invalidated and all watchers removed: after
     /// a reload the workers of the earlier configuration, which may ask another Redis, go on for a while.

@@ -24,6 +24,7 @@
 //! hashes are used.
 #![forbid(unsafe_code)]
 
+mod activity;
 mod bounded;
 mod last_use;
 mod lookup;
@@ -52,6 +53,7 @@ mod verify {
     pub(crate) mod verdict;
 }
 
+pub use activity::Activity;
 pub use messages::{Completion, Event, Job, Keyspace, Outcome, Proof};
 pub use options::{Hashing, LookupOptions, Spawn, Work, own_thread};
 pub use registry_auth_redis::connection::tracking::Changed;

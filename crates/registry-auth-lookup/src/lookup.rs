@@ -13,6 +13,7 @@ pub(crate) mod resolver;
 pub(crate) mod shared_records;
 pub(crate) mod token_owners;
 
+use crate::activity::Activity;
 use crate::lookup::assemble::{Assembly, Tools};
 use crate::lookup::encode::Encoder;
 use crate::lookup::questions_and_replies::{
@@ -44,6 +45,7 @@ pub(crate) struct Lookups {
     pub(crate) link: Link,
     /// Limit of a lookup's Redis part.
     pub(crate) timeout: Duration,
+    pub(crate) activity: Arc<Activity>,
     pub(crate) passwords: Passwords,
     pub(crate) outbox: Arc<Outbox>,
     pub(crate) encoder: Encoder,
@@ -176,6 +178,7 @@ async fn exchange(
     deadline: Instant,
 ) -> Option<(Vec<Value>, ReadMark)> {
     for _ in 0..2 {
+        let asked = Instant::now();
         let mut live = lookups.link.live(deadline).await?;
         let mark = lookups.outbox.events.mark(live.epoch);
         let replies = live.connection.send_packed_commands(pipeline, 0, pipeline.len());
@@ -185,6 +188,7 @@ async fn exchange(
                     lookups.link.broken(live.epoch);
                 }
                 lookups.link.answered();
+                lookups.activity.looked_up(asked.elapsed());
                 return Some((replies, mark));
             }
             Err(error) if error.is_connection_dropped() => {}

@@ -7,6 +7,7 @@
 //! helper, and share its signal mask and its open files; nothing wakes the helper's runtime from outside of
 //! them.
 
+use crate::activity::Activity;
 use crate::last_use::LastUses;
 use crate::lookup::encode::Encoder;
 use crate::lookup::reply_cache::ReplyCache;
@@ -69,6 +70,7 @@ pub struct Store {
     jobs: JobSender,
     events: Arc<EventQueue>,
     log: Arc<LogQueue>,
+    activity: Arc<Activity>,
     helper: Option<JoinHandle<()>>,
 }
 
@@ -94,6 +96,7 @@ impl Store {
             jobs,
             events: Arc::new(events),
             log: Arc::new(LogQueue::new(wake)),
+            activity: Arc::default(),
             helper: None,
         };
         let parts = Parts {
@@ -108,6 +111,7 @@ impl Store {
             token_keys: options.token_keys,
             events: Arc::clone(&store.events),
             log: Arc::clone(&store.log),
+            activity: Arc::clone(&store.activity),
             receiver,
         };
         // Threads inherit the mask of their creator: nginx's signals must reach nginx's thread only.
@@ -161,6 +165,11 @@ impl Store {
         self.events.drain(out);
     }
 
+    /// What the store's threads have done and have to do.
+    pub fn activity(&self) -> &Activity {
+        &self.activity
+    }
+
     /// Appends the log lines that are there. To be called after each wake-up.
     pub fn drain_log(&self, out: &mut Vec<LogLine>) {
         self.log.drain(out);
@@ -198,6 +207,7 @@ struct Parts {
     token_keys: Option<SigningKeys>,
     events: Arc<EventQueue>,
     log: Arc<LogQueue>,
+    activity: Arc<Activity>,
     receiver: IdleReceiver,
 }
 
@@ -205,7 +215,7 @@ impl Parts {
     fn assemble(self) -> io::Result<(Runtime, Helper)> {
         let log = Log::new(self.log);
         log.tell_panics();
-        let pool = Pool::start(self.hashing, &log)?;
+        let pool = Pool::start(self.hashing, &log, &self.activity)?;
         let resolvers = log.clone();
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_io()
@@ -257,6 +267,7 @@ impl Parts {
         let lookups = Lookups {
             link,
             timeout: self.timeout,
+            activity: self.activity,
             passwords,
             outbox,
             encoder: Encoder {

@@ -76,6 +76,11 @@ impl Places {
         true
     }
 
+    /// How many lists there are.
+    pub fn count(&self) -> usize {
+        self.by_owner.values().sum()
+    }
+
     /// Ends a list of the owner that holds this.
     pub fn end(&mut self, owner: &str, held: Held) {
         self.parts -= held.parts();

@@ -12,8 +12,11 @@ use std::sync::Arc;
 use registry_auth::codec::AccountState;
 use registry_auth::{Denial, TokenDigest, UserNameBuf};
 use registry_auth_cache::worker_cache::Lookup;
-use registry_auth_cache::{COUNTERS, Cache, GENERATION, Interner, SecretKeys, Tag, UNBOUND, WorkerCache};
+use registry_auth_cache::{
+    COUNTERS, Cache, GAUGES, GENERATION, Interner, SecretKeys, Tag, UNBOUND, WorkerCache,
+};
 use registry_auth_lookup::{Changed, Keyspace, Outcome};
+use registry_auth_metrics::Changes;
 
 use crate::conf::CacheOptions;
 use crate::ffi::event;
@@ -131,6 +134,7 @@ pub fn start(options: CacheOptions, source: u64) {
         me: process::me(),
         source,
         trusted: false,
+        changes: Changes::Unreachable,
     });
     WORKER.with(|worker| worker.cache.replace(cache));
 }
@@ -188,23 +192,40 @@ pub fn password_tag(space: &Keyspace, user: &str, password: &[u8]) -> Option<Tag
     with_cache(|ours| Some(ours.keys.password_tag(&space.salt, user, password)))
 }
 
-/// Adds to the zone's counters.
-pub fn count(more: &[u64; COUNTERS]) {
-    with_worker_zone(|_, cache| cache.add_counters(more));
+/// Adds to the zone's counters, and says there what this worker has now.
+pub fn add_up(more: &[u64; COUNTERS], gauges: [u32; GAUGES]) {
+    with_cache(|ours| {
+        with_zone(&ours.options.zone, |cache| {
+            cache.counting_since(event::unix_seconds());
+            cache.add_counters(more);
+            cache.set_gauges(ours.me, gauges, process::is_alive);
+        })
+    });
+}
+
+/// This worker has nothing any more.
+pub fn remove_gauges() {
+    with_cache(|ours| with_zone(&ours.options.zone, |cache| cache.remove_gauges(ours.me)));
 }
 
 /// What the zone holds.
 pub struct Census {
+    /// The zone's name.
+    pub name: Rc<str>,
     /// Its counters.
     pub counters: [u64; COUNTERS],
+    /// Since when they count.
+    pub since: u64,
+    /// How many workers there are, how many of them Redis tells of changes, and what they have together.
+    pub workers: (u32, usize, [u64; GAUGES]),
     /// The number of records.
     pub records: u32,
     /// The number of negative entries: users that do not exist, and counters of failed logins.
     pub negative_entries: u32,
     /// Bytes of free pages, and of all.
     pub pages: (u64, u64),
-    /// Whether Redis tells this worker of changes.
-    pub trusted: bool,
+    /// How Redis tells this worker of changes.
+    pub changes: Changes,
 }
 
 /// What the zone of this worker holds; `None` where there is none.
@@ -212,14 +233,18 @@ pub fn census() -> Option<Census> {
     with_cache(|ours| {
         let mut zone = ours.options.zone.lock()?;
         let pages = zone.pages();
-        let cache = open(&mut zone)?;
+        let mut cache = open(&mut zone)?;
         let (records, negative_entries) = cache.counts();
+        let (workers, gauges) = cache.gauges(process::is_alive);
         Some(Census {
+            name: Rc::clone(&ours.options.name),
             counters: cache.counters(),
+            since: cache.counting_since(event::unix_seconds()),
+            workers: (workers, cache.watchers(process::is_alive), gauges),
             records,
             negative_entries,
             pages,
-            trusted: ours.trusted,
+            changes: ours.changes,
         })
     })
 }
@@ -263,9 +288,10 @@ pub fn put(space: &Keyspace, credential: &Credential, miss: &Miss, outcome: &Out
     });
 }
 
-/// Redis tells this worker of every change from now on, or cannot tell of changes at all.
-pub fn tracking_started() {
+/// Redis tells this worker of every change from now on, if it `tells` of them at all.
+pub fn tracking_started(tells: bool) {
     with_cache_mut(|ours| {
+        ours.changes = if tells { Changes::Tracking } else { Changes::Expiry };
         let watched = with_zone(&ours.options.zone, |cache| {
             let is_bound = cache.is_bound_to(ours.source);
             if is_bound {
@@ -282,6 +308,7 @@ pub fn tracking_started() {
 pub fn tracking_lost() {
     with_cache_mut(|ours| {
         ours.trusted = false;
+        ours.changes = Changes::Unreachable;
         with_zone(&ours.options.zone, |cache| {
             cache.remove_watcher(ours.me);
             cache.mark_all_stale(event::now());

@@ -14,6 +14,7 @@ mod room;
 mod rules;
 mod slab;
 mod watchers;
+mod workers;
 
 use std::collections::HashSet;
 
@@ -164,5 +165,6 @@ fn check(slab: &mut Slab) {
         at = bytes.get_u32(at + entry::NEXT) as usize;
     }
     assert_eq!(free + in_lists.len() - facts, slots);
-    assert_eq!(live, facts + 3);
+    let workers = usize::from(bytes.get_u32(root + root::WORKERS) != 0);
+    assert_eq!(live, facts + 4 + workers);
 }

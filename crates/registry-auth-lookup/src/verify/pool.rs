@@ -7,6 +7,7 @@
 //! hash for each network that floods. Which user a login is for, and whether there is one, plays no role in
 //! who waits. What nobody waits for is computed when nobody waits, and takes no place.
 
+use crate::activity::Activity;
 use crate::options::Hashing;
 use registry_auth::Network;
 use registry_auth_redis::log::{Level, Log};
@@ -16,6 +17,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
+use std::time::Instant;
 
 /// One network holds one place in so many.
 const SHARE: usize = 4;
@@ -37,6 +39,7 @@ pub(crate) struct Pool<W> {
 
 struct Queue<W> {
     turns: Mutex<Turns<W>>,
+    activity: Arc<Activity>,
     /// Rings for each work that comes, and when no more does.
     bell: Condvar,
 }
@@ -120,6 +123,7 @@ impl<W> Queue<W> {
         let mut turns = self.lock();
         loop {
             if let Some(work) = turns.pop() {
+                self.activity.set_queued(turns.length);
                 return Some(work);
             }
             if turns.closed {
@@ -133,10 +137,11 @@ impl<W> Queue<W> {
 impl<W: Work> Pool<W> {
     /// Starts the threads; they inherit the caller's signal mask and open files. They are never joined: a
     /// hash cannot be interrupted.
-    pub(crate) fn start(hashing: Hashing, log: &Log) -> io::Result<Self> {
+    pub(crate) fn start(hashing: Hashing, log: &Log, activity: &Arc<Activity>) -> io::Result<Self> {
         let pool = Self {
             queue: Arc::new(Queue {
                 turns: Mutex::new(Turns::new(hashing.queue)),
+                activity: Arc::clone(activity),
                 bell: Condvar::new(),
             }),
             stopped: Arc::new(AtomicBool::new(false)),
@@ -155,12 +160,14 @@ impl<W: Work> Pool<W> {
     pub(crate) fn submit(&self, from: Network, work: W) -> Result<(), W> {
         let mut turns = self.queue.lock();
         let Err(work) = turns.push(from, work) else {
+            self.queue.activity.set_queued(turns.length);
             drop(turns);
             self.queue.bell.notify_one();
             return Ok(());
         };
         let unwanted = turns.unwanted(W::is_wanted);
         let pushed = turns.push(from, work);
+        self.queue.activity.set_queued(turns.length);
         drop(turns);
         // Which answers their jobs, and takes other locks.
         drop(unwanted);
@@ -194,7 +201,11 @@ fn compute<W: Work>(queue: &Queue<W>, stopped: &AtomicBool, log: &Log) {
         if stopped.load(Ordering::Relaxed) || !work.is_wanted() {
             continue;
         }
-        match catch_unwind(AssertUnwindSafe(|| work.run())) {
+        let began = Instant::now();
+        queue.activity.hash_began();
+        let run = catch_unwind(AssertUnwindSafe(|| work.run()));
+        queue.activity.hash_ended(began.elapsed());
+        match run {
             // This thread takes it, or another that has nothing to do.
             Ok(left) => queue.lock().later.extend(left),
             Err(_) => log.write_once(

@@ -1,0 +1,105 @@
+//! The text formats that Prometheus reads: its own (0.0.4) and OpenMetrics 1.0.0.
+//!
+//! Label values are escaped, whatever they are: a server's name comes from the configuration.
+
+use crate::family::{self, Durations, Family, Kind, seconds};
+use crate::snapshot::Snapshot;
+use std::fmt::Write;
+
+/// What all names begin with.
+pub(crate) const PREFIX: &str = "registry_auth_";
+
+/// In which of the two formats.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Dialect {
+    Prometheus,
+    OpenMetrics,
+}
+
+pub(crate) fn prometheus(all: &Snapshot<'_>) -> String {
+    exposition(all, Dialect::Prometheus)
+}
+
+pub(crate) fn open_metrics(all: &Snapshot<'_>) -> String {
+    let mut text = exposition(all, Dialect::OpenMetrics);
+    text.push_str("# EOF\n");
+    text
+}
+
+fn exposition(all: &Snapshot<'_>, dialect: Dialect) -> String {
+    let mut text = String::new();
+    for family in family::families(all) {
+        write_family(&mut text, &family, dialect);
+    }
+    for durations in family::durations(all) {
+        write_durations(&mut text, &durations);
+    }
+    text
+}
+
+pub(crate) fn write_family(text: &mut String, family: &Family<'_>, dialect: Dialect) {
+    let Family { name, help, .. } = family;
+    let (suffix, kind) = match (family.kind, dialect) {
+        (Kind::Counter, _) => ("_total", "counter"),
+        (Kind::Gauge, _) => ("", "gauge"),
+        (Kind::Info, Dialect::OpenMetrics) => ("_info", "info"),
+        (Kind::Info, Dialect::Prometheus) => ("_info", "gauge"),
+    };
+    // In OpenMetrics the suffix belongs to the sample only.
+    let shown = if dialect == Dialect::OpenMetrics {
+        ""
+    } else {
+        suffix
+    };
+    put(text, format_args!("# HELP {PREFIX}{name}{shown} {help}\n"));
+    put(text, format_args!("# TYPE {PREFIX}{name}{shown} {kind}\n"));
+    for sample in &family.samples {
+        put(text, format_args!("{PREFIX}{name}{suffix}"));
+        for (index, (label, value)) in sample.labels.iter().enumerate() {
+            put(
+                text,
+                format_args!("{}{label}=\"", if index == 0 { "{" } else { "," }),
+            );
+            escape(text, value);
+            text.push('"');
+        }
+        text.push_str(if sample.labels.is_empty() { "" } else { "}" });
+        put(text, format_args!(" {}\n", sample.value));
+    }
+}
+
+fn write_durations(text: &mut String, durations: &Durations) {
+    let Durations { name, help, .. } = durations;
+    put(
+        text,
+        format_args!("# HELP {PREFIX}{name} {help}\n# TYPE {PREFIX}{name} histogram\n"),
+    );
+    for (bound, count) in &durations.buckets {
+        let bound = bound.map_or_else(|| "+Inf".to_owned(), |bound| seconds(bound.into()));
+        put(
+            text,
+            format_args!("{PREFIX}{name}_bucket{{le=\"{bound}\"}} {count}\n"),
+        );
+    }
+    put(
+        text,
+        format_args!("{PREFIX}{name}_sum {}\n", seconds(durations.sum)),
+    );
+    put(text, format_args!("{PREFIX}{name}_count {}\n", durations.count()));
+}
+
+fn put(text: &mut String, more: std::fmt::Arguments<'_>) {
+    // Writing to a string cannot fail.
+    let _ = text.write_fmt(more);
+}
+
+fn escape(text: &mut String, value: &str) {
+    for character in value.chars() {
+        match character {
+            '\\' => text.push_str("\\\\"),
+            '"' => text.push_str("\\\""),
+            '\n' => text.push_str("\\n"),
+            other => text.push(other),
+        }
+    }
+}

@@ -1,0 +1,290 @@
+//! What each form shows of the same numbers, and that none can be broken by a name.
+#![allow(clippy::unwrap_used, clippy::indexing_slicing)]
+
+use registry_auth::route::{Method, Options, Request, RouteKind, parse};
+use registry_auth::{Action, RequestResult};
+use registry_auth_metrics::counters::{self, CLASSES, CacheState};
+use registry_auth_metrics::{Changes, Format, Gauges, Redis, Snapshot, Zone};
+use serde_json::Value;
+
+/// Counters of some requests.
+fn counted() -> Vec<u64> {
+    let mut counters = vec![0; counters::END];
+    let mut add = |index: usize, more| counters[index] += more;
+    add(
+        counters::decision(RouteKind::Manifest, Some(Action::Pull), RequestResult::Granted),
+        15_000,
+    );
+    add(
+        counters::decision(RouteKind::Upload, Some(Action::Push), RequestResult::Granted),
+        902,
+    );
+    add(
+        counters::decision(RouteKind::Login, None, RequestResult::Unauthenticated),
+        1_011,
+    );
+    add(
+        counters::decision(RouteKind::Manifest, Some(Action::Push), RequestResult::Denied),
+        87,
+    );
+    add(
+        counters::decision(RouteKind::None, None, RequestResult::Invalid),
+        17,
+    );
+    add(counters::cache(CacheState::Hit), 987);
+    add(counters::cache(CacheState::Miss), 13);
+    add(counters::OUTAGES, 2);
+    add(counters::LOOKUPS.bucket(400), 3);
+    add(counters::LOOKUPS.bucket(700), 2);
+    add(counters::LOOKUPS.bucket(30_000_000), 1);
+    add(counters::LOOKUPS.sum(), 30_002_600);
+    counters
+}
+
+fn snapshot(counters: &[u64]) -> Snapshot<'_> {
+    Snapshot {
+        version: "0.1.0",
+        nginx: "1.22.1",
+        now: 1_795_841_000,
+        since: 1_795_836_660,
+        counters,
+        gauges: Gauges {
+            workers: 4,
+            connected: 3,
+            waiting: 1,
+            ..Gauges::default()
+        },
+        zone: Zone {
+            name: "registry_auth",
+            size: 10 << 20,
+            free: 9 << 20,
+            records: 612,
+            negative_entries: 1,
+            evicted: 0,
+        },
+        redis: Redis {
+            server: "redis://127.0.0.1:6379/0",
+            changes: Changes::Tracking,
+        },
+    }
+}
+
+/// The value of a sample, by its name and labels.
+fn sample(text: &str, name: &str) -> Option<String> {
+    let line = text
+        .lines()
+        .find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+    line.map(str::to_owned)
+}
+
+#[test]
+fn each_route_has_a_counter_of_its_own_for_each_result() {
+    let mut seen = std::collections::BTreeSet::new();
+    for (kind, action) in CLASSES {
+        for result in RequestResult::ALL {
+            assert!(
+                seen.insert(counters::decision(kind, action, result)),
+                "{kind:?} {action:?}"
+            );
+        }
+    }
+    assert!(seen.iter().all(|index| *index < counters::cache(CacheState::Hit)));
+    assert!(
+        RouteKind::ALL
+            .iter()
+            .all(|kind| CLASSES.iter().any(|(other, _)| other == kind))
+    );
+}
+
+#[test]
+fn whatever_is_a_route_is_in_the_table() {
+    let digest = format!("sha256:{}", "ab".repeat(32));
+    let paths = [
+        "/v2/".to_owned(),
+        "/v2/_catalog".to_owned(),
+        "/v2/a/manifests/v1".to_owned(),
+        format!("/v2/a/blobs/{digest}"),
+        "/v2/a/blobs/uploads/".to_owned(),
+        "/v2/a/blobs/uploads/1".to_owned(),
+        "/v2/a/tags/list".to_owned(),
+        format!("/v2/a/referrers/{digest}"),
+        "/v2/a/_oci/ext".to_owned(),
+        "/v2/A/tags/list".to_owned(),
+        "/v1/_ping".to_owned(),
+        "/v1/users/".to_owned(),
+        "/v1/search".to_owned(),
+        "/v1/repositories/a/images".to_owned(),
+        "/v1/repositories/a/tags/v1".to_owned(),
+        format!("/v1/images/{}/layer", "ab".repeat(32)),
+    ];
+    let methods = [
+        Method::Get,
+        Method::Head,
+        Method::Post,
+        Method::Put,
+        Method::Patch,
+        Method::Delete,
+    ];
+    let (mut routes, mut kinds) = (0, std::collections::BTreeSet::new());
+    for path in &paths {
+        for method in methods {
+            let request = Request::from_target(method, path.as_bytes(), path.as_bytes(), None);
+            let Ok(route) = parse(&request, &Options { v1_images: true }) else {
+                continue;
+            };
+            let class = (route.kind, route.action());
+            assert!(CLASSES.contains(&class), "{method:?} {path}: {class:?}");
+            assert_ne!(route.kind, RouteKind::None);
+            routes += 1;
+            kinds.insert(route.kind.as_str());
+        }
+    }
+    assert!(routes > 25);
+    // All but the token endpoint, which is no route, and what is on none.
+    assert_eq!(kinds.len(), RouteKind::ALL.len() - 2, "{kinds:?}");
+}
+
+#[test]
+fn prometheus_has_each_number_under_its_labels() {
+    let counters = counted();
+    let text = snapshot(&counters).render(Format::Prometheus);
+    for (name, value) in [
+        (
+            "registry_auth_build_info{version=\"0.1.0\",nginx=\"1.22.1\"}",
+            "1",
+        ),
+        ("registry_auth_start_time_seconds", "1795836660"),
+        (
+            "registry_auth_requests_total{result=\"granted\",action=\"pull\",route=\"manifest\"}",
+            "15000",
+        ),
+        (
+            "registry_auth_requests_total{result=\"granted\",action=\"push\",route=\"upload\"}",
+            "902",
+        ),
+        (
+            "registry_auth_requests_total{result=\"unauthenticated\",action=\"none\",route=\"login\"}",
+            "1011",
+        ),
+        (
+            "registry_auth_requests_total{result=\"invalid\",action=\"none\",route=\"none\"}",
+            "17",
+        ),
+        (
+            "registry_auth_requests_total{result=\"throttled\",action=\"none\",route=\"token\"}",
+            "0",
+        ),
+        ("registry_auth_cache_total{state=\"HIT\"}", "987"),
+        (
+            "registry_auth_redis_info{server=\"redis://127.0.0.1:6379/0\",changes=\"tracking\"}",
+            "1",
+        ),
+        ("registry_auth_redis_outages_total", "2"),
+        ("registry_auth_redis_connected_workers", "3"),
+        ("registry_auth_tracking", "1"),
+        ("registry_auth_lookup_duration_seconds_bucket{le=\"0.0005\"}", "3"),
+        ("registry_auth_lookup_duration_seconds_bucket{le=\"0.001\"}", "5"),
+        ("registry_auth_lookup_duration_seconds_bucket{le=\"1.0\"}", "5"),
+        ("registry_auth_lookup_duration_seconds_bucket{le=\"+Inf\"}", "6"),
+        ("registry_auth_lookup_duration_seconds_sum", "30.0026"),
+        ("registry_auth_lookup_duration_seconds_count", "6"),
+    ] {
+        assert_eq!(sample(&text, name).as_deref(), Some(value), "{name}\n{text}");
+    }
+    assert!(text.contains("\n# TYPE registry_auth_requests_total counter\n"));
+    assert!(text.contains("\n# TYPE registry_auth_lookup_duration_seconds histogram\n"));
+}
+
+#[test]
+fn open_metrics_names_families_without_their_suffix_and_ends() {
+    let counters = counted();
+    let text = snapshot(&counters).render(Format::OpenMetrics);
+    assert!(text.starts_with("# HELP registry_auth_build The versions"));
+    assert!(text.contains("\n# TYPE registry_auth_build info\nregistry_auth_build_info{"));
+    assert!(text.contains("\n# TYPE registry_auth_requests counter\nregistry_auth_requests_total{"));
+    assert!(text.ends_with("\n# EOF\n"));
+    assert_eq!(text.matches("# EOF").count(), 1);
+}
+
+#[test]
+fn json_has_the_same_numbers() {
+    let counters = counted();
+    let all: Value = serde_json::from_str(&snapshot(&counters).render(Format::Json)).unwrap();
+    assert_eq!(all["requests"]["granted"], 15_902);
+    assert_eq!(all["requests"]["throttled"], 0);
+    assert_eq!(all["cache"]["HIT"], 987);
+    assert_eq!(all["records"], 612);
+    assert_eq!(all["build"]["nginx"], "1.22.1");
+    assert_eq!(all["redis"]["changes"], "tracking");
+    assert_eq!(all["lookup_duration_seconds"]["count"], 6);
+    assert_eq!(all["lookup_duration_seconds"]["buckets"]["0.001"], 5);
+    let routes = all["routes"].as_array().unwrap();
+    assert_eq!(routes.len(), 5);
+    assert!(routes.contains(&serde_json::json!(
+        { "route": "manifest", "action": "push", "requests": { "denied": 87 } }
+    )));
+}
+
+#[test]
+fn the_page_says_it_at_a_glance_and_has_no_script() {
+    let counters = counted();
+    let page = snapshot(&counters).render(Format::Html);
+    for words in [
+        "<h1>registry auth 0.1.0</h1>",
+        "nginx 1.22.1 · 4 workers · counting since 2026-11-28 03:31 UTC (1 h 12 min)",
+        "<b class=\"ok\">reachable</b>",
+        "<b>98.7&nbsp;%</b>",
+        "987 of 1,000",
+        "<b>17,017</b>",
+        "3.9 a second",
+        "<th scope=\"row\">granted</th><td class=\"n\">15,902</td>",
+        "Cache zone “registry_auth”",
+        "1.0 of 10.0 MiB in use · 612 records · 1 unknown or failed login · 0 made room for others",
+        "<a href=\"?format=json\">",
+        "<a href=\"?format=prometheus\">",
+    ] {
+        assert!(page.contains(words), "{words}\n{page}");
+    }
+    assert!(!page.contains("<script"));
+    let unreachable = Redis {
+        changes: Changes::Unreachable,
+        ..snapshot(&counters).redis
+    };
+    let page = Snapshot {
+        redis: unreachable,
+        ..snapshot(&counters)
+    }
+    .render(Format::Html);
+    assert!(page.contains("<b class=\"bad\">unreachable</b>"));
+}
+
+#[test]
+fn no_name_breaks_a_form() {
+    let counters = counted();
+    let hostile = "x\"}\n</style><script>alert(1)</script>\\";
+    let all = Snapshot {
+        redis: Redis {
+            server: hostile,
+            changes: Changes::Expiry,
+        },
+        zone: Zone {
+            name: hostile,
+            ..snapshot(&counters).zone
+        },
+        ..snapshot(&counters)
+    };
+    assert!(!all.render(Format::Html).contains("<script"));
+    let text = all.render(Format::Prometheus);
+    assert!(
+        text.contains("server=\"x\\\"}\\n</style><script>alert(1)</script>\\\\\",changes=\"expiry\"} 1\n")
+    );
+    let json: Value = serde_json::from_str(&all.render(Format::Json)).unwrap();
+    assert_eq!(json["redis"]["server"], hostile);
+}
+
+#[test]
+fn empty_memory_shows_zeroes() {
+    for format in Format::ALL {
+        assert!(!Snapshot::default().render(format).is_empty());
+    }
+}
