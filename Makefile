@@ -56,6 +56,9 @@ ifdef DEBIAN_TREE
 # Configured again whenever the installed nginx changes: a module loads only into the version it was built
 # for.
 $(TREE): $(wildcard /usr/share/nginx/src/conf_flags /usr/sbin/nginx)
+	@[ -e /usr/share/nginx/src/conf_flags ] || { echo 'make: the sources of nginx are missing: install the' \
+		'package nginx-dev (apt-get install nginx-dev), or name a configured tree (NGINX_SOURCE_DIR=...' \
+		'NGINX_BUILD_DIR=...), or build for an nginx of our own (VENDORED=1)' >&2; exit 1; }
 	rm -rf $(DEBIAN_TREE)
 	mkdir -p build
 	cp -r /usr/share/nginx/src $(DEBIAN_TREE)
@@ -80,6 +83,9 @@ PREFIX ?= /usr
 MODULES_DIR ?= $(PREFIX)/lib/nginx/modules
 .PHONY: install
 install:
+	@[ -e $(OUT)/$(MODULE) ] && [ -x $(OUT)/registry-authctl ] || { echo \
+		'make install: nothing is built yet: run "make" first (with the same variables, such as VENDORED=1)' \
+		>&2; exit 1; }
 	install -D -m 644 $(OUT)/$(MODULE) $(DESTDIR)$(MODULES_DIR)/$(MODULE)
 	install -D -m 755 $(OUT)/registry-authctl $(DESTDIR)$(PREFIX)/bin/registry-authctl
 	$(OUT)/registry-authctl man $(DESTDIR)$(PREFIX)/share/man/man1

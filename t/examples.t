@@ -35,7 +35,8 @@ sub here {
     $text =~ s{/var/lib/docker-registry|/srv/registry-[ab]\b}{\$TEST_NGINX_HTML_DIR/disk}g;
     $text =~ s{/var/cache/nginx/}{\$TEST_NGINX_SERVROOT/}g;
     $text =~ s{/run/nginx\.pid}{\$TEST_NGINX_SERVROOT/logs/nginx.pid}g;
-    $text =~ s{redis://127\.0\.0\.1:6379/0(?: timeout=\S+ connect_timeout=\S+(?=;))?}{redis://127.0.0.1:\$TEST_NGINX_REDIS_PORT/0 timeout=2s}g;
+    $text =~ s{redis://127\.0\.0\.1:6379/0(?: timeout=\S+ connect_timeout=\S+(?=;))?}
+        {redis://127.0.0.1:\$TEST_NGINX_REDIS_PORT/0 timeout=2s}g;
     $text =~ s{^worker_processes auto;}{worker_processes 1;}mg;
     my $listen = $plain ? '127.0.0.1:$TEST_NGINX_SERVER_PORT' : '127.0.0.1:$TEST_NGINX_TLS_PORT ssl';
     $text =~ s{^\s*listen \[::\]:(?:80|443|5443)(?: ssl)?;\n}{}mg;
@@ -85,12 +86,14 @@ sub context_of {
     return $text =~ /^\s*location\b/ ? 'server' : 'http';
 }
 
-my $UPSTREAM = "upstream registries { registry_auth_backends; }\nupstream registry { registry_auth_backends; }\n";
+my $UPSTREAM =
+    "upstream registries { registry_auth_backends; }\nupstream registry { registry_auth_backends; }\n";
 
 sub example {
     my ($title, $context, $text) = @_;
     # Nothing that is shown as an example may be warned of.
-    my @section = (no_redis => '', config_ok => '', certificate => '', user_files => installed(), no_error_log => '[warn]');
+    my @section = (no_redis => '', config_ok => '', certificate => '', user_files => installed(),
+        no_error_log => '[warn]');
     if ($context eq 'whole') {
         push @section, whole_config => whole($text);
     }
@@ -101,13 +104,16 @@ sub example {
         # What examples of a server or location take for granted of http{}.
         my $log = $text =~ /^log_format registry /m ? '' : "log_format registry '\$remote_addr';\n";
         $log .= "registry_auth_cache zone=example:1m;\n"
-            if $context =~ /^(?:server|location)$/ || $text =~ /^\s*registry_auth_bearer\b/m && $text !~ /^\s*registry_auth_(?:cache|token_key)\b/m;
+            if $context =~ /^(?:server|location)$/ || $text =~ /^\s*registry_auth_bearer\b/m
+                && $text !~ /^\s*registry_auth_(?:cache|token_key)\b/m;
         my $body = here($text);
         $log .= "proxy_cache_path \$TEST_NGINX_SERVROOT/blobs keys_zone=registry_blobs:1m;\n"
             if $body =~ m{/blob-cache\.conf;|^proxy_cache registry_blobs;}m;
-        $log .= "include \$TEST_NGINX_SERVROOT/html/registry-auth/direct.conf;\n" if $body !~ m{/direct\.conf;|\$registry_host \{};
+        $log .= "include \$TEST_NGINX_SERVROOT/html/registry-auth/direct.conf;\n"
+            if $body !~ m{/direct\.conf;|\$registry_host \{};
         $body = "include \$TEST_NGINX_SERVROOT/html/registry-auth/proxy.conf;\n$body"
-            if $context =~ /^(?:server|location)$/ && $body !~ m{registry-auth/(?:proxy|locations)\.conf} && $body !~ /^proxy_/m;
+            if $context =~ /^(?:server|location)$/ && $body !~ m{registry-auth/(?:proxy|locations)\.conf}
+                && $body !~ /^proxy_/m;
         # It tells of the gate's health, and is included where that is on.
         $body = "registry_auth \"Registry\";\n$body"     if $title =~ m{/locations\.conf$};
         $body = "location / {\n$body}\n"                 if $context eq 'location';
@@ -134,8 +140,10 @@ for my $page ("$ROOT/README.md", sort @pages) {
     $spec .= example("$name, line $_->[0]", context_of($_->[1]), $_->[1]) for blocks_of($page);
 }
 
-$spec .= example('nginx/sites-available/registry', 'http', Harness::slurp("$ROOT/nginx/sites-available/registry"));
-my %CONTEXT = ('nginx.conf' => 'whole', 'audit.conf' => 'http', 'direct.conf' => 'http', 'behind-balancer.conf' => 'http', 'registry.conf' => 'http', 'registry-bearer.conf' => 'http', 'registry-v1.conf' => 'http');
+$spec .= example('nginx/sites-available/registry', 'http',
+    Harness::slurp("$ROOT/nginx/sites-available/registry"));
+my %CONTEXT = ('nginx.conf' => 'whole', 'audit.conf' => 'http', 'direct.conf' => 'http',
+    'behind-balancer.conf' => 'http', 'registry.conf' => 'http', 'registry-bearer.conf' => 'http', 'registry-v1.conf' => 'http');
 for my $file (glob "$ROOT/nginx/*.conf") {
     my ($name) = $file =~ m{([^/]+)$};
     $spec .= example("nginx/$name", $CONTEXT{$name} || 'server', Harness::slurp($file));
@@ -144,7 +152,8 @@ for my $file (glob "$ROOT/nginx/*.conf") {
 # The site for V1, whose registry is the test's.
 sub v1_site {
     my $text = Harness::slurp("$ROOT/nginx/sites-available/registry-v1");
-    $text =~ s/127\.0\.0\.1:5002/127.0.0.1:\$TEST_NGINX_BACKEND_B_PORT/ or die "registry-v1 has no upstream\n";
+    $text =~ s/127\.0\.0\.1:5002/127.0.0.1:\$TEST_NGINX_BACKEND_B_PORT/
+        or die "registry-v1 has no upstream\n";
     return $text;
 }
 
@@ -157,19 +166,25 @@ add_block_preprocessor(sub {
     return if defined $block->config_ok;
     my $text = Harness::slurp("$ROOT/nginx/nginx.conf");
     if (defined $block->bearer) {
-        $text =~ s{^(\s*include \S+/)registry\.conf;}{$1registry-bearer.conf;}m or die "nginx.conf includes no registry.conf\n";
-        $text =~ s{^(\s*)# (registry_auth_token_key )}{$1$2}m             or die "nginx.conf has no token key\n";
+        $text =~ s{^(\s*include \S+/)registry\.conf;}{$1registry-bearer.conf;}m
+            or die "nginx.conf includes no registry.conf\n";
+        $text =~ s{^(\s*)# (registry_auth_token_key )}{$1$2}m
+            or die "nginx.conf has no token key\n";
     }
     if (defined $block->v1) {
-        $text =~ s{^\s*include \S+/registry\.conf;}{}m           or die "nginx.conf includes no registry.conf\n";
-        $text =~ s{^(\s*)# (include \S+/registry-v1\.conf;)}{$1$2}m or die "nginx.conf has no registry-v1.conf\n";
+        $text =~ s{^\s*include \S+/registry\.conf;}{}m
+            or die "nginx.conf includes no registry.conf\n";
+        $text =~ s{^(\s*)# (include \S+/registry-v1\.conf;)}{$1$2}m
+            or die "nginx.conf has no registry-v1.conf\n";
     }
     if (defined $block->balancer) {
-        $text =~ s{^(\s*include \S+/)direct\.conf;}{$1behind-balancer.conf;}m or die "nginx.conf includes no direct.conf\n";
+        $text =~ s{^(\s*include \S+/)direct\.conf;}{$1behind-balancer.conf;}m
+            or die "nginx.conf includes no direct.conf\n";
     }
     my $files = installed(1);
     if (defined $block->acme) {
-        $files =~ s{^# (location /\.well-known.*\n)#(.*\n)#(.*\n)# \}}{$1$2$3\}}m or die "locations.conf has no ACME\n";
+        $files =~ s{^# (location /\.well-known.*\n)#(.*\n)#(.*\n)# \}}{$1$2$3\}}m
+            or die "locations.conf has no ACME\n";
         $files =~ s{/var/www/acme}{\$TEST_NGINX_SERVROOT/html/acme};
         $text = "# with ACME\n$text";
     }
@@ -179,7 +194,8 @@ add_block_preprocessor(sub {
         if ($block->site =~ /v1/) {
             my $v1 = v1_site();
             # Alone, with the lines that the other site has; beside it, under another name on the same port.
-            $block->site =~ /alone/ ? $v1 =~ s{^# (?=registry_auth_|include |log_format |    +')}{}mg : $v1 =~ s/server_name .*;/server_name v1.example.com;/;
+            $block->site =~ /alone/ ? $v1 =~ s{^# (?=registry_auth_|include |log_format |    +')}{}mg
+                : $v1 =~ s/server_name .*;/server_name v1.example.com;/;
             $v1 = here($v1, 1);
             $site = $block->site =~ /alone/ ? $v1 : "$site$v1";
         }
@@ -198,7 +214,8 @@ EOC
     }
     if (($block->balancer // '') eq 'elsewhere') {
         # The test's client is no balancer then.
-        $files =~ s{^\s*127\.0\.0\.1/32 +balancer;\n}{}m && $files =~ s{^set_real_ip_from 127\.0\.0\.1/32;\n}{}m
+        $files =~ s{^\s*127\.0\.0\.1/32 +balancer;\n}{}m
+            && $files =~ s{^set_real_ip_from 127\.0\.0\.1/32;\n}{}m
             or die "behind-balancer.conf does not list 127.0.0.1\n";
         # Its text alone tells the runner that nginx has to be restarted.
         $text = "# another list of balancers\n$text";
@@ -214,7 +231,8 @@ __DATA__
 HSET docker-registry:user:alice backends 127.0.0.1:$TEST_NGINX_BACKEND_B_PORT
 --- login: alice:secret
 --- request eval
-[ "GET /v2/", "GET /v2", "PUT /v2/alice/app/manifests/v1\n{}", "GET /v2/bob/app/manifests/v1", "GET /v1/_ping", "GET /_ping", "GET /v2/alice/../bob/tags/list" ]
+[ "GET /v2/", "GET /v2", "PUT /v2/alice/app/manifests/v1\n{}", "GET /v2/bob/app/manifests/v1",
+  "GET /v1/_ping", "GET /_ping", "GET /v2/alice/../bob/tags/list" ]
 --- error_code eval
 [ 200, 200, 200, 403, 503, 503, 400 ]
 --- backend_received_by: B B B
@@ -231,7 +249,8 @@ HSET docker-registry:user:alice backends 127.0.0.1:$TEST_NGINX_BACKEND_B_PORT
 --- oci_error eval
 [ "UNAUTHORIZED", "DENIED", "NAME_INVALID", "UNSUPPORTED" ]
 --- response_headers eval
-[ "Docker-Distribution-Api-Version: registry/2.0\nWWW-Authenticate: Basic realm=\"Registry\"", ("Docker-Distribution-Api-Version: registry/2.0\n!WWW-Authenticate") x 3 ]
+[ "Docker-Distribution-Api-Version: registry/2.0\nWWW-Authenticate: Basic realm=\"Registry\"",
+  ("Docker-Distribution-Api-Version: registry/2.0\n!WWW-Authenticate") x 3 ]
 
 === nginx.conf: no backend is 503 UNAVAILABLE with one Retry-After
 --- restart
@@ -266,16 +285,19 @@ alice
 [ ("GET /metrics") x 2 ]
 --- error_code: 404
 
-=== locations.conf: the page at / says what this is and how to log in, without a login; JSON for who accepts that
+=== locations.conf: the page at / says what this is and how to log in, as JSON where that is accepted
 --- more_headers eval
-[ "Accept: text/html,*/*;q=0.8", "Accept: application/json", "Host: registry.example.com:5000\nAccept: application/json", "Host: <b>x", "" ]
+[ "Accept: text/html,*/*;q=0.8", "Accept: application/json",
+  "Host: registry.example.com:5000\nAccept: application/json", "Host: <b>x", "" ]
 --- request eval
 [ ("GET /") x 4, "HEAD /" ]
 --- error_code: 200
 --- response_headers eval
 [ "Content-Type: text/html", ("Content-Type: application/json") x 2, ("Content-Type: text/html") x 2 ]
 --- response_body_like eval
-[ qr{^<!DOCTYPE html>.*\ndocker pull localhost/name/of/image:tag</pre>}s, qr{^\{"what":"[^"]+","api":"/v2/","login":"docker login localhost"\}\n$}, qr{"login":"docker login registry\.example\.com:5000"\}}, qr{docker login this-address\n}, qr{^$} ]
+[ qr{^<!DOCTYPE html>.*\ndocker pull localhost/name/of/image:tag</pre>}s,
+  qr{^\{"what":"[^"]+","api":"/v2/","login":"docker login localhost"\}\n$},
+  qr{"login":"docker login registry\.example\.com:5000"\}}, qr{docker login this-address\n}, qr{^$} ]
 --- forwarded: 0
 
 === locations.conf: the health of the gate is readable without a login
@@ -293,7 +315,8 @@ my $files = main::expand('$TEST_NGINX_SERVROOT/html/acme/.well-known/acme-challe
 system('mkdir', '-p', $files) == 0 && open(my $file, '>', "$files/token") or die "$files: $!";
 print {$file} "the answer\n";
 --- request eval
-[ "GET /.well-known/acme-challenge/token", "GET /.well-known/acme-challenge/none", "GET /.well-known/acme-challenge/../../v2/" ]
+[ "GET /.well-known/acme-challenge/token", "GET /.well-known/acme-challenge/none",
+  "GET /.well-known/acme-challenge/../../v2/" ]
 --- error_code eval
 [ 200, 404, 400 ]
 --- response_body_like eval
@@ -325,7 +348,18 @@ GET /v2/
 my $log = Harness::slurp(main::expand('$TEST_NGINX_SERVROOT/logs/registry-error.log'));
 equal(scalar($log =~ /incorrect username or password \(UNAUTHORIZED\)/), 1, 'registry-error.log');
 
-=== sites-available/registry-v1 beside it: names of others stay theirs, V2 is not found, and V1 has registries of its own
+=== sites-available/registry: guessing is limited: the eleventh wrong password of a user is 429
+--- restart
+--- site
+--- more_headers: Host: registry.example.com
+--- login eval
+[ map {"alice:wrong$_"} 1 .. 11 ]
+--- request eval
+[ ("GET /v2/") x 11 ]
+--- error_code eval
+[ (401) x 10, 429 ]
+
+=== sites-available/registry-v1 beside it: other names stay as they are, and V1 has its own registries
 --- site: v1
 --- redis
 HSET docker-registry:user:alice backends 127.0.0.1:$TEST_NGINX_BACKEND_C_PORT
@@ -333,7 +367,8 @@ HSET docker-registry:user:alice backends 127.0.0.1:$TEST_NGINX_BACKEND_C_PORT
 --- more_headers eval
 [ map {"Host: $_"} "unknown.example.com", ("v1.example.com") x 4, "registry.example.com" ]
 --- request eval
-[ "GET /v1/_ping", "GET /v1/_ping", "GET /v1/users/", "GET /v1/repositories/bob/app/images", "GET /v2/", "GET /v2/" ]
+[ "GET /v1/_ping", "GET /v1/_ping", "GET /v1/users/", "GET /v1/repositories/bob/app/images", "GET /v2/",
+  "GET /v2/" ]
 --- error_code eval
 [ 200, 200, 200, 403, 404, 200 ]
 --- response_body_like eval
@@ -410,7 +445,8 @@ Retry-After: \d+
 --- oci_error: UNAUTHORIZED
 --- response_headers eval
 my $challenge = 'WWW-Authenticate: Bearer realm="http://localhost/token",service="registry"';
-[ map {"Docker-Distribution-Api-Version: registry/2.0\n$challenge$_"} '', ',scope="repository:alice/app:pull"', ',scope="repository:alice/app:pull,push"' ]
+[ map {"Docker-Distribution-Api-Version: registry/2.0\n$challenge$_"} '',
+  ',scope="repository:alice/app:pull"', ',scope="repository:alice/app:pull,push"' ]
 
 === registry-bearer.conf: passwords are taken as well, and tokens are issued
 --- bearer
@@ -454,7 +490,10 @@ X-Forwarded-For: 192.0.2.7
 --- response_headers eval
 [ 'WWW-Authenticate: Bearer realm="https://registry.example.com:8443/token",service="registry"', undef ]
 --- backend_received_like eval
-qr{^Host: registry\.example\.com:8443\nX-Forwarded-Proto: https\nX-Forwarded-Host: registry\.example\.com:8443\nX-Forwarded-For: 192.0.2.7, 192.0.2.7\nX-Real-IP: 192.0.2.7$}m
+my $host = qr{registry\.example\.com:8443};
+my $address = qr{192\.0\.2\.7};
+qr{^Host: $host\nX-Forwarded-Proto: https\nX-Forwarded-Host: $host\n}m
+    . qr{X-Forwarded-For: $address, $address\nX-Real-IP: $address$}m
 --- access_log
 192.0.2.7 "alice"
 
@@ -476,7 +515,9 @@ X-Forwarded-For: 192.0.2.7
 --- response_headers eval
 [ 'WWW-Authenticate: Bearer realm="http://localhost/token",service="registry"', undef ]
 --- backend_received_like eval
-qr{^Host: localhost\nX-Forwarded-Proto: http\nX-Forwarded-Host: localhost\nX-Forwarded-For: 192.0.2.7, 127.0.0.1\nX-Real-IP: 127.0.0.1$}m
+my $address = qr{127\.0\.0\.1};
+qr{^Host: localhost\nX-Forwarded-Proto: http\nX-Forwarded-Host: localhost\n}m
+    . qr{X-Forwarded-For: 192\.0\.2\.7, $address\nX-Real-IP: $address$}m
 --- backend_not_received
 evil.example
 
@@ -484,12 +525,14 @@ evil.example
 --- balancer
 --- bearer
 --- more_headers eval
-[ "X-Forwarded-Proto: ftp\nX-Forwarded-Host: a, b", "X-Forwarded-Proto: https, http\nX-Forwarded-Host: a/b", "X-Forwarded-Proto: HTTPS\nX-Forwarded-Host: a\"b", "X-Forwarded-Host: [::1]:5000" ]
+[ "X-Forwarded-Proto: ftp\nX-Forwarded-Host: a, b", "X-Forwarded-Proto: https, http\nX-Forwarded-Host: a/b",
+  "X-Forwarded-Proto: HTTPS\nX-Forwarded-Host: a\"b", "X-Forwarded-Host: [::1]:5000" ]
 --- request eval
 [ ("GET /v2/") x 4 ]
 --- error_code: 401
 --- response_headers eval
-[ map {"WWW-Authenticate: Bearer realm=\"$_/token\",service=\"registry\""} ("http://localhost") x 2, "https://localhost", "http://[::1]:5000" ]
+[ map {"WWW-Authenticate: Bearer realm=\"$_/token\",service=\"registry\""} ("http://localhost") x 2,
+  "https://localhost", "http://[::1]:5000" ]
 
 === behind-balancer.conf: V1 clients are led to the balancer
 --- balancer
@@ -525,7 +568,8 @@ GET /v2/
 --- login eval
 [ "", "", "alice:secret", "alice:wrong", "", "", "alice:secret" ]
 --- request eval
-[ "GET /v2/", "GET /v2", "GET /v2/", "GET /v2/", "HEAD /v2/", "GET /v2/alice/app/tags/list", "PUT /v2/alice/app/manifests/v1\n{}" ]
+[ "GET /v2/", "GET /v2", "GET /v2/", "GET /v2/", "HEAD /v2/", "GET /v2/alice/app/tags/list",
+  "PUT /v2/alice/app/manifests/v1\n{}" ]
 --- error_code: 404
 --- response_headers
 !Docker-Distribution-Api-Version
@@ -543,7 +587,8 @@ RPUSH docker-registry:backends 127.0.0.1:$TEST_NGINX_BACKEND_B_PORT
 --- error_code eval
 [ 200, 401, 200, 401, 401 ]
 --- response_headers eval
-[ undef, "WWW-Authenticate: Basic realm=\"Registry\"", undef, ("WWW-Authenticate: Basic realm=\"Registry\"") x 2 ]
+[ undef, "WWW-Authenticate: Basic realm=\"Registry\"", undef,
+  ("WWW-Authenticate: Basic realm=\"Registry\"") x 2 ]
 --- backend_received_by: B B
 --- backend_not_received
 Authorization
@@ -558,7 +603,8 @@ tags$ => status: 302
 tags$ => header: Location: http://evil.example/
 --- login: alice:secret
 --- request eval
-[ "PUT /v1/repositories/alice/app/\n[]", "PUT /v1/repositories/bob/app/\n[]", "GET /v1/images/0123abcd/json", "GET /v1/repositories/alice/app/tags", "GET /metrics" ]
+[ "PUT /v1/repositories/alice/app/\n[]", "PUT /v1/repositories/bob/app/\n[]", "GET /v1/images/0123abcd/json",
+  "GET /v1/repositories/alice/app/tags", "GET /metrics" ]
 --- error_code eval
 [ 200, 403, 200, 502, 404 ]
 --- response_headers eval

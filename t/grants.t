@@ -10,7 +10,8 @@ use Test::More;
 
 # The policy crate's own table, through nginx: each block of it is one here.
 my $TABLE = 'crates/registry-auth/tests/policy.txt';
-my %REQUEST = (pull => 'GET /v2/%s/tags/list', push => 'PUT /v2/%s/manifests/v1', delete => 'DELETE /v2/%s/manifests/v1');
+my %REQUEST = (pull => 'GET /v2/%s/tags/list', push => 'PUT /v2/%s/manifests/v1',
+    delete => 'DELETE /v2/%s/manifests/v1');
 
 sub table {
     open my $file, '<:raw', $TABLE or die "$TABLE: $!";
@@ -56,7 +57,8 @@ for my $block (table()) {
         "policy: $block->{title}",
         config     => gate_config("registry_auth_own_namespace $block->{own};"),
         accounts   => join('', map {"$_:secret\n"} @users),
-        redis      => join('', map {"$_\n"} @{ $block->{redis} }, $groups ? map {"HSET docker-registry:user:$_ groups \"$groups\""} @users : ()),
+        redis      => join('', map {"$_\n"} @{ $block->{redis} },
+            $groups ? map {"HSET docker-registry:user:$_ groups \"$groups\""} @users : ()),
         request    => $block->{request},
         login      => $block->{login},
         error_code => $block->{status},
@@ -78,7 +80,8 @@ __DATA__
 HSET docker-registry:group:public grant:base/* pull
 --- request eval
 [ "GET /v2/base/debian/manifests/v1", "HEAD /v2/base/debian/manifests/v1", "GET /v2/base/debian/tags/list",
-  "GET /v1/repositories/base/debian/tags", "PUT /v2/base/debian/manifests/v1", "DELETE /v2/base/debian/manifests/v1",
+  "GET /v1/repositories/base/debian/tags", "PUT /v2/base/debian/manifests/v1",
+  "DELETE /v2/base/debian/manifests/v1",
   "POST /v2/base/debian/blobs/uploads/", "GET /v2/alice/app/tags/list", "GET /v2/base/tags/list" ]
 --- error_code eval
 [ 200, 200, 200, 200, 401, 401, 401, 401, 401 ]
@@ -152,10 +155,16 @@ HSET docker-registry:group:team grant:!alice/legacy/** *
 [ "GET /v2/alice/legacy/app/tags/list", "PUT /v2/alice/frozen/manifests/v1", "GET /v2/bob/app/tags/list" ]
 --- error_code: 403
 --- response_body eval
-[ map {qq({"errors":[{"code":"DENIED","message":"alice may not $_->[1] $_->[0]","detail":{"repository":"$_->[0]","action":"$_->[1]"}}]}\n)}
+my $denied = sub {
+    my ($name, $action) = @_;
+    return qq({"errors":[{"code":"DENIED","message":"alice may not $action $name",)
+        . qq("detail":{"repository":"$name","action":"$action"}}]}\n);
+};
+[ map { $denied->(@$_) }
     [ 'alice/legacy/app', 'pull' ], [ 'alice/frozen', 'push' ], [ 'bob/app', 'pull' ] ]
 --- error_log
-registry_auth: alice may not pull alice/legacy/app (DENIED): denial !alice/legacy/** * of a group, user: "alice"
+registry_auth: alice may not pull alice/legacy/app (DENIED): \
+  denial !alice/legacy/** * of a group, user: "alice"
 registry_auth: alice may not push alice/frozen (DENIED): denial !alice/frozen push of the user, user: "alice"
 registry_auth: alice may not pull bob/app (DENIED): no grant allows it, user: "alice"
 --- log_level: info
@@ -203,7 +212,7 @@ HSET docker-registry:group:team grant:team/** fly
 --- error_code eval
 [ 503, 200 ]
 --- error_log
-record docker-registry:group:team cannot be read
+record docker-registry:group:team cannot be read: field grant:team/**: it is "fly"
 
 === public that cannot be read: 503 for all whom it might have denied something, 401 for who is nobody
 --- redis
@@ -233,7 +242,8 @@ in_each_worker('bob:secret');
 redis('CONFIG RESETSTAT');
 --- login: alice:secret
 --- request eval
-[ "GET /v2/team/app/tags/list", "GET /v2/ops/app/tags/list", "GET /v2/base/debian/tags/list", "GET /v2/none/app/tags/list" ]
+[ "GET /v2/team/app/tags/list", "GET /v2/ops/app/tags/list", "GET /v2/base/debian/tags/list",
+  "GET /v2/none/app/tags/list" ]
 --- error_code eval
 [ 200, 200, 200, 403 ]
 --- response_headers eval
@@ -328,7 +338,8 @@ HSET docker-registry:user:alice grant:ci/** push
 --- config eval
 Harness::gate_config('registry_auth_own_namespace off;')
 --- request eval
-[ "HEAD /v2/ci/app/manifests/v1", "HEAD /v2/ci/app/blobs/sha256:" . 'ab' x 32, "PUT /v2/ci/app/manifests/v1", "GET /v2/ci/app/manifests/v1", "GET /v2/ci/app/tags/list", "HEAD /v2/other/app/manifests/v1" ]
+[ "HEAD /v2/ci/app/manifests/v1", "HEAD /v2/ci/app/blobs/sha256:" . 'ab' x 32, "PUT /v2/ci/app/manifests/v1",
+  "GET /v2/ci/app/manifests/v1", "GET /v2/ci/app/tags/list", "HEAD /v2/other/app/manifests/v1" ]
 --- error_code eval
 [ 200, 200, 200, 403, 403, 403 ]
 

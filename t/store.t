@@ -289,7 +289,8 @@ docker-registry:backends
 --- restart
 --- redis eval
 my $i = 0;
-CORE::join '', map { 'HSET docker-registry:user:p' . $i++ . " password {SHA}5en6G6MezRroT3XKqkdPOmY/BfQ= \"grant:$_\" pull\n" }
+CORE::join '', map { 'HSET docker-registry:user:p' . $i++
+    . " password {SHA}5en6G6MezRroT3XKqkdPOmY/BfQ= \"grant:$_\" pull\n" }
     'Team/**', 'team/', '/team', '', 'team//x', '../x', 'a b', '!', '!!x', 'team/***x', "\\xff"
 --- login eval
 [ map {"p$_:secret"} 0 .. 10 ]
@@ -308,13 +309,14 @@ GET /v2/
 --- error_code: 503
 --- oci_error: UNAVAILABLE
 --- error_log
-docker-registry:user:alice cannot be read: an access token is malformed
+docker-registry:user:alice cannot be read: field token:ci: 
 
 === rule 24: actions that are none
 --- restart
 --- redis eval
 my $i = 0;
-CORE::join '', map { 'HSET docker-registry:user:a' . $i++ . " password {SHA}5en6G6MezRroT3XKqkdPOmY/BfQ= grant:team/x \"$_\"\n" }
+CORE::join '', map { 'HSET docker-registry:user:a' . $i++
+    . " password {SHA}5en6G6MezRroT3XKqkdPOmY/BfQ= grant:team/x \"$_\"\n" }
     'read', 'pull,', 'PULL', 'pull push', '', 'pull;push', '**'
 --- login eval
 [ map {"a$_:secret"} 0 .. 6 ]

@@ -13,12 +13,17 @@ use registry_auth_redis::schema::keys::field;
 pub struct BackendName(String);
 
 impl BackendName {
-    /// Parses `registry-1:5000`, `10.0.0.5:5000` or `[fd00::5]:5000`. The text is kept as it is.
+    /// Parses `registry-1:5000`, `10.0.0.5:5000` or `[fd00::5]:5000`, whose text is kept as it is. Without a
+    /// port it is port 80, as of what is stored, and the text gets it.
     ///
     /// # Errors
     /// [`InvalidBackend`].
     pub fn parse(text: &str) -> Result<Self, InvalidBackend> {
-        Backend::parse(text).map(|_| Self(text.to_owned()))
+        if Backend::parse(text).is_ok() {
+            return Ok(Self(text.to_owned()));
+        }
+        let Backend { port, .. } = Backend::stored(text)?;
+        Ok(Self(format!("{text}:{port}")))
     }
 
     /// The text.

@@ -42,7 +42,7 @@ pub enum Existing {
 }
 
 /// What becomes of one user.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Put {
     /// There was no password.
     New,
@@ -59,15 +59,15 @@ pub enum Put {
     /// The record has a password already, which wins: the one of `P:passwords` was only removed.
     Superseded,
     /// The record cannot be read; it stays as it is.
-    Bad(&'static str),
+    Bad(String),
 }
 
 /// The passwords of one user.
 struct Held {
     /// That of `P:user:<name>`, or why there is none.
-    own: Result<Option<String>, &'static str>,
+    own: Result<Option<String>, String>,
     /// That of `P:passwords`.
-    old: Result<Option<String>, &'static str>,
+    old: Result<Option<String>, String>,
 }
 
 impl Admin {
@@ -86,7 +86,7 @@ impl Admin {
         self.batch(&names, apply, |at, held, plan| {
             let (own, old) = match (&held.own, &held.old) {
                 (Ok(own), Ok(old)) => (own, old),
-                (Err(why), _) | (_, Err(why)) => return Put::Bad(why),
+                (Err(why), _) | (_, Err(why)) => return Put::Bad(why.clone()),
             };
             let Some(before) = own.as_ref().or(old.as_ref()) else {
                 plan.set(at, hash(at).to_owned());
@@ -125,7 +125,7 @@ impl Admin {
     pub async fn passwords_move(&self, users: &[UserName<'_>], apply: bool) -> Result<Vec<Put>, AdminError> {
         let names: Vec<&str> = users.iter().map(UserName::as_str).collect();
         self.batch(&names, apply, |at, held, plan| match (&held.own, &held.old) {
-            (Err(why), _) | (_, Err(why)) => Put::Bad(why),
+            (Err(why), _) | (_, Err(why)) => Put::Bad(why.clone()),
             // Somebody else did it meanwhile.
             (Ok(_), Ok(None)) => Put::Unchanged,
             (Ok(Some(_)), Ok(Some(_))) => {
@@ -225,7 +225,7 @@ impl Admin {
         let read = |value: Value| match record::password(value) {
             Ok(hash) => Ok(hash),
             Err(record::Unreadable::Bad(why)) => Err(why),
-            Err(record::Unreadable::Refused(_)) => Err("it is not a hash"),
+            Err(record::Unreadable::Refused(_)) => Err("it is not a hash".to_owned()),
         };
         Ok(replies
             .zip(old)

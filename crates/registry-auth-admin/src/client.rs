@@ -8,7 +8,7 @@ use redis::aio::MultiplexedConnection;
 use redis::{Cmd, FromRedisValue, Pipeline, RedisError, ServerError, Value};
 use registry_auth_redis::Endpoint;
 use registry_auth_redis::connection::locate::open;
-use registry_auth_redis::connection::open::{Failure, describe, explain};
+use registry_auth_redis::connection::open::{Failure, describe, explain, has_answered};
 use registry_auth_redis::schema::keys::KeyNames;
 use registry_auth_redis::schema::record::Unreadable;
 use std::fmt;
@@ -48,11 +48,16 @@ impl Admin {
     /// tokio runtime with I/O and time.
     ///
     /// # Errors
-    /// [`AdminError::Endpoint`], [`AdminError::Unreachable`], [`AdminError::Refused`] (a wrong log-in).
+    /// [`AdminError::Endpoint`], [`AdminError::Unreachable`], [`AdminError::Unusable`],
+    /// [`AdminError::Refused`] (a wrong log-in).
     pub async fn connect(endpoint: &Endpoint, prefix: &str, limit: Duration) -> Result<Self, AdminError> {
         endpoint.check().map_err(AdminError::Endpoint)?;
         let (connection, driver) = open(endpoint, limit).await.map_err(|failure| match failure {
             Failure::Redis(error) if !error.is_io_error() => greeting(&error),
+            failure if has_answered(&failure) => AdminError::Unusable {
+                endpoint: endpoint.to_string(),
+                why: explain(endpoint, &failure),
+            },
             failure => AdminError::Unreachable {
                 endpoint: endpoint.to_string(),
                 why: explain(endpoint, &failure),
@@ -186,7 +191,7 @@ pub(crate) fn unreadable(key: &str, why: Unreadable) -> AdminError {
     match why {
         Unreadable::Bad(why) => AdminError::BadRecord {
             key: key.to_owned(),
-            why: why.to_owned(),
+            why,
         },
         Unreadable::Refused(error) => refused(key, &error),
     }

@@ -20,6 +20,13 @@ pub enum AdminError {
         /// What happened.
         why: String,
     },
+    /// A server answers, but not as it should: its certificate is not taken, it hangs up.
+    Unusable {
+        /// Where (without password).
+        endpoint: String,
+        /// What happened, and what to do.
+        why: String,
+    },
     /// Redis answered with an error: loading, read-only...
     Refused(String),
     /// This Redis user may not do that.
@@ -84,6 +91,7 @@ impl fmt::Display for AdminError {
                      right?"
                 )
             }
+            Self::Unusable { endpoint, why } => write!(f, "cannot use {endpoint}: {why}"),
             Self::Refused(why) | Self::Forbidden(why) => write!(f, "Redis refuses: {why}"),
             Self::BadRecord { key, why } => write!(
                 f,

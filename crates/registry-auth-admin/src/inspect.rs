@@ -105,16 +105,16 @@ impl Admin {
         let mut question = redis::pipe();
         question.cmd("LRANGE").arg(&key).arg(0).arg(-1);
         let reply = self.ask_all(&mut question).await?.into_iter().next();
-        let mut skipped = false;
+        let mut skipped = None;
         match record::from_list_noting(reply.unwrap_or_default(), &mut skipped) {
             Ok(defaults) => {
                 inspection.counts.defaults = defaults.backends.len();
                 inspection.note_several(&key, "default", &defaults);
-                if skipped {
+                if skipped.is_some() {
                     inspection.report(&key, Problem::SkippedBackend(None));
                 }
             }
-            Err(Unreadable::Bad(why)) => inspection.unreadable(&key, why),
+            Err(Unreadable::Bad(why)) => inspection.unreadable(&key, &why),
             Err(why) => return Err(unreadable(&key, why)),
         }
         Ok(())
@@ -298,10 +298,10 @@ impl Inspection<'_> {
         for (name, value) in fields(&reply) {
             let shown = String::from_utf8_lossy(name).into_owned();
             let alone = Value::Array(vec![Value::BulkString(name.to_vec()), value.clone()]);
-            let mut skipped = false;
+            let mut skipped = None;
             if let Err(Unreadable::Bad(why)) = record::from_hash_noting(alone, &mut skipped) {
-                self.unreadable(key, &format!("field {shown}: {why}"));
-            } else if skipped {
+                self.unreadable(key, &why);
+            } else if skipped.is_some() {
                 self.report(key, Problem::SkippedBackend(Some(shown)));
             } else if !is_known(&shown) {
                 self.report(key, Problem::UnknownField(shown));
@@ -319,7 +319,7 @@ impl Inspection<'_> {
             Ok(None) => None,
             Err(Unreadable::Bad(why)) => {
                 if !is_hash {
-                    self.unreadable(key, why);
+                    self.unreadable(key, &why);
                 }
                 None
             }

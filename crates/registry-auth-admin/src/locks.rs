@@ -32,8 +32,8 @@ impl Admin {
     /// Unlocks the account. False when it was not locked.
     ///
     /// # Errors
-    /// [`AdminError::NoUser`]; [`AdminError::NoPassword`] when nothing but the lock is there, nor an access
-    /// token that was locked with it.
+    /// [`AdminError::NoUser`]; [`AdminError::NoPassword`] when nothing but the lock is there: no access token
+    /// that was locked with it, and not the mark of a user who was created without a password.
     pub async fn user_unlock(&self, name: UserName<'_>) -> Result<bool, AdminError> {
         let (own, passwords) = (self.keys().user(name.as_str()), self.keys().passwords());
         self.commit(&[&own, &passwords], async |changes| {
@@ -42,9 +42,12 @@ impl Admin {
                 return Err(AdminError::NoUser(name.as_str().to_owned()));
             }
             let no_password = || AdminError::NoPassword(name.as_str().to_owned());
-            let has_tokens = async || Ok::<_, AdminError>(!self.held_tokens(name).await?.is_empty());
+            let needs_none = async || {
+                let mark = redis::cmd("HEXISTS").arg(&own).arg(field::NAME).to_owned();
+                Ok::<_, AdminError>(self.ask(&own, &mark).await? || !self.held_tokens(name).await?.is_empty())
+            };
             let Some(hash) = account.hash() else {
-                return has_tokens().await?.then_some(false).ok_or_else(no_password);
+                return needs_none().await?.then_some(false).ok_or_else(no_password);
             };
             if !password::is_locked(hash) {
                 return Ok(false);
@@ -52,7 +55,7 @@ impl Admin {
             let bare = hash.trim_start_matches('!');
             if !bare.is_empty() {
                 put(changes, &account, name, (&own, &passwords), bare);
-            } else if account.own.is_some() && account.old.is_none() && has_tokens().await? {
+            } else if account.own.is_some() && account.old.is_none() && needs_none().await? {
                 // No password comes to light that the lock hid: there was none.
                 changes.cmd("HDEL").arg(&own).arg(field::PASSWORD);
             } else {

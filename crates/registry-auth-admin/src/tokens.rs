@@ -308,7 +308,7 @@ fn entries<'f>(fields: impl Iterator<Item = (&'f [u8], &'f [u8])>) -> Vec<TokenE
         if let Some(id) = name.strip_prefix(field::NOTE) {
             notes.insert(id.to_owned(), String::from_utf8_lossy(value).into_owned());
         } else if let Some(id) = name.strip_prefix(field::TOKEN) {
-            let value = std::str::from_utf8(value).map_err(|_| InvalidToken);
+            let value = std::str::from_utf8(value).map_err(|_| InvalidToken::NO_TEXT);
             tokens.push(TokenEntry {
                 id: id.to_owned(),
                 token: value.and_then(|value| StoredToken::parse(&name, value)),

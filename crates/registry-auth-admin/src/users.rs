@@ -100,6 +100,21 @@ impl Admin {
         .await
     }
 
+    /// Creates a user without a password, who logs in with access tokens only.
+    ///
+    /// # Errors
+    /// [`AdminError::Exists`] when there is anything of this name.
+    pub async fn user_add_without_password(&self, name: UserName<'_>) -> Result<(), AdminError> {
+        self.change(name, |account, pipeline, own, _| {
+            if account.exists {
+                return Err(AdminError::Exists(name.as_str().to_owned()));
+            }
+            pipeline.cmd("HSET").arg(own).arg(field::NAME).arg(name.as_str());
+            Ok(())
+        })
+        .await
+    }
+
     /// Replaces the password. It goes into `P:user:<name>`, and out of `P:passwords`. A locked account stays
     /// locked.
     ///

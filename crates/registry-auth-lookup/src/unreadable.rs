@@ -1,21 +1,24 @@
-//! What the log says of keys that cannot be read: one line for each key and while, without a value of it.
+//! What the log says of keys that cannot be read: one line for each key and minute, without any secret of it.
 
 use redis::ServerError;
 use registry_auth_redis::log::{Level, Log};
 use registry_auth_redis::schema::keys::KeyNames;
-use registry_auth_redis::schema::record;
 
-/// Logs that a key cannot be read, and why.
+/// Logs that a key cannot be read, why, what that means for users, and what to do.
 pub(crate) fn log_bad(log: &Log, key: &str, why: &str) {
-    log.write_once(key, Level::Error, &format!("record {key} cannot be read: {why}"));
+    let message = format!(
+        "record {key} cannot be read: {why}; requests that need it are refused (503) until it is repaired: \
+         registry-authctl check lists all that is wrong"
+    );
+    log.write_once(key, Level::Error, &message);
 }
 
 /// Logs that a backend of a key was skipped.
-pub(crate) fn log_skipped(log: &Log, key: &str) {
+pub(crate) fn log_skipped(log: &Log, key: &str, backend: &str) {
     log.write_once(
         &format!("{key} backends"),
         Level::Error,
-        &format!("record {key}: {}", record::SKIPPED),
+        &format!("record {key}: the backend {backend} is neither host:port nor host, and is skipped"),
     );
 }
 

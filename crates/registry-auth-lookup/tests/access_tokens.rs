@@ -222,7 +222,7 @@ fn owners_that_cannot_be_read_fail_closed() {
     assert_eq!(owner(&mut gate, 1), Outcome::BadRecord);
     assert!(
         gate.logged("P:token-owners")
-            .contains("a user's name is not legal")
+            .contains("the owner of an access token, \"il:legal\", is no legal name")
     );
     redis.run("DEL P:token-owners");
     assert_eq!(owner(&mut gate, 1), Outcome::NoToken);

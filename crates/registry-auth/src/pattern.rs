@@ -7,6 +7,7 @@
 //! parse.
 
 use crate::name::{MAX_REPOSITORY_NAME, RepositoryName, Shape};
+use std::collections::HashSet;
 use std::fmt;
 
 /// Longest pattern in bytes.
@@ -46,6 +47,38 @@ impl Pattern {
     pub fn matches(&self, name: &RepositoryName<'_>) -> bool {
         let (head, tail) = self.parts();
         matches(head, tail, name.as_bytes())
+    }
+
+    /// Whether some text matches both patterns. If none does, they have no repository in common. For people
+    /// who set patterns against each other: no request is decided by it.
+    #[must_use]
+    pub fn overlaps(&self, other: &Self) -> bool {
+        let (one, two) = (Tail::whole(self.0.as_bytes()), Tail::whole(other.0.as_bytes()));
+        let start = |pattern| {
+            let mut positions = Positions::default();
+            positions.reach(0, pattern);
+            positions
+        };
+        let mut seen = HashSet::new();
+        let mut pending = Vec::new();
+        let pairs = |ours: Positions, theirs: Positions, pending: &mut Vec<(usize, usize)>| {
+            ours.each(|at| theirs.each(|their_at| pending.push((at, their_at))));
+        };
+        pairs(start(one), start(two), &mut pending);
+        while let Some((at, their_at)) = pending.pop() {
+            if !seen.insert((at, their_at)) {
+                continue;
+            }
+            // One byte that both take here, if there is one.
+            match (token(one.bytes, at), token(two.bytes, their_at)) {
+                (Token::End, Token::End) => return true,
+                (Token::End, _) | (_, Token::End) => continue,
+                (Token::Byte(byte), Token::Byte(their_byte)) if byte != their_byte => continue,
+                (Token::Byte(b'/'), Token::Within) | (Token::Within, Token::Byte(b'/')) => continue,
+                _ => pairs(one.behind(at), two.behind(their_at), &mut pending),
+            }
+        }
+        false
     }
 
     /// What stands before the first star, and the rest.
@@ -165,6 +198,18 @@ impl<'p> Tail<'p> {
     fn after_stars(self, at: usize) -> usize {
         let stars = self.bytes.get(at..).unwrap_or_default();
         at + stars.iter().take_while(|byte| **byte == b'*').count()
+    }
+
+    /// The positions that are reached by a byte which the element at this one takes.
+    fn behind(self, at: usize) -> Positions {
+        let mut positions = Positions::default();
+        match token(self.bytes, at) {
+            Token::Any => positions.reach_within(at, self),
+            Token::Within => positions.reach(at, self),
+            Token::Byte(_) => positions.reach(at + 1, self),
+            Token::End => {}
+        }
+        positions
     }
 
     /// Whether a segment begins at this position that is `**` and has another one behind it: it may be

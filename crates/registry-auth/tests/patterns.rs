@@ -248,3 +248,43 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn patterns_overlap_where_some_name_matches_both() {
+    for (one, two, expected) in [
+        ("a", "a", true),
+        ("a", "b", false),
+        ("team/*", "team/app", true),
+        ("team/*", "team/**", true),
+        ("team/*", "team/a/b", false),
+        ("team/*", "alice/**", false),
+        ("team/**", "**/base", true),
+        ("*/base", "team/*/base", false),
+        ("a/**/z", "a/z", true),
+        ("a/**/z", "a/*", true),
+        ("**/z", "z", true),
+        ("a*", "*b", true),
+        ("a*c", "a*d", false),
+        ("*", "a/**", false),
+        ("**", "a/b/c", true),
+    ] {
+        let (one, two) = (Pattern::parse(one).unwrap(), Pattern::parse(two).unwrap());
+        assert_eq!(one.overlaps(&two), expected, "{one} {two}");
+        assert_eq!(two.overlaps(&one), expected, "{two} {one}");
+    }
+}
+
+proptest! {
+    #[test]
+    fn what_matches_both_makes_them_overlap(
+        name in "[ab](/[ab]){0,3}",
+        one in "([ab*]|\\*\\*)(/([ab*]|\\*\\*)){0,3}",
+        two in "([ab*]|\\*\\*)(/([ab*]|\\*\\*)){0,3}",
+    ) {
+        let name = RepositoryName::parse(name.as_bytes()).unwrap();
+        let (one, two) = (Pattern::parse(&one).unwrap(), Pattern::parse(&two).unwrap());
+        if one.matches(&name) && two.matches(&name) {
+            prop_assert!(one.overlaps(&two));
+        }
+    }
+}

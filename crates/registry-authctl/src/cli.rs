@@ -21,7 +21,8 @@ use values::{
 };
 pub(crate) use values::{TokenId, is_reserved};
 
-/// What belongs to all verbs; the manual page has it, too.
+/// What belongs to all verbs; the manual page has it, too. A paragraph is one line, which clap breaks at the
+/// width of the terminal.
 const AFTER: &str = "\
 Examples:
   registry-authctl user add alice
@@ -32,11 +33,11 @@ Examples:
   registry-authctl backend set default 127.0.0.1:5001
   registry-authctl explain --user alice --action push team/app
 
-Environment: REGISTRY_AUTH_REDIS and REGISTRY_AUTH_PREFIX set what --redis and --prefix set, and so on for
+Environment: REGISTRY_AUTH_REDIS and REGISTRY_AUTH_PREFIX set what --redis and --prefix set, and so on for \
 each --redis-... option; NO_COLOR switches colours off.
 
-Exit status: 0 done, or allowed; 1 refused, not found, something found by check, or Redis not
-reachable; 2 wrong usage.";
+Exit status: 0 done, or allowed; 1 refused, not found, something found by check, or Redis not reachable; 2 \
+wrong usage.";
 
 /// Manages the users, groups, grants, access tokens and backends of nginx registry auth in Redis.
 #[derive(Parser)]
@@ -128,11 +129,13 @@ pub(crate) enum Command {
     },
     /// Print the completions of a shell.
     Completions {
+        /// The shell.
         #[arg(value_enum)]
         shell: clap_complete::Shell,
     },
     /// Print the manual page, or write those of all verbs into a folder.
     Man {
+        /// The folder; it is created if need be.
         #[arg(value_name = "FOLDER", value_hint = ValueHint::DirPath)]
         folder: Option<PathBuf>,
         /// Print nginx-registry-auth(5), the page of nginx's directives.
@@ -189,9 +192,15 @@ impl Command {
 #[derive(Subcommand)]
 pub(crate) enum UserVerb {
     /// Create a user, asking for the password.
+    ///
+    /// With --no-password the user has none, and logs in with access tokens only (token create): for robots.
     Add {
+        /// The user.
         #[arg(value_parser = new_user)]
         name: UserNameBuf,
+        /// Give the user no password: access tokens are the only way to log in.
+        #[arg(long, conflicts_with_all = ["password_stdin", "allow_weak", "hash"])]
+        no_password: bool,
         #[command(flatten)]
         password: PasswordArgs,
         /// Also where others were granted repositories NAME/..., on which the new user gets every right.
@@ -200,6 +209,7 @@ pub(crate) enum UserVerb {
     },
     /// Set a new password. Access tokens stay good: token revoke ends them.
     Passwd {
+        /// The user.
         #[arg(value_parser = user, add = ArgValueCompleter::new(complete::users))]
         name: UserNameBuf,
         #[command(flatten)]
@@ -210,16 +220,19 @@ pub(crate) enum UserVerb {
     List,
     /// Show what is stored for a user, except the password.
     Show {
+        /// The user.
         #[arg(value_parser = user, add = ArgValueCompleter::new(complete::users))]
         name: UserNameBuf,
     },
     /// Refuse the user until unlocked; the password and the access tokens stay.
     Lock {
+        /// The user.
         #[arg(value_parser = user, add = ArgValueCompleter::new(complete::users))]
         name: UserNameBuf,
     },
     /// Let a locked user in again.
     Unlock {
+        /// The user.
         #[arg(value_parser = user, add = ArgValueCompleter::new(complete::users))]
         name: UserNameBuf,
     },
@@ -228,8 +241,10 @@ pub(crate) enum UserVerb {
     ///
     /// Repositories keep their names: what lies in OLD/ is no longer the user's own.
     Rename {
+        /// The user.
         #[arg(value_name = "OLD", value_parser = user, add = ArgValueCompleter::new(complete::users))]
         name: UserNameBuf,
+        /// The new name.
         #[arg(value_name = "NEW", value_parser = new_user)]
         new: UserNameBuf,
         /// Also where others were granted repositories NEW/..., on which the user then gets every right.
@@ -239,6 +254,7 @@ pub(crate) enum UserVerb {
     /// Remove the user with everything that is stored for it.
     #[command(visible_alias = "rm")]
     Remove {
+        /// The user.
         #[arg(value_parser = user, add = ArgValueCompleter::new(complete::users))]
         name: UserNameBuf,
     },
@@ -269,6 +285,7 @@ pub(crate) enum Hash {
 pub(crate) enum GroupVerb {
     /// Create a group.
     Add {
+        /// The group.
         #[arg(value_parser = new_group)]
         group: GroupName,
     },
@@ -277,26 +294,32 @@ pub(crate) enum GroupVerb {
     List,
     /// Show a group's grants, backends and members.
     Show {
+        /// The group.
         #[arg(value_parser = group, add = ArgValueCompleter::new(complete::groups))]
         group: GroupName,
     },
     /// Remove a group with its grants and backends, and take its members out of it.
     #[command(visible_alias = "rm")]
     Remove {
+        /// The group.
         #[arg(value_parser = group, add = ArgValueCompleter::new(complete::groups))]
         group: GroupName,
     },
     /// Put a user into a group. Of several groups' backends those of the first one joined are used.
     Join {
+        /// The group.
         #[arg(value_parser = group, add = ArgValueCompleter::new(complete::groups))]
         group: GroupName,
+        /// The user.
         #[arg(value_parser = user, add = ArgValueCompleter::new(complete::users))]
         user: UserNameBuf,
     },
     /// Take a user out of a group.
     Leave {
+        /// The group.
         #[arg(value_parser = stored_group, add = ArgValueCompleter::new(complete::groups))]
         group: String,
+        /// The user.
         #[arg(value_parser = user, add = ArgValueCompleter::new(complete::users))]
         user: UserNameBuf,
     },
@@ -306,6 +329,7 @@ pub(crate) enum GroupVerb {
 pub(crate) enum GrantVerb {
     /// Let a user (alice), a group (@team) or everyone (public, the anonymous included) do something.
     Add {
+        /// A user (alice), a group (@team) or everyone (public).
         #[arg(value_parser = grant_subject, add = ArgValueCompleter::new(complete::grant_subjects))]
         subject: Subject,
         /// Repositories: * is any run within one segment, ** any run across segments. With ! in front it
@@ -319,6 +343,7 @@ pub(crate) enum GrantVerb {
     /// Take actions from a grant, or remove it.
     #[command(visible_alias = "rm")]
     Remove {
+        /// A user (alice), a group (@team) or everyone (public).
         #[arg(value_parser = grant_subject, add = ArgValueCompleter::new(complete::grant_subjects))]
         subject: Subject,
         /// As `grant list` shows it, with ! in front where it denies.
@@ -330,6 +355,7 @@ pub(crate) enum GrantVerb {
     /// List the grants of a user, a group or everyone.
     #[command(visible_alias = "ls")]
     List {
+        /// A user (alice), a group (@team) or everyone (public).
         #[arg(value_parser = grant_subject, add = ArgValueCompleter::new(complete::grant_subjects))]
         subject: Subject,
     },
@@ -350,6 +376,7 @@ pub(crate) struct ExplainArgs {
     /// registry_auth_own_namespace of nginx.conf.
     #[arg(long, value_enum, default_value_t = Switch::On)]
     pub(crate) own_namespace: Switch,
+    /// A repository, without registry and tag: team/app.
     #[arg(value_parser = repository)]
     pub(crate) repository: RepositoryName<'static>,
 }
@@ -364,21 +391,25 @@ pub(crate) enum Switch {
 pub(crate) enum BackendVerb {
     /// Set the backends of a user (alice), a group (@team) or everybody (default).
     Set {
+        /// A user (alice), a group (@team), everyone (public), or all without their own (default).
         #[arg(value_parser = backend_subject, add = ArgValueCompleter::new(complete::backend_subjects))]
         subject: Subject,
-        /// Of several, each repository has one (`balance=repository`).
+        /// The registries' addresses; without a port it is port 80. Of several, each repository has one
+        /// (`balance=repository`).
         #[arg(required = true, value_name = "HOST:PORT", value_parser = backend)]
         backends: Vec<BackendName>,
     },
     /// List the backends of a user (alice), a group (@team) or everybody (default).
     #[command(visible_alias = "ls")]
     List {
+        /// A user (alice), a group (@team), everyone (public), or all without their own (default).
         #[arg(value_parser = backend_subject, add = ArgValueCompleter::new(complete::backend_subjects))]
         subject: Subject,
     },
     /// Remove the backends of a user (alice), a group (@team) or everybody (default).
     #[command(visible_alias = "rm")]
     Clear {
+        /// A user (alice), a group (@team), everyone (public), or all without their own (default).
         #[arg(value_parser = backend_subject, add = ArgValueCompleter::new(complete::backend_subjects))]
         subject: Subject,
     },
@@ -392,5 +423,37 @@ mod tests {
     #[test]
     fn the_definition_is_consistent() {
         Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn each_argument_and_each_verb_says_what_it_is() {
+        fn lacking(command: &clap::Command, path: &str, found: &mut Vec<String>) {
+            let path = format!("{path} {}", command.get_name());
+            found.extend(command.get_about().is_none().then(|| path.clone()));
+            let arguments = command
+                .get_arguments()
+                .filter(|argument| argument.get_help().is_none());
+            found.extend(arguments.map(|argument| format!("{path} {}", argument.get_id())));
+            for verb in command.get_subcommands() {
+                lacking(verb, &path, found);
+            }
+        }
+        let mut found = Vec::new();
+        lacking(&Cli::command(), "", &mut found);
+        assert_eq!(found, Vec::<String>::new());
+    }
+
+    #[test]
+    fn no_line_of_the_help_is_broken_twice() {
+        for width in [80, 100] {
+            let help = Cli::command().term_width(width).render_long_help().to_string();
+            let lines: Vec<&str> = help.lines().collect();
+            for pair in lines.windows(2) {
+                let [line, next] = pair else { continue };
+                // A word that stands alone in its line, and does not end a paragraph, would have had room.
+                let is_short = !line.starts_with(' ') && line.len() < 20 && line.contains(' ');
+                assert!(!is_short || next.is_empty(), "{width}: {line:?} {next:?}");
+            }
+        }
     }
 }

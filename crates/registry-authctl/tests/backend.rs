@@ -140,7 +140,6 @@ fn nobody_is_created_by_a_backend() {
 #[test]
 fn what_is_no_backend_is_a_usage_error() {
     for backend in [
-        "r1",
         "r1:0",
         "r1:70000",
         ":5000",
@@ -266,4 +265,17 @@ fn a_wrong_login_and_a_missing_right_are_said() {
         assert!(err.contains("lacks the right"), "{verb:?}: {err}");
     }
     assert_eq!(redis.run::<Vec<String>>(&["KEYS", "*"]), [""; 0]);
+}
+
+#[test]
+fn a_backend_without_a_port_is_at_port_80_as_a_stored_one_is() {
+    let redis = Redis::start();
+    let out = redis
+        .tool(&["backend", "set", "default", "10.0.0.2", "r1", "[fd00::5]"])
+        .ok();
+    assert_eq!(out, "backends of default: 10.0.0.2:80 r1:80 [fd00::5]:80\n");
+    assert_eq!(
+        redis.run::<Vec<String>>(&["LRANGE", "P:backends", "0", "-1"]),
+        ["10.0.0.2:80", "r1:80", "[fd00::5]:80"]
+    );
 }

@@ -174,7 +174,7 @@ fn every_kind_of_bad_record_is_found() {
             ],
             "P:user:a9",
             "error",
-            "field token:ci: an access token is malformed",
+            "field token:ci: sha256= is not 64 hex digits",
         ),
         (
             &["HSET", "P:user:b1", "password", BCRYPT, "token:ci", EXPIRED],

@@ -517,3 +517,42 @@ fn of_several_backends_it_says_which_one_a_repository_has() {
     }
     assert_eq!(homes.len(), 3, "each has some");
 }
+
+#[test]
+fn who_names_a_repository_of_nobody_is_shown_where_the_own_ones_are() {
+    let redis = Redis::start();
+    redis.add("alice");
+    redis.add("bob");
+    redis.run::<()>(&["HSET", "P:group:public", "grant:library/*", "pull"]);
+    let explain = |repository, more: &[&str]| {
+        let args = ["explain", "--user", "alice", "--action", "push", repository];
+        redis.tool(&[&args[..], more].concat())
+    };
+    for (repository, hint) in [
+        (
+            "app",
+            "alice's own repositories are alice/..., for example alice/app",
+        ),
+        (
+            "apps/one/two",
+            "alice's own repositories are alice/..., for example alice/one/two",
+        ),
+    ] {
+        let ran = explain(repository, &[]);
+        assert_eq!(ran.status, 1);
+        assert!(ran.out.contains(hint), "{ran:?}");
+        let json: Value = serde_json::from_str(&explain(repository, &["--json"]).out).unwrap();
+        assert_eq!(json["hint"], hint);
+    }
+    // Bob's are his, and what is her own needs no hint; nor is anything her own where that is off.
+    for (repository, more) in [
+        ("bob/app", &[][..]),
+        ("alice/app", &[]),
+        ("app", &["--own-namespace", "off"]),
+    ] {
+        assert!(
+            !explain(repository, more).out.contains("own repositories"),
+            "{repository}"
+        );
+    }
+}

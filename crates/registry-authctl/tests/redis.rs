@@ -125,6 +125,7 @@ fn check_over_tls_by_options_and_by_the_environment() {
     let ran = redis.tool(&[], &["check"]);
     assert_eq!(ran.status, 1);
     assert!(ran.err.contains("of a CA that is not trusted"), "{}", ran.err);
+    assert!(!ran.err.contains("is it running"), "it is: {}", ran.err);
 }
 
 #[test]

@@ -150,6 +150,7 @@ fn a_robot_without_a_password_is_unlocked_to_what_it_was() {
 fn json_has_all_of_it_on_standard_output() {
     let redis = Redis::start();
     redis.add("alice");
+    redis.run::<()>(&["HSET", "P:user:alice", "grant:base/*", "pull"]);
     let ran = redis.tool(&[
         "--json",
         "token",
@@ -682,4 +683,46 @@ fn migrate_enters_what_is_missing_and_removes_what_is_in_vain() {
     assert!(right.contains_key(&two));
     let out = redis.tool(&["migrate", "--apply"]).ok();
     assert!(!out.contains("token-owners"), "{out}");
+}
+
+#[test]
+fn scopes_for_which_the_owner_has_no_right_are_remarked_on() {
+    let redis = Redis::start();
+    redis.add("alice");
+    redis.run::<()>(&[
+        "HSET",
+        "P:user:alice",
+        "groups",
+        "team",
+        "grant:!team/secret",
+        "*",
+    ]);
+    redis.run::<()>(&["HSET", "P:group:team", "grant:team/**", "pull"]);
+    redis.run::<()>(&["HSET", "P:group:public", "grant:open/*", "pull"]);
+    for (scope, lacking) in [
+        ("alice/*:pull,push", ""),
+        ("*/app:push", ""),
+        ("team/*:pull", ""),
+        ("open/base:pull", ""),
+        (
+            "team/*:pull,push",
+            "alice has no right to push team/*, so that the token has none either",
+        ),
+        ("other/x:pull,push", "alice has no right to pull or push other/x"),
+        ("team/secret:pull", "alice has no right to pull team/secret"),
+    ] {
+        let ran = create(&redis, "alice", scope);
+        assert_eq!(ran.status, 0, "{scope}: {ran:?}");
+        assert_eq!(
+            ran.err.contains("no right"),
+            !lacking.is_empty(),
+            "{scope}: {ran:?}"
+        );
+        assert!(ran.err.contains(lacking), "{scope}: {ran:?}");
+    }
+    let ran = create(&redis, "alice", "team/*:pull,push");
+    assert!(
+        ran.err.contains("registry-authctl grant add alice 'team/*' push"),
+        "{ran:?}"
+    );
 }

@@ -547,3 +547,47 @@ fn a_terminal_gets_a_table_of_the_users() {
         "a-long-name\t(locked)\nalice\nrobot\t(no password)\n"
     );
 }
+
+#[test]
+fn a_user_without_a_password_logs_in_by_access_tokens_only() {
+    let redis = Redis::start();
+    let ran = redis.tool(&["user", "add", "ci", "--no-password"]);
+    assert!(ran.err.contains("registry-authctl token create ci"), "{ran:?}");
+    assert_eq!(ran.ok(), "user ci added\n");
+    for password in ["", "ci", "secret"] {
+        assert_ne!(redis.login("ci", password), Some(true), "{password:?}");
+    }
+    let token = redis
+        .tool(&["token", "create", "ci", "--scope", "ci/*:pull"])
+        .ok();
+    assert_eq!(redis.login("ci", token.trim()), Some(true));
+    redis.tool(&["user", "add", "ci", "--no-password"]).fails(1);
+
+    // Neither the checks nor the locks take the user for a broken one.
+    assert!(!redis.tool(&["check"]).out.contains("P:user:ci"));
+    redis.tool(&["user", "add", "robot", "--no-password"]).ok();
+    redis.tool(&["user", "lock", "robot"]).ok();
+    assert_eq!(
+        redis.tool(&["user", "unlock", "robot"]).ok(),
+        "user robot unlocked\n"
+    );
+    assert_eq!(
+        redis.tool(&["user", "unlock", "robot"]).ok(),
+        "user robot was not locked\n"
+    );
+    assert!(
+        redis
+            .tool(&["user", "show", "robot"])
+            .ok()
+            .contains("password: none")
+    );
+
+    // A password may come later.
+    redis.tool_stdin(&["user", "passwd", "robot"], "one").ok();
+    assert_eq!(redis.login("robot", "one"), Some(true));
+    run(
+        &["user", "add", "x", "--no-password", "--password-stdin"],
+        Some("one"),
+    )
+    .fails(2);
+}

@@ -338,10 +338,10 @@ impl Reader<'_> {
         password: Result<Option<String>, Unreadable>,
     ) -> (UserState, bool) {
         let keys = KeyNames::new(&key.space.prefix);
-        let mut skipped = false;
+        let mut skipped = None;
         let own = record::from_hash_noting(reply, &mut skipped);
-        if skipped {
-            log_skipped(&self.encoder.log, &keys.user(key.name()));
+        if let Some(backend) = skipped {
+            log_skipped(&self.encoder.log, &keys.user(key.name()), &backend);
         }
         let own = match own {
             Ok(own) => own,
@@ -364,7 +364,7 @@ impl Reader<'_> {
     fn unreadable(&self, key: &str, why: Unreadable) -> UserState {
         match why {
             Unreadable::Bad(why) => {
-                log_bad(&self.encoder.log, key, why);
+                log_bad(&self.encoder.log, key, &why);
                 UserState::Unreadable
             }
             Unreadable::Refused(error) => {

@@ -73,18 +73,18 @@ pub(crate) fn read(
         Source::Backends => KeyNames::new(prefix).backends(),
         Source::Group(name) => KeyNames::new(prefix).group(name),
     };
-    let bad = |why| {
+    let bad = |why: &str| {
         log_bad(&encoder.log, &key, why);
         SharedRecord::Failed(Outcome::BadRecord)
     };
-    let mut skipped = false;
+    let mut skipped = None;
     let read = match source {
         Source::Backends => record::from_list_noting(reply, &mut skipped),
         // A group that is not there gives nobody anything.
         Source::Group(_) => record::from_hash_noting(reply, &mut skipped).map(Option::unwrap_or_default),
     };
-    if skipped {
-        log_skipped(&encoder.log, &key);
+    if let Some(backend) = skipped {
+        log_skipped(&encoder.log, &key, &backend);
     }
     let mut record = match read {
         Ok(record) => record,
@@ -92,7 +92,7 @@ pub(crate) fn read(
             log_refused(&encoder.log, &error);
             return SharedRecord::Failed(Outcome::Unavailable);
         }
-        Err(Unreadable::Bad(why)) => return bad(why),
+        Err(Unreadable::Bad(why)) => return bad(&why),
     };
     if has_names(&record) {
         return SharedRecord::HasNames(record);

@@ -53,7 +53,7 @@ fn outcome(log: &Log, job: &PendingJob, reply: Value) -> Outcome {
         Ok(Some(user)) => Outcome::Owner(user),
         Ok(None) => Outcome::NoToken,
         Err(Unreadable::Bad(why)) => {
-            log_bad(log, &KeyNames::new(&job.space.prefix).token_owners(), why);
+            log_bad(log, &KeyNames::new(&job.space.prefix).token_owners(), &why);
             Outcome::BadRecord
         }
         Err(Unreadable::Refused(error)) => {

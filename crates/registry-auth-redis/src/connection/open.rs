@@ -86,6 +86,19 @@ pub fn describe(error: &RedisError) -> String {
     }
 }
 
+/// Whether a server was there and answered, so that what failed is the greeting: TLS, or its protocol.
+#[must_use]
+pub fn has_answered(failure: &Failure) -> bool {
+    match failure {
+        Failure::TimedOut => false,
+        Failure::Io(error) => fault::of(error).is_some(),
+        Failure::Redis(error) => {
+            fault::of(error).is_some() || error.is_connection_dropped() || !error.is_io_error()
+        }
+        Failure::Closed | Failure::NoTls | Failure::Unfit(_) | Failure::Refused(_) => true,
+    }
+}
+
 /// Why `endpoint` could not be greeted, with what may be the reason of it.
 #[must_use]
 pub fn explain(endpoint: &Endpoint, failure: &Failure) -> String {

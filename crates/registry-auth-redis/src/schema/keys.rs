@@ -14,7 +14,8 @@ pub mod field {
     pub const TOKEN: &str = registry_auth::token::access_token::FIELD_PREFIX;
     /// What an access token is for, `note:<id>`, in the words of who created it. Read by the tool only.
     pub const NOTE: &str = "note:";
-    /// A group's name: keeps a group that has nothing else. Read by nobody.
+    /// The name of a group, or of a user without a password: keeps one that has nothing else. No login reads
+    /// it.
     pub const NAME: &str = "name";
 }
 

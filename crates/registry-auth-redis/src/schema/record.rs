@@ -9,7 +9,8 @@
 use crate::schema::keys::field;
 use redis::{ServerError, Value};
 use registry_auth::backend::Backend;
-use registry_auth::grant::Grant;
+use registry_auth::grant::{Grant, InvalidGrant};
+use registry_auth::token::access_token;
 use registry_auth::{Peer, Record, StoredToken, TokenDigest, UserName, UserNameBuf};
 
 /// Why a reply is no record.
@@ -17,35 +18,37 @@ use registry_auth::{Peer, Record, StoredToken, TokenDigest, UserName, UserNameBu
 pub enum Unreadable {
     /// Redis refuses or cannot answer: says nothing about the key.
     Refused(ServerError),
-    /// The key holds something else. The text names the field, never its value (it may be a hash).
-    Bad(&'static str),
+    /// The key holds something else. The text names the field and what was found, never a password, a hash or
+    /// a digest.
+    Bad(String),
 }
 
 impl Unreadable {
+    fn bad(why: impl Into<String>) -> Self {
+        Self::Bad(why.into())
+    }
+
     fn from_error(error: ServerError, wrong_type: &'static str) -> Self {
         if error.code() == "WRONGTYPE" {
-            Self::Bad(wrong_type)
+            Self::bad(wrong_type)
         } else {
             Self::Refused(error)
         }
     }
 }
 
-/// What is said of a backend that was skipped.
-pub const SKIPPED: &str = "a backend is neither host:port nor host, and is skipped";
-
 /// The reply to `HGETALL P:user:<name>` (or `P:group:<name>`); `None` when there is no such key. The backends
 /// have no addresses yet.
 pub fn from_hash(reply: Value) -> Result<Option<Record>, Unreadable> {
-    from_hash_noting(reply, &mut false)
+    from_hash_noting(reply, &mut None)
 }
 
-/// The same, which notes whether a backend was skipped.
-pub fn from_hash_noting(reply: Value, skipped: &mut bool) -> Result<Option<Record>, Unreadable> {
+/// The same, which notes the first backend that was skipped, quoted for people.
+pub fn from_hash_noting(reply: Value, skipped: &mut Option<String>) -> Result<Option<Record>, Unreadable> {
     let mut record = Record::default();
     let mut read = |name: Value, value: Value| {
         let Value::BulkString(name) = name else {
-            return Err(Unreadable::Bad("a field name is not a string"));
+            return Err(Unreadable::bad("the name of a field is not a string"));
         };
         read_field(&mut record, &name, value, skipped)
     };
@@ -65,7 +68,7 @@ pub fn from_hash_noting(reply: Value, skipped: &mut bool) -> Result<Option<Recor
             .try_for_each(|(name, value)| read(name, value))?,
         Value::Nil => return Ok(None),
         Value::ServerError(error) => return Err(Unreadable::from_error(error, "it is not a hash")),
-        _ => return Err(Unreadable::Bad("it is not a hash")),
+        _ => return Err(Unreadable::bad("it is not a hash")),
     }
     Ok(Some(record))
 }
@@ -79,33 +82,46 @@ pub fn is_nothing(reply: &Value) -> bool {
     }
 }
 
-fn read_field(record: &mut Record, name: &[u8], value: Value, skipped: &mut bool) -> Result<(), Unreadable> {
+fn read_field(
+    record: &mut Record,
+    name: &[u8],
+    value: Value,
+    skipped: &mut Option<String>,
+) -> Result<(), Unreadable> {
     if name == field::PASSWORD.as_bytes() {
-        record.password = Some(text(value, "the password hash is not UTF-8")?);
+        record.password = Some(text(value, "field password: the hash is not UTF-8")?);
     } else if name == field::GROUPS.as_bytes() {
-        let groups = text(value, "field groups is not UTF-8")?;
+        let groups = text(value, "field groups: it is not UTF-8")?;
         record.groups = groups
             .split_ascii_whitespace()
             .map(group)
             .collect::<Result<_, _>>()?;
     } else if name == field::BACKENDS.as_bytes() {
-        let backends = text(value, "field backends is not UTF-8")?;
-        record.backends = peers(backends.split_ascii_whitespace(), skipped)?;
+        let backends = text(value, "field backends: it is not UTF-8")?;
+        record.backends = peers(backends.split_ascii_whitespace(), skipped)
+            .map_err(|why| Unreadable::Bad(format!("field backends: {why}")))?;
     } else if name.starts_with(field::GRANT.as_bytes()) {
-        let name =
-            std::str::from_utf8(name).map_err(|_| Unreadable::Bad("a grant's pattern is not UTF-8"))?;
-        let actions = text(value, "a grant's actions are not UTF-8")?;
-        record.grants.push(
-            Grant::parse(name, &actions)
-                .map_err(|_| Unreadable::Bad("a grant has no legal pattern or no legal actions"))?,
-        );
+        let bad = |why: &str| format!("field {}: {why}", shortened(&String::from_utf8_lossy(name)));
+        let actions = text_or(value, || bad("the actions are not UTF-8"))?;
+        let field = std::str::from_utf8(name);
+        let field = field.map_err(|_| Unreadable::Bad(bad("the pattern is not UTF-8")))?;
+        let grant = Grant::parse(field, &actions).map_err(|why| {
+            Unreadable::Bad(match why {
+                InvalidGrant::Actions => bad(&format!("it is {}, and {why}", quoted(&actions))),
+                InvalidGrant::Field | InvalidGrant::Pattern => bad(&why.to_string()),
+            })
+        });
+        record.grants.push(grant?);
     } else if name.starts_with(field::TOKEN.as_bytes()) {
-        let name =
-            std::str::from_utf8(name).map_err(|_| Unreadable::Bad("an access token's id is not UTF-8"))?;
-        let token = text(value, "an access token is not UTF-8")?;
-        record.tokens.push(
-            StoredToken::parse(name, &token).map_err(|_| Unreadable::Bad("an access token is malformed"))?,
-        );
+        let name = std::str::from_utf8(name).unwrap_or(field::TOKEN);
+        // Of an illegal id nothing is shown: it may be the token itself.
+        let bad = |why: &str| match access_token::is_field(name) {
+            true => format!("field {name}: {why}"),
+            false => format!("a field token:...: {why}"),
+        };
+        let token = text_or(value, || bad("it is not UTF-8"))?;
+        let token = StoredToken::parse(name, &token).map_err(|why| Unreadable::Bad(bad(&why.to_string())));
+        record.tokens.push(token?);
     }
     Ok(())
 }
@@ -139,68 +155,82 @@ pub fn token_owner(reply: Value) -> Result<Option<UserNameBuf>, Unreadable> {
     let item = match reply {
         Value::Array(items) => items.into_iter().next().unwrap_or(Value::Nil),
         Value::ServerError(error) => return Err(Unreadable::from_error(error, "it is not a hash")),
-        _ => return Err(Unreadable::Bad("it is not a hash")),
+        _ => return Err(Unreadable::bad("it is not a hash")),
     };
     if item == Value::Nil {
         return Ok(None);
     }
-    let name = text(item, "a user's name is not UTF-8")?;
-    let name = UserName::parse(name.as_bytes());
-    let name = name.map_err(|_| Unreadable::Bad("a user's name is not legal"))?;
+    let name = text(item, "the owner of an access token is not UTF-8")?;
+    let parsed = UserName::parse(name.as_bytes());
+    let name = parsed.map_err(|_| {
+        Unreadable::Bad(format!(
+            "the owner of an access token, {}, is no legal name",
+            quoted(&name)
+        ))
+    })?;
     Ok(Some(name.to_owned()))
 }
 
 /// A comma in a name is refused: what is meant is two groups, one of which may deny something.
 fn group(name: &str) -> Result<String, Unreadable> {
     if name.contains(',') {
-        return Err(Unreadable::Bad(
-            "field groups has a comma, and names are separated by spaces",
-        ));
+        let why = "has a comma, and names are separated by spaces";
+        return Err(Unreadable::Bad(format!("field groups: {} {why}", quoted(name))));
     }
-    UserName::parse(name.as_bytes()).map_err(|_| Unreadable::Bad("a group's name is not legal"))?;
+    UserName::parse(name.as_bytes()).map_err(|_| {
+        Unreadable::Bad(format!(
+            "field groups: {} is no legal name of a group",
+            quoted(name)
+        ))
+    })?;
     Ok(name.to_owned())
 }
 
-/// The peers of a list, without those that cannot be one. Where that would leave none, the list cannot be
-/// read: who has backends of their own is not to be sent to those of others.
-fn peers<'n>(names: impl Iterator<Item = &'n str>, skipped: &mut bool) -> Result<Vec<Peer>, Unreadable> {
+/// The peers of a list, without those that cannot be one, or why the list cannot be read: where that would
+/// leave none. Who has backends of their own is not to be sent to those of others.
+fn peers<'n>(
+    names: impl Iterator<Item = &'n str>,
+    skipped: &mut Option<String>,
+) -> Result<Vec<Peer>, String> {
     let mut peers = Vec::new();
-    let mut is_any_bad = false;
+    let mut bad = None;
     for name in names {
         match Backend::stored(name) {
             Ok(_) => peers.push(Peer {
                 name: name.to_owned(),
                 addresses: Vec::new(),
             }),
-            Err(_) => is_any_bad = true,
+            Err(_) => bad = bad.or(Some(name)),
         }
     }
-    if is_any_bad && peers.is_empty() {
-        return Err(Unreadable::Bad("no backend is host:port or host"));
+    match bad {
+        Some(name) if peers.is_empty() => Err(format!("{} is neither host:port nor host", quoted(name))),
+        _ => {
+            *skipped = skipped.take().or(bad.map(quoted));
+            Ok(peers)
+        }
     }
-    *skipped |= is_any_bad;
-    Ok(peers)
 }
 
 /// The reply to `LRANGE P:backends 0 -1`: a record with nothing but backends, without addresses yet.
 pub fn from_list(reply: Value) -> Result<Record, Unreadable> {
-    from_list_noting(reply, &mut false)
+    from_list_noting(reply, &mut None)
 }
 
-/// The same, which notes whether a backend was skipped.
-pub fn from_list_noting(reply: Value, skipped: &mut bool) -> Result<Record, Unreadable> {
+/// The same, which notes the first backend that was skipped, quoted for people.
+pub fn from_list_noting(reply: Value, skipped: &mut Option<String>) -> Result<Record, Unreadable> {
     let items = match reply {
         Value::Array(items) => items,
         Value::Nil => Vec::new(),
         Value::ServerError(error) => return Err(Unreadable::from_error(error, "it is not a list")),
-        _ => return Err(Unreadable::Bad("it is not a list")),
+        _ => return Err(Unreadable::bad("it is not a list")),
     };
     let names = items
         .into_iter()
-        .map(|item| text(item, "a backend is not UTF-8"))
+        .map(|item| text(item, "an entry of the list is not UTF-8"))
         .collect::<Result<Vec<String>, _>>()?;
     Ok(Record {
-        backends: peers(names.iter().map(|name| name.trim_ascii()), skipped)?,
+        backends: peers(names.iter().map(|name| name.trim_ascii()), skipped).map_err(Unreadable::Bad)?,
         ..Record::default()
     })
 }
@@ -210,7 +240,7 @@ pub fn from_passwords(reply: Value, users: usize) -> Result<Vec<Value>, Unreadab
     match reply {
         Value::Array(items) if items.len() == users => Ok(items),
         Value::ServerError(error) => Err(Unreadable::from_error(error, "it is not a hash")),
-        _ => Err(Unreadable::Bad("it is not a hash")),
+        _ => Err(Unreadable::bad("it is not a hash")),
     }
 }
 
@@ -223,13 +253,35 @@ pub fn password(item: Value) -> Result<Option<String>, Unreadable> {
 }
 
 fn text(value: Value, otherwise: &'static str) -> Result<String, Unreadable> {
+    text_or(value, || otherwise.to_owned())
+}
+
+fn text_or(value: Value, otherwise: impl FnOnce() -> String) -> Result<String, Unreadable> {
     match value {
-        Value::BulkString(bytes) => String::from_utf8(bytes).map_err(|_| Unreadable::Bad(otherwise)),
+        Value::BulkString(bytes) => String::from_utf8(bytes).map_err(|_| Unreadable::Bad(otherwise())),
         Value::SimpleString(text) => Ok(text),
         // The redis crate's name for the simple string "OK".
         Value::Okay => Ok("OK".to_owned()),
         Value::ServerError(error) => Err(Unreadable::Refused(error)),
-        _ => Err(Unreadable::Bad(otherwise)),
+        _ => Err(Unreadable::Bad(otherwise())),
+    }
+}
+
+/// Characters of a name or a value that are quoted.
+const QUOTED: usize = 60;
+
+/// What was found, for people who look for it. What has an `@` may be a URL with a password.
+fn quoted(text: &str) -> String {
+    match text.contains('@') {
+        true => "what is there (not shown: it has an @)".to_owned(),
+        false => format!("\"{}\"", shortened(text)),
+    }
+}
+
+fn shortened(text: &str) -> String {
+    match text.char_indices().nth(QUOTED) {
+        Some((at, _)) => format!("{}...", text.get(..at).unwrap_or_default()),
+        None => text.to_owned(),
     }
 }
 
@@ -305,19 +357,94 @@ mod tests {
     }
 
     #[test]
+    fn what_is_wrong_names_the_field_and_what_was_found_but_no_secret() {
+        let digest = "0f".repeat(32);
+        let secret = format!("sha256={digest}");
+        let long = "x".repeat(500);
+        for (name, value, said) in [
+            (
+                "grant:a/**",
+                "fly",
+                "field grant:a/**: it is \"fly\", and actions must be pull, push, delete, separated by \
+                 commas, or *",
+            ),
+            (
+                "grant:Upper/**",
+                "pull",
+                "field grant:Upper/**: pattern matches no repository name",
+            ),
+            (
+                "groups",
+                "team,ops other",
+                "field groups: \"team,ops\" has a comma, and names are separated by spaces",
+            ),
+            (
+                "groups",
+                "te:am",
+                "field groups: \"te:am\" is no legal name of a group",
+            ),
+            (
+                "backends",
+                "http://b:80",
+                "field backends: \"http://b:80\" is neither host:port nor host",
+            ),
+            (
+                "backends",
+                "http://u:hunter2@b",
+                "field backends: what is there (not shown: it has an @) is neither host:port nor host",
+            ),
+            (
+                "backends",
+                &long,
+                &format!(
+                    "field backends: \"{}...\" is neither host:port nor host",
+                    "x".repeat(60)
+                ),
+            ),
+            (
+                "token:ci",
+                &secret,
+                "field token:ci: its value lacks sha256=, expires= or scope=",
+            ),
+            (
+                "token:rga_secret",
+                &secret,
+                "a field token:...: its id is not lower case letters, digits and -",
+            ),
+        ] {
+            let Err(Unreadable::Bad(why)) = from_hash(array(&[name, value])) else {
+                panic!("{name} {value} is read");
+            };
+            assert_eq!(why, said);
+            assert!(
+                !why.contains(&digest) && !why.contains("rga_") && !why.contains("hunter2"),
+                "{why}"
+            );
+        }
+        let hash = Value::Array(vec![bulk("password"), Value::BulkString(b"{SHA}\xff".to_vec())]);
+        let Err(Unreadable::Bad(why)) = from_hash(hash) else {
+            panic!("it is read");
+        };
+        assert_eq!(why, "field password: the hash is not UTF-8");
+    }
+
+    #[test]
     fn a_bad_backend_is_skipped_where_there_is_a_good_one() {
-        let mut skipped = false;
+        let mut skipped = None;
         let user = array(&["backends", "a:1 http://b:80 [::1]"]);
         let record = from_hash_noting(user, &mut skipped).unwrap().unwrap();
         let names: Vec<_> = record.backends.iter().map(|peer| peer.name.as_str()).collect();
-        assert_eq!((names, skipped), (vec!["a:1", "[::1]"], true));
-        let mut skipped = false;
+        assert_eq!(
+            (names, skipped.as_deref()),
+            (vec!["a:1", "[::1]"], Some("\"http://b:80\""))
+        );
+        let mut skipped = None;
         assert!(
             from_hash_noting(array(&["backends", ""]), &mut skipped)
                 .unwrap()
                 .is_some_and(|record| record.backends.is_empty())
         );
-        assert!(!skipped);
+        assert_eq!(skipped, None);
     }
 
     #[test]
@@ -325,10 +452,10 @@ mod tests {
         let record = from_list(array(&["a:1", "b:2"])).unwrap();
         assert_eq!(record.backends.len(), 2);
         assert!(record.password.is_none() && record.groups.is_empty());
-        let mut skipped = false;
+        let mut skipped = None;
         let record = from_list_noting(array(&["a:1", "b", "c:0", "unix:/x"]), &mut skipped).unwrap();
         let names: Vec<_> = record.backends.iter().map(|peer| peer.name.as_str()).collect();
-        assert_eq!((names, skipped), (vec!["a:1", "b"], true));
+        assert_eq!((names, skipped.as_deref()), (vec!["a:1", "b"], Some("\"c:0\"")));
         assert!(matches!(
             from_list(array(&["c:0", "/x"])),
             Err(Unreadable::Bad(_))

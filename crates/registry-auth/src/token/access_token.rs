@@ -183,13 +183,22 @@ pub struct StoredToken {
     pub scopes: Vec<Grant>,
 }
 
-/// The field is not an access token.
+/// What is wrong with a value, in short.
+const WORDS: &str = "its value is not made of sha256=, expires=, created= and scope= with spaces between";
+const TIMES: &str = "expires= or created= is not a number of seconds since 1970";
+
+/// The field is not an access token: what is wrong with it, without any of its value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct InvalidToken;
+pub struct InvalidToken(&'static str);
+
+impl InvalidToken {
+    /// The value is no text.
+    pub const NO_TEXT: Self = Self("its value is not UTF-8");
+}
 
 impl fmt::Display for InvalidToken {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("field is not token:<id> with sha256=, expires= and scope=")
+        f.write_str(self.0)
     }
 }
 
@@ -201,28 +210,31 @@ impl StoredToken {
     /// # Errors
     /// [`InvalidToken`], also for an unknown word: it might restrict the token.
     pub fn parse(field: &str, value: &str) -> Result<Self, InvalidToken> {
-        let id = field.strip_prefix(FIELD_PREFIX).ok_or(InvalidToken)?;
-        if !is_id(id) {
-            return Err(InvalidToken);
-        }
+        let id = id_of(field).ok_or(InvalidToken("its id is not lower case letters, digits and -"))?;
         let (mut digest, mut expires, mut created) = (None, None, None);
         let mut scopes = Vec::new();
         for word in value.split_ascii_whitespace() {
-            let (name, value) = word.split_once('=').ok_or(InvalidToken)?;
+            let (name, value) = word.split_once('=').ok_or(InvalidToken(WORDS))?;
             let is_first = match name {
                 "sha256" => digest
-                    .replace(TokenDigest::from_hex(value).ok_or(InvalidToken)?)
+                    .replace(
+                        TokenDigest::from_hex(value).ok_or(InvalidToken("sha256= is not 64 hex digits"))?,
+                    )
                     .is_none(),
-                "expires" => expires.replace(seconds(value)?).is_none(),
-                "created" => created.replace(seconds(value)?).is_none(),
+                "expires" => expires
+                    .replace(seconds(value).ok_or(InvalidToken(TIMES))?)
+                    .is_none(),
+                "created" => created
+                    .replace(seconds(value).ok_or(InvalidToken(TIMES))?)
+                    .is_none(),
                 "scope" => {
                     scopes.push(parse_scope(value)?);
                     true
                 }
-                _ => false,
+                _ => return Err(InvalidToken(WORDS)),
             };
             if !is_first {
-                return Err(InvalidToken);
+                return Err(InvalidToken("a word of its value is there twice"));
             }
         }
         match (digest, expires, scopes.is_empty()) {
@@ -233,7 +245,7 @@ impl StoredToken {
                 created: created.unwrap_or(0),
                 scopes,
             }),
-            _ => Err(InvalidToken),
+            _ => Err(InvalidToken("its value lacks sha256=, expires= or scope=")),
         }
     }
 
@@ -269,12 +281,22 @@ pub fn digest_of_value(value: &str) -> Option<TokenDigest> {
 /// [`InvalidToken`], also for a denial.
 pub fn parse_scope(text: &str) -> Result<Grant, InvalidToken> {
     // No pattern contains a colon.
-    let (pattern, actions) = text.rsplit_once(':').ok_or(InvalidToken)?;
-    let grant = Grant::from_parts(pattern, actions).map_err(|_| InvalidToken)?;
+    const SCOPE: InvalidToken = InvalidToken("a scope= is not PATTERN:ACTIONS");
+    let (pattern, actions) = text.rsplit_once(':').ok_or(SCOPE)?;
+    let grant = Grant::from_parts(pattern, actions).map_err(|_| SCOPE)?;
     match grant.deny {
-        true => Err(InvalidToken),
+        true => Err(SCOPE),
         false => Ok(grant),
     }
+}
+
+/// Whether this is the name of a field for an access token, `token:<id>` with a legal id.
+pub fn is_field(name: &str) -> bool {
+    id_of(name).is_some()
+}
+
+fn id_of(field: &str) -> Option<&str> {
+    field.strip_prefix(FIELD_PREFIX).filter(|id| is_id(id))
 }
 
 fn is_id(id: &str) -> bool {
@@ -285,9 +307,7 @@ fn is_id(id: &str) -> bool {
 }
 
 /// Seconds since 1970: digits only.
-fn seconds(text: &str) -> Result<u64, InvalidToken> {
-    match text.bytes().all(|byte| byte.is_ascii_digit()) {
-        true => text.parse().map_err(|_| InvalidToken),
-        false => Err(InvalidToken),
-    }
+fn seconds(text: &str) -> Option<u64> {
+    let is_digits = text.bytes().all(|byte| byte.is_ascii_digit());
+    is_digits.then(|| text.parse().ok())?
 }

@@ -16,6 +16,7 @@ pub(crate) enum TokenVerb {
     /// the user may, until it expires, is revoked, or the user is locked or removed; a new password of the
     /// user does not end it. Standard output has the token and nothing else.
     Create {
+        /// The user.
         #[arg(value_parser = user, add = ArgValueCompleter::new(complete::users))]
         user: UserNameBuf,
         /// What it may do at most, PATTERN:ACTIONS as in a grant; may be given several times. Quote it for
@@ -32,6 +33,7 @@ pub(crate) enum TokenVerb {
     /// List the access tokens of a user or of all users, without the secrets, which nobody knows any more.
     #[command(visible_alias = "ls")]
     List {
+        /// The user; without it, all.
         #[arg(value_parser = user, add = ArgValueCompleter::new(complete::users))]
         user: Option<UserNameBuf>,
         /// Only those that have expired or will within this time, for example 14d.
@@ -50,6 +52,7 @@ pub(crate) enum TokenVerb {
     /// Revoke an access token.
     #[command(visible_alias = "rm")]
     Revoke {
+        /// The user.
         #[arg(value_parser = user, add = ArgValueCompleter::new(complete::users))]
         user: UserNameBuf,
         /// As `token list` shows it.

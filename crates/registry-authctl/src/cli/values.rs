@@ -76,7 +76,9 @@ pub(super) fn grant_subject(text: &str) -> Result<Subject, String> {
 
 pub(super) fn backend(text: &str) -> Result<BackendName, String> {
     BackendName::parse(text).map_err(|_| {
-        "a backend is host:port, for example registry-1:5000, 10.0.0.5:5000 or [fd00::5]:5000".to_owned()
+        "a backend is host:port (or host, which is port 80), for example registry-1:5000, 10.0.0.5:5000 or \
+         [fd00::5]:5000"
+            .to_owned()
     })
 }
 

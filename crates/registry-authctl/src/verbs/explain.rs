@@ -10,8 +10,8 @@ use crate::verbs::grant::remark_on_hosts;
 use explanation::{Explanation, explain, group_label, refusal, unreadable};
 use registry_auth::policy::Rules;
 use registry_auth::scope::Action;
-use registry_auth::{Record, UserNameBuf, rendezvous};
-use registry_auth_admin::{AccessRecords, AdminError, PUBLIC};
+use registry_auth::{Record, RepositoryName, UserName, UserNameBuf, rendezvous};
+use registry_auth_admin::{AccessRecords, Admin, AdminError, PUBLIC};
 use serde_json::json;
 
 pub(crate) async fn run(args: ExplainArgs, connector: &Connector, out: &Output) -> Result<(), Error> {
@@ -48,7 +48,10 @@ pub(crate) async fn run(args: ExplainArgs, connector: &Connector, out: &Output) 
                 .map(|grant| grant.pattern.as_str())
                 .chain([repository.as_str()]);
             remark_on_hosts(&admin, names).await;
-            let explanation = explain(user, access, repository, args.action, token, rules)?;
+            let mut explanation = explain(user, access, repository, args.action, token, rules)?;
+            if explanation.kind == "none" && rules.own_namespace {
+                explanation.hint = own_repositories(user, repository, &admin).await;
+            }
             let backends = backends(access).map(|backends| (backends, in_place_of(access)));
             (explanation, Some(backends))
         }
@@ -69,6 +72,27 @@ pub(crate) async fn run(args: ExplainArgs, connector: &Connector, out: &Output) 
         _ => return show(&args, &explanation, None, &unknown, out),
     };
     show(&args, &explanation, Some(backends), &unknown, out)
+}
+
+/// Where a user's own repositories are, for one who names a repository that is nobody's.
+async fn own_repositories(
+    user: Option<UserName<'_>>,
+    repository: &RepositoryName<'_>,
+    admin: &Admin,
+) -> Option<String> {
+    let user = user.filter(UserName::is_path_segment)?;
+    let (owner, rest) = match repository.as_str().split_once('/') {
+        Some((owner, rest)) => (Some(owner), rest),
+        None => (None, repository.as_str()),
+    };
+    if let Some(owner) = owner.and_then(|owner| UserName::parse(owner.as_bytes()).ok())
+        && !matches!(admin.user_find(owner).await, Ok(None))
+    {
+        return None;
+    }
+    Some(format!(
+        "{user}'s own repositories are {user}/..., for example {user}/{rest}"
+    ))
 }
 
 /// Backends, and whose they are: `user`, `@team`, `public`, `default`.
@@ -170,6 +194,7 @@ fn show(
         ),
         format!("rule:    {}", printable(&explanation.why)),
     ];
+    lines.extend(explanation.hint.iter().map(|hint| format!("         {hint}")));
     if explanation.existence {
         lines.push(
             "but:     HEAD of manifests and blobs is allowed, as clients ask before they push, which the \
@@ -210,7 +235,7 @@ fn show(
             "backend": source.and_then(|(backends, _)| backends.of(args.repository.as_str())),
             "backends_of": source.map(|(backends, _)| &backends.source),
             "backends_in_place_of": before.map(|before| &before.names),
-            "unknown_groups": unknown,
+            "unknown_groups": unknown, "hint": explanation.hint,
         }),
     )?;
     match explanation.allowed {

@@ -47,7 +47,7 @@ struct Tally {
 }
 
 impl Tally {
-    fn add(&mut self, line: Option<usize>, user: &str, put: Put) {
+    fn add(&mut self, line: Option<usize>, user: &str, put: &Put) {
         let shown = printable(user);
         let at = line.map_or(String::new(), |line| format!("line {line}: "));
         match put {
@@ -57,8 +57,8 @@ impl Tally {
                 self.new.push(user.to_owned());
             }
             Put::Changed(locked) => {
-                let remark = if locked { " (locked, stays so)" } else { "" };
-                self.locked += usize::from(locked);
+                let remark = if *locked { " (locked, stays so)" } else { "" };
+                self.locked += usize::from(*locked);
                 self.lines
                     .push(format!("{at}{} {shown}{remark}", styled(DOUBTFUL, "changed")));
                 self.changed.push(user.to_owned());
@@ -89,7 +89,7 @@ impl Tally {
         ));
     }
 
-    fn verb(&self, put: Put) -> &'static str {
+    fn verb(&self, put: &Put) -> &'static str {
         match put {
             Put::New => "new",
             _ if self.is_trial => "would move",
@@ -98,11 +98,11 @@ impl Tally {
     }
 
     /// For a line of the file whose hash is weak, and which was not refused.
-    fn add_weak(&mut self, line: usize, user: &str, put: Put, why: &'static str) {
+    fn add_weak(&mut self, line: usize, user: &str, put: &Put, why: &'static str) {
         if matches!(put, Put::Bad(_) | Put::Stronger | Put::Kept) {
             return;
         }
-        if let Some(said) = self.lines.last_mut().filter(|_| put != Put::Unchanged) {
+        if let Some(said) = self.lines.last_mut().filter(|_| *put != Put::Unchanged) {
             said.push_str(&format!(" ({}: {why})", styled(DOUBTFUL, "weak")));
         }
         self.weak.push((line, user.to_owned(), why));
@@ -169,7 +169,7 @@ pub(crate) async fn htpasswd(
                 .map(|entry| NewPassword::new(&entry.user, &entry.hash))
                 .collect();
             let put = admin.passwords_put(&batch, existing, apply).await?;
-            for (entry, put) in entries.iter().zip(put) {
+            for (entry, put) in entries.iter().zip(&put) {
                 *tally.forms.entry(form_name(Form::of(&entry.hash))).or_default() += 1;
                 tally.add(Some(entry.line), entry.user.as_str(), put);
                 if let Some(why) = entry.weak {
@@ -292,7 +292,7 @@ async fn put_users(
             .map(|entry| NewPassword::new(&entry.user, &entry.hash))
             .collect();
         let put = admin.passwords_put(&batch, existing, apply).await?;
-        for (entry, put) in entries.iter().zip(put) {
+        for (entry, put) in entries.iter().zip(&put) {
             tally.add(None, entry.user.as_str(), put);
         }
         bar.set((index * BATCH + entries.len()) as u64);
@@ -375,8 +375,8 @@ pub(crate) async fn migrate(apply: bool, connector: &Connector, out: &Output) ->
             for part in users.chunks(BATCH) {
                 let names: Vec<UserName<'_>> = part.iter().map(|(user, _)| *user).collect();
                 let put = admin.passwords_move(&names, apply).await?;
-                for ((user, form), put) in part.iter().zip(put) {
-                    salted += usize::from(put == Put::Moved && *form == Form::Legacy);
+                for ((user, form), put) in part.iter().zip(&put) {
+                    salted += usize::from(*put == Put::Moved && *form == Form::Legacy);
                     tally.add(None, user.as_str(), put);
                 }
             }
@@ -405,7 +405,7 @@ pub(crate) async fn migrate(apply: bool, connector: &Connector, out: &Output) ->
     tally.written += owners.added + owners.removed;
     let mut counts = format!(
         "{}: {}, superseded: {}, refused: {}",
-        tally.verb(Put::Moved),
+        tally.verb(&Put::Moved),
         tally.new.len(),
         tally.superseded.len(),
         tally.refused.len()

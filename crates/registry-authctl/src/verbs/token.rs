@@ -6,14 +6,16 @@
 use crate::cli::TokenVerb;
 use crate::connector::Connector;
 use crate::error::Error;
-use crate::terminal::output::{BAD, DOUBTFUL, Output, printable, styled, write_all};
+use crate::terminal::output::{BAD, DOUBTFUL, Output, note, printable, styled, write_all};
 use crate::terminal::progress::Bar;
 use crate::terminal::prompt::{self, NoAnswer};
 use crate::time::{date, minute, now};
 use crate::verbs::grant::remark_on_hosts;
 use registry_auth::grant::Grant;
+use registry_auth::pattern::Pattern;
+use registry_auth::scope::Action;
 use registry_auth::{AccessToken, StoredToken, TokenDigest, UserName};
-use registry_auth_admin::{LastUse, TokenEntry, UserTokens};
+use registry_auth_admin::{AccessRecords, LastUse, TokenEntry, UserTokens};
 use serde_json::{Value, json};
 use std::io::{Read, Write};
 use zeroize::Zeroizing;
@@ -42,6 +44,10 @@ pub(crate) async fn run(verb: TokenVerb, connector: &Connector, out: &Output) ->
             let (admin, whose) = (connector.connect().await?, user.as_name());
             admin.token_add(whose, &stored, purpose.as_deref()).await?;
             remark_on_hosts(&admin, stored.scopes.iter().map(|scope| scope.pattern.as_str())).await;
+            // Where the records cannot be read, the token is of no less use: it is a remark.
+            if let Ok(access) = admin.access(Some(whose)).await {
+                remark_on_rights(whose, &access, &stored.scopes);
+            }
             if let Err(why) = show_once(&token, whose, &stored, out) {
                 // Nobody can use it, and nobody would know of it.
                 let left = admin.token_revoke(whose, &stored.id).await.err();
@@ -85,6 +91,48 @@ pub(crate) async fn run(verb: TokenVerb, connector: &Connector, out: &Output) ->
                 &format!("token {} of {user} revoked", printable(id.as_str())),
                 &json!({ "user": user.as_str(), "id": id.as_str(), "revoked": true }),
             )
+        }
+    }
+}
+
+/// Says of which scopes the token is of no use, because its owner has no right that they name.
+fn remark_on_rights(user: UserName<'_>, access: &AccessRecords, scopes: &[Grant]) {
+    let own = match user.is_path_segment() {
+        true => Pattern::parse(&format!("{user}/**")).ok(),
+        false => None,
+    };
+    let records = access.groups.iter().filter_map(|group| group.record.as_ref());
+    let grants: Vec<&Grant> = [&access.user]
+        .into_iter()
+        .chain(records)
+        .flat_map(|record| &record.grants)
+        .collect();
+    for scope in scopes {
+        let is_own = own.as_ref().is_some_and(|own| own.overlaps(&scope.pattern));
+        let may = |action| {
+            let is_denied = grants
+                .iter()
+                .any(|grant| grant.deny && grant.actions.contains(action) && grant.pattern == scope.pattern);
+            let is_granted = grants.iter().any(|grant| {
+                !grant.deny && grant.actions.contains(action) && grant.pattern.overlaps(&scope.pattern)
+            });
+            !is_denied && (is_own || is_granted)
+        };
+        let lacking: Vec<&str> = scope
+            .actions
+            .iter()
+            .filter(|action| !may(*action))
+            .map(Action::as_str)
+            .collect();
+        if !lacking.is_empty() {
+            note(&format!(
+                "{user} has no right to {} {}, so that the token has none either; to give it: \
+                 registry-authctl grant add {user} '{}' {}",
+                lacking.join(" or "),
+                scope.pattern,
+                scope.pattern,
+                lacking.join(",")
+            ));
         }
     }
 }

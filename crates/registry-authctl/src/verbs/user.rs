@@ -18,6 +18,7 @@ pub(crate) async fn run(verb: UserVerb, connector: &Connector, out: &Output) -> 
     match verb {
         UserVerb::Add {
             name,
+            no_password,
             password,
             own_namespace_anyway,
         } => {
@@ -36,11 +37,23 @@ pub(crate) async fn run(verb: UserVerb, connector: &Connector, out: &Output) -> 
             if !own_namespace_anyway {
                 is_nobody_elses(user, &connector.connect().await?).await?;
             }
-            let hash = password::ask(user, &password)?;
-            connector.connect().await?.user_add(user, &hash).await?;
+            let admin = || connector.connect();
+            match no_password {
+                true => admin().await?.user_add_without_password(user).await?,
+                false => {
+                    let hash = password::ask(user, &password)?;
+                    admin().await?.user_add(user, &hash).await?;
+                }
+            }
             if !user.is_path_segment() {
                 note(&format!(
                     "{name} is no legal part of a repository's name: this user has no repositories {name}/…"
+                ));
+            }
+            if no_password {
+                note(&format!(
+                    "{name} has no password; to log in, {name} needs an access token: registry-authctl token \
+                     create {name} --scope PATTERN:ACTIONS"
                 ));
             }
             out.print(

@@ -28,6 +28,8 @@ pub(super) struct Explanation {
     pub(super) status: Option<u16>,
     /// Whether HEAD is allowed although the pull is not.
     pub(super) existence: bool,
+    /// What the person who asked may have meant.
+    pub(super) hint: Option<String>,
 }
 
 pub(super) fn refusal(kind: &'static str, why: String) -> Explanation {
@@ -39,6 +41,7 @@ pub(super) fn refusal(kind: &'static str, why: String) -> Explanation {
         source: None,
         status: Some(403),
         existence: false,
+        hint: None,
     }
 }
 
@@ -125,6 +128,7 @@ pub(super) fn explain(
                 source: Some(source),
                 status: refused_with(verdict.allowed, user),
                 existence,
+                hint: None,
             }
         }
         Rule::Own => Explanation {
@@ -135,6 +139,7 @@ pub(super) fn explain(
             source: None,
             status: None,
             existence,
+            hint: None,
         },
         Rule::OutsideAccessToken => refusal(
             "token",
