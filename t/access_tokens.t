@@ -32,7 +32,8 @@ sub both {
         :                                              ();
     my $basic = http($line, login => "$user:$token");
     my $answer = ask("$user:$token", @scope);
-    my $exchanged = $answer->{status} == 200 ? with_token(json($answer)->{token}, $line)->{status} : "($answer->{status})";
+    my $exchanged = $answer->{status} == 200 ? with_token(json($answer)->{token}, $line)->{status}
+        : "($answer->{status})";
     return "$basic->{status} $exchanged";
 }
 
@@ -41,7 +42,8 @@ sub quickly {
     my ($name, $expected, @login) = @_;
     my $begin = Time::HiRes::time();
     equal(asked($_) =~ s/ .*//r, $expected, $name) for @login;
-    equal(Time::HiRes::time() - $begin < Harness::Valgrind::timeout(0.5) ? 1 : 0, 1, "$name: nothing is hashed");
+    equal(Time::HiRes::time() - $begin < Harness::Valgrind::timeout(0.5) ? 1 : 0, 1,
+        "$name: nothing is hashed");
 }
 
 my $spec = join '', <DATA>;
@@ -51,9 +53,11 @@ defaults(
     accounts    => "warm:secret\nalice:secret\n",
     redis       => "HSET docker-registry:user:robot password $SLOW grant:team/* * groups crew\n"
         . "HSET docker-registry:group:crew grant:crew/** pull,push\n"
-        . stored_token('robot', 'ci', $TOKEN, 90 * $DAY, 'team/*:pull,push', 'crew/a:*', 'robot/x/**:delete', 'alice/**:*'),
+        . stored_token('robot', 'ci', $TOKEN, 90 * $DAY, 'team/*:pull,push', 'crew/a:*', 'robot/x/**:delete',
+    'alice/**:*'),
 );
-run_tests($spec . $spec =~ s/^(=== .*)$/$1, two workers\n--- workers: 2\n--- skip_valgrind: one process there/mgr);
+run_tests(
+    $spec . $spec =~ s/^(=== .*)$/$1, two workers\n--- workers: 2\n--- skip_valgrind: one process there/mgr);
 
 __DATA__
 === what its scopes and its user's rights both allow, each action, by password and by exchange
@@ -61,8 +65,10 @@ __DATA__
 my $digest = 'sha256:' . 'ab' x 32;
 for (
     [ '200 200', 'GET /v2/' ],
-    [ '200 200', 'GET /v2/team/a/tags/list',        'HEAD /v2/team/a/manifests/x', "GET /v2/team/a/blobs/$digest" ],
-    [ '200 200', 'PUT /v2/team/a/manifests/x',      'POST /v2/team/a/blobs/uploads/', 'PATCH /v2/team/a/blobs/uploads/1' ],
+    [ '200 200', 'GET /v2/team/a/tags/list',        'HEAD /v2/team/a/manifests/x',
+      "GET /v2/team/a/blobs/$digest" ],
+    [ '200 200', 'PUT /v2/team/a/manifests/x',      'POST /v2/team/a/blobs/uploads/',
+      'PATCH /v2/team/a/blobs/uploads/1' ],
     [ '403 403', 'DELETE /v2/team/a/manifests/x' ],
     [ '200 200', 'GET /v2/crew/a/tags/list',        'PUT /v2/crew/a/manifests/x' ],
     [ '403 403', 'DELETE /v2/crew/a/manifests/x' ],
@@ -88,7 +94,8 @@ for (
 
 === a mount whose source is outside its scopes is stripped
 --- redis eval
-"HSET docker-registry:user:robot grant:team/* * grant:other/* pull\n" . main::stored_token('robot', 'ci', $main::TOKEN, 999_999, 'team/*:pull,push')
+"HSET docker-registry:user:robot grant:team/* * grant:other/* pull\n"
+    . main::stored_token('robot', 'ci', $main::TOKEN, 999_999, 'team/*:pull,push')
 --- login eval
 "robot:$main::TOKEN"
 --- request eval
@@ -107,7 +114,8 @@ equal($names->(with_token(token("robot:$TOKEN", 'registry:catalog:*'), 'GET /v2/
 
 === V1's images are for who may do that to every repository
 --- redis eval
-main::stored_token('alice', 'most', $main::TOKEN, 999_999, '*/**:*') . main::stored_token('alice', 'all', $main::OTHER, 999_999, '**:pull', '*:push')
+main::stored_token('alice', 'most', $main::TOKEN, 999_999, '*/**:*')
+    . main::stored_token('alice', 'all', $main::OTHER, 999_999, '**:pull', '*:push')
 --- after
 for (
     [ 'GET /v1/images/0123abcd/layer', '403 403', '200 200' ],
@@ -119,7 +127,8 @@ for (
 
 === several of one user are distinguished; one of another user, and one that nobody has, is a wrong password
 --- redis eval
-main::stored_token('alice', 'one', $main::TOKEN, 999_999, 'alice/a:pull') . main::stored_token('alice', 'two', $main::OTHER, 999_999, 'alice/b:pull')
+main::stored_token('alice', 'one', $main::TOKEN, 999_999, 'alice/a:pull')
+    . main::stored_token('alice', 'two', $main::OTHER, 999_999, 'alice/b:pull')
 --- login eval
 [ map {( "alice:$_" ) x 2} $main::TOKEN, $main::OTHER, main::access_token(), 'secret' ]
 --- request eval
@@ -134,7 +143,8 @@ main::stored_token('alice', 'one', $main::TOKEN, 999_999, 'alice/a:pull') . main
 main::stored_token('alice', 'one', $main::TOKEN, 999_999, '**:*')
 --- login eval
 my $wrong = $main::TOKEN =~ s/(.)$/$1 eq 'a' ? 'b' : 'a'/er;
-[ map {"alice:$_"} $wrong, substr($main::TOKEN, 0, -1), "${main::TOKEN}a", substr($main::TOKEN, 4), lc $main::TOKEN, ucfirst $main::TOKEN, " $main::TOKEN", "$main::TOKEN " ]
+[ map {"alice:$_"} $wrong, substr($main::TOKEN, 0, -1), "${main::TOKEN}a", substr($main::TOKEN, 4),
+  lc $main::TOKEN, ucfirst $main::TOKEN, " $main::TOKEN", "$main::TOKEN " ]
 --- request eval
 [ ("GET /v2/") x 8 ]
 --- error_code: 401
@@ -142,9 +152,11 @@ my $wrong = $main::TOKEN =~ s/(.)$/$1 eq 'a' ? 'b' : 'a'/er;
 
 === the digest that is stored is no password, nor is a password a token
 --- redis eval
-main::stored_token('alice', 'one', $main::TOKEN, 999_999, '**:*') . "HSET docker-registry:user:bob password " . Harness::Users::sha($main::TOKEN)
+main::stored_token('alice', 'one', $main::TOKEN, 999_999, '**:*') . "HSET docker-registry:user:bob password "
+    . Harness::Users::sha($main::TOKEN)
 --- login eval
-[ "alice:" . Digest::SHA::sha256_hex($main::TOKEN), "alice:sha256=" . Digest::SHA::sha256_hex($main::TOKEN), "bob:$main::TOKEN" ]
+[ "alice:" . Digest::SHA::sha256_hex($main::TOKEN), "alice:sha256=" . Digest::SHA::sha256_hex($main::TOKEN),
+  "bob:$main::TOKEN" ]
 --- request eval
 [ ("GET /v2/") x 3 ]
 --- error_code: 401
@@ -202,7 +214,8 @@ equal(asked("ghost:$_") =~ s/ .*//r, 401, "'$_'") for '', 'x', '!';
 
 === revoked: the token itself, and what was issued for it, within 100 ms in every worker; the others stay
 --- redis eval
-main::stored_token('alice', 'one', $main::TOKEN, 999_999, 'alice/**:pull') . main::stored_token('alice', 'two', $main::OTHER, 999_999, 'alice/**:pull')
+main::stored_token('alice', 'one', $main::TOKEN, 999_999, 'alice/**:pull')
+    . main::stored_token('alice', 'two', $main::OTHER, 999_999, 'alice/**:pull')
 --- after
 in_each_worker("alice:$_") for $TOKEN, $OTHER, 'secret';
 my ($first, $second, $own) = map { token("alice:$_", 'repository:alice/a:pull') } $TOKEN, $OTHER, 'secret';
@@ -262,7 +275,7 @@ equal(everywhere("alice:$TOKEN"), 200, 'itself');
 equal(everywhere_with(token("alice:$TOKEN")), 200, 'a new one');
 equal(everywhere_with($token), 401, 'the old one');
 
-=== a changed password does not end the refresh token that an access token has got: it is the robot's, whose secret has not changed
+=== a new password does not end the refresh token of an access token, whose secret is the same
 --- redis eval
 main::stored_token('alice', 'one', $main::TOKEN, 999_999, 'alice/**:*')
 --- after
@@ -290,9 +303,11 @@ main::stored_token('alice', 'old', $main::TOKEN, -1, '**:*')
 [ "GET /v2/", "GET /v2/", "GET /token", "GET /v2/", "GET /v2/" ]
 --- error_code: 401
 --- oci_error eval
-[ ("UNAUTHORIZED access token old has expired") x 3, ("UNAUTHORIZED the access token behind the token has expired") x 2 ]
+[ ("UNAUTHORIZED access token old has expired") x 3,
+  ("UNAUTHORIZED the access token behind the token has expired") x 2 ]
 --- response_headers_like eval
-[ ("WWW-Authenticate: Bearer [^:]*://localhost/token\",service=\"registry\"") x 2, "WWW-Authenticate: Basic.*", ('WWW-Authenticate: .*,error="invalid_token"') x 2 ]
+[ ("WWW-Authenticate: Bearer [^:]*://localhost/token\",service=\"registry\"") x 2,
+  "WWW-Authenticate: Basic.*", ('WWW-Authenticate: .*,error="invalid_token"') x 2 ]
 --- response_headers
 !Warning
 
@@ -305,9 +320,10 @@ equal(with_token($token, 'PATCH /v2/alice/a/blobs/uploads/1')->{status}, 200, 'e
 soon('itself', 401, sub { asked("alice:$TOKEN") =~ s/ .*//r }, 5);
 equal(with_token($token, 'PATCH /v2/alice/a/blobs/uploads/1')->{status}, 401, 'exchanged');
 
-=== Warning: 299 in the last week, once, for what was issued for it, too; not before, nor for other credentials
+=== Warning: 299 comes in the last week, once, also for what was issued for the token; else never
 --- redis eval
-CORE::join '', map { main::stored_token('alice', @$_, '**:*') } [ 'week', $main::TOKEN, 7 * $main::DAY - 60 ], [ 'year', $main::OTHER, 7 * $main::DAY + 60 ],
+CORE::join '', map { main::stored_token('alice', @$_, '**:*') } [ 'week', $main::TOKEN, 7 * $main::DAY - 60 ],
+    [ 'year', $main::OTHER, 7 * $main::DAY + 60 ],
     [ 'day', $main::SOON, $main::DAY ];
 --- backend
 GET /v2/_catalog => body: {"repositories":[]}
@@ -338,9 +354,10 @@ equal(join(' ', map { asked($_) =~ s/ .*//r } @wrong), '401 401 401 401', 'wrong
 equal(join(' ', map { asked("robot:wrong$_") =~ s/ .*//r } 1 .. 4), '401 401 401 429', 'wrong passwords');
 equal(asked("robot:$TOKEN") =~ s/ .*//r, 200, 'the right one goes on');
 
-=== a wrong one tells nothing of the record: neither that there is one, nor that it cannot be read; it is asked for again each time
+=== a wrong access token learns nothing of the record, and is asked for again each time
 --- redis eval
-main::stored_token('dora', 'one', $main::TOKEN, 999_999, '**:*') . "HSET docker-registry:user:dora grant:x fly\nSET docker-registry:user:carol x\n"
+main::stored_token('dora', 'one', $main::TOKEN, 999_999, '**:*')
+    . "HSET docker-registry:user:dora grant:x fly\nSET docker-registry:user:carol x\n"
 --- after
 my $wrong = access_token();
 equal(asked("$_:$wrong"), '401 MISS', $_) for ('dora', 'robot', 'carol', 'nobody') x 2;
@@ -348,7 +365,8 @@ equal(asked("dora:$TOKEN") =~ s/ .*//r, 503, 'the right one');
 
 === a token that cannot be read makes the record unreadable: it might have said less
 --- redis eval
-main::stored_token('alice', 'one', $main::TOKEN, 999_999, '**:*') . 'HSET docker-registry:user:alice token:two "sha256=00 expires=1 scope=**:*"'
+main::stored_token('alice', 'one', $main::TOKEN, 999_999, '**:*')
+    . 'HSET docker-registry:user:alice token:two "sha256=00 expires=1 scope=**:*"'
 --- login eval
 [ "alice:$main::TOKEN", "alice:secret" ]
 --- request eval

@@ -22,8 +22,10 @@ sub at {
 sub requests {
     my ($name) = @_;
     my $digest = 'sha256:' . 'a' x 64;
-    return ("HEAD /v2/$name/blobs/$digest", "POST /v2/$name/blobs/uploads/", "PATCH /v2/$name/blobs/uploads/1?_state=x\nhello",
-        "PUT /v2/$name/blobs/uploads/1?digest=$digest", "GET /v2/$name/blobs/uploads/1", "DELETE /v2/$name/blobs/uploads/1",
+    return ("HEAD /v2/$name/blobs/$digest", "POST /v2/$name/blobs/uploads/",
+        "PATCH /v2/$name/blobs/uploads/1?_state=x\nhello",
+        "PUT /v2/$name/blobs/uploads/1?digest=$digest", "GET /v2/$name/blobs/uploads/1",
+        "DELETE /v2/$name/blobs/uploads/1",
         "POST /v2/$name/blobs/uploads/?mount=$digest&from=alice/other", "PUT /v2/$name/manifests/latest\n{}",
         "GET /v2/$name/manifests/latest", "GET /v2/$name/tags/list", "GET /v2/$name/referrers/$digest",
         "DELETE /v2/$name/manifests/$digest", "GET /v2/$name/blobs/$digest");
@@ -39,7 +41,8 @@ sub homes {
 # this often.
 sub registry_at_dead_port {
     my ($most) = @_;
-    my $socket = IO::Socket::INET->new(LocalAddr => '127.0.0.1', LocalPort => expand('$TEST_NGINX_DEAD_PORT'), ReuseAddr => 1, Listen => 64)
+    my $socket = IO::Socket::INET->new(LocalAddr => '127.0.0.1', LocalPort => expand('$TEST_NGINX_DEAD_PORT'),
+        ReuseAddr => 1, Listen => 64)
         or die "listen: $!";
     my $pid = fork // die "fork: $!";
     return $pid if $pid;
@@ -131,7 +134,7 @@ my %after = main::homes(24);
 main::is($after{$_}, $before{$_}, "app$_") for grep { $before{$_} ne 'D' } keys %before;
 main::isnt($after{$_}, 'D', "app$_ has moved") for grep { $before{$_} eq 'D' } keys %before;
 
-=== people with the same backends find a repository at the same one, by their own, their group's or everybody's list
+=== people with the same backends find a repository at the same one, whosever list it is
 --- redis eval
 qq{HSET docker-registry:user:alice backends "$main::all"
 HSET docker-registry:user:bob groups team grant:alice/** pull
@@ -146,8 +149,10 @@ main::is_deeply({ main::homes(12, "$_:secret") }, \%homes, $_) for qw(bob carol)
 
 === the user's own set decides, not the group's, nor everybody's
 --- redis eval
-'HSET docker-registry:user:alice groups team backends "127.0.0.1:$TEST_NGINX_BACKEND_PORT 127.0.0.1:$TEST_NGINX_BACKEND_B_PORT"
-HSET docker-registry:group:team backends "127.0.0.1:$TEST_NGINX_BACKEND_C_PORT 127.0.0.1:$TEST_NGINX_BACKEND_D_PORT"
+'HSET docker-registry:user:alice groups team \
+  backends "127.0.0.1:$TEST_NGINX_BACKEND_PORT 127.0.0.1:$TEST_NGINX_BACKEND_B_PORT"
+HSET docker-registry:group:team \
+  backends "127.0.0.1:$TEST_NGINX_BACKEND_C_PORT 127.0.0.1:$TEST_NGINX_BACKEND_D_PORT"
 HSET docker-registry:user:bob groups team grant:alice/** pull
 RPUSH docker-registry:backends 127.0.0.1:$TEST_NGINX_BACKEND_PORT 127.0.0.1:$TEST_NGINX_BACKEND_C_PORT'
 --- request
@@ -230,7 +235,8 @@ main::is(CORE::join(' ', values %by), 13, 'one');
 GET /v2/
 --- after
 my %before = main::homes(24);
-redis(Harness::expand("HSET docker-registry:user:alice backends \"$main::all 127.0.0.1:$TEST_NGINX_DEAD_PORT\""));
+redis(Harness::expand(
+    "HSET docker-registry:user:alice backends \"$main::all 127.0.0.1:$TEST_NGINX_DEAD_PORT\""));
 for (1 .. 4) {
     my %now = main::homes(24);
     main::is_deeply(\%now, \%before, 'as without it');
@@ -245,7 +251,8 @@ main::cmp_ok($refused, '<=', 3, 'and then no more');
 --- request
 GET /v2/
 --- after
-redis(Harness::expand("HSET docker-registry:user:alice backends \"$main::all 127.0.0.1:$TEST_NGINX_DEAD_PORT\""));
+redis(Harness::expand(
+    "HSET docker-registry:user:alice backends \"$main::all 127.0.0.1:$TEST_NGINX_DEAD_PORT\""));
 my %down = main::homes(24);
 my $pid = main::registry_at_dead_port(1000);
 Time::HiRes::sleep(10.5);
@@ -285,7 +292,8 @@ main::is($tried, 6, 'each, each time');
 
 === an upload whose backend cannot be connected to goes to the next one
 --- redis
-HSET docker-registry:user:alice backends "127.0.0.1:$TEST_NGINX_DEAD_PORT 127.0.0.1:$TEST_NGINX_BACKEND_B_PORT"
+HSET docker-registry:user:alice \
+  backends "127.0.0.1:$TEST_NGINX_DEAD_PORT 127.0.0.1:$TEST_NGINX_BACKEND_B_PORT"
 --- request eval
 [ map { ("POST /v2/alice/app$_/blobs/uploads/", "PATCH /v2/alice/app$_/blobs/uploads/1\nhello") } 1 .. 4 ]
 --- error_code: 200
@@ -297,7 +305,8 @@ main::is(CORE::join(' ', map { $_->{backend} } @{ Harness::backend()->received }
 --- config eval
 Harness::gate_config('proxy_next_upstream error http_503;')
 --- redis
-HSET docker-registry:user:alice backends "127.0.0.1:$TEST_NGINX_BACKEND_PORT 127.0.0.1:$TEST_NGINX_BACKEND_B_PORT"
+HSET docker-registry:user:alice \
+  backends "127.0.0.1:$TEST_NGINX_BACKEND_PORT 127.0.0.1:$TEST_NGINX_BACKEND_B_PORT"
 --- backend
 A => status: 503
 --- request eval
@@ -314,7 +323,8 @@ main::is($by_a % 2, 0, 'each time');
 --- config eval
 Harness::gate_config('proxy_next_upstream off;')
 --- redis
-HSET docker-registry:user:alice backends "127.0.0.1:$TEST_NGINX_DEAD_PORT 127.0.0.1:$TEST_NGINX_BACKEND_B_PORT"
+HSET docker-registry:user:alice \
+  backends "127.0.0.1:$TEST_NGINX_DEAD_PORT 127.0.0.1:$TEST_NGINX_BACKEND_B_PORT"
 --- request
 GET /v2/alice/app/tags/list
 --- error_code_like: ^(?:200|502)$
@@ -343,7 +353,8 @@ main::like(nginx_server()->since('error'), qr/upstream prematurely closed|closed
 
 === a name that resolves to several addresses is one backend, which is asked at that which answers
 --- redis
-HSET docker-registry:user:alice backends "localhost:$TEST_NGINX_BACKEND_B_PORT localhost:$TEST_NGINX_BACKEND_C_PORT"
+HSET docker-registry:user:alice \
+  backends "localhost:$TEST_NGINX_BACKEND_B_PORT localhost:$TEST_NGINX_BACKEND_C_PORT"
 --- request
 GET /v2/
 --- after

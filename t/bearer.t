@@ -20,18 +20,25 @@ my @CHALLENGES = (
     [ 'tags',               'GET /v2/alice/app/tags/list?n=5',                'repository:alice/app:pull' ],
     [ 'referrers',          "GET /v2/alice/app/referrers/$DIGEST",            'repository:alice/app:pull' ],
     [ 'an extension',       'GET /v2/alice/app/_oras/artifacts/referrers',    'repository:alice/app:pull' ],
-    [ 'a push is challenged for pull, too', 'PUT /v2/alice/app/manifests/latest', 'repository:alice/app:pull,push' ],
-    [ 'an upload',          'POST /v2/alice/app/blobs/uploads/',              'repository:alice/app:pull,push' ],
-    [ 'an upload that goes on', 'PATCH /v2/alice/app/blobs/uploads/1',        'repository:alice/app:pull,push' ],
-    [ 'one that ends',      'DELETE /v2/alice/app/blobs/uploads/1',           'repository:alice/app:pull,push' ],
+    [ 'a push is challenged for pull, too', 'PUT /v2/alice/app/manifests/latest',
+      'repository:alice/app:pull,push' ],
+    [ 'an upload',          'POST /v2/alice/app/blobs/uploads/',
+      'repository:alice/app:pull,push' ],
+    [ 'an upload that goes on', 'PATCH /v2/alice/app/blobs/uploads/1',
+      'repository:alice/app:pull,push' ],
+    [ 'one that ends',      'DELETE /v2/alice/app/blobs/uploads/1',
+      'repository:alice/app:pull,push' ],
     [ 'delete is delete',   'DELETE /v2/alice/app/manifests/latest',          'repository:alice/app:delete' ],
     [ 'a mount names both', "POST /v2/alice/app/blobs/uploads/?mount=$DIGEST&from=bob/x",
         'repository:alice/app:pull,push repository:bob/x:pull' ],
-    [ 'not one that is stripped', "POST /v2/alice/app/blobs/uploads/?mount=$DIGEST&from=Bob", 'repository:alice/app:pull,push' ],
+    [ 'not one that is stripped', "POST /v2/alice/app/blobs/uploads/?mount=$DIGEST&from=Bob",
+      'repository:alice/app:pull,push' ],
     [ 'the catalogue',      'GET /v2/_catalog?n=5',                           'registry:catalog:*' ],
     [ 'V1: users',          'GET /v1/users',                                  '' ],
-    [ 'V1: a repository',   'PUT /v1/repositories/alice/app/',                'repository:alice/app:pull,push' ],
-    [ 'V1: of one segment', 'GET /v1/repositories/ubuntu/images',             'repository:library/ubuntu:pull' ],
+    [ 'V1: a repository',   'PUT /v1/repositories/alice/app/',
+      'repository:alice/app:pull,push' ],
+    [ 'V1: of one segment', 'GET /v1/repositories/ubuntu/images',
+      'repository:library/ubuntu:pull' ],
     [ 'V1: an image',       'GET /v1/images/0123abcd/layer',                  'registry:images:pull' ],
     [ 'V1: an image sent',  'PUT /v1/images/0123abcd/layer',                  'registry:images:push' ],
 );
@@ -46,7 +53,8 @@ for my $row (@CHALLENGES) {
     $spec .= spec_block(
         "exactly one challenge, with the scope of the request: $title",
         request          => [ ($request) x 4 ],
-        more_headers     => [ undef, map { bearer($_) } 'x.y.z', signed(exp => time - 100 * 86_400), signed(user => 'root') ],
+        more_headers     => [ undef, map { bearer($_) } 'x.y.z', signed(exp => time - 100 * 86_400),
+            signed(user => 'root') ],
         error_code       => 401,
         response_headers => [ "WWW-Authenticate: $challenge", ("WWW-Authenticate: $challenge$invalid") x 3 ],
         forwarded        => 0,
@@ -67,7 +75,8 @@ for my $row (@CHALLENGES) {
         backend      => "GET /v2/_catalog => body: {\"repositories\":[]}\n",
         login        => [ '', 'alice:secret' ],
         more_headers => [ bearer(signed(scope => [ split / /, $scope ])), undef ],
-        $title =~ /stripped/ ? (forwarded => 'POST /v2/alice/app/blobs/uploads/') : $scope =~ /catalog/ ? () : (forwarded => 1),
+        $title =~ /stripped/ ? (forwarded => 'POST /v2/alice/app/blobs/uploads/') : $scope =~ /catalog/ ? ()
+            : (forwarded => 1),
         raw_response_headers_unlike => 'WWW-Authenticate',
     );
 }
@@ -131,7 +140,8 @@ main::token_config() =~ s{http://localhost/token;}{http://localhost/token "servi
 --- login eval
 [ undef, ("alice:secret") x 4, undef ]
 --- request eval
-[ "GET /v2/", (map {"GET /token?service=$_"} 'My%20own%20registry', 'My+own+registry', 'my%20OWN%20registry', 'My%20registry'), "GET /v2/" ]
+[ "GET /v2/", (map {"GET /token?service=$_"} 'My%20own%20registry', 'My+own+registry', 'my%20OWN%20registry',
+  'My%20registry'), "GET /v2/" ]
 --- more_headers eval
 [ (undef) x 5, main::bearer(main::signed(service => 'My own registry')) ]
 --- error_code eval
@@ -149,7 +159,8 @@ main::bearer(main::signed(scope => 'repository:alice/app:pull,push'))
 --- error_code eval
 [ 401, 200 ]
 --- response_headers eval
-[ qq{WWW-Authenticate: $main::BEARER,scope="repository:alice/app:pull,push repository:bob/open:pull",error="insufficient_scope"}, '!WWW-Authenticate' ]
+my $scope = 'repository:alice/app:pull,push repository:bob/open:pull';
+[ qq{WWW-Authenticate: $main::BEARER,scope="$scope",error="insufficient_scope"}, '!WWW-Authenticate' ]
 --- forwarded eval
 [ 0, "POST /v2/alice/app/blobs/uploads/" ]
 
@@ -162,12 +173,14 @@ main::token_config() =~ s{http://localhost/token;}{\$scheme://\$http_host/token;
 [ map {"Host: $_"} 'registry.example:5000', 'a",error="x', 'a\\', 'a", Basic realm="b' ]
 --- error_code_like: ^40[01]$
 --- raw_response_headers_like eval
-[ qr{WWW-Authenticate: Bearer realm="http://registry\.example:5000/token",service="registry"\r\n}, map { qr{^HTTP/1.1 400|WWW-Authenticate: Bearer realm="http://$_/token",service="registry"\r\n} }
+[ qr{WWW-Authenticate: Bearer realm="http://registry\.example:5000/token",service="registry"\r\n},
+  map { qr{^HTTP/1.1 400|WWW-Authenticate: Bearer realm="http://$_/token",service="registry"\r\n} }
     'a\\\\",error=\\\\"x', 'a\\\\\\\\', 'a\\\\", Basic realm=\\\\"b' ]
 
 === rule 13: realm injection by a variable with line ends
 --- config eval
-'set $evil "x\r\nSet-Cookie: a=b\r\n\r\n<html>";' . main::token_config() =~ s{http://localhost/token;}{http://\$evil/token;}r
+'set $evil "x\r\nSet-Cookie: a=b\r\n\r\n<html>";'
+    . main::token_config() =~ s{http://localhost/token;}{http://\$evil/token;}r
 --- request
 GET /v2/
 --- error_code: 401
@@ -181,7 +194,9 @@ HSET docker-registry:group:public grant:public/* pull
 --- request eval
 [ map {( "GET $_" ) x 3} '/v2/', '/v2/public/a/tags/list', '/v2/alice/x/tags/list' ]
 --- more_headers eval
-[ (undef, "Authorization: Basic Og==", main::bearer(main::signed(user => '', scope => [ map {"repository:$_:pull,push"} 'public/a', 'alice/x' ]))) x 3 ]
+[ (undef, "Authorization: Basic Og==",
+  main::bearer(main::signed(user => '', scope =>
+  [ map {"repository:$_:pull,push"} 'public/a', 'alice/x' ]))) x 3 ]
 --- error_code eval
 [ (401) x 3, (200) x 3, (401) x 3 ]
 --- response_headers eval
@@ -201,7 +216,7 @@ main::bearer(main::signed(user => '', scope => 'repository:public/a:pull,push'))
 [ qq{WWW-Authenticate: $main::BEARER,scope="repository:public/b:pull",error="insufficient_scope"},
   qq{WWW-Authenticate: $main::BEARER,scope="repository:public/a:pull,push"} ]
 
-=== a Bearer header where only Basic is configured is 401 with a Basic challenge, though the other location knows it
+=== a Bearer header where only Basic is configured is 401 with a Basic challenge
 --- config eval
 main::token_config() . Harness::gate_config('registry_auth_bearer off;') =~ s{location /}{location /v1/}r
 --- more_headers eval
@@ -215,7 +230,8 @@ main::bearer(main::signed())
 
 === another service does not go by a token that is known, though
 --- config eval
-main::token_config() . Harness::gate_config('registry_auth_bearer http://localhost/token service=other;') =~ s{location /}{location /v1/}r
+main::token_config() . Harness::gate_config(
+    'registry_auth_bearer http://localhost/token service=other;') =~ s{location /}{location /v1/}r
 --- more_headers eval
 main::bearer(main::signed())
 --- request eval
@@ -239,7 +255,8 @@ main::bearer(main::signed())
 --- request eval
 [ ("GET /v2/") x 4 ]
 --- more_headers eval
-my ($basic, $token, $bad) = ('Authorization: ' . Harness::Client::basic('alice:secret') . "\n", main::bearer(main::signed()), main::bearer('x'));
+my ($basic, $token, $bad) = ('Authorization: ' . Harness::Client::basic('alice:secret') . "\n",
+    main::bearer(main::signed()), main::bearer('x'));
 [ $basic . $token, $token . $basic, $token . $token, $bad . $basic ]
 --- error_code_like: ^40[01]$
 --- forwarded: 0
@@ -249,7 +266,8 @@ my ($basic, $token, $bad) = ('Authorization: ' . Harness::Client::basic('alice:s
 [ ("GET /v2/") x 4 ]
 --- more_headers eval
 my $token = main::signed();
-[ "Authorization: bearer $token", "Authorization: BEARER   $token", "Authorization: Bearer", "Authorization: Bearer " . lc $token ]
+[ "Authorization: bearer $token", "Authorization: BEARER   $token", "Authorization: Bearer",
+  "Authorization: Bearer " . lc $token ]
 --- error_code eval
 [ 200, 200, 401, 401 ]
 
@@ -279,19 +297,22 @@ my $challenge = qq{WWW-Authenticate: $main::BEARER,scope="repository:alice/x:pul
 
 === rule 16: an error_page into a gated location is decided there, by the same token
 --- config eval
-main::token_config('proxy_intercept_errors on; error_page 404 = @other;') . Harness::gate_config() =~ s{location /}{location \@other}r
+main::token_config('proxy_intercept_errors on; error_page 404 = @other;')
+    . Harness::gate_config() =~ s{location /}{location \@other}r
 --- backend
 status: 404
 --- request eval
 [ ("GET /v2/alice/x/tags/list") x 2 ]
 --- more_headers eval
-[ main::bearer(main::signed(scope => 'repository:alice/x:pull')), main::bearer(main::signed(scope => 'repository:alice/y:pull')) ]
+[ main::bearer(main::signed(scope => 'repository:alice/x:pull')),
+  main::bearer(main::signed(scope => 'repository:alice/y:pull')) ]
 --- error_code eval
 [ 404, 401 ]
 
 === rule 16: an error_page into one where only Basic is accepted: the token is not
 --- config eval
-main::token_config('proxy_intercept_errors on; error_page 404 = @other;') . Harness::gate_config('registry_auth_bearer off;') =~ s{location /}{location \@other}r
+main::token_config('proxy_intercept_errors on; error_page 404 = @other;')
+    . Harness::gate_config('registry_auth_bearer off;') =~ s{location /}{location \@other}r
 --- backend
 status: 404
 --- request eval
@@ -318,11 +339,13 @@ qq(WWW-Authenticate: $main::BEARER,error="invalid_token")
 
 === rule 16: try_files to the gate
 --- config eval
-main::token_config() =~ s{location /v?2?/? \{}{location \@registry \{}r . 'location / { try_files /none @registry; }'
+main::token_config() =~ s{location /v?2?/? \{}{location \@registry \{}r
+    . 'location / { try_files /none @registry; }'
 --- request eval
 [ ("GET /v2/alice/x/tags/list") x 2 ]
 --- more_headers eval
-[ main::bearer(main::signed(scope => 'repository:alice/x:pull')), main::bearer(main::signed(scope => 'repository:alice/y:pull')) ]
+[ main::bearer(main::signed(scope => 'repository:alice/x:pull')),
+  main::bearer(main::signed(scope => 'repository:alice/y:pull')) ]
 --- error_code eval
 [ 200, 401 ]
 
@@ -349,7 +372,8 @@ eyJ
 === an upload that has begun may be finished with a token that has expired since; nothing else may
 --- request eval
 [ (map {"$_ /v2/alice/app/blobs/uploads/1234"} qw(GET PATCH PUT DELETE)), "POST /v2/alice/app/blobs/uploads/",
-  "PUT /v2/alice/app/manifests/x", "GET /v2/alice/app/blobs/$main::DIGEST", "GET /v2/", "PATCH /v2/alice/other/blobs/uploads/1" ]
+  "PUT /v2/alice/app/manifests/x", "GET /v2/alice/app/blobs/$main::DIGEST", "GET /v2/",
+  "PATCH /v2/alice/other/blobs/uploads/1" ]
 --- more_headers eval
 main::bearer(main::signed(exp => time - 5, scope => 'repository:alice/app:pull,push'))
 --- error_code eval
@@ -363,7 +387,8 @@ main::bearer(main::signed(exp => time - 5, scope => 'repository:alice/app:pull,p
 --- request eval
 [ ("PATCH /v2/alice/app/blobs/uploads/1") x 2 ]
 --- more_headers eval
-[ map { main::bearer(main::signed(exp => time - 86_400 + $_, scope => 'repository:alice/app:push')) } 300, -300 ]
+[ map { main::bearer(main::signed(exp => time - 86_400 + $_, scope => 'repository:alice/app:push')) } 300,
+  -300 ]
 --- error_code eval
 [ 200, 401 ]
 
@@ -388,7 +413,7 @@ main::bearer(main::signed(scope => 'repository:alice/app:push'))
 --- oci_error: UNAUTHORIZED the account of the token is locked or gone
 --- response_headers_like: WWW-Authenticate: .*,error="invalid_token"
 
-=== a balancer that is not listed: where clients are sent to http://, and the request says that it came by TLS, the log asks, once
+=== a balancer that is not listed: the log asks once why a request by TLS is sent to http://
 --- config
         location / { registry_auth "Registry"; registry_auth_bearer http://localhost/token;
             proxy_pass http://registry; }

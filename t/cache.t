@@ -26,7 +26,8 @@ sub impatient {
     my ($arguments) = @_;
     my $limit = Harness::Valgrind::wanted() ? 3000 : 400;
     return zone_http($arguments)
-        . "    registry_auth_redis redis://127.0.0.1:\$TEST_NGINX_REDIS_PORT timeout=${limit}ms connect_timeout=${limit}ms;\n";
+        . "    registry_auth_redis redis://127.0.0.1:\$TEST_NGINX_REDIS_PORT timeout=${limit}ms "
+        . "connect_timeout=${limit}ms;\n";
 }
 
 # The bytes of the zone, as a worker sees them; '' where that may not be read.
@@ -52,7 +53,8 @@ defaults(
 );
 # Each block with one worker and with two.
 my $spec = join '', <DATA>;
-run_tests($spec . $spec =~ s/^(=== .*)$/$1, two workers\n--- workers: 2\n--- skip_valgrind: one process there/mgr);
+run_tests(
+    $spec . $spec =~ s/^(=== .*)$/$1, two workers\n--- workers: 2\n--- skip_valgrind: one process there/mgr);
 
 __DATA__
 === MISS, then HIT
@@ -295,7 +297,8 @@ soon('known again', '200 HIT', sub { asked('alice:secret') });
 
 === two salts: a password that one of them verified is nothing to the other
 --- config eval
-Harness::Zone::zone_config("registry_auth_salt one:;") . Harness::Zone::zone_config("registry_auth_salt two:;") =~ s{location /}{location /v1/}r
+Harness::Zone::zone_config("registry_auth_salt one:;")
+    . Harness::Zone::zone_config("registry_auth_salt two:;") =~ s{location /}{location /v1/}r
 --- redis eval
 use Digest::SHA qw(sha1_hex);
 "HSET docker-registry:passwords erin " . sha1_hex("one:secret") . " frank " . sha1_hex("two:secret") . "\n"
@@ -310,7 +313,8 @@ in_each_worker('warm:secret');
 
 === two prefixes: a user of one of them is nobody to the other
 --- config eval
-Harness::Zone::zone_config() . Harness::Zone::zone_config("registry_auth_prefix other;") =~ s{location /}{location /v1/}r
+Harness::Zone::zone_config() . Harness::Zone::zone_config(
+    "registry_auth_prefix other;") =~ s{location /}{location /v1/}r
 --- redis eval
 "HSET other:user:alice password $main::OTHER\n" .
 "HSET other:passwords erin $main::OTHER\n"
@@ -338,14 +342,16 @@ SKIP: {
     skip 'the memory of a worker cannot be read', 1 if $zone eq '';
     equal(index($zone, "docker-registry\0needle") > 0, 1, 'the user is there');
     equal(index($zone, $_), -1, "no $_")
-        for 'haystack', $hash, encode_base64('needle:haystack4711', ''), encode_base64('needle:haystack4712', '');
+        for 'haystack', $hash, encode_base64('needle:haystack4711', ''),
+            encode_base64('needle:haystack4712', '');
 }
 
 === the smallest zone evicts and works on
 --- http_config eval
 Harness::Zone::zone_http("zone=auth:$main::SMALLEST")
 --- redis eval
-CORE::join '', map {"HSET docker-registry:user:user$_ password {SHA}5en6G6MezRroT3XKqkdPOmY/BfQ= grant:team$_/** pull\n"} 1 .. 300
+my $secret = '{SHA}5en6G6MezRroT3XKqkdPOmY/BfQ=';
+CORE::join '', map {"HSET docker-registry:user:user$_ password $secret grant:team$_/** pull\n"} 1 .. 300
 --- after
 in_each_worker('warm:secret');
 for my $round (1 .. 2) {
@@ -484,7 +490,8 @@ equal($bad, 0, 'rounds with an old decision');
 === a Redis that tells of no changes: the time to live is all, and one warning
 --- http_config eval
 Harness::Zone::zone_http('zone=auth:1m ttl=1s')
-    . "    registry_auth_redis redis://gate:hunter2\@127.0.0.1:\$TEST_NGINX_REDIS_PORT timeout=2s connect_timeout=2s;\n"
+    . "    registry_auth_redis redis://gate:hunter2\@127.0.0.1:\$TEST_NGINX_REDIS_PORT timeout=2s "
+    . "connect_timeout=2s;\n"
 --- redis
 ACL SETUSER gate reset on >hunter2 ~docker-registry:* +@read +@connection -client
 --- after

@@ -56,13 +56,15 @@ EOC
 }
 
 # What is sent as chunks of a body is what the registry says it is.
-our $broken = 'ssi on; ssi_types *; chunked_transfer_encoding off; add_header Transfer-Encoding chunked always;';
+our $broken =
+    'ssi on; ssi_types *; chunked_transfer_encoding off; add_header Transfer-Encoding chunked always;';
 
 # The catalogue for each of these logins, at the same time; a number is how long that may take.
 sub at_once {
     my ($timeout) = grep {/^[\d.]+$/} @_;
     my @request = map { Harness::Client::parse_request('GET /v2/_catalog', undef, $_, 0) } grep {/:/} @_;
-    return Harness::Client::parallel(expand('$TEST_NGINX_SERVER_PORT'), \@request, Harness::Valgrind::timeout($timeout // 20));
+    return Harness::Client::parallel(
+        expand('$TEST_NGINX_SERVER_PORT'), \@request, Harness::Valgrind::timeout($timeout // 20));
 }
 
 our $three = registry(
@@ -102,7 +104,8 @@ Docker-Distribution-Api-Version: registry/2.0
 --- response_body eval
 [ qq({"repositories":["alice/app"]}\n), qq({"repositories":["alice/app","alice/zoo"]}\n) ]
 --- response_headers eval
-[ 'Link: </v2/_catalog?last=alice/app&n=1>; rel="next"', 'Link: </v2/_catalog?last=alice/zoo&n=2>; rel="next"' ]
+[ 'Link: </v2/_catalog?last=alice/app&n=1>; rel="next"',
+  'Link: </v2/_catalog?last=alice/zoo&n=2>; rel="next"' ]
 
 === n is read as distribution reads it: 0 is none, what is no number is as if it were not there
 --- login: alice:secret
@@ -274,7 +277,7 @@ GET /v2/_catalog
 [ 404, 200, 200 ]
 --- response_body_unlike: bob
 
-=== past the gate, through a location without one: 502, and the connection goes on however much the registry sends
+=== a location without a gate: 502, and the connection goes on however much the registry sends
 --- http_config
     upstream registry { server 127.0.0.1:$TEST_NGINX_EXTRA_PORT; }
     server {
@@ -386,7 +389,7 @@ GET /v2/_catalog
 --- response_headers
 WWW-Authenticate: Basic realm="Registry"
 
-=== conditions and ranges are about another catalogue than the registry's: they do not go on, and nothing of it comes back
+=== conditions and ranges are not of the registry's catalogue: they do not go on, nor come back
 --- http_config eval
 Harness::gate_http()
 --- backend
@@ -396,7 +399,9 @@ header: Accept-Ranges: bytes
 body: {"repositories":["alice/x","b"]}
 --- login: alice:secret
 --- more_headers eval
-[ map {"$_\nX-Other: goes on"} 'If-None-Match: *', 'If-None-Match: "all"', 'If-Modified-Since: Mon, 01 Jan 2024 00:00:00 GMT', 'If-Match: "x"', 'If-Unmodified-Since: Mon, 01 Jan 2001 00:00:00 GMT',
+[ map {"$_\nX-Other: goes on"} 'If-None-Match: *', 'If-None-Match: "all"',
+  'If-Modified-Since: Mon, 01 Jan 2024 00:00:00 GMT', 'If-Match: "x"',
+  'If-Unmodified-Since: Mon, 01 Jan 2001 00:00:00 GMT',
   'Range: bytes=0-9', "If-Range: \"all\"\nRange: bytes=0-9", "if-none-match: *\nRANGE: bytes=1-1" ]
 --- request eval
 [ ("GET /v2/_catalog") x 8 ]
@@ -746,7 +751,8 @@ my $http = main::registry('', '' => [ main::names('alice/app'), 1 ],
     'alice/app' => [ main::names('alice/b'), 0 ]);
 $http =~ s/upstream registry \{.*?\}/upstream registry { registry_auth_backends balance=turn; }/r
 --- redis
-HSET docker-registry:user:alice backends "127.0.0.1:$TEST_NGINX_EXTRA_PORT 127.0.0.1:$TEST_NGINX_BACKEND_B_PORT"
+HSET docker-registry:user:alice \
+  backends "127.0.0.1:$TEST_NGINX_EXTRA_PORT 127.0.0.1:$TEST_NGINX_BACKEND_B_PORT"
 --- login: alice:secret
 --- request eval
 [ ("GET /v2/_catalog") x 4 ]

@@ -21,7 +21,8 @@ sub by_path { return $_[0] =~ tr{/}{\0}r }
 sub serve {
     my ($page, %names) = @_;
     my %listener = map {
-        $_ => IO::Socket::INET->new(LocalAddr => '127.0.0.1', LocalPort => $_, ReuseAddr => 1, Listen => 64) || die "listen: $!"
+        $_ => IO::Socket::INET->new(LocalAddr => '127.0.0.1', LocalPort => $_, ReuseAddr => 1, Listen => 64)
+            || die "listen: $!"
     } keys %names;
     my $pid = fork // die "fork: $!";
     return $pid if $pid;
@@ -34,11 +35,13 @@ sub serve {
             1 while $in !~ /\r\n\r\n/ && sysread $peer, $in, 65_536, length $in;
             my ($last) = $in =~ m{^GET \S*[?&]last=([^& ]*)};
             $last = by_path(($last // '') =~ s/%(..)/chr hex $1/ger);
-            my @left = grep { by_path($_) gt $last } sort { by_path($a) cmp by_path($b) } @{ $names{ $listener->sockport } };
+            my @left = grep { by_path($_) gt $last } sort { by_path($a) cmp by_path($b) } @{
+                $names{ $listener->sockport } };
             my @shown = splice @left, 0, $page;
             my $body = names(@shown);
             my $link = @left ? "Link: </v2/_catalog?last=$shown[-1]&n=1000>; rel=\"next\"\r\n" : '';
-            syswrite $peer, "HTTP/1.1 200 OK\r\nConnection: close\r\n${link}Content-Length: " . length($body) . "\r\n\r\n$body";
+            syswrite $peer, "HTTP/1.1 200 OK\r\nConnection: close\r\n${link}Content-Length: " . length($body)
+                . "\r\n\r\n$body";
             close $peer;
         }
     }
@@ -76,7 +79,8 @@ run_tests();
 __DATA__
 === the lists of all backends, in order, each name once
 --- backend eval
-"A => body: " . main::names('alice/app', 'alice/web', 'bob/app') . "\nB => body: " . main::names('alice/app', 'alice/lib', 'alice/z')
+"A => body: " . main::names('alice/app', 'alice/web', 'bob/app') . "\nB => body: "
+    . main::names('alice/app', 'alice/lib', 'alice/z')
 --- request
 GET /v2/_catalog
 --- response_body
@@ -88,7 +92,8 @@ GET /v2/_catalog
 
 === what lies in a folder comes before what only begins like it, as distribution has it
 --- backend eval
-"A => body: " . main::names('alice/a/x', 'alice/a-b') . "\nB => body: " . main::names('alice/a', 'alice/a/b', 'alice/ab')
+"A => body: " . main::names('alice/a/x', 'alice/a-b') . "\nB => body: "
+    . main::names('alice/a', 'alice/a/b', 'alice/ab')
 --- request
 GET /v2/_catalog
 --- response_body
@@ -96,13 +101,16 @@ GET /v2/_catalog
 
 === n cuts the union, and the link goes on after the last name that was shown
 --- backend eval
-"A => body: " . main::names('alice/app', 'alice/web') . "\nB => body: " . main::names('alice/app', 'alice/lib')
+"A => body: " . main::names('alice/app', 'alice/web') . "\nB => body: "
+    . main::names('alice/app', 'alice/lib')
 --- request eval
 [ map {"GET /v2/_catalog?n=$_"} 0, 1, 2, 3 ]
 --- response_body eval
-[ map { main::names(@$_) . "\n" } [], ['alice/app'], ['alice/app', 'alice/lib'], ['alice/app', 'alice/lib', 'alice/web'] ]
+[ map { main::names(@$_) . "\n" } [], ['alice/app'], ['alice/app', 'alice/lib'],
+  ['alice/app', 'alice/lib', 'alice/web'] ]
 --- response_headers eval
-[ '!Link', 'Link: </v2/_catalog?last=alice/app&n=1>; rel="next"', 'Link: </v2/_catalog?last=alice/lib&n=2>; rel="next"', '!Link' ]
+[ '!Link', 'Link: </v2/_catalog?last=alice/app&n=1>; rel="next"',
+  'Link: </v2/_catalog?last=alice/lib&n=2>; rel="next"', '!Link' ]
 
 === each backend is asked for what comes after `last`, and sent nothing before it
 --- backend eval
@@ -155,7 +163,8 @@ main::stop($pid);
 
 === a backend that cannot be reached is left out, and the client is warned
 --- redis
-HSET docker-registry:user:alice backends "127.0.0.1:$TEST_NGINX_DEAD_PORT 127.0.0.1:$TEST_NGINX_BACKEND_B_PORT"
+HSET docker-registry:user:alice \
+  backends "127.0.0.1:$TEST_NGINX_DEAD_PORT 127.0.0.1:$TEST_NGINX_BACKEND_B_PORT"
 --- backend eval
 "B => body: " . main::names('alice/lib')
 --- request eval
@@ -227,7 +236,8 @@ registry_auth: a backend's catalog is not in the order of paths
 
 === a name with several addresses is one backend: that one of them is closed is no loss
 --- redis
-HSET docker-registry:user:alice backends "localhost:$TEST_NGINX_BACKEND_PORT localhost:$TEST_NGINX_BACKEND_B_PORT"
+HSET docker-registry:user:alice \
+  backends "localhost:$TEST_NGINX_BACKEND_PORT localhost:$TEST_NGINX_BACKEND_B_PORT"
 --- backend eval
 "A => body: " . main::names('alice/app') . "\nB => body: " . main::names('alice/lib')
 --- request eval
@@ -250,7 +260,8 @@ GET /v2/_catalog
 
 === more than 50 addresses are not merged: 502
 --- redis eval
-'HSET docker-registry:user:alice backends "' . CORE::join(' ', map {"127.0.0.$_:" . '$TEST_NGINX_DEAD_PORT'} 1 .. 51) . '"'
+'HSET docker-registry:user:alice backends "'
+    . CORE::join(' ', map {"127.0.0.$_:" . '$TEST_NGINX_DEAD_PORT'} 1 .. 51) . '"'
 --- request
 GET /v2/_catalog
 --- error_code: 502

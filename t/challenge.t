@@ -139,15 +139,19 @@ main::registry(401) . 'server { listen 127.0.0.1:$TEST_NGINX_DEAD_PORT; location
 my $page = 'proxy_pass http://127.0.0.1:$TEST_NGINX_DEAD_PORT;';
 Harness::gate_config('proxy_intercept_errors on; error_page 401 @named;')
 . "location \@named { $page } location = /page { $page }"
-. "location /v2/off/ { registry_auth R; proxy_pass http://registry; proxy_intercept_errors on; error_page 401 \@off; }"
-. "location /v1/ { registry_auth R; proxy_pass http://registry; proxy_intercept_errors on; error_page 401 /page; }"
-. "location /v2/on/ { registry_auth R; proxy_pass http://registry; proxy_intercept_errors on; error_page 401 \@on; }"
+. "location /v2/off/ { registry_auth R; proxy_pass http://registry; proxy_intercept_errors on; "
+. "error_page 401 \@off; }"
+. "location /v1/ { registry_auth R; proxy_pass http://registry; proxy_intercept_errors on; "
+. "error_page 401 /page; }"
+. "location /v2/on/ { registry_auth R; proxy_pass http://registry; proxy_intercept_errors on; "
+. "error_page 401 \@on; }"
 . "location \@off { registry_auth off; $page } location \@on { registry_auth Other; $page }"
 --- redis
 HSET docker-registry:user:alice grant:** *
 --- login: alice:secret
 --- request eval
-[ "GET /v2/alice/app/tags/list", "GET /v2/off/app/tags/list", "GET /v1/repositories/alice/app/tags", "GET /v2/on/app/tags/list" ]
+[ "GET /v2/alice/app/tags/list", "GET /v2/off/app/tags/list", "GET /v1/repositories/alice/app/tags",
+  "GET /v2/on/app/tags/list" ]
 --- error_code: 401
 --- raw_response_headers_unlike: elsewhere
 --- response_headers eval

@@ -13,18 +13,21 @@ my %CONTEXT = (
     events   => sub { (http_config => '', config => '', event_config => "$_[0]\n") },
     upstream => sub { (http_config => "    upstream u { $_[0] server 127.0.0.1:1; }\n", config => '') },
     peers    => sub { (http_config => "    upstream u { $_[0] }\n", config => '') },
-    limit_except => sub { (http_config => '', config => "        location /x { limit_except GET { $_[0] } }\n") },
+    limit_except => sub { (http_config => '',
+        config => "        location /x { limit_except GET { $_[0] } }\n") },
     if       => sub { (http_config => '', config => "        location /x { if (\$arg_a) { $_[0] } }\n") },
 );
 
 sub refused {
     my ($rule, $context, $line, @said) = @_;
-    return spec_block("$rule: $line", no_redis => '', must_die => '', $CONTEXT{$context}->($line), error_log => \@said);
+    return spec_block("$rule: $line", no_redis => '', must_die => '', $CONTEXT{$context}->($line),
+        error_log => \@said);
 }
 
 sub accepted {
     my ($context, $line) = @_;
-    return spec_block("accepted in $context: $line", no_redis => '', config_ok => '', $CONTEXT{$context}->($line));
+    return spec_block("accepted in $context: $line", no_redis => '', config_ok => '',
+        $CONTEXT{$context}->($line));
 }
 
 my $spec = '';
@@ -57,7 +60,8 @@ my @WRONG = (
     [ 'http', 'registry_auth_prefix', 'On', '"On"' ],
     [ 'http', 'registry_auth_cache', 'zone=$host:1m' ],
     [ 'http', 'registry_auth_bearer', 'https://a/token service=$http_host', 'service=$http_host' ],
-    [ 'http', 'registry_auth_bearer', 'https://a/token service=registry.${host}', 'service=registry.${host}' ],
+    [ 'http', 'registry_auth_bearer', 'https://a/token service=registry.${host}',
+      'service=registry.${host}' ],
     [ 'http', 'registry_auth_redis', 'redis://127.0.0.1 timeout=soon', 'timeout=soon' ],
     [ 'http', 'registry_auth_redis', 'redis://127.0.0.1 timeout=', 'timeout=' ],
     [ 'http', 'registry_auth_redis', 'redis://127.0.0.1 timeout=0', 'timeout=0' ],
@@ -74,7 +78,8 @@ my @WRONG = (
     [ 'location', 'registry_auth_own_namespace', 'maybe' ],
     [ 'server', 'registry_auth_v1_images', 'enabled' ],
     [ 'http', 'registry_auth_v1_images', '""', '' ],
-    ( map { [ 'server', 'registry_auth_v1_endpoint', $_, $_ ] } 'https://registry.example', 'a/', 'a,b', 'u@a', 'a?b' ),
+    ( map { [ 'server', 'registry_auth_v1_endpoint', $_, $_ ] } 'https://registry.example', 'a/', 'a,b',
+        'u@a', 'a?b' ),
     [ 'location', 'registry_auth_v1_endpoint', '""', '' ],
     [ 'location', 'registry_auth_v1_endpoint', '"a b"', 'a b' ],
     [ 'http', 'registry_auth_hashing', 'threads=0' ],
@@ -208,7 +213,8 @@ my @WRONG = (
     [ 'location', 'registry_auth', '""', '' ],
     [ 'location', 'registry_auth', '"  "' , '"  "' ],
     # What other directives take for yes and no is no realm.
-    map( { [ 'location', 'registry_auth', $_, qq{"$_"} ] } qw(on On ON Off OFF yes no true false enabled disabled) ),
+    map( { [ 'location', 'registry_auth', $_, qq{"$_"} ]
+        } qw(on On ON Off OFF yes no true false enabled disabled) ),
     [ 'location', 'registry_auth', '"$unknown_variable"', 'unknown_variable' ],
 );
 # A name that is misspelt is called so, and not its value.
@@ -224,7 +230,8 @@ push @WRONG, [ 'upstream', 'registry_auth_backends', 'blance=turn', 'unknown par
 for my $row (@WRONG) {
     my ($context, $directive, $value, $quoted) = @$row;
     $quoted = $value unless defined $quoted;
-    $spec .= refused('wrong value', $context, "$directive $value;", $quoted eq 'unknown_variable' ? () : $directive, length $quoted ? $quoted : ());
+    $spec .= refused('wrong value', $context, "$directive $value;",
+        $quoted eq 'unknown_variable' ? () : $directive, length $quoted ? $quoted : ());
 }
 
 # How many arguments.
@@ -244,18 +251,21 @@ my @COUNT = (
     [ 'http', 'registry_auth_catalog' ],       [ 'http', 'registry_auth_catalog', 'filter off' ],
     [ 'http', 'registry_auth_v1_search' ],     [ 'http', 'registry_auth_v1_search', 'filter off' ],
     [ 'http', 'registry_auth_hashing' ],
-    [ 'http', 'registry_auth_cache' ],         [ 'http', 'registry_auth_cache', 'zone=auth:1m ttl=5s stale=5s off' ],
+    [ 'http', 'registry_auth_cache' ],
+    [ 'http', 'registry_auth_cache', 'zone=auth:1m ttl=5s stale=5s off' ],
     [ 'http', 'registry_auth_failures' ],      [ 'http', 'registry_auth_failures', '5 60s address=50 60s' ],
     [ 'http', 'registry_auth_token_use' ],     [ 'http', 'registry_auth_token_use', 'on off' ],
     [ 'http', 'registry_auth_rehash' ],        [ 'http', 'registry_auth_rehash', 'on off' ],
-    [ 'http', 'registry_auth_bearer' ],        [ 'http', 'registry_auth_bearer', 'https://a/token service=a service=b' ],
+    [ 'http', 'registry_auth_bearer' ],
+    [ 'http', 'registry_auth_bearer', 'https://a/token service=a service=b' ],
     [ 'location', 'registry_auth_token', 'ttl=60s ttl=60s' ],
     [ 'http', 'registry_auth_token_key' ],     [ 'http', 'registry_auth_token_key', 'a b' ],
     [ 'location', 'registry_auth_status', 'on' ],
 );
 for my $row (@COUNT) {
     my ($context, $directive, $arguments) = @$row;
-    $spec .= refused('number of arguments', $context, join(' ', $directive, $arguments // ()) . ';', "invalid number of arguments in \"$directive\" directive");
+    $spec .= refused('number of arguments', $context, join(' ', $directive, $arguments // ()) . ';',
+        "invalid number of arguments in \"$directive\" directive");
 }
 
 # Where each directive may not stand.
@@ -328,7 +338,8 @@ for my $directive (sort keys %EXAMPLE) {
     }
     # Below, in redis_tls.t and in token_conf.t, with a file.
     next if $directive =~ /_file$|_key$|_redis_.*certificate|_ssl_name$|sentinel_user/;
-    $spec .= accepted($_, $line) for $directive eq 'registry_auth_redis_user' ? () : @{ $ALLOWED{$directive} };
+    $spec .= accepted($_, $line) for $directive eq 'registry_auth_redis_user' ? ()
+        : @{ $ALLOWED{$directive} };
     $spec .= refused('a duplicate', $ALLOWED{$directive}[0] // 'location', "$line $line", qq{"$directive"},
         $directive eq 'registry_auth_backends' ? () : 'duplicate');
 }
@@ -368,17 +379,22 @@ $spec .= accepted('peers', $_) for (
     'server 127.0.0.1:1; registry_auth_backends; zone u 64k;',
 );
 # No zone to count in, nor one that is another module's or of two sizes.
-$spec .= refused('failed logins without a zone', 'http', $_, 'registry_auth_failures', 'registry_auth_cache') for (
+$spec .= refused('failed logins without a zone', 'http', $_, 'registry_auth_failures',
+    'registry_auth_cache') for (
     'registry_auth "Registry"; registry_auth_failures 5 60s;',
     'registry_auth "Registry"; registry_auth_failures 5 60s; registry_auth_cache off;',
 );
-$spec .= refused('a status page without a zone', 'location', 'registry_auth_status;', 'registry_auth_status', 'registry_auth_cache');
-$spec .= refused('a zone of another module', 'http', 'limit_req_zone $uri zone=auth:1m rate=1r/s; registry_auth_cache zone=auth:1m;', 'auth');
+$spec .= refused('a status page without a zone', 'location', 'registry_auth_status;', 'registry_auth_status',
+    'registry_auth_cache');
+$spec .= refused('a zone of another module', 'http',
+    'limit_req_zone $uri zone=auth:1m rate=1r/s; registry_auth_cache zone=auth:1m;', 'auth');
 # Another balancer would silently take the users' backends away.
-$spec .= refused('another load balancing method', 'peers', "registry_auth_backends; $_; server 127.0.0.1:1;", 'registry_auth_backends')
+$spec .= refused('another load balancing method', 'peers', "registry_auth_backends; $_; server 127.0.0.1:1;",
+    'registry_auth_backends')
     for qw(least_conn ip_hash random), 'hash $uri';
 $spec .= accepted('location', $_) for (
-    'registry_auth off;', 'registry_auth "Registry of $host";', 'registry_auth "say \"hi\"";', 'registry_auth One;',
+    'registry_auth off;', 'registry_auth "Registry of $host";', 'registry_auth "say \"hi\"";',
+    'registry_auth One;',
 );
 
 # Of a URL the part that is wrong is named, and no password is shown.
@@ -409,7 +425,8 @@ for (
 ) {
     my ($url, @said) = @$_;
     $spec .= spec_block("the part of a URL that is wrong: $url", no_redis => '', must_die => '', config => '',
-        http_config => "    registry_auth_redis \"$url\";\n", error_log => [ '"registry_auth_redis"', @said ], no_error_log => ['hunter2']);
+        http_config => "    registry_auth_redis \"$url\";\n", error_log => [ '"registry_auth_redis"', @said ],
+        no_error_log => ['hunter2']);
 }
 for (
     [ 'https://gate:hunter2@a/token', 'a user or a password' ],
@@ -424,8 +441,10 @@ for (
     [ 'https://a/token#x',            'fragment' ],
 ) {
     my ($url, $said) = @$_;
-    $spec .= spec_block("the part of a token endpoint's URL that is wrong: $url", no_redis => '', must_die => '', config => '',
-        http_config => "    registry_auth_bearer \"$url\";\n", error_log => [ '"registry_auth_bearer"', $said ], no_error_log => ['hunter2']);
+    $spec .= spec_block("the part of a token endpoint's URL that is wrong: $url", no_redis => '',
+        must_die => '', config => '',
+        http_config => "    registry_auth_bearer \"$url\";\n",
+        error_log => [ '"registry_auth_bearer"', $said ], no_error_log => ['hunter2']);
 }
 
 # What may be meant gets a warning, with the file and line of the directive; what is meant gets none.
@@ -433,83 +452,188 @@ my $PROXY  = 'proxy_set_header Authorization "";';
 my $BEARER = 'registry_auth_bearer http://localhost/token;';
 my $TOKEN  = 'location = /token { registry_auth_token; }';
 my $CACHE  = 'proxy_cache_valid 200 1h;';
-my $KEPT   = "    proxy_cache_path \$TEST_NGINX_SERVROOT/kept keys_zone=c:1m;\n    uwsgi_cache_path \$TEST_NGINX_SERVROOT/kept_too keys_zone=u:1m;\n";
+my $KEPT   =
+    "    proxy_cache_path \$TEST_NGINX_SERVROOT/kept keys_zone=c:1m;\n"
+        . "    uwsgi_cache_path \$TEST_NGINX_SERVROOT/kept_too keys_zone=u:1m;\n";
 sub warned {
     my ($title, $text, @said) = @_;
     my $http = $text =~ s/^http: (.*)\n//m ? $1 : '';
     return spec_block($title, no_redis => '', config_ok => '',
-        http_config => "    upstream registries { registry_auth_backends; }\n    registry_auth_cache zone=auth:1m;\n    $KEPT    $http\n",
+        http_config =>
+            "    upstream registries { registry_auth_backends; }\n    registry_auth_cache zone=auth:1m;\n"
+                . "    $KEPT    $http\n",
         config => "        $text\n",
-        @said ? (error_log => [ map { qr/\[warn\] [^\n]*\Q$_\E[^\n]* in \S+nginx\.conf:\d+$/m } @said ]) : (no_error_log => '[warn]'));
+        @said ? (error_log => [ map { qr/\[warn\] [^\n]*\Q$_\E[^\n]* in \S+nginx\.conf:\d+$/m } @said ])
+            : (no_error_log => '[warn]'));
 }
 $spec .= warned(@$_) for (
     # nginx counts before anybody is known.
-    [ 'a limit of requests by the user',         'http: limit_req_zone $registry_auth_user zone=r:1m rate=1r/s;' . "\n", '"limit_req_zone" counts before "registry_auth" knows the user: "$registry_auth_user" is empty then, and nobody is limited' ],
-    [ 'a limit of connections by the repository', 'http: limit_conn_zone ${registry_auth_repository} zone=r:1m;' . "\n", '"limit_conn_zone" counts before "registry_auth"' ],
-    [ 'a limit by the address and the user',     'http: limit_req_zone $remote_addr$registry_auth_user zone=r:1m rate=1r/s;' . "\n", '"$registry_auth_user" is empty then' ],
-    [ 'limits by the address',                   'http: limit_req_zone $binary_remote_addr zone=r:1m rate=1r/s; limit_conn_zone $remote_user zone=c2:1m;' . "\n" ],
-    [ 'a salt with a variable',                  'registry_auth_salt a$host;',              '"registry_auth_salt" is taken as it is written' ],
-    [ 'a salt that turns nothing off',           'registry_auth_salt off;',                 '"registry_auth_salt" is taken as it is written' ],
+    [ 'a limit of requests by the user',
+      'http: limit_req_zone $registry_auth_user zone=r:1m rate=1r/s;' . "\n",
+      '"limit_req_zone" counts before "registry_auth" knows the user: "$registry_auth_user" is empty then, '
+          . 'and nobody is limited' ],
+    [ 'a limit of connections by the repository',
+      'http: limit_conn_zone ${registry_auth_repository} zone=r:1m;' . "\n",
+      '"limit_conn_zone" counts before "registry_auth"' ],
+    [ 'a limit by the address and the user',
+      'http: limit_req_zone $remote_addr$registry_auth_user zone=r:1m rate=1r/s;' . "\n",
+      '"$registry_auth_user" is empty then' ],
+    [ 'limits by the address',
+      'http: limit_req_zone $binary_remote_addr zone=r:1m rate=1r/s; limit_conn_zone $remote_user zone=c2:1m;'
+      . "\n" ],
+    [ 'a salt with a variable',                  'registry_auth_salt a$host;',
+      '"registry_auth_salt" is taken as it is written' ],
+    [ 'a salt that turns nothing off',           'registry_auth_salt off;',
+      '"registry_auth_salt" is taken as it is written' ],
     [ 'a salt',                                  'registry_auth_salt "a$1$";' ],
-    [ 'a prefix with a colon',                   'registry_auth_prefix docker-registry:;',  '"registry_auth_prefix" ends with a colon' ],
+    [ 'a prefix with a colon',                   'registry_auth_prefix docker-registry:;',
+      '"registry_auth_prefix" ends with a colon' ],
     [ 'a prefix',                                'registry_auth_prefix "{docker-registry}";' ],
-    [ 'a network with more than a network',      "http: upstream u { registry_auth_backends allow=10.1.2.3/8; }\n", '"10.1.2.3/8" means 10.0.0.0/8' ],
-    [ 'networks',                                "http: upstream u { registry_auth_backends allow=10.0.0.0/8 allow=10.1.2.3 allow=[fd00::/8]:1; }\n" ],
-    [ 'passwords in the clear',                  'registry_auth_bearer http://registry.example/token;', 'passwords to http://registry.example/ in the clear' ],
+    [ 'a network with more than a network',
+      "http: upstream u { registry_auth_backends allow=10.1.2.3/8; }\n", '"10.1.2.3/8" means 10.0.0.0/8' ],
+    [ 'networks',
+      "http: upstream u { registry_auth_backends allow=10.0.0.0/8 allow=10.1.2.3 allow=[fd00::/8]:1; }\n" ],
+    [ 'passwords in the clear',                  'registry_auth_bearer http://registry.example/token;',
+      'passwords to http://registry.example/ in the clear' ],
     [ 'passwords in the clear on this machine',  'registry_auth_bearer http://127.0.0.1:5000/token;' ],
     # proxy_pass with a URI.
-    [ 'a slash behind the upstream',             "location / { registry_auth R; $PROXY proxy_pass http://registries/; }", '"proxy_pass" with a URI' ],
-    [ 'a path behind the upstream',              "registry_auth R; $PROXY location /v2/ { proxy_pass http://registries/v2/; }", '"proxy_pass" with a URI' ],
-    [ 'the decoded path',                        "registry_auth R; $PROXY location /v2/ { proxy_pass http://registries\$uri; }", '"proxy_pass" with a URI' ],
-    [ 'a socket and a path',                     "registry_auth R; $PROXY location /v2/ { proxy_pass http://unix:/run/s:/v2/; }", '"proxy_pass" with a URI' ],
-    [ 'a path, and the gate in limit_except',    "$PROXY location /v2/ { limit_except GET { registry_auth R; } proxy_pass http://registries/v2/; }", '"proxy_pass" with a URI' ],
-    [ 'no URI',                                  "registry_auth R; $PROXY location /v2/ { proxy_pass http://registries; if (\$arg_a) { proxy_pass http://registries; } }" ],
-    [ 'a socket',                                "registry_auth R; $PROXY location /v2/ { proxy_pass http://unix:/run/s; }" ],
-    [ 'variables that choose the registry',      "registry_auth R; $PROXY location /v2/ { set \$to registries; proxy_pass http://\$to; }" ],
-    [ 'what the client wrote',                   "registry_auth R; $PROXY location /v2/ { proxy_pass http://registries\$request_uri; }" ],
-    [ 'a URI where there is no gate',            "location / { proxy_pass http://127.0.0.1:1/; } location /a/ { registry_auth off; proxy_pass http://registries/; }" ],
+    [ 'a slash behind the upstream',
+      "location / { registry_auth R; $PROXY proxy_pass http://registries/; }", '"proxy_pass" with a URI' ],
+    [ 'a path behind the upstream',
+      "registry_auth R; $PROXY location /v2/ { proxy_pass http://registries/v2/; }",
+      '"proxy_pass" with a URI' ],
+    [ 'the decoded path',
+      "registry_auth R; $PROXY location /v2/ { proxy_pass http://registries\$uri; }",
+      '"proxy_pass" with a URI' ],
+    [ 'a socket and a path',
+      "registry_auth R; $PROXY location /v2/ { proxy_pass http://unix:/run/s:/v2/; }",
+      '"proxy_pass" with a URI' ],
+    [ 'a path, and the gate in limit_except',
+      "$PROXY location /v2/ { limit_except GET { registry_auth R; } proxy_pass http://registries/v2/; }",
+      '"proxy_pass" with a URI' ],
+    [ 'no URI',
+      "registry_auth R; $PROXY location /v2/ { proxy_pass http://registries; "
+          . "if (\$arg_a) { proxy_pass http://registries; } }" ],
+    [ 'a socket',
+      "registry_auth R; $PROXY location /v2/ { proxy_pass http://unix:/run/s; }" ],
+    [ 'variables that choose the registry',
+      "registry_auth R; $PROXY location /v2/ { set \$to registries; proxy_pass http://\$to; }" ],
+    [ 'what the client wrote',
+      "registry_auth R; $PROXY location /v2/ { proxy_pass http://registries\$request_uri; }" ],
+    [ 'a URI where there is no gate',
+      "location / { proxy_pass http://127.0.0.1:1/; } location /a/ { registry_auth off; "
+          . "proxy_pass http://registries/; }" ],
     # A gate that was forgotten.
-    [ 'users\' registries without a gate',       'location / { proxy_pass http://registries; }', '"proxy_pass" leads to "registry_auth_backends" without "registry_auth": everybody gets in' ],
-    [ 'a gate for a part',                       "location /v2/ { registry_auth R; $PROXY proxy_pass http://registries; } location /v1/ { proxy_pass http://registries; }", 'without "registry_auth"' ],
-    [ 'no gate, as is said',                     'registry_auth off; location / { proxy_pass http://registries; }' ],
+    [ 'users\' registries without a gate',       'location / { proxy_pass http://registries; }',
+      '"proxy_pass" leads to "registry_auth_backends" without "registry_auth": everybody gets in' ],
+    [ 'a gate for a part',
+      "location /v2/ { registry_auth R; $PROXY proxy_pass http://registries; } "
+          . "location /v1/ { proxy_pass http://registries; }", 'without "registry_auth"' ],
+    [ 'no gate, as is said',
+      'registry_auth off; location / { proxy_pass http://registries; }' ],
     [ 'no gate for a registry of everybody',     'location / { proxy_pass http://127.0.0.1:1; }' ],
-    [ 'no gate where no client gets to',         'location = /sub { internal; proxy_pass http://registries; }' ],
+    [ 'no gate where no client gets to',
+      'location = /sub { internal; proxy_pass http://registries; }' ],
     # The password goes on.
-    [ 'no header is taken out',                  'location / { registry_auth R; proxy_pass http://registries; }', '"proxy_pass" sends the password on' ],
-    [ 'a header of its own cancels those around', "$PROXY location / { registry_auth R; proxy_set_header X-A b; proxy_pass http://registries; }", '"proxy_pass" sends the password on' ],
-    [ 'the gate in limit_except',                "location / { limit_except GET { registry_auth R; } proxy_pass http://registries; }", '"proxy_pass" sends the password on' ],
-    [ 'the header is taken out',                 "location / { registry_auth R; proxy_set_header X-A b; proxy_set_header authorization ''; proxy_pass http://registries; }" ],
-    [ 'the header goes on, as is said',          'location / { registry_auth R; proxy_set_header Authorization $http_authorization; proxy_pass http://registries; }' ],
-    [ 'a location that no client reaches',       'registry_auth R; location = /check { internal; proxy_method HEAD; proxy_pass http://127.0.0.1:1/check; proxy_set_header Authorization a; }', '"proxy_pass" with a URI' ],
+    [ 'no header is taken out',
+      'location / { registry_auth R; proxy_pass http://registries; }', '"proxy_pass" sends the password on' ],
+    [ 'a header of its own cancels those around',
+      "$PROXY location / { registry_auth R; proxy_set_header X-A b; proxy_pass http://registries; }",
+      '"proxy_pass" sends the password on' ],
+    [ 'the gate in limit_except',
+      "location / { limit_except GET { registry_auth R; } proxy_pass http://registries; }",
+      '"proxy_pass" sends the password on' ],
+    [ 'the header is taken out',
+      "location / { registry_auth R; proxy_set_header X-A b; proxy_set_header authorization ''; "
+          . "proxy_pass http://registries; }" ],
+    [ 'the header goes on, as is said',
+      'location / { registry_auth R; proxy_set_header Authorization $http_authorization; '
+          . 'proxy_pass http://registries; }' ],
+    [ 'a location that no client reaches',
+      'registry_auth R; location = /check { internal; proxy_method HEAD; '
+          . 'proxy_pass http://127.0.0.1:1/check; proxy_set_header Authorization a; }',
+      '"proxy_pass" with a URI' ],
     # Whatever forwards the request sends its headers along.
-    [ 'uwsgi sends the password',                'registry_auth R; location / { uwsgi_pass registries; }', '"uwsgi_pass" sends the password on', q{'uwsgi_param HTTP_AUTHORIZATION "";'} ],
-    [ 'FastCGI sends the password',              'registry_auth R; location / { fastcgi_pass 127.0.0.1:1; fastcgi_param A b; }', '"fastcgi_pass" sends the password on', q{'fastcgi_param HTTP_AUTHORIZATION "";'} ],
-    [ 'SCGI sends the password',                 'registry_auth R; scgi_param HTTP_AUTHORIZATION ""; location / { scgi_pass 127.0.0.1:1; scgi_param A b; }', '"scgi_pass" sends the password on', q{'scgi_param HTTP_AUTHORIZATION "";'} ],
-    [ 'gRPC sends the password',                 "registry_auth R; $PROXY location / { grpc_pass 127.0.0.1:1; }", '"grpc_pass" sends the password on', q{'grpc_set_header Authorization "";'} ],
-    [ 'another parameter keeps no password',     'registry_auth R; location / { uwsgi_param AUTHORIZATION ""; uwsgi_pass 127.0.0.1:1; }', '"uwsgi_pass" sends the password on' ],
-    [ "uwsgi, and proxy_pass's header",          "registry_auth R; $PROXY location / { uwsgi_pass 127.0.0.1:1; }", '"uwsgi_pass" sends the password on' ],
-    [ 'each of them with the header kept here',  q{registry_auth R; location /u/ { uwsgi_param HTTP_AUTHORIZATION ""; uwsgi_pass 127.0.0.1:1; } }
-        . q{location /f/ { fastcgi_param HTTP_AUTHORIZATION ""; fastcgi_pass 127.0.0.1:1; } location /s/ { scgi_param HTTP_AUTHORIZATION "" if_not_empty; scgi_pass 127.0.0.1:1; } }
+    [ 'uwsgi sends the password',                'registry_auth R; location / { uwsgi_pass registries; }',
+      '"uwsgi_pass" sends the password on', q{'uwsgi_param HTTP_AUTHORIZATION "";'} ],
+    [ 'FastCGI sends the password',
+      'registry_auth R; location / { fastcgi_pass 127.0.0.1:1; fastcgi_param A b; }',
+      '"fastcgi_pass" sends the password on', q{'fastcgi_param HTTP_AUTHORIZATION "";'} ],
+    [ 'SCGI sends the password',
+      'registry_auth R; scgi_param HTTP_AUTHORIZATION ""; location / { scgi_pass 127.0.0.1:1; '
+          . 'scgi_param A b; }', '"scgi_pass" sends the password on',
+      q{'scgi_param HTTP_AUTHORIZATION "";'} ],
+    [ 'gRPC sends the password',
+      "registry_auth R; $PROXY location / { grpc_pass 127.0.0.1:1; }", '"grpc_pass" sends the password on',
+      q{'grpc_set_header Authorization "";'} ],
+    [ 'another parameter keeps no password',
+      'registry_auth R; location / { uwsgi_param AUTHORIZATION ""; uwsgi_pass 127.0.0.1:1; }',
+      '"uwsgi_pass" sends the password on' ],
+    [ "uwsgi, and proxy_pass's header",
+      "registry_auth R; $PROXY location / { uwsgi_pass 127.0.0.1:1; }",
+      '"uwsgi_pass" sends the password on' ],
+    [ 'each of them with the header kept here',
+      q{registry_auth R; location /u/ { uwsgi_param HTTP_AUTHORIZATION ""; uwsgi_pass 127.0.0.1:1; } }
+        . q{location /f/ { fastcgi_param HTTP_AUTHORIZATION ""; fastcgi_pass 127.0.0.1:1; } }
+        . q{location /s/ { scgi_param HTTP_AUTHORIZATION "" if_not_empty; scgi_pass 127.0.0.1:1; } }
         . q{location /g/ { grpc_set_header authorization ""; grpc_pass 127.0.0.1:1; }} ],
-    [ 'no header goes on at all',                q{registry_auth R; location / { proxy_pass_request_headers off; proxy_pass http://registries; } location /u/ { uwsgi_pass_request_headers off; uwsgi_pass 127.0.0.1:1; }} ],
-    [ 'a parameter with another path',           'registry_auth R; location / { uwsgi_param HTTP_AUTHORIZATION ""; uwsgi_param PATH_INFO /v2/alice/x; uwsgi_pass 127.0.0.1:1; }', '"uwsgi_param" with "PATH_INFO" sends another path on' ],
-    [ 'a parameter with another query',          'registry_auth R; location / { fastcgi_param HTTP_AUTHORIZATION ""; fastcgi_param QUERY_STRING a=b; fastcgi_pass 127.0.0.1:1; }', '"fastcgi_param" with "QUERY_STRING" sends another path on' ],
-    [ 'the parameters of nginx',                 'registry_auth R; location / { uwsgi_param HTTP_AUTHORIZATION ""; uwsgi_param QUERY_STRING $query_string; uwsgi_param REQUEST_METHOD $request_method; '
-        . 'uwsgi_param REQUEST_URI $request_uri; uwsgi_param PATH_INFO ${document_uri}; uwsgi_param DOCUMENT_ROOT $document_root; uwsgi_pass 127.0.0.1:1; }' ],
+    [ 'no header goes on at all',
+      q{registry_auth R; location / { proxy_pass_request_headers off; proxy_pass http://registries; } }
+        . q{location /u/ { uwsgi_pass_request_headers off; uwsgi_pass 127.0.0.1:1; }} ],
+    [ 'a parameter with another path',
+      'registry_auth R; location / { uwsgi_param HTTP_AUTHORIZATION ""; uwsgi_param PATH_INFO /v2/alice/x; '
+          . 'uwsgi_pass 127.0.0.1:1; }', '"uwsgi_param" with "PATH_INFO" sends another path on' ],
+    [ 'a parameter with another query',
+      'registry_auth R; location / { fastcgi_param HTTP_AUTHORIZATION ""; fastcgi_param QUERY_STRING a=b; '
+          . 'fastcgi_pass 127.0.0.1:1; }', '"fastcgi_param" with "QUERY_STRING" sends another path on' ],
+    [ 'the parameters of nginx',
+      'registry_auth R; location / { uwsgi_param HTTP_AUTHORIZATION ""; '
+          . 'uwsgi_param QUERY_STRING $query_string; uwsgi_param REQUEST_METHOD $request_method; '
+        . 'uwsgi_param REQUEST_URI $request_uri; uwsgi_param PATH_INFO ${document_uri}; '
+        . 'uwsgi_param DOCUMENT_ROOT $document_root; uwsgi_pass 127.0.0.1:1; }' ],
     # A path that was rewritten, and the one that the client wrote.
-    [ 'rewrite, and the path as it was',         "registry_auth R; $PROXY location / { rewrite ^/x(/v2/.*)\$ \$1 break; proxy_pass http://registries\$request_uri; }", '"$request_uri" in "proxy_pass" is not the path that "rewrite"' ],
-    [ 'rewrite of the server',                   "rewrite ^/x(/v2/.*)\$ \$1; registry_auth R; $PROXY location / { proxy_pass http://registries\${request_uri}; }", '"$request_uri" in "proxy_pass" is not the path that "rewrite"' ],
-    [ 'rewrite in an if',                        "registry_auth R; $PROXY location / { if (\$arg_a) { rewrite ^ /v2/ break; } proxy_pass http://registries\$request_uri; }", '"$request_uri" in "proxy_pass" is not the path that "rewrite"' ],
-    [ 'rewrite, and what it makes',              "registry_auth R; $PROXY rewrite ^/x(/v2/.*)\$ \$1; location / { rewrite ^/y(/v2/.*)\$ \$1 break; proxy_pass http://registries; } location /a/ { location /a/b/ { proxy_pass http://registries; } }" ],
-    [ 'rewrite beside another location',         "registry_auth R; $PROXY location / { rewrite ^ /v2/ last; location /a/ { proxy_pass http://registries\$request_uri; } } location /v2/ { proxy_pass http://registries\$request_uri; }" ],
-    [ 'rewrite, and parameters with the path as it was', 'registry_auth R; location / { rewrite ^/x(/v2/.*)$ $1 break; uwsgi_param HTTP_AUTHORIZATION ""; uwsgi_param REQUEST_URI $request_uri; uwsgi_pass registries; }', '"$request_uri" in "uwsgi_param" is not the path that "rewrite"' ],
+    [ 'rewrite, and the path as it was',
+      "registry_auth R; $PROXY location / { rewrite ^/x(/v2/.*)\$ \$1 break; "
+          . "proxy_pass http://registries\$request_uri; }",
+      '"$request_uri" in "proxy_pass" is not the path that "rewrite"' ],
+    [ 'rewrite of the server',
+      "rewrite ^/x(/v2/.*)\$ \$1; registry_auth R; $PROXY location / { proxy_pass "
+          . "http://registries\${request_uri}; }",
+      '"$request_uri" in "proxy_pass" is not the path that "rewrite"' ],
+    [ 'rewrite in an if',
+      "registry_auth R; $PROXY location / { if (\$arg_a) { rewrite ^ /v2/ break; } "
+          . "proxy_pass http://registries\$request_uri; }",
+      '"$request_uri" in "proxy_pass" is not the path that "rewrite"' ],
+    [ 'rewrite, and what it makes',
+      "registry_auth R; $PROXY rewrite ^/x(/v2/.*)\$ \$1; location / { rewrite ^/y(/v2/.*)\$ \$1 break; "
+          . "proxy_pass http://registries; } location /a/ { location /a/b/ { proxy_pass http://registries; "
+          . "} }" ],
+    [ 'rewrite beside another location',
+      "registry_auth R; $PROXY location / { rewrite ^ /v2/ last; "
+          . "location /a/ { proxy_pass http://registries\$request_uri; } } "
+          . "location /v2/ { proxy_pass http://registries\$request_uri; }" ],
+    [ 'rewrite, and parameters with the path as it was',
+      'registry_auth R; location / { rewrite ^/x(/v2/.*)$ $1 break; uwsgi_param HTTP_AUTHORIZATION ""; '
+          . 'uwsgi_param REQUEST_URI $request_uri; uwsgi_pass registries; }',
+      '"$request_uri" in "uwsgi_param" is not the path that "rewrite"' ],
     # What is kept for others, by a key that does not tell users apart.
-    [ 'a cache, and variables that choose the registry', "registry_auth R; $PROXY $CACHE location /v2/ { proxy_pass http://\$arg_to; proxy_cache c; }", '"proxy_cache" keeps for everybody', '"proxy_cache_key"' ],
-    [ 'files, and variables that choose the registry', "registry_auth R; $PROXY location /v2/ { proxy_pass http://\$arg_to; proxy_store on; }", '"proxy_store" keeps for everybody' ],
-    [ 'a cache, and a key with the user',        "registry_auth R; $PROXY $CACHE proxy_cache c; location /v2/ { proxy_pass http://registries; proxy_cache_key \$registry_auth_user\$request_uri; } "
-        . 'location /v1/ { proxy_pass http://$arg_to; proxy_cache_key "$scheme://$host ${registry_auth_user} $uri$args"; } location /a/ { proxy_store /x/$registry_auth_user$uri; proxy_pass http://registries; }' ],
-    [ 'a cache before one registry',             "registry_auth R; $PROXY $CACHE proxy_cache c; location /v2/ { proxy_pass http://127.0.0.1:1; } location /v1/ { proxy_cache off; proxy_store off; proxy_pass http://registries; }" ],
-    [ 'a cache where there is no gate',          "registry_auth off; $CACHE location /v2/ { proxy_cache c; proxy_pass http://registries; }" ],
+    [ 'a cache, and variables that choose the registry',
+      "registry_auth R; $PROXY $CACHE location /v2/ { proxy_pass http://\$arg_to; proxy_cache c; }",
+      '"proxy_cache" keeps for everybody', '"proxy_cache_key"' ],
+    [ 'files, and variables that choose the registry',
+      "registry_auth R; $PROXY location /v2/ { proxy_pass http://\$arg_to; proxy_store on; }",
+      '"proxy_store" keeps for everybody' ],
+    [ 'a cache, and a key with the user',
+      "registry_auth R; $PROXY $CACHE proxy_cache c; location /v2/ { proxy_pass http://registries; "
+          . "proxy_cache_key \$registry_auth_user\$request_uri; } "
+        . 'location /v1/ { proxy_pass http://$arg_to; proxy_cache_key "$scheme://$host ${registry_auth_user} '
+        . '$uri$args"; } location /a/ { proxy_store /x/$registry_auth_user$uri; '
+        . 'proxy_pass http://registries; }' ],
+    [ 'a cache before one registry',
+      "registry_auth R; $PROXY $CACHE proxy_cache c; location /v2/ { proxy_pass http://127.0.0.1:1; } "
+          . "location /v1/ { proxy_cache off; proxy_store off; proxy_pass http://registries; }" ],
+    [ 'a cache where there is no gate',
+      "registry_auth off; $CACHE location /v2/ { proxy_cache c; proxy_pass http://registries; }" ],
     [ 'a cache, and a key that names the content',
         "registry_auth R; $PROXY $CACHE proxy_cache c; proxy_cache_key \$registry_auth_blob; "
             . 'location /v2/ { proxy_pass http://registries; }' ],
@@ -525,62 +649,109 @@ $spec .= warned(@$_) for (
         "registry_auth R; $PROXY registry_auth_store /tmp layout=oci; "
             . 'location / { proxy_pass http://registries; } location /a { proxy_pass http://127.0.0.1:1; }' ],
     # What answers before the gate.
-    [ 'return before the gate',                  'location /v2/ { registry_auth R; return 200 "x"; }', '"return" answers before "registry_auth"' ],
-    [ 'return where the gate is around',         'registry_auth R; location / { return 404; } location /a { if ($arg_a) { return 204; } }' ],
-    [ 'return for some',                         "location /v2/ { registry_auth R; $PROXY if (\$arg_a) { return 403; } proxy_pass http://registries; }" ],
+    [ 'return before the gate',                  'location /v2/ { registry_auth R; return 200 "x"; }',
+      '"return" answers before "registry_auth"' ],
+    [ 'return where the gate is around',
+      'registry_auth R; location / { return 404; } location /a { if ($arg_a) { return 204; } }' ],
+    [ 'return for some',
+      "location /v2/ { registry_auth R; $PROXY if (\$arg_a) { return 403; } "
+          . "proxy_pass http://registries; }" ],
     # The token endpoint.
-    [ 'no location has the path',                "registry_auth R; $BEARER location / { return 404; }", '"registry_auth_bearer" sends clients to localhost/token, and no location' ],
-    [ 'another location has the path',           "registry_auth R; $BEARER location = /auth { registry_auth_token; }", '"registry_auth_bearer" sends clients to localhost/token, and no location' ],
-    [ 'a path below that of an exact location',  "registry_auth R; registry_auth_bearer http://localhost/token/; $TOKEN", 'sends clients to localhost/token/, and no location' ],
-    [ 'no path',                                 "registry_auth R; registry_auth_bearer http://localhost; $TOKEN", 'sends clients to localhost, and no location' ],
-    [ 'this server, whatever its name',          "registry_auth R; registry_auth_bearer \$scheme://\$http_host/tokens; $TOKEN", 'sends clients to $http_host/tokens, and no location' ],
-    [ 'this server, as the shipped files name it', "http: map '' \$registry_host { default \$http_host; }\nregistry_auth R; registry_auth_bearer \$scheme://\$registry_host/tokens; $TOKEN", 'sends clients to $registry_host/tokens, and no location' ],
+    [ 'no location has the path',                "registry_auth R; $BEARER location / { return 404; }",
+      '"registry_auth_bearer" sends clients to localhost/token, and no location' ],
+    [ 'another location has the path',
+      "registry_auth R; $BEARER location = /auth { registry_auth_token; }",
+      '"registry_auth_bearer" sends clients to localhost/token, and no location' ],
+    [ 'a path below that of an exact location',
+      "registry_auth R; registry_auth_bearer http://localhost/token/; $TOKEN",
+      'sends clients to localhost/token/, and no location' ],
+    [ 'no path',
+      "registry_auth R; registry_auth_bearer http://localhost; $TOKEN",
+      'sends clients to localhost, and no location' ],
+    [ 'this server, whatever its name',
+      "registry_auth R; registry_auth_bearer \$scheme://\$http_host/tokens; $TOKEN",
+      'sends clients to $http_host/tokens, and no location' ],
+    [ 'this server, as the shipped files name it',
+      "http: map '' \$registry_host { default \$http_host; }\n"
+          . "registry_auth R; registry_auth_bearer \$scheme://\$registry_host/tokens; $TOKEN",
+      'sends clients to $registry_host/tokens, and no location' ],
     [ 'a variable that holds all',               "registry_auth R; registry_auth_bearer \$arg_url; $TOKEN" ],
-    [ 'another name of this server',             "server_name *.example.com; registry_auth R; registry_auth_bearer https://a.example.com/tokens; $TOKEN", 'sends clients to a.example.com/tokens, and no location' ],
-    [ 'another service',                         "registry_auth R; $BEARER location = /token { registry_auth_bearer http://localhost/token service=other; registry_auth_token; }", 'for another service or prefix' ],
-    [ 'another prefix',                          "registry_auth R; $BEARER location = /token { registry_auth_prefix other; registry_auth_token; }", 'for another service or prefix' ],
-    [ 'an endpoint below /v2/',                  "registry_auth R; registry_auth_bearer http://localhost/v2/token; location = /v2/token { registry_auth_token; }", '"registry_auth_token" takes a path from the registry' ],
+    [ 'another name of this server',
+      "server_name *.example.com; registry_auth R; registry_auth_bearer https://a.example.com/tokens; $TOKEN",
+      'sends clients to a.example.com/tokens, and no location' ],
+    [ 'another service',
+      "registry_auth R; $BEARER location = /token { registry_auth_bearer http://localhost/token "
+          . "service=other; registry_auth_token; }", 'for another service or prefix' ],
+    [ 'another prefix',
+      "registry_auth R; $BEARER location = /token { registry_auth_prefix other; registry_auth_token; }",
+      'for another service or prefix' ],
+    [ 'an endpoint below /v2/',
+      "registry_auth R; registry_auth_bearer http://localhost/v2/token; "
+          . "location = /v2/token { registry_auth_token; }",
+      '"registry_auth_token" takes a path from the registry' ],
     [ 'the exact location',                      "registry_auth R; $BEARER $TOKEN" ],
-    [ 'a prefix of the path',                    "registry_auth R; registry_auth_bearer http://localhost:5000/token/x?a=b; location /token { registry_auth_token; }" ],
-    [ 'an expression',                           "registry_auth R; $BEARER location ~ ^/tok { registry_auth_token; }" ],
-    [ 'a name, to which a path is redirected',   "registry_auth R; $BEARER location = /token { try_files /none \@token; } location \@token { registry_auth_token; }" ],
-    [ 'in a location of a location',             "registry_auth R; $BEARER location /t { location = /token { registry_auth_token; } }" ],
-    [ 'this server, whatever its name, with it', "registry_auth R; registry_auth_bearer \$scheme://\$http_host/token; $TOKEN" ],
-    [ 'on another server',                       "registry_auth R; registry_auth_bearer https://auth.example.com/token;" ],
-    [ 'at a path that a variable names',         "registry_auth R; registry_auth_bearer https://localhost\$arg_a/token;" ],
-    [ 'in another server of this name',          "http: server { listen 127.0.0.1:1; server_name localhost; registry_auth R; $BEARER $TOKEN }\nregistry_auth R; $BEARER" ],
+    [ 'a prefix of the path',
+      "registry_auth R; registry_auth_bearer http://localhost:5000/token/x?a=b; "
+          . "location /token { registry_auth_token; }" ],
+    [ 'an expression',
+      "registry_auth R; $BEARER location ~ ^/tok { registry_auth_token; }" ],
+    [ 'a name, to which a path is redirected',
+      "registry_auth R; $BEARER location = /token { try_files /none \@token; } "
+          . "location \@token { registry_auth_token; }" ],
+    [ 'in a location of a location',
+      "registry_auth R; $BEARER location /t { location = /token { registry_auth_token; } }" ],
+    [ 'this server, whatever its name, with it',
+      "registry_auth R; registry_auth_bearer \$scheme://\$http_host/token; $TOKEN" ],
+    [ 'on another server',
+      "registry_auth R; registry_auth_bearer https://auth.example.com/token;" ],
+    [ 'at a path that a variable names',
+      "registry_auth R; registry_auth_bearer https://localhost\$arg_a/token;" ],
+    [ 'in another server of this name',
+      "http: server { listen 127.0.0.1:1; server_name localhost; registry_auth R; $BEARER $TOKEN }\n"
+          . "registry_auth R; $BEARER" ],
 );
 # A method that was not decided about opens the gate.
 for (
     "registry_auth R; $PROXY location / { proxy_method DELETE; proxy_pass http://registries; }",
     "registry_auth R; $PROXY proxy_method GET; location / { proxy_pass http://registries; }",
-    "$PROXY location / { limit_except GET { registry_auth R; } proxy_method DELETE; proxy_pass http://registries; }",
+    "$PROXY location / { limit_except GET { registry_auth R; } proxy_method DELETE; "
+        . "proxy_pass http://registries; }",
     "registry_auth R; $PROXY proxy_method \$arg_method; location / { proxy_pass http://registries; }",
 ) {
-    $spec .= spec_block("another method: $_", no_redis => '', must_die => '', http_config => "    upstream registries { registry_auth_backends; }\n",
+    $spec .= spec_block("another method: $_", no_redis => '', must_die => '',
+        http_config => "    upstream registries { registry_auth_backends; }\n",
         config => "        $_\n", error_log => [ '"proxy_method"', '"registry_auth"', '"proxy_pass"' ]);
 }
 for (
     [ 'uwsgi_param REQUEST_METHOD GET; uwsgi_pass 127.0.0.1:1;',          '"uwsgi_param"',   '"uwsgi_pass"' ],
-    [ 'fastcgi_param REQUEST_METHOD $arg_m; fastcgi_pass 127.0.0.1:1;',   '"fastcgi_param"', '"fastcgi_pass"' ],
-    [ 'scgi_param REQUEST_METHOD HEAD if_not_empty; scgi_pass 127.0.0.1:1;', '"scgi_param"',    '"scgi_pass"' ],
+    [ 'fastcgi_param REQUEST_METHOD $arg_m; fastcgi_pass 127.0.0.1:1;',   '"fastcgi_param"',
+      '"fastcgi_pass"' ],
+    [ 'scgi_param REQUEST_METHOD HEAD if_not_empty; scgi_pass 127.0.0.1:1;', '"scgi_param"',
+      '"scgi_pass"' ],
 ) {
     my ($text, @said) = @$_;
     $spec .= spec_block("another method: $text", no_redis => '', must_die => '', http_config => '',
-        config => "        registry_auth R; location / { $text }\n", error_log => [ 'another method', '"registry_auth"', @said ]);
+        config => "        registry_auth R; location / { $text }\n",
+        error_log => [ 'another method', '"registry_auth"', @said ]);
 }
 # Nor does a user's registry get another path than the one that was decided about.
 for (
-    [ 'uwsgi_param PATH_INFO /v2/alice/x; uwsgi_pass registries;',                 '"uwsgi_param" with "PATH_INFO" and "/v2/alice/x"' ],
-    [ 'fastcgi_param REQUEST_URI $arg_a; fastcgi_pass registries;',                '"fastcgi_param" with "REQUEST_URI" and "$arg_a"' ],
-    [ 'fastcgi_split_path_info ^(.*)(/v2/.*)$; fastcgi_param PATH_INFO $fastcgi_path_info; fastcgi_pass registries;', '"fastcgi_param" with "PATH_INFO" and "$fastcgi_path_info"' ],
-    [ 'scgi_param DOCUMENT_URI /x$document_uri; scgi_pass registries;',            '"scgi_param" with "DOCUMENT_URI" and "/x$document_uri"' ],
-    [ 'uwsgi_param QUERY_STRING $query_string&a=b if_not_empty; uwsgi_pass $arg_a;', '"uwsgi_param" with "QUERY_STRING" and "$query_string&a=b"' ],
+    [ 'uwsgi_param PATH_INFO /v2/alice/x; uwsgi_pass registries;',
+      '"uwsgi_param" with "PATH_INFO" and "/v2/alice/x"' ],
+    [ 'fastcgi_param REQUEST_URI $arg_a; fastcgi_pass registries;',
+      '"fastcgi_param" with "REQUEST_URI" and "$arg_a"' ],
+    [ 'fastcgi_split_path_info ^(.*)(/v2/.*)$; fastcgi_param PATH_INFO $fastcgi_path_info; '
+        . 'fastcgi_pass registries;', '"fastcgi_param" with "PATH_INFO" and "$fastcgi_path_info"' ],
+    [ 'scgi_param DOCUMENT_URI /x$document_uri; scgi_pass registries;',
+      '"scgi_param" with "DOCUMENT_URI" and "/x$document_uri"' ],
+    [ 'uwsgi_param QUERY_STRING $query_string&a=b if_not_empty; uwsgi_pass $arg_a;',
+      '"uwsgi_param" with "QUERY_STRING" and "$query_string&a=b"' ],
 ) {
     my ($text, $said) = @$_;
     $spec .= spec_block("another path: $text", no_redis => '', must_die => '',
         http_config => "    upstream registries { registry_auth_backends; }\n",
-        config => "        registry_auth R; location / { $text }\n", error_log => [ $said, '"registry_auth_backends"', 'another path' ]);
+        config => "        registry_auth R; location / { $text }\n",
+        error_log => [ $said, '"registry_auth_backends"', 'another path' ]);
 }
 # A folder that no request of the location may be sent from, as none goes to its registry; and two for one.
 for (
@@ -605,34 +776,54 @@ for (
 }
 # What one user's registry has said is nothing for another user.
 for (
-    [ 'proxy_cache c; proxy_pass http://registries;',                                                            '"proxy_cache"', '"proxy_cache_key"' ],
-    [ 'proxy_cache c; proxy_pass http://registries$request_uri;',                                                '"proxy_cache"', '"proxy_cache_key"' ],
-    [ 'proxy_cache c; proxy_cache_key $host$request_uri; proxy_pass https://Registries;',                        '"proxy_cache"', '"proxy_cache_key"' ],
-    [ 'proxy_cache c; proxy_cache_key $remote_user$request_uri; proxy_pass http://registries;',                  '"proxy_cache"', '"proxy_cache_key"' ],
+    [ 'proxy_cache c; proxy_pass http://registries;',
+      '"proxy_cache"', '"proxy_cache_key"' ],
+    [ 'proxy_cache c; proxy_pass http://registries$request_uri;',
+      '"proxy_cache"', '"proxy_cache_key"' ],
+    [ 'proxy_cache c; proxy_cache_key $host$request_uri; proxy_pass https://Registries;',
+      '"proxy_cache"', '"proxy_cache_key"' ],
+    [ 'proxy_cache c; proxy_cache_key $remote_user$request_uri; proxy_pass http://registries;',
+      '"proxy_cache"', '"proxy_cache_key"' ],
     # Not set apart from what clients choose: "/a" of "lice" is "/alice" of nobody.
-    [ 'proxy_cache c; proxy_cache_key $request_uri$registry_auth_user; proxy_pass http://registries;',           '"proxy_cache"', '"proxy_cache_key"' ],
-    [ 'proxy_cache c; proxy_cache_key $registry_auth_user$args; proxy_pass http://registries;',                  '"proxy_cache"', '"proxy_cache_key"' ],
-    [ 'proxy_cache $arg_c; proxy_pass http://registries;',                                                       '"proxy_cache"', '"proxy_cache_key"' ],
-    [ 'proxy_cache c; if ($arg_a) { proxy_pass http://registries; } proxy_pass http://127.0.0.1:1;',             '"proxy_cache"', '"proxy_cache_key"' ],
-    [ 'proxy_cache c; limit_except GET { registry_auth R; } registry_auth off; proxy_pass http://registries;',   '"proxy_cache"', '"proxy_cache_key"' ],
-    [ 'uwsgi_cache u; uwsgi_cache_key $request_uri; uwsgi_pass registries;',                                     '"uwsgi_cache"', '"uwsgi_cache_key"' ],
-    [ 'uwsgi_cache u; uwsgi_cache_key $request_uri; proxy_cache_key $registry_auth_user/; uwsgi_pass uwsgi://registries;', '"uwsgi_cache"', '"uwsgi_cache_key"' ],
-    [ 'fastcgi_cache u; fastcgi_pass registries;',                                                               '"fastcgi_cache"', '"fastcgi_cache_key"' ],
-    [ 'scgi_cache u; scgi_cache_key a; scgi_pass registries;',                                                   '"scgi_cache"', '"scgi_cache_key"' ],
-    [ 'proxy_store on; proxy_pass http://registries;',                                                           '"proxy_store"' ],
-    [ 'proxy_store /data$uri; proxy_pass http://registries;',                                                    '"proxy_store"' ],
-    [ 'uwsgi_store on; uwsgi_pass registries;',                                                                  '"uwsgi_store"' ],
+    [ 'proxy_cache c; proxy_cache_key $request_uri$registry_auth_user; proxy_pass http://registries;',
+      '"proxy_cache"', '"proxy_cache_key"' ],
+    [ 'proxy_cache c; proxy_cache_key $registry_auth_user$args; proxy_pass http://registries;',
+      '"proxy_cache"', '"proxy_cache_key"' ],
+    [ 'proxy_cache $arg_c; proxy_pass http://registries;',
+      '"proxy_cache"', '"proxy_cache_key"' ],
+    [ 'proxy_cache c; if ($arg_a) { proxy_pass http://registries; } proxy_pass http://127.0.0.1:1;',
+      '"proxy_cache"', '"proxy_cache_key"' ],
+    [ 'proxy_cache c; limit_except GET { registry_auth R; } registry_auth off; proxy_pass http://registries;',
+      '"proxy_cache"', '"proxy_cache_key"' ],
+    [ 'uwsgi_cache u; uwsgi_cache_key $request_uri; uwsgi_pass registries;',
+      '"uwsgi_cache"', '"uwsgi_cache_key"' ],
+    [ 'uwsgi_cache u; uwsgi_cache_key $request_uri; proxy_cache_key $registry_auth_user/; '
+        . 'uwsgi_pass uwsgi://registries;', '"uwsgi_cache"', '"uwsgi_cache_key"' ],
+    [ 'fastcgi_cache u; fastcgi_pass registries;',
+      '"fastcgi_cache"', '"fastcgi_cache_key"' ],
+    [ 'scgi_cache u; scgi_cache_key a; scgi_pass registries;',
+      '"scgi_cache"', '"scgi_cache_key"' ],
+    [ 'proxy_store on; proxy_pass http://registries;',
+      '"proxy_store"' ],
+    [ 'proxy_store /data$uri; proxy_pass http://registries;',
+      '"proxy_store"' ],
+    [ 'uwsgi_store on; uwsgi_pass registries;',
+      '"uwsgi_store"' ],
 ) {
     my ($text, @said) = @$_;
-    my $kept = $text =~ /(fastcgi|\bscgi)_cache u/ ? "    ${1}_cache_path \$TEST_NGINX_SERVROOT/kept keys_zone=u:1m;\n" : $KEPT;
-    $spec .= spec_block("what is kept for everybody: $text", no_redis => '', must_die => '', http_config => "    upstream registries { registry_auth_backends; }\n$kept",
+    my $kept = $text =~ /(fastcgi|\bscgi)_cache u/
+        ? "    ${1}_cache_path \$TEST_NGINX_SERVROOT/kept keys_zone=u:1m;\n" : $KEPT;
+    $spec .= spec_block("what is kept for everybody: $text", no_redis => '', must_die => '',
+        http_config => "    upstream registries { registry_auth_backends; }\n$kept",
         config => "        registry_auth R; location / { $text }\n",
         error_log => [ qr/\[emerg\] .*$said[0] keeps for everybody.* in \S+nginx\.conf:\d+$/m, @said ]);
 }
 $spec .= warned("a method that changes nothing: $_", $_) for (
     "registry_auth R; $PROXY proxy_method \$request_method; location / { proxy_pass http://registries; }",
-    "registry_auth R; $PROXY location / { proxy_method GET; registry_auth off; proxy_pass http://registries; }",
-    "registry_auth R; $PROXY proxy_method GET; location / { proxy_method \$request_method; proxy_pass http://registries; }",
+    "registry_auth R; $PROXY location / { proxy_method GET; registry_auth off; "
+        . "proxy_pass http://registries; }",
+    "registry_auth R; $PROXY proxy_method GET; location / { proxy_method \$request_method; "
+        . "proxy_pass http://registries; }",
 );
 
 defaults(accounts => "alice:secret\nbob:secret\n");
@@ -774,7 +965,8 @@ Harness::gate_http() . qq{    registry_auth "Outer";\n}
 --- error_code eval
 [ 401, 401, 200, 401 ]
 --- response_headers eval
-[ 'WWW-Authenticate: Basic realm="Outer"', 'WWW-Authenticate: Basic realm="Inner"', "!WWW-Authenticate", 'WWW-Authenticate: Basic realm="Inner"' ]
+[ 'WWW-Authenticate: Basic realm="Outer"', 'WWW-Authenticate: Basic realm="Inner"', "!WWW-Authenticate",
+  'WWW-Authenticate: Basic realm="Inner"' ]
 
 === an if{} block of a location has its gate
 --- http_config eval
@@ -789,7 +981,8 @@ Harness::gate_http()
 --- login eval
 [ ("") x 3, ("alice:secret") x 3 ]
 --- request eval
-[ ("GET /v2/alice/x/tags/list?a=1", "GET /v2/alice/x/tags/list?c=1", "GET /v2/alice/x/tags/list?a=1&c=1") x 2 ]
+[ ("GET /v2/alice/x/tags/list?a=1", "GET /v2/alice/x/tags/list?c=1",
+  "GET /v2/alice/x/tags/list?a=1&c=1") x 2 ]
 --- error_code eval
 [ (401) x 3, (200) x 3 ]
 --- forwarded eval
@@ -836,7 +1029,8 @@ Harness::gate_http()
         location /v1/images/a/ { registry_auth_v1_images on; proxy_pass http://registry; }
 --- login: alice:secret
 --- request eval
-[ "GET /v2/alice/x/tags/list", "GET /v2/alice/on/tags/list", "GET /v1/images/a/json", "GET /v1/images/b/json" ]
+[ "GET /v2/alice/x/tags/list", "GET /v2/alice/on/tags/list", "GET /v1/images/a/json",
+  "GET /v1/images/b/json" ]
 --- error_code_like eval
 [ qr/403/, qr/200/, qr/200/, qr/40[34]/ ]
 
@@ -910,7 +1104,8 @@ SELECT 0
 === registry_auth_redis with user and password in the URL
 --- http_config eval
 Harness::gate_http() . <<'EOC'
-    registry_auth_redis redis://gate:hunter%2F2@localhost:$TEST_NGINX_REDIS_PORT/0 timeout=2s connect_timeout=2s;
+    registry_auth_redis redis://gate:hunter%2F2@localhost:$TEST_NGINX_REDIS_PORT/0
+        timeout=2s connect_timeout=2s;
 EOC
 --- config eval
 Harness::gate_config()

@@ -54,7 +54,8 @@ Vary: Origin
 
 === a preflight of another origin, or of none, is refused as before
 --- more_headers eval
-[ "Origin: https://evil.example", "Origin: https://ui.example.com.evil.example", "Origin: http://ui.example.com", "Origin: null", "" ]
+[ "Origin: https://evil.example", "Origin: https://ui.example.com.evil.example",
+  "Origin: http://ui.example.com", "Origin: null", "" ]
 --- request eval
 [ ("OPTIONS /v2/") x 5 ]
 --- error_code: 404
@@ -68,15 +69,19 @@ Vary: Origin
 --- more_headers
 Origin: https://ui.example.com
 --- login eval
-[ "alice:secret", "", "alice:wrong", "alice:secret", "alice:secret", "alice:secret", "alice:secret", "alice:wrong" ]
+[ "alice:secret", "", "alice:wrong", "alice:secret", "alice:secret", "alice:secret", "alice:secret",
+  "alice:wrong" ]
 --- request eval
-[ "GET /v2/", "GET /v2/", "GET /v2/", "GET /v2/bob/app/tags/list", "GET /v2/a//b/tags/list", "GET /v2/alice/x", "GET /token", "GET /token" ]
+[ "GET /v2/", "GET /v2/", "GET /v2/", "GET /v2/bob/app/tags/list", "GET /v2/a//b/tags/list",
+  "GET /v2/alice/x", "GET /token", "GET /token" ]
 --- error_code eval
 [ 200, 401, 401, 403, 400, 404, 200, 401 ]
 --- response_headers
 Access-Control-Allow-Origin: https://ui.example.com
 Access-Control-Allow-Credentials: true
-Access-Control-Expose-Headers: Docker-Content-Digest, Docker-Distribution-Api-Version, Docker-Upload-UUID, Link, Location, OCI-Filters-Applied, OCI-Subject, Range, Retry-After, Warning, WWW-Authenticate
+Access-Control-Expose-Headers: Docker-Content-Digest, Docker-Distribution-Api-Version, \
+  Docker-Upload-UUID, Link, Location, OCI-Filters-Applied, OCI-Subject, Range, Retry-After, Warning, \
+  WWW-Authenticate
 !Access-Control-Allow-Methods
 Vary: Origin
 
@@ -104,7 +109,8 @@ header: Access-Control-Allow-Credentials: no
 --- request eval
 [ ("GET /v2/") x 2 ]
 --- response_headers eval
-[ "Access-Control-Allow-Origin: https://ui.example.com\nAccess-Control-Allow-Credentials: true", "!Access-Control-Allow-Origin\n!Access-Control-Allow-Credentials" ]
+[ "Access-Control-Allow-Origin: https://ui.example.com\nAccess-Control-Allow-Credentials: true",
+  "!Access-Control-Allow-Origin\n!Access-Control-Allow-Credentials" ]
 
 === nginx's own answers have them, too: 413, 502, 400, 414
 --- config eval
@@ -117,7 +123,8 @@ Origin: https://ui.example.com
 --- error_code eval
 [ 413, 502, 414 ]
 --- response_headers eval
-[ ("Access-Control-Allow-Origin: https://ui.example.com\nAccess-Control-Allow-Credentials: true\nVary: Origin\nDocker-Distribution-Api-Version: registry/2.0") x 2,
+[ ("Access-Control-Allow-Origin: https://ui.example.com\nAccess-Control-Allow-Credentials: true\n"
+    . "Vary: Origin\nDocker-Distribution-Api-Version: registry/2.0") x 2,
   "Docker-Distribution-Api-Version: registry/2.0" ]
 --- response_headers_like eval
 [ ("Access-Control-Expose-Headers: .*WWW-Authenticate") x 2, "" ]

@@ -36,25 +36,35 @@ my $GOOD = basic('alice:secret');
 # rule => Authorization headers; each is answered with 401
 my @REFUSED = (
     'rule 10: a password is not cut at NUL' => [
-        map { basic($_) } "alice:secret\0junk", "alice:secret\0", "alice:\0secret", "alice\0:secret", "\0alice:secret" ],
+        map { basic($_) } "alice:secret\0junk", "alice:secret\0", "alice:\0secret", "alice\0:secret",
+        "\0alice:secret" ],
     'rule 10: control bytes are in no user and no password' => [
         map { basic($_) } "alice:secret\n", "alice:secret\r\n", "alice:sec\tret", "alice\n:secret",
             "alice:secret\x7f", "alice:\x01secret", "al\x1bice:secret" ],
     'rule 10: an empty password is none'    => [ basic('alice:'), basic('empty:'), basic('nobody:') ],
     'rule 10: an empty user is nobody'      => [ basic(':secret') ],
-    'rule 10: no colon'                     => [ basic('alice'), basic('alicesecret'), 'Authorization: Basic' . ' ' . b64('') ],
+    'rule 10: no colon'                     =>
+        [ basic('alice'), basic('alicesecret'), 'Authorization: Basic' . ' ' . b64('') ],
     'rule 10: no base64'                    => [
-        map {"Authorization: Basic $_"} '!!!!', 'YWxpY2U6c2VjcmV0!', 'YWxp Y2U6c2VjcmV0', 'YWxpY2U6c2VjcmV0 x', 'YWxpY2U6c2Vj-_V0', '=', 'YWxpY2U6c2VjcmV0====',
+        map {"Authorization: Basic $_"} '!!!!', 'YWxpY2U6c2VjcmV0!', 'YWxp Y2U6c2VjcmV0',
+        'YWxpY2U6c2VjcmV0 x', 'YWxpY2U6c2Vj-_V0', '=', 'YWxpY2U6c2VjcmV0====',
         'YWxpY2U6c2VjcmV0,', 'alice:secret' ],
-    'rule 10: no credentials after the scheme' => [ 'Authorization: Basic', 'Authorization: Basic ', 'Authorization:' ],
-    'rule 10: a header over 4 KiB'             => [ basic('alice:' . 's' x 4096), basic('a' x 4096 . ':secret'), 'Authorization: Basic ' . 'A' x 5000 ],
-    'rule 10: a user that is not UTF-8'        => [ basic("ali\xffce:secret"), basic("\xc0\xafalice:secret"), basic("\xed\xa0\x80:secret") ],
-    'a user holds no slash, and is at most 255 bytes' => [ basic('alice/app:secret'), basic('../alice:secret'), basic('a' x 256 . ':secret') ],
+    'rule 10: no credentials after the scheme' =>
+        [ 'Authorization: Basic', 'Authorization: Basic ', 'Authorization:' ],
+    'rule 10: a header over 4 KiB'             =>
+        [ basic('alice:' . 's' x 4096), basic('a' x 4096 . ':secret'), 'Authorization: Basic ' . 'A' x 5000 ],
+    'rule 10: a user that is not UTF-8'        =>
+        [ basic("ali\xffce:secret"), basic("\xc0\xafalice:secret"), basic("\xed\xa0\x80:secret") ],
+    'a user holds no slash, and is at most 255 bytes' =>
+        [ basic('alice/app:secret'), basic('../alice:secret'), basic('a' x 256 . ':secret') ],
     'an unknown scheme is none' => [
-        'Authorization: Bearer abc', 'Authorization: Digest username="alice"', 'Authorization: Negotiate ' . b64('alice:secret'),
-        'Authorization: ' . b64('alice:secret'), 'Authorization: BasicX ' . b64('alice:secret'), 'Authorization: Basic' . b64('alice:secret') ],
+        'Authorization: Bearer abc', 'Authorization: Digest username="alice"',
+        'Authorization: Negotiate ' . b64('alice:secret'),
+        'Authorization: ' . b64('alice:secret'), 'Authorization: BasicX ' . b64('alice:secret'),
+        'Authorization: Basic' . b64('alice:secret') ],
     'a wrong password, user or case of either' => [
-        map { basic($_) } 'alice:wrong', 'alice:Secret', 'alice:secret ', 'alice: secret', 'alice:secre', 'alice:secrett', 'Alice:secret', ' alice:secret', 'nobody:secret',
+        map { basic($_) } 'alice:wrong', 'alice:Secret', 'alice:secret ', 'alice: secret', 'alice:secre',
+        'alice:secrett', 'Alice:secret', ' alice:secret', 'nobody:secret',
         'bob:secret' ],
     'a stored hash is no password' => [ basic('alice:' . Harness::Users::sha('secret')) ],
 );
@@ -69,7 +79,8 @@ while (my ($rule, $headers) = splice @rule, 0, 2) {
         error_code   => 401,
         oci_error    => 'UNAUTHORIZED',
         forwarded    => 0,
-        response_headers => "WWW-Authenticate: Basic realm=\"Registry\"\nDocker-Distribution-Api-Version: registry/2.0\n",
+        response_headers =>
+            "WWW-Authenticate: Basic realm=\"Registry\"\nDocker-Distribution-Api-Version: registry/2.0\n",
     );
 }
 
@@ -113,7 +124,8 @@ GET /v2/
 
 === Basic Og== means anonymous: nothing is open to it that is not public
 --- request eval
-[ "GET /v2/", "GET /v2/alice/app/tags/list", "PUT /v2/alice/app/manifests/v1", "GET /v2/_catalog", "GET /v1/_ping" ]
+[ "GET /v2/", "GET /v2/alice/app/tags/list", "PUT /v2/alice/app/manifests/v1", "GET /v2/_catalog",
+  "GET /v1/_ping" ]
 --- more_headers
 Authorization: Basic Og==
 --- error_code eval
@@ -204,7 +216,8 @@ main::compare_times();
 === rule 12: an unknown user costs the same time as a wrong password (the 2014 gate's)
 --- accounts
 --- redis
-HSET docker-registry:passwords alice e5e9fa1ba31ecd1ae84f75caaa474f3a663f05f4 carol e5e9fa1ba31ecd1ae84f75caaa474f3a663f05f4
+HSET docker-registry:passwords \
+  alice e5e9fa1ba31ecd1ae84f75caaa474f3a663f05f4 carol e5e9fa1ba31ecd1ae84f75caaa474f3a663f05f4
 --- restart
 --- skip_valgrind: it is about time
 --- request eval

@@ -15,7 +15,8 @@ run_tests();
 __DATA__
 === no credentials: 401 UNAUTHORIZED with exactly one challenge
 --- request eval
-[ "GET /v2/", "GET /v2/alice/app/manifests/v1", "PUT /v2/alice/app/manifests/v1", "POST /v2/alice/app/blobs/uploads/", "GET /v2/_catalog" ]
+[ "GET /v2/", "GET /v2/alice/app/manifests/v1", "PUT /v2/alice/app/manifests/v1",
+  "POST /v2/alice/app/blobs/uploads/", "GET /v2/_catalog" ]
 --- error_code: 401
 --- oci_error: UNAUTHORIZED
 --- response_headers
@@ -40,7 +41,8 @@ Docker-Distribution-Api-Version: registry/2.0
 [ "PUT /v2/app/manifests/v1", "GET /v2/app/tags/list", "GET /v2/bob/app/tags/list" ]
 --- error_code: 403
 --- oci_error eval
-[ "DENIED ^alice may not push app: your own repositories are alice/\\x{2026}\$", "DENIED ^alice may not pull app: your own", "DENIED ^alice may not pull bob/app\$" ]
+[ "DENIED ^alice may not push app: your own repositories are alice/\\x{2026}\$",
+  "DENIED ^alice may not pull app: your own", "DENIED ^alice may not pull bob/app\$" ]
 
 === not canonical: 400 NAME_INVALID
 --- login: alice:secret
@@ -141,7 +143,8 @@ Connection: close
 
 === a denied connection is kept
 --- pipelined_requests eval
-[ "GET /v2/", "GET /v2/bob/x/tags/list", "HEAD /v2/", "GET /nothing", "GET /v2/alice/app/tags/list", "GET /v2/a/../b" ]
+[ "GET /v2/", "GET /v2/bob/x/tags/list", "HEAD /v2/", "GET /nothing", "GET /v2/alice/app/tags/list",
+  "GET /v2/a/../b" ]
 --- login eval
 [ "", "alice:secret", "", "alice:secret", "alice:secret", "" ]
 --- error_code eval
@@ -150,7 +153,8 @@ Connection: close
 
 === the body of a denied request is discarded, its connection kept
 --- pipelined_requests eval
-[ "PUT /v2/alice/app/manifests/v1\n" . "x" x 40_000, "PATCH /v2/bob/x/blobs/uploads/1\n" . "GET /v2/alice/evil/tags/list HTTP/1.1\r\n\r\n" x 100,
+[ "PUT /v2/alice/app/manifests/v1\n" . "x" x 40_000,
+  "PATCH /v2/bob/x/blobs/uploads/1\n" . "GET /v2/alice/evil/tags/list HTTP/1.1\r\n\r\n" x 100,
   "GET /v2/alice/app/tags/list", "POST /v2/alice/app/nothing\nabc", "GET /v2/alice/app/tags/list" ]
 --- login eval
 [ "", "alice:secret", "alice:secret", "", "alice:secret" ]
@@ -172,7 +176,8 @@ evil
 
 === a body that was announced and never comes does not delay the denial
 --- raw_request eval
-"PUT /v2/alice/app/manifests/v1 HTTP/1.1\r\nHost: localhost\r\nExpect: 100-continue\r\nContent-Length: 1000000\r\n\r\n"
+"PUT /v2/alice/app/manifests/v1 HTTP/1.1\r\nHost: localhost\r\nExpect: 100-continue\r\n"
+    . "Content-Length: 1000000\r\n\r\n"
 --- timeout: 2
 --- error_code: 401
 
@@ -205,7 +210,8 @@ WWW-Authenticate: Basic realm="say \"hi\" \\o/"
 [ 'GET /v2/', 'GET /v2/?x=a",evil="b', 'GET /v2/?x=\\' ]
 --- error_code: 401
 --- response_headers eval
-[ 'WWW-Authenticate: Basic realm="Registry localhost "', 'WWW-Authenticate: Basic realm="Registry localhost a\",evil=\"b"',
+[ 'WWW-Authenticate: Basic realm="Registry localhost "',
+  'WWW-Authenticate: Basic realm="Registry localhost a\",evil=\"b"',
   'WWW-Authenticate: Basic realm="Registry localhost \\\\"' ]
 
 === rule 13: CR, LF and other control bytes leave the realm, the header stays one line
@@ -292,7 +298,8 @@ for my $round (1 .. 5) {
 === a body that arrives while Redis is asked goes on whole, the next request after it too
 --- config eval
 Harness::gate_config('')
-    . "location /v2/stream/ { registry_auth Registry; proxy_request_buffering off; proxy_http_version 1.1; proxy_pass http://registry; }"
+    . "location /v2/stream/ { registry_auth Registry; proxy_request_buffering off; proxy_http_version 1.1; "
+    . "proxy_pass http://registry; }"
 --- redis
 HSET docker-registry:user:alice grant:stream/** *
 --- login: alice:secret

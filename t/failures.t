@@ -55,7 +55,8 @@ __DATA__
 --- error_code eval
 [ (401) x 3, (429) x 2 ]
 --- oci_error eval
-[ ("UNAUTHORIZED") x 3, ("TOOMANYREQUESTS ^too many failed logins, try again in (?:[1-9]|[1-5]\\d|60) seconds?\$") x 2 ]
+[ ("UNAUTHORIZED") x 3,
+  ("TOOMANYREQUESTS ^too many failed logins, try again in (?:[1-9]|[1-5]\\d|60) seconds?\$") x 2 ]
 --- response_headers_like eval
 [ ("WWW-Authenticate: Basic .*") x 3, ("Retry-After: (?:[1-9]|[1-5]\\d|60)") x 2 ]
 --- response_headers eval
@@ -95,7 +96,8 @@ equal(main::wrong('alice', 6), '429', 'another wrong one');
 === blocked lets go on what is no password: an access token
 --- redis eval
 use Digest::SHA qw(sha256_hex);
-'HSET docker-registry:user:alice token:ci "sha256=' . sha256_hex($main::TOKEN) . ' expires=' . (time + 86_400) . ' scope=**:*"'
+'HSET docker-registry:user:alice token:ci "sha256=' . sha256_hex($main::TOKEN) . ' expires=' . (time + 86_400)
+    . ' scope=**:*"'
 --- after
 in_each_worker("alice:$main::TOKEN");
 equal(main::wrong('alice', 1 .. 5), '401 401 401 429 429', 'the limit');

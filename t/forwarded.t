@@ -20,7 +20,8 @@ __DATA__
 --- config eval
 "        location / { $::GATE rewrite ^/.*(/v2/.*)\$ \$1 break; proxy_pass http://registry\$request_uri; }"
 --- request eval
-[ "GET /v2/bob/secret/manifests/v2/", "GET /v2/bob/secret/manifests/latest?x=/v2/", "GET /x/v2/alice/x/tags/list", "GET /v2/bob/x/tags/list?x=/v2/alice/x" ]
+[ "GET /v2/bob/secret/manifests/v2/", "GET /v2/bob/secret/manifests/latest?x=/v2/",
+  "GET /x/v2/alice/x/tags/list", "GET /v2/bob/x/tags/list?x=/v2/alice/x" ]
 --- error_code eval
 [ 500, 403, 500, 403 ]
 --- oci_error eval
@@ -31,7 +32,8 @@ $::LINE
 
 === an expression that makes everybody's repositories the user's own
 --- config eval
-"        location ~ ^/v2/(?<who>[a-z]+)/mirror/(?<rest>.*)\$ { $::GATE rewrite ^ /v2/alice/\$rest break; proxy_pass http://registry\$request_uri; }"
+"        location ~ ^/v2/(?<who>[a-z]+)/mirror/(?<rest>.*)\$ { $::GATE rewrite ^ /v2/alice/\$rest break; "
+    . "proxy_pass http://registry\$request_uri; }"
 --- request
 GET /v2/bob/mirror/x/manifests/latest
 --- error_code: 500
@@ -56,7 +58,8 @@ $::LINE
         location / { $::GATE rewrite ^/x(/v2/.*)\$ \$1 break; proxy_pass http://\$to; }
         location /w/ { $::GATE rewrite ^/w(/.*)\$ \$1 break; proxy_pass http://registry\$request_uri; }"
 --- request eval
-[ "GET /v2/alice/x/tags/list?other=1", "GET /w/v2/alice/x/tags/list", "GET /w/v2/alice/x/tags/list", "GET /x/v2/alice/x/tags/list?other=1" ]
+[ "GET /v2/alice/x/tags/list?other=1", "GET /w/v2/alice/x/tags/list", "GET /w/v2/alice/x/tags/list",
+  "GET /x/v2/alice/x/tags/list?other=1" ]
 --- error_code eval
 [ 200, 500, 500, 500 ]
 
@@ -64,9 +67,12 @@ $::LINE
 --- config eval
 "        location / { $::GATE rewrite ^/x(/v2/.*)\$ \$1 break; proxy_pass http://registry; }
         location /y/ { $::GATE set \$to registry; rewrite ^/y(/v2/.*)\$ \$1 break; proxy_pass http://\$to; }
-        location /z/ { $::GATE rewrite ^/z(/v2/.*)\$ \$1 break; proxy_pass http://registry\$uri\$is_args\$args; }"
+        location /z/ {
+            $::GATE rewrite ^/z(/v2/.*)\$ \$1 break; proxy_pass http://registry\$uri\$is_args\$args;
+        }"
 --- request eval
-[ "GET /x/v2/alice/x/tags/list?n=1", "GET /y/v2/alice/x/tags/list?n=1", "GET /z/v2/alice/x/tags/list?n=1", "GET /z/v2/alice/x/tags/list" ]
+[ "GET /x/v2/alice/x/tags/list?n=1", "GET /y/v2/alice/x/tags/list?n=1", "GET /z/v2/alice/x/tags/list?n=1",
+  "GET /z/v2/alice/x/tags/list" ]
 --- forwarded eval
 [ ("GET /v2/alice/x/tags/list?n=1") x 3, "GET /v2/alice/x/tags/list" ]
 
@@ -82,7 +88,8 @@ $::LINE
 
 === a mount that was refused stays out of $request_uri, also where that was in use before
 --- config eval
-"        location / { $::GATE if (\$request_uri ~ none) { return 404; } proxy_pass http://registry\$request_uri; }"
+"        location / { $::GATE if (\$request_uri ~ none) { return 404; } "
+    . "proxy_pass http://registry\$request_uri; }"
 --- request eval
 [ map { "POST /v2/alice/x/blobs/uploads/?mount=sha256:" . "a" x 64 . "&from=$_/y" } qw(alice bob) ]
 --- error_code: 200
@@ -100,14 +107,18 @@ GET /v2/alice/x/tags/list
 
 === parameters in the place of a target: of a path that was rewritten, or moved here, none tells another
 --- config eval
-my $param = '$::GATE NAME_param HTTP_AUTHORIZATION ""; NAME_param DOCUMENT_URI $document_uri; NAME_param REQUEST_URI $request_uri; NAME_param END " GET /NAME HTTP/1.1\r\n\r\n"; NAME_pass registry;' =~ s/\$::GATE/registry_auth R;/r;
+my $param =
+    ('$::GATE NAME_param HTTP_AUTHORIZATION ""; NAME_param DOCUMENT_URI $document_uri; '
+        . 'NAME_param REQUEST_URI $request_uri; NAME_param END " GET /NAME HTTP/1.1\r\n\r\n"; '
+        . 'NAME_pass registry;') =~ s/\$::GATE/registry_auth R;/r;
 CORE::join "\n", map {
     my $here = $param =~ s/NAME/$_/gr;
     "location ~ ^/$_/moved(?<path>/.*)\$ { try_files /none \$path; }
      location ~ ^(?:/$_/x)?/v2/alice/$_/ { rewrite ^/$_/x(/.*)\$ \$1 break; $here }"
 } qw(uwsgi scgi fastcgi)
 --- request eval
-[ map { my $name = $_; map { "GET $_/v2/alice/$name/tags/list" } "", "/$name/x", "/$name/moved" } qw(uwsgi scgi fastcgi) ]
+[ map { my $name = $_; map { "GET $_/v2/alice/$name/tags/list" } "", "/$name/x", "/$name/moved"
+  } qw(uwsgi scgi fastcgi) ]
 --- backend
 raw: HTTP/1.1 200 OK\r\nStatus: 200 OK\r\nContent-Type: text/plain\r\n\r\nyes
 --- error_code eval
@@ -118,7 +129,10 @@ raw: HTTP/1.1 200 OK\r\nStatus: 200 OK\r\nContent-Type: text/plain\r\n\r\nyes
 === the catalogue's pages are asked for by its own query, by whichever way proxy_pass has the request's
 --- config eval
 "        location / { $::GATE proxy_pass http://registry\$request_uri; }
-        location ~ ^/if/ { $::GATE if (\$request_uri ~ none) { return 404; } rewrite ^/if(/.*)\$ \$1 break; proxy_pass http://registry; }
+        location ~ ^/if/ {
+            $::GATE if (\$request_uri ~ none) { return 404; }
+            rewrite ^/if(/.*)\$ \$1 break; proxy_pass http://registry;
+        }
         location /v2/_ {
             $::GATE if (\$request_uri ~ none) { return 404; } proxy_pass http://registry\$request_uri; }
         location /v1/ { $::GATE proxy_pass http://registry\$uri\$is_args\$args; }"
@@ -136,7 +150,8 @@ search => body: {"results":[{"name":"alice/a"},{"name":"bob/b"}]}
 --- http_config eval
 Harness::gate_http() . "    proxy_cache_path \$TEST_NGINX_SERVROOT/cache keys_zone=pages:1m;\n"
 --- config eval
-"        location / { $::GATE proxy_cache pages; proxy_cache_valid 200 1m; proxy_cache_key \"\$registry_auth_user \$request_uri\";
+"        location / { $::GATE proxy_cache pages; proxy_cache_valid 200 1m;
+            proxy_cache_key \"\$registry_auth_user \$request_uri\";
             proxy_pass http://registry; }"
 --- backend
 n=1000$ => body: {"repositories":["alice/a","bob/b"]}

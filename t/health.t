@@ -20,17 +20,28 @@ defaults(
 my $spec = '';
 my $gate = 'registry_auth R;';
 for (
-    [ 'where the gate is off',             'location = /health { registry_auth_health; }', '"registry_auth_health" needs "registry_auth"' ],
-    [ 'where it is turned off',            "$gate location = /health { registry_auth off; registry_auth_health; }", '"registry_auth_health" needs "registry_auth"' ],
-    [ 'beside proxy_pass',                 "$gate location = /health { registry_auth_health; proxy_pass http://127.0.0.1:1; }", '"proxy_pass" and "registry_auth_health"' ],
-    [ 'beside return',                     "$gate location = /health { registry_auth_health; return 200; }", '"return" and "registry_auth_health"' ],
-    [ 'beside the page with the counters', "$gate location = /health { registry_auth_health; registry_auth_status; }", '"registry_auth_status" and "registry_auth_health"' ],
-    [ 'twice',                             "$gate location = /health { registry_auth_health; registry_auth_health; }", 'duplicate' ],
+    [ 'where the gate is off',             'location = /health { registry_auth_health; }',
+      '"registry_auth_health" needs "registry_auth"' ],
+    [ 'where it is turned off',
+      "$gate location = /health { registry_auth off; registry_auth_health; }",
+      '"registry_auth_health" needs "registry_auth"' ],
+    [ 'beside proxy_pass',
+      "$gate location = /health { registry_auth_health; proxy_pass http://127.0.0.1:1; }",
+      '"proxy_pass" and "registry_auth_health"' ],
+    [ 'beside return',                     "$gate location = /health { registry_auth_health; return 200; }",
+      '"return" and "registry_auth_health"' ],
+    [ 'beside the page with the counters',
+      "$gate location = /health { registry_auth_health; registry_auth_status; }",
+      '"registry_auth_status" and "registry_auth_health"' ],
+    [ 'twice',
+      "$gate location = /health { registry_auth_health; registry_auth_health; }", 'duplicate' ],
     [ 'in a server',                       "$gate registry_auth_health;", 'not allowed here' ],
-    [ 'with a value',                      "$gate location = /health { registry_auth_health on; }", 'invalid number of arguments' ],
+    [ 'with a value',                      "$gate location = /health { registry_auth_health on; }",
+      'invalid number of arguments' ],
 ) {
     my ($title, $config, $said) = @$_;
-    $spec .= spec_block("an error of nginx -t: $title", no_redis => '', must_die => '', config => "        $config\n", error_log => $said);
+    $spec .= spec_block("an error of nginx -t: $title", no_redis => '', must_die => '',
+        config => "        $config\n", error_log => $said);
 }
 run_tests($spec . join '', <DATA>);
 

@@ -9,7 +9,9 @@ use Harness;
 my %INNER = (
     endpoints => 'HTTP/1.1 200 OK\r\nX-Docker-Endpoints: evil.example\r\nContent-Length: 2\r\n\r\n[]',
     redirect  => 'HTTP/1.1 302 Found\r\nLocation: http://evil.example/\r\nContent-Length: 0\r\n\r\n',
-    challenge => 'HTTP/1.1 401 U\r\nWWW-Authenticate: Bearer realm="https://evil.example/token"\r\nContent-Length: 0\r\n\r\n',
+    challenge =>
+        'HTTP/1.1 401 U\r\nWWW-Authenticate: Bearer realm="https://evil.example/token"\r\nContent-Length: '
+            . '0\r\n\r\n',
 );
 
 # How it is handed over, and what the log says of that.
@@ -17,21 +19,27 @@ my $STATUS  = 'registry_auth: the registry answers with the interim status ';
 my $VERSION = 'registry_auth: the registry does not answer in HTTP';
 my $REASON  = 'registry_auth: the registry has a control character in its status line';
 my @WRAPPED = (
-    (map { my $status = $_; [ "a final status $_", sub { "HTTP/1.1 $status X\\r\\n\\r\\n$_[0]" }, "$STATUS$status" ] } 100, 102, 103, 199),
-    [ 'a final status 100 with a length', sub { 'HTTP/1.1 100 X\r\nContent-Length: ' . len($_[0]) . "\\r\\n\\r\\n$_[0]" }, $STATUS . 100 ],
-    [ '101 that nobody asked for', sub { "HTTP/1.1 101 X\\r\\nConnection: upgrade\\r\\nUpgrade: x\\r\\n\\r\\n$_[0]" }, $STATUS . 101 ],
+    (map { my $status = $_; [ "a final status $_", sub { "HTTP/1.1 $status X\\r\\n\\r\\n$_[0]" },
+        "$STATUS$status" ] } 100, 102, 103, 199),
+    [ 'a final status 100 with a length',
+      sub { 'HTTP/1.1 100 X\r\nContent-Length: ' . len($_[0]) . "\\r\\n\\r\\n$_[0]" }, $STATUS . 100 ],
+    [ '101 that nobody asked for',
+      sub { "HTTP/1.1 101 X\\r\\nConnection: upgrade\\r\\nUpgrade: x\\r\\n\\r\\n$_[0]" }, $STATUS . 101 ],
     [ 'a final status 000', sub { "HTTP/1.1 000 X\\r\\n\\r\\n$_[0]" }, $VERSION ],
     [ 'HTTP/0.9',            sub { $_[0] =~ s{^HTTP/1.1}{HTTP/0.9}r },   $VERSION ],
     [ 'HTTP/1.1000',          sub { $_[0] =~ s{^HTTP/1.1}{HTTP/1.1000}r }, $VERSION ],
     [ 'a tab in the status line', sub { $_[0] =~ s{ }{\\t}r },           $VERSION ],
-    (map { my $byte = $_; [ "\\x$byte in the reason phrase", sub { $_[0] =~ s{^(HTTP/1.1 \d+) \S+?(\\r\\n)(.*)}{$1 O\\x${byte}K$2$3}r }, $REASON ] } qw(00 01 08 0b 0c 1b 7f)),
+    (map { my $byte = $_; [ "\\x$byte in the reason phrase",
+        sub { $_[0] =~ s{^(HTTP/1.1 \d+) \S+?(\\r\\n)(.*)}{$1 O\\x${byte}K$2$3}r }, $REASON ]
+        } qw(00 01 08 0b 0c 1b 7f)),
     [ 'a bare CR in the reason phrase', sub { $_[0] =~ s{\\r\\n}{\\r}r }, $VERSION ],
     [ 'no status line',      sub {"SSH-2.0-evil\\r\\n$_[0]"},              $VERSION ],
 );
 
 sub len { length($_[0] =~ s/\\[rnt]/x/gr) }
 
-my @REQUEST = ('GET /v1/repositories/alice/app/images', 'GET /v2/alice/app/manifests/latest', 'HEAD /v2/alice/app/manifests/latest', "PUT /v2/alice/app/manifests/latest\n{}");
+my @REQUEST = ('GET /v1/repositories/alice/app/images', 'GET /v2/alice/app/manifests/latest',
+    'HEAD /v2/alice/app/manifests/latest', "PUT /v2/alice/app/manifests/latest\n{}");
 
 my $spec = '';
 for my $wrapped (@WRAPPED) {
@@ -63,7 +71,8 @@ __DATA__
 --- http2
 --- login: alice:secret
 --- backend
-app/manifests => raw: HTTP/1.1 100 X\r\n\r\nHTTP/1.1 200 OK\r\nX-Docker-Endpoints: evil.example\r\n\r\n
+app/manifests => raw: HTTP/1.1 100 X\r\n\r\n\
+  HTTP/1.1 200 OK\r\nX-Docker-Endpoints: evil.example\r\n\r\n
 app/tags => raw: HTTP/0.9 200 OK\r\nX-Docker-Endpoints: evil.example\r\n\r\n
 --- request eval
 [ "GET /v2/alice/app/manifests/latest", "GET /v2/alice/app/tags/list" ]
@@ -76,7 +85,8 @@ app/tags => raw: HTTP/0.9 200 OK\r\nX-Docker-Endpoints: evil.example\r\n\r\n
 Harness::gate_config('proxy_buffering off;')
 --- login: alice:secret
 --- backend
-app/manifests => raw: HTTP/1.1 100 X\r\n\r\nHTTP/1.1 200 OK\r\nX-Docker-Endpoints: evil.example\r\n\r\n
+app/manifests => raw: HTTP/1.1 100 X\r\n\r\n\
+  HTTP/1.1 200 OK\r\nX-Docker-Endpoints: evil.example\r\n\r\n
 app/tags => raw: HTTP/0.9 200 OK\r\nX-Docker-Endpoints: evil.example\r\n\r\n
 --- request eval
 [ ("GET /v2/alice/app/manifests/latest", "GET /v2/alice/app/tags/list") x 2 ]
@@ -90,7 +100,8 @@ app/tags => raw: HTTP/0.9 200 OK\r\nX-Docker-Endpoints: evil.example\r\n\r\n
 --- config eval
 Harness::gate_config('satisfy any; allow all;')
 --- backend
-app/manifests => raw: HTTP/1.1 100 X\r\n\r\nHTTP/1.1 200 OK\r\nX-Docker-Endpoints: evil.example\r\n\r\n
+app/manifests => raw: HTTP/1.1 100 X\r\n\r\n\
+  HTTP/1.1 200 OK\r\nX-Docker-Endpoints: evil.example\r\n\r\n
 app/tags => raw: HTTP/0.9 200 OK\r\nX-Docker-Endpoints: evil.example\r\n\r\n
 --- request eval
 [ "GET /v2/alice/app/manifests/latest", "GET /v2/alice/app/tags/list" ]
@@ -105,7 +116,8 @@ Harness::gate_config('proxy_intercept_errors on; error_page 404 = @moved;')
 --- login: alice:secret
 --- backend
 ^GET /v2/ => status: 404
-moved.*manifests => raw: HTTP/1.1 100 X\r\n\r\nHTTP/1.1 200 OK\r\nX-Docker-Endpoints: evil.example\r\n\r\n
+moved.*manifests => raw: HTTP/1.1 100 X\r\n\r\n\
+  HTTP/1.1 200 OK\r\nX-Docker-Endpoints: evil.example\r\n\r\n
 moved.*tags => raw: HTTP/0.9 200 OK\r\nX-Docker-Endpoints: evil.example\r\n\r\n
 --- request eval
 [ "GET /v2/alice/app/manifests/latest", "GET /v2/alice/app/tags/list" ]
@@ -116,9 +128,11 @@ moved.*tags => raw: HTTP/0.9 200 OK\r\nX-Docker-Endpoints: evil.example\r\n\r\n
 --- login: alice:secret
 --- backend
 app/manifests => raw: HTTP/0.9 200 OK\r\nX-Docker-Endpoints: evil.example\r\n\r\n
-app/blobs => raw: HTTP/1.1 100 X\r\n\r\nHTTP/1.1 200 OK\r\nX-Docker-Endpoints: evil.example\r\n\r\n
+app/blobs => raw: HTTP/1.1 100 X\r\n\r\n\
+  HTTP/1.1 200 OK\r\nX-Docker-Endpoints: evil.example\r\n\r\n
 --- pipelined_requests eval
-[ "GET /v2/alice/app/manifests/latest", "GET /v2/alice/app/tags/list", "GET /v2/alice/app/blobs/sha256:" . "ab" x 32, "GET /v2/alice/app/tags/list" ]
+[ "GET /v2/alice/app/manifests/latest", "GET /v2/alice/app/tags/list",
+  "GET /v2/alice/app/blobs/sha256:" . "ab" x 32, "GET /v2/alice/app/tags/list" ]
 --- error_code eval
 [ 502, 200, 502, 200 ]
 
@@ -145,7 +159,8 @@ Harness::gate_config('proxy_set_header Upgrade $http_upgrade;') =~ s/Connection 
 Upgrade: x
 Connection: upgrade
 --- backend
-raw: HTTP/1.1 101 X\r\nConnection: upgrade\r\nUpgrade: x\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\ntunnel
+raw: HTTP/1.1 101 X\r\nConnection: upgrade\r\nUpgrade: x\r\n\r\n\
+  HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\ntunnel
 --- request
 GET /v2/alice/app/manifests/latest
 --- error_code: 502
@@ -158,7 +173,8 @@ GET /v2/alice/app/manifests/latest
 --- more_headers
 Upgrade: x
 --- backend
-raw: HTTP/1.1 101 X\r\nConnection: upgrade\r\nUpgrade: x\r\n\r\nHTTP/1.1 200 OK\r\nX-Docker-Endpoints: evil.example\r\n\r\n
+raw: HTTP/1.1 101 X\r\nConnection: upgrade\r\nUpgrade: x\r\n\r\n\
+  HTTP/1.1 200 OK\r\nX-Docker-Endpoints: evil.example\r\n\r\n
 --- request
 GET /v2/alice/app/manifests/latest
 --- error_code: 502

@@ -38,8 +38,10 @@ www-authenticate: Basic realm="Registry"
 
 === every method
 --- request eval
-[ "HEAD /v2/alice/app/manifests/v1", "PUT /v2/alice/app/manifests/v1\n{}", "DELETE /v2/alice/app/manifests/v1", "POST /v2/alice/app/blobs/uploads/",
-  "PATCH /v2/alice/app/blobs/uploads/1\nabc", "OPTIONS /v2/", "PUT /v2/bob/app/manifests/v1\n{}", "DELETE /v2/bob/app/manifests/v1" ]
+[ "HEAD /v2/alice/app/manifests/v1", "PUT /v2/alice/app/manifests/v1\n{}",
+  "DELETE /v2/alice/app/manifests/v1", "POST /v2/alice/app/blobs/uploads/",
+  "PATCH /v2/alice/app/blobs/uploads/1\nabc", "OPTIONS /v2/", "PUT /v2/bob/app/manifests/v1\n{}",
+  "DELETE /v2/bob/app/manifests/v1" ]
 --- error_code eval
 [ 200, 200, 200, 200, 200, 404, 403, 403 ]
 --- forwarded eval
@@ -56,14 +58,16 @@ content-type: application/json.*
 
 === path confusion is refused here too
 --- request eval
-[ "GET /v2/alice/../bob/tags/list", "GET /v2/alice%2fx/tags/list", "GET /v2//alice/x/tags/list", "GET /v2/./alice/x/tags/list", "GET /v2/Alice/x/tags/list",
+[ "GET /v2/alice/../bob/tags/list", "GET /v2/alice%2fx/tags/list", "GET /v2//alice/x/tags/list",
+  "GET /v2/./alice/x/tags/list", "GET /v2/Alice/x/tags/list",
   "GET /v2/alice/%2e%2e/bob/x/tags/list", "GET //v2/alice/x/tags/list" ]
 --- error_code_like: ^40[04]$
 --- forwarded: 0
 
 === the one escape, the query: as they came
 --- request eval
-[ "GET /v2/alice/x/blobs/sha256%3A" . 'ab' x 32, "PATCH /v2/alice/x/blobs/uploads/id?_state=a%2Bb%20c&d=%zz\nx" ]
+[ "GET /v2/alice/x/blobs/sha256%3A" . 'ab' x 32,
+  "PATCH /v2/alice/x/blobs/uploads/id?_state=a%2Bb%20c&d=%zz\nx" ]
 --- forwarded: 1
 
 === a body that waited for Redis arrives whole

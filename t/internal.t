@@ -90,7 +90,8 @@ GET /v2/alice/x/tags/list
 --- login eval
 [ "alice:secret", "alice:secret", "bob:secret", "" ]
 --- request eval
-[ "GET /v2/alice/x/tags/list", "GET /v2/alice/y/tags/list", "GET /v2/alice/x/tags/list", "GET /v2/alice/x/tags/list" ]
+[ "GET /v2/alice/x/tags/list", "GET /v2/alice/y/tags/list", "GET /v2/alice/x/tags/list",
+  "GET /v2/alice/x/tags/list" ]
 --- error_code eval
 [ 200, 200, 403, 401 ]
 --- response_body_like eval
@@ -199,7 +200,8 @@ die "@result" if "@result" ne 'alice:granted :unauthenticated';
 --- http_config eval
 Harness::gate_http() . "    proxy_cache_path \$TEST_NGINX_SERVROOT/cache keys_zone=c:1m;\n"
 --- config eval
-Harness::gate_config('proxy_cache c; proxy_cache_valid 200 1m; proxy_cache_key "$registry_auth_user $request_uri";')
+Harness::gate_config(
+    'proxy_cache c; proxy_cache_valid 200 1m; proxy_cache_key "$registry_auth_user $request_uri";')
 --- login eval
 [ "alice:secret", "alice:secret", "bob:secret", "" ]
 --- request eval

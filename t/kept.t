@@ -25,7 +25,8 @@ __DATA__
 --- config eval
 "        set \$to registry; location / { registry_auth R; $::BLIND $::TO }"
 --- request eval
-[ ("GET /v2/library/x/manifests/latest") x 2, "HEAD /v2/library/x/manifests/latest", "GET /v1/images/" . "a" x 64 . "/layer" ]
+[ ("GET /v2/library/x/manifests/latest") x 2, "HEAD /v2/library/x/manifests/latest",
+  "GET /v1/images/" . "a" x 64 . "/layer" ]
 --- login eval
 [ "mallory:secret", ("alice:secret") x 3 ]
 --- error_code: 500
@@ -37,7 +38,10 @@ __DATA__
 === a cache that others have filled: a location without a gate, and the same key
 --- config eval
 "        set \$to registry; location / { registry_auth R; $::BLIND $::TO proxy_cache_key \$request_uri; }
-        location /open/ { registry_auth off; $::BLIND proxy_cache_key /v2/library/x/tags/list; proxy_pass http://127.0.0.1:\$TEST_NGINX_BACKEND_C_PORT; }"
+        location /open/ {
+            registry_auth off; $::BLIND proxy_cache_key /v2/library/x/tags/list;
+            proxy_pass http://127.0.0.1:\$TEST_NGINX_BACKEND_C_PORT;
+        }"
 --- request eval
 [ "GET /open/", "GET /v2/library/x/tags/list", "GET /open/" ]
 --- login eval
@@ -63,7 +67,9 @@ __DATA__
 
 === a key with the user: each user is served what the own registry has said
 --- config eval
-"        set \$to registry; location / { registry_auth R; $::BLIND $::TO proxy_cache_key \"own \$registry_auth_user \$request_uri\"; add_header X-Cache \$upstream_cache_status; }"
+"        set \$to registry; location / { registry_auth R; "
+    . "$::BLIND $::TO proxy_cache_key \"own \$registry_auth_user \$request_uri\"; "
+    . "add_header X-Cache \$upstream_cache_status; }"
 --- request eval
 [ ("GET /v2/library/x/tags/list") x 6 ]
 --- login eval
@@ -75,7 +81,8 @@ __DATA__
 
 === one registry for all: what it has said is for everybody who may read it
 --- config eval
-"        location / { registry_auth R; $::BLIND proxy_set_header Authorization \"\"; proxy_pass http://127.0.0.1:\$TEST_NGINX_BACKEND_PORT; add_header X-Cache \$upstream_cache_status; }"
+"        location / { registry_auth R; $::BLIND proxy_set_header Authorization \"\"; "
+    . "proxy_pass http://127.0.0.1:\$TEST_NGINX_BACKEND_PORT; add_header X-Cache \$upstream_cache_status; }"
 --- request eval
 [ ("GET /v2/library/x/tags/list") x 2, "GET /v2/mallory/x/tags/list" ]
 --- login eval

@@ -19,7 +19,8 @@ __DATA__
             proxy_pass http://registry;
         }
 --- request eval
-[ "GET /v2/bob/x/tags/list", "HEAD /v2/bob/x/manifests/v1", "PUT /v2/alice/x/manifests/v1", "PUT /v2/alice/x/manifests/v1",
+[ "GET /v2/bob/x/tags/list", "HEAD /v2/bob/x/manifests/v1", "PUT /v2/alice/x/manifests/v1",
+  "PUT /v2/alice/x/manifests/v1",
   "PUT /v2/bob/x/manifests/v1", "DELETE /v2/alice/x/manifests/v1" ]
 --- login eval
 [ "", "", "", "alice:secret", "alice:secret", "alice:bad" ]
@@ -28,7 +29,8 @@ __DATA__
 --- forwarded eval
 [ 1, 1, 0, 1, 0, 0 ]
 --- response_headers eval
-[ "!WWW-Authenticate", "!WWW-Authenticate", 'WWW-Authenticate: Basic realm="Writers"', "!WWW-Authenticate", "!WWW-Authenticate",
+[ "!WWW-Authenticate", "!WWW-Authenticate", 'WWW-Authenticate: Basic realm="Writers"', "!WWW-Authenticate",
+  "!WWW-Authenticate",
   'WWW-Authenticate: Basic realm="Writers"' ]
 
 === limit_except PUT { registry_auth off; }: what it lists stays gated

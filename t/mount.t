@@ -21,21 +21,24 @@ __DATA__
 --- request eval
 my $d = 'sha256:' . 'ab' x 32;
 my $e = 'sha256%3A' . 'ab' x 32;
-[ "POST /v2/alice/app/blobs/uploads/?mount=$d&from=alice/other", "POST /v2/alice/app/blobs/uploads/?from=alice%2Fother&mount=$e",
+[ "POST /v2/alice/app/blobs/uploads/?mount=$d&from=alice/other",
+  "POST /v2/alice/app/blobs/uploads/?from=alice%2Fother&mount=$e",
   "POST /v2/alice/app/blobs/uploads/?a=%zz&mount=$e&b=c+d&from=alice%2fother&e" ]
 --- forwarded: 1
 
 === end-11: without pull on the source it loses its mount and goes on
 --- request eval
 my $d = 'sha256:' . 'ab' x 32;
-[ "POST /v2/alice/app/blobs/uploads/?mount=$d&from=bob/app", "POST /v2/alice/app/blobs/uploads/?from=bob%2Fapp&mount=$d",
+[ "POST /v2/alice/app/blobs/uploads/?mount=$d&from=bob/app",
+  "POST /v2/alice/app/blobs/uploads/?from=bob%2Fapp&mount=$d",
   "POST /v2/alice/app/blobs/uploads/?mount=$d&from=b%6Fb/app" ]
 --- forwarded: POST /v2/alice/app/blobs/uploads/
 
 === rule 3: mount without from is stripped
 --- request eval
 my $d = 'sha256:' . 'ab' x 32;
-[ "POST /v2/alice/app/blobs/uploads/?mount=$d", "POST /v2/alice/app/blobs/uploads/?mount=$d&from=", "POST /v2/alice/app/blobs/uploads/?mount=$d&from",
+[ "POST /v2/alice/app/blobs/uploads/?mount=$d", "POST /v2/alice/app/blobs/uploads/?mount=$d&from=",
+  "POST /v2/alice/app/blobs/uploads/?mount=$d&from",
   "POST /v2/alice/app/blobs/uploads/?mount" ]
 --- forwarded: POST /v2/alice/app/blobs/uploads/
 
@@ -48,28 +51,33 @@ POST /v2/alice/app/blobs/uploads/?from=bob/app
 --- request eval
 my $d = 'sha256:' . 'ab' x 32;
 [ map { "POST /v2/alice/app/blobs/uploads/?$_" }
-  "mount=$d&from=alice/other&from=bob/app", "mount=$d&from=bob/app&from=alice/other", "from=alice/other&mount=$d&mount=$d",
-  "mount=$d&from=alice/other&%66rom=bob/app", "mount=$d&from=alice/other&FROM=bob/app", "mount=$d&from=alice/other&from=alice/other" ]
+  "mount=$d&from=alice/other&from=bob/app", "mount=$d&from=bob/app&from=alice/other",
+      "from=alice/other&mount=$d&mount=$d",
+  "mount=$d&from=alice/other&%66rom=bob/app", "mount=$d&from=alice/other&FROM=bob/app",
+  "mount=$d&from=alice/other&from=alice/other" ]
 --- forwarded: POST /v2/alice/app/blobs/uploads/
 
 === rule 2: an encoded key is the key that it decodes to
 --- request eval
 my $d = 'sha256:' . 'ab' x 32;
 [ map { "POST /v2/alice/app/blobs/uploads/?$_" }
-  "mount=$d&%66rom=bob/app", "%6dount=$d&from=bob/app", "%6D%6F%75%6E%74=$d&%66%72%6F%6D=bob/app", "mount=$d&fro%6D=bob/app" ]
+  "mount=$d&%66rom=bob/app", "%6dount=$d&from=bob/app", "%6D%6F%75%6E%74=$d&%66%72%6F%6D=bob/app",
+      "mount=$d&fro%6D=bob/app" ]
 --- forwarded: POST /v2/alice/app/blobs/uploads/
 
 === rule 2: odd case is not allowed
 --- request eval
 my $d = 'sha256:' . 'ab' x 32;
-[ map { "POST /v2/alice/app/blobs/uploads/?$_" } "Mount=$d&From=bob/app", "MOUNT=$d&FROM=bob/app", "mount=$d&fRoM=bob/app", "Mount=$d&from=alice/other", "mOunt=$d&%46ROM=bob/app" ]
+[ map { "POST /v2/alice/app/blobs/uploads/?$_" } "Mount=$d&From=bob/app", "MOUNT=$d&FROM=bob/app",
+  "mount=$d&fRoM=bob/app", "Mount=$d&from=alice/other", "mOunt=$d&%46ROM=bob/app" ]
 --- forwarded: POST /v2/alice/app/blobs/uploads/
 
 === rule 2: a source that does not parse is not allowed
 --- request eval
 my $d = 'sha256:' . 'ab' x 32;
 [ map { "POST /v2/alice/app/blobs/uploads/?mount=$d&from=$_" }
-  "alice/../bob/app", "alice/other%00", "alice/other%00bob", "Alice/other", "alice%252Fother", "alice/other/", "/alice/other", "alice/other+", "alice/%zz", "alice/other%0a",
+  "alice/../bob/app", "alice/other%00", "alice/other%00bob", "Alice/other", "alice%252Fother", "alice/other/",
+      "/alice/other", "alice/other+", "alice/%zz", "alice/other%0a",
   "alice//other", "alice/" . 'a' x 250 ]
 --- forwarded: POST /v2/alice/app/blobs/uploads/
 
@@ -77,7 +85,8 @@ my $d = 'sha256:' . 'ab' x 32;
 --- request eval
 my $d = 'sha256:' . 'ab' x 32;
 [ map { "POST /v2/alice/app/blobs/uploads/?$_" }
-  "mount=$d;from=bob/app", "a=1;from=bob/app&mount=$d", "mount=$d&from=alice/other;from=bob/app", "a=1;mount=$d;from=bob/app;b=2" ]
+  "mount=$d;from=bob/app", "a=1;from=bob/app&mount=$d", "mount=$d&from=alice/other;from=bob/app",
+      "a=1;mount=$d;from=bob/app;b=2" ]
 --- backend_not_received
 bob
 mount
@@ -86,7 +95,8 @@ mount
 --- request eval
 my $d = 'sha256:' . 'ab' x 32;
 [ map { "POST /v2/alice/app/blobs/uploads/?$_" }
-  "a=1&mount=$d&b=%zz&from=bob/app&c=d%26e+f%2F&&=", "mount=$d&a=%2f%2F&from=bob/app", "a=1&from=bob/app&mount=$d", "digest=$d&mount=$d",
+  "a=1&mount=$d&b=%zz&from=bob/app&c=d%26e+f%2F&&=", "mount=$d&a=%2f%2F&from=bob/app",
+      "a=1&from=bob/app&mount=$d", "digest=$d&mount=$d",
   "xmount=1&mount=$d&fromage=2&mountain=3" ]
 --- forwarded eval
 my $d = 'sha256:' . 'ab' x 32;
@@ -98,7 +108,8 @@ my $d = 'sha256:' . 'ab' x 32;
 HSET docker-registry:user:alice grant:bob/shared pull grant:bob/drop push
 --- request eval
 my $d = 'sha256:' . 'ab' x 32;
-[ "POST /v2/alice/app/blobs/uploads/?mount=$d&from=bob/shared", "POST /v2/alice/app/blobs/uploads/?mount=$d&from=bob/drop" ]
+[ "POST /v2/alice/app/blobs/uploads/?mount=$d&from=bob/shared",
+  "POST /v2/alice/app/blobs/uploads/?mount=$d&from=bob/drop" ]
 --- forwarded eval
 [ 1, "POST /v2/alice/app/blobs/uploads/" ]
 
@@ -136,8 +147,10 @@ Content-Type: application/octet-stream
 --- request eval
 [ ("POST /v2/alice/app/blobs/uploads/\nmount=sha256%3Aab&from=bob%2Fapp") x 7 ]
 --- more_headers eval
-[ map { "Content-Type: $_" } "application/x-www-form-urlencoded", "Application/X-WWW-Form-Urlencoded", "application/x-www-form-urlencoded; charset=utf-8",
-  "multipart/form-data; boundary=a", "multipart/form-data", "Multipart/Form-Data; boundary=a", " application/x-www-form-urlencoded ;a=b" ]
+[ map { "Content-Type: $_" } "application/x-www-form-urlencoded", "Application/X-WWW-Form-Urlencoded",
+  "application/x-www-form-urlencoded; charset=utf-8",
+  "multipart/form-data; boundary=a", "multipart/form-data", "Multipart/Form-Data; boundary=a",
+  " application/x-www-form-urlencoded ;a=b" ]
 --- error_code_like: ^4(?!01)\d\d$
 --- forwarded: 0
 
@@ -164,13 +177,15 @@ Transfer-Encoding: chunked
 --- request eval
 [ "POST /v2/alice/app/blobs/uploads/", "POST /v2/alice/app/blobs/uploads/?mount=sha256:ab&from=bob/app" ]
 --- more_headers eval
-[ "Content-Type: application/x-www-form-urlencoded\nContent-Length: 0", "Content-Type: multipart/form-data; boundary=a" ]
+[ "Content-Type: application/x-www-form-urlencoded\nContent-Length: 0",
+  "Content-Type: multipart/form-data; boundary=a" ]
 --- forwarded eval
 [ "POST /v2/alice/app/blobs/uploads/", "POST /v2/alice/app/blobs/uploads/" ]
 
 === an upload without the final slash needs the same right, and its mount is judged
 --- request eval
-[ "POST /v2/alice/app/blobs/uploads", "POST /v2/alice/app/blobs/uploads?mount=sha256:ab&from=bob/app", "POST /v2/bob/app/blobs/uploads" ]
+[ "POST /v2/alice/app/blobs/uploads", "POST /v2/alice/app/blobs/uploads?mount=sha256:ab&from=bob/app",
+  "POST /v2/bob/app/blobs/uploads" ]
 --- error_code eval
 [ 202, 202, 403 ]
 --- forwarded eval
@@ -187,6 +202,7 @@ Transfer-Encoding: chunked
 --- http2
 --- request eval
 my $d = 'sha256:' . 'ab' x 32;
-[ "POST /v2/alice/app/blobs/uploads/?mount=$d&from=bob/app&a=%2F", "POST /v2/alice/app/blobs/uploads/?mount=$d&from=alice/other" ]
+[ "POST /v2/alice/app/blobs/uploads/?mount=$d&from=bob/app&a=%2F",
+  "POST /v2/alice/app/blobs/uploads/?mount=$d&from=alice/other" ]
 --- forwarded eval
 [ "POST /v2/alice/app/blobs/uploads/?a=%2F", 1 ]

@@ -13,7 +13,8 @@ use Harness::Token;
 add_block_preprocessor(
     sub {
         my ($block) = @_;
-        $block->set_value(http_config => Harness::Neighbours::http_config($block->zone // '', defined $block->certificate));
+        $block->set_value(http_config => Harness::Neighbours::http_config(
+            $block->zone // '', defined $block->certificate));
     }
 );
 

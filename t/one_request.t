@@ -95,7 +95,8 @@ B => status: 200
 --- error_code eval
 [ (404, 200) x 2 ]
 --- response_body_like eval
-[ (qr{^backend: A\nmethod: GET\nuri: /v2/_catalog\?n=}, qr{^backend: A\nmethod: GET\nuri: /v2/alice/x/tags/list\n}) x 2 ]
+[ (qr{^backend: A\nmethod: GET\nuri: /v2/_catalog\?n=},
+  qr{^backend: A\nmethod: GET\nuri: /v2/alice/x/tags/list\n}) x 2 ]
 
 === auth_request to a proxied service beside a catalogue
 --- needs: --with-http_auth_request_module
@@ -147,7 +148,8 @@ EOC
 === the same where the log looks at our variables first
 --- http_config eval
 main::zone_http('zone=auth:1m')
-    . "    log_format ours '\$registry_auth_user:\$registry_auth_result:\$status';\n    access_log \$TEST_NGINX_SERVROOT/logs/access.log ours;\n"
+    . "    log_format ours '\$registry_auth_user:\$registry_auth_result:\$status';\n"
+    . "    access_log \$TEST_NGINX_SERVROOT/logs/access.log ours;\n"
 --- config eval
 main::zone_config('error_page 403 @denied;') . <<'EOC'
         location @denied { add_header X-User "$registry_auth_user" always; return 403 "sorry\n"; }

@@ -40,8 +40,10 @@ for my $page (qw(registry_auth_token registry_auth_status)) {
             'after it'  => "location = /token { $page; $other }",
             'before it' => "location = /token { $other $page; }",
         );
-        $place{'in an if block'}       = "location = /token { $page; if (\$arg_a) { $other } }" if $name =~ /_pass$/;
-        $place{'in limit_except'}      = "location = /token { $page; limit_except GET { $other } }" if $name eq 'proxy_pass';
+        $place{'in an if block'}       = "location = /token { $page; if (\$arg_a) { $other } }"
+            if $name =~ /_pass$/;
+        $place{'in limit_except'}      = "location = /token { $page; limit_except GET { $other } }"
+            if $name eq 'proxy_pass';
         for my $where (sort keys %place) {
             $spec .= spec_block(
                 "$page and $other $where",
@@ -50,7 +52,8 @@ for my $page (qw(registry_auth_token registry_auth_status)) {
                 http_config => $ZONE,
                 config      => "        $SERVER\n        $place{$where}\n",
                 # Both places are named, which are one line here.
-                error_log   => [ qq{"$name"}, qq{"$page"}, qr/nginx\.conf:(\d+)\) cannot .*nginx\.conf:\1$/m ],
+                error_log   => [ qq{"$name"}, qq{"$page"},
+                    qr/nginx\.conf:(\d+)\) cannot .*nginx\.conf:\1$/m ],
                 defined $needs ? (needs => $needs) : (),
             );
         }
@@ -59,10 +62,14 @@ for my $page (qw(registry_auth_token registry_auth_status)) {
 for (
     [ 'registry_auth_token; registry_auth_status;', '"registry_auth_token"', '"registry_auth_status"' ],
     [ 'registry_auth_status; registry_auth_token;', '"registry_auth_token"', '"registry_auth_status"' ],
-    [ 'registry_auth_status; registry_auth "Registry";', '"registry_auth"', '"registry_auth_status"', 'allow' ],
-    [ 'registry_auth "Registry"; registry_auth_status;', '"registry_auth"', '"registry_auth_status"', 'allow' ],
-    [ 'registry_auth_status; limit_except GET { registry_auth "Registry"; }', '"registry_auth"', '"registry_auth_status"' ],
-    [ 'registry_auth_token; limit_except GET { registry_auth off; }', '"registry_auth_token"', '"registry_auth"' ],
+    [ 'registry_auth_status; registry_auth "Registry";', '"registry_auth"', '"registry_auth_status"',
+      'allow' ],
+    [ 'registry_auth "Registry"; registry_auth_status;', '"registry_auth"', '"registry_auth_status"',
+      'allow' ],
+    [ 'registry_auth_status; limit_except GET { registry_auth "Registry"; }', '"registry_auth"',
+      '"registry_auth_status"' ],
+    [ 'registry_auth_token; limit_except GET { registry_auth off; }', '"registry_auth_token"',
+      '"registry_auth"' ],
 ) {
     my ($text, @said) = @$_;
     $spec .= spec_block("refused: $text", no_redis => '', must_die => '', http_config => $ZONE,
@@ -77,7 +84,8 @@ for (
     'registry_auth_token; proxy_set_header A b; proxy_method GET; mirror off; access_log off;',
 ) {
     $spec .= spec_block("accepted: $_", no_redis => '', config_ok => '', http_config => $ZONE,
-        config => "        $SERVER\n        location = /token { $_ }\n", no_error_log => ['cannot stand', 'answers']);
+        config => "        $SERVER\n        location = /token { $_ }\n",
+        no_error_log => ['cannot stand', 'answers']);
 }
 
 defaults(
@@ -143,7 +151,9 @@ a file
         location = /other { registry_auth_token; limit_except GET { allow all; } }
         location / { proxy_pass http://registry; }
 --- request eval
-[ "GET /token", map { my $path = $_; "POST $path\ngrant_type=password&service=registry&username=alice&password=secret" } "/token", "/other" ]
+[ "GET /token",
+  map { my $path = $_; "POST $path\ngrant_type=password&service=registry&username=alice&password=secret"
+  } "/token", "/other" ]
 --- more_headers
 Content-Type: application/x-www-form-urlencoded
 --- error_code eval
@@ -273,7 +283,8 @@ die "$count times" if $count != 1;
 --- restart
 --- login: alice:secret
 --- request eval
-[ "GET /v2/alice/x/tags/list?n=1", "GET /v2/alice/x%2fy", "POST /v2/alice/x/blobs/uploads/?mount=sha256:" . "a" x 64 . "&from=bob/x" ]
+[ "GET /v2/alice/x/tags/list?n=1", "GET /v2/alice/x%2fy",
+  "POST /v2/alice/x/blobs/uploads/?mount=sha256:" . "a" x 64 . "&from=bob/x" ]
 --- error_code eval
 [ 200, 400, 200 ]
 --- no_error_log

@@ -23,7 +23,8 @@ for my $form (sort keys %FORM) {
         $spec .= spec_block(
             "$form by $place",
             redis      => "$place $FORM{$form}\n",
-            login      => [ 'alice:correct horse', 'alice:correct hors', 'alice:correct horse ', "alice:$FORM{$form}", 'bob:correct horse' ],
+            login      => [ 'alice:correct horse', 'alice:correct hors', 'alice:correct horse ',
+                "alice:$FORM{$form}", 'bob:correct horse' ],
             request    => [ ('GET /v2/') x 5 ],
             error_code => [ 200, (401) x 4 ],
             forwarded  => [ 1, (0) x 4 ],
@@ -82,12 +83,13 @@ defaults(
 run_tests($spec . join '', <DATA>);
 
 __DATA__
-=== the 2014 gate's own data: HSET docker-registry:passwords user1 <sha1(salt+password)>, LPUSH docker-registry:backends host:port
+=== the 2014 gate's own data: SHA-1 of salt and password, and a list of backends
 --- http_config eval
 "upstream registry { registry_auth_backends; }\nregistry_auth_salt SALT;\n"
 --- redis eval
 use Digest::SHA qw(sha1_hex);
-"HSET docker-registry:passwords user1 " . sha1_hex("SALTpassword1") . " user2 " . uc(sha1_hex("SALTpassword2")) . "\n" .
+"HSET docker-registry:passwords user1 " . sha1_hex("SALTpassword1") . " user2 "
+    . uc(sha1_hex("SALTpassword2")) . "\n" .
 "LPUSH docker-registry:backends 127.0.0.1:\$TEST_NGINX_BACKEND_B_PORT\n"
 --- login eval
 [ "user1:password1", "user1:password1", "user1:password2", "user1:SALTpassword1", "user1:password1" ]
@@ -202,7 +204,8 @@ HSET docker-registry:passwords bob 45ecaf382a5e63e836ff2e9b1b873d7e888da74f
 [ 401, 401, 401 ]
 --- restart
 --- error_log
-a password under docker-registry that is wrong would be right, but: registry_auth_salt "deadbeaf:", which a 2014 gate without DIGEST_SALT had, is missing
+a password under docker-registry that is wrong would be right, but: \
+  registry_auth_salt "deadbeaf:", which a 2014 gate without DIGEST_SALT had, is missing
 --- no_error_log
 secret
 [error]

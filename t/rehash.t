@@ -132,7 +132,8 @@ main::equal(redis('HGET docker-registry:user:alice password'), $main::SHA, 'what
 === where Redis refuses it, the log says what is missing, and the request goes on
 --- http_config eval
 main::rehash()
-    . '    registry_auth_redis redis://gate:pw@127.0.0.1:$TEST_NGINX_REDIS_PORT timeout=2s connect_timeout=2s;'
+    . '    registry_auth_redis redis://gate:pw@127.0.0.1:$TEST_NGINX_REDIS_PORT timeout=2s '
+    . 'connect_timeout=2s;'
 --- redis
 ACL SETUSER gate on >pw ~* +hgetall +hmget +lrange +ping +select +hello +client|tracking
 --- request eval

@@ -19,7 +19,8 @@ sub begin_request {
 
 sub end_request {
     my ($socket, $login) = @_;
-    Harness::Client::write_all($socket, 'Authorization: ' . Harness::Client::basic($login) . "\r\nConnection: close\r\n\r\n");
+    Harness::Client::write_all($socket, 'Authorization: ' . Harness::Client::basic($login)
+        . "\r\nConnection: close\r\n\r\n");
     return (Harness::Client::receive($socket, Harness::Valgrind::timeout(5), 'GET'))[0];
 }
 
@@ -28,7 +29,8 @@ sub end_request {
 sub deleted {
     my %seen;
     for my $worker (nginx_server()->workers) {
-        $seen{$_} = 1 for grep { m{/logs/.* \(deleted\)$} } map { readlink // '' } glob "/proc/$worker/task/*/fd/*";
+        $seen{$_} = 1 for grep { m{/logs/.* \(deleted\)$} } map {
+            readlink // '' } glob "/proc/$worker/task/*/fd/*";
     }
     return join ' ', sort keys %seen;
 }
@@ -147,7 +149,8 @@ equal(everywhere('alice:correct horse'), '200', 'the new one');
 
 === the same for one of two prefixes
 --- config eval
-Harness::Zone::zone_config() . Harness::Zone::zone_config("registry_auth_prefix other;") =~ s{location /}{location /v1/}r
+Harness::Zone::zone_config() . Harness::Zone::zone_config(
+    "registry_auth_prefix other;") =~ s{location /}{location /v1/}r
 --- redis eval
 "HSET other:user:carol password $main::SECRET\n"
 --- after
@@ -269,7 +272,8 @@ equal($listens->(), 'yes', 'before');
 my @old = nginx_server()->workers;
 my $held = main::begin_request();
 Time::HiRes::sleep(0.1);    # until it is read
-nginx_server()->write_configuration(nginx_server()->{running} =~ s/listen 127.0.0.1:$given_up/listen 127.0.0.1:@{[ $given_up + 2 ]}/r);
+nginx_server()->write_configuration(
+    nginx_server()->{running} =~ s/listen 127.0.0.1:$given_up/listen 127.0.0.1:@{[ $given_up + 2 ]}/r);
 nginx_server()->reload;
 soon('after', 'no', $listens, 5);
 equal(main::end_request($held, 'alice:secret')->{status}, '200', 'the request that the old worker held');

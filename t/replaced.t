@@ -25,8 +25,10 @@ my @ANSWERS = (
 my @READERS = (
     [ 'buffered',   '' ],
     [ 'unbuffered', 'proxy_buffering off;' ],
-    [ 'kept',       'proxy_cache kept; proxy_cache_key "$registry_auth_user $request_uri"; proxy_cache_valid any 1m;' ],
-    [ 'stored',     'proxy_store $TEST_NGINX_SERVROOT/stored/$registry_auth_user$uri; proxy_store_access all:rw;' ],
+    [ 'kept',
+      'proxy_cache kept; proxy_cache_key "$registry_auth_user $request_uri"; proxy_cache_valid any 1m;' ],
+    [ 'stored',
+      'proxy_store $TEST_NGINX_SERVROOT/stored/$registry_auth_user$uri; proxy_store_access all:rw;' ],
     [ 'compressed', 'gzip on; gzip_types *; gzip_min_length 1;' ],
 );
 
@@ -38,7 +40,8 @@ for my $answer (@ANSWERS) {
             "$title, $reader->[0]",
             config     => gate_config("proxy_read_timeout 30s; $reader->[1]"),
             backend    => "/v1/ => raw: $raw\n" . ($open ? "/v1/ => open\n" : ''),
-            pipelined_requests => [ 'GET /v1/repositories/alice/app/images', 'GET /v2/alice/app/tags/list', 'GET /v1/repositories/alice/app/images', 'HEAD /v1/_ping', 'GET /v2/bob/app/tags/list' ],
+            pipelined_requests => [ 'GET /v1/repositories/alice/app/images', 'GET /v2/alice/app/tags/list',
+                'GET /v1/repositories/alice/app/images', 'HEAD /v1/_ping', 'GET /v2/bob/app/tags/list' ],
             error_code => [ 502, 200, 502, 502, 403 ],
             oci_error  => [ 'UNKNOWN another host', undef, 'UNKNOWN another host', undef, 'DENIED' ],
             raw_response_headers_unlike => 'evil',
@@ -68,7 +71,7 @@ Harness::gate_config('proxy_read_timeout 30s;')
 --- oci_error eval
 [ "UNKNOWN another host" ]
 
-=== a body of the client's that is still on its way when the registry answers: the answer says that the connection ends
+=== where the client still sends its body when the registry answers, the connection ends
 --- config eval
 Harness::gate_config('proxy_read_timeout 30s; proxy_request_buffering off;')
 --- backend
@@ -76,7 +79,8 @@ images => raw: HTTP/1.1 302 F\r\nLocation: http://evil.example/\r\nContent-Lengt
 images => open
 images => early
 --- raw_request eval
-"PUT /v1/repositories/alice/app/images HTTP/1.1\r\nHost: localhost\r\nAuthorization: Basic YWxpY2U6c2VjcmV0\r\nContent-Length: 3000\r\n\r\n{}"
+"PUT /v1/repositories/alice/app/images HTTP/1.1\r\nHost: localhost\r\n"
+    . "Authorization: Basic YWxpY2U6c2VjcmV0\r\nContent-Length: 3000\r\n\r\n{}"
 --- error_code: 502
 --- oci_error: UNKNOWN another host
 --- response_headers
@@ -84,7 +88,9 @@ Connection: close
 
 === what the gate keeps back is not kept for others
 --- config eval
-Harness::gate_config('proxy_read_timeout 30s; proxy_cache kept; proxy_cache_key "$registry_auth_user $request_uri"; proxy_cache_valid any 1m; add_header X-Kept $upstream_cache_status always;')
+Harness::gate_config(
+    'proxy_read_timeout 30s; proxy_cache kept; proxy_cache_key "$registry_auth_user $request_uri"; '
+        . 'proxy_cache_valid any 1m; add_header X-Kept $upstream_cache_status always;')
 --- backend
 images => raw: HTTP/1.1 302 F\r\nLocation: http://evil.example/\r\nContent-Length: 5\r\n\r\nabcde
 images => open

@@ -11,44 +11,73 @@ my @METHODS = qw(GET HEAD POST PUT PATCH DELETE OPTIONS PROPFIND FOO);
 
 # route; what the methods need: own = a right on <n>, login, catalog, none
 my @ROUTES = (
-    [ 'end-1: /v2/ is the login check',          '/v2/',                                          { GET => 'login', HEAD => 'login' } ],
-    [ 'end-1: so is /v2',                        '/v2',                                           { GET => 'login', HEAD => 'login' } ],
-    [ 'end-2, end-10: blobs',                    "/v2/<n>/blobs/$DIGEST",                         { GET => 'own', HEAD => 'own', DELETE => 'own' } ],
-    [ 'end-3, 7, 9: manifests by tag',           '/v2/<n>/manifests/v1.0',                        { GET => 'own', HEAD => 'own', PUT => 'own', DELETE => 'own' } ],
-    [ 'end-3, 7, 9: manifests by digest',        "/v2/<n>/manifests/$DIGEST",                     { GET => 'own', HEAD => 'own', PUT => 'own', DELETE => 'own' } ],
-    [ 'end-7b: several tags in a query',         "/v2/<n>/manifests/$DIGEST?tag=a&tag=b",         { GET => 'own', HEAD => 'own', PUT => 'own', DELETE => 'own' } ],
-    [ 'end-4a: an upload begins',                '/v2/<n>/blobs/uploads/',                        { POST => 'own' } ],
-    [ 'end-4b: an upload in one request',        "/v2/<n>/blobs/uploads/?digest=$DIGEST",         { POST => 'own' } ],
-    [ 'end-4, draft: digest-algorithm',          '/v2/<n>/blobs/uploads/?digest-algorithm=sha512', { POST => 'own' } ],
-    [ 'end-5, 6, 13, 14: an upload goes on',     '/v2/<n>/blobs/uploads/0a1b-2c_3d.4e=?_state=Zm9v%3D%3D&x=a+b',
+    [ 'end-1: /v2/ is the login check',          '/v2/',
+      { GET => 'login', HEAD => 'login' } ],
+    [ 'end-1: so is /v2',                        '/v2',
+      { GET => 'login', HEAD => 'login' } ],
+    [ 'end-2, end-10: blobs',                    "/v2/<n>/blobs/$DIGEST",
+      { GET => 'own', HEAD => 'own', DELETE => 'own' } ],
+    [ 'end-3, 7, 9: manifests by tag',           '/v2/<n>/manifests/v1.0',
+      { GET => 'own', HEAD => 'own', PUT => 'own', DELETE => 'own' } ],
+    [ 'end-3, 7, 9: manifests by digest',        "/v2/<n>/manifests/$DIGEST",
+      { GET => 'own', HEAD => 'own', PUT => 'own', DELETE => 'own' } ],
+    [ 'end-7b: several tags in a query',         "/v2/<n>/manifests/$DIGEST?tag=a&tag=b",
+      { GET => 'own', HEAD => 'own', PUT => 'own', DELETE => 'own' } ],
+    [ 'end-4a: an upload begins',                '/v2/<n>/blobs/uploads/',
+      { POST => 'own' } ],
+    [ 'end-4b: an upload in one request',        "/v2/<n>/blobs/uploads/?digest=$DIGEST",
+      { POST => 'own' } ],
+    [ 'end-4, draft: digest-algorithm',          '/v2/<n>/blobs/uploads/?digest-algorithm=sha512',
+      { POST => 'own' } ],
+    [ 'end-5, 6, 13, 14: an upload goes on',
+      '/v2/<n>/blobs/uploads/0a1b-2c_3d.4e=?_state=Zm9v%3D%3D&x=a+b',
         { GET => 'own', PUT => 'own', PATCH => 'own', DELETE => 'own' } ],
-    [ 'end-8: tags',                             '/v2/<n>/tags/list?n=10&last=a',                 { GET => 'own' } ],
-    [ 'end-12: referrers',                       "/v2/<n>/referrers/$DIGEST?artifactType=a/b",    { GET => 'own' } ],
-    [ 'ext: only read',                          '/v2/<n>/_oci/ext/discover',                     { GET => 'own', HEAD => 'own' } ],
-    [ 'catalog: 403 where it is off',            '/v2/_catalog?n=5',                              { GET => 'catalog' } ],
+    [ 'end-8: tags',                             '/v2/<n>/tags/list?n=10&last=a',
+      { GET => 'own' } ],
+    [ 'end-12: referrers',                       "/v2/<n>/referrers/$DIGEST?artifactType=a/b",
+      { GET => 'own' } ],
+    [ 'ext: only read',                          '/v2/<n>/_oci/ext/discover',
+      { GET => 'own', HEAD => 'own' } ],
+    [ 'catalog: 403 where it is off',            '/v2/_catalog?n=5',
+      { GET => 'catalog' } ],
     [ 'no route: a bare repository',             '/v2/<n>',                                       {} ],
     [ 'no route: unknown ending',                '/v2/<n>/tags',                                  {} ],
     [ 'no route: an extension of the registry',  '/v2/_oci/ext/discover',                         {} ],
     [ 'no route: another API',                   '/v3/',                                          {} ],
     [ 'no route: outside of any API',            '/metrics',                                      {} ],
     [ 'no route: the root',                      '/',                                             {} ],
-    [ 'V1: ping is open',                        '/v1/_ping',                                     { GET => 'none', HEAD => 'none' } ],
-    [ 'V1: ping of the root is open',            '/_ping',                                        { GET => 'none', HEAD => 'none' } ],
-    [ 'V1: users is the login check',            '/v1/users',                                     { GET => 'login', POST => 'never' } ],
-    [ 'V1: users/ too; sign-up is always 401',   '/v1/users/',                                    { GET => 'login', POST => 'never' } ],
-    [ 'V1: a repository',                        '/v1/repositories/<n>/',                         { PUT => 'own', DELETE => 'own' } ],
-    [ 'V1: its images',                          '/v1/repositories/<n>/images',                   { GET => 'own', PUT => 'own', DELETE => 'own' } ],
-    [ 'V1: its tags',                            '/v1/repositories/<n>/tags',                     { GET => 'own', DELETE => 'own' } ],
-    [ 'V1: one tag',                             '/v1/repositories/<n>/tags/latest',              { GET => 'own', PUT => 'own', DELETE => 'own' } ],
-    [ 'V1: its json',                            '/v1/repositories/<n>/json',                     { GET => 'own' } ],
-    [ "V1: a tag's json",                        '/v1/repositories/<n>/tags/latest/json',         { GET => 'own' } ],
-    [ 'V1: its properties',                      '/v1/repositories/<n>/properties',               { GET => 'own', PUT => 'own' } ],
-    [ 'V1: auth is a login check',               '/v1/repositories/<n>/auth',                     { PUT => 'login' } ],
-    [ 'V1: search, 403 where it is off',         '/v1/search?q=a',                                { GET => 'catalog' } ],
+    [ 'V1: ping is open',                        '/v1/_ping',
+      { GET => 'none', HEAD => 'none' } ],
+    [ 'V1: ping of the root is open',            '/_ping',
+      { GET => 'none', HEAD => 'none' } ],
+    [ 'V1: users is the login check',            '/v1/users',
+      { GET => 'login', POST => 'never' } ],
+    [ 'V1: users/ too; sign-up is always 401',   '/v1/users/',
+      { GET => 'login', POST => 'never' } ],
+    [ 'V1: a repository',                        '/v1/repositories/<n>/',
+      { PUT => 'own', DELETE => 'own' } ],
+    [ 'V1: its images',                          '/v1/repositories/<n>/images',
+      { GET => 'own', PUT => 'own', DELETE => 'own' } ],
+    [ 'V1: its tags',                            '/v1/repositories/<n>/tags',
+      { GET => 'own', DELETE => 'own' } ],
+    [ 'V1: one tag',                             '/v1/repositories/<n>/tags/latest',
+      { GET => 'own', PUT => 'own', DELETE => 'own' } ],
+    [ 'V1: its json',                            '/v1/repositories/<n>/json',
+      { GET => 'own' } ],
+    [ "V1: a tag's json",                        '/v1/repositories/<n>/tags/latest/json',
+      { GET => 'own' } ],
+    [ 'V1: its properties',                      '/v1/repositories/<n>/properties',
+      { GET => 'own', PUT => 'own' } ],
+    [ 'V1: auth is a login check',               '/v1/repositories/<n>/auth',
+      { PUT => 'login' } ],
+    [ 'V1: search, 403 where it is off',         '/v1/search?q=a',
+      { GET => 'catalog' } ],
     [ 'V1: no route: private images',            "/v1/private_images/abc/layer",                  {} ],
-    ( map { [ "V1: an image's $_ is any verified user's", "/v1/images/0123abc/$_", { GET => 'login', PUT => 'login' } ] }
+    ( map { [ "V1: an image's $_ is any verified user's", "/v1/images/0123abc/$_",
+        { GET => 'login', PUT => 'login' } ] }
         qw(layer json checksum) ),
-    ( map { [ "V1: an image's $_ too, which a registry makes by itself", "/v1/images/0123abc/$_", { GET => 'login' } ] }
+    ( map { [ "V1: an image's $_ too, which a registry makes by itself", "/v1/images/0123abc/$_",
+        { GET => 'login' } ] }
         qw(ancestry files diff) ),
 );
 
@@ -105,7 +134,8 @@ HSET docker-registry:user:bob grant:alice/app pull,push
 --- request eval
 my $d = 'sha256:' . 'ab' x 32;
 [ "DELETE /v2/alice/app/manifests/v1", "DELETE /v2/alice/app/blobs/$d", "DELETE /v1/repositories/alice/app/",
-  "DELETE /v1/repositories/alice/app/tags/v1", "PUT /v2/alice/app/manifests/v1", "GET /v2/alice/app/manifests/v1",
+  "DELETE /v1/repositories/alice/app/tags/v1", "PUT /v2/alice/app/manifests/v1",
+  "GET /v2/alice/app/manifests/v1",
   "DELETE /v2/alice/app/blobs/uploads/1234" ]
 --- error_code eval
 [ 403, 403, 403, 403, 200, 200, 200 ]
@@ -118,7 +148,8 @@ HSET docker-registry:user:bob grant:alice/app pull
 --- login: bob:secret
 --- request eval
 [ "GET /v2/alice/app/tags/list", "POST /v2/alice/app/blobs/uploads/", "PATCH /v2/alice/app/blobs/uploads/1",
-  "GET /v2/alice/app/blobs/uploads/1", "DELETE /v2/alice/app/blobs/uploads/1", "PUT /v2/alice/app/manifests/v1",
+  "GET /v2/alice/app/blobs/uploads/1", "DELETE /v2/alice/app/blobs/uploads/1",
+  "PUT /v2/alice/app/manifests/v1",
   "PUT /v1/repositories/alice/app/", "GET /v1/repositories/alice/app/images" ]
 --- error_code eval
 [ 200, 403, 403, 403, 403, 403, 403, 200 ]
@@ -187,14 +218,16 @@ library:secret
 Harness::gate_config("registry_auth_v1_images off;")
 --- login: alice:secret
 --- request eval
-[ map {( "GET /v1/images/0123abc/$_", "PUT /v1/images/0123abc/$_" )} qw(layer json ancestry checksum files diff) ]
+[ map {( "GET /v1/images/0123abc/$_", "PUT /v1/images/0123abc/$_" )} qw(layer json ancestry checksum files
+  diff) ]
 --- error_code_like: ^40[34]$
 --- forwarded: 0
 
 === A name may hold segments such as blobs, manifests and tags: parsed from the right
 --- login: alice:secret
 --- request eval
-[ "GET /v2/alice/manifests/manifests/v1", "GET /v2/alice/tags/list/tags/list", "GET /v2/alice/blobs/uploads/tags/list",
+[ "GET /v2/alice/manifests/manifests/v1", "GET /v2/alice/tags/list/tags/list",
+  "GET /v2/alice/blobs/uploads/tags/list",
   "POST /v2/alice/blobs/uploads/blobs/uploads/", "GET /v2/alice/x/manifests/y/blobs/sha256:" . 'ab' x 32,
   "GET /v2/bob/x/manifests/alice/manifests/v1", "POST /v2/bob/blobs/uploads/alice/blobs/uploads/" ]
 --- error_code eval

@@ -13,7 +13,8 @@ use Test::More;
 
 # Everything may be done by one, nothing by another; a third is locked.
 our %TOKEN = map { $_ => access_token() } qw(mighty meek locked);
-our $ACCOUNTS = join '', map { 'HSET docker-registry:user:' . $_ . ' password ' . ($_ eq 'locked' ? '!' : '') . Harness::Users::sha('secret') . "\n"
+our $ACCOUNTS = join '', map { 'HSET docker-registry:user:' . $_ . ' password ' . ($_ eq 'locked' ? '!' : '')
+    . Harness::Users::sha('secret') . "\n"
         . stored_token($_, 'all', $TOKEN{$_}, 999_999, '**:*') } sort keys %TOKEN;
 
 # What a request comes to: status, the backend's request line, and the body. What a 401 says in words depends
@@ -35,7 +36,8 @@ my %known;
 sub for_scope {
     my ($user, $scope) = @_;
     my @scope = split / /, $scope;
-    return $known{$user}{$scope} //= $user eq 'locked' ? signed(user => $user, scope => \@scope) : token("$user:secret", @scope);
+    return $known{$user}{$scope} //= $user eq 'locked' ? signed(user => $user, scope => \@scope)
+        : token("$user:secret", @scope);
 }
 
 sub compare {
@@ -71,7 +73,8 @@ sub expected {
 my $spec = '';
 our @SECTION = routes();
 for my $i (0 .. $#SECTION) {
-    $spec .= spec_block("same answers: $SECTION[$i][0]", after => "main::compare(\$_) for \@{ \$main::SECTION[$i][1] };\n");
+    $spec .= spec_block("same answers: $SECTION[$i][0]",
+        after => "main::compare(\$_) for \@{ \$main::SECTION[$i][1] };\n");
 }
 
 defaults(

@@ -37,7 +37,8 @@ main::location('satisfy any; deny all;')
 --- error_code eval
 [ 200, 200, 401, 401 ]
 --- response_headers eval
-[ "!WWW-Authenticate", "!WWW-Authenticate", 'WWW-Authenticate: Basic realm="Registry"', 'WWW-Authenticate: Basic realm="Registry"' ]
+[ "!WWW-Authenticate", "!WWW-Authenticate", 'WWW-Authenticate: Basic realm="Registry"',
+  'WWW-Authenticate: Basic realm="Registry"' ]
 --- oci_error eval
 [ undef, undef, "UNAUTHORIZED", "UNAUTHORIZED" ]
 

@@ -5,7 +5,9 @@ use warnings;
 use lib 't/lib';
 use Harness;
 
-our $RESULTS = '{"num_results": 4, "query": "a\\"b", "results": [{"name": "alice/app", "description": "hers"}, {"name": "bob/app", "description": "his"}, '
+our $RESULTS =
+    '{"num_results": 4, "query": "a\\"b", "results": [{"name": "alice/app", "description": "hers"}, '
+        . '{"name": "bob/app", "description": "his"}, '
     . '{"name": "library/os", "description": null}, {"name": "os2", "description": ""}]}';
 
 defaults(
@@ -96,7 +98,8 @@ Harness::gate_config('registry_auth_v1_search on;')
 === only GET, and no body
 --- login: alice:secret
 --- request eval
-[ "HEAD /v1/search?q=a", "POST /v1/search?q=a", "DELETE /v1/search", "GET /v1/search/?q=a", "GET /v1/search?q=a\nq=b" ]
+[ "HEAD /v1/search?q=a", "POST /v1/search?q=a", "DELETE /v1/search", "GET /v1/search/?q=a",
+  "GET /v1/search?q=a\nq=b" ]
 --- error_code: 404
 --- forwarded: 0
 
@@ -149,7 +152,8 @@ registry_auth: the registry's search results: a page is too long
 
 === past the gate, through a location without one: 502
 --- config eval
-'location / { registry_auth "Registry"; try_files /none @open; } location @open { proxy_pass http://registry; }'
+'location / { registry_auth "Registry"; try_files /none @open; } '
+    . 'location @open { proxy_pass http://registry; }'
 --- login: alice:secret
 --- request
 GET /v1/search?q=a

@@ -15,8 +15,8 @@ our @SECRETS = (
 
 # The lines of nginx that quote the request, at debug level.
 sub ours {
-    return join "\n", grep { !/http header: "|http header line: |http2 header: |http proxy header|"\w+: |posted:|http header done/ }
-        split /\n/, nginx_server()->new_errors;
+    my $quoting = qr/http header: "|http header line: |http2 header: |http proxy header|"\w+: |posted:/;
+    return join "\n", grep { !/$quoting|http header done/ } split /\n/, nginx_server()->new_errors;
 }
 
 sub search {
@@ -30,7 +30,8 @@ sub search {
 defaults(
     http_config => gate_http(),
     config      => gate_config(),
-    redis       => "HSET docker-registry:user:alice password " . Harness::Users::sha('S3cret-Passw0rd') . "\n",
+    redis       => "HSET docker-registry:user:alice password " . Harness::Users::sha('S3cret-Passw0rd')
+        . "\n",
 );
 run_tests();
 
@@ -38,7 +39,8 @@ __DATA__
 === rule 18: at debug level, granted and refused
 --- log_level: debug
 --- login eval
-[ "alice:S3cret-Passw0rd", "alice:Wrong-Passw0rd", "bob:Wrong-Passw0rd", "alice:S3cret-Passw0rd", "alice:S3cret-Passw0rd" ]
+[ "alice:S3cret-Passw0rd", "alice:Wrong-Passw0rd", "bob:Wrong-Passw0rd", "alice:S3cret-Passw0rd",
+  "alice:S3cret-Passw0rd" ]
 --- request eval
 [ ("GET /v2/") x 3, "GET /v2/bob/x/tags/list", "GET /v2/alice/../x" ]
 --- error_code eval
@@ -80,7 +82,8 @@ main::search();
 --- request eval
 [ ("GET /v2/") x 4 ]
 --- more_headers eval
-[ "Authorization: Bearer S3cret-Passw0rd", "Authorization: Basic S3cret-Passw0rd", "Authorization: S3cret-Passw0rd", "Authorization: Basic " . "YWxpY2U6UzNjcmV0LVBhc3N3MHJk" x 200 ]
+[ "Authorization: Bearer S3cret-Passw0rd", "Authorization: Basic S3cret-Passw0rd",
+  "Authorization: S3cret-Passw0rd", "Authorization: Basic " . "YWxpY2U6UzNjcmV0LVBhc3N3MHJk" x 200 ]
 --- error_code: 401
 --- after
 main::search();

@@ -16,7 +16,8 @@ sub granted {
     my ($answer) = @_;
     return "$answer->{status}" if $answer->{status} != 200;
     my (undef, $claims) = map { MIME::Base64::decode_base64url($_) } split /\./, json($answer)->{token};
-    return join ' ', sort map { "$_->{type}:$_->{name}:" . join ',', @{ $_->{actions} } } @{ JSON::PP::decode_json($claims)->{access} };
+    return join ' ', sort map { "$_->{type}:$_->{name}:" . join ',', @{ $_->{actions} } } @{
+        JSON::PP::decode_json($claims)->{access} };
 }
 
 sub posted { return http(form(@_), headers => $TYPE) }
@@ -41,9 +42,11 @@ sub in_chunks {
     my ($text) = @_;
     my ($line, $body) = split /\n/, $text, 2;
     my @chunks = map { sprintf "%x\r\n%s\r\n", length, $_ } unpack '(a3000)*', $body;
-    my $head = join "\r\n", "$line HTTP/1.1", 'Host: a', 'Connection: close', split(/\n/, $TYPE), 'Transfer-Encoding: chunked', '', '';
+    my $head = join "\r\n", "$line HTTP/1.1", 'Host: a', 'Connection: close', split(/\n/, $TYPE),
+        'Transfer-Encoding: chunked', '', '';
     my $port = Harness::expand('$TEST_NGINX_SERVER_PORT');
-    return (Harness::Client::raw($port, [ $head, @chunks, "0\r\n\r\n" ], Harness::Valgrind::timeout(5), 0.01))[0];
+    return (Harness::Client::raw($port, [ $head, @chunks, "0\r\n\r\n" ], Harness::Valgrind::timeout(5),
+        0.01))[0];
 }
 
 our @LOGIN = (grant_type => 'password', service => 'registry', username => 'alice', password => 'secret');
@@ -122,7 +125,8 @@ Cache-Control: no-store
 --- request eval
 [ ("GET /token?service=registry") x 4 ]
 --- more_headers eval
-[ map {"Authorization: $_"} 'Basic !!', 'Bearer ' . main::signed(scope => 'repository:alice/app:pull'), 'Bearer ' . main::signed(kind => 'refresh'), 'Negotiate x' ]
+[ map {"Authorization: $_"} 'Basic !!', 'Bearer ' . main::signed(scope => 'repository:alice/app:pull'),
+  'Bearer ' . main::signed(kind => 'refresh'), 'Negotiate x' ]
 --- error_code: 401
 --- response_headers
 WWW-Authenticate: Basic realm="Registry"
@@ -157,11 +161,15 @@ HSET docker-registry:user:alice grant:team/* pull
 --- after
 for (
     [ 'none', '' => [] ],
-    [ 'several', 'repository:alice/a:pull,push repository:team/a:pull' => [ 'repository:alice/a:pull,push', 'repository:team/a:pull' ] ],
-    [ 'space separated', 'repository:alice/a:pull repository:team/a:pull' => ['repository:alice/a:pull repository:team/a:pull'] ],
+    [ 'several', 'repository:alice/a:pull,push repository:team/a:pull' =>
+      [ 'repository:alice/a:pull,push', 'repository:team/a:pull' ] ],
+    [ 'space separated', 'repository:alice/a:pull repository:team/a:pull' =>
+      ['repository:alice/a:pull repository:team/a:pull'] ],
     [ 'more than allowed', 'repository:team/a:pull' => ['repository:team/a:pull,push,delete'] ],
-    [ 'all', 'repository:alice/a:pull,push,delete repository:team/a:pull' => [ 'repository:alice/a:*', 'repository:team/a:*' ] ],
-    [ 'the same in parts', 'repository:alice/a:pull,push' => [ 'repository:alice/a:pull', 'repository:alice/a:push' ] ],
+    [ 'all', 'repository:alice/a:pull,push,delete repository:team/a:pull' =>
+      [ 'repository:alice/a:*', 'repository:team/a:*' ] ],
+    [ 'the same in parts', 'repository:alice/a:pull,push' =>
+      [ 'repository:alice/a:pull', 'repository:alice/a:push' ] ],
     [ 'with a class', 'repository:alice/a:pull' => ['repository(plugin):alice/a:pull'] ],
     [ 'unknown actions', 'repository:alice/a:pull' => ['repository:alice/a:pull,metadata_read'] ],
     [ "nobody's", '' => [ 'repository:bob/a:pull', 'repository:bob/b:*' ] ],
@@ -204,15 +212,18 @@ equal(main::granted(ask('alice:secret', 'repository:alice/a:*', 'registry:catalo
 --- oci_error eval
 [ undef, "UNSUPPORTED ^more than 64 scopes\$" ]
 
-=== service: another is 400, none is accepted; account: who they take themselves for; what is there twice is refused
+=== service= of another is 400, none is accepted; account= is who is meant; twice is refused
 --- login: alice:secret
 --- request eval
-[ map {"GET /token$_"} '', '?', '?service=', '?service=registry', '?service=ReGistry', '?account=alice', '?account=', '?client_id=docker&x=1&x=2',
-  '?service=other', '?service=registry&service=registry', '?account=bob', '?account=alice&account=bob', '?offline_token=true&offline_token=false' ]
+[ map {"GET /token$_"} '', '?', '?service=', '?service=registry', '?service=ReGistry', '?account=alice',
+  '?account=', '?client_id=docker&x=1&x=2',
+  '?service=other', '?service=registry&service=registry', '?account=bob', '?account=alice&account=bob',
+  '?offline_token=true&offline_token=false' ]
 --- error_code eval
 [ (200) x 8, (400) x 5 ]
 --- oci_error eval
-[ (undef) x 8, "UNSUPPORTED unknown service", "UNSUPPORTED twice", "UNSUPPORTED account is not the user", ("UNSUPPORTED twice") x 2 ]
+[ (undef) x 8, "UNSUPPORTED unknown service", "UNSUPPORTED twice", "UNSUPPORTED account is not the user",
+  ("UNSUPPORTED twice") x 2 ]
 --- response_headers: Cache-Control: no-store
 
 === offline_token: a refresh token for a user, none for the anonymous
@@ -246,7 +257,8 @@ GET /token?service=registry&offline_token=true
 --- more_headers eval
 $main::TYPE
 --- request eval
-main::form(client_id => 'containerd-client', @main::LOGIN, scope => 'repository:alice/a:pull,push repository:bob/a:pull', access_type => 'offline')
+main::form(client_id => 'containerd-client', @main::LOGIN,
+    scope => 'repository:alice/a:pull,push repository:bob/a:pull', access_type => 'offline')
 --- response_body_like: "refresh_token":"
 --- response_headers
 Cache-Control: no-store
@@ -270,9 +282,12 @@ $main::TYPE
 --- more_headers eval
 $main::TYPE
 --- request eval
-[ map { main::form(grant_type => 'password', @$_) } [ username => 'alice', password => 'wrong' ], [ username => 'alice' ], [ password => 'secret' ],
-  [], [ username => 'alice', password => '' ], [ username => 'alice:secret', password => 'x' ], [ username => "alice\0", password => 'secret' ],
-  [ username => 'alice', password => "secret\0x" ], [ username => 'alice', password => "secret\r\n" ], [ username => 'alice', password => 'x' x 4000 ] ]
+[ map { main::form(grant_type => 'password', @$_) } [ username => 'alice', password => 'wrong' ],
+  [ username => 'alice' ], [ password => 'secret' ],
+  [], [ username => 'alice', password => '' ], [ username => 'alice:secret', password => 'x' ],
+  [ username => "alice\0", password => 'secret' ],
+  [ username => 'alice', password => "secret\0x" ], [ username => 'alice', password => "secret\r\n" ],
+  [ username => 'alice', password => 'x' x 4000 ] ]
 --- error_code: 401
 --- oci_error: UNAUTHORIZED
 --- response_headers
@@ -281,11 +296,14 @@ Cache-Control: no-store
 
 === POST: what is no form, and what is there twice, is 400
 --- more_headers eval
-[ $main::TYPE, "Content-Type: application/x-www-form-urlencoded ; charset=utf-8\n", "", "Content-Type: application/json", "Content-Type: multipart/form-data; boundary=x", ($main::TYPE) x 12 ]
+[ $main::TYPE, "Content-Type: application/x-www-form-urlencoded ; charset=utf-8\n", "",
+  "Content-Type: application/json", "Content-Type: multipart/form-data; boundary=x", ($main::TYPE) x 12 ]
 --- request eval
 [ (main::form(@main::LOGIN)) x 5, map({"POST /token\n$_"} '', 'x', '%', '&&=&'), map { main::form(@$_) }
-  [ @main::LOGIN[2 .. 7] ], [ @main::LOGIN[2 .. 7], grant_type => 'client_credentials' ], [ @main::LOGIN, grant_type => 'password' ], [ @main::LOGIN, username => 'bob' ],
-  [ @main::LOGIN, password => 'secret' ], [ @main::LOGIN, refresh_token => 'x' ], [ grant_type => 'refresh_token' ], [ @main::LOGIN[0, 1, 4 .. 7], service => 'other' ] ]
+  [ @main::LOGIN[2 .. 7] ], [ @main::LOGIN[2 .. 7], grant_type => 'client_credentials' ],
+      [ @main::LOGIN, grant_type => 'password' ], [ @main::LOGIN, username => 'bob' ],
+  [ @main::LOGIN, password => 'secret' ], [ @main::LOGIN, refresh_token => 'x' ],
+  [ grant_type => 'refresh_token' ], [ @main::LOGIN[0, 1, 4 .. 7], service => 'other' ] ]
 --- error_code eval
 [ 200, 200, (400) x 15 ]
 --- oci_error eval
@@ -295,9 +313,12 @@ Cache-Control: no-store
 --- more_headers eval
 $main::TYPE
 --- request eval
-[ map { main::form(grant_type => 'refresh_token', refresh_token => $_) } '', 'x', main::signed(), main::signed(kind => 'refresh', exp => time - 1),
-  main::signed(kind => 'refresh', service => 'other'), main::signed(kind => 'refresh', prefix => 'other'), main::signed(kind => 'refresh', user => 'nobody'),
-  main::signed(kind => 'refresh', stored => 'other'), main::signed(kind => 'refresh', key => 'y' x 32), main::signed(kind => 'refresh', exp => time + 91 * 86_400) ]
+[ map { main::form(grant_type => 'refresh_token', refresh_token => $_) } '', 'x', main::signed(),
+  main::signed(kind => 'refresh', exp => time - 1),
+  main::signed(kind => 'refresh', service => 'other'), main::signed(kind => 'refresh', prefix => 'other'),
+  main::signed(kind => 'refresh', user => 'nobody'),
+  main::signed(kind => 'refresh', stored => 'other'), main::signed(kind => 'refresh', key => 'y' x 32),
+  main::signed(kind => 'refresh', exp => time + 91 * 86_400) ]
 --- error_code: 401
 --- response_headers
 WWW-Authenticate: Basic realm="Registry"
@@ -347,7 +368,8 @@ main::token_config('', 'registry_auth_token; auth_request /check;')
 --- more_headers eval
 $main::TYPE
 --- request eval
-[ main::form(@main::LOGIN), main::form(@main::LOGIN) =~ s{/token}{/token?deny=1}r, main::form(@main::LOGIN[0 .. 5], password => 'wrong') ]
+[ main::form(@main::LOGIN), main::form(@main::LOGIN) =~ s{/token}{/token?deny=1}r,
+  main::form(@main::LOGIN[0 .. 5], password => 'wrong') ]
 --- error_code eval
 [ 200, 403, 401 ]
 --- response_body_unlike eval
@@ -370,7 +392,8 @@ equal(ask('alice:secret')->{status}, 200, 'the next one is served');
 --- more_headers eval
 [ (map { $main::TYPE . $_ } '', '', 'Expect: 100-continue'), undef ]
 --- pipelined_requests eval
-[ main::form(@main::LOGIN), main::form(@main::LOGIN[0 .. 5], password => 'wrong'), main::form(@main::LOGIN), $main::READY ]
+[ main::form(@main::LOGIN), main::form(@main::LOGIN[0 .. 5], password => 'wrong'), main::form(@main::LOGIN),
+  $main::READY ]
 --- error_code eval
 [ 200, 401, 200, 200 ]
 
@@ -395,14 +418,15 @@ for my $user ("j\xc3\xbcrgen", 'x"y\\z') {
 === a token that would be too long to be used is not issued
 --- login: alice:secret
 --- request eval
-[ map { my $n = $_; 'GET /token?' . main::query(scope => [ map { "repository:alice/$_" . 'x' x $n . ':pull' } 10 .. 59 ]) } 10, 90 ]
+[ map { my $n = $_; 'GET /token?' . main::query(
+  scope => [ map { "repository:alice/$_" . 'x' x $n . ':pull' } 10 .. 59 ]) } 10, 90 ]
 --- error_code eval
 [ 200, 400 ]
 --- oci_error eval
 [ undef, "UNSUPPORTED what the scopes grant takes more than 5000 bytes" ]
 --- response_headers: Cache-Control: no-store
 
-=== many scopes, and many grants with many stars to look at for each: what may be had is had, and others are served between
+=== many scopes, and many grants with many stars for each: others are served between
 --- users
 alice:secret
 bob:secret
@@ -410,7 +434,8 @@ bob:secret
 # Each has all pieces of the names, and none matches, as one of its stars would have to match a slash.
 CORE::join "\n", map {
     my $bits = $_;
-    'HSET docker-registry:user:alice grant:team' . CORE::join('', map { ('a' .. 'l')[$_] . ($bits >> $_ & 1 ? '*' : '') } 0 .. 11) . '*uv pull'
+    'HSET docker-registry:user:alice grant:team'
+        . CORE::join('', map { ('a' .. 'l')[$_] . ($bits >> $_ & 1 ? '*' : '') } 0 .. 11) . '*uv pull'
 } 0 .. 2047
 --- request
 GET /v2/
@@ -443,7 +468,8 @@ Test::More::is(main::granted($_),
 --- more_headers eval
 $main::TYPE
 --- request eval
-[ main::form(@main::LOGIN), main::form(@main::LOGIN[0 .. 5], password => 'wrong'), main::form(grant_type => 'x') ]
+[ main::form(@main::LOGIN), main::form(@main::LOGIN[0 .. 5], password => 'wrong'),
+  main::form(grant_type => 'x') ]
 --- error_code eval
 [ 200, 401, 400 ]
 

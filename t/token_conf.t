@@ -22,7 +22,8 @@ sub file {
         config      => '',
         no_redis    => '',
         @said
-        ? (must_die => '', error_log => [ '"registry_auth_token_key"', '$TEST_NGINX_SERVROOT/keys', @said ], no_error_log => [ grep { length > 5 } split /\n/, $text ])
+        ? (must_die => '', error_log => [ '"registry_auth_token_key"', '$TEST_NGINX_SERVROOT/keys', @said ],
+            no_error_log => [ grep { length > 5 } split /\n/, $text ])
         : (config_ok => ''),
     );
 }
@@ -54,18 +55,31 @@ my $endpoint = 'location = /token { registry_auth_token; }';
 my $zone     = '    registry_auth_cache zone=auth:1m;';
 my $file     = "    registry_auth_token_key $KEYS;";
 for (
-    [ 'the endpoint needs registry_auth to be on',  $zone, "$bearer $endpoint",                      'registry_auth_token', 'registry_auth' ],
-    [ 'registry_auth off is not on',                $zone, "$bearer location = /token { registry_auth off; registry_auth_token; }", 'registry_auth_token', '"registry_auth"' ],
-    [ 'the endpoint needs a service for its tokens', $zone, "$gate $endpoint",                        'registry_auth_token', 'registry_auth_bearer' ],
-    [ 'registry_auth_bearer off is none',           $zone, "$gate $bearer location = /token { registry_auth_bearer off; registry_auth_token; }", 'registry_auth_token', 'registry_auth_bearer' ],
-    [ 'Bearer needs a key, or a zone for one',      '',    "$gate $bearer",                          'registry_auth_bearer', 'registry_auth_token_key', 'registry_auth_cache' ],
-    [ 'registry_auth_cache off is no zone',         '    registry_auth_cache off;', "$gate $bearer", 'registry_auth_bearer', 'registry_auth_token_key', 'registry_auth_cache' ],
-    [ 'another answer in its place',                $zone, "$gate $bearer location = /token { registry_auth_token; registry_auth_token ttl=60s; }", 'registry_auth_token', 'duplicate' ],
-    [ 'two files',                                  "$file\n$file", '',                              'registry_auth_token_key', 'duplicate' ],
-    [ 'two services',                               $zone, "$gate $bearer $bearer",                  'registry_auth_bearer', 'duplicate' ],
+    [ 'the endpoint needs registry_auth to be on',  $zone, "$bearer $endpoint",
+      'registry_auth_token', 'registry_auth' ],
+    [ 'registry_auth off is not on',                $zone,
+      "$bearer location = /token { registry_auth off; registry_auth_token; }", 'registry_auth_token',
+      '"registry_auth"' ],
+    [ 'the endpoint needs a service for its tokens', $zone, "$gate $endpoint",
+      'registry_auth_token', 'registry_auth_bearer' ],
+    [ 'registry_auth_bearer off is none',           $zone,
+      "$gate $bearer location = /token { registry_auth_bearer off; registry_auth_token; }",
+      'registry_auth_token', 'registry_auth_bearer' ],
+    [ 'Bearer needs a key, or a zone for one',      '',    "$gate $bearer",
+      'registry_auth_bearer', 'registry_auth_token_key', 'registry_auth_cache' ],
+    [ 'registry_auth_cache off is no zone',         '    registry_auth_cache off;', "$gate $bearer",
+      'registry_auth_bearer', 'registry_auth_token_key', 'registry_auth_cache' ],
+    [ 'another answer in its place',                $zone,
+      "$gate $bearer location = /token { registry_auth_token; registry_auth_token ttl=60s; }",
+      'registry_auth_token', 'duplicate' ],
+    [ 'two files',                                  "$file\n$file", '',
+      'registry_auth_token_key', 'duplicate' ],
+    [ 'two services',                               $zone, "$gate $bearer $bearer",
+      'registry_auth_bearer', 'duplicate' ],
 ) {
     my ($title, $http, $server, @said) = @$_;
-    $spec .= spec_block($title, no_redis => '', must_die => '', http_config => "$http\n", config => "        $server\n", error_log => \@said);
+    $spec .= spec_block($title, no_redis => '', must_die => '', http_config => "$http\n",
+        config => "        $server\n", error_log => \@said);
 }
 for (
     [ 'a zone',                      $zone, "$gate $bearer $endpoint" ],
@@ -73,14 +87,19 @@ for (
     [ 'both',                        "$zone\n$file", "$gate $bearer $endpoint" ],
     [ 'a file without any token',    $file, $gate ],
     [ 'Bearer where the gate is off', '',   $bearer ],
-    [ 'each ttl',                    $zone, "$gate $bearer " . join ' ', map {"location = /$_ { registry_auth_token ttl=$_; }"} qw(60s 60 1m 61s 1h 12h 24h 1d 86400s 60000ms) ],
-    [ 'addresses',                   $zone, $gate . join ' ', map {"location /" . length($_) . " { registry_auth_bearer $_; }"}
-        'https://a', 'http://[::1]:5000/t', '$scheme://$http_host/token', 'https://$host/token?a=b', '${scheme}://$host:5/t', '$arg_a/token', '$arg_url', 'off' ],
-    [ 'services',                    $zone, $gate . join ' ', map {"location /" . length($_) . " { registry_auth_bearer https://a \"service=$_\"; }"}
+    [ 'each ttl',                    $zone, "$gate $bearer " . join ' ',
+      map {"location = /$_ { registry_auth_token ttl=$_; }"} qw(60s 60 1m 61s 1h 12h 24h 1d 86400s 60000ms) ],
+    [ 'addresses',                   $zone, $gate . join ' ',
+      map {"location /" . length($_) . " { registry_auth_bearer $_; }"}
+        'https://a', 'http://[::1]:5000/t', '$scheme://$http_host/token', 'https://$host/token?a=b',
+            '${scheme}://$host:5/t', '$arg_a/token', '$arg_url', 'off' ],
+    [ 'services',                    $zone, $gate . join ' ',
+      map {"location /" . length($_) . " { registry_auth_bearer https://a \"service=$_\"; }"}
         'a', 'registry.example:5000', 'a=b', '{x}/@:;,', 'Our Registry' ],
 ) {
     my ($title, $http, $server) = @$_;
-    $spec .= spec_block("accepted: $title", no_redis => '', config_ok => '', http_config => "$http\n", config => "        $server\n");
+    $spec .= spec_block("accepted: $title", no_redis => '', config_ok => '', http_config => "$http\n",
+        config => "        $server\n");
 }
 
 defaults(accounts => "alice:secret\n");
@@ -119,7 +138,8 @@ Harness::Zone::zone_http('zone=auth:1m') . "    registry_auth_bearer https://out
 [ "GET /v2/", "GET /v2", "GET /v2/_catalog" ]
 --- error_code: 401
 --- response_headers eval
-[ map {"WWW-Authenticate: $_"} 'Bearer realm="https://outer/token",service="outer"', 'Bearer realm="http://inner/token",service="registry"', 'Basic realm="Registry"' ]
+[ map {"WWW-Authenticate: $_"} 'Bearer realm="https://outer/token",service="outer"',
+  'Bearer realm="http://inner/token",service="registry"', 'Basic realm="Registry"' ]
 
 === any variable may begin the URL, which is checked when it is used: without a scheme nobody is sent anywhere
 --- http_config eval
@@ -129,11 +149,13 @@ Harness::Zone::zone_http('zone=auth:1m')
         registry_auth_bearer $arg_url/token;
         location / { proxy_pass http://registry; }
 --- request eval
-[ "GET /v2/?url=https://a.example:5000", "GET /v2/?url=HTTP://b", "GET /v2/?url=ftp://b", "GET /v2/?url=//b", "GET /v2/" ]
+[ "GET /v2/?url=https://a.example:5000", "GET /v2/?url=HTTP://b", "GET /v2/?url=ftp://b", "GET /v2/?url=//b",
+  "GET /v2/" ]
 --- error_code eval
 [ 401, 401, 500, 500, 500 ]
 --- response_headers eval
-[ (map {"WWW-Authenticate: Bearer realm=\"$_/token\",service=\"registry\""} 'https://a.example:5000', 'HTTP://b'), ('!WWW-Authenticate') x 3 ]
+[ (map {"WWW-Authenticate: Bearer realm=\"$_/token\",service=\"registry\""} 'https://a.example:5000',
+  'HTTP://b'), ('!WWW-Authenticate') x 3 ]
 --- error_log
 the variables of "registry_auth_bearer" come to no URL: "ftp://b/token"
 come to no URL: "/token"

@@ -36,7 +36,9 @@ sub questions {
     return $sum;
 }
 
-my $impatient = '    registry_auth_redis redis://127.0.0.1:$TEST_NGINX_REDIS_PORT timeout=400ms connect_timeout=400ms;' . "\n";
+my $impatient =
+    '    registry_auth_redis redis://127.0.0.1:$TEST_NGINX_REDIS_PORT timeout=400ms connect_timeout=400ms;'
+    . "\n";
 $impatient =~ s/400/3000/g if Harness::Valgrind::wanted();
 our $STALE = token_http('zone=auth:1m stale=60s') . $impatient;
 our $ZONE_KEY = zone_http('zone=auth:1m');
@@ -45,7 +47,8 @@ defaults(
     http_config => token_http(),
     config      => token_config(),
     accounts    => "warm:secret\nalice:secret\nbob:secret\n",
-    redis       => "HSET docker-registry:user:alice groups crew\nHSET docker-registry:group:crew grant:team/* pull\n",
+    redis       =>
+        "HSET docker-registry:user:alice groups crew\nHSET docker-registry:group:crew grant:team/* pull\n",
     restart     => '',    # an empty zone
 );
 my ($any, $two) = split /^# two workers only\n/m, join '', <DATA>;
@@ -263,7 +266,9 @@ registry_auth_token_key
 --- after
 in_each_worker('alice:secret');
 my $token = main::team_token();
-main::reload(sub { $_[0] =~ s{registry_auth_bearer \S+;}{registry_auth_bearer http://localhost/token service=other;}r });
+main::reload(
+    sub { $_[
+    0] =~ s{registry_auth_bearer \S+;}{registry_auth_bearer http://localhost/token service=other;}r });
 equal(everywhere_with($token, $TAGS), 401, 'another service');
 main::reload(sub { $_[0] =~ s{registry_auth_bearer \S+;}{}r =~ s{registry_auth_token [^;]+;}{}r });
 equal(everywhere_with($token, $TAGS), 401, 'off');

@@ -59,7 +59,8 @@ Authorization
 [ ("") x 4, ("alice:secret") x 2, "alice:wrong", "mallory:x" ]
 --- request eval
 my $json = '{"username":"mallory","password":"x","email":"m@example.org"}';
-[ map { "POST /v1/users$_" } "/\n$json", "\n$json", "/", "/?a=b\nnot json", "/\n$json", "\n", "/\n$json", "/\n$json" ]
+[ map { "POST /v1/users$_" } "/\n$json", "\n$json", "/", "/?a=b\nnot json", "/\n$json", "\n", "/\n$json",
+  "/\n$json" ]
 --- error_code: 401
 --- oci_error: UNAUTHORIZED
 --- response_headers
@@ -72,8 +73,11 @@ WWW-Authenticate: Basic realm="Registry"
 my $body = qq({"username":"mallory","password":"x","email":"m\@example.org"}\r\n\r\n);
 my $chunks = sprintf "%x\r\n%s\r\n0\r\n\r\n", length $body, $body;
 my $get = "GET /v1/users/ HTTP/1.1\r\nHost: localhost\r\nAuthorization: Basic YWxpY2U6c2VjcmV0\r\n";
-CORE::join '', "POST /v1/users/ HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: " . length($body) . "\r\n\r\n$body",
-    "$get\r\n", "POST /v1/users/ HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n$chunks", "${get}Connection: close\r\n\r\n"
+CORE::join '',
+    "POST /v1/users/ HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: "
+    . length($body) . "\r\n\r\n$body",
+    "$get\r\n", "POST /v1/users/ HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n$chunks",
+    "${get}Connection: close\r\n\r\n"
 --- error_code eval
 [ 401, 200, 401, 200 ]
 --- backend_received_by: A A
@@ -84,20 +88,24 @@ Harness::gate_http() . "registry_auth_cache zone=v1:1m;\n"
 --- config eval
 Harness::gate_config('registry_auth_bearer http://localhost/token;')
 --- request eval
-[ "POST /v1/users/\n{}", "GET /v1/users/", "GET /v1/repositories/alice/app/images", "PUT /v1/images/0123abcd/json\n{}", "GET /v2/" ]
+[ "POST /v1/users/\n{}", "GET /v1/users/", "GET /v1/repositories/alice/app/images",
+  "PUT /v1/images/0123abcd/json\n{}", "GET /v2/" ]
 --- more_headers eval
 [ (undef) x 4, undef ]
 --- error_code: 401
 --- response_headers eval
-[ ('WWW-Authenticate: Basic realm="Registry"') x 4, 'WWW-Authenticate: Bearer realm="http://localhost/token",service="registry"' ]
+[ ('WWW-Authenticate: Basic realm="Registry"') x 4,
+  'WWW-Authenticate: Bearer realm="http://localhost/token",service="registry"' ]
 --- forwarded: 0
 
 === a push, in the order of docker's
 --- login: alice:secret
 --- request eval
 my $i = $main::IMAGE;
-[ "PUT /v1/repositories/alice/app/\n[{\"id\":\"$i\"}]", "GET /v1/images/$i/json", "PUT /v1/images/$i/json\n{}", "PUT /v1/images/$i/layer\nlayer bytes",
-  "PUT /v1/images/$i/checksum", "PUT /v1/repositories/alice/app/tags/latest\n\"$i\"", "PUT /v1/repositories/alice/app/images\n[]" ]
+[ "PUT /v1/repositories/alice/app/\n[{\"id\":\"$i\"}]", "GET /v1/images/$i/json",
+  "PUT /v1/images/$i/json\n{}", "PUT /v1/images/$i/layer\nlayer bytes",
+  "PUT /v1/images/$i/checksum", "PUT /v1/repositories/alice/app/tags/latest\n\"$i\"",
+  "PUT /v1/repositories/alice/app/images\n[]" ]
 --- error_code eval
 [ (200) x 6, 204 ]
 --- forwarded: 1
@@ -108,7 +116,8 @@ my $i = $main::IMAGE;
 --- login: bob:secret
 --- request eval
 my $i = $main::IMAGE;
-[ "PUT /v1/repositories/alice/app/\n[{\"id\":\"$i\"}]", "PUT /v1/repositories/alice/app/tags/latest\n\"$i\"", "PUT /v1/repositories/alice/app/images\n[]" ]
+[ "PUT /v1/repositories/alice/app/\n[{\"id\":\"$i\"}]", "PUT /v1/repositories/alice/app/tags/latest\n\"$i\"",
+  "PUT /v1/repositories/alice/app/images\n[]" ]
 --- error_code: 403
 --- forwarded: 0
 --- oci_error: DENIED
@@ -117,14 +126,16 @@ my $i = $main::IMAGE;
 --- login: alice:secret
 --- request eval
 my $i = $main::IMAGE;
-[ "GET /v1/repositories/alice/app/images", "GET /v1/repositories/alice/app/tags", "GET /v1/repositories/alice/app/tags/latest",
+[ "GET /v1/repositories/alice/app/images", "GET /v1/repositories/alice/app/tags",
+  "GET /v1/repositories/alice/app/tags/latest",
   "GET /v1/images/$i/ancestry", "GET /v1/images/$i/json", "GET /v1/images/$i/layer" ]
 --- forwarded: 1
 
 === the same pull without credentials
 --- request eval
 my $i = $main::IMAGE;
-[ "GET /v1/repositories/alice/app/images", "GET /v1/repositories/alice/app/tags", "GET /v1/images/$i/ancestry", "GET /v1/images/$i/layer" ]
+[ "GET /v1/repositories/alice/app/images", "GET /v1/repositories/alice/app/tags",
+  "GET /v1/images/$i/ancestry", "GET /v1/images/$i/layer" ]
 --- error_code: 401
 --- forwarded: 0
 --- response_headers
@@ -171,9 +182,12 @@ HSET docker-registry:user:bob backends 127.0.0.1:$TEST_NGINX_BACKEND_B_PORT
 === names that docker took before there was V2
 --- login: alice:secret
 --- request eval
-[ "PUT /v1/repositories/alice/_app/\n[]", "GET /v1/repositories/alice/app_/images", "GET /v1/repositories/alice/a..b/tags",
-  "PUT /v1/repositories/alice/images/tags/latest\n\"x\"", "GET /v1/repositories/alice/json/json", "PUT /v1/repositories/bob/_app/\n[]",
-  "GET /v2/alice/_app/tags/list", "GET /v1/repositories/alice/tags/json", "PUT /v1/repositories/alice/app/tags/images\n\"x\"" ]
+[ "PUT /v1/repositories/alice/_app/\n[]", "GET /v1/repositories/alice/app_/images",
+  "GET /v1/repositories/alice/a..b/tags",
+  "PUT /v1/repositories/alice/images/tags/latest\n\"x\"", "GET /v1/repositories/alice/json/json",
+  "PUT /v1/repositories/bob/_app/\n[]",
+  "GET /v2/alice/_app/tags/list", "GET /v1/repositories/alice/tags/json",
+  "PUT /v1/repositories/alice/app/tags/images\n\"x\"" ]
 --- error_code eval
 [ (200) x 5, 403, 404, 400, 400 ]
 --- forwarded eval
@@ -186,7 +200,8 @@ HSET docker-registry:user:bob grant:alice/* pull
 --- login eval
 [ ("alice:secret") x 3, ("bob:secret") x 2 ]
 --- request eval
-[ "GET /v1/repositories/alice/secret/_a/tags", "GET /v1/repositories/alice/__x/tags", "GET /v1/repositories/alice/__y/tags",
+[ "GET /v1/repositories/alice/secret/_a/tags", "GET /v1/repositories/alice/__x/tags",
+  "GET /v1/repositories/alice/__y/tags",
   "GET /v1/repositories/alice/_app/tags", "PUT /v1/repositories/alice/_app/\n[]" ]
 --- error_code eval
 [ 403, 403, 200, 200, 403 ]
@@ -198,8 +213,10 @@ Harness::gate_config('registry_auth_v1_images public;')
 HSET docker-registry:group:public grant:alice/open pull
 --- request eval
 my $i = $main::IMAGE;
-[ "GET /v1/repositories/alice/open/images", "GET /v1/repositories/alice/open/tags", "GET /v1/images/$i/ancestry", "GET /v1/images/$i/json", "HEAD /v1/images/$i/layer",
-  "PUT /v1/images/$i/layer\nx", "PUT /v1/images/$i/json\n{}", "GET /v1/repositories/alice/app/images", "PUT /v1/repositories/alice/open/\n[]", "GET /v1/users/" ]
+[ "GET /v1/repositories/alice/open/images", "GET /v1/repositories/alice/open/tags",
+  "GET /v1/images/$i/ancestry", "GET /v1/images/$i/json", "HEAD /v1/images/$i/layer",
+  "PUT /v1/images/$i/layer\nx", "PUT /v1/images/$i/json\n{}", "GET /v1/repositories/alice/app/images",
+  "PUT /v1/repositories/alice/open/\n[]", "GET /v1/users/" ]
 --- error_code eval
 [ (200) x 5, (401) x 5 ]
 --- forwarded eval
@@ -212,7 +229,8 @@ Harness::gate_config('registry_auth_v1_images public;')
 [ "alice:wrong", "alice:secret", "alice:secret", "mallory:x" ]
 --- request eval
 my $i = $main::IMAGE;
-[ "GET /v1/images/$i/layer", "GET /v1/images/$i/layer", "PUT /v1/images/$i/layer\nx", "GET /v1/images/$i/layer" ]
+[ "GET /v1/images/$i/layer", "GET /v1/images/$i/layer", "PUT /v1/images/$i/layer\nx",
+  "GET /v1/images/$i/layer" ]
 --- error_code eval
 [ 401, 200, 200, 401 ]
 

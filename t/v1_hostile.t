@@ -7,16 +7,20 @@ use lib 't/lib';
 use Harness;
 
 our @REPOSITORY = (
-    "PUT /v1/repositories/alice/app/\n[]", 'GET /v1/repositories/alice/app/images', 'GET /v1/repositories/alice/app/tags',
+    "PUT /v1/repositories/alice/app/\n[]", 'GET /v1/repositories/alice/app/images',
+    'GET /v1/repositories/alice/app/tags',
     'GET /v1/users/', 'GET /v1/_ping', 'GET /_ping', 'DELETE /v1/repositories/alice/app/',
 );
 
 # Each names another host than this server, http://localhost.
 our @ELSEWHERE = (
-    'http://evil.example/v1/', 'https://evil.example/v1/', '//evil.example/v1/', '///evil.example/', '/\\evil.example/',
-    '\\\\evil.example\\', 'https:evil.example/', 'https:///evil.example/', 'ftp://localhost/', 'javascript:alert(1)',
+    'http://evil.example/v1/', 'https://evil.example/v1/', '//evil.example/v1/', '///evil.example/',
+    '/\\evil.example/',
+    '\\\\evil.example\\', 'https:evil.example/', 'https:///evil.example/', 'ftp://localhost/',
+    'javascript:alert(1)',
     'http://localhost@evil.example/', 'http://localhost:80@evil.example/', 'http://localhost.evil.example/',
-    'http://localhost:8080/v1/', 'http://localhost\\@evil.example/', 'evil.example/v1/', '../v1/', '?a=b', 'http://localhost',
+    'http://localhost:8080/v1/', 'http://localhost\\@evil.example/', 'evil.example/v1/', '../v1/', '?a=b',
+    'http://localhost',
     'http://localhost//evil.example/', "/\t/evil.example/", 'http://',
 );
 
@@ -27,18 +31,23 @@ for my $request (@REPOSITORY) {
         "X-Docker-Endpoints of the backend becomes this server: $title",
         request          => [$request],
         login            => 'alice:secret',
-        backend          => "header: X-Docker-Endpoints: evil.example, worse.example:5000\nheader: x-docker-endpoints: evil.example\n",
+        backend          =>
+            "header: X-Docker-Endpoints: evil.example, worse.example:5000\n"
+                . "header: x-docker-endpoints: evil.example\n",
         response_headers => "X-Docker-Endpoints: localhost\n",
     );
     $spec .= spec_block(
         "a redirect to another host is 502: $title",
         request          => [ ($request) x 5 ],
         login            => 'alice:secret',
-        backend          => "status: 302\nheader: Location: http://evil.example/v1/\nheader: X-Docker-Endpoints: evil.example\n"
+        backend          =>
+            "status: 302\nheader: Location: http://evil.example/v1/\n"
+                . "header: X-Docker-Endpoints: evil.example\n"
             . "header: Content-Encoding: gzip\nheader: Set-Cookie: a=b\nheader: ETag: \"x\"\n",
         error_code       => 502,
         oci_error        => 'UNKNOWN another host',
-        response_headers => join('', map {"!$_\n"} qw(Location X-Docker-Endpoints Content-Encoding Set-Cookie ETag)),
+        response_headers => join('', map {"!$_\n"} qw(Location X-Docker-Endpoints Content-Encoding Set-Cookie
+            ETag)),
         # Of more than ten a second, their number.
         error_log        => "registry_auth: the registry redirects a V1 request to another host: \n",
         raw_response_headers_unlike => 'evil',
@@ -58,7 +67,8 @@ for my $location (@ELSEWHERE) {
 for my $status (300, 301, 302, 303, 307, 308) {
     $spec .= spec_block(
         "whatever the redirect: $status",
-        request    => [ 'GET /v1/repositories/alice/app/images', 'HEAD /v1/_ping', 'GET /v1/repositories/alice/app/tags' ],
+        request    => [ 'GET /v1/repositories/alice/app/images', 'HEAD /v1/_ping',
+            'GET /v1/repositories/alice/app/tags' ],
         login      => 'alice:secret',
         backend    => "status: $status\nheader: Location: https://evil.example/\n",
         error_code => 502,
@@ -110,7 +120,8 @@ images$ => header: Location: http://registry.example:443/v1/x
 --- error_code eval
 [ 200, 200, 302 ]
 --- response_headers eval
-[ "X-Docker-Endpoints: localhost:443", "X-Docker-Endpoints: registry.example:443", "Location: /v1/x\nX-Docker-Endpoints: registry.example:443" ]
+[ "X-Docker-Endpoints: localhost:443", "X-Docker-Endpoints: registry.example:443",
+  "Location: /v1/x\nX-Docker-Endpoints: registry.example:443" ]
 
 === a redirect to this server goes on as a path: neither host nor scheme changes
 --- login: alice:secret
@@ -154,11 +165,13 @@ status: 302
 header: Location: https://storage.example/layer?signature=x
 header: X-Docker-Endpoints: evil.example
 --- request eval
-[ "GET /v1/images/0123abcd/layer", "HEAD /v1/images/0123abcd/json", "PUT /v1/images/0123abcd/layer\nx", "PUT /v1/images/0123abcd/json\n{}" ]
+[ "GET /v1/images/0123abcd/layer", "HEAD /v1/images/0123abcd/json", "PUT /v1/images/0123abcd/layer\nx",
+  "PUT /v1/images/0123abcd/json\n{}" ]
 --- error_code eval
 [ 302, 302, 502, 502 ]
 --- response_headers eval
-[ ("Location: https://storage.example/layer?signature=x\nX-Docker-Endpoints: localhost") x 2, ("!Location\n!X-Docker-Endpoints") x 2 ]
+[ ("Location: https://storage.example/layer?signature=x\nX-Docker-Endpoints: localhost") x 2,
+  ("!Location\n!X-Docker-Endpoints") x 2 ]
 
 === V2 has no endpoints, and its blobs may lie elsewhere; its uploads go on here
 --- login: alice:secret
@@ -173,7 +186,8 @@ GET => header: Location: https://storage.example/blob
 --- error_code eval
 [ 202, 307 ]
 --- response_headers eval
-[ "X-Docker-Endpoints: a.example\nLocation: /v2/alice/app/blobs/uploads/1", "X-Docker-Endpoints: a.example\nLocation: https://storage.example/blob" ]
+[ "X-Docker-Endpoints: a.example\nLocation: /v2/alice/app/blobs/uploads/1",
+  "X-Docker-Endpoints: a.example\nLocation: https://storage.example/blob" ]
 
 === an upload goes on at this server, whatever host its registry names: some clients send the password there
 --- login: alice:secret
@@ -188,7 +202,8 @@ manifests => header: Location: https://evil.example/v2/alice/app/manifests/v1
 [ (map {"PATCH /v2/alice/app/blobs/uploads/$_"} 1 .. 4), "PUT /v2/alice/app/manifests/v1" ]
 --- error_code: 202
 --- response_headers eval
-[ map {"Location: $_"} "/v2/alice/app/blobs/uploads/1?_state=a%2Fb", "/v2/alice/app/blobs/uploads/2", "/v2/alice/app/blobs/uploads/3",
+[ map {"Location: $_"} "/v2/alice/app/blobs/uploads/1?_state=a%2Fb", "/v2/alice/app/blobs/uploads/2",
+  "/v2/alice/app/blobs/uploads/3",
   "https://localhost/v2/alice/app/blobs/uploads/4", "/v2/alice/app/manifests/v1" ]
 
 === one that leads to no path of the API is 502, and the log says so; also the state of an upload
@@ -235,7 +250,8 @@ X-Docker-Endpoints: elsewhere.example
     upstream registry { registry_auth_backends; keepalive 8; server 127.0.0.1:$TEST_NGINX_BACKEND_PORT; }
 --- login: alice:secret
 --- backend eval
-"tags\$ => status: 302\ntags\$ => header: Location: http://evil.example/\ntags\$ => body: " . 'x' x 300_000 . "\n"
+"tags\$ => status: 302\ntags\$ => header: Location: http://evil.example/\ntags\$ => body: " . 'x' x 300_000
+    . "\n"
 --- request eval
 [ ("GET /v1/repositories/alice/app/tags", "GET /v1/repositories/alice/app/images") x 3 ]
 --- error_code eval

@@ -7,8 +7,9 @@ use lib 't/lib';
 use Harness;
 
 our $LOG = <<'EOC';
-    log_format gate 'status=$status user=[$registry_auth_user] repository=[$registry_auth_repository] action=[$registry_auth_action] '
-                    'result=[$registry_auth_result] cache=[$registry_auth_cache] backend=[$registry_auth_backend] uri=[$request_uri]';
+    log_format gate 'status=$status user=[$registry_auth_user] repository=[$registry_auth_repository] '
+                    'action=[$registry_auth_action] result=[$registry_auth_result] '
+                    'cache=[$registry_auth_cache] backend=[$registry_auth_backend] uri=[$request_uri]';
     access_log $TEST_NGINX_SERVROOT/logs/access.log gate;
 EOC
 
@@ -26,10 +27,13 @@ HSET docker-registry:user:alice backends 127.0.0.1:$TEST_NGINX_BACKEND_PORT
 --- login: alice:secret
 --- request eval
 my $d = 'sha256:' . 'ab' x 32;
-[ "GET /v2/alice/app/tags/list", "PUT /v2/alice/app/manifests/v1", "DELETE /v2/alice/app/blobs/$d", "PATCH /v2/alice/app/blobs/uploads/1" ]
+[ "GET /v2/alice/app/tags/list", "PUT /v2/alice/app/manifests/v1", "DELETE /v2/alice/app/blobs/$d",
+  "PATCH /v2/alice/app/blobs/uploads/1" ]
 --- access_log
-status=200 user=[alice] repository=[alice/app] action=[pull] result=[granted] cache=[BYPASS] backend=[127.0.0.1:$TEST_NGINX_BACKEND_PORT] uri=[/v2/alice/app/tags/list]
-status=200 user=[alice] repository=[alice/app] action=[push] result=[granted] cache=[BYPASS] backend=[127.0.0.1:$TEST_NGINX_BACKEND_PORT] uri=[/v2/alice/app/manifests/v1]
+status=200 user=[alice] repository=[alice/app] action=[pull] result=[granted] \
+  cache=[BYPASS] backend=[127.0.0.1:$TEST_NGINX_BACKEND_PORT] uri=[/v2/alice/app/tags/list]
+status=200 user=[alice] repository=[alice/app] action=[push] result=[granted] \
+  cache=[BYPASS] backend=[127.0.0.1:$TEST_NGINX_BACKEND_PORT] uri=[/v2/alice/app/manifests/v1]
 status=200 user=[alice] repository=[alice/app] action=[delete] result=[granted]
 status=200 user=[alice] repository=[alice/app] action=[push] result=[granted]
 

@@ -108,11 +108,13 @@ Location: /v2/alice/app/blobs/uploads/1?_state=a%2Bb
 
 === a push that a backend has taken is never repeated at another
 --- redis
-HSET docker-registry:user:alice backends "127.0.0.1:$TEST_NGINX_BACKEND_PORT 127.0.0.1:$TEST_NGINX_BACKEND_B_PORT"
+HSET docker-registry:user:alice \
+  backends "127.0.0.1:$TEST_NGINX_BACKEND_PORT 127.0.0.1:$TEST_NGINX_BACKEND_B_PORT"
 --- backend
 close
 --- request eval
-[ "PATCH /v2/alice/app/blobs/uploads/1\nabc", "POST /v2/alice/app/blobs/uploads/", "PUT /v2/alice/app/manifests/v1\n{}" ]
+[ "PATCH /v2/alice/app/blobs/uploads/1\nabc", "POST /v2/alice/app/blobs/uploads/",
+  "PUT /v2/alice/app/manifests/v1\n{}" ]
 --- error_code_like: ^50[24]$
 --- after
 die scalar @{ Harness::backend()->received } if @{ Harness::backend()->received } > 4;

@@ -59,7 +59,8 @@ sub certificate {
     return if -e "$folder/key.pem";
     my $pid = Harness::Process::start(
         'openssl', "$folder/openssl.out",
-        qw(openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2 -batch -subj /CN=localhost),
+        qw(openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2 -batch -subj
+            /CN=localhost),
         '-addext', 'subjectAltName=DNS:localhost,IP:127.0.0.1',
         '-keyout', "$folder/key.pem", '-out', "$folder/certificate.pem"
     );
@@ -184,6 +185,11 @@ sub prepare {
     {
         $block->set_value($section, expand($block->$section)) if defined $block->$section;
     }
+    # What is no configuration goes on behind a backslash.
+    for my $section (qw(redis backend response_headers error_log access_log)) {
+        my $value = $block->$section;
+        $block->set_value($section, $value =~ s/\\\n[ \t]*//gr) if defined $value && !ref $value;
+    }
 }
 
 sub run_block {
@@ -207,7 +213,8 @@ sub run_block {
         if defined $block->must_die || defined $block->config_ok;
 
     fill_redis($block);
-    my $fake = defined $block->fake_redis ? Harness::FakeRedis::start($variable{FAKE_REDIS_PORT}, scalar $block->fake_redis) : undef;
+    my $fake = defined $block->fake_redis
+        ? Harness::FakeRedis::start($variable{FAKE_REDIS_PORT}, scalar $block->fake_redis) : undef;
     $backend->begin(scalar $block->backend);
     if ($nginx->{running} ne $configuration || defined $block->restart) {
         stop_nginx();
@@ -234,7 +241,8 @@ sub configuration {
     return expand(scalar $block->whole_config) if defined $block->whole_config;
     my $http = $block->http_config // '';
     my $limit = Harness::Valgrind::timeout(2);
-    my $store = "    registry_auth_redis redis://127.0.0.1:$variable{REDIS_PORT} timeout=${limit}s connect_timeout=${limit}s;\n";
+    my $store = "    registry_auth_redis redis://127.0.0.1:$variable{REDIS_PORT} "
+        . "timeout=${limit}s connect_timeout=${limit}s;\n";
     $http = $store . $http
         unless $nginx->{module} eq 'none' || defined $block->no_redis || $http =~ /\bregistry_auth_redis\s/;
     return $nginx->configuration(
@@ -286,7 +294,8 @@ sub send_requests {
     my $port    = $variable{SERVER_PORT};
     my $timeout = Harness::Valgrind::timeout($block->timeout // 5);
     if (defined(my $raw = $block->raw_request)) {
-        return [ Harness::Client::raw($port, ref $raw ? $raw : [$raw], $timeout, scalar $block->raw_request_middle_delay) ], [];
+        my $delay = $block->raw_request_middle_delay;
+        return [ Harness::Client::raw($port, ref $raw ? $raw : [$raw], $timeout, $delay) ], [];
     }
     if (my $list = $block->pipelined_requests) {
         my @request = parse_all($block, $list, 1);
@@ -334,7 +343,8 @@ sub check_logs {
         my $deadline = time + Harness::Valgrind::timeout(2);
         while (time < $deadline) {
             my $text = $nginx->since($log);
-            last unless grep { !Harness::Checks::contains($text, $_) } Harness::Checks::list($block->$section);
+            my @expected = Harness::Checks::list($block->$section);
+            last unless grep { !Harness::Checks::contains($text, $_) } @expected;
             sleep 0.01;
         }
         Harness::Checks::logs($block, $name, $section, $nginx->since($log));
@@ -378,7 +388,8 @@ sub slurp        { return Harness::Nginx::slurp($_[0]) }
 sub http {
     my ($text, %arg) = @_;    # headers, login, timeout
     my $request = Harness::Client::parse_request($text, $arg{headers}, $arg{login}, 0);
-    my ($response) = Harness::Client::single($variable{SERVER_PORT}, $request, Harness::Valgrind::timeout($arg{timeout} // 5));
+    my $timeout = Harness::Valgrind::timeout($arg{timeout} // 5);
+    my ($response) = Harness::Client::single($variable{SERVER_PORT}, $request, $timeout);
     return $response;
 }
 

@@ -139,7 +139,8 @@ sub handle {
     my $keep   = ($version // '') eq 'HTTP/1.1' && $raw !~ /^connection:\s*close/mi;
     my $answer = answer($peer->{letter}, $raw, $option, $method, $uri, $keep);
     if (defined $option->{raw}) {
-        $answer = $option->{raw} =~ s/\\(?:([rnt])|x([0-9a-f]{2}))/$1 ? { r => "\r", n => "\n", t => "\t" }->{$1} : chr hex $2/ger;
+        my %escape = (r => "\r", n => "\n", t => "\t");
+        $answer = $option->{raw} =~ s/\\(?:([rnt])|x([0-9a-f]{2}))/$1 ? $escape{$1} : chr hex $2/ger;
         $keep   = $option->{open};
     }
     if ($option->{delay}) {

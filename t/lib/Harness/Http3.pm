@@ -20,7 +20,8 @@ sub python {
 
 # Why there is no client; nothing where there is one.
 sub why_not {
-    return system(python() . " -c 'import aioquic' 2>/dev/null") == 0 ? undef : 'no Python with aioquic is there (make VENDORED=1 t sets one up)';
+    return system(python() . " -c 'import aioquic' 2>/dev/null") == 0 ? undef
+        : 'no Python with aioquic is there (make VENDORED=1 t sets one up)';
 }
 
 # The requests of all cells; those of one row on one connection.
@@ -37,7 +38,8 @@ sub many {
     open my $file, '>:raw', "$folder/http3.json" or die "$folder/http3.json: $!\n";
     print {$file} $said;
     close $file;
-    open my $from, '-|', python() . " $SCRIPT $port < $folder/http3.json 2>$folder/http3.err" or die "python: $!\n";
+    open my $from, '-|', python() . " $SCRIPT $port < $folder/http3.json 2>$folder/http3.err"
+        or die "python: $!\n";
     my $output = do { local $/; <$from> } // '';
     close $from;
     my $all = eval { JSON::PP->new->utf8->decode($output) }
@@ -57,7 +59,8 @@ sub wanted {
         if ($name =~ /^host$/i) { $host = $value }
         elsif ($name !~ /^connection$/i) { push @header, [ $name, $value ] }
     }
-    return { method => $request->{method}, uri => $request->{uri}, host => $host, headers => \@header, body => $request->{body} };
+    return { method => $request->{method}, uri => $request->{uri}, host => $host, headers => \@header,
+        body => $request->{body} };
 }
 
 sub response {

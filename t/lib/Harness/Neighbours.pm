@@ -33,26 +33,46 @@ my $CHUNK = 'x' x 100_000;
 # request, login; status; body: strings that are in it; log: user, result, backend's letter, repository,
 # action;
 my @CASE = (
-    [ granted => 'GET /v2/alice/x/tags/list', 'alice:secret', 200, [ 'backend: A', 'uri: /v2/alice/x/tags/list' ], 'alice granted A alice/x pull' ],
-    [ head        => 'HEAD /v2/alice/x/manifests/v1',                'alice:secret', 200, [],             'alice granted A alice/x pull' ],
-    [ put         => "PUT /v2/alice/x/manifests/v1\n{}",             'alice:secret', 200, ['backend: A'], 'alice granted A alice/x push' ],
-    [ wrong       => 'GET /v2/alice/x/tags/list',                    'alice:wrong',  401, ['UNAUTHORIZED'], '- unauthenticated - alice/x pull' ],
-    [ nobody      => 'GET /v2/alice/x/tags/list',                    '',             401, ['UNAUTHORIZED'], '- unauthenticated - alice/x pull' ],
-    [ denied      => 'GET /v2/bob/x/tags/list',                      'alice:secret', 403, ['DENIED'],     'alice denied - bob/x pull' ],
-    [ denied_head => 'HEAD /v2/bob/x/manifests/v1',                  'alice:secret', 403, [],             'alice denied - bob/x pull' ],
-    [ denied_put  => "PUT /v2/bob/x/manifests/v1\n$CHUNK",           'alice:secret', 403, ['DENIED'],     'alice denied - bob/x push' ],
-    [ unreadable  => 'GET /v2/carol/x/tags/list',                    'carol:secret', 503, ['UNAVAILABLE'], '- unavailable - carol/x pull' ],
-    [ no_backend  => 'GET /v2/dave/x/tags/list',                     'dave:secret',  503, ['UNAVAILABLE'], 'dave unavailable - dave/x pull' ],
-    [ missing     => 'GET /v2/erin/x/tags/list',                     'erin:secret',  404, ['backend: C'], 'erin granted C erin/x pull' ],
-    [ no_route    => 'GET /v2/alice/x/what',                         'alice:secret', 404, ['UNSUPPORTED'], '- invalid - - -' ],
-    [ catalog     => 'GET /v2/_catalog',                             'alice:secret', 200, ['{"repositories":["alice/x"]}'], 'alice granted A - -' ],
-    [ catalog_denied  => 'GET /v2/_catalog',                         '',             401, ['UNAUTHORIZED'], '- unauthenticated - - -' ],
-    [ catalog_missing => 'GET /v2/_catalog',                         'erin:secret',  404, ['backend: C'], 'erin granted C - -' ],
-    [ token       => 'GET /token?service=here',                      'alice:secret', 200, ['"access_token"'], 'alice granted - - -' ],
-    [ token_wrong => 'GET /token?service=here',                      'alice:wrong',  401, ['UNAUTHORIZED'], '- unauthenticated - - -' ],
-    [ token_other => 'GET /token?service=elsewhere',                 'alice:secret', 400, ['UNSUPPORTED'], '- invalid - - -' ],
-    [ ping        => 'GET /v2/',                                     'alice:secret', 200, [ 'backend: A', "uri: /v2/\n" ], 'alice granted A - -' ],
-    [ ping_nobody => 'GET /v2/',                                     '',             401, ['UNAUTHORIZED'], '- unauthenticated - - -' ],
+    [ granted => 'GET /v2/alice/x/tags/list', 'alice:secret', 200,
+      [ 'backend: A', 'uri: /v2/alice/x/tags/list' ], 'alice granted A alice/x pull' ],
+    [ head        => 'HEAD /v2/alice/x/manifests/v1',                'alice:secret', 200, [],
+      'alice granted A alice/x pull' ],
+    [ put         => "PUT /v2/alice/x/manifests/v1\n{}",             'alice:secret', 200, ['backend: A'],
+      'alice granted A alice/x push' ],
+    [ wrong       => 'GET /v2/alice/x/tags/list',                    'alice:wrong',  401, ['UNAUTHORIZED'],
+      '- unauthenticated - alice/x pull' ],
+    [ nobody      => 'GET /v2/alice/x/tags/list',                    '',             401, ['UNAUTHORIZED'],
+      '- unauthenticated - alice/x pull' ],
+    [ denied      => 'GET /v2/bob/x/tags/list',                      'alice:secret', 403, ['DENIED'],
+      'alice denied - bob/x pull' ],
+    [ denied_head => 'HEAD /v2/bob/x/manifests/v1',                  'alice:secret', 403, [],
+      'alice denied - bob/x pull' ],
+    [ denied_put  => "PUT /v2/bob/x/manifests/v1\n$CHUNK",           'alice:secret', 403, ['DENIED'],
+      'alice denied - bob/x push' ],
+    [ unreadable  => 'GET /v2/carol/x/tags/list',                    'carol:secret', 503, ['UNAVAILABLE'],
+      '- unavailable - carol/x pull' ],
+    [ no_backend  => 'GET /v2/dave/x/tags/list',                     'dave:secret',  503, ['UNAVAILABLE'],
+      'dave unavailable - dave/x pull' ],
+    [ missing     => 'GET /v2/erin/x/tags/list',                     'erin:secret',  404, ['backend: C'],
+      'erin granted C erin/x pull' ],
+    [ no_route    => 'GET /v2/alice/x/what',                         'alice:secret', 404, ['UNSUPPORTED'],
+      '- invalid - - -' ],
+    [ catalog     => 'GET /v2/_catalog',                             'alice:secret', 200,
+      ['{"repositories":["alice/x"]}'], 'alice granted A - -' ],
+    [ catalog_denied  => 'GET /v2/_catalog',                         '',             401, ['UNAUTHORIZED'],
+      '- unauthenticated - - -' ],
+    [ catalog_missing => 'GET /v2/_catalog',                         'erin:secret',  404, ['backend: C'],
+      'erin granted C - -' ],
+    [ token       => 'GET /token?service=here',                      'alice:secret', 200, ['"access_token"'],
+      'alice granted - - -' ],
+    [ token_wrong => 'GET /token?service=here',                      'alice:wrong',  401, ['UNAUTHORIZED'],
+      '- unauthenticated - - -' ],
+    [ token_other => 'GET /token?service=elsewhere',                 'alice:secret', 400, ['UNSUPPORTED'],
+      '- invalid - - -' ],
+    [ ping        => 'GET /v2/',                                     'alice:secret', 200,
+      [ 'backend: A', "uri: /v2/\n" ], 'alice granted A - -' ],
+    [ ping_nobody => 'GET /v2/',                                     '',             401, ['UNAUTHORIZED'],
+      '- unauthenticated - - -' ],
 );
 
 # Those that reach a backend, and those that the gate answers by itself after letting the request in.
@@ -69,12 +89,16 @@ my @REFUSED  = qw(wrong nobody denied denied_head denied_put unreadable no_route
 # expect: case => { status, body, log, ... } in place of the case's own; change: what becomes of every
 # expectation; prime: cases that are asked for before the matrix runs, whose answers are cached.
 my $OWN = 'proxy_set_header X-Seen "$registry_auth_user:"; proxy_set_header X-Where here;';
-my $OTHER = 'registry_auth "Other"; registry_auth_prefix other; proxy_set_header X-Seen "$registry_auth_user:"; proxy_set_header X-Where other;';
+my $OTHER =
+    'registry_auth "Other"; registry_auth_prefix other; proxy_set_header X-Seen "$registry_auth_user:"; '
+        . 'proxy_set_header X-Where other;';
 
 sub same { my ($value, @case) = @_; return map { $_ => $value } @case }
 
 # Without the body of the request, which may be gone by then: nginx would announce it all the same.
-my $TO_B = "proxy_pass http://127.0.0.1:\$TEST_NGINX_BACKEND_B_PORT; proxy_pass_request_body off; proxy_set_header Content-Length '';";
+my $TO_B =
+    "proxy_pass http://127.0.0.1:\$TEST_NGINX_BACKEND_B_PORT; proxy_pass_request_body off; "
+        . "proxy_set_header Content-Length '';";
 
 my $NOT_ITS_OWN = 'the endpoint answers itself: there is nothing to proxy, cache or cut';
 my @TOKEN = qw(token token_wrong token_other);
@@ -120,7 +144,9 @@ my @ROW = (
         # The service is asked where the user's registry is, and is refused as that is.
         name => 'auth_request_to_the_users_backend', needs => '--with-http_auth_request_module',
         gate => 'auth_request /check;',
-        server => "location = /check { internal; proxy_pass http://registry; proxy_pass_request_body off; proxy_set_header Content-Length ''; $OWN }",
+        server =>
+            "location = /check { internal; proxy_pass http://registry; proxy_pass_request_body off; "
+                . "proxy_set_header Content-Length ''; $OWN }",
         expect => {
             missing         => { status => 500, body => [$PAGE], backend => '-' },
             catalog_missing => { status => 500, body => [$PAGE] },
@@ -129,7 +155,8 @@ my @ROW = (
     },
     {
         name => 'mirror_proxied', gate => 'mirror /copy;',
-        server => "location = /copy { internal; proxy_pass http://127.0.0.1:\$TEST_NGINX_BACKEND_B_PORT\$request_uri; }",
+        server => 'location = /copy { internal; '
+            . 'proxy_pass http://127.0.0.1:$TEST_NGINX_BACKEND_B_PORT$request_uri; }',
     },
     {
         name => 'mirror_to_the_users_backend', gate => 'mirror /copy;',
@@ -137,7 +164,9 @@ my @ROW = (
     },
     {
         name => 'mirror_without_body', gate => 'mirror /copy; mirror_request_body off;',
-        server => "location = /copy { internal; proxy_pass http://registry\$request_uri; proxy_pass_request_body off; proxy_set_header Content-Length ''; $OWN }",
+        server =>
+            "location = /copy { internal; proxy_pass http://registry\$request_uri; "
+                . "proxy_pass_request_body off; proxy_set_header Content-Length ''; $OWN }",
     },
     {
         name => 'mirror_to_another_prefix', gate => 'mirror /copy;',
@@ -202,14 +231,18 @@ my @ROW = (
         # A subrequest has no access phase, and so there is nobody to issue a token to.
         name => 'addition_of_a_token', needs => '--with-http_addition_module',
         gate => 'add_after_body /part; addition_types *;',
-        server => 'location = /part { internal; registry_auth "Other"; registry_auth_prefix other; registry_auth_bearer http://localhost/token service=here; registry_auth_token; }',
+        server =>
+            'location = /part { internal; registry_auth "Other"; registry_auth_prefix other; '
+                . 'registry_auth_bearer http://localhost/token service=here; registry_auth_token; }',
         change => sub { my ($case, $e) = @_;
             push @{ $e->{body} }, '403 Forbidden' if $e->{status} == 200 && $case ne 'head' },
     },
     {
         name => 'sub_filter', needs => '--with-http_sub_module',
-        gate => "sub_filter_types *; sub_filter_once off; sub_filter UNAUTHORIZED who; sub_filter DENIED no; sub_filter 'backend: ' 'from the registry '; "
-            . "sub_filter UNAVAILABLE gone; sub_filter UNSUPPORTED what; sub_filter access_token pass; sub_filter repositories all;",
+        gate => "sub_filter_types *; sub_filter_once off; sub_filter UNAUTHORIZED who; sub_filter DENIED no; "
+            . "sub_filter 'backend: ' 'from the registry '; "
+            . "sub_filter UNAVAILABLE gone; sub_filter UNSUPPORTED what; sub_filter access_token pass; "
+            . "sub_filter repositories all;",
         change => sub {
             my ($case, $e) = @_;
             my %to = (UNAUTHORIZED => 'who', DENIED => 'no', 'backend: ' => 'from the registry ',
@@ -232,7 +265,9 @@ my @ROW = (
     {
         # What is logged is what was decided there.
         http3_hole => {
-            denied_put => 'nginx 1.28 does the same without a gate, by deny: where the action is refused, too, the stream stays open' },
+            denied_put =>
+                'nginx 1.28 does the same without a gate, by deny: where the action is refused, too, '
+                    . 'the stream stays open' },
         name => 'post_action_in_another_prefix', gate => 'post_action @done;',
         server => "location \@done { proxy_pass http://registry; $OTHER }",
         change => sub { my ($case, $e) = @_;
@@ -245,7 +280,9 @@ my @ROW = (
     },
     {
         name => 'error_page_name_with_variables', gate => 'error_page 401 403 503 @page;',
-        server => 'location @page { add_header X-User "$registry_auth_user"; return 200 "the page of <$registry_auth_user:$registry_auth_result>\n"; }',
+        server =>
+            'location @page { add_header X-User "$registry_auth_user"; '
+                . 'return 200 "the page of <$registry_auth_user:$registry_auth_result>\n"; }',
         change => \&the_page,
     },
     {
@@ -255,7 +292,9 @@ my @ROW = (
     },
     {
         name => 'error_page_uri_with_variables', gate => 'error_page 401 403 503 /page;',
-        server => 'location = /page { internal; add_header X-User "$registry_auth_user" always; return 200 "the page of <$registry_auth_user:$registry_auth_result>\n"; }',
+        server =>
+            'location = /page { internal; add_header X-User "$registry_auth_user" always; '
+                . 'return 200 "the page of <$registry_auth_user:$registry_auth_result>\n"; }',
         change => \&the_page,
     },
     {
@@ -354,7 +393,9 @@ my @ROW = (
         name => 'redirect_to_the_token_endpoint_of_another_prefix',
             gate => 'error_page 403 = /issue?service=here;',
         token => '',
-        server => 'location = /issue { registry_auth "Other"; registry_auth_prefix other; registry_auth_bearer http://localhost/token service=here; registry_auth_token; }',
+        server =>
+            'location = /issue { registry_auth "Other"; registry_auth_prefix other; '
+                . 'registry_auth_bearer http://localhost/token service=here; registry_auth_token; }',
         expect => {
             denied => { status => 401, body => ['UNAUTHORIZED'], log => '- unauthenticated - - -' },
             denied_put => { status => 413, body => [$PAGE], user => '-' },
@@ -369,26 +410,32 @@ my @ROW = (
     },
     {
         name => 'accel_to_no_gate', no_token(),
-        server => "location /inner/ { internal; registry_auth off; proxy_pass http://127.0.0.1:\$TEST_NGINX_BACKEND_B_PORT; $OWN }",
+        server =>
+            "location /inner/ { internal; registry_auth off; "
+                . "proxy_pass http://127.0.0.1:\$TEST_NGINX_BACKEND_B_PORT; $OWN }",
         expect => { granted => { request => 'GET /v2/alice/accel/tags/list',
             body => [ 'backend: B', 'X-Seen: alice:' ], log => 'alice granted A alice/accel pull' } },
     },
     {
         name => 'proxy_cache_hit',
-            gate => 'proxy_cache c; proxy_cache_key "$host $registry_auth_user $request_uri $args"; proxy_cache_valid 200 1h;', no_token(),
+            gate => 'proxy_cache c; proxy_cache_key "$host $registry_auth_user $request_uri $args"; '
+                . 'proxy_cache_valid 200 1h;', no_token(),
         prime => [qw(granted head catalog ping)],
         expect => { same({ backend => '-' }, qw(granted head catalog ping)) },
     },
     {
         name => 'proxy_cache_stale',
-        gate => 'proxy_cache c; proxy_cache_key "$host $registry_auth_user $request_uri $args"; proxy_cache_valid 200 1s; proxy_cache_use_stale http_500;', no_token(),
+        gate => 'proxy_cache c; proxy_cache_key "$host $registry_auth_user $request_uri $args"; '
+            . 'proxy_cache_valid 200 1s; proxy_cache_use_stale http_500;', no_token(),
         prime => [qw(granted)],
         expect => { granted => { request => 'GET /v2/alice/stale/tags/list',
             log => 'alice granted A alice/stale pull', body => [ 'backend: A', 'uri: /v2/alice/stale/' ] } },
     },
     {
         name => 'proxy_cache_background_update',
-        gate => 'proxy_cache c; proxy_cache_key "$host $registry_auth_user $request_uri $args"; proxy_cache_valid 200 1s; proxy_cache_background_update on; proxy_cache_use_stale updating;', no_token(),
+        gate => 'proxy_cache c; proxy_cache_key "$host $registry_auth_user $request_uri $args"; '
+            . 'proxy_cache_valid 200 1s; proxy_cache_background_update on; proxy_cache_use_stale updating;',
+        no_token(),
         prime => [qw(granted head catalog ping)],
         expect => { same({ backend => '-' }, qw(granted head catalog ping)) },
     },
@@ -422,12 +469,15 @@ my @ROW = (
     },
     {
         name => 'all_together', needs => '--with-http_addition_module',
-        gate => 'auth_request /check; mirror /copy; add_after_body /part; addition_types *; gzip on; gzip_types *; gzip_min_length 0; ssi on; ssi_types *; '
-            . "sub_filter_types *; sub_filter DENIED no; post_action \@done; error_page 401 \@page; limit_req zone=together burst=1000;",
+        gate => 'auth_request /check; mirror /copy; add_after_body /part; addition_types *; gzip on; '
+            . 'gzip_types *; gzip_min_length 0; ssi on; ssi_types *; '
+            . "sub_filter_types *; sub_filter DENIED no; post_action \@done; error_page 401 \@page; "
+            . "limit_req zone=together burst=1000;",
         http => 'limit_req_zone $server_name zone=together:1m rate=500r/s;',
         server => "set_real_ip_from 127.0.0.1; real_ip_header X-Real-IP; location \@done { $TO_B }"
             . "location = /check { internal; $TO_B }"
-            . "location = /copy { internal; proxy_pass http://registry\$request_uri; $OTHER } location = /part { internal; proxy_pass http://registry; $OTHER }"
+            . "location = /copy { internal; proxy_pass http://registry\$request_uri; $OTHER } "
+            . "location = /part { internal; proxy_pass http://registry; $OTHER }"
             . 'location @page { return 401 "the page of <$registry_auth_user>\n"; }',
         headers => "Accept-Encoding: gzip\nX-Real-IP: 192.0.2.7\n", address => '192.0.2.7',
             gzip => qr/^(?!catalog)/,
@@ -473,7 +523,8 @@ sub http_config {
     my @part = (
         'server_names_hash_bucket_size 128;',
         ($cache ? "registry_auth_cache $cache;" : ''), 'registry_auth_token_key $TEST_NGINX_SERVROOT/keys;',
-        'upstream registry { registry_auth_backends allow=127.0.0.0/8; server 127.0.0.1:$TEST_NGINX_BACKEND_PORT; }',
+        'upstream registry { registry_auth_backends allow=127.0.0.0/8; '
+            . 'server 127.0.0.1:$TEST_NGINX_BACKEND_PORT; }',
         'upstream nobodys { registry_auth_backends allow=192.0.2.0/24; }',
         'proxy_cache_path $TEST_NGINX_SERVROOT/proxy_cache' . ($tls ? 2 : 1) . ' keys_zone=c:1m;',
         'log_format cells "$http_x_cell|$remote_addr|$status|$registry_auth_user|$registry_auth_result|$registry_auth_backend|'
@@ -481,10 +532,12 @@ sub http_config {
         'access_log $TEST_NGINX_SERVROOT/logs/access.log cells;',
     );
     push @part,
-        'ssl_certificate $TEST_NGINX_SERVROOT/certificate.pem; ssl_certificate_key $TEST_NGINX_SERVROOT/key.pem;' if $tls;
+        'ssl_certificate $TEST_NGINX_SERVROOT/certificate.pem; '
+            . 'ssl_certificate_key $TEST_NGINX_SERVROOT/key.pem;' if $tls;
     # A registry of files: it knows ranges.
     push @part,
-        'server { listen 127.0.0.1:$TEST_NGINX_EXTRA_PORT; root $TEST_NGINX_HTML_DIR/files; access_log off; }';
+        'server { listen 127.0.0.1:$TEST_NGINX_EXTRA_PORT; '
+            . 'root $TEST_NGINX_HTML_DIR/files; access_log off; }';
     for my $row (rows()) {
         push @part, $row->{http} if $row->{http};
         my $listen = 'listen 127.0.0.1:$TEST_NGINX_SERVER_PORT; ';

@@ -18,7 +18,8 @@ use Harness::Zone;
 
 our @EXPORT = qw(
     $KEY $BEARER token_http token_config key_file
-    ask token with_token asked_with everywhere_with bearer signed compact claims access account_tag json challenge_error
+    ask token with_token asked_with everywhere_with bearer signed compact claims access account_tag json
+    challenge_error
     access_token stored_token token_owner form query tool
 );
 
@@ -57,16 +58,18 @@ sub key_file {
 # zone_http() with a file of keys.
 sub token_http {
     my ($arguments) = @_;
-    return zone_http($arguments // 'zone=auth:1m') . "    registry_auth_token_key \$TEST_NGINX_SERVROOT/keys;\n";
+    return zone_http($arguments // 'zone=auth:1m')
+        . "    registry_auth_token_key \$TEST_NGINX_SERVROOT/keys;\n";
 }
 
 # The gate, with directives of its own, and the endpoint, with others.
 sub token_config {
     my ($directives, $endpoint) = @_;
     $endpoint //= 'registry_auth_token ttl=60s;';
-    my $headers = join "\n", map {"add_header $_ always;"} 'X-Cache $registry_auth_cache', 'X-Result $registry_auth_result',
-        'X-User $registry_auth_user';
-    return <<"EOC" . zone_config(join "\n", $directives // '', 'add_header X-User $registry_auth_user always;');
+    my $headers = join "\n", map {"add_header $_ always;"}
+        'X-Cache $registry_auth_cache', 'X-Result $registry_auth_result', 'X-User $registry_auth_user';
+    my $gate = zone_config(join "\n", $directives // '', 'add_header X-User $registry_auth_user always;');
+    return <<"EOC" . $gate;
         registry_auth_bearer http://localhost/token;
         location = /token {
             registry_auth "Registry";
@@ -125,7 +128,8 @@ sub asked_with {
 # The statuses of many requests at once, so that every worker gets some.
 sub everywhere_with {
     my ($token, $uri) = @_;
-    my %seen = map { $_->{status} => 1 } Harness::http_many(16, 'GET ' . ($uri // '/v2/'), headers => bearer($token));
+    my %seen = map { $_->{status} => 1 } Harness::http_many(
+        16, 'GET ' . ($uri // '/v2/'), headers => bearer($token));
     return join ' ', sort keys %seen;
 }
 
@@ -207,7 +211,8 @@ sub access_token {
 # these scopes.
 sub stored_token {
     my ($user, $id, $token, $seconds, @scope) = @_;
-    my $value = join ' ', 'sha256=' . sha256_hex($token), 'expires=' . (time + $seconds), 'created=' . (time - 60),
+    my $value = join ' ', 'sha256=' . sha256_hex($token), 'expires=' . (time + $seconds),
+        'created=' . (time - 60),
         map {"scope=$_"} @scope;
     return qq{HSET docker-registry:user:$user token:$id "$value"\n};
 }
