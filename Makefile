@@ -1,7 +1,7 @@
 # Building, running and testing. The targets people use: build (the default), run, test, install, docs, bench,
 # lint.
 #
-#   make                                            for the nginx of this machine (Debian's packages nginx, nginx-dev)
+#   make                                            for the nginx of this machine (packages nginx, nginx-dev)
 #   make NGINX_SOURCE_DIR=... NGINX_BUILD_DIR=...   for any configured tree
 #   make VENDORED=1                                 for the nginx that the crate nginx-src carries
 
@@ -47,9 +47,11 @@ build: prerequisites-build $(TREE)
 	@mkdir -p $(OUT)
 	$(CARGO) build --release --locked -p ngx-http-registry-auth-module -p registry-authctl $(FEATURES)
 	install -m 644 $(TARGET)/$(SO) $(OUT)/$(MODULE).new && mv $(OUT)/$(MODULE).new $(OUT)/$(MODULE)
-	install -m 755 $(TARGET)/release/registry-authctl $(OUT)/registry-authctl.new && mv $(OUT)/registry-authctl.new $(OUT)/registry-authctl
+	install -m 755 $(TARGET)/release/registry-authctl $(OUT)/registry-authctl.new && \
+		mv $(OUT)/registry-authctl.new $(OUT)/registry-authctl
 ifdef VENDORED
-	install -m 755 "$$(cat "$$(ls -t $(TARGET)/release/build/ngx-http-registry-auth-module-*/out/nginx-build-dir | head -1)")/nginx" $(OUT)/nginx
+	built=$$(ls -t $(TARGET)/release/build/ngx-http-registry-auth-module-*/out/nginx-build-dir | head -1) && \
+		install -m 755 "$$(cat "$$built")/nginx" $(OUT)/nginx
 endif
 
 ifdef DEBIAN_TREE
@@ -62,7 +64,8 @@ $(TREE): $(wildcard /usr/share/nginx/src/conf_flags /usr/sbin/nginx)
 	rm -rf $(DEBIAN_TREE)
 	mkdir -p build
 	cp -r /usr/share/nginx/src $(DEBIAN_TREE)
-	cd $(DEBIAN_TREE) && . ./conf_flags && bash ./configure "$${NGX_CONF_FLAGS[@]}" >configure.log 2>&1 || { tail -20 configure.log; exit 1; }
+	cd $(DEBIAN_TREE) && . ./conf_flags && bash ./configure "$${NGX_CONF_FLAGS[@]}" >configure.log 2>&1 || \
+		{ tail -20 configure.log; exit 1; }
 endif
 
 # --- what this machine needs --------------------------------------------------------------------------------
@@ -81,6 +84,10 @@ run: build prerequisites-run
 
 PREFIX ?= /usr
 MODULES_DIR ?= $(PREFIX)/lib/nginx/modules
+# For bash, zsh and fish.
+COMPLETIONS = $(PREFIX)/share/bash-completion/completions/registry-authctl \
+	$(PREFIX)/share/zsh/vendor-completions/_registry-authctl \
+	$(PREFIX)/share/fish/vendor_completions.d/registry-authctl.fish
 .PHONY: install
 install:
 	@[ -e $(OUT)/$(MODULE) ] && [ -x $(OUT)/registry-authctl ] || { echo \
@@ -91,10 +98,10 @@ install:
 	$(OUT)/registry-authctl man $(DESTDIR)$(PREFIX)/share/man/man1
 	install -d $(DESTDIR)$(PREFIX)/share/man/man5
 	$(OUT)/registry-authctl man --directives >$(DESTDIR)$(PREFIX)/share/man/man5/nginx-registry-auth.5
-	install -d $(addprefix $(DESTDIR)$(PREFIX)/share/,bash-completion/completions zsh/vendor-completions fish/vendor_completions.d)
-	$(OUT)/registry-authctl completions bash >$(DESTDIR)$(PREFIX)/share/bash-completion/completions/registry-authctl
-	$(OUT)/registry-authctl completions zsh >$(DESTDIR)$(PREFIX)/share/zsh/vendor-completions/_registry-authctl
-	$(OUT)/registry-authctl completions fish >$(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d/registry-authctl.fish
+	install -d $(dir $(addprefix $(DESTDIR),$(COMPLETIONS)))
+	$(OUT)/registry-authctl completions bash >$(DESTDIR)$(word 1,$(COMPLETIONS))
+	$(OUT)/registry-authctl completions zsh >$(DESTDIR)$(word 2,$(COMPLETIONS))
+	$(OUT)/registry-authctl completions fish >$(DESTDIR)$(word 3,$(COMPLETIONS))
 	install -d $(DESTDIR)/usr/share/nginx/modules-available $(DESTDIR)/etc/nginx/registry-auth
 	echo 'load_module modules/$(MODULE);' >$(DESTDIR)/usr/share/nginx/modules-available/mod-registry-auth.conf
 	install -m 644 $(wildcard nginx/*.conf) $(DESTDIR)/etc/nginx/registry-auth/
@@ -108,13 +115,13 @@ install:
 # snippets, as certificates and keys. nginx has to be without the module by then, or does not start any more.
 .PHONY: uninstall
 uninstall:
-	rm -f $(DESTDIR)$(MODULES_DIR)/$(MODULE) $(DESTDIR)/usr/share/nginx/modules-available/mod-registry-auth.conf \
+	rm -f $(DESTDIR)$(MODULES_DIR)/$(MODULE) \
+		$(DESTDIR)/usr/share/nginx/modules-available/mod-registry-auth.conf \
 		$(DESTDIR)$(PREFIX)/bin/registry-authctl \
-		$(DESTDIR)$(PREFIX)/share/man/man1/registry-authctl.1 $(DESTDIR)$(PREFIX)/share/man/man1/registry-authctl-*.1 \
+		$(DESTDIR)$(PREFIX)/share/man/man1/registry-authctl.1 \
+		$(DESTDIR)$(PREFIX)/share/man/man1/registry-authctl-*.1 \
 		$(DESTDIR)$(PREFIX)/share/man/man5/nginx-registry-auth.5 \
-		$(DESTDIR)$(PREFIX)/share/bash-completion/completions/registry-authctl \
-		$(DESTDIR)$(PREFIX)/share/zsh/vendor-completions/_registry-authctl \
-		$(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d/registry-authctl.fish \
+		$(addprefix $(DESTDIR),$(COMPLETIONS)) \
 		$(addprefix $(DESTDIR)/etc/nginx/registry-auth/,$(notdir $(wildcard nginx/*.conf)))
 	rmdir --ignore-fail-on-non-empty $(DESTDIR)/etc/nginx/registry-auth
 
@@ -147,7 +154,8 @@ t: build prerequisites-test $(if $(VENDORED),http3)
 # Debian 12 has no client for HTTP/3; without this one the test says that it leaves that out.
 .PHONY: http3
 http3:
-	@$(if $(NO_INSTALL),true,[ -x build/http3/bin/python ] || { $(PYTHON) -m venv build/http3 && build/http3/bin/pip install --quiet aioquic==1.7.2; } || rm -rf build/http3)
+	@$(if $(NO_INSTALL),true,[ -x build/http3/bin/python ] || { $(PYTHON) -m venv build/http3 && \
+		build/http3/bin/pip install --quiet aioquic==1.7.2; } || rm -rf build/http3)
 
 .PHONY: t-vendored
 t-vendored: prerequisites-test
@@ -163,7 +171,8 @@ MDBOOK_VERSION := 0.5.4
 MDBOOK ?= build/mdbook/bin/mdbook
 
 build/mdbook/bin/mdbook: | prerequisites-build
-	CARGO_TARGET_DIR=$(CURDIR)/target/mdbook $(CARGO) install --locked --root build/mdbook --no-default-features mdbook@$(MDBOOK_VERSION)
+	CARGO_TARGET_DIR=$(CURDIR)/target/mdbook $(CARGO) install --locked --root build/mdbook \
+		--no-default-features mdbook@$(MDBOOK_VERSION)
 
 # docs/ as a book, in build/book; each of its links is followed. MDBOOK=mdbook takes the one of the machine.
 .PHONY: docs
@@ -247,13 +256,16 @@ STORM_SECONDS ?= 120
 
 $(ASAN)/nginx:
 	rm -rf $(ASAN_TREE) && mkdir -p $(ASAN)
-	cp -r "$$($(CARGO) metadata --locked --format-version 1 --features vendored | \
-		$(PYTHON) -c 'import json, os, sys; print(*(os.path.dirname(p["manifest_path"]) for p in json.load(sys.stdin)["packages"] if p["name"] == "nginx-src"))')/nginx" $(ASAN_TREE)
+	manifest=$$($(CARGO) metadata --locked --format-version 1 --features vendored | $(PYTHON) -c \
+		'import json, sys; print(*(package["manifest_path"] for package in json.load(sys.stdin)["packages"] \
+		if package["name"] == "nginx-src"))') && cp -r "$${manifest%/*}/nginx" $(ASAN_TREE)
 	chmod -R u+w $(ASAN_TREE)
-	cd $(ASAN_TREE) && auto/configure --with-compat --with-debug --with-threads --with-http_ssl_module --with-http_v2_module --with-http_v3_module \
-		--with-http_auth_request_module --with-http_stub_status_module --with-http_slice_module --with-http_realip_module \
+	cd $(ASAN_TREE) && auto/configure --with-compat --with-debug --with-threads --with-http_ssl_module \
+		--with-http_v2_module --with-http_v3_module --with-http_auth_request_module \
+		--with-http_stub_status_module --with-http_slice_module --with-http_realip_module \
 		--with-http_addition_module --with-http_sub_module --with-http_dav_module \
-		--with-cc-opt='$(ASAN_CFLAGS) -DNGX_DEBUG_PALLOC=1' --with-ld-opt=-fsanitize=address >configure.log 2>&1 || { tail -20 configure.log; exit 1; }
+		--with-cc-opt='$(ASAN_CFLAGS) -DNGX_DEBUG_PALLOC=1' --with-ld-opt=-fsanitize=address \
+		>configure.log 2>&1 || { tail -20 configure.log; exit 1; }
 	$(MAKE) -C $(ASAN_TREE) -j$(JOBS) >$(ASAN)/make.log 2>&1 || { tail -20 $(ASAN)/make.log; exit 1; }
 	install -m 755 $(ASAN_TREE)/objs/nginx $@
 
@@ -267,15 +279,20 @@ $(ASAN)/python: bench/stormlib/requirements.txt
 .PHONY: asan
 asan: build prerequisites-test prerequisites-bench $(ASAN)/nginx $(ASAN)/python
 	rm -f $(ASAN)/report.*
-	$(ASAN_RUST) $(CARGO) test --locked -p registry-auth -p registry-auth-cache --lib --target $(ASAN_HOST) --target-dir $(ASAN_TARGET)
-	env $(ASAN_RUST) NGINX_SOURCE_DIR=$(ASAN_TREE) NGINX_BUILD_DIR=$(ASAN_TREE)/objs CARGO_PROFILE_RELEASE_LTO=off \
+	$(ASAN_RUST) $(CARGO) test --locked -p registry-auth -p registry-auth-cache --lib \
+		--target $(ASAN_HOST) --target-dir $(ASAN_TARGET)
+	env $(ASAN_RUST) NGINX_SOURCE_DIR=$(ASAN_TREE) NGINX_BUILD_DIR=$(ASAN_TREE)/objs \
+		CARGO_PROFILE_RELEASE_LTO=off \
 		CARGO_PROFILE_RELEASE_CODEGEN_UNITS=16 CARGO_PROFILE_RELEASE_OPT_LEVEL=1 CARGO_PROFILE_RELEASE_DEBUG=1 \
 		CARGO_PROFILE_RELEASE_DEBUG_ASSERTIONS=true CARGO_PROFILE_RELEASE_OVERFLOW_CHECKS=true \
-		$(CARGO) build --release --locked -p ngx-http-registry-auth-module --no-default-features --features export-modules \
+		$(CARGO) build --release --locked -p ngx-http-registry-auth-module \
+		--no-default-features --features export-modules \
 		--target $(ASAN_HOST) --target-dir $(ASAN_TARGET)
 	install -m 644 $(ASAN_TARGET)/$(ASAN_HOST)/$(SO) $(ASAN)/$(MODULE)
-	$(ASAN)/python/bin/python bench/storm --seconds $(STORM_SECONDS) --nginx $(ASAN)/nginx --module $(ASAN)/$(MODULE)
-	$(ASAN_RUN) TEST_NGINX_BINARY=$(ASAN)/nginx TEST_NGINX_MODULE=$(ASAN)/$(MODULE) TEST_AUTHCTL=$(CURDIR)/$(OUT)/registry-authctl \
+	$(ASAN)/python/bin/python bench/storm --seconds $(STORM_SECONDS) \
+		--nginx $(ASAN)/nginx --module $(ASAN)/$(MODULE)
+	$(ASAN_RUN) TEST_NGINX_BINARY=$(ASAN)/nginx TEST_NGINX_MODULE=$(ASAN)/$(MODULE) \
+		TEST_AUTHCTL=$(CURDIR)/$(OUT)/registry-authctl \
 		prove -j$(JOBS) -It/lib $(ASAN_TESTS)
 	@! ls $(ASAN)/report.* 2>/dev/null
 
@@ -284,8 +301,10 @@ asan: build prerequisites-test prerequisites-bench $(ASAN)/nginx $(ASAN)/python
 MIRI ?= $(CARGO) +nightly miri
 .PHONY: miri
 miri:
-	@$(MIRI) --version >/dev/null 2>&1 || { echo 'make miri: "$(MIRI)" cannot be run: "rustup toolchain install nightly --component miri,rust-src"' >&2; exit 1; }
-	MIRIFLAGS=-Zmiri-disable-isolation PROPTEST_CASES=8 $(MIRI) test --locked -p registry-auth -p registry-auth-cache --lib --target-dir $(TARGET)/miri
+	@$(MIRI) --version >/dev/null 2>&1 || { echo 'make miri: "$(MIRI)" cannot be run: install it with' \
+		'"rustup toolchain install nightly --component miri,rust-src"' >&2; exit 1; }
+	MIRIFLAGS=-Zmiri-disable-isolation PROPTEST_CASES=8 $(MIRI) test --locked \
+		-p registry-auth -p registry-auth-cache --lib --target-dir $(TARGET)/miri
 
 .PHONY: clean
 clean:

@@ -166,7 +166,7 @@ class DockerIdentity(StackCase):
         self.assertIn("unauthorized: authentication required", done.stdout)
 
     def test_podman_beside_docker(self):
-        """It pushes by docker's login, and refuses to have one of its own unless its environment names the file."""
+        """It pushes by docker's login, and has one of its own only if its environment names the file."""
         docker = today.kind(client.Docker)(self.stack, self.stack.directory / "docker2")
         self.addCleanup(docker.close)
         self.works(docker.login("alice", self.stack.passwords["alice"]))

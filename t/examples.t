@@ -143,7 +143,8 @@ for my $page ("$ROOT/README.md", sort @pages) {
 $spec .= example('nginx/sites-available/registry', 'http',
     Harness::slurp("$ROOT/nginx/sites-available/registry"));
 my %CONTEXT = ('nginx.conf' => 'whole', 'audit.conf' => 'http', 'direct.conf' => 'http',
-    'behind-balancer.conf' => 'http', 'registry.conf' => 'http', 'registry-bearer.conf' => 'http', 'registry-v1.conf' => 'http');
+    'behind-balancer.conf' => 'http', 'registry.conf' => 'http',
+    'registry-bearer.conf' => 'http', 'registry-v1.conf' => 'http');
 for my $file (glob "$ROOT/nginx/*.conf") {
     my ($name) = $file =~ m{([^/]+)$};
     $spec .= example("nginx/$name", $CONTEXT{$name} || 'server', Harness::slurp($file));

@@ -46,8 +46,8 @@ class Store:
 
     @contextmanager
     def changes(self, scenario):
-        """While entered, a user of the scenario whom nobody asks for changes again and again, as often a second
-        as the scenario says."""
+        """While entered, a user of the scenario whom nobody asks for changes again and again, as often a
+        second as the scenario says."""
         if not scenario.changes:
             yield
             return

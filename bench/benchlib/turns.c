@@ -1,7 +1,8 @@
-/* How long each turn of nginx's event loop works: the thread's CPU time from the return of epoll_wait to its next call.
+/* How long each turn of nginx's event loop works: the thread's CPU time from the return of epoll_wait to its
+ * next call.
  *
- * Loaded by LD_PRELOAD into nginx alone. Appends "<milliseconds>\n" to the file that TURNS names, for each turn of
- * more than a tenth of a millisecond. CPU time: other programs on the machine do not count. */
+ * Loaded by LD_PRELOAD into nginx alone. Appends "<milliseconds>\n" to the file that TURNS names, for each
+ * turn of more than a tenth of a millisecond. CPU time: other programs on the machine do not count. */
 
 #define _GNU_SOURCE
 #include <dlfcn.h>

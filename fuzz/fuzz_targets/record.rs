@@ -23,8 +23,9 @@ fuzz_target!(|data: &[u8]| {
         groups: &[view],
         limits: Limits::default(),
     };
+    let rules = Rules { own_namespace: true, catalog: true, public_images: false };
     for action in Action::ALL {
-        let _ = judge(&subject, &name, action, &Rules { own_namespace: true, catalog: true, public_images: false });
+        let _ = judge(&subject, &name, action, &rules);
     }
     if let Ok(record) = view.to_record() {
         let mut bytes = Vec::new();

@@ -23,8 +23,8 @@ const BYTES_PER_BUCKET: usize = 256;
 pub struct Generations {
     /// [`Cache::generation`].
     pub of_all: u64,
-    /// As `of_all`, but the same after a change of one user's record alone: the copies of other users' records,
-    /// of groups and of defaults are then still what the block says.
+    /// As `of_all`, but the same after a change of one user's record alone: the copies of other users'
+    /// records, of groups and of defaults are then still what the block says.
     pub shared: u64,
 }
 

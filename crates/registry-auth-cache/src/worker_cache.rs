@@ -64,9 +64,9 @@ pub struct Validity {
 }
 
 impl Validity {
-    /// Of what the block said about the credential `tag` at the time `now`, in these generations. `expires` is
-    /// when the records expire (both times in milliseconds of the same clock), `size` the bytes of memory that
-    /// the entry takes.
+    /// Of what the block said about the credential `tag` at the time `now`, in these generations. `expires`
+    /// is when the records expire (both times in milliseconds of the same clock), `size` the bytes of memory
+    /// that the entry takes.
     pub fn new(tag: Tag, now: u64, block: Generations, expires: u64, size: usize) -> Self {
         let validity = Self {
             tag,
@@ -79,8 +79,8 @@ impl Validity {
         validity
     }
 
-    /// Has the entry used for another while, if nothing that it shares with other users has changed: the block
-    /// says of the user at the time `now` what the entry says. Whether that is so.
+    /// Has the entry used for another while, if nothing that it shares with other users has changed: the
+    /// block says of the user at the time `now` what the entry says. Whether that is so.
     pub(crate) fn renew(&self, now: u64, block: Generations) -> bool {
         if self.shared_generation != block.shared {
             return false;

@@ -1,7 +1,7 @@
 //! Random changes, questions, losses and reconnects against a real Redis, with a cache that follows the queue
 //! as nginx's does (put on a cacheable completion, delete on changes): no answer that may be kept, fresh or
-//! cached, is older than the last change that the queue has delivered, and no other is older than the last one
-//! that had been delivered when the request came; and when all is quiet the cache is what Redis holds.
+//! cached, is older than the last change that the queue has delivered, and no other is older than the last
+//! one that had been delivered when the request came; and when all is quiet the cache is what Redis holds.
 //!
 //! A failure prints its seed; `REGISTRY_AUTH_SEED=n` repeats one.
 

@@ -155,7 +155,7 @@ fn a_server_that_sleeps_fails_what_runs_out_of_time_and_nothing_else() {
         // Half a second is the limit; the rest is for a busy machine.
         let early = failed.iter().filter(|left| **left < Duration::from_millis(400));
         assert_eq!(early.count(), 0, "{failed:?}");
-        // What is known stays good: no loss is told, and what has changed meanwhile is.
+        // What is known stays good: no loss is reported, and what has changed meanwhile is.
         assert!(gate.events.is_empty(), "{nap:?}: {:?}", gate.events);
     }
     redis.run_args(&["HSET", "P:user:alice", "groups", "team"]);
@@ -185,7 +185,7 @@ fn a_server_that_sleeps_for_longer_is_left() {
     assert!(verified(&gate.ask_until("alice", "secret", is_known)));
 }
 
-/// Another server that answers takes the place of one that is silent, and that is told.
+/// Another server that answers takes the place of one that is silent, and the log says so.
 #[test]
 fn a_silent_connection_is_replaced_by_one_that_answers() {
     let redis = Server::start();
@@ -448,8 +448,8 @@ fn whatever_happens_each_job_is_answered_once() {
     assert!(verified(&gate.ask_until("bob", "secret", is_known)));
 }
 
-/// Twenty users have backends whose names nobody answers, one is in a group of that kind, and Redis, which has
-/// a name of its own, hangs up now and then: nobody else notices.
+/// Twenty users have backends whose names nobody answers, one is in a group of that kind, and Redis, which
+/// has a name of its own, hangs up now and then: nobody else notices.
 #[test]
 fn names_that_nobody_answers_concern_nobody_else() {
     let Some(_silent) = silent_resolver("names_that_nobody_answers_concern_nobody_else") else {

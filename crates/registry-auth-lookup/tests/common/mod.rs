@@ -325,9 +325,9 @@ impl Valve {
     }
 }
 
-/// The system's resolver gets no answers: the test of this name runs once more in namespaces of its own, where
-/// the resolver's server is a socket that nobody reads. `None` where that has been done. Where the system
-/// gives no namespaces, the test goes on with its own resolver, and names that do not exist.
+/// The system's resolver gets no answers: the test of this name runs once more in namespaces of its own,
+/// where the resolver's server is a socket that nobody reads. `None` where that has been done. Where the
+/// system gives no namespaces, the test goes on with its own resolver, and names that do not exist.
 pub fn silent_resolver(test: &str) -> Option<std::io::Result<UdpSocket>> {
     const INSIDE: &str = "REGISTRY_AUTH_TEST_IS_INSIDE";
     const SETTING: &str = "ip link set lo up && mount --bind \"$0\" /etc/resolv.conf && exec \"$@\"";
