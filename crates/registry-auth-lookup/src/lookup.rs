@@ -1,7 +1,7 @@
 //! A batch of questions: one pipeline to Redis, its replies to records, passwords verified, answers posted.
 //!
-//! Spawned by `store` for each batch. Invariants: one round trip whatever the number of jobs, and one more for
-//! those whose users are in groups; a user, a group and defaults that several jobs ask for are asked and
+//! Spawned by `store` for each batch. Invariants: one round trip whatever the number of jobs, and one more
+//! for those whose users are in groups; a user, a group and defaults that several jobs ask for are asked and
 //! encoded once; one user's bad record, slow hash or unresolvable backend delays or fails no other user; the
 //! mark that tells how old an answer may be is noted before the question is sent.
 

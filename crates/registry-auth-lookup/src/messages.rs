@@ -65,8 +65,8 @@ pub enum Proof {
     PreVerified,
 }
 
-/// What the helper tells, in the order of the connection's stream. Without tracking ([`crate::LookupOptions`])
-/// there are only completions.
+/// What the helper tells, in the order of the connection's stream. Without tracking
+/// ([`crate::LookupOptions`]) there are only completions.
 #[derive(Debug, Clone)]
 pub enum Event {
     /// A job is answered.
