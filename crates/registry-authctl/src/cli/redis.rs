@@ -7,7 +7,7 @@ use clap::{Args, ValueHint};
 use registry_auth_redis::{Chain, Endpoint, Key, Passwords, Setting, TlsOptions, Trusted};
 use std::path::{Path, PathBuf};
 
-#[derive(Args)]
+#[derive(Args, Default)]
 pub(crate) struct RedisArgs {
     // Not a doc comment: rustdoc would take the brackets for links.
     #[arg(
@@ -26,96 +26,48 @@ pub(crate) struct RedisArgs {
 
     /// The user of Redis, in place of the URL's.
     #[arg(
-        id = "redis-user",
-        long = "redis-user",
+        long,
         global = true,
         hide_short_help = true,
         value_name = "NAME",
         env = "REGISTRY_AUTH_REDIS_USER"
     )]
-    user: Option<String>,
+    redis_user: Option<String>,
 
     /// A file with the password for Redis, in place of the URL's; a second line is tried after the first.
-    #[arg(
-        id = "redis-password-file",
-        long = "redis-password-file",
-        global = true,
-        hide_short_help = true,
-        value_name = "FILE",
-        value_hint = ValueHint::FilePath,
-        env = "REGISTRY_AUTH_REDIS_PASSWORD_FILE"
-    )]
-    password_file: Option<PathBuf>,
+    #[arg(long, global = true, hide_short_help = true, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    #[arg(env = "REGISTRY_AUTH_REDIS_PASSWORD_FILE")]
+    redis_password_file: Option<PathBuf>,
 
     /// The user of Redis Sentinel.
-    #[arg(
-        id = "redis-sentinel-user",
-        long = "redis-sentinel-user",
-        global = true,
-        hide_short_help = true,
-        value_name = "NAME",
-        env = "REGISTRY_AUTH_REDIS_SENTINEL_USER"
-    )]
-    sentinel_user: Option<String>,
+    #[arg(long, global = true, hide_short_help = true, value_name = "NAME")]
+    #[arg(env = "REGISTRY_AUTH_REDIS_SENTINEL_USER")]
+    redis_sentinel_user: Option<String>,
 
     /// A file with the password for Redis Sentinel.
-    #[arg(
-        id = "redis-sentinel-password-file",
-        long = "redis-sentinel-password-file",
-        global = true,
-        hide_short_help = true,
-        value_name = "FILE",
-        value_hint = ValueHint::FilePath,
-        env = "REGISTRY_AUTH_REDIS_SENTINEL_PASSWORD_FILE"
-    )]
-    sentinel_password_file: Option<PathBuf>,
+    #[arg(long, global = true, hide_short_help = true, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    #[arg(env = "REGISTRY_AUTH_REDIS_SENTINEL_PASSWORD_FILE")]
+    redis_sentinel_password_file: Option<PathBuf>,
 
     /// For TLS: a file with the certificates of the CAs that are trusted, or `system`, the default.
-    #[arg(
-        id = "redis-trusted-certificate",
-        long = "redis-trusted-certificate",
-        global = true,
-        hide_short_help = true,
-        value_name = "FILE|system",
-        value_hint = ValueHint::FilePath,
-        env = "REGISTRY_AUTH_REDIS_TRUSTED_CERTIFICATE"
-    )]
-    trusted_certificate: Option<PathBuf>,
+    #[arg(long, global = true, hide_short_help = true, value_name = "FILE|system")]
+    #[arg(value_hint = ValueHint::FilePath, env = "REGISTRY_AUTH_REDIS_TRUSTED_CERTIFICATE")]
+    redis_trusted_certificate: Option<PathBuf>,
 
     /// For TLS: a file with the certificate that Redis is shown if it wants one.
-    #[arg(
-        id = "redis-certificate",
-        long = "redis-certificate",
-        global = true,
-        hide_short_help = true,
-        value_name = "FILE",
-        value_hint = ValueHint::FilePath,
-        env = "REGISTRY_AUTH_REDIS_CERTIFICATE"
-    )]
-    certificate: Option<PathBuf>,
+    #[arg(long, global = true, hide_short_help = true, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    #[arg(env = "REGISTRY_AUTH_REDIS_CERTIFICATE")]
+    redis_certificate: Option<PathBuf>,
 
     /// For TLS: a file with the private key of that certificate.
-    #[arg(
-        id = "redis-certificate-key",
-        long = "redis-certificate-key",
-        global = true,
-        hide_short_help = true,
-        value_name = "FILE",
-        value_hint = ValueHint::FilePath,
-        env = "REGISTRY_AUTH_REDIS_CERTIFICATE_KEY"
-    )]
-    certificate_key: Option<PathBuf>,
+    #[arg(long, global = true, hide_short_help = true, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    #[arg(env = "REGISTRY_AUTH_REDIS_CERTIFICATE_KEY")]
+    redis_certificate_key: Option<PathBuf>,
 
     /// For TLS: the name that Redis's certificate has to be for, in place of the URL's host.
-    #[arg(
-        id = "redis-ssl-name",
-        long = "redis-ssl-name",
-        global = true,
-        hide_short_help = true,
-        value_name = "NAME",
-        env = "REGISTRY_AUTH_REDIS_SSL_NAME"
-    )]
-    ssl_name: Option<Box<str>>,
+    #[arg(long, global = true, hide_short_help = true, value_name = "NAME")]
+    #[arg(env = "REGISTRY_AUTH_REDIS_SSL_NAME")]
+    redis_ssl_name: Option<Box<str>>,
 }
 
 impl RedisArgs {
@@ -123,50 +75,35 @@ impl RedisArgs {
     pub(crate) fn at(url: &str) -> Self {
         Self {
             url: url.to_owned(),
-            user: None,
-            password_file: None,
-            sentinel_user: None,
-            sentinel_password_file: None,
-            trusted_certificate: None,
-            certificate: None,
-            certificate_key: None,
-            ssl_name: None,
+            ..Self::default()
         }
     }
 
     /// What all of it comes to.
     pub(crate) fn endpoint(&self) -> Result<Endpoint, Error> {
         let mut endpoint = Endpoint::parse(&self.url).map_err(Error::Endpoint)?;
-        if let Some(user) = &self.user {
+        if let Some(user) = &self.redis_user {
             endpoint = endpoint.with_user(user);
         }
-        if let Some(passwords) = of_file("password-file", self.password_file.as_deref(), Passwords::in_file)?
-        {
+        if let Some(passwords) = of_file("password-file", &self.redis_password_file, Passwords::in_file)? {
             endpoint = endpoint.with_passwords(passwords);
         }
-        let sentinel_passwords = of_file(
-            "sentinel-password-file",
-            self.sentinel_password_file.as_deref(),
-            Passwords::in_file,
-        )?;
-        endpoint = endpoint.with_sentinel_login(self.sentinel_user.as_deref(), sentinel_passwords);
+        let file = &self.redis_sentinel_password_file;
+        let sentinel_passwords = of_file("sentinel-password-file", file, Passwords::in_file)?;
+        endpoint = endpoint.with_sentinel_login(self.redis_sentinel_user.as_deref(), sentinel_passwords);
         let tls = TlsOptions {
             trusted: of_file(
                 option(Setting::Trusted),
-                self.trusted_certificate.as_deref(),
+                &self.redis_trusted_certificate,
                 Trusted::named,
             )?,
             certificate: of_file(
                 option(Setting::Certificate),
-                self.certificate.as_deref(),
+                &self.redis_certificate,
                 Chain::in_file,
             )?,
-            key: of_file(
-                option(Setting::Key),
-                self.certificate_key.as_deref(),
-                Key::in_file,
-            )?,
-            name: self.ssl_name.clone(),
+            key: of_file(option(Setting::Key), &self.redis_certificate_key, Key::in_file)?,
+            name: self.redis_ssl_name.clone(),
         };
         endpoint = endpoint.with_tls(tls).map_err(|error| Error::Setting {
             option: option(error.setting),
@@ -189,7 +126,7 @@ fn option(setting: Setting) -> &'static str {
 
 fn of_file<T>(
     option: &'static str,
-    path: Option<&Path>,
+    path: &Option<PathBuf>,
     read: impl FnOnce(&Path) -> Result<T, String>,
 ) -> Result<Option<T>, Error> {
     let Some(path) = path else { return Ok(None) };

@@ -6,6 +6,7 @@
 //! quotes a hash.
 
 use crate::cli::is_reserved;
+use crate::files::FileUser;
 use registry_auth::grant::Grant;
 use registry_auth::password;
 use registry_auth::scope::{Action, Actions};
@@ -17,16 +18,10 @@ use std::collections::{BTreeMap, BTreeSet};
 /// The group of all imported users, for what every account may.
 pub(crate) const ALL: &str = "docker-auth-users";
 
-/// A user of the file.
-pub(crate) struct DockerAuthUser {
-    pub(crate) user: UserNameBuf,
-    pub(crate) hash: String,
-}
-
 /// What the file says, in our terms.
 #[derive(Default)]
 pub(crate) struct Plan {
-    pub(crate) users: Vec<DockerAuthUser>,
+    pub(crate) users: Vec<FileUser>,
     /// Group → members.
     pub(crate) groups: BTreeMap<GroupName, BTreeSet<UserNameBuf>>,
     /// Subject (`alice`, `@team`, `public`) and grant, in the order of the acl.
@@ -169,7 +164,11 @@ fn read_users(root: &Yaml<'_>, plan: &mut Plan, labels: &mut Labels) {
             continue;
         };
         match password::check(&hash) {
-            Ok(()) => plan.users.push(DockerAuthUser { user, hash }),
+            Ok(()) => plan.users.push(FileUser {
+                line: None,
+                user,
+                hash,
+            }),
             Err(why) => plan.unequal.push((place, why.why().to_owned())),
         }
     }

@@ -5,19 +5,11 @@
 //! No reason quotes a hash.
 
 use crate::cli::is_reserved;
+use crate::files::FileUser;
 use registry_auth::password::{self, InvalidHash};
 use registry_auth::{UserName, UserNameBuf};
 use std::collections::HashMap;
 use std::io::{BufRead, Error, ErrorKind};
-
-/// A user of the file.
-pub(crate) struct HtpasswdUser {
-    pub(crate) line: usize,
-    pub(crate) user: UserNameBuf,
-    pub(crate) hash: String,
-    /// Why the hash is guessed fast if it leaks.
-    pub(crate) weak: Option<&'static str>,
-}
 
 /// A line that cannot be imported.
 pub(crate) struct RefusedLine {
@@ -27,7 +19,7 @@ pub(crate) struct RefusedLine {
     pub(crate) why: String,
 }
 
-pub(crate) fn read(mut file: impl BufRead) -> std::io::Result<(Vec<HtpasswdUser>, Vec<RefusedLine>)> {
+pub(crate) fn read(mut file: impl BufRead) -> std::io::Result<(Vec<FileUser>, Vec<RefusedLine>)> {
     let (mut entries, mut refused) = (Vec::new(), Vec::new());
     let mut first: HashMap<UserNameBuf, usize> = HashMap::new();
     let mut bytes = Vec::new();
@@ -66,11 +58,10 @@ pub(crate) fn read(mut file: impl BufRead) -> std::io::Result<(Vec<HtpasswdUser>
             }),
             Ok((user, hash)) => {
                 first.insert(user.clone(), line);
-                entries.push(HtpasswdUser {
-                    line,
+                entries.push(FileUser {
+                    line: Some(line),
                     user,
                     hash: hash.to_owned(),
-                    weak: password::weakness(hash),
                 });
             }
             Err((user, why)) => refused.push(RefusedLine {
@@ -193,7 +184,7 @@ fn name_of(hash: &str) -> &'static str {
 
 #[cfg(test)]
 mod tests {
-    use super::read;
+    use super::{password, read};
 
     const SHA: &str = "{SHA}5en6G6MezRroT3XKqkdPOmY/BfQ=";
 
@@ -206,7 +197,7 @@ mod tests {
         let (entries, refused) = read(file.as_bytes()).unwrap();
         let entries: Vec<_> = entries
             .iter()
-            .map(|entry| (entry.line, entry.user.as_str(), entry.hash.as_str()))
+            .map(|entry| (entry.line.unwrap(), entry.user.as_str(), entry.hash.as_str()))
             .collect();
         let locked = format!("!{SHA}");
         assert_eq!(
@@ -229,7 +220,7 @@ mod tests {
         let (entries, refused) = read(file.as_bytes()).unwrap();
         let weak: Vec<_> = entries
             .iter()
-            .map(|entry| (entry.line, entry.weak.is_some()))
+            .map(|entry| (entry.line.unwrap(), password::weakness(&entry.hash).is_some()))
             .collect();
         assert_eq!(weak, [(1, false), (2, true), (3, true), (4, true)]);
         let whys: Vec<_> = refused

@@ -7,6 +7,7 @@
 use crate::cli::{ImportOptions, is_reserved};
 use crate::connector::Connector;
 use crate::error::Error;
+use crate::files::FileUser;
 use crate::files::docker_auth::{self, Plan};
 use crate::files::htpasswd::{self, RefusedLine};
 use crate::terminal::output::{BAD, DOUBTFUL, GOOD, Output, note, printable, styled};
@@ -161,27 +162,7 @@ pub(crate) async fn htpasswd(
     let refuse = |RefusedLine { line, user, why }| (Some(line), user, why);
     tally.refused = refused.into_iter().map(refuse).collect();
     let admin = connector.connect().await?;
-    let bar = Bar::of("importing", entries.len() as u64);
-    let ended = until_interrupted(async {
-        for (index, entries) in entries.chunks(BATCH).enumerate() {
-            let batch: Vec<NewPassword<'_>> = entries
-                .iter()
-                .map(|entry| NewPassword::new(&entry.user, &entry.hash))
-                .collect();
-            let put = admin.passwords_put(&batch, existing, apply).await?;
-            for (entry, put) in entries.iter().zip(&put) {
-                *tally.forms.entry(form_name(Form::of(&entry.hash))).or_default() += 1;
-                tally.add(Some(entry.line), entry.user.as_str(), put);
-                if let Some(why) = entry.weak {
-                    tally.add_weak(entry.line, entry.user.as_str(), put, why);
-                }
-            }
-            bar.set((index * BATCH + entries.len()) as u64);
-        }
-        Ok(())
-    })
-    .await;
-    drop(bar);
+    let ended = until_interrupted(put_users(&admin, &entries, existing, apply, &mut tally)).await;
     ended_early(ended, apply, &tally)?;
     tally.refused.sort_by_key(|(line, ..)| *line);
     let kept = match existing {
@@ -240,7 +221,7 @@ pub(crate) async fn docker_auth(
     let place = |(place, why): &(String, String)| (None, Some(place.clone()), why.clone());
     tally.refused = plan.unequal.iter().map(place).collect();
     let ended = until_interrupted(async {
-        put_users(&admin, &plan, existing, apply, &mut tally).await?;
+        put_users(&admin, &plan.users, existing, apply, &mut tally).await?;
         put_rights(&admin, &plan, apply, &mut tally).await
     })
     .await;
@@ -280,22 +261,26 @@ pub(crate) async fn docker_auth(
 
 async fn put_users(
     admin: &Admin,
-    plan: &Plan,
+    users: &[FileUser],
     existing: Existing,
     apply: bool,
     tally: &mut Tally,
 ) -> Result<(), Error> {
-    let bar = Bar::of("importing", plan.users.len() as u64);
-    for (index, entries) in plan.users.chunks(BATCH).enumerate() {
-        let batch: Vec<NewPassword<'_>> = entries
+    let bar = Bar::of("importing", users.len() as u64);
+    for (index, users) in users.chunks(BATCH).enumerate() {
+        let batch: Vec<NewPassword<'_>> = users
             .iter()
-            .map(|entry| NewPassword::new(&entry.user, &entry.hash))
+            .map(|user| NewPassword::new(&user.user, &user.hash))
             .collect();
         let put = admin.passwords_put(&batch, existing, apply).await?;
-        for (entry, put) in entries.iter().zip(&put) {
-            tally.add(None, entry.user.as_str(), put);
+        for (FileUser { line, user, hash }, put) in users.iter().zip(&put) {
+            *tally.forms.entry(form_name(Form::of(hash))).or_default() += 1;
+            tally.add(*line, user.as_str(), put);
+            if let (Some(line), Some(why)) = (*line, password::weakness(hash)) {
+                tally.add_weak(line, user.as_str(), put, why);
+            }
         }
-        bar.set((index * BATCH + entries.len()) as u64);
+        bar.set((index * BATCH + users.len()) as u64);
     }
     Ok(())
 }
