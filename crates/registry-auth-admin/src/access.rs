@@ -69,22 +69,18 @@ impl Admin {
 
     /// `P:user:<name>`, and where that has no password the one of `P:passwords`.
     fn user_record(&self, user: UserName<'_>, own: Value, old: Value) -> Result<Record, AdminError> {
-        let key = self.keys().user(user.as_str());
+        let keys = self.keys();
+        let key = keys.user(user.as_str());
         let own = record::from_hash(own).map_err(|why| unreadable(&key, why))?;
-        if let Some(record) = own.as_ref().filter(|record| record.password.is_some()) {
-            return Ok(record.clone());
+        let password = || {
+            record::from_passwords(old, 1)
+                .and_then(|items| record::password(items.into_iter().next().unwrap_or_default()))
+                .map_err(|why| unreadable(&keys.passwords(), why))
+        };
+        match record::with_password(own, password)? {
+            Some((record, _)) => Ok(record),
+            None => Err(AdminError::NoUser(user.as_str().to_owned())),
         }
-        let passwords = self.keys().passwords();
-        let password = record::from_passwords(old, 1)
-            .and_then(|items| record::password(items.into_iter().next().unwrap_or_default()))
-            .map_err(|why| unreadable(&passwords, why))?;
-        if own.is_none() && password.is_none() {
-            return Err(AdminError::NoUser(user.as_str().to_owned()));
-        }
-        Ok(Record {
-            password,
-            ..own.unwrap_or_default()
-        })
     }
 
     async fn group_records(&self, names: &[String]) -> Result<Vec<GroupRecord>, AdminError> {

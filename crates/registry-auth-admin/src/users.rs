@@ -220,17 +220,12 @@ impl Admin {
             .ask(&passwords, redis::cmd("HGET").arg(&passwords).arg(name.as_str()))
             .await?;
         let record = record::from_hash(reply).map_err(|why| unreadable(&own, why))?;
-        if record.is_none() && old.is_none() {
+        let old = old.map(|hash| String::from_utf8_lossy(&hash).into_owned());
+        let Some((mut record, is_own)) = record::with_password(record, || Ok::<_, AdminError>(old))? else {
             return Err(AdminError::NoUser(name.as_str().to_owned()));
-        }
-        let mut record = record.unwrap_or_default();
-        let (stored, hash) = match record.password.take() {
-            Some(hash) => (Stored::Record, Some(hash)),
-            None => (
-                Stored::Passwords,
-                old.map(|hash| String::from_utf8_lossy(&hash).into_owned()),
-            ),
         };
+        let stored = if is_own { Stored::Record } else { Stored::Passwords };
+        let hash = record.password.take();
         Ok((UserEntry::new(name.as_str(), stored, hash.as_deref()), record))
     }
 

@@ -347,18 +347,11 @@ impl Reader<'_> {
             Ok(own) => own,
             Err(why) => return (self.unreadable(&keys.user(key.name()), why), true),
         };
-        if own.as_ref().is_some_and(|own| own.password.is_some()) {
-            return (own.map_or(UserState::Unknown, UserState::Known), true);
+        match record::with_password(own, || password) {
+            Ok(Some((record, is_own))) => (UserState::Known(record), is_own),
+            Ok(None) => (UserState::Unknown, false),
+            Err(why) => (self.unreadable(&keys.passwords(), why), false),
         }
-        let state = match (own, password) {
-            (_, Err(why)) => self.unreadable(&keys.passwords(), why),
-            (None, Ok(None)) => UserState::Unknown,
-            (own, Ok(password)) => UserState::Known(Record {
-                password,
-                ..own.unwrap_or_default()
-            }),
-        };
-        (state, false)
     }
 
     fn unreadable(&self, key: &str, why: Unreadable) -> UserState {

@@ -73,6 +73,27 @@ pub fn from_hash_noting(reply: Value, skipped: &mut Option<String>) -> Result<Op
     Ok(Some(record))
 }
 
+/// The record of a user: that of `P:user:<name>`, and where it has no password the one of `P:passwords`, which
+/// `password` reads only then. And whether the password is the record's own. `None` for a user of neither.
+pub fn with_password<E>(
+    own: Option<Record>,
+    password: impl FnOnce() -> Result<Option<String>, E>,
+) -> Result<Option<(Record, bool)>, E> {
+    match own {
+        Some(own) if own.password.is_some() => Ok(Some((own, true))),
+        own => Ok(match (own, password()?) {
+            (None, None) => None,
+            (own, password) => Some((
+                Record {
+                    password,
+                    ..own.unwrap_or_default()
+                },
+                false,
+            )),
+        }),
+    }
+}
+
 /// Whether the reply to `HGETALL` says that there is no such key.
 pub fn is_nothing(reply: &Value) -> bool {
     match reply {
