@@ -4,17 +4,33 @@
 //! Called by nginx, by [`Merge`], when all directives were read: the outer level first.
 
 use std::marker::PhantomData;
+use std::rc::Rc;
 
-use registry_auth::{policy, route};
+use registry_auth::blob::Owner;
+use registry_auth::{directive, policy, route};
 use registry_auth_lookup::Keyspace;
 
-use super::stores::Stores;
+use super::neighbours::Forward;
+use super::stores::{Store, Stores};
 use super::{DEFAULT_PREFIX, Gate, Location, MAX_FORM, Main, Page, Settings, V1Images, check};
 use crate::endpoints::health::Health;
 use crate::endpoints::status::Status;
 use crate::endpoints::token::Token;
 use crate::ffi::conf::{Conf, CoreLocation, LocationKind, Merge};
-use crate::ffi::{body, content};
+use crate::ffi::{body, content, peer};
+use crate::request::stored::Stored;
+use crate::upstream::UserBackends;
+
+/// Where the requests of a location go.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Registry {
+    /// To the one that nginx.conf names.
+    Fixed,
+    /// To their users' backends, and to no other.
+    Users,
+    /// To their users' backends, or, where there are none, to the one that nginx.conf names.
+    UsersOrFixed,
+}
 
 impl Merge for Location {
     type Main = Main;
@@ -174,9 +190,76 @@ impl Location {
     }
 }
 
+impl Location {
+    /// Puts the folders before what sends the requests of the location on, where the gate is on. A location has
+    /// only those whose content its requests would be sent by a registry, too.
+    fn put_stores_before(
+        &mut self,
+        outer: &Self,
+        core: &CoreLocation,
+        conf: &mut Conf<'_>,
+    ) -> Result<(), String> {
+        // A block goes on with what answers around it.
+        self.otherwise = outer.otherwise.filter(|_| core.is_block());
+        let Some(settings) = self.settings.as_mut().filter(|_| self.page.is_none()) else {
+            return Ok(());
+        };
+        let Some(folders) = self.stores.as_ref().filter(|folders| !folders.is_empty()) else {
+            return Ok(());
+        };
+        let registry = registry(self.neighbours.forward.as_ref(), conf);
+        let is_used = |store: &&Rc<Store>| match store.owner {
+            Owner::Backends(_) => registry != Registry::Fixed,
+            Owner::Default => registry != Registry::Users,
+        };
+        let used: Vec<Rc<Store>> = folders.iter().filter(is_used).cloned().collect();
+        if let (Some(position), Some(forward), true) = (
+            &self.stores_position,
+            &self.neighbours.forward,
+            used.len() < folders.len(),
+        ) {
+            let (which, why) = match registry {
+                Registry::Fixed => ("with \"backend=\"", "leads to no \"registry_auth_backends\""),
+                _ => (
+                    "without \"backend=\"",
+                    "leads to \"registry_auth_backends\" without a \"server\" of its own",
+                ),
+            };
+            conf.go_to(position);
+            return Err(format!(
+                "\"registry_auth_store\" {which} has no meaning here: \"{}\" {why}",
+                forward.seen.name
+            ));
+        }
+        if used.is_empty() {
+            return Ok(());
+        }
+        settings.stores = Stores {
+            folders: used,
+            are_users: registry != Registry::Fixed,
+        };
+        let own = content::put_before(conf, self.otherwise, PhantomData::<Stored>);
+        self.otherwise = own.or(self.otherwise);
+        Ok(())
+    }
+}
+
 impl Main {
     /// Warns of what only all locations together show.
     pub fn check(&mut self, conf: &mut Conf<'_>) {
         std::mem::take(&mut self.endpoints).check(conf);
+    }
+}
+
+/// Where requests go from here.
+fn registry(forward: Option<&Forward>, conf: &mut Conf<'_>) -> Registry {
+    let balancer = PhantomData::<UserBackends>;
+    match forward.and_then(|forward| directive::upstream_name(&forward.url)) {
+        Some(name) if !peer::is_attached_to(conf, name, balancer) => Registry::Fixed,
+        Some(name) if peer::has_own_servers(conf, name, balancer) => Registry::UsersOrFixed,
+        Some(_) => Registry::Users,
+        // What variables choose is not known yet.
+        None if peer::is_attached(conf, balancer) => Registry::Users,
+        None => Registry::Fixed,
     }
 }

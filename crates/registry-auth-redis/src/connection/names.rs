@@ -5,7 +5,6 @@
 //! a time, so that a resolver that hangs costs one thread for each name; and what a name meant the last time
 //! serves where it cannot be found out now.
 
-use super::open::Failure;
 use std::collections::HashMap;
 use std::io;
 use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
@@ -58,11 +57,11 @@ impl Names {
     ///
     /// # Errors
     /// What the resolver says of a name that has never been known. The caller sets the limit.
-    pub(crate) async fn addresses(&self, host: &str, port: u16) -> Result<Vec<SocketAddr>, Failure> {
+    pub(crate) async fn addresses(&self, host: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
         if let Ok(address) = host.parse::<IpAddr>() {
             return Ok(vec![SocketAddr::new(address, port)]);
         }
-        let (asked, last) = self.ask(host).map_err(Failure::Io)?;
+        let (asked, last) = self.ask(host)?;
         let found = match last {
             None => answer(asked).await,
             Some(last) => match time::timeout(PATIENCE, answer(asked)).await {
@@ -72,7 +71,7 @@ impl Names {
         };
         match found {
             Ok(found) => Ok(found.iter().map(|address| at(*address, port)).collect()),
-            Err(error) => Err(Failure::Io(io::Error::new(error.kind(), error.to_string()))),
+            Err(error) => Err(io::Error::new(error.kind(), error.to_string())),
         }
     }
 

@@ -68,6 +68,12 @@ impl std::fmt::Display for Failure {
 
 impl std::error::Error for Failure {}
 
+impl From<std::io::Error> for Failure {
+    fn from(error: std::io::Error) -> Self {
+        Self::Io(error)
+    }
+}
+
 /// A Redis error without what it may quote: a parse error repeats the reply, which may be a record.
 pub fn describe(error: &RedisError) -> String {
     if let Some(fault) = fault::of(error) {
