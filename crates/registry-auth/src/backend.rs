@@ -5,20 +5,12 @@
 //! URL, so a record cannot reach those.
 
 use ipnet::IpNet;
-use std::fmt;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
 /// The text is no `host:port`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("backend is not host:port")]
 pub struct InvalidBackend;
-
-impl fmt::Display for InvalidBackend {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("backend is not host:port")
-    }
-}
-
-impl std::error::Error for InvalidBackend {}
 
 /// The host of a backend.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -111,16 +103,9 @@ fn parse_port(text: &str) -> Option<u16> {
 }
 
 /// The value of `allow=` is no `cidr[:port]`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("allow= is not cidr[:port]")]
 pub struct InvalidAllow;
-
-impl fmt::Display for InvalidAllow {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("allow= is not cidr[:port]")
-    }
-}
-
-impl std::error::Error for InvalidAllow {}
 
 /// The addresses that backends of records may have (`allow=`). An empty list allows every address and port.
 #[derive(Clone, Debug, Default)]

@@ -4,7 +4,6 @@
 //! requests to another place than their author believes. Guarantee: no error message repeats a part of a URL
 //! that may contain a password.
 
-use std::fmt;
 use std::net::Ipv6Addr;
 
 /// Whether a text, in which nginx evaluates no variables, has one: `$name` or `${name}`.
@@ -182,38 +181,27 @@ pub struct EndpointUrl<'a> {
 }
 
 /// Why a text is no such URL: the part that is wrong.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidUrl {
     /// It begins neither with `https://` or `http://` nor with a variable.
+    #[error("it begins neither with https:// or http:// nor with a variable")]
     Scheme,
     /// A user or a password in front of the host: all clients would be sent it.
+    #[error("a user or a password stands in front of the host, and all clients would be sent it")]
     UserInfo,
     /// No host, or none that can be one.
+    #[error("the host is missing, or has characters that no host has")]
     Host,
     /// A port that is no number from 1 to 65535.
+    #[error("the port is not a number from 1 to 65535")]
     Port,
     /// A fragment, which no client sends.
+    #[error("it has a fragment (#), which no client sends")]
     Fragment,
     /// Blanks, quotes or characters that are not ASCII.
+    #[error("it has blanks, quotes or characters that are not ASCII")]
     Characters,
 }
-
-impl fmt::Display for InvalidUrl {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Scheme => "it begins neither with https:// or http:// nor with a variable",
-            Self::UserInfo => {
-                "a user or a password stands in front of the host, and all clients would be sent it"
-            }
-            Self::Host => "the host is missing, or has characters that no host has",
-            Self::Port => "the port is not a number from 1 to 65535",
-            Self::Fragment => "it has a fragment (#), which no client sends",
-            Self::Characters => "it has blanks, quotes or characters that are not ASCII",
-        })
-    }
-}
-
-impl std::error::Error for InvalidUrl {}
 
 impl<'a> EndpointUrl<'a> {
     /// Parses `https://host[:port][/path][?query]`. A host and a port with variables are taken as they are,

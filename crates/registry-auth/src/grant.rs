@@ -7,7 +7,6 @@
 
 use crate::pattern::{InvalidPattern, Pattern};
 use crate::scope::{Actions, InvalidActions};
-use std::fmt;
 
 /// The beginning of the name of a field that holds a grant.
 pub const FIELD_PREFIX: &str = "grant:";
@@ -24,27 +23,18 @@ pub struct Grant {
 }
 
 /// Why a field is not a grant.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidGrant {
     /// The name of the field is not `grant:<pattern>` or `grant:!<pattern>`.
+    #[error("field is not grant:<pattern>")]
     Field,
     /// The pattern is malformed, or matches no legal name.
+    #[error("{InvalidPattern}")]
     Pattern,
     /// The value is not a list of actions.
+    #[error("{InvalidActions}")]
     Actions,
 }
-
-impl fmt::Display for InvalidGrant {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Field => f.write_str("field is not grant:<pattern>"),
-            Self::Pattern => InvalidPattern.fmt(f),
-            Self::Actions => InvalidActions.fmt(f),
-        }
-    }
-}
-
-impl std::error::Error for InvalidGrant {}
 
 impl Grant {
     /// Parses a field such as `grant:!secret/**`, with its value such as `pull,push`.

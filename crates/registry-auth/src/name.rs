@@ -17,16 +17,9 @@ pub const MAX_REPOSITORY_NAME: usize = 255;
 pub const MAX_USER_NAME: usize = 255;
 
 /// The bytes are not a legal repository or user name.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("invalid name")]
 pub struct InvalidName;
-
-impl fmt::Display for InvalidName {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("invalid name")
-    }
-}
-
-impl std::error::Error for InvalidName {}
 
 /// A repository name such as `alice/app`: `/`-separated segments of `[a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*`; out
 /// of a V1 path, of `[a-z0-9._-]+`. Kept as bytes: a decision needs no text, and to look at a name once more

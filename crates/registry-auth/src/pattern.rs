@@ -14,16 +14,9 @@ use std::fmt;
 pub const MAX_PATTERN: usize = 255;
 
 /// The text is no pattern, or one that matches no legal name.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("pattern matches no repository name")]
 pub struct InvalidPattern;
-
-impl fmt::Display for InvalidPattern {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("pattern matches no repository name")
-    }
-}
-
-impl std::error::Error for InvalidPattern {}
 
 /// A pattern such as `team/*` or `**/base`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]

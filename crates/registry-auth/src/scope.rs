@@ -39,16 +39,9 @@ impl fmt::Display for Action {
 }
 
 /// The text is not a list of actions.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("actions must be pull, push, delete, separated by commas, or *")]
 pub struct InvalidActions;
-
-impl fmt::Display for InvalidActions {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("actions must be pull, push, delete, separated by commas, or *")
-    }
-}
-
-impl std::error::Error for InvalidActions {}
 
 /// A set of actions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

@@ -19,7 +19,6 @@ use crate::resource::{Access, ResourceActions};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::{Deserialize, Serialize};
-use std::fmt;
 use subtle::ConstantTimeEq;
 use zeroize::Zeroizing;
 
@@ -129,21 +128,14 @@ pub struct Issue<'a> {
 }
 
 /// Why a token is refused.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{}", self.as_str())]
 pub enum TokenError {
     /// It was not issued here, or not for this use.
     Invalid,
     /// It has expired.
     Expired,
 }
-
-impl fmt::Display for TokenError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
-    }
-}
-
-impl std::error::Error for TokenError {}
 
 impl TokenError {
     /// In words.

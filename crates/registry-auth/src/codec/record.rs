@@ -4,7 +4,6 @@
 
 use crate::grant::Grant;
 use crate::token::access_token::StoredToken;
-use std::fmt;
 use std::net::SocketAddr;
 
 /// The version of the layout, the first byte of a record. It must be raised with every change of the layout.
@@ -45,13 +44,6 @@ pub struct Peer {
 }
 
 /// The bytes are not a record of this layout, or the record is too large for it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("record is damaged, too large or of another version")]
 pub struct InvalidRecord;
-
-impl fmt::Display for InvalidRecord {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("record is damaged, too large or of another version")
-    }
-}
-
-impl std::error::Error for InvalidRecord {}

@@ -3,11 +3,11 @@
 //! Used by `password` and by the file of each form. Guarantee: two digests are compared in a time that does
 //! not depend on where they differ.
 
-use std::fmt;
 use subtle::ConstantTimeEq;
 
 /// Why no password can be verified against a stored hash. No message quotes the hash.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{}", self.why())]
 pub enum InvalidHash {
     /// It has an unknown form.
     Unknown,
@@ -27,14 +27,6 @@ impl InvalidHash {
         }
     }
 }
-
-impl fmt::Display for InvalidHash {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.why())
-    }
-}
-
-impl std::error::Error for InvalidHash {}
 
 /// Longest password in bytes that crypt(3) takes (libxcrypt's CRYPT_MAX_PASSPHRASE_SIZE). A longer one is
 /// wrong.

@@ -7,7 +7,6 @@
 
 use crate::grant::Grant;
 use sha2::{Digest as _, Sha256};
-use std::fmt;
 use subtle::ConstantTimeEq;
 use zeroize::Zeroize;
 
@@ -188,21 +187,14 @@ const WORDS: &str = "its value is not made of sha256=, expires=, created= and sc
 const TIMES: &str = "expires= or created= is not a number of seconds since 1970";
 
 /// The field is not an access token: what is wrong with it, without any of its value.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
 pub struct InvalidToken(&'static str);
 
 impl InvalidToken {
     /// The value is no text.
     pub const NO_TEXT: Self = Self("its value is not UTF-8");
 }
-
-impl fmt::Display for InvalidToken {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.0)
-    }
-}
-
-impl std::error::Error for InvalidToken {}
 
 impl StoredToken {
     /// Parses a field such as `token:4f1e9a7c02`, with its value.
