@@ -6,7 +6,7 @@
 
 use std::io::{Error, ErrorKind};
 
-use registry_auth::blob::{self, Conditions, Kind};
+use registry_auth::blob::{self, Conditions, ContentKind};
 
 use crate::conf::Location;
 use crate::conf::stores::{Store, Stores};
@@ -61,7 +61,7 @@ fn store_of<'s>(named: &Named<'_>, stores: &'s Stores) -> Option<&'s Store> {
 }
 
 fn wanted(named: &Named<'_>, store: &Store) -> Option<Wanted> {
-    if named.content.kind != Kind::Blob {
+    if named.content.kind != ContentKind::Blob {
         return None;
     }
     Some(Wanted {

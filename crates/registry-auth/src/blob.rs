@@ -14,14 +14,14 @@ use crate::route::is_digest;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Content<'a> {
     /// Whether it is a manifest or a blob.
-    pub kind: Kind,
+    pub kind: ContentKind,
     /// The digest.
     pub digest: &'a [u8],
 }
 
 /// The two kinds of content.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
+pub enum ContentKind {
     /// A layer or a configuration.
     Blob,
     /// A manifest or an index.
@@ -32,10 +32,10 @@ pub enum Kind {
 /// is the one that was decided about, as nginx has it decoded.
 ///
 /// ```
-/// use registry_auth::blob::{Kind, content};
+/// use registry_auth::blob::{ContentKind, content};
 ///
 /// let named = content(b"/v2/team/app/blobs/sha256:0123456789abcdef", b"team/app");
-/// assert_eq!(named.map(|named| named.kind), Some(Kind::Blob));
+/// assert_eq!(named.map(|named| named.kind), Some(ContentKind::Blob));
 /// assert_eq!(content(b"/v2/team/app/manifests/latest", b"team/app"), None);
 /// ```
 pub fn content<'a>(path: &'a [u8], repository: &[u8]) -> Option<Content<'a>> {
@@ -44,8 +44,8 @@ pub fn content<'a>(path: &'a [u8], repository: &[u8]) -> Option<Content<'a>> {
     }
     let rest = path.strip_prefix(b"/v2/")?.strip_prefix(repository)?;
     let (kind, digest) = match rest.strip_prefix(b"/blobs/") {
-        Some(digest) => (Kind::Blob, digest),
-        None => (Kind::Manifest, rest.strip_prefix(b"/manifests/")?),
+        Some(digest) => (ContentKind::Blob, digest),
+        None => (ContentKind::Manifest, rest.strip_prefix(b"/manifests/")?),
     };
     is_digest(digest).then_some(Content { kind, digest })
 }
@@ -328,7 +328,7 @@ pub fn cache_key<'a>(
     key.extend_from_slice(repository);
     key.push(b'@');
     key.extend_from_slice(content.digest);
-    if content.kind == Kind::Manifest {
+    if content.kind == ContentKind::Manifest {
         key.extend_from_slice(format!(" manifest {asked:016x}").as_bytes());
     }
     key

@@ -6,7 +6,7 @@ use std::path::{Component, Path};
 
 use proptest::prelude::*;
 use registry_auth::blob::{
-    BackendName, Conditions, Content, Kind, LINK, Layout, Owner, cache_key, content, names,
+    BackendName, Conditions, Content, ContentKind, LINK, Layout, Owner, cache_key, content, names,
 };
 use registry_auth::route::{self, Method, Request, RouteOptions};
 
@@ -20,8 +20,8 @@ fn digest() -> String {
 fn only_a_path_of_the_repository_names_its_content() {
     let digest = digest();
     for (path, kind) in [
-        (format!("/v2/a/b/blobs/{digest}"), Some(Kind::Blob)),
-        (format!("/v2/a/b/manifests/{digest}"), Some(Kind::Manifest)),
+        (format!("/v2/a/b/blobs/{digest}"), Some(ContentKind::Blob)),
+        (format!("/v2/a/b/manifests/{digest}"), Some(ContentKind::Manifest)),
         ("/v2/a/b/manifests/latest".into(), None),
         ("/v2/a/b/blobs/uploads/".into(), None),
         (format!("/v2/a/b/blobs/uploads/{digest}"), None),
@@ -255,7 +255,7 @@ fn validators_as_they_should_be_are_answered_here_and_others_are_not() {
     assert_eq!(conditions(&[("if-range", "\"a\""), ("if-range", "\"a\"")]), None);
 }
 
-fn key(backends: &[&str], default: &str, repository: &str, digest: &str, kind: Kind) -> Vec<u8> {
+fn key(backends: &[&str], default: &str, repository: &str, digest: &str, kind: ContentKind) -> Vec<u8> {
     let digest = digest.as_bytes();
     let names = backends.iter().map(|name| name.as_bytes());
     cache_key(
@@ -269,17 +269,23 @@ fn key(backends: &[&str], default: &str, repository: &str, digest: &str, kind: K
 
 #[test]
 fn a_key_names_the_set_of_backends_the_repository_and_the_digest() {
-    let whole = key(&["b:1", "a:1", "b:1"], "registry", "x/y", "sha256:0", Kind::Blob);
+    let whole = key(
+        &["b:1", "a:1", "b:1"],
+        "registry",
+        "x/y",
+        "sha256:0",
+        ContentKind::Blob,
+    );
     assert_eq!(whole, b"backends a:1,b:1 x/y@sha256:0");
     assert_eq!(
         whole,
-        key(&["A:1", "b:1"], "other", "x/y", "sha256:0", Kind::Blob)
+        key(&["A:1", "b:1"], "other", "x/y", "sha256:0", ContentKind::Blob)
     );
     assert_eq!(
-        key(&[], "registry", "x", "sha256:0", Kind::Blob),
+        key(&[], "registry", "x", "sha256:0", ContentKind::Blob),
         b"default registry x@sha256:0"
     );
-    let manifest = key(&[], "registry", "x", "sha256:0", Kind::Manifest);
+    let manifest = key(&[], "registry", "x", "sha256:0", ContentKind::Manifest);
     assert_eq!(manifest, b"default registry x@sha256:0 manifest 0000000000000007");
 }
 
@@ -302,7 +308,7 @@ proptest! {
     fn two_keys_are_equal_only_where_all_that_they_name_is(one in parts(), two in parts()) {
         let of = |(backends, default, repository, digest, is_manifest): &Parts| {
             let names: Vec<&str> = backends.iter().map(String::as_str).collect();
-            let kind = if *is_manifest { Kind::Manifest } else { Kind::Blob };
+            let kind = if *is_manifest { ContentKind::Manifest } else { ContentKind::Blob };
             key(&names, default, repository, digest, kind)
         };
         let named = |(backends, default, repository, digest, is_manifest): &Parts| {
