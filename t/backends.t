@@ -174,6 +174,43 @@ HSET docker-registry:user:bob backends 127.0.0.1:$TEST_NGINX_BACKEND_C_PORT
 --- backend_received_by: B C B C B C
 --- backend_connections: 2
 
+=== keepalive before registry_auth_backends, which nginx takes from 1.29.7 on
+--- needs: nginx 1.29.7
+--- http_config
+    upstream registry { keepalive 8; registry_auth_backends; }
+--- redis
+HSET docker-registry:user:alice backends 127.0.0.1:$TEST_NGINX_BACKEND_B_PORT
+HSET docker-registry:user:bob backends 127.0.0.1:$TEST_NGINX_BACKEND_C_PORT
+--- login eval
+[ ("alice:secret", "bob:secret") x 3 ]
+--- request eval
+[ ("GET /v2/") x 6 ]
+--- backend_received_by: B C B C B C
+--- backend_connections: 2
+
+=== keepalive before registry_auth_backends, which nginx refuses before 1.29.7
+--- needs: nginx before 1.29.7
+--- must_die
+--- http_config
+    upstream registry { keepalive 8; registry_auth_backends; }
+--- error_log
+"registry_auth_backends"
+before any other balancer and keepalive
+
+=== without keepalive: nginx keeps connections by itself from 1.29.7 on, and tells users' backends apart
+--- needs: nginx 1.29.7
+--- http_config
+    upstream registry { registry_auth_backends; }
+--- redis
+HSET docker-registry:user:alice backends 127.0.0.1:$TEST_NGINX_BACKEND_B_PORT
+HSET docker-registry:user:bob backends 127.0.0.1:$TEST_NGINX_BACKEND_C_PORT
+--- login eval
+[ ("alice:secret", "bob:secret") x 3 ]
+--- request eval
+[ ("GET /v2/") x 6 ]
+--- backend_received_by: B C B C B C
+--- backend_connections: 2
+
 === keepalive with the block's own servers
 --- http_config
     upstream registry { registry_auth_backends; server 127.0.0.1:$TEST_NGINX_BACKEND_PORT; keepalive 8; }

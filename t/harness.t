@@ -49,7 +49,7 @@ my @CASE = (
       "--- response_body_unlike: ^backend: A" ],
     [ 'forwarded 1',           "--- forwarded: 1",                "--- forwarded: 0" ],
     [ 'forwarded a line',      "--- forwarded: GET /x?y",         "--- forwarded: GET /x" ],
-    [ 'backend_received_like', "--- backend_received_like\n^GET /x\\?y HTTP/1\\.0\$",
+    [ 'backend_received_like', "--- backend_received_like\n^GET /x\\?y HTTP/1\\.[01]\$",
       "--- backend_received_like\n^POST" ],
     [ 'backend_not_received',  "--- backend_not_received\nX-None", "--- backend_not_received\nConnection" ],
     [ 'backend_not_received, nothing', "--- backend_not_received\n--- error_code: 403",

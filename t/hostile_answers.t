@@ -55,9 +55,21 @@ for my $wrapped (@WRAPPED) {
             raw_response_headers_unlike => 'evil',
             response_body_unlike        => 'evil',
             error_log                   => $log,
+            # Later ones read on: what follows a 103 is the answer, and all filters see it.
+            ($title eq 'a final status 103' ? (needs => 'nginx before 1.29.0') : ()),
         );
     }
 }
+
+$spec .= spec_block(
+    'what follows a 103 goes through the filters where nginx takes it for the answer: a challenge is none',
+    needs                       => 'nginx 1.29.0',
+    request                     => [@REQUEST],
+    login                       => 'alice:secret',
+    backend                     => 'raw: HTTP/1.1 103 X\r\n\r\n' . $INNER{challenge} . "\n",
+    raw_response_headers_unlike => 'evil',
+    response_body_unlike        => 'evil',
+);
 
 defaults(
     http_config => gate_http(),

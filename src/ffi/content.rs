@@ -11,6 +11,7 @@ use nginx_sys::{
 use super::bytes;
 use super::conf::Conf;
 use super::file::OpenFile;
+use super::flags;
 use super::guard::guard;
 use super::request::Request;
 
@@ -119,7 +120,7 @@ fn send(request: &mut Request, answer: &Answer) -> ngx_int_t {
     request.become_answer(answer.status.into(), content_type, answer.body.len());
     // What a client knows of an earlier answer is about nothing that has a validator here.
     // SAFETY: a valid request, whose flags nobody else refers to.
-    unsafe { (*request.as_ptr()).set_disable_not_modified(1) };
+    unsafe { flags::set_disable_not_modified(&mut *request.as_ptr(), true) };
     for (name, value) in &answer.headers {
         if request.add_header(name, value).is_err() {
             return NGX_HTTP_INTERNAL_SERVER_ERROR as ngx_int_t;
@@ -165,7 +166,7 @@ fn send_file(request: &mut Request, answer: &FileAnswer) -> ngx_int_t {
     };
     request.become_answer(200, bytes::fixed(answer.content_type), size);
     // SAFETY: a valid request, whose flags nobody else refers to.
-    unsafe { (*r).set_allow_ranges(1) };
+    unsafe { flags::set_allow_ranges(&mut *r, true) };
     if request.set_etag(&answer.etag).is_err() {
         return FAILED;
     }
@@ -186,7 +187,7 @@ fn send_chain(request: &mut Request, chain: *mut ngx_chain_t) -> ngx_int_t {
     // SAFETY: a valid request in its content handler; the chain lies in its pool.
     unsafe {
         let sent = ngx_http_send_header(r);
-        if sent == NGX_ERROR as ngx_int_t || sent > NGX_OK as ngx_int_t || (*r).header_only() != 0 {
+        if sent == NGX_ERROR as ngx_int_t || sent > NGX_OK as ngx_int_t || flags::header_only(&*r) != 0 {
             return sent;
         }
         ngx_http_output_filter(r, chain)

@@ -9,6 +9,7 @@ use nginx_sys::{
     ngx_http_top_header_filter, ngx_int_t,
 };
 
+use super::flags;
 use super::guard::guard;
 use super::pool::OutOfMemory;
 use super::request::Request;
@@ -167,13 +168,13 @@ unsafe fn seen_header<F: Filter>(r: *mut ngx_http_request_t) -> ngx_int_t {
         (Ok(Head::Take), _) => {
             // The body is to be read here.
             // SAFETY: nginx's own pointer, valid during the call.
-            unsafe { (*r).set_filter_need_in_memory(1) };
+            unsafe { flags::set_filter_need_in_memory(&mut *r, true) };
             NGX_OK as ngx_int_t
         }
         (Ok(Head::Enough), _) => {
             // An upstream is done with a request whose header is all that is wanted.
             // SAFETY: nginx's own pointer, valid during the call.
-            unsafe { (*r).set_header_only(1) };
+            unsafe { flags::set_header_only(&mut *r, true) };
             NGX_OK as ngx_int_t
         }
         _ => NGX_ERROR as ngx_int_t,
@@ -201,13 +202,13 @@ unsafe fn replace(r: *mut ngx_http_request_t, body: &[u8], next: HeaderFilter) -
     // long as they may run.
     unsafe {
         let sent = next(r);
-        if sent == ERROR || sent > NGX_OK as ngx_int_t || (*r).header_only() != 0 {
+        if sent == ERROR || sent > NGX_OK as ngx_int_t || flags::header_only(&*r) != 0 {
             return sent;
         }
         if next_body(r, chain) == ERROR {
             return ERROR;
         }
-        (*r).set_header_only(1);
+        flags::set_header_only(&mut *r, true);
         sent
     }
 }

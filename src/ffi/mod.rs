@@ -12,6 +12,7 @@ pub mod content;
 pub mod event;
 pub mod file;
 pub mod filter;
+mod flags;
 pub mod guard;
 pub mod log;
 pub mod numbers;

@@ -16,7 +16,7 @@ use super::event::NginxThread;
 use super::log::{self, Level};
 use super::pool::{OutOfMemory, Pool};
 use super::slot_pool::{Block, Blocks, Linked};
-use super::{Slot, bytes, guard::guard, shim, slots};
+use super::{Slot, bytes, flags, guard::guard, shim, slots};
 
 /// The module's state of a request.
 pub trait InRequest: Slot<Kind = slots::Request> {}
@@ -110,7 +110,7 @@ impl Request {
     /// The target as proxy_pass without a URI forwards it: as the client wrote it, query and all. `None`
     /// where nginx has rewritten the path: then it forwards [`Request::uri`] and [`Request::args`].
     pub fn target(&self) -> Option<&[u8]> {
-        (self.0.valid_unparsed_uri() != 0).then(|| self.text(self.0.unparsed_uri))
+        (flags::valid_unparsed_uri(&self.0) != 0).then(|| self.text(self.0.unparsed_uri))
     }
 
     /// The target as `$request_uri` has it: as the client wrote it, whatever has become of it since.
@@ -122,7 +122,7 @@ impl Request {
     /// [`Request::uri`], escaped anew, and [`Request::args`].
     pub fn rewritten_target(&self) -> Vec<u8> {
         let path = self.uri();
-        let is_escaped = self.0.quoted_uri() != 0 || self.0.internal() != 0;
+        let is_escaped = flags::quoted_uri(&self.0) != 0 || flags::internal(&self.0) != 0;
         let mut target = vec![0; path.len() * if is_escaped { 3 } else { 1 }];
         let length = match is_escaped {
             // SAFETY: nginx writes three bytes at most for each of the path, and reads no more than the path.
@@ -155,7 +155,7 @@ impl Request {
     /// Whether the answer comes out of a cache.
     #[inline]
     pub fn is_cached(&self) -> bool {
-        self.0.cached() != 0
+        flags::cached(&self.0) != 0
     }
 
     /// Whether an upstream has answered, be it out of a cache.
@@ -388,8 +388,8 @@ impl Request {
     /// Has the answer say that the connection ends with it, where it will: nginx reads no request after a
     /// body that nobody has read.
     pub(super) fn announce_end(&mut self) {
-        if self.0.reading_body() != 0 {
-            self.0.set_keepalive(0);
+        if flags::reading_body(&self.0) != 0 {
+            flags::set_keepalive(&mut self.0, false);
         }
     }
 
@@ -666,7 +666,8 @@ impl Request {
             return Some(direct);
         }
         let main: *const ngx_http_request_t = self.0.main;
-        if self.0.internal() == 0 && self.0.filter_finalize() == 0 && ptr::eq(main, &self.0) {
+        let is_plain = flags::internal(&self.0) == 0 && flags::filter_finalize(&self.0) == 0;
+        if is_plain && ptr::eq(main, &self.0) {
             None
         } else {
             self.find_hidden()
@@ -753,7 +754,7 @@ unsafe fn forget(request: *mut ngx_http_request_t, header: *mut ngx_table_elt_t)
             (*out).last_modified_time = -1;
         }
         if ptr::eq((*out).accept_ranges, header) {
-            (*request).set_allow_ranges(0);
+            flags::set_allow_ranges(&mut *request, false);
         }
         let places = [
             &raw mut (*out).server,

@@ -237,3 +237,35 @@ rga_iso8601(void)
 {
     return *(ngx_str_t *) &ngx_cached_http_log_iso8601;
 }
+
+
+#define RGA_READ(name)                                                                                       \
+    unsigned                                                                                                 \
+    rga_##name(const ngx_http_request_t *r)                                                                  \
+    {                                                                                                        \
+        return r->name;                                                                                      \
+    }
+
+#define RGA_WRITE(name)                                                                                      \
+    void                                                                                                     \
+    rga_set_##name(ngx_http_request_t *r, unsigned value)                                                    \
+    {                                                                                                        \
+        r->name = value;                                                                                     \
+    }
+
+RGA_READ(cached)
+RGA_READ(done)
+RGA_READ(filter_finalize)
+RGA_READ(header_only)
+RGA_READ(internal)
+RGA_READ(quoted_uri)
+RGA_READ(reading_body)
+RGA_READ(uri_changes)
+RGA_READ(valid_unparsed_uri)
+
+RGA_WRITE(allow_ranges)
+RGA_WRITE(disable_not_modified)
+RGA_WRITE(error_page)
+RGA_WRITE(filter_need_in_memory)
+RGA_WRITE(header_only)
+RGA_WRITE(keepalive)

@@ -52,4 +52,22 @@ ngx_uint_t rga_upstream_flags(void);
 /* r->upstream->peer.set_session and save_session, where nginx has ssl. */
 void rga_upstream_ssl_sessions(ngx_http_upstream_t *u);
 
+
+/* Fields of a request that are a few bits wide: see flags.rs. */
+unsigned rga_cached(const ngx_http_request_t *r);
+unsigned rga_done(const ngx_http_request_t *r);
+unsigned rga_filter_finalize(const ngx_http_request_t *r);
+unsigned rga_header_only(const ngx_http_request_t *r);
+unsigned rga_internal(const ngx_http_request_t *r);
+unsigned rga_quoted_uri(const ngx_http_request_t *r);
+unsigned rga_reading_body(const ngx_http_request_t *r);
+unsigned rga_uri_changes(const ngx_http_request_t *r);
+unsigned rga_valid_unparsed_uri(const ngx_http_request_t *r);
+void rga_set_allow_ranges(ngx_http_request_t *r, unsigned value);
+void rga_set_disable_not_modified(ngx_http_request_t *r, unsigned value);
+void rga_set_error_page(ngx_http_request_t *r, unsigned value);
+void rga_set_filter_need_in_memory(ngx_http_request_t *r, unsigned value);
+void rga_set_header_only(ngx_http_request_t *r, unsigned value);
+void rga_set_keepalive(ngx_http_request_t *r, unsigned value);
+
 #endif

@@ -17,6 +17,7 @@ use nginx_sys::{
 };
 
 use super::bytes;
+use super::flags;
 use super::pool::Lent;
 use super::request::Request;
 
@@ -38,7 +39,7 @@ impl Subrequest {
     pub fn is_done(&self) -> bool {
         // SAFETY: made by nginx in the pool by which it is lent; nginx writes to it on this thread only.
         self.request()
-            .is_none_or(|place| unsafe { place.as_ref() }.done() != 0)
+            .is_none_or(|place| flags::done(unsafe { place.as_ref() }) != 0)
     }
 
     /// Whether its answer broke off, or there is none: whatever has come of it is not the whole.
@@ -136,7 +137,7 @@ impl Request {
         unsafe {
             // What is refused is to be seen here: `error_page` would lead the subrequest past the gate to
             // another location's answer.
-            place.as_mut().set_error_page(1);
+            flags::set_error_page(place.as_mut(), true);
             // Its own query is what the variables say; nginx gives it those of the main request.
             place.as_mut().variables = variables.as_ptr();
             place.as_mut().unparsed_uri = unparsed;

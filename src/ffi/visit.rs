@@ -6,6 +6,7 @@ use core::ptr::{self, NonNull};
 
 use nginx_sys::{ngx_http_request_t, ngx_http_upstream_t};
 
+use super::flags;
 use super::request::Request;
 
 /// One request structure between two internal redirects. Compared only, and only while the main request
@@ -35,7 +36,7 @@ impl Request {
         let request = self.as_ref_ptr();
         Visit {
             request: NonNull::from(request),
-            moves_left: request.uri_changes(),
+            moves_left: flags::uri_changes(request),
         }
     }
 
@@ -51,7 +52,7 @@ impl Request {
         // SAFETY: null, or the upstream of a valid request. nginx takes the cleanup away when it finalizes
         // the upstream.
         let upstream = unsafe { request.upstream.as_ref() };
-        upstream.is_some_and(|upstream| !upstream.cleanup.is_null() || request.cached() != 0)
+        upstream.is_some_and(|upstream| !upstream.cleanup.is_null() || flags::cached(request) != 0)
     }
 
     /// Whether this is a subrequest.

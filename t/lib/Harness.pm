@@ -202,7 +202,7 @@ sub run_block {
         return;
     }
     if (defined $block->needs && !$nginx->built_with($block->needs)) {
-        SKIP: { skip "$name: nginx is built without " . $block->needs, 1 }
+        SKIP: { skip "$name: nginx is not " . $block->needs, 1 }
         return;
     }
     certificate() if defined $block->certificate;

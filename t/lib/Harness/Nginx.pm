@@ -22,8 +22,15 @@ sub new {
     return $self;
 }
 
-# Whether it was configured with an option (`--with-debug`).
-sub built_with { return index($_[0]{about}, $_[1]) >= 0 }
+# Whether it was configured with an option (`--with-debug`), or is of a version (`nginx 1.29.7`: or a later one;
+# `nginx before 1.29.7`).
+sub built_with {
+    my ($self, $what) = @_;
+    my ($before, @number) = $what =~ /^nginx (before )?(\d+)\.(\d+)\.(\d+)$/
+        or return index($self->{about}, $what) >= 0;
+    my $is_later = $self->{version} >= $number[0] * 1_000_000 + $number[1] * 1000 + $number[2];
+    return $before ? !$is_later : $is_later;
+}
 
 # part: main_config, event_config, http_config, config, workers, log_level, http_only
 sub configuration {
