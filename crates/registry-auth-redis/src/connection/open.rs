@@ -272,7 +272,7 @@ impl Greeting<'_> {
 }
 
 /// The first attempt that succeeds. Each is begun when the one before has failed, or has taken `stagger`; if
-/// all fail, this fails as the first one did.
+/// all fail, this fails as the first one did that was connected, or else as the first one.
 pub(crate) async fn first<T, A>(attempts: impl Iterator<Item = A>, stagger: Duration) -> Result<T, Failure>
 where
     A: Future<Output = Result<T, Failure>>,
@@ -284,7 +284,13 @@ where
         let answer = match time::timeout(stagger, begun.next()).await {
             Ok(Some(Ok(done))) => return Ok(done),
             Ok(Some(Err(error))) => {
-                failure.get_or_insert(error);
+                // Where nobody listens at one address, what is wrong at the other one tells more.
+                if failure
+                    .as_ref()
+                    .is_none_or(|before| is_unreachable(before) && !is_unreachable(&error))
+                {
+                    failure = Some(error);
+                }
                 attempts.next()
             }
             Ok(None) => return Err(failure.unwrap_or(Failure::Unfit("the name has no address".to_owned()))),
@@ -292,6 +298,11 @@ where
         };
         begun.extend(answer);
     }
+}
+
+/// Whether the system could not connect; what is wrong in TLS has no number of the system's.
+fn is_unreachable(failure: &Failure) -> bool {
+    matches!(failure, Failure::Io(error) if error.raw_os_error().is_some())
 }
 
 /// Whether another password may be the right one.
@@ -420,5 +431,18 @@ mod tests {
             STAGGER,
         ));
         assert!(matches!(none, Err(Failure::Unfit(_))));
+    }
+
+    #[test]
+    fn where_all_fail_a_refused_connection_says_less_than_what_a_server_said() {
+        // ECONNREFUSED.
+        let refused = || Failure::Io(std::io::Error::from_raw_os_error(111));
+        let attempts = [
+            ready(Err::<(), _>(refused())),
+            ready(Err(Failure::NoTls)),
+            ready(Err(refused())),
+        ];
+        let failed = run(first(attempts.into_iter(), STAGGER));
+        assert!(matches!(failed, Err(Failure::NoTls)));
     }
 }
