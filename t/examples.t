@@ -289,7 +289,7 @@ alice
 === locations.conf: the page at / says what this is and how to log in, as JSON where that is accepted
 --- more_headers eval
 [ "Accept: text/html,*/*;q=0.8", "Accept: application/json",
-  "Host: registry.example.com:5000\nAccept: application/json", "Host: <b>x", "" ]
+  "Host: registry.example.com:5000\nAccept: application/json", "Host: a&lt;x", "" ]
 --- request eval
 [ ("GET /") x 4, "HEAD /" ]
 --- error_code: 200

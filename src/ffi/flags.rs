@@ -1,7 +1,7 @@
 //! The fields of a request that are a few bits wide.
 //!
-//! bindgen counts their places from the first of them on, C from the 32-bit word in which that stands. Both come
-//! to the same where the first begins a word. From nginx 1.29 on it does not: a port stands before it. There
+//! bindgen counts their places from the first of them on, C from the 32-bit word in which that stands. Both
+//! come to the same where the first begins a word. In nginx 1.30 it does not: a port stands before it. There
 //! nginx-sys's own functions read and write other bits, and C is asked in their place. Where they agree, this
 //! costs nothing.
 
@@ -84,7 +84,7 @@ read! {
 
 write! {
     "Whether ranges of the answer may be sent." set_allow_ranges rga_set_allow_ranges;
-    "Whether conditions of the client count for nothing." set_disable_not_modified rga_set_disable_not_modified;
+    "Whether conditions count for nothing." set_disable_not_modified rga_set_disable_not_modified;
     "Whether no other page answers an error." set_error_page rga_set_error_page;
     "Whether a filter reads the body." set_filter_need_in_memory rga_set_filter_need_in_memory;
     "Whether no body is to be sent." set_header_only rga_set_header_only;

@@ -22,8 +22,8 @@ sub new {
     return $self;
 }
 
-# Whether it was configured with an option (`--with-debug`), or is of a version (`nginx 1.29.7`: or a later one;
-# `nginx before 1.29.7`).
+# Whether it was configured with an option (`--with-debug`), or is of a version (`nginx 1.29.7`: or a later
+# one; `nginx before 1.29.7`).
 sub built_with {
     my ($self, $what) = @_;
     my ($before, @number) = $what =~ /^nginx (before )?(\d+)\.(\d+)\.(\d+)$/
