@@ -42,10 +42,21 @@ endif
 
 export CARGO_TARGET_DIR := $(CURDIR)/$(TARGET)
 
+# What is built names no folder of this machine, and is the same byte for byte wherever it is built. Not so an
+# incremental build, which is its maker's alone.
+ifneq ($(CARGO_INCREMENTAL),1)
+CARGO_HOME_DIR := $(or $(CARGO_HOME),$(HOME)/.cargo)
+# The longer one last: of several that match, the last counts.
+REMAPPED := $(CARGO_HOME_DIR)=/cargo $(CURDIR)=/registry-auth
+RUST_REMAP := $(foreach each,$(REMAPPED),--remap-path-prefix=$(each))
+C_REMAP := $(foreach each,$(REMAPPED),-ffile-prefix-map=$(each))
+REMAP := RUSTFLAGS="$(strip $(RUSTFLAGS) $(RUST_REMAP))" CFLAGS="$(strip $(CFLAGS) $(C_REMAP))"
+endif
+
 .PHONY: build
 build: prerequisites-build $(TREE)
 	@mkdir -p $(OUT)
-	$(CARGO) build --release --locked -p ngx-http-registry-auth-module -p registry-authctl $(FEATURES)
+	$(REMAP) $(CARGO) build --release --locked -p ngx-http-registry-auth-module -p registry-authctl $(FEATURES)
 	install -m 644 $(TARGET)/$(SO) $(OUT)/$(MODULE).new && mv $(OUT)/$(MODULE).new $(OUT)/$(MODULE)
 	install -m 755 $(TARGET)/release/registry-authctl $(OUT)/registry-authctl.new && \
 		mv $(OUT)/registry-authctl.new $(OUT)/registry-authctl
@@ -88,6 +99,8 @@ MODULES_DIR ?= $(PREFIX)/lib/nginx/modules
 COMPLETIONS = $(PREFIX)/share/bash-completion/completions/registry-authctl \
 	$(PREFIX)/share/zsh/vendor-completions/_registry-authctl \
 	$(PREFIX)/share/fish/vendor_completions.d/registry-authctl.fish
+# Whatever a debugger wants and nginx does not is left out; STRIP=: it stays.
+STRIP ?= strip --strip-unneeded
 .PHONY: install
 install:
 	@[ -e $(OUT)/$(MODULE) ] && [ -x $(OUT)/registry-authctl ] || { echo \
@@ -95,6 +108,7 @@ install:
 		>&2; exit 1; }
 	install -D -m 644 $(OUT)/$(MODULE) $(DESTDIR)$(MODULES_DIR)/$(MODULE)
 	install -D -m 755 $(OUT)/registry-authctl $(DESTDIR)$(PREFIX)/bin/registry-authctl
+	$(if $(STRIP),$(STRIP) $(DESTDIR)$(MODULES_DIR)/$(MODULE) $(DESTDIR)$(PREFIX)/bin/registry-authctl)
 	$(OUT)/registry-authctl man $(DESTDIR)$(PREFIX)/share/man/man1
 	install -d $(DESTDIR)$(PREFIX)/share/man/man5
 	$(OUT)/registry-authctl man --directives >$(DESTDIR)$(PREFIX)/share/man/man5/nginx-registry-auth.5
@@ -140,16 +154,18 @@ lint: prerequisites-build $(TREE)
 	tools/check-docs
 	tools/module-graph -q crates/*
 	tools/check-words
+	packaging/version >/dev/null
 
 .PHONY: unit
 unit: prerequisites-test
 	$(CARGO) test --locked --workspace --exclude ngx-http-registry-auth-module
 
-# t/ on the nginx that `build` was for.
+# t/ on the nginx that `build` was for; T= names some of its files.
+T ?= t/
 .PHONY: t
 t: build prerequisites-test $(if $(VENDORED),http3)
 	TEST_NGINX_MODULE=$(CURDIR)/$(OUT)/$(MODULE) TEST_AUTHCTL=$(CURDIR)/$(OUT)/registry-authctl \
-	$(if $(VENDORED),TEST_NGINX_BINARY=$(CURDIR)/$(OUT)/nginx) prove -j$(JOBS) -It/lib t/
+	$(if $(VENDORED),TEST_NGINX_BINARY=$(CURDIR)/$(OUT)/nginx) prove -j$(JOBS) -It/lib $(T)
 
 # Debian 12 has no client for HTTP/3; without this one the test says that it leaves that out.
 .PHONY: http3
@@ -161,9 +177,62 @@ http3:
 t-vendored: prerequisites-test
 	$(MAKE) VENDORED=1 t
 
+# t/ on each nginx that people run, in Debians of their own: see packaging/README.md. MATRIX= names some.
+.PHONY: t-matrix
+t-matrix: prerequisites-e2e
+	packaging/matrix --files '$(T)' --jobs $(JOBS) $(MATRIX)
+
 .PHONY: e2e
 e2e: build prerequisites-e2e
 	cd e2e && $(PYTHON) -m unittest discover -v -s . -t .
+
+# --- packages -----------------------------------------------------------------------------------------------
+
+# Each is made in a Debian of its own, below build/: see packaging/README.md.
+
+# The source of a release with its crates, from which all else is built without a network: build/dist/.
+.PHONY: dist
+dist: prerequisites-build
+	packaging/dist
+
+# Debian's packages for Debian 12 and 13, or SUITES=; lintian's remarks are errors. QUICK=1: optimised little.
+SUITES ?= bookworm trixie
+.PHONY: deb
+deb: dist prerequisites-e2e
+	packaging/deb $(if $(QUICK),--quick) $(SUITES)
+
+# Those packages installed, upgraded, removed, purged; nginx -t after each step.
+.PHONY: deb-test
+deb-test: prerequisites-e2e
+	packaging/deb-test $(SUITES)
+
+# Two builds in two folders, which have to be equal byte for byte.
+.PHONY: reproducible
+reproducible: prerequisites-build $(TREE)
+	packaging/reproducible
+
+# What each program is made of, in the folder SBOM; a release's source holds it already.
+SBOM ?= build/sbom
+.PHONY: sbom
+sbom:
+	@mkdir -p $(SBOM)
+	$(if $(wildcard sbom),install -m 644 $(wildcard sbom/*.json) $(SBOM)/,packaging/sbom $(SBOM))
+
+# The container image, run by docker compose: users, pushes, pulls, a restart.
+.PHONY: image-test
+image-test: prerequisites-e2e
+	packaging/image-test
+
+# Drop-ins, charts, filters and the recipes of other distributions, as far as they can be tried in a Debian.
+.PHONY: contrib-test
+contrib-test: build prerequisites-e2e
+	packaging/contrib-test
+
+# The crates, the module and its C code for other machines, compiled and not linked.
+TARGETS ?= aarch64-unknown-linux-gnu x86_64-unknown-linux-musl
+.PHONY: check-targets
+check-targets: prerequisites-build $(TREE)
+	packaging/check-targets $(TARGETS)
 
 # --- documentation ------------------------------------------------------------------------------------------
 
