@@ -69,6 +69,8 @@ const FIRST: [[u8; ACTIONS]; RouteKind::ALL.len()] = firsts();
 /// The number of an action is a power of 2.
 const ACTIONS: usize = Action::Delete as usize + 1;
 
+// Run by the compiler, which refuses an index out of bounds.
+#[allow(clippy::indexing_slicing)]
 const fn firsts() -> [[u8; ACTIONS]; RouteKind::ALL.len()] {
     let mut table = [[0; ACTIONS]; RouteKind::ALL.len()];
     let mut index = 0;

@@ -1,7 +1,7 @@
 //! What each form shows of the same numbers, and that none can be broken by a name.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
 
-use registry_auth::route::{Method, Options, Request, RouteKind, parse};
+use registry_auth::route::{Method, Request, RouteKind, RouteOptions, parse};
 use registry_auth::{Action, RequestResult};
 use registry_auth_metrics::counters::{self, CLASSES, CacheState};
 use registry_auth_metrics::{Changes, Format, Gauges, Redis, Snapshot, Zone};
@@ -129,7 +129,7 @@ fn whatever_is_a_route_is_in_the_table() {
     for path in &paths {
         for method in methods {
             let request = Request::from_target(method, path.as_bytes(), path.as_bytes(), None);
-            let Ok(route) = parse(&request, &Options { v1_images: true }) else {
+            let Ok(route) = parse(&request, &RouteOptions { v1_images: true }) else {
                 continue;
             };
             let class = (route.kind, route.action());
