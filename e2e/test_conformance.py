@@ -37,5 +37,17 @@ class ConformanceBearer(Conformance):
     options = {"bearer": True}
 
 
+class ConformanceStore(Conformance):
+    """With blobs from the disk of alice's registry."""
+
+    options = {"stores": ("alice",)}
+
+
+class ConformanceCache(Conformance):
+    """With blobs and manifests out of a cache."""
+
+    options = {"blob_cache": True}
+
+
 if __name__ == "__main__":
     unittest.main()

@@ -142,8 +142,7 @@ header: Accept-Ranges: bytes
 === a registry that nginx.conf names: its name is in the key
 --- config eval
 "location / { $::GATE $::CACHE proxy_pass http://127.0.0.1:\$TEST_NGINX_BACKEND_PORT; }
-        location /v2/shared/ { $::GATE $::CACHE set \$to 127.0.0.1:\$TEST_NGINX_BACKEND_D_PORT;
-                proxy_pass http://\$to; }"
+        location /v2/shared/ { $::GATE $::CACHE proxy_pass http://127.0.0.1:\$TEST_NGINX_BACKEND_D_PORT; }"
 --- redis
 HSET docker-registry:group:public grant:library/** pull grant:shared/** pull
 --- request eval
@@ -151,6 +150,16 @@ HSET docker-registry:group:public grant:library/** pull grant:shared/** pull
 --- response_headers eval
 [ "X-Blob: default 127.0.0.1:\$TEST_NGINX_BACKEND_PORT library/x\@$::A",
         "X-Blob: default 127.0.0.1:\$TEST_NGINX_BACKEND_D_PORT shared/x\@$::A" ]
+
+=== variables choose the registry, or another path goes on: there is no key
+--- config eval
+"set \$to registry; location / { $::GATE $::CACHE proxy_pass http://\$to; }
+        location /v2/shared/ { $::GATE $::CACHE proxy_pass http://registry/v2/library/; }"
+--- request eval
+[ ("GET /v2/library/x/blobs/$::A", "GET /v2/shared/x/blobs/$::A") x 2 ]
+--- response_headers
+X-Cache: BYPASS
+!X-Blob
 
 === the store is asked before the cache, and both are counted
 --- http_config eval

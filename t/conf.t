@@ -757,8 +757,10 @@ for (
 for (
     [ 'registry_auth_store /tmp layout=oci; proxy_pass http://registries;',
         'without "backend="', '"server"' ],
-    [ 'registry_auth_store /tmp layout=oci; proxy_pass http://$arg_to;',
-        'without "backend="', '"proxy_pass"' ],
+    [ 'registry_auth_store /tmp layout=oci; proxy_pass http://$arg_to;', '"proxy_pass" has variables' ],
+    [ 'registry_auth_store /tmp layout=oci; proxy_pass http://127.0.0.1:1/v2/a/;', 'a URI' ],
+    [ 'registry_auth_store /tmp layout=oci; uwsgi_param HTTP_AUTHORIZATION ""; uwsgi_pass 127.0.0.1:1;',
+        '"uwsgi_pass"' ],
     [ 'registry_auth_store /tmp layout=oci backend=a:1; proxy_pass http://127.0.0.1:1;',
         'with "backend="', 'no "registry_auth_backends"' ],
     [ 'registry_auth_store /a layout=oci backend=a:1; registry_auth_store /b backend=b:1 backend=A:1; '

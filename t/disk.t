@@ -286,19 +286,24 @@ HSET docker-registry:user:alice backends 127.0.0.1:$TEST_NGINX_BACKEND_B_PORT
 --- response_body: the blob of alice
 --- forwarded: 0
 
-=== variables choose the registry: only what belongs to the user's backends
+=== variables choose the registry, or another path goes on: nothing is known to be the same
 --- config eval
-"set \$to registry; location / {
-        $::GATE registry_auth_store \$TEST_NGINX_SERVROOT/disk backend=$::B;
-        proxy_pass http://\$to; }
-        location /v2/public { $::GATE registry_auth_store off; proxy_pass http://\$to; }"
---- redis
-HSET docker-registry:user:alice backends 127.0.0.1:$TEST_NGINX_BACKEND_B_PORT
-HSET docker-registry:group:public grant:public/** pull
+"registry_auth_store \$TEST_NGINX_SERVROOT/disk backend=$::B;
+        $::MINE
+        set \$to registry; location / { $::GATE proxy_pass http://\$to; }
+        location /v2/public/ { $::GATE proxy_pass http://registry/v2/alice/; }
+        location /v2/library/ { $::GATE proxy_pass http://127.0.0.1:\$TEST_NGINX_BACKEND_PORT\$request_uri; }"
+--- redis eval
+"HSET docker-registry:user:alice backends $::B
+HSET docker-registry:group:public grant:public/** pull grant:library/** pull
+"
+--- init
+main::fresh();
+main::blob('library/x', 'e', 'of the library');
 --- request eval
-[ "GET " . main::path('alice/x', 'a'), "GET " . main::path('public/x', 'b') ]
+[ "GET " . main::path('alice/x', 'a'), "GET " . main::path('public/x', 'b'), "GET " . main::path('library/x', 'e') ]
 --- response_body_like eval
-[ qr/the blob of alice/, qr/backend: B/ ]
+[ qr/backend: B/, qr/backend: B/, qr/backend: A/ ]
 
 === an OCI image layout for each repository
 --- config eval
@@ -385,6 +390,25 @@ main::put(main::disk() . "-oci/alice/x/blobs/sha256/$main::HEX{a}", 'in a layout
 [ ("GET " . main::path('alice/x', 'a')) x 3, ("GET " . main::path('alice/x', 'f')) x 2 ]
 --- response_body_like eval
 [ (qr/\Athe blob of alice\z/) x 3, (qr/backend: A/) x 2 ]
+
+=== read by threads, without the page cache, in pieces, over several turns: the same bytes
+--- needs: --with-threads
+--- init
+main::fresh();
+main::put(main::data_of('a'), join '', map { pack 'N', $_ } 1 .. 1_000_000);
+--- config eval
+"location / { $::GATE $::MINE aio threads; directio 1m; output_buffers 2 128k; sendfile on;
+        sendfile_max_chunk 64k; proxy_pass http://registry; }
+        location /v2/public/ { $::GATE $::MINE aio threads; sendfile on; proxy_pass http://registry; }"
+--- request eval
+[ ("GET " . main::path('alice/x', 'a')) x 2, "GET " . main::path('public/x', 'b') ]
+--- more_headers eval
+[ "", "Range: bytes=2000000-2000007", "" ]
+--- error_code eval
+[ 200, 206, 200 ]
+--- response_body eval
+[ CORE::join('', map { pack 'N', $_ } 1 .. 1_000_000), pack('NN', 500_001, 500_002), "the public blob" ]
+--- forwarded: 0
 
 === a request with a body, kept connections, and one answer after the other
 --- pipelined_requests eval

@@ -9,9 +9,11 @@ import hashlib
 import json
 import os
 import shutil
+import socket
 import statistics
 import subprocess
 import sys
+import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -23,11 +25,14 @@ from . import gateway, people
 from .conf import fill
 
 ROOT = Path(__file__).resolve().parents[2]
+TRANSFER = Path(__file__).with_name("transfer.py")
 MIB, GB = 1 << 20, 1_000_000_000
 SIZES = (1, 64, 1024)
 CLIENTS = (1, 32)
 ALONE = "registry"
 PULLS = ("gate", "cache", "store")
+# The store once more, with threads that read.
+THREADS = "threads"
 PUSHES = ("gate",)
 # Above these the machine is too noisy to judge: how much the same run of the registry differed, and the part
 # of the two CPUs that others had.
@@ -96,6 +101,7 @@ SERVER = """\
         include {shipped}/proxy.conf;
         {extra}
         location /v2/ {{ proxy_pass http://registries; }}
+        location = /neighbour {{ registry_auth off; return 204; }}
     }}
 """
 
@@ -124,28 +130,37 @@ class Bench:
         redis.command("hset", f"docker-registry:user:{people.ALICE}", "password", digest,
                       "backends", self._registry.address)
         # {contestant: (plain port, TLS port)}
-        self._ports = {name: (ports.free(), ports.free()) for name in PULLS}
+        self._ports = {name: (ports.free(), ports.free()) for name in (*PULLS, THREADS)}
         self._ports[ALONE] = tuple(int(registry.address.split(":")[1])
                                    for registry in (self._registry, self._secure_registry))
         shipped = ROOT / "nginx"
-        extra = {"gate": "", "cache": f"include {shipped}/blob-cache.conf;",
-                 "store": f"registry_auth_store {storage} backend={self._registry.address};"}
+        store = f"registry_auth_store {storage} backend={self._registry.address};"
+        extra = {"gate": "", "cache": f"include {shipped}/blob-cache.conf;", "store": store,
+                 THREADS: f"{store} aio threads; sendfile_max_chunk 512k;"}
         servers = "".join(
             SERVER.format(plain=self._ports[name][0], secure=self._ports[name][1], shipped=shipped,
-                          certificates=certificates, extra=extra[name]) for name in PULLS)
+                          certificates=certificates, extra=extra[name]) for name in extra)
         text = fill(CONF, stage.path("nginx"), "error", module=module, redis=redis.port, shipped=shipped,
                     servers=servers)
         self._nginx = gateway.start(stage, nginx, "nginx", text, self._ports["gate"][0], cpus)
         self.figures = {}
+        self.cold = {}
         self._foreign = []
+
+    @property
+    def _tree(self):
+        return self._storage / "docker" / "registry" / "v2"
+
+    def _data(self, size):
+        digits = hashlib.sha256(str(size).encode()).hexdigest()
+        return self._tree / "blobs" / "sha256" / digits[:2] / digits / "data"
 
     def _make_blob(self, size):
         """A blob of so many MiB on the registry's disk, as after a push; its digest, which is made up, as
         nobody looks."""
         digits = hashlib.sha256(str(size).encode()).hexdigest()
-        tree = self._storage / "docker" / "registry" / "v2"
-        link = tree / "repositories" / people.ALICE / "app" / "_layers" / "sha256" / digits / "link"
-        data = tree / "blobs" / "sha256" / digits[:2] / digits / "data"
+        repository = self._tree / "repositories" / people.ALICE / "app"
+        link, data = repository / "_layers" / "sha256" / digits / "link", self._data(size)
         for path in (link, data):
             path.parent.mkdir(parents=True)
         link.write_text(f"sha256:{digits}", encoding="ascii")
@@ -185,14 +200,7 @@ class Bench:
 
     def _measure(self, cell, name, seconds):
         """(seconds of CPU a GB, GB a second) of so many seconds; of one blob where they are 0."""
-        script = Path(__file__).with_name("transfer.py")
-        authorization = "" if name == ALONE else people.authorization(people.ALICE)
-        argv = [sys.executable, str(script), json.dumps({
-            "port": self._ports[name][1 if cell.tls else 0], "tls": cell.tls, "push": cell.push,
-            "clients": cell.clients if seconds else 1, "seconds": seconds,
-            "repository": f"{people.ALICE}/app", "digest": self._digests[cell.mebibytes],
-            "bytes": cell.mebibytes * MIB, "authorization": authorization,
-        })]
+        argv = [sys.executable, str(TRANSFER), self._task(cell, name, seconds)]
         spent, (busy, idle) = self._spent(), self._machine()
         client = subprocess.run(bound(argv, {self._stage.load_cpu}), capture_output=True, text=True,
                                 check=False)
@@ -208,6 +216,55 @@ class Bench:
         self._remove_uploads()
         gigabytes = answer["bytes"] / GB
         return spent / gigabytes, gigabytes / answer["seconds"]
+
+    def _task(self, cell, name, seconds):
+        """What the clients are to do, for transfer.py."""
+        authorization = "" if name == ALONE else people.authorization(people.ALICE)
+        return json.dumps({
+            "port": self._ports[name][1 if cell.tls else 0], "tls": cell.tls, "push": cell.push,
+            "clients": cell.clients if seconds else 1, "seconds": seconds,
+            "repository": f"{people.ALICE}/app", "digest": self._digests[cell.mebibytes],
+            "bytes": cell.mebibytes * MIB, "authorization": authorization,
+        })
+
+    def run_cold(self):
+        """How long a neighbour on the same worker waits for its answers while blobs come from the disk that
+        are not in memory: with sendfile alone, and with threads that read."""
+        largest = max(SIZES)
+        for name in ("idle", "store", THREADS):
+            print(f"cold: {name}", file=sys.stderr, flush=True)
+            if name == "idle":
+                over = time.monotonic() + 3
+                self.cold[name] = self._neighbour(lambda: time.monotonic() < over)
+                continue
+            self._forget(self._data(largest))
+            puller = self._stage.load([sys.executable, str(TRANSFER), self._task(
+                Cell(False, False, largest, 1), name, 0)])
+            self.cold[name] = self._neighbour(lambda puller=puller: puller.poll() is None)
+            if puller.wait():
+                raise Failed(f"cold, {name}: {puller.stdout.read()}")
+
+    def _neighbour(self, goes_on):
+        """Milliseconds of each answer to a neighbour, who asks every two."""
+        waits = []
+        with socket.create_connection(("127.0.0.1", self._ports["store"][0]), timeout=60) as connection:
+            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            while goes_on():
+                began = time.monotonic()
+                connection.sendall(b"GET /neighbour HTTP/1.1\r\nHost: localhost\r\n\r\n")
+                answer = connection.recv(65536)
+                if not answer.startswith(b"HTTP/1.1 204 "):
+                    raise Failed(f"the neighbour got {answer!r}")
+                waits.append((time.monotonic() - began) * 1000)
+                time.sleep(0.002)
+        return waits
+
+    @staticmethod
+    def _forget(path):
+        """Has the kernel forget what it has of a file in memory."""
+        with open(path, "rb+") as file:
+            os.fsync(file.fileno())
+            os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
 
     def _spent(self):
         """Seconds of CPU so far, of nginx's workers and both registries."""
@@ -235,7 +292,7 @@ class Bench:
 
     def _remove_uploads(self):
         """What was pushed; it would fill the disk. The registry may still be at one that was cut off."""
-        uploads = self._storage / "docker/registry/v2/repositories" / people.ALICE / "app" / "_uploads"
+        uploads = self._tree / "repositories" / people.ALICE / "app" / "_uploads"
         must_go = eventually(lambda: shutil.rmtree(uploads, ignore_errors=True) or not uploads.exists(), 20)
         if not must_go:
             raise Failed(f"{uploads} cannot be removed")
@@ -269,6 +326,12 @@ class Bench:
             for row in (head, *rows):
                 print("  ".join(text.ljust(width) for text, width in zip(row, widths)).rstrip())
         print("\nBut for the first two, ratios to the registry alone in the same round: medians.")
+        for name, waits in self.cold.items():
+            title = {"idle": "A neighbour on the same worker, idle", "store": "beside a cold blob, sendfile",
+                     THREADS: "beside a cold blob, aio threads"}[name]
+            ordered = sorted(waits)
+            print(f"{title}: median {ordered[len(ordered) // 2]:.1f} ms, "
+                  f"p99 {ordered[len(ordered) * 99 // 100]:.1f} ms, longest {ordered[-1]:.1f} ms")
         noise = self.noise()
         missed = self._missed()
         for line in missed:

@@ -30,6 +30,8 @@ enum Registry {
     Users,
     /// To their users' backends, or, where there are none, to the one that nginx.conf names.
     UsersOrFixed,
+    /// Perhaps elsewhere, or with another path than the one that is decided about.
+    Unknown,
 }
 
 impl Merge for Location {
@@ -207,27 +209,30 @@ impl Location {
         let Some(folders) = self.stores.as_ref().filter(|folders| !folders.is_empty()) else {
             return Ok(());
         };
-        let registry = registry(self.neighbours.forward.as_ref(), conf);
+        let Some(forward) = &self.neighbours.forward else {
+            return Ok(());
+        };
+        let registry = match self.neighbours.keeps_path {
+            true => registry(forward, conf),
+            false => Registry::Unknown,
+        };
         let is_used = |store: &&Rc<Store>| match store.owner {
-            Owner::Backends(_) => registry != Registry::Fixed,
-            Owner::Default => registry != Registry::Users,
+            Owner::Backends(_) => matches!(registry, Registry::Users | Registry::UsersOrFixed),
+            Owner::Default => matches!(registry, Registry::Fixed | Registry::UsersOrFixed),
         };
         let used: Vec<Rc<Store>> = folders.iter().filter(is_used).cloned().collect();
-        if let (Some(position), Some(forward), true) = (
-            &self.stores_position,
-            &self.neighbours.forward,
-            used.len() < folders.len(),
-        ) {
+        if let (Some(position), true) = (&self.stores_position, used.len() < folders.len()) {
             let (which, why) = match registry {
-                Registry::Fixed => ("with \"backend=\"", "leads to no \"registry_auth_backends\""),
-                _ => (
-                    "without \"backend=\"",
+                Registry::Fixed => (" with \"backend=\"", "leads to no \"registry_auth_backends\""),
+                Registry::Users | Registry::UsersOrFixed => (
+                    " without \"backend=\"",
                     "leads to \"registry_auth_backends\" without a \"server\" of its own",
                 ),
+                Registry::Unknown => ("", "has variables or a URI, or is no \"proxy_pass\""),
             };
             conf.go_to(position);
             return Err(format!(
-                "\"registry_auth_store\" {which} has no meaning here: \"{}\" {why}",
+                "\"registry_auth_store\"{which} has no meaning here: \"{}\" {why}",
                 forward.seen.name
             ));
         }
@@ -252,14 +257,12 @@ impl Main {
 }
 
 /// Where requests go from here.
-fn registry(forward: Option<&Forward>, conf: &mut Conf<'_>) -> Registry {
+fn registry(forward: &Forward, conf: &mut Conf<'_>) -> Registry {
     let balancer = PhantomData::<UserBackends>;
-    match forward.and_then(|forward| directive::upstream_name(&forward.url)) {
+    match directive::upstream_name(&forward.url) {
         Some(name) if !peer::is_attached_to(conf, name, balancer) => Registry::Fixed,
         Some(name) if peer::has_own_servers(conf, name, balancer) => Registry::UsersOrFixed,
         Some(_) => Registry::Users,
-        // What variables choose is not known yet.
-        None if peer::is_attached(conf, balancer) => Registry::Users,
-        None => Registry::Fixed,
+        None => Registry::Unknown,
     }
 }

@@ -92,6 +92,11 @@ impl Forward {
         self.module() == "proxy"
     }
 
+    /// Whether the path goes on as it was decided about, to an upstream that no variable chooses.
+    fn keeps_path(&self) -> bool {
+        self.is_proxy() && !directive::has_variable(&self.url) && !directive::replaces_path(&self.url)
+    }
+
     /// The directive that says which path goes on.
     pub fn target_directive(&self) -> String {
         let module = self.module();
@@ -186,6 +191,8 @@ pub struct Neighbours {
     pub keeps_blindly: bool,
     /// Whether nginx keeps what it is sent by `$registry_auth_blob`.
     pub keeps_by_blob: bool,
+    /// Whether it is known where requests go from here, and that their path is the one that was decided about.
+    pub keeps_path: bool,
     said: [Said; FORWARDERS.len()],
 }
 
@@ -253,6 +260,7 @@ impl Neighbours {
             self.forward.clone_from(&outer.forward);
         }
         self.keeps_blindly = self.kept_blindly().is_some();
+        self.keeps_path = self.forward.as_ref().is_some_and(Forward::keeps_path);
         self.keeps_by_blob = self.has_cache() && self.said().is_some_and(|said| said.key == Some(Key::Blob));
     }
 

@@ -9,6 +9,7 @@ use registry_auth::{InvalidRecord, RecordRef, RequestResult, Source};
 use registry_auth_metrics::counters as numbers;
 use siphasher::sip::SipHasher13;
 
+use crate::conf::Location;
 use crate::ffi::peer;
 use crate::ffi::request::Request;
 use crate::request::context::{Context, Origin};
@@ -62,7 +63,7 @@ pub fn backends(identity: &Identity) -> Result<Vec<&[u8]>, InvalidRecord> {
 /// `$registry_auth_blob`: the key under which nginx may keep the answer, as the same is answered to all who
 /// may ask. `None` where there is none, as for HEAD.
 pub fn cache_key(request: &Request, context: &Context) -> Option<Vec<u8>> {
-    if request.method() != b"GET" {
+    if request.method() != b"GET" || !request.location::<Location>()?.neighbours.keeps_path {
         return None;
     }
     let named = named(request, context)?;

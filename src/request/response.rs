@@ -32,8 +32,7 @@ impl Filter for Answers {
         request.malformed().is_some()
             || foreign_addresses::may_lead_away(request)
             || request.has_upstreams_challenge()
-            || is_kept_blindly(request)
-            || is_kept_by_blob(request)
+            || is_kept_doubtfully(request)
             || Self::sees_body(request)
     }
 
@@ -111,22 +110,22 @@ fn malformed(request: &mut Request) -> Option<Denial> {
     Some(Denial::malformed_answer())
 }
 
-/// Whether nginx keeps the answer, or has kept it, by a key that does not tell users apart.
+/// Whether the answer is kept, or was, by a key that may not tell whose it is.
 #[inline]
+fn is_kept_doubtfully(request: &Request) -> bool {
+    request.is_kept() && (is_kept_blindly(request) || is_kept_by_blob(request))
+}
+
+/// Whether nginx keeps the answer, or has kept it, by a key that does not tell users apart.
 fn is_kept_blindly(request: &Request) -> bool {
-    request.is_kept()
-        && request
-            .location::<Location>()
-            .is_some_and(|location| location.neighbours.keeps_blindly)
+    let keeps_blindly = |location: &Location| location.neighbours.keeps_blindly;
+    request.is_kept() && request.location().is_some_and(keeps_blindly)
 }
 
 /// Whether the answer comes out of a cache whose key is `$registry_auth_blob`.
-#[inline]
 fn is_kept_by_blob(request: &Request) -> bool {
-    request.is_cached()
-        && request
-            .location::<Location>()
-            .is_some_and(|location| location.neighbours.keeps_by_blob)
+    let keeps_by_blob = |location: &Location| location.neighbours.keeps_by_blob;
+    request.is_cached() && request.location().is_some_and(keeps_by_blob)
 }
 
 /// Whether the answer comes out of such a cache though there is no such content, which may be that of
