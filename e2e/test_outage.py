@@ -1,5 +1,5 @@
-"""Redis goes away in the middle: 503 and never 401, no login is lost, and everything goes on once it is
-back."""
+"""Redis goes away in the middle: who was let in before goes on, as shipped; without stale=, 503 and never
+401, no login is lost, and everything goes on once it is back."""
 
 import unittest
 
@@ -12,7 +12,7 @@ from testkit.process import eventually
 RECOVERY = 10
 
 
-class Outage(StackCase):
+class Outages(StackCase):
     def setUp(self):
         self.addCleanup(self.redis_back)
 
@@ -23,6 +23,26 @@ class Outage(StackCase):
         # Each worker finds out by itself.
         took = eventually(lambda: all(alice("GET", "/v2/").status == 200 for _ in range(10)), RECOVERY)
         self.assertIsNotNone(took, "no recovery")
+
+
+class Bridged(Outages):
+    """As shipped."""
+
+    def test_who_was_let_in_goes_on(self):
+        alice, data = Wire(self.stack, "alice"), b"first half, second half"
+        location = alice.start_upload("alice/halves").header("location")[0]
+        kind = {"Content-Type": "application/octet-stream"}
+        first = alice("PATCH", path_of(location), body=data[:10], headers=kind)
+        self.assertEqual(first.status, 202, first)
+        self.stack.redis.stop_keeping()
+        target = path_of(first.header("location")[0])
+        self.assertEqual(alice("PATCH", target, body=data[10:], headers=kind).status, 202)
+        for password in ("wrong", self.stack.passwords["alice"] + "x"):
+            self.assertEqual(Wire(self.stack, "alice", password=password)("GET", "/v2/").status, 503)
+
+
+class Outage(Outages):
+    options = {"stale": False}
 
     def client(self, kind):
         client = kind(self.stack, self.stack.directory / kind.name)
@@ -87,7 +107,7 @@ class OutageBearer(Outage):
     """With tokens: neither the token endpoint nor a token that is still good says 401; docker has a refresh
     token."""
 
-    options = {"bearer": True, "token_key": True}
+    options = {"bearer": True, "token_key": True, "stale": False}
 
     def test_token(self):
         alice = Wire(self.stack, "alice")

@@ -34,7 +34,7 @@ class RunCase(unittest.TestCase):
         self.folder.chmod(0o711)
 
     def start(self, argv=None, ready=True, **environment):
-        inherited = {key: value for key, value in os.environ.items() if key != "PORT"}
+        inherited = {key: value for key, value in os.environ.items() if key not in ("PORT", "REDIS")}
         demo = Terminal(argv or SCRIPT, {**inherited, "TMPDIR": str(self.folder), **environment})
         self.addCleanup(demo.close)
         if ready:
@@ -162,6 +162,34 @@ class Ports(RunCase):
         for wrong in ("0", "65536", "http"):
             with self.subTest(port=wrong):
                 self.ends(self.start(ready=False, PORT=wrong), 2)
+
+
+class Sentinel(RunCase):
+    """REDIS=sentinel: what is printed makes failovers, and the demo says what each did to logins."""
+
+    def test_failovers(self):
+        demo = self.start(REDIS="sentinel")
+        planned, crash = (next(line.strip() for line in demo.text.splitlines() if word in line)
+                          for word in ("SENTINEL FAILOVER", "kill -9"))
+        self.type(planned)
+        demo.await_text("Failover: the master was")
+        self.type(crash)
+        demo.await_text("is back.")
+        told = [line for line in demo.text.splitlines() if line.startswith("Failover:")]
+        self.assertEqual(len(told), 2, demo.text)
+        for line in told:
+            self.assertRegex(line, r"Of \d+ logins until now 0 failed\.")
+        demo.press_ctrl_c()
+        self.ends(demo)
+        self.nothing_is_left()
+
+    def type(self, line):
+        done = subprocess.run(["bash", "-c", line], stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+                              text=True, timeout=60, check=False)
+        self.assertEqual(done.returncode, 0, done.stdout)
+
+    def test_no_topology(self):
+        self.ends(self.start(ready=False, REDIS="ring"), 2)
 
 
 class Commands(RunCase):

@@ -412,7 +412,7 @@ for (
     [ 'redis://gate:hunter2@a;b:6379',              'the host' ],
     [ 'redis://gate:hunter2@a,b,:6379',             'host' ],
     [ 'rediss+unix://gate:hunter2@/s',              'the scheme' ],
-    [ 'redis+cluster://gate:hunter2@a,b',           'Redis Cluster' ],
+    [ 'redis+cluster://gate:hunter2@a,b/0',         'a Cluster has no databases' ],
     [ 'rediss+sentinel://gate:hunter2@a,b',         'names no master' ],
     [ 'redis+sentinel://gate:hunter2@a,b/m/x',      'the database' ],
     [ 'redis://gate:hunter2@[::1',                  'the host' ],
@@ -905,6 +905,30 @@ hunter2
     registry_auth_redis_sentinel_user gate;
     registry_auth_redis_sentinel_password_file $TEST_NGINX_HTML_DIR/password;
     registry_auth_redis_ssl_name redis.example;
+
+=== the keys of a Cluster are in one slot: a prefix without a tag is refused
+--- no_redis
+--- must_die
+--- http_config
+    registry_auth_redis redis+cluster://a,b;
+--- config
+location / { registry_auth Registry; }
+--- error_log
+invalid value "docker-registry" in "registry_auth_prefix" directive
+as in "{docker-registry}"
+
+=== as is one with another tag than that of another location
+--- no_redis
+--- must_die
+--- http_config
+    registry_auth_redis redis+cluster://a,b;
+    registry_auth_prefix "{a}";
+--- config
+location / { registry_auth Registry; }
+location /b { registry_auth Registry; registry_auth_prefix "b{a}"; }
+location /c { registry_auth Registry; registry_auth_prefix "{c}"; }
+--- error_log
+invalid value "{c}" in "registry_auth_prefix" directive
 
 === an empty password file is none
 --- no_redis

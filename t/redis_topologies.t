@@ -1,4 +1,4 @@
-# registry_auth_redis where Redis is one of several: by their addresses, and by Sentinel.
+# registry_auth_redis where Redis is one of several: by their addresses, by Sentinel, and a Cluster.
 use strict;
 use warnings;
 use lib 't/lib';
@@ -25,6 +25,29 @@ sub start_sentinel {
     my @command = ('redis-server', $file, '--sentinel');
     $sentinel = Harness::Process::start('sentinel', "$folder/sentinel.out", @command);
     sleep 2;    # nginx was there first, and tries again within a second
+}
+
+sub cluster_http {
+    my ($prefix) = @_;
+    return gate_http()
+        . '    registry_auth_redis redis+cluster://127.0.0.1:$TEST_NGINX_EXTRA_PORT '
+        . "timeout=2s connect_timeout=2s;\n"
+        . "    registry_auth_prefix $prefix;\n";
+}
+
+# A Cluster of one node, with the account carol.
+sub start_cluster {
+    my $port = Harness::expand('$TEST_NGINX_EXTRA_PORT');
+    my @options = ('--port', $port, qw(--bind 127.0.0.1 --cluster-enabled yes --save), '', '--cluster-port');
+    push @options, Harness::expand('$TEST_NGINX_FAKE_REDIS_PORT'), '--dir', "$folder";
+    $sentinel = Harness::Process::start('cluster', "$folder/cluster.out", 'redis-server', @options);
+    sleep 1;
+    system("redis-cli -p $port CLUSTER ADDSLOTSRANGE 0 16383 >/dev/null");
+    my $tool = $ENV{TEST_AUTHCTL} || "$Harness::ROOT/build/registry-authctl";
+    my $url = "redis+cluster://127.0.0.1:$port";
+    system("printf secret | '$tool' --redis $url --prefix '{docker-registry}' user add carol "
+            . "--password-stdin --allow-weak >/dev/null");
+    sleep 1;
 }
 
 sub stop_sentinel { Harness::Process::stop($sentinel, 'KILL', 5) if $sentinel; undef $sentinel }
@@ -115,5 +138,22 @@ GET /v2/
 --- error_log
 0 of 1 sentinels name a master
 No such master with that name
+--- after
+stop_sentinel();
+
+=== a login at the node of a Cluster that has the slot
+--- http_config eval
+main::cluster_http('"{docker-registry}"')
+--- config eval
+Harness::gate_config()
+--- restart
+--- init
+start_cluster();
+--- login eval
+[ "carol:secret", "carol:wrong" ]
+--- request eval
+[ ("GET /v2/") x 2 ]
+--- error_code eval
+[ 200, 401 ]
 --- after
 stop_sentinel();

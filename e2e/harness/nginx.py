@@ -20,20 +20,22 @@ INSTALLED = "/etc/nginx/registry-auth/"
 BINARY = shutil.which("nginx", path=f"{os.environ.get('PATH', '')}:/usr/local/sbin:/usr/sbin") or "nginx"
 SERVERS = ("registry.conf", "registry-bearer.conf")
 V1_SERVER = "registry-v1.conf"
+SHIPPED_CACHE = "registry_auth_cache zone=registry_auth:10m stale=10m;"
 FILES = tuple(sorted(path.name for path in SHIPPED.glob("*.conf")))
 
 
 @dataclass(frozen=True)
 class Variant:
     """What is not as shipped. `bearer`: with registry-bearer.conf, whose tokens live for `ttl`; `token_key`:
-    signed with the key of a file. `cache`: whether there is one. `v1`: with registry-v1.conf beside it.
-    `blob_cache`: with blob-cache.conf.
+    signed with the key of a file. `cache`: whether there is one; `stale`: whether it bridges outages of
+    Redis. `v1`: with registry-v1.conf beside it. `blob_cache`: with blob-cache.conf.
     `timeout` is that of lookups; `main` and `http` hold lines for these levels."""
 
     bearer: bool = False
     token_key: bool = False
     ttl: str = "1h"
     cache: bool = True
+    stale: bool = True
     v1: bool = False
     blob_cache: bool = False
     timeout: str = "500ms"
@@ -70,7 +72,9 @@ def _main_file(text, directory, module, redis_url, variant):
                         f"proxy_cache_path {directory}/blobs")
         text = _replace(text, "#                  inactive=30d", "inactive=30d")
     if not variant.cache:
-        text = _replace(text, "registry_auth_cache zone=registry_auth:10m;", "registry_auth_cache off;")
+        text = _replace(text, SHIPPED_CACHE, "registry_auth_cache off;")
+    elif not variant.stale:
+        text = _replace(text, SHIPPED_CACHE, "registry_auth_cache zone=registry_auth:10m;")
     return text
 
 

@@ -29,11 +29,12 @@ class Stack:
     `passwords` maps the users to theirs, `registries` to their docker-registry. `host` is the name clients
     use. `port`: the TLS port wanted; with `only`, ports.Taken is raised when it is in use, else another one
     is taken. `plain`: nginx listens without TLS too. `stopped`: asked while waiting; once true, starting ends
-    with process.Interrupted. `variant`: what nginx.Variant has; without any of it, nginx is as shipped, in
-    Basic mode. `stores`: the users whose registries' disks nginx reads."""
+    with process.Interrupted. `redis`: what starts Redis in a folder, if not one server. `variant`: what
+    nginx.Variant has; without any of it, nginx is as shipped, in Basic mode. `stores`: the users whose
+    registries' disks nginx reads."""
 
     def __init__(self, host=tls.TEST_HOST, passwords=None, port=None, only=False, plain=False,
-                 stopped=lambda: False, stores=(), **variant):
+                 stopped=lambda: False, redis=Redis, stores=(), **variant):
         self.passwords = passwords or {user: f"{user}-secret" for user in USERS}
         self.registries = {}
         self.redis = self.nginx = None
@@ -46,7 +47,7 @@ class Stack:
             self.configuration.mkdir()
             tls.make(self.configuration)
             self.certificates = self._certificates_folder()
-            self.redis = Redis(self.directory, stopped)
+            self.redis = redis(self.directory, stopped)
             for user in USERS:
                 self.registries[user] = Registry(self.directory / f"registry-{user}", user, stopped)
             for user in USERS:
@@ -106,8 +107,9 @@ class Stack:
 
     def processes(self):
         """The running parts, for whoever watches over them."""
-        parts = [self.redis, *self.registries.values(), self.nginx]
-        return [part.process for part in parts if part]
+        parts = [*self.registries.values(), self.nginx]
+        redis = self.redis.processes() if self.redis else []
+        return [*redis, *(part.process for part in parts if part)]
 
     def stop(self):
         for part in (*self._beside, self.nginx, *self.registries.values(), self.redis):

@@ -54,6 +54,14 @@ def first(stack):
                    f"REGISTRY_AUTH_REDIS='{stack.redis.url}'")
 
 
+def failovers(stack):
+    """One that is planned, and a crash."""
+    return (
+        Command(f"redis-cli -p {stack.redis.ports[0]} SENTINEL FAILOVER registry"),
+        Command(f"kill -9 $(cat {stack.directory}/master.pid)"),
+    )
+
+
 def chapters(stack, tool):
     """What to type, client by client; each begins without a login."""
     at = stack.address

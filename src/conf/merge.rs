@@ -131,7 +131,7 @@ impl Location {
                 Ok(None)
             };
         };
-        let space = main.space(self.space());
+        let space = main.space(self.space())?;
         if failures.is_some() && !main.has_zone() {
             return Err(
                 "\"registry_auth_failures\" needs the zone of \"registry_auth_cache\" to count in".to_owned(),

@@ -171,13 +171,23 @@ impl Main {
 
     /// The space of these settings, one for all locations that mean the same: what is known of a request in
     /// one of them holds in the others.
-    fn space(&mut self, space: Keyspace) -> Arc<Keyspace> {
+    fn space(&mut self, space: Keyspace) -> Result<Arc<Keyspace>, String> {
         if let Some(known) = self.spaces.iter().find(|known| ***known == space) {
-            return Arc::clone(known);
+            return Ok(Arc::clone(known));
+        }
+        if let Some(resolved) = &mut self.resolved {
+            let endpoint = resolved.endpoint.clone().with_prefix(&space.prefix);
+            resolved.endpoint = endpoint.map_err(|error| {
+                value::invalid(
+                    "registry_auth_prefix",
+                    space.prefix.as_bytes(),
+                    &error.to_string(),
+                )
+            })?;
         }
         let space = Arc::new(space);
         self.spaces.push(Arc::clone(&space));
-        space
+        Ok(space)
     }
 }
 

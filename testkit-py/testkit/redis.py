@@ -13,14 +13,16 @@ _PATIENCE = 120  # seconds for a reply
 class Redis:
     """`directory` takes configuration, log and data. The module and the tool are given `url`.
 
-    It has a random password unless `password` is false. It saves nothing but by keep(), unless it is
+    It has a random password unless `password` is false, or another text; `more` are further lines of its
+    configuration. It saves nothing but by keep(), unless it is
     `durable`: then what it has acknowledged outlives a kill. `cpus`: as for Process. Not on a unix socket:
     nginx's workers run as another user, who need not reach the folder."""
 
-    def __init__(self, directory, stopped=lambda: False, password=True, durable=False, cpus=None):
+    def __init__(self, directory, stopped=lambda: False, password=True, durable=False, cpus=None, more=()):
         self._directory = directory
         self._stopped = stopped
-        self._password = secrets.token_hex(16) if password else None
+        self._password = secrets.token_hex(16) if password is True else password or None
+        self._more = more
         self._durable = durable
         self._cpus = cpus
         self._connection = None
@@ -41,6 +43,7 @@ class Redis:
         lines = ["bind 127.0.0.1", f"port {port}", 'save ""', f"dir {self._directory}"]
         lines += ["appendonly yes", "appendfsync always"] if self._durable else ["appendonly no"]
         lines += [f"requirepass {self._password}"] if self._password else []
+        lines += self._more
         # In a file: everybody on the machine can read the arguments of a process.
         self._configuration = self._directory / "redis.conf"
         self._configuration.write_text("\n".join([*lines, ""]), encoding="ascii")
@@ -64,6 +67,9 @@ class Redis:
         except (OSError, Failed):
             self._disconnect()
             return False
+
+    def processes(self):
+        return [self.process]
 
     def stop(self):
         self._disconnect()

@@ -44,7 +44,7 @@ impl Admin {
             questions.cmd("HGETALL").arg(keys.user(user.as_str()));
             questions.cmd("HMGET").arg(keys.passwords()).arg(user.as_str());
         }
-        let mut replies = self.ask_all(&mut questions).await?.into_iter();
+        let mut replies = self.ask_all(&questions).await?.into_iter();
         let mut next = || replies.next().unwrap_or_default();
         let backends = record::from_list(next());
         let public_record = record::from_hash(next()).map_err(|why| unreadable(&public, why))?;
@@ -89,7 +89,7 @@ impl Admin {
         for name in names {
             questions.cmd("HGETALL").arg(keys.group(name));
         }
-        let replies = self.ask_all(&mut questions).await?;
+        let replies = self.ask_all(&questions).await?;
         let read = |(name, reply): (&String, Value)| {
             let record = record::from_hash(reply).map_err(|why| unreadable(&keys.group(name), why))?;
             Ok(GroupRecord {

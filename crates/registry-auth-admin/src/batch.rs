@@ -213,13 +213,17 @@ impl Admin {
         let own: Vec<String> = names.iter().map(|name| self.keys().user(name)).collect();
         let mut questions = redis::pipe();
         if watch {
-            questions.cmd("WATCH").arg(&passwords).arg(&own).ignore();
+            questions.cmd("WATCH").arg(&passwords).arg(&own);
         }
         questions.cmd("HMGET").arg(&passwords).arg(names);
         for key in &own {
             questions.cmd("HGET").arg(key).arg(field::PASSWORD);
         }
-        let mut replies = self.ask_all(&mut questions).await?.into_iter();
+        let mut replies = self.ask_all(&questions).await?.into_iter();
+        if watch {
+            replies.next();
+            self.watched();
+        }
         let old = record::from_passwords(replies.next().unwrap_or_default(), names.len())
             .map_err(|why| unreadable(&passwords, why))?;
         let read = |value: Value| match record::password(value) {

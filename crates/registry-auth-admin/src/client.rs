@@ -3,26 +3,28 @@
 //! Used by all of this crate. Invariant: a transaction is carried out whole or not at all, also where an ACL
 //! refuses a part of it.
 
-use crate::error::{AdminError, greeting, refused};
-use redis::aio::MultiplexedConnection;
-use redis::{Cmd, FromRedisValue, Pipeline, RedisError, ServerError, Value};
+use crate::error::{AdminError, MOVING, greeting, refused};
+use crate::seat::Seat;
+use redis::{Arg, Cmd, FromRedisValue, Pipeline, RedisError, ServerError, Value};
 use registry_auth_redis::Endpoint;
-use registry_auth_redis::connection::locate::open;
+use registry_auth_redis::connection::cluster::{Redirected, is_elsewhere};
+use registry_auth_redis::connection::locate::open_with_detour;
 use registry_auth_redis::connection::open::{Failure, describe, explain, has_answered};
 use registry_auth_redis::schema::keys::KeyNames;
 use registry_auth_redis::schema::record::Unreadable;
 use std::fmt;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
-use tokio::task::JoinHandle;
-use tokio::time;
+use tokio::time::{self, Instant};
 
 /// How often a transaction is tried when others change the same keys meanwhile.
 pub(crate) const ATTEMPTS: u32 = 16;
+/// Between attempts, while the keys are on their way to another node.
+const PAUSE: Duration = Duration::from_millis(100);
 
 /// A connection of one administrator, and the prefix of the keys it is for.
 pub struct Admin {
-    pub(crate) connection: MultiplexedConnection,
-    pub(crate) driver: JoinHandle<()>,
+    seat: Mutex<Seat>,
     pub(crate) endpoint: Endpoint,
     pub(crate) prefix: String,
     pub(crate) limit: Duration,
@@ -37,12 +39,6 @@ impl fmt::Debug for Admin {
     }
 }
 
-impl Drop for Admin {
-    fn drop(&mut self) {
-        self.driver.abort();
-    }
-}
-
 impl Admin {
     /// Connects and logs in; `limit` holds for this and for each later round trip. Must be called within a
     /// tokio runtime with I/O and time.
@@ -52,21 +48,11 @@ impl Admin {
     /// [`AdminError::Refused`] (a wrong log-in).
     pub async fn connect(endpoint: &Endpoint, prefix: &str, limit: Duration) -> Result<Self, AdminError> {
         endpoint.check().map_err(AdminError::Endpoint)?;
-        let (connection, driver) = open(endpoint, limit).await.map_err(|failure| match failure {
-            Failure::Redis(error) if !error.is_io_error() => greeting(&error),
-            failure if has_answered(&failure) => AdminError::Unusable {
-                endpoint: endpoint.to_string(),
-                why: explain(endpoint, &failure),
-            },
-            failure => AdminError::Unreachable {
-                endpoint: endpoint.to_string(),
-                why: explain(endpoint, &failure),
-            },
-        })?;
+        let endpoint = endpoint.clone().with_prefix(prefix).map_err(AdminError::Prefix)?;
+        let seat = sit(&endpoint, limit, 0).await?;
         Ok(Self {
-            connection,
-            driver,
-            endpoint: endpoint.clone(),
+            seat: Mutex::new(seat),
+            endpoint,
             prefix: prefix.to_owned(),
             limit,
         })
@@ -74,30 +60,97 @@ impl Admin {
 
     /// One command. A reply of the wrong type is blamed on `key`.
     pub(crate) async fn ask<T: FromRedisValue>(&self, key: &str, command: &Cmd) -> Result<T, AdminError> {
-        let mut connection = self.connection.clone();
-        let reply = time::timeout(self.limit, command.query_async::<T>(&mut connection)).await;
-        reply
+        match self.reply(command).await? {
+            Value::ServerError(error) => Err(refused(key, &error)),
+            reply => redis::from_redis_value(reply).map_err(|error| self.failed(key, &error.into())),
+        }
+    }
+
+    /// The reply to one command.
+    pub(crate) async fn reply(&self, command: &Cmd) -> Result<Value, AdminError> {
+        let mut commands = Pipeline::with_capacity(1);
+        commands.add_command(command.clone());
+        let (replies, is_followed) = self.exchange(&commands).await?;
+        // The cursor of one node means something else at another, where less would be found.
+        let goes_on = cursor(command).is_none_or(|cursor| self.seat().scan(cursor == b"0", is_followed));
+        if !goes_on {
+            return Err(AdminError::Refused(MOVING.to_owned()));
+        }
+        Ok(replies.into_iter().next().unwrap_or_default())
+    }
+
+    /// The replies to commands, and whether some are of another node. Those that send elsewhere are followed,
+    /// or waited for: what is left of them when the time is over, is left.
+    async fn exchange(&self, commands: &Pipeline) -> Result<(Vec<Value>, bool), AdminError> {
+        let deadline = Instant::now() + self.limit;
+        loop {
+            let mut replies = self.send(commands).await?;
+            let detour = self.seat().detour();
+            match detour.follow(commands, &mut replies, deadline).await {
+                Redirected::No => return Ok((replies, false)),
+                Redirected::Followed => return Ok((replies, true)),
+                redirected => {
+                    if !self.redirect(redirected == Redirected::Moved, deadline).await? {
+                        return Ok((replies, false));
+                    }
+                }
+            }
+        }
+    }
+
+    async fn send(&self, commands: &Pipeline) -> Result<Vec<Value>, AdminError> {
+        let mut connection = self.seat().connection();
+        let replies = connection.send_packed_commands(commands, 0, commands.len());
+        let replies = time::timeout(self.limit, replies).await;
+        replies
             .map_err(|_| self.timed_out())?
-            .map_err(|error| self.failed(key, &error))
+            .map_err(|error| self.failed("", &error))
+    }
+
+    /// Connects to the node that the keys are at now, or waits for them to get there; false when the time is
+    /// over.
+    async fn redirect(&self, has_moved: bool, deadline: Instant) -> Result<bool, AdminError> {
+        if Instant::now() >= deadline {
+            return Ok(false);
+        }
+        // A node may know of the move before the others do.
+        time::sleep(PAUSE).await;
+        if has_moved {
+            let number = self.number();
+            let seat = sit(&self.endpoint, self.limit, number + 1).await?;
+            self.seat().replace(seat);
+        }
+        Ok(true)
+    }
+
+    /// Whether all keys are, and were since the connection of this number, at the node that is asked: SCAN
+    /// tells of no other. To be asked when it has answered.
+    pub(crate) async fn is_whole(&self, number: u64) -> Result<bool, AdminError> {
+        if !self.endpoint.is_cluster() {
+            return Ok(true);
+        }
+        let mut question = Pipeline::with_capacity(1);
+        question.cmd("HMGET").arg(self.keys().nothing()).arg("field");
+        let (_, is_followed) = self.exchange(&question).await?;
+        Ok(!is_followed && self.number() == number)
+    }
+
+    /// Counts the connections.
+    pub(crate) fn number(&self) -> u64 {
+        self.seat().number()
+    }
+
+    fn seat(&self) -> MutexGuard<'_, Seat> {
+        self.seat.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Independent questions in one round trip. Only the reply that a key is of another type is left to the
     /// caller: it says something about that key, every other error something about all of them.
-    pub(crate) async fn ask_all(&self, questions: &mut Pipeline) -> Result<Vec<Value>, AdminError> {
+    pub(crate) async fn ask_all(&self, questions: &Pipeline) -> Result<Vec<Value>, AdminError> {
         if questions.is_empty() {
             return Ok(Vec::new());
         }
-        questions.ignore_errors();
-        let mut connection = self.connection.clone();
-        let reply = time::timeout(self.limit, questions.query_async::<Value>(&mut connection)).await;
-        let reply = reply
-            .map_err(|_| self.timed_out())?
-            .map_err(|error| self.failed("", &error))?;
-        let Value::Array(replies) = reply else {
-            return Err(AdminError::Refused(
-                "a pipeline was answered with something else".to_owned(),
-            ));
-        };
+        let (replies, _) = self.exchange(questions).await?;
         for reply in &replies {
             if let Value::ServerError(error) = reply
                 && error.code() != "WRONGTYPE"
@@ -108,26 +161,40 @@ impl Admin {
         Ok(replies)
     }
 
-    /// One transaction; `None` when a watched key was changed. MULTI goes ahead alone: sent together with the
-    /// changes and refused (an ACL without it), the changes would be carried out one by one.
+    /// One transaction; `None` when a watched key was changed, or is at another node now. MULTI goes ahead
+    /// alone: sent together with the changes and refused (an ACL without it), the changes would be carried
+    /// out one by one.
     pub(crate) async fn transact(
         &self,
         key: &str,
         changes: &Pipeline,
     ) -> Result<Option<Vec<Value>>, AdminError> {
-        self.ask::<()>(key, &redis::cmd("MULTI")).await?;
+        let deadline = Instant::now() + self.limit;
         let mut all = changes.clone();
-        all.cmd("EXEC").ignore_errors();
-        let mut connection = self.connection.clone();
-        let reply = time::timeout(self.limit, all.query_async::<Value>(&mut connection)).await;
-        let odd = || AdminError::Refused("a transaction was answered with something else".to_owned());
-        let reply = reply
-            .map_err(|_| self.timed_out())?
-            .map_err(|error| self.failed(key, &error))?;
-        let Value::Array(mut replies) = reply else {
-            return Err(odd());
+        all.cmd("EXEC");
+        let (replies, done) = loop {
+            let (has_watched, is_guarded) = self.seat().take_watch();
+            if has_watched && !is_guarded {
+                return Ok(None);
+            }
+            self.ask::<()>(key, &redis::cmd("MULTI")).await?;
+            let mut replies = self.send(&all).await?;
+            let done = replies.pop();
+            let mut refusals = replies.iter().chain(&done).filter_map(server_error);
+            let Some(redirected) = refusals.find(|error| is_elsewhere(error)) else {
+                break (replies, done);
+            };
+            // None of it was carried out.
+            let has_moved = redirected.code() == "MOVED";
+            if !self.redirect(has_moved, deadline).await? {
+                break (replies, done);
+            }
+            if has_watched {
+                return Ok(None);
+            }
         };
-        match replies.pop() {
+        let odd = || AdminError::Refused("a transaction was answered with something else".to_owned());
+        match done {
             Some(Value::Nil) => Ok(None),
             Some(Value::Array(done)) => match done.iter().find_map(server_error) {
                 Some(error) => Err(refused(key, error)),
@@ -143,7 +210,14 @@ impl Admin {
     }
 
     pub(crate) async fn watch(&self, keys: &[&str]) -> Result<(), AdminError> {
-        self.ask("", redis::cmd("WATCH").arg(keys)).await
+        self.ask::<()>("", redis::cmd("WATCH").arg(keys)).await?;
+        self.watched();
+        Ok(())
+    }
+
+    /// WATCH was sent, and so the next transaction has to be on this connection.
+    pub(crate) fn watched(&self) {
+        self.seat().watch();
     }
 
     pub(crate) fn keys(&self) -> KeyNames<'_> {
@@ -151,6 +225,7 @@ impl Admin {
     }
 
     pub(crate) async fn unwatch(&self) -> Result<(), AdminError> {
+        self.seat().take_watch();
         self.ask("", &redis::cmd("UNWATCH")).await
     }
 
@@ -178,6 +253,32 @@ impl Admin {
         }
         AdminError::Refused(describe(error))
     }
+}
+
+/// The cursor of an HSCAN.
+fn cursor(command: &Cmd) -> Option<&[u8]> {
+    let mut words = command.args_iter();
+    match (words.next(), words.nth(1)) {
+        (Some(Arg::Simple(b"HSCAN")), Some(Arg::Simple(cursor))) => Some(cursor),
+        _ => None,
+    }
+}
+
+/// Connects, as the `number`th time.
+async fn sit(endpoint: &Endpoint, limit: Duration, number: u64) -> Result<Seat, AdminError> {
+    let opened = open_with_detour(endpoint, limit).await;
+    let (connection, driver, detour) = opened.map_err(|failure| match failure {
+        Failure::Redis(error) if !error.is_io_error() => greeting(&error),
+        failure if has_answered(&failure) => AdminError::Unusable {
+            endpoint: endpoint.to_string(),
+            why: explain(endpoint, &failure),
+        },
+        failure => AdminError::Unreachable {
+            endpoint: endpoint.to_string(),
+            why: explain(endpoint, &failure),
+        },
+    })?;
+    Ok(Seat::new(connection, driver, detour, number))
 }
 
 pub(crate) fn server_error(reply: &Value) -> Option<&ServerError> {

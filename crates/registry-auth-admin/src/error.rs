@@ -3,8 +3,8 @@
 //! Returned by all of this crate, printed by the tool. Guarantee: no message holds a password.
 
 use redis::{ErrorKind, RedisError, ServerError};
-use registry_auth_redis::InvalidEndpoint;
 use registry_auth_redis::connection::open::describe;
+use registry_auth_redis::{InvalidEndpoint, InvalidPrefix};
 use std::fmt;
 
 /// Why a change or a question failed. `Display` is for people at a terminal and says what to do.
@@ -13,6 +13,8 @@ use std::fmt;
 pub enum AdminError {
     /// User and password of the endpoint do not go together.
     Endpoint(InvalidEndpoint),
+    /// The prefix cannot be in the Cluster of the endpoint.
+    Prefix(InvalidPrefix),
     /// No connection, or lost, or no answer in time.
     Unreachable {
         /// Where (without password).
@@ -142,6 +144,7 @@ impl fmt::Display for AdminError {
                  registry-authctl token list {user}, and to make room: registry-authctl token revoke {user} \
                  ID"
             ),
+            Self::Prefix(why) => why.fmt(f),
             Self::Contended => f.write_str("somebody else is changing the same data; try again"),
         }
     }
@@ -174,6 +177,10 @@ pub(crate) fn greeting(error: &RedisError) -> AdminError {
     AdminError::Refused(format!("{}{}", describe(error), hint(code)))
 }
 
+/// What is said of keys that are at two nodes for now.
+pub(crate) const MOVING: &str =
+    "the keys are on their way to another node of the Cluster: try again when that is done";
+
 /// What to do about it.
 fn hint(code: &str) -> &'static str {
     match code {
@@ -187,6 +194,9 @@ fn hint(code: &str) -> &'static str {
         "LOADING" | "BUSY" => " (try again in a moment)",
         "OOM" => " (Redis is full: raise its maxmemory or remove data)",
         "MISCONF" => " (Redis cannot save to its disk: see its log)",
+        "MOVED" | "ASK" | "TRYAGAIN" => {
+            " (the keys are on their way to another node of the Cluster: try again when that is done)"
+        }
         "NOREPLICAS" | "MASTERDOWN" => " (see the state of its replication)",
         _ => "",
     }

@@ -99,13 +99,10 @@ impl Admin {
 
     /// The reply, or what Redis said instead.
     async fn answer(&self, command: &Cmd) -> Result<Result<Value, String>, AdminError> {
-        let mut connection = self.connection.clone();
-        let reply = tokio::time::timeout(self.limit, connection.send_packed_command(command)).await;
-        match reply.map_err(|_| self.timed_out())? {
-            Ok(Value::ServerError(error)) => Ok(Err(describe(&error.into()))),
-            Ok(value) => Ok(Ok(value)),
-            Err(error) => Err(self.failed("", &error)),
-        }
+        Ok(match self.reply(command).await? {
+            Value::ServerError(error) => Err(describe(&error.into())),
+            value => Ok(value),
+        })
     }
 }
 

@@ -104,7 +104,7 @@ impl Admin {
         let key = self.keys().backends();
         let mut question = redis::pipe();
         question.cmd("LRANGE").arg(&key).arg(0).arg(-1);
-        let reply = self.ask_all(&mut question).await?.into_iter().next();
+        let reply = self.ask_all(&question).await?.into_iter().next();
         let mut skipped = None;
         match record::from_list_noting(reply.unwrap_or_default(), &mut skipped) {
             Ok(defaults) => {
@@ -124,7 +124,7 @@ impl Admin {
         let key = self.keys().token_use();
         let mut question = redis::pipe();
         question.cmd("HSCAN").arg(&key).arg(0).arg("COUNT").arg(1);
-        if let Some(Value::ServerError(_)) = self.ask_all(&mut question).await?.first() {
+        if let Some(Value::ServerError(_)) = self.ask_all(&question).await?.first() {
             inspection.report(&key, Problem::TokenUse("it is not a hash"));
         }
         Ok(())

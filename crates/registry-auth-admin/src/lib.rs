@@ -22,6 +22,7 @@ mod names;
 mod owned;
 mod rename;
 mod reply;
+mod seat;
 mod strength;
 mod subject;
 mod token_owners;

@@ -239,7 +239,7 @@ impl Admin {
             }
             let mut question = redis::pipe();
             question.cmd("HGETALL").arg(&own);
-            let reply = self.ask_all(&mut question).await?.into_iter().next();
+            let reply = self.ask_all(&question).await?.into_iter().next();
             let held = digests(&held_tokens(&reply.unwrap_or_default()));
             if held.iter().any(|held| held == digest) {
                 return Ok(false);

@@ -225,7 +225,7 @@ impl Admin {
     pub(crate) async fn held_tokens(&self, user: UserName<'_>) -> Result<Vec<HeldToken>, AdminError> {
         let mut question = redis::pipe();
         question.cmd("HGETALL").arg(self.keys().user(user.as_str()));
-        let reply = self.ask_all(&mut question).await?.into_iter().next();
+        let reply = self.ask_all(&question).await?.into_iter().next();
         Ok(held_tokens(&reply.unwrap_or_default()))
     }
 

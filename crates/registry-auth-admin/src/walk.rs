@@ -3,11 +3,16 @@
 //! SCAN never blocks Redis for long. What changes meanwhile may or may not be seen; a key may be seen twice.
 
 use crate::client::Admin;
-use crate::error::AdminError;
+use crate::error::{AdminError, MOVING};
 use redis::{Pipeline, Value};
+use std::time::Duration;
+use tokio::time;
 
 /// Keys asked for at once.
 pub(crate) const PAGE: usize = 1000;
+/// How often a walk is begun again while keys are on their way to another node, and after which pause.
+const AGAIN: u32 = 100;
+const PAUSE: Duration = Duration::from_millis(100);
 
 /// Called with the share of a long work that is done, from 0 to 1.
 pub type Progress<'p> = &'p dyn Fn(f64);
@@ -21,6 +26,10 @@ pub(crate) struct Walk<'a> {
     pattern: String,
     /// `None` when all were seen.
     cursor: Option<u64>,
+    /// The number of the connection.
+    number: u64,
+    /// How often it was begun again.
+    again: u32,
 }
 
 impl<'a> Walk<'a> {
@@ -29,6 +38,8 @@ impl<'a> Walk<'a> {
             admin,
             pattern,
             cursor: Some(0),
+            number: admin.number(),
+            again: 0,
         }
     }
 
@@ -46,6 +57,9 @@ impl<'a> Walk<'a> {
         scan.arg(cursor).arg("MATCH").arg(&self.pattern);
         scan.arg("COUNT").arg(PAGE);
         let (next, page): (u64, Vec<Vec<u8>>) = self.admin.ask("", &scan).await?;
+        if !self.admin.is_whole(self.number).await? {
+            return self.begin_again().await.map(Some);
+        }
         self.cursor = (next != 0).then_some(next);
         progress(share(next));
         // A key that is not UTF-8 belongs to no user that could be asked for.
@@ -57,8 +71,20 @@ impl<'a> Walk<'a> {
         for key in &keys {
             question(&mut questions, key);
         }
-        let replies = self.admin.ask_all(&mut questions).await?;
+        let replies = self.admin.ask_all(&questions).await?;
         Ok(Some(keys.into_iter().zip(replies).collect()))
+    }
+
+    /// The keys are on their way to another node of the Cluster, or there by now.
+    async fn begin_again(&mut self) -> Result<Vec<(String, Value)>, AdminError> {
+        if self.again == AGAIN {
+            return Err(AdminError::Refused(MOVING.to_owned()));
+        }
+        self.again += 1;
+        time::sleep(PAUSE).await;
+        self.cursor = Some(0);
+        self.number = self.admin.number();
+        Ok(Vec::new())
     }
 }
 

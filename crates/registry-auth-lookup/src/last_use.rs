@@ -10,6 +10,7 @@
 //! again.
 
 use redis::{ServerError, Value};
+use registry_auth_redis::connection::cluster::is_elsewhere;
 use registry_auth_redis::connection::open::describe;
 use registry_auth_redis::connection::supervisor::{Link, Live};
 use registry_auth_redis::log::{Level, Log};
@@ -77,6 +78,8 @@ impl LastUses {
         command.arg(&key).arg(&field).arg(note.day);
         let written = live.connection.send_packed_command(&command);
         match time::timeout(self.limit, written).await {
+            // The slot is at another node, or on its way there: as good as gone.
+            Ok(Ok(Value::ServerError(error))) if is_elsewhere(&error) => self.lock().forget(note),
             Ok(Ok(Value::ServerError(error))) => self.refused(live.epoch, &key, error, note),
             Ok(Ok(_)) => {}
             // The connection is slow or gone, which others notice: the token's next use is written.

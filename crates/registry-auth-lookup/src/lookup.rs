@@ -27,6 +27,7 @@ use crate::queue::pending::{JobAnswer, Outbox, PendingJob};
 use crate::single_flight::SingleFlight;
 use crate::verify::verdict::Passwords;
 use redis::{Pipeline, Value};
+use registry_auth_redis::connection::cluster::Redirected;
 use registry_auth_redis::connection::open::describe;
 use registry_auth_redis::connection::supervisor::Link;
 use registry_auth_redis::log::Level;
@@ -143,7 +144,7 @@ pub(crate) async fn run(lookups: Arc<Lookups>, mut batch: Vec<Question>) {
     };
     sort(&mut batch);
     let pipeline = questions(&batch);
-    let Some((replies, mark)) = exchange(&lookups, &pipeline, deadline).await else {
+    let Some((replies, mut mark)) = exchange(&lookups, &pipeline, deadline).await else {
         return lookups.give_up(batch.into_iter(), deadline);
     };
     let mut answers = Vec::with_capacity(batch.len());
@@ -156,10 +157,11 @@ pub(crate) async fn run(lookups: Arc<Lookups>, mut batch: Vec<Question>) {
         }
         lookups.outbox.post(std::mem::take(&mut answers));
         // What the groups say may be newer than the mark; then all is asked for once more.
-        let Some((replies, _)) = exchange(&lookups, &pipeline, deadline).await else {
+        let Some((replies, later)) = exchange(&lookups, &pipeline, deadline).await else {
             let users = read.into_iter().flat_map(|part| part.users);
             return lookups.give_up(users.map(|user| user.question), deadline);
         };
+        mark = mark.and(later);
         lookups.reader().read_groups(&mut read, &mut replies.into_iter());
     }
     for part in read {
@@ -170,8 +172,8 @@ pub(crate) async fn run(lookups: Arc<Lookups>, mut batch: Vec<Question>) {
 
 /// Sends the pipeline and waits for its replies, until `deadline` at most: that fails the lookup, and is no
 /// reason to leave the connection, which the supervisor watches. Asks a second time when the connection turns
-/// out to be dead (Redis was restarted, or closed an idle connection) and a new one is there in time; reading
-/// twice does no harm.
+/// out to be dead (Redis was restarted, or closed an idle connection), or another node has the slot, and a
+/// new one is there in time; reading twice does no harm.
 async fn exchange(
     lookups: &Lookups,
     pipeline: &Pipeline,
@@ -180,10 +182,17 @@ async fn exchange(
     for _ in 0..2 {
         let asked = Instant::now();
         let mut live = lookups.link.live(deadline).await?;
-        let mark = lookups.outbox.events.mark(live.epoch);
+        let mut mark = lookups.outbox.events.mark(live.epoch);
         let replies = live.connection.send_packed_commands(pipeline, 0, pipeline.len());
         match time::timeout_at(deadline, replies).await.ok()? {
-            Ok(replies) if replies.len() == pipeline.len() => {
+            Ok(mut replies) if replies.len() == pipeline.len() => {
+                let link = &lookups.link;
+                match link.follow(live.epoch, pipeline, &mut replies, deadline).await {
+                    Redirected::No => {}
+                    Redirected::Followed => mark = mark.elsewhere(),
+                    Redirected::Moved if link.replaced(live.epoch, deadline).await => continue,
+                    Redirected::Moved | Redirected::Moving => return None,
+                }
                 if replies.iter().any(is_logged_out) {
                     lookups.link.broken(live.epoch);
                 }

@@ -16,6 +16,7 @@ use redis::aio::MultiplexedConnection;
 use redis::{Cmd, Value};
 use registry_auth::password;
 use registry_auth::token::SigningKeys;
+use registry_auth_redis::connection::cluster;
 use registry_auth_redis::connection::locate::open;
 use registry_auth_redis::connection::open::{AbortOnDrop, Failure, within};
 use registry_auth_redis::log::{Level, Log};
@@ -200,6 +201,8 @@ impl Renewal {
             }
             // Somebody has changed it: what is there now is what they want.
             Ok(false) => {}
+            // The slot is on its way to another node: it is tried again at the next login.
+            Err(failure) if is_elsewhere(&failure) => {}
             Err(failure) => renewals.refused(&failure),
         }
     }
@@ -250,6 +253,10 @@ impl Renewal {
             _ => Err(Failure::Closed),
         }
     }
+}
+
+fn is_elsewhere(failure: &Failure) -> bool {
+    matches!(failure, Failure::Redis(error) if cluster::is_redirection(error))
 }
 
 fn random<const N: usize>() -> Option<[u8; N]> {

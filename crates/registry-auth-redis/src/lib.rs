@@ -18,14 +18,17 @@ pub mod schema {
 /// `url`, [`passwords`](connection::passwords) and [`tls`](connection::tls)), `names` finds its addresses,
 /// [`tracking`](connection::tracking) hears what it says unasked, [`open`](connection::open) comes from an
 /// address to a connection that is logged in, [`locate`](connection::locate) says to which server, with
-/// `sentinel`, [`supervisor`](connection::supervisor) keeps one open.
+/// `sentinel` and [`cluster`](connection::cluster) (both ask a `panel`),
+/// [`supervisor`](connection::supervisor) keeps one open.
 pub mod connection {
+    pub mod cluster;
     pub mod endpoint;
     mod fault;
     pub mod files;
     pub mod locate;
     mod names;
     pub mod open;
+    mod panel;
     pub mod passwords;
     mod pulse;
     mod sentinel;
@@ -37,7 +40,7 @@ pub mod connection {
 
 mod secret;
 
-pub use connection::endpoint::{Endpoint, InvalidEndpoint};
+pub use connection::endpoint::{Endpoint, InvalidEndpoint, InvalidPrefix};
 pub use connection::passwords::Passwords;
 pub use connection::tls::{Chain, InvalidTls, Key, Setting, TlsOptions, Trusted};
 pub use secret::Secret;

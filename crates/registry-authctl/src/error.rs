@@ -3,7 +3,7 @@
 use crate::connector::Connector;
 use crate::terminal::printable::printable;
 use registry_auth_admin::{AdminError, ForeignGrant, GroupName};
-use registry_auth_redis::InvalidEndpoint;
+use registry_auth_redis::{InvalidEndpoint, InvalidPrefix};
 use std::fmt;
 use std::path::PathBuf;
 
@@ -12,6 +12,13 @@ use std::path::PathBuf;
 pub(crate) enum Error {
     /// `--redis` is no endpoint. (The URL is not repeated: it may hold a password.)
     Endpoint(InvalidEndpoint),
+    /// A prefix that cannot be in the Cluster of the URL.
+    Prefix {
+        /// What it is.
+        prefix: String,
+        /// What is wrong.
+        why: InvalidPrefix,
+    },
     /// An option beside the URL.
     Setting {
         /// Its name without `--redis-`.
@@ -74,7 +81,7 @@ impl Error {
     /// 2 for what was typed wrongly, 1 for what could not be done.
     pub(crate) fn status(&self) -> u8 {
         match self {
-            Self::Endpoint(_) | Self::Setting { .. } | Self::Usage(_) => 2,
+            Self::Endpoint(_) | Self::Prefix { .. } | Self::Setting { .. } | Self::Usage(_) => 2,
             Self::Admin(_)
             | Self::Password(_)
             | Self::Refused
@@ -99,6 +106,9 @@ impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Endpoint(error) => write!(f, "--redis (or REGISTRY_AUTH_REDIS): {error}"),
+            Self::Prefix { prefix, why } => {
+                write!(f, "--prefix {prefix} (or REGISTRY_AUTH_PREFIX): {why}")
+            }
             Self::Setting { option, why } => {
                 let variable = option.to_uppercase().replace('-', "_");
                 write!(f, "--redis-{option} (or REGISTRY_AUTH_REDIS_{variable}): {why}")

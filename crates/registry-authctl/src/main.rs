@@ -50,7 +50,12 @@ fn run(cli: Cli) -> Result<(), Error> {
         Command::Man { folder, directives } => return shell::man(folder.as_deref(), *directives),
         _ => {}
     }
-    let connector = Connector::new(cli.redis.endpoint()?, cli.prefix);
+    let endpoint = cli.redis.endpoint()?;
+    let endpoint = endpoint.with_prefix(&cli.prefix).map_err(|why| Error::Prefix {
+        prefix: cli.prefix.clone(),
+        why,
+    })?;
+    let connector = Connector::new(endpoint, cli.prefix);
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_io()
         .enable_time()

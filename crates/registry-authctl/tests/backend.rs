@@ -218,7 +218,7 @@ fn no_redis_is_said_with_where_and_without_password() {
         "{err}"
     );
     for url in [
-        "redis+cluster://:hunter2@h",
+        "redis+cluster://:hunter2@h/0",
         "http://:hunter2@h",
         "h:1:hunter2",
         "redis://hunter2@h",
@@ -226,6 +226,12 @@ fn no_redis_is_said_with_where_and_without_password() {
         let err = run(&["--redis", url, "user", "list"], None).fails(2);
         assert!(err.contains("--redis") && !err.contains("hunter2"), "{err}");
     }
+    let err = run(&["--redis", "redis+cluster://:hunter2@h", "user", "list"], None).fails(2);
+    assert!(
+        err.contains("--prefix docker-registry") && err.contains("\"{docker-registry}\""),
+        "{err}"
+    );
+    assert!(!err.contains("hunter2"), "{err}");
 }
 
 #[test]

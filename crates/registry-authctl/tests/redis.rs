@@ -221,7 +221,10 @@ fn what_is_wrong_with_an_option_is_usage() {
             &["--redis", "redis://localhost", "--redis-ssl-name", "a"],
             &["--redis-ssl-name", "not one of TLS"],
         ),
-        (&["--redis", "redis+cluster://a,b"], &["Redis Cluster"]),
+        (
+            &["--redis", "redis+cluster://a,b"],
+            &["--prefix docker-registry", "\"{docker-registry}\""],
+        ),
         (&["--redis-user", "gate"], &["needs a password"]),
     ] {
         let mut all = vec!["user", "list", "--redis", "rediss://localhost"];

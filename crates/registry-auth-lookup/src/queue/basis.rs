@@ -42,6 +42,26 @@ pub(crate) struct ReadMark {
     pub(crate) number: u64,
 }
 
+impl ReadMark {
+    /// Of what was read elsewhere than on a connection that tells what changes.
+    pub(crate) fn elsewhere(self) -> Self {
+        Self {
+            epoch: Self::NO_EPOCH,
+            ..self
+        }
+    }
+
+    /// Later replies are to what was read before.
+    pub(crate) fn and(self, later: Self) -> Self {
+        match later.epoch {
+            Self::NO_EPOCH => self.elsewhere(),
+            _ => self,
+        }
+    }
+
+    const NO_EPOCH: u64 = u64::MAX;
+}
+
 /// Which state of which keys an answer was made of: always `P:backends` and `P:group:public` and, where a
 /// user was asked for, `P:user:<name>`.
 #[derive(Debug, Clone)]

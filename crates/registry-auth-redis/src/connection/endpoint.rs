@@ -2,6 +2,7 @@
 //!
 //! Invariant: neither `Debug`, `Display` nor an error shows the password.
 
+use super::cluster;
 use super::names::Names;
 use super::passwords::Passwords;
 use super::tls::{InvalidTls, Tls, TlsOptions};
@@ -23,12 +24,49 @@ pub struct Endpoint {
     sentinel_passwords: Passwords,
     db: i64,
     names: Names,
+    /// What all keys begin with; said where that has to be in one slot.
+    prefix: Option<Box<str>>,
 }
+
+/// A prefix whose keys cannot be in this Cluster.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum InvalidPrefix {
+    /// Its keys are in many slots.
+    NoTag {
+        /// The same with a tag.
+        tagged: String,
+    },
+    /// Its keys are in another slot than those of a prefix before.
+    OtherSlot {
+        /// That prefix.
+        first: Box<str>,
+    },
+}
+
+impl fmt::Display for InvalidPrefix {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NoTag { tagged } => write!(
+                f,
+                "in a Cluster (+cluster) all keys have to be in one slot, which a part of the prefix in \
+                 braces chooses, as in \"{tagged}\""
+            ),
+            Self::OtherSlot { first } => write!(
+                f,
+                "in a Cluster (+cluster) all keys have to be in one slot: the part in braces has to be that \
+                 of \"{first}\""
+            ),
+        }
+    }
+}
+
+impl std::error::Error for InvalidPrefix {}
 
 impl Endpoint {
     /// Parses a URL: `redis://[user:password@]host[:port][,host[:port]...][/db]`, the same with `rediss` for
-    /// TLS, or `redis+unix:///path[?db=n]`; `valkey` and `valkeys` mean the same. User and password are
-    /// percent-decoded.
+    /// TLS, or `redis+unix:///path[?db=n]`; with `+sentinel` the hosts are sentinels, and `/master` comes
+    /// before `/db`; with `+cluster` they are nodes of a Cluster, without `/db`. `valkey` and `valkeys` mean
+    /// the same. User and password are percent-decoded.
     ///
     /// # Errors [`InvalidEndpoint`]; what is missing beside the URL is only refused by [`Endpoint::check`],
     /// because a password may still come from a file.
@@ -54,7 +92,32 @@ impl Endpoint {
             sentinel_passwords: Passwords::default(),
             db,
             names: Names::default(),
+            prefix: None,
         })
+    }
+
+    /// For keys of this prefix, and of those before. To be called for each, as not every prefix can be in a
+    /// Cluster.
+    ///
+    /// # Errors
+    /// [`InvalidPrefix`].
+    pub fn with_prefix(mut self, prefix: &str) -> Result<Self, InvalidPrefix> {
+        if !self.is_cluster() {
+            return Ok(self);
+        }
+        let Some(slot) = cluster::slot(prefix) else {
+            let tag = prefix.replace(['{', '}'], "");
+            let tagged = format!("{{{}}}", if tag.is_empty() { "docker-registry" } else { &tag });
+            return Err(InvalidPrefix::NoTag { tagged });
+        };
+        match self.prefix {
+            Some(first) if cluster::slot(&first) != Some(slot) => Err(InvalidPrefix::OtherSlot { first }),
+            Some(_) => Ok(self),
+            None => {
+                self.prefix = Some(prefix.into());
+                Ok(self)
+            }
+        }
     }
 
     /// Logs in as `user` (ACL) instead of `default`; replaces the URL's user.
@@ -120,6 +183,17 @@ impl Endpoint {
         self.is_tls
     }
 
+    /// Whether it is a Cluster.
+    #[must_use]
+    pub fn is_cluster(&self) -> bool {
+        matches!(self.topology, Topology::Cluster(_))
+    }
+
+    /// What all keys begin with that are asked for in a Cluster.
+    pub(crate) fn prefix(&self) -> Option<&str> {
+        self.prefix.as_deref()
+    }
+
     pub(crate) fn topology(&self) -> &Topology {
         &self.topology
     }
@@ -171,6 +245,7 @@ impl fmt::Display for Endpoint {
             Topology::Unix(path) => write!(f, "redis+unix://{}?db={}", path.display(), self.db),
             Topology::Single(place) => write!(f, "{scheme}://{place}/{}", self.db),
             Topology::Several(places) => write!(f, "{scheme}://{}/{}", list(places), self.db),
+            Topology::Cluster(nodes) => write!(f, "{scheme}+cluster://{}", list(nodes)),
             Topology::Sentinel { sentinels, master } => {
                 write!(f, "{scheme}+sentinel://{}/{master}/{}", list(sentinels), self.db)
             }
@@ -191,7 +266,7 @@ impl fmt::Debug for Endpoint {
 
 #[cfg(test)]
 mod tests {
-    use super::{Endpoint, InvalidEndpoint, Passwords, TlsOptions};
+    use super::{Endpoint, InvalidEndpoint, InvalidPrefix, Passwords, TlsOptions};
     use crate::connection::tls::Setting;
     use crate::secret::Secret;
 
@@ -224,6 +299,35 @@ mod tests {
             shown("redis://u:p@a,[::1]:7,c:8/2"),
             "redis://a:6379,[::1]:7,c:8/2"
         );
+        assert_eq!(
+            shown("valkeys+cluster://u:p@a,b:7"),
+            "rediss+cluster://a:6379,b:7"
+        );
+        assert_eq!(shown("redis+cluster://a/"), "redis+cluster://a:6379");
+    }
+
+    #[test]
+    fn all_prefixes_of_a_cluster_are_in_one_slot() {
+        let cluster = || Endpoint::parse("redis+cluster://h").unwrap();
+        let of = |prefixes: &[&str]| {
+            let all = prefixes
+                .iter()
+                .try_fold(cluster(), |endpoint, prefix| endpoint.with_prefix(prefix));
+            all.map(drop)
+        };
+        assert_eq!(of(&["{a}"]), Ok(()));
+        assert_eq!(of(&["{a}", "x{a}y"]), Ok(()));
+        let first = "{a}".into();
+        assert_eq!(of(&["{a}", "{b}"]), Err(InvalidPrefix::OtherSlot { first }));
+        let no_tag = |tagged: &str| {
+            let tagged = tagged.to_owned();
+            Err(InvalidPrefix::NoTag { tagged })
+        };
+        assert_eq!(of(&["docker-registry"]), no_tag("{docker-registry}"));
+        assert_eq!(of(&["a{"]), no_tag("{a}"));
+        // Nobody else minds.
+        let single = Endpoint::parse("redis://h").unwrap();
+        assert!(single.with_prefix("a").unwrap().with_prefix("b").is_ok());
     }
 
     #[test]
@@ -261,8 +365,10 @@ mod tests {
             ("http://h/", InvalidEndpoint::Scheme),
             ("redis+x://h/", InvalidEndpoint::Scheme),
             ("rediss+unix:///run/s", InvalidEndpoint::Scheme),
-            ("redis+cluster://a,b", InvalidEndpoint::Cluster),
-            ("valkeys+cluster://a,b", InvalidEndpoint::Cluster),
+            ("redis+cluster://a,b/0", InvalidEndpoint::ClusterDatabase),
+            ("redis+cluster://a?db=0", InvalidEndpoint::Parameter),
+            ("redis+cluster://", InvalidEndpoint::Address),
+            ("redis+cluster+sentinel://a", InvalidEndpoint::Scheme),
             ("redis+sentinel://a,b", InvalidEndpoint::Master),
             ("redis+sentinel://a,b/", InvalidEndpoint::Master),
             ("redis+sentinel://a,b//1", InvalidEndpoint::Master),

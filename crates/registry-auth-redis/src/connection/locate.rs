@@ -4,13 +4,16 @@
 //! several servers, only a master is asked: a replica whose master is dead goes on answering without a sign,
 //! and one that begins anew knows nobody.
 
+use super::cluster::{self, Detour, Nodes, Slot};
 use super::endpoint::{Endpoint, Place, Topology};
 use super::fault;
 use super::open::{Failure, Greeting, Listener, Opened, is_no_resp3, within};
 use super::sentinel::Sentinels;
+use crate::schema::keys::KeyNames;
 use futures_util::stream::{FuturesUnordered, StreamExt};
 use redis::aio::MultiplexedConnection;
 use redis::{Cmd, Value};
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::task::JoinHandle;
 use tokio::time::{self, Instant};
@@ -27,17 +30,73 @@ const MARGIN: Duration = Duration::from_millis(10);
 /// Finds the server of an endpoint.
 pub(crate) struct Locator {
     endpoint: Endpoint,
-    /// Where they are asked, with the master that they named.
-    sentinels: Option<(Sentinels, Option<Place>)>,
+    /// Who is asked where it is, and what they said.
+    guide: Option<(Guide, Option<Place>)>,
+    detour: Arc<Detour>,
+    /// Who hears what the connection says unasked.
+    listener: Option<Listener>,
+}
+
+/// Those who know which server is the master.
+enum Guide {
+    Sentinels(Sentinels),
+    Nodes(Nodes),
+}
+
+impl Guide {
+    fn of(endpoint: &Endpoint) -> Option<Self> {
+        match endpoint.topology() {
+            Topology::Sentinel { sentinels, master } => {
+                Some(Self::Sentinels(Sentinels::new(sentinels, master)))
+            }
+            Topology::Cluster(nodes) => {
+                let slot = cluster::slot(endpoint.prefix()?)?;
+                Some(Self::Nodes(Nodes::new(nodes, slot)))
+            }
+            _ => None,
+        }
+    }
+
+    async fn master(&mut self, endpoint: &Endpoint) -> Result<Place, Failure> {
+        match self {
+            Self::Sentinels(sentinels) => sentinels.master(endpoint).await,
+            Self::Nodes(nodes) => nodes.owner(endpoint).await,
+        }
+    }
+
+    /// Returns when another master than this is named.
+    async fn other_than(&mut self, place: &Place, endpoint: &Endpoint, pause: Duration) -> Place {
+        loop {
+            time::sleep(pause).await;
+            match self.master(endpoint).await {
+                Ok(master) if master != *place => return master,
+                _ => {}
+            }
+        }
+    }
+
+    fn names_another(&self, other: &Place) -> Failure {
+        Failure::Unfit(match self {
+            Self::Sentinels(_) => format!("the sentinels name another master, {other}"),
+            Self::Nodes(_) => format!("the nodes of the Cluster name another that has the slot, {other}"),
+        })
+    }
 }
 
 impl Locator {
     pub(crate) fn new(endpoint: Endpoint) -> Self {
-        let sentinels = match endpoint.topology() {
-            Topology::Sentinel { sentinels, master } => Some((Sentinels::new(sentinels, master), None)),
-            _ => None,
-        };
-        Self { endpoint, sentinels }
+        let detour = Arc::new(Detour::new(endpoint.clone()));
+        Self::with(endpoint, detour)
+    }
+
+    /// With this way to a node that a reply sends to.
+    pub(crate) fn with(endpoint: Endpoint, detour: Arc<Detour>) -> Self {
+        Self {
+            guide: Guide::of(&endpoint).map(|guide| (guide, None)),
+            endpoint,
+            detour,
+            listener: None,
+        }
     }
 
     /// A connection to the server that is to be asked, logged in. The caller gives up at `deadline`; until
@@ -47,6 +106,7 @@ impl Locator {
         listener: Option<Listener>,
         deadline: Instant,
     ) -> Result<Opened, Failure> {
+        self.listener.clone_from(&listener);
         let logins = self.endpoint.logins();
         let greeting = Greeting {
             names: self.endpoint.names(),
@@ -57,14 +117,19 @@ impl Locator {
         };
         let mut before = None;
         loop {
-            let opened = match (self.endpoint.topology(), &mut self.sentinels) {
+            let opened = match (self.endpoint.topology(), &mut self.guide) {
                 (Topology::Unix(path), _) => greeting.unix(path).await,
                 (Topology::Single(place), _) => greeting.place(place).await,
-                (Topology::Several(places), _) => several(&greeting, places).await,
-                (Topology::Sentinel { .. }, Some((sentinels, current))) => {
-                    by_sentinels(&greeting, &self.endpoint, sentinels, current).await
+                (Topology::Several(places), _) => several(&greeting, &self.endpoint, places).await,
+                (Topology::Sentinel { .. } | Topology::Cluster(_), Some((guide, current))) => {
+                    let opened = guided(&greeting, &self.endpoint, guide, current).await;
+                    current.iter().for_each(|place| self.detour.from(place));
+                    opened
                 }
-                (Topology::Sentinel { .. }, None) => Err(Failure::Closed),
+                (Topology::Sentinel { .. } | Topology::Cluster(_), None) => {
+                    let why = "it is not known what the keys in the Cluster begin with";
+                    Err(Failure::Refused(why.to_owned()))
+                }
             };
             match opened {
                 Ok(opened) => {
@@ -95,22 +160,30 @@ impl Locator {
             return std::future::pending().await;
         }
         let limit = PATIENCE.max(2 * limit);
+        let (endpoint, listener) = (&self.endpoint, &self.listener);
         let demoted = async {
+            let mut was_leaving = false;
             loop {
                 time::sleep(POLL).await;
-                match time::timeout(limit, is_master(connection)).await {
-                    Ok(Ok(())) => {}
+                let is_leaving = match time::timeout(limit, is_fit(connection, endpoint)).await {
+                    Ok(Ok(slot)) => matches!(slot, Slot::Leaving),
                     Ok(Err(failure)) => return failure,
                     // The supervisor sees whether it says anything at all.
-                    Err(_) => {}
+                    Err(_) => continue,
+                };
+                // New keys are written at the other node from now on, of which this one says nothing: that
+                // there was none must not be believed any more.
+                if let Some((tracking, epoch)) = listener.as_ref().filter(|_| is_leaving && !was_leaving) {
+                    tracking.all_changed(*epoch);
                 }
+                was_leaving = is_leaving;
             }
         };
         let replaced = async {
-            match &mut self.sentinels {
-                Some((sentinels, Some(current))) => {
-                    let other = sentinels.other_than(current, &self.endpoint, POLL).await;
-                    Failure::Unfit(format!("the sentinels name another master, {other}"))
+            match &mut self.guide {
+                Some((guide, Some(current))) => {
+                    let other = guide.other_than(current, endpoint, POLL).await;
+                    guide.names_another(&other)
                 }
                 _ => std::future::pending().await,
             }
@@ -125,7 +198,7 @@ impl Locator {
     pub(crate) fn may_move(&self) -> bool {
         matches!(
             self.endpoint.topology(),
-            Topology::Several(_) | Topology::Sentinel { .. }
+            Topology::Several(_) | Topology::Sentinel { .. } | Topology::Cluster(_)
         )
     }
 }
@@ -139,9 +212,22 @@ pub async fn open(
     endpoint: &Endpoint,
     limit: Duration,
 ) -> Result<(MultiplexedConnection, JoinHandle<()>), Failure> {
+    let (connection, driver, _) = open_with_detour(endpoint, limit).await?;
+    Ok((connection, driver))
+}
+
+/// The same, with what follows replies that send elsewhere.
+///
+/// # Errors
+/// [`Failure`].
+pub async fn open_with_detour(
+    endpoint: &Endpoint,
+    limit: Duration,
+) -> Result<(MultiplexedConnection, JoinHandle<()>, Arc<Detour>), Failure> {
     let deadline = Instant::now() + limit;
+    let mut locator = Locator::new(endpoint.clone());
     let opened = within(limit, async {
-        let opened = Locator::new(endpoint.clone()).greet(None, deadline).await?;
+        let opened = locator.greet(None, deadline).await?;
         opened.is_alive().await?;
         Ok(opened)
     });
@@ -150,7 +236,7 @@ pub async fn open(
     } = opened.await?;
     driver
         .release()
-        .map(|driver| (connection, driver))
+        .map(|driver| (connection, driver, locator.detour))
         .ok_or(Failure::Closed)
 }
 
@@ -164,22 +250,22 @@ fn may_pass(failure: &Failure) -> bool {
     }
 }
 
-/// The master that the sentinels name; also where they come to name another meanwhile.
-async fn by_sentinels(
+/// The master that the guide names; also where it comes to name another meanwhile.
+async fn guided(
     greeting: &Greeting<'_>,
     endpoint: &Endpoint,
-    sentinels: &mut Sentinels,
+    guide: &mut Guide,
     current: &mut Option<Place>,
 ) -> Result<Opened, Failure> {
-    let mut place = sentinels.master(endpoint).await?;
+    let mut place = guide.master(endpoint).await?;
     loop {
         tokio::select! {
-            opened = master(greeting, &place) => {
+            opened = master(greeting, &place, endpoint) => {
                 let opened = opened.map_err(|failure| at(&place, failure));
                 *current = Some(place);
                 return opened;
             }
-            other = sentinels.other_than(&place, endpoint, 2 * PAUSE) => place = other,
+            other = guide.other_than(&place, endpoint, 2 * PAUSE) => place = other,
         }
     }
 }
@@ -194,10 +280,10 @@ fn at(place: &Place, failure: Failure) -> Failure {
 }
 
 /// The first of these that greets and is a master, all tried at once.
-async fn several(greeting: &Greeting<'_>, places: &[Place]) -> Result<Opened, Failure> {
+async fn several(greeting: &Greeting<'_>, endpoint: &Endpoint, places: &[Place]) -> Result<Opened, Failure> {
     let mut attempts: FuturesUnordered<_> = places
         .iter()
-        .map(|place| async move { (place, master(greeting, place).await) })
+        .map(|place| async move { (place, master(greeting, place, endpoint).await) })
         .collect();
     let (mut why, mut may_some_pass, mut no_resp3) = (Vec::new(), false, None);
     while let Some((place, answer)) = attempts.next().await {
@@ -220,14 +306,27 @@ async fn several(greeting: &Greeting<'_>, places: &[Place]) -> Result<Opened, Fa
 }
 
 /// A connection to a place, if there is a master.
-async fn master(greeting: &Greeting<'_>, place: &Place) -> Result<Opened, Failure> {
+async fn master(greeting: &Greeting<'_>, place: &Place, endpoint: &Endpoint) -> Result<Opened, Failure> {
     // A little earlier than the caller, who is to learn what the others said.
     let opened = time::timeout_at(greeting.deadline - MARGIN, async {
         let opened = greeting.place(place).await?;
-        is_master(&opened.connection).await?;
+        is_fit(&opened.connection, endpoint).await?;
         Ok(opened)
     });
     opened.await.unwrap_or(Err(Failure::TimedOut))
+}
+
+/// Whether it is a master by its own words, and, in a Cluster, has the slot.
+async fn is_fit(connection: &MultiplexedConnection, endpoint: &Endpoint) -> Result<Slot, Failure> {
+    is_master(connection).await?;
+    match endpoint.prefix() {
+        Some(prefix) => {
+            let mut question = redis::cmd("HMGET");
+            question.arg(KeyNames::new(prefix).nothing()).arg("field");
+            cluster::slot_here(&ask(connection, &question).await?)
+        }
+        None => Ok(Slot::Here),
+    }
 }
 
 /// Whether it is a master by its own words.

@@ -6,17 +6,11 @@
 //! know are asked as well, so that the URL may name some that are gone by now.
 
 use super::endpoint::{Endpoint, Place};
-use super::open::{Failure, Greeting, Opened};
-use futures_util::stream::{FuturesUnordered, StreamExt};
+use super::open::Failure;
+use super::panel::{Greet, Panel};
 use redis::Value;
 use std::collections::HashMap;
-use std::time::Duration;
-use tokio::time::{self, Instant};
 
-/// For a sentinel to answer in.
-const ANSWER: Duration = Duration::from_millis(300);
-/// For the others to answer in when a majority has: the one that leads a failover knows first.
-const OTHERS: Duration = Duration::from_millis(30);
 /// Sentinels that are known beside those of the URL.
 const LEARNED: usize = 16;
 
@@ -24,7 +18,7 @@ pub(crate) struct Sentinels {
     of_url: Vec<Place>,
     learned: Vec<Place>,
     master: Box<str>,
-    connections: HashMap<Place, Opened>,
+    panel: Panel,
 }
 
 /// What one sentinel says.
@@ -41,53 +35,39 @@ impl Sentinels {
             of_url: of_url.to_vec(),
             learned: Vec::new(),
             master: master.into(),
-            connections: HashMap::new(),
+            panel: Panel::default(),
         }
     }
 
     /// The master by the word of a majority.
     pub(crate) async fn master(&mut self, endpoint: &Endpoint) -> Result<Place, Failure> {
-        let deadline = Instant::now() + ANSWER;
         let logins = endpoint.sentinel_logins();
-        let greeting = Greeting {
+        let greet = Greet {
             names: endpoint.names(),
             tls: endpoint.tls(),
             logins: &logins,
-            listener: None,
-            deadline,
         };
         let places: Vec<Place> = self.of_url.iter().chain(&self.learned).cloned().collect();
-        let mut asked: FuturesUnordered<_> = places
-            .into_iter()
-            .map(|place| {
-                let kept = self.connections.remove(&place);
-                let (greeting, master) = (&greeting, &self.master);
-                async move {
-                    let answer = time::timeout_at(deadline, ask(greeting, &place, kept, master)).await;
-                    (place, answer.unwrap_or(Err(Failure::TimedOut)))
-                }
-            })
-            .collect();
         let majority = self.of_url.len() / 2 + 1;
-        let (mut best, mut count, mut until) = (None::<Answer>, 0, deadline + OTHERS);
+        let (mut best, mut count) = (None::<Answer>, 0);
         let (mut others, mut why) = (Vec::new(), Vec::new());
-        while let Ok(Some((place, answer))) = time::timeout_at(until, asked.next()).await {
-            match answer {
-                Ok((opened, mut answer)) => {
-                    self.connections.insert(place, opened);
+        let mut questions = redis::Pipeline::new();
+        questions.cmd("SENTINEL").arg("MASTER").arg(&*self.master);
+        questions.cmd("SENTINEL").arg("SENTINELS").arg(&*self.master);
+        let heard = |place: &Place, replies: Result<Vec<Value>, Failure>| {
+            match replies.and_then(answer) {
+                Ok(mut answer) => {
                     others.append(&mut answer.others);
                     count += 1;
-                    if count == majority {
-                        until = until.min(Instant::now() + OTHERS);
-                    }
                     if best.as_ref().is_none_or(|best| answer.epoch > best.epoch) {
                         best = Some(answer);
                     }
                 }
                 Err(failure) => why.push(format!("{place}: {failure}")),
             }
-        }
-        drop(asked);
+            count >= majority
+        };
+        self.panel.ask(&places, greet, &questions, heard).await;
         self.learn(others);
         match best {
             Some(best) if count >= majority => Ok(best.master),
@@ -96,17 +76,6 @@ impl Sentinels {
                 self.of_url.len(),
                 why.join("; ")
             ))),
-        }
-    }
-
-    /// Returns when the sentinels name another master than this.
-    pub(crate) async fn other_than(&mut self, place: &Place, endpoint: &Endpoint, pause: Duration) -> Place {
-        loop {
-            time::sleep(pause).await;
-            match self.master(endpoint).await {
-                Ok(master) if master != *place => return master,
-                _ => {}
-            }
         }
     }
 
@@ -122,28 +91,14 @@ impl Sentinels {
             }
         }
         let (of_url, learned) = (&self.of_url, &self.learned);
-        self.connections
-            .retain(|place, _| of_url.contains(place) || learned.contains(place));
+        self.panel
+            .retain(|place| of_url.contains(place) || learned.contains(place));
     }
 }
 
-/// Asks a sentinel, on the connection that is kept to it, if there is one.
-async fn ask(
-    greeting: &Greeting<'_>,
-    place: &Place,
-    kept: Option<Opened>,
-    master: &str,
-) -> Result<(Opened, Answer), Failure> {
-    let opened = match kept {
-        Some(opened) => opened,
-        None => greeting.place(place).await?,
-    };
-    let mut questions = redis::Pipeline::new();
-    questions.cmd("SENTINEL").arg("MASTER").arg(master);
-    questions.cmd("SENTINEL").arg("SENTINELS").arg(master);
-    let mut connection = opened.connection.clone();
-    let replies = connection.send_packed_commands(&questions, 0, 2).await;
-    let mut replies = replies.map_err(Failure::Redis)?.into_iter();
+/// What a sentinel's replies come to.
+fn answer(replies: Vec<Value>) -> Result<Answer, Failure> {
+    let mut replies = replies.into_iter();
     let answer = match replies.next() {
         Some(Value::ServerError(error)) => return Err(Failure::Redis(error.into())),
         Some(reply) => named(&reply),
@@ -156,12 +111,11 @@ async fn ask(
         // Not every user may ask for that.
         _ => Vec::new(),
     };
-    let answer = Answer {
+    Ok(Answer {
         epoch,
         master,
         others,
-    };
-    Ok((opened, answer))
+    })
 }
 
 /// Address and epoch among the fields of a master or a sentinel.

@@ -7,6 +7,7 @@
 //!
 //! `redis::aio::ConnectionManager` is not used: it says nothing when it reconnects, and does not track.
 
+use crate::connection::cluster::{Detour, Redirected};
 use crate::connection::endpoint::Endpoint;
 use crate::connection::locate::Locator;
 use crate::connection::open::{
@@ -17,8 +18,8 @@ use crate::connection::tracking::Tracking;
 use crate::log::{Level, Log};
 use futures_util::FutureExt;
 use futures_util::future::{Fuse, FusedFuture};
-use redis::Value;
 use redis::aio::MultiplexedConnection;
+use redis::{Pipeline, Value};
 use std::collections::hash_map::RandomState;
 use std::hash::BuildHasher;
 use std::panic::AssertUnwindSafe;
@@ -74,6 +75,7 @@ pub struct Link {
     state: watch::Receiver<LinkState>,
     broken: Arc<watch::Sender<u64>>,
     answers: Arc<AtomicU64>,
+    detour: Arc<Detour>,
 }
 
 impl Link {
@@ -111,6 +113,22 @@ impl Link {
             *known = epoch.max(*known);
             newer
         });
+    }
+
+    /// Follows what of the replies on the connection of `epoch` sends elsewhere, as a Cluster does. Where the
+    /// slot of all keys has moved, the connection is replaced.
+    pub async fn follow(
+        &self,
+        epoch: u64,
+        commands: &Pipeline,
+        replies: &mut [Value],
+        deadline: Instant,
+    ) -> Redirected {
+        let redirected = self.detour.follow(commands, replies, deadline).await;
+        if redirected == Redirected::Moved {
+            self.broken(epoch);
+        }
+        redirected
     }
 
     /// A lookup was answered: the connection is of use.
@@ -160,6 +178,7 @@ enum Trouble {
 /// The task that owns the connection.
 pub struct Supervisor {
     endpoint: Endpoint,
+    detour: Arc<Detour>,
     connect_timeout: Duration,
     timeout: Duration,
     tracking: Option<Arc<Tracking>>,
@@ -191,13 +210,16 @@ impl Supervisor {
         let (state, receiver) = watch::channel(LinkState::Connecting);
         let (broken_sender, broken) = watch::channel(0);
         let answers = Arc::new(AtomicU64::new(0));
+        let detour = Arc::new(Detour::new(endpoint.clone()));
         let link = Link {
             state: receiver,
             broken: Arc::new(broken_sender),
             answers: Arc::clone(&answers),
+            detour: Arc::clone(&detour),
         };
         let supervisor = Self {
             endpoint,
+            detour,
             connect_timeout,
             timeout,
             tracking,
@@ -217,7 +239,7 @@ impl Supervisor {
     /// Runs until it is dropped with its runtime.
     pub async fn run(mut self) {
         let mut backoff = BACKOFF_MIN;
-        let mut locator = Locator::new(self.endpoint.clone());
+        let mut locator = Locator::with(self.endpoint.clone(), Arc::clone(&self.detour));
         let longest = if locator.may_move() {
             BACKOFF_MOVED
         } else {

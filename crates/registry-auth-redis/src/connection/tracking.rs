@@ -105,6 +105,11 @@ impl Tracking {
         self.watcher.connected(epoch, tracking);
     }
 
+    /// On the connection of `epoch` nothing that was told so far can be relied on.
+    pub(crate) fn all_changed(&self, epoch: u64) {
+        self.watcher.all_changed(epoch);
+    }
+
     /// The connection of `epoch` is given up.
     pub(crate) fn connection_lost(&self, epoch: u64) {
         self.watcher.connection_lost(epoch);

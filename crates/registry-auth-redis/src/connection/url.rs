@@ -3,6 +3,7 @@
 //! ```text
 //! redis://[user:password@]host[:port][,host[:port]...][/db]     rediss:// is TLS
 //! redis+sentinel://[user:password@]host[:port][,host[:port]...]/master[/db]     rediss+sentinel:// is TLS
+//! redis+cluster://[user:password@]host[:port][,host[:port]...]     rediss+cluster:// is TLS
 //! redis+unix:///path[?db=n]
 //! ```
 //! `valkey` may stand in place of `redis`. Used by [`Endpoint::parse`](super::endpoint::Endpoint::parse).
@@ -38,10 +39,12 @@ pub(crate) enum Topology {
         sentinels: Vec<Place>,
         master: Box<str>,
     },
+    /// The one that has the slot, as the nodes of this Cluster say.
+    Cluster(Vec<Place>),
 }
 
 /// A host, by its name or address, and a port.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(crate) struct Place {
     pub(crate) host: Box<str>,
     pub(crate) port: u16,
@@ -70,8 +73,8 @@ pub enum InvalidEndpoint {
     Master,
     /// A log-in for sentinels, and none are named.
     NoSentinels,
-    /// `+cluster` is not supported yet.
-    Cluster,
+    /// A database of a Cluster, which has none.
+    ClusterDatabase,
     /// No host, or no socket path.
     Address,
     /// A host that no host has.
@@ -93,7 +96,8 @@ impl fmt::Display for InvalidEndpoint {
         f.write_str(match self {
             Self::Syntax => "not a URL; write redis://[user:password@]host[:port][,host[:port]...][/db]",
             Self::Scheme => {
-                "the scheme is none of redis://, rediss:// (TLS), redis+unix:// and redis+sentinel://"
+                "the scheme is none of redis://, rediss:// (TLS), redis+unix://, redis+sentinel:// and \
+                 redis+cluster://"
             }
             Self::Tls => "it is not known which certificates to trust",
             Self::Master => {
@@ -102,7 +106,9 @@ impl fmt::Display for InvalidEndpoint {
             Self::NoSentinels => {
                 "there is a user or a password for sentinels, and the URL names none (redis+sentinel://)"
             }
-            Self::Cluster => "Redis Cluster (+cluster) is not supported yet",
+            Self::ClusterDatabase => {
+                "a Cluster has no databases: redis+cluster://host[:port][,host[:port]...]"
+            }
             Self::Address => "the URL names no host (redis://host) or no socket (redis+unix:///path)",
             Self::Host => {
                 "the host has characters that no host has (in a user or a password write : @ / ? # as \
@@ -147,13 +153,12 @@ pub(crate) fn parse(url: &str) -> Result<Parsed, InvalidEndpoint> {
         _ => return Err(InvalidEndpoint::Scheme),
     };
     match kind {
-        "" | "sentinel" => {}
+        "" | "sentinel" | "cluster" => {}
         "unix" if !is_tls => return unix(rest),
-        "cluster" => return Err(InvalidEndpoint::Cluster),
         _ => return Err(InvalidEndpoint::Scheme),
     }
     let (login, hosts, tail) = split(rest);
-    let port = if kind.is_empty() { PORT } else { SENTINEL_PORT };
+    let port = if kind == "sentinel" { SENTINEL_PORT } else { PORT };
     let mut places = hosts
         .split(',')
         .map(|host| place(host, port))
@@ -162,18 +167,19 @@ pub(crate) fn parse(url: &str) -> Result<Parsed, InvalidEndpoint> {
         return Err(InvalidEndpoint::Parameter);
     }
     let mut tail = tail.strip_prefix('/').unwrap_or(tail);
-    let topology = if kind.is_empty() {
-        match places.len() {
-            1 => Topology::Single(places.remove(0)),
-            _ => Topology::Several(places),
+    let topology = match kind {
+        "cluster" if !tail.is_empty() => return Err(InvalidEndpoint::ClusterDatabase),
+        "cluster" => Topology::Cluster(places),
+        "sentinel" => {
+            let (master, db) = tail.split_once('/').unwrap_or((tail, ""));
+            tail = db;
+            Topology::Sentinel {
+                sentinels: places,
+                master: named(master)?,
+            }
         }
-    } else {
-        let (master, db) = tail.split_once('/').unwrap_or((tail, ""));
-        tail = db;
-        Topology::Sentinel {
-            sentinels: places,
-            master: named(master)?,
-        }
+        _ if places.len() == 1 => Topology::Single(places.remove(0)),
+        _ => Topology::Several(places),
     };
     let db = match tail {
         "" => 0,

@@ -97,6 +97,13 @@ impl<'a> KeyNames<'a> {
         join(self.prefix, ":token-owners", "")
     }
 
+    /// `P:nothing`, a key that nobody writes: what a node of a Cluster answers about it says whether it has
+    /// the slot.
+    #[must_use]
+    pub fn nothing(&self) -> String {
+        join(self.prefix, ":nothing", "")
+    }
+
     /// A `SCAN MATCH` pattern for all of `P:user:*`; glob characters of the prefix are escaped.
     #[must_use]
     pub fn users_pattern(&self) -> String {
@@ -211,6 +218,7 @@ mod tests {
         assert_eq!(keys.user_of("other:user:a"), None);
         assert_eq!(keys.group_of("docker-registry:group:team"), Some("team"));
         assert_eq!(keys.common(), "docker-registry:");
+        assert_eq!(keys.known(&keys.nothing()), None);
     }
 
     #[test]

@@ -3,6 +3,7 @@
 #![allow(dead_code)] // each test binary uses its own part
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing)] // a panic is how a test fails
 
+use registry_auth_redis::connection::cluster::Redirected;
 use registry_auth_redis::connection::locate::open;
 use registry_auth_redis::connection::open::explain;
 use registry_auth_redis::connection::supervisor::{Link, Supervisor};
@@ -14,7 +15,7 @@ use std::fs;
 use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
 use testkit::{PATIENCE, free_port};
@@ -43,7 +44,7 @@ pub struct Server {
 }
 
 impl Server {
-    /// With these options of redis-server, in which PORT is its port.
+    /// With these options of redis-server, in which PORT is its port, and BUS another one.
     pub fn with(options: &[&str]) -> Self {
         for _ in 0..5 {
             if let Some(server) = Self::on(free_port(), "redis-server", options) {
@@ -57,6 +58,7 @@ impl Server {
         let dir = Arc::new(TempDir::new().unwrap());
         let options = options
             .iter()
+            .map(|option| option.replace("BUS", &free_port().to_string()))
             .map(|option| option.replace("PORT", &port.to_string()));
         let mut child = Command::new(program)
             .args(options)
@@ -90,8 +92,17 @@ impl Server {
 
     /// As a machine that hangs.
     pub fn freeze(&self) {
+        self.signal("-STOP");
+    }
+
+    /// Ends what `freeze` began.
+    pub fn thaw(&self) {
+        self.signal("-CONT");
+    }
+
+    fn signal(&self, signal: &str) {
         let sent = Command::new("kill")
-            .args(["-STOP", &self.pid().to_string()])
+            .args([signal, &self.pid().to_string()])
             .status()
             .unwrap();
         assert!(sent.success());
@@ -262,10 +273,16 @@ pub struct Kept {
     runtime: Runtime,
     pub link: Link,
     lines: Arc<LogQueue>,
+    told: Arc<Told>,
 }
 
 impl Kept {
     pub fn new(endpoint: Endpoint) -> Self {
+        Self::of(endpoint, "P")
+    }
+
+    /// The same for the keys of this prefix.
+    pub fn of(endpoint: Endpoint, prefix: &str) -> Self {
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(1)
             .enable_all()
@@ -274,10 +291,55 @@ impl Kept {
         let lines = Arc::new(LogQueue::new(Arc::new(Wake::new(Box::new(|| ())))));
         let log = Log::new(Arc::clone(&lines));
         let limit = Duration::from_secs(2);
-        let watcher = Tracking::new(Arc::new(Nobody), &["P".into()]);
+        let told = Arc::new(Told::default());
+        let watcher = Tracking::new(Arc::<Told>::clone(&told), &[prefix.into()]);
         let (supervisor, link) = Supervisor::new(endpoint, limit, limit, Some(Arc::new(watcher)), log);
         runtime.spawn(supervisor.run());
-        Self { runtime, link, lines }
+        Self {
+            runtime,
+            link,
+            lines,
+            told,
+        }
+    }
+
+    /// When a change was told that came after `since`.
+    pub fn told(&self, since: Instant) -> Option<Instant> {
+        let told = self.told.0.lock().unwrap();
+        told.iter().copied().find(|told| *told >= since)
+    }
+
+    /// Asks 200 times in a second what a lookup does, each for `limit`, while something happens, and a second
+    /// longer.
+    pub fn load(&self, users: &[&str], limit: Duration, happens: impl FnOnce()) -> Load {
+        let load = Arc::new(Mutex::new(Load::default()));
+        let (end, mut ended) = tokio::sync::oneshot::channel::<()>();
+        let (link, users) = (self.link.clone(), users.iter().map(|user| (*user).to_owned()));
+        let (users, ours) = (users.collect::<Vec<_>>(), Arc::clone(&load));
+        let asking = self.runtime.spawn(async move {
+            let mut ticks = tokio::time::interval(Duration::from_millis(5));
+            let mut asked = tokio::task::JoinSet::new();
+            for user in users.iter().cycle() {
+                tokio::select! {
+                    _ = ticks.tick() => {}
+                    _ = &mut ended => break,
+                }
+                let mut question = redis::Pipeline::new();
+                question.cmd("HGETALL").arg(user);
+                let (link, load) = (link.clone(), Arc::clone(&ours));
+                asked.spawn(async move {
+                    let answer = ask(&link, &question, limit).await;
+                    load.lock().unwrap().count(answer);
+                });
+            }
+            while asked.join_next().await.is_some() {}
+        });
+        std::thread::sleep(Duration::from_millis(300));
+        happens();
+        std::thread::sleep(Duration::from_secs(1));
+        drop(end);
+        self.runtime.block_on(asking).unwrap();
+        Arc::into_inner(load).unwrap().into_inner().unwrap()
     }
 
     /// An answer to this command, from whatever server, and the number of the connection.
@@ -362,11 +424,74 @@ impl Kept {
     }
 }
 
-struct Nobody;
+/// What became of many lookups.
+#[derive(Default)]
+pub struct Load {
+    pub asked: usize,
+    /// Answered by a node that the slot is on its way to.
+    pub followed: usize,
+    /// When each failed, and why.
+    pub failed: Vec<(Instant, String)>,
+}
 
-impl Watcher for Nobody {
+impl Load {
+    fn count(&mut self, answer: Result<Redirected, String>) {
+        self.asked += 1;
+        match answer {
+            Ok(Redirected::Followed) => self.followed += 1,
+            Ok(_) => {}
+            Err(why) => self.failed.push((Instant::now(), why)),
+        }
+    }
+}
+
+/// As a lookup does.
+async fn ask(link: &Link, question: &redis::Pipeline, limit: Duration) -> Result<Redirected, String> {
+    let deadline = tokio::time::Instant::now() + limit;
+    for _ in 0..3 {
+        let mut live = link.live(deadline).await.ok_or("there is no connection")?;
+        let replies = live.connection.send_packed_commands(question, 0, question.len());
+        match tokio::time::timeout_at(deadline, replies).await {
+            Ok(Ok(mut replies)) => match link.follow(live.epoch, question, &mut replies, deadline).await {
+                Redirected::Moved | Redirected::Moving => {}
+                answered => {
+                    link.answered();
+                    return match &replies[..] {
+                        [redis::Value::ServerError(error)] => Err(format!("{error:?}")),
+                        _ => Ok(answered),
+                    };
+                }
+            },
+            Ok(Err(_)) => {}
+            Err(_) => {
+                link.broken(live.epoch);
+                return Err("there is no answer".to_owned());
+            }
+        }
+        if !link.replaced(live.epoch, deadline).await {
+            return Err("the connection is not replaced".to_owned());
+        }
+    }
+    Err("it was asked too often".to_owned())
+}
+
+/// When changes were told.
+#[derive(Default)]
+struct Told(Mutex<Vec<Instant>>);
+
+impl Told {
+    fn told(&self) {
+        self.0.lock().unwrap().push(Instant::now());
+    }
+}
+
+impl Watcher for Told {
     fn connected(&self, _: u64, _: bool) {}
     fn connection_lost(&self, _: u64) {}
-    fn changed(&self, _: u64, _: Vec<Changed>) {}
-    fn all_changed(&self, _: u64) {}
+    fn changed(&self, _: u64, _: Vec<Changed>) {
+        self.told();
+    }
+    fn all_changed(&self, _: u64) {
+        self.told();
+    }
 }

@@ -19,8 +19,9 @@ pub(crate) struct RedisArgs {
         hide_env_values = true,
         default_value = REDIS,
         help = "Redis: redis://[user:password@]host[:port][,host[:port]...][/db], rediss:// for TLS, \
-                redis+sentinel://host[:port][,...]/master[/db], or redis+unix:///path?db=n. A URL with a \
-                password belongs into the environment, where other users of this machine do not see it"
+                redis+sentinel://host[:port][,...]/master[/db], redis+cluster://host[:port][,...], or \
+                redis+unix:///path?db=n. A URL with a password belongs into the environment, where other \
+                users of this machine do not see it"
     )]
     pub(crate) url: String,
 

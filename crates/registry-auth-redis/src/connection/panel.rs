@@ -1,0 +1,92 @@
+//! Servers that are asked the same, all at once, on connections that are kept: the sentinels, or the nodes of
+//! a Cluster.
+//!
+//! Used by `sentinel` and `cluster`.
+
+use super::endpoint::Place;
+use super::names::Names;
+use super::open::{Failure, Greeting, Opened};
+use super::tls::Tls;
+use futures_util::stream::{FuturesUnordered, StreamExt};
+use redis::{Pipeline, RedisConnectionInfo, Value};
+use std::collections::HashMap;
+use std::time::Duration;
+use tokio::time::{self, Instant};
+
+/// For each of them to answer in.
+const ANSWER: Duration = Duration::from_millis(300);
+/// For the others to answer in when enough have: the one that leads a failover knows first.
+const OTHERS: Duration = Duration::from_millis(30);
+
+/// The connections that are kept.
+#[derive(Default)]
+pub(crate) struct Panel {
+    connections: HashMap<Place, Opened>,
+}
+
+/// How they are greeted.
+pub(crate) struct Greet<'g> {
+    pub(crate) names: &'g Names,
+    pub(crate) tls: Option<&'g Tls>,
+    pub(crate) logins: &'g [RedisConnectionInfo],
+}
+
+impl Panel {
+    /// Asks all of `places`. `heard` is called with the replies of each, and says whether these are enough.
+    pub(crate) async fn ask(
+        &mut self,
+        places: &[Place],
+        greet: Greet<'_>,
+        questions: &Pipeline,
+        mut heard: impl FnMut(&Place, Result<Vec<Value>, Failure>) -> bool,
+    ) {
+        let deadline = Instant::now() + ANSWER;
+        let greeting = Greeting {
+            names: greet.names,
+            tls: greet.tls,
+            logins: greet.logins,
+            listener: None,
+            deadline,
+        };
+        let mut asked: FuturesUnordered<_> = places
+            .iter()
+            .map(|place| {
+                let kept = self.connections.remove(place);
+                let greeting = &greeting;
+                let answer = async move {
+                    let opened = match kept {
+                        Some(opened) => opened,
+                        None => greeting.place(place).await?,
+                    };
+                    let mut connection = opened.connection.clone();
+                    let replies = connection.send_packed_commands(questions, 0, questions.len());
+                    let replies = replies.await.map_err(Failure::Redis)?;
+                    Ok((opened, replies))
+                };
+                async move {
+                    let answer = time::timeout_at(deadline, answer).await;
+                    (place, answer.unwrap_or(Err(Failure::TimedOut)))
+                }
+            })
+            .collect();
+        let (mut until, mut is_enough) = (deadline + OTHERS, false);
+        while let Ok(Some((place, answer))) = time::timeout_at(until, asked.next()).await {
+            let answer = answer.map(|(opened, replies)| {
+                // One that refuses may take another log-in.
+                if !matches!(replies.first(), Some(Value::ServerError(_))) {
+                    self.connections.insert(place.clone(), opened);
+                }
+                replies
+            });
+            if heard(place, answer) && !is_enough {
+                is_enough = true;
+                until = until.min(Instant::now() + OTHERS);
+            }
+        }
+    }
+
+    /// Gives up the connections to all others.
+    pub(crate) fn retain(&mut self, keep: impl Fn(&Place) -> bool) {
+        self.connections.retain(|place, _| keep(place));
+    }
+}
