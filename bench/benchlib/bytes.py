@@ -37,7 +37,7 @@ PUSHES = ("gate",)
 # Above these the machine is too noisy to judge: how much the same run of the registry differed, and the part
 # of the two CPUs that others had.
 SPREAD, FOREIGN = 1.25, 0.10
-# CPU time a gigabyte beside the registry's, at most.
+# CPU time a gigabyte beside the registry's, at most, without TLS: with it, each byte is encrypted by all.
 AIMS = {"store": 0.25, "cache": 0.40}
 
 
@@ -359,7 +359,7 @@ class Bench:
                 if name not in figures:
                     continue
                 cost = statistics.median(figures[name].cost_ratio)
-                if cost > most:
+                if cost > most and not cell.tls:
                     missed.append(f"{cell.title()}: {name} {cost:.2f} of the registry's CPU time, aim {most}")
                 speed = statistics.median(figures[name].speed_ratio)
                 if speed < 1:
