@@ -364,7 +364,10 @@ unsafe extern "C" fn init_process(cycle: *mut ngx_cycle_t) -> ngx_int_t {
             log::write(
                 thread,
                 log::Level::Error,
-                format_args!("registry_auth: the store could not be started: {error}"),
+                format_args!(
+                    "registry_auth: the thread that asks Redis cannot be started, and all requests get 503: \
+                     {error}"
+                ),
             );
         }
         NGX_OK as ngx_int_t

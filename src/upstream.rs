@@ -266,11 +266,17 @@ fn of_context(
         }
         Ok(Found::None) if upstream.own_servers.exist() => return Selection::OwnServers,
         Ok(Found::None) => (
-            "neither the user, nor a group, nor the defaults name one",
+            "neither the user, nor a group, nor the defaults name one (registry-authctl backend set)",
             Denial::no_backend(),
         ),
-        Ok(Found::Refused) => ("none of them can be used", Denial::no_usable_backend()),
-        Err(InvalidRecord) => ("the record cannot be read", Denial::no_usable_backend()),
+        Ok(Found::Refused) => (
+            "none of those that are stored can be used",
+            Denial::no_usable_backend(),
+        ),
+        Err(InvalidRecord) => (
+            "the copy of the record in memory is damaged",
+            Denial::no_usable_backend(),
+        ),
     };
     refuse(request, context, why, denial);
     Selection::Refuse
@@ -386,7 +392,8 @@ fn add(
                 request,
                 Level::Error,
                 format_args!(
-                    "registry_auth: backend \"{}\" ({address}) is not permitted by \"allow\"",
+                    "registry_auth: backend \"{}\" ({address}) is not permitted by \"allow\" of \
+                     \"registry_auth_backends\"",
                     shown()
                 ),
             );

@@ -204,7 +204,7 @@ HSET docker-registry:passwords bob 45ecaf382a5e63e836ff2e9b1b873d7e888da74f
 [ 401, 401, 401 ]
 --- restart
 --- error_log
-a password under docker-registry that is wrong would be right, but: \
+a wrong password under docker-registry would be right with another salt: \
   registry_auth_salt "deadbeaf:", which a 2014 gate without DIGEST_SALT had, is missing
 --- no_error_log
 secret

@@ -144,7 +144,7 @@ ACL SETUSER gate on >pw ~* +hgetall +hmget +lrange +ping +select +hello +client|
 --- error_log
 [warn]
 weak password hashes stay, as Redis does not let registry_auth_rehash replace them (NOPERM
-its user needs +hmget +watch +multi +exec +hset and the right to write P:user:* and P:passwords
+the Redis user of nginx needs +hmget +watch +multi +exec +hset and the right to write P:user:* and P:passwords
 --- no_error_log
 [error]
 --- after

@@ -202,7 +202,7 @@ async fn exchange(
             }
             Err(error) if error.is_connection_dropped() => {}
             Err(error) => {
-                let message = format!("Redis: {}", describe(&error));
+                let message = format!("a lookup in Redis failed: {}", describe(&error));
                 let log = &lookups.encoder.log;
                 log.write_once("exchange", Level::Error, &message);
                 lookups.link.broken(live.epoch);

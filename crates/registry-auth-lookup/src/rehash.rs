@@ -135,8 +135,8 @@ impl Renewals {
         self.lock().refused = Some(Instant::now());
         let what = match failure {
             Failure::Redis(error) if error.code() == Some("NOPERM") => {
-                "its user needs +hmget +watch +multi +exec +hset and the right to write P:user:* and \
-                 P:passwords"
+                "the Redis user of nginx needs +hmget +watch +multi +exec +hset and the right to write \
+                 P:user:* and P:passwords"
             }
             _ => "it is tried again at a later login",
         };

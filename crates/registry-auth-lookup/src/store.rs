@@ -58,7 +58,7 @@ impl fmt::Display for StartError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Endpoint(error) => write!(f, "{error}"),
-            Self::Os(error) => write!(f, "cannot start the helper thread: {error}"),
+            Self::Os(error) => write!(f, "cannot start the thread that asks Redis: {error}"),
         }
     }
 }
@@ -314,7 +314,10 @@ impl Helper {
                 break;
             }
             let log = &self.lookups.encoder.log;
-            log.write(Level::Error, "the helper thread panicked and goes on");
+            log.write(
+                Level::Error,
+                "the thread that asks Redis goes on after its panic; the requests of that moment got 503",
+            );
         }
         self.lookups.passwords.pool.stop();
         // Before the runtime, which watches it.

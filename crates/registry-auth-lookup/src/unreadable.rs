@@ -24,12 +24,17 @@ pub(crate) fn log_skipped(log: &Log, key: &str, backend: &str) {
 
 /// Logs that Redis does not answer a question.
 pub(crate) fn log_refused(log: &Log, error: &ServerError) {
-    let message = format!(
-        "Redis refuses: {} {}",
+    let details = error.details().unwrap_or_default();
+    let message = format!("Redis refuses: {} {details}", error.code());
+    let hint = match error.code() {
+        "NOPERM" => "; the Redis user of nginx lacks a right: registry-authctl check with its URL says which",
+        _ => "",
+    };
+    log.write_once(
         error.code(),
-        error.details().unwrap_or_default()
+        Level::Error,
+        &format!("{}{hint}", message.trim_end()),
     );
-    log.write_once(error.code(), Level::Error, message.trim_end());
 }
 
 /// The key that holds the user's password hash, and its field where that is named after the user.

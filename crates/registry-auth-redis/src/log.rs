@@ -141,7 +141,12 @@ impl Log {
             panic::set_hook(Box::new(move |info| {
                 let told = PANICS.try_with(|log| match (log.get(), info.location()) {
                     (Some(log), Some(place)) => {
-                        log.write(Level::Error, &format!("the helper panicked at {place}"));
+                        log.write(
+                            Level::Error,
+                            &format!(
+                                "the thread that asks Redis panicked at {place}: please report this line"
+                            ),
+                        );
                         true
                     }
                     _ => false,
@@ -246,7 +251,7 @@ mod tests {
             panic!("{lines:?}");
         };
         assert!(
-            line.starts_with("the helper panicked at ") && line.contains("log.rs:"),
+            line.starts_with("the thread that asks Redis panicked at ") && line.contains("log.rs:"),
             "{line}"
         );
         assert!(!line.contains("secret"), "{line}");

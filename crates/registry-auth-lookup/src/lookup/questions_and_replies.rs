@@ -216,7 +216,8 @@ impl KeyspaceReply {
         let user = self.users.iter().find(member);
         let user = user.map_or("", |user| user.question.key.name());
         let message = format!(
-            "record {}: there is no group {name}",
+            "record {}: there is no group {name}, so that it gives nothing; to create it: registry-authctl \
+             group add {name}; to take the user out: registry-authctl group leave {name} {user}",
             KeyNames::new(self.prefix()).user(user)
         );
         log.write_of_kind("no group", &key, Level::Warn, &message);

@@ -211,7 +211,7 @@ fn compute<W: Work>(queue: &Queue<W>, stopped: &AtomicBool, log: &Log) {
             Err(_) => log.write_once(
                 "hash panic",
                 Level::Error,
-                "verifying a password panicked; its request was refused",
+                "verifying a password panicked (please report the line before); its request got 503",
             ),
         }
     }

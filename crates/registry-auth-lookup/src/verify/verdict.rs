@@ -202,7 +202,7 @@ impl Verifier {
     fn hint_at_salt(&self, stored: &str, space: &Keyspace, password: &Secret) {
         if let Some(hint) = password::other_salt(stored, password.expose(), &space.salt) {
             let message = format!(
-                "a password under {} that is wrong would be right, but: {hint}",
+                "a wrong password under {} would be right with another salt: {hint}",
                 space.prefix
             );
             self.log.write_once("salt", Level::Warn, &message);

@@ -253,7 +253,7 @@ impl Supervisor {
             if cycle.is_err() {
                 self.connection_lost(self.in_use);
                 self.state.send_replace(LinkState::Down);
-                self.down("the connection's task panicked");
+                self.down("the connection's task panicked (see the line before, and please report it)");
             }
             if !matches!(cycle, Ok(Retry::AtOnce)) {
                 time::sleep(shaken(backoff)).await;
