@@ -193,8 +193,8 @@ impl Location {
 }
 
 impl Location {
-    /// Puts the folders before what sends the requests of the location on, where the gate is on. A location has
-    /// only those whose content its requests would be sent by a registry, too.
+    /// Puts the folders before what sends the requests of the location on, where the gate is on. A location
+    /// has only those whose content its requests would be sent by a registry, too.
     fn put_stores_before(
         &mut self,
         outer: &Self,

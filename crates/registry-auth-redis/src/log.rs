@@ -143,9 +143,7 @@ impl Log {
                     (Some(log), Some(place)) => {
                         log.write(
                             Level::Error,
-                            &format!(
-                                "the thread that asks Redis panicked at {place}: please report this line"
-                            ),
+                            &format!("a thread of this module panicked at {place}: please report this line"),
                         );
                         true
                     }
@@ -251,7 +249,7 @@ mod tests {
             panic!("{lines:?}");
         };
         assert!(
-            line.starts_with("the thread that asks Redis panicked at ") && line.contains("log.rs:"),
+            line.starts_with("a thread of this module panicked at ") && line.contains("log.rs:"),
             "{line}"
         );
         assert!(!line.contains("secret"), "{line}");

@@ -73,7 +73,8 @@ pub fn from_hash_noting(reply: Value, skipped: &mut Option<String>) -> Result<Op
     Ok(Some(record))
 }
 
-/// The record of a user: that of `P:user:<name>`, and where it has no password the one of `P:passwords`, which
+/// The record of a user: that of `P:user:<name>`, and where it has no password the one of `P:passwords`,
+/// which
 /// `password` reads only then. And whether the password is the record's own. `None` for a user of neither.
 pub fn with_password<E>(
     own: Option<Record>,
