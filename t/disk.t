@@ -301,7 +301,8 @@ HSET docker-registry:group:public grant:public/** pull grant:library/** pull
 main::fresh();
 main::blob('library/x', 'e', 'of the library');
 --- request eval
-[ "GET " . main::path('alice/x', 'a'), "GET " . main::path('public/x', 'b'), "GET " . main::path('library/x', 'e') ]
+[ "GET " . main::path('alice/x', 'a'), "GET " . main::path('public/x', 'b'),
+  "GET " . main::path('library/x', 'e') ]
 --- response_body_like eval
 [ qr/backend: B/, qr/backend: B/, qr/backend: A/ ]
 

@@ -245,7 +245,7 @@ class Bench:
                 raise Failed(f"cold, {name}: {puller.stdout.read()}")
 
     def _neighbour(self, goes_on):
-        """Milliseconds of each answer to a neighbour, who asks every two."""
+        """Milliseconds of each answer to a neighbour, who sends a request every two."""
         waits = []
         with socket.create_connection(("127.0.0.1", self._ports["store"][0]), timeout=60) as connection:
             connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)

@@ -191,7 +191,8 @@ pub struct Neighbours {
     pub keeps_blindly: bool,
     /// Whether nginx keeps what it is sent by `$registry_auth_blob`.
     pub keeps_by_blob: bool,
-    /// Whether it is known where requests go from here, and that their path is the one that was decided about.
+    /// Whether it is known where requests go from here, and that their path is the one that was decided
+    /// about.
     pub keeps_path: bool,
     said: [Said; FORWARDERS.len()],
 }
