@@ -265,6 +265,11 @@ e2e-clients: build prerequisites-e2e
 e2e-v1: build prerequisites-e2e-v1
 	cd e2e && $(PYTHON) -m v1.registry && $(PYTHON) -m unittest -v v1.test_real_registry
 
+# Redis 7, Redis 8 and Valkey 8, by each kind of link, in each topology. Debian 13's servers are fetched once.
+.PHONY: redis-matrix
+redis-matrix: build prerequisites-e2e
+	cd e2e && $(PYTHON) -m harness.redis_servers && $(PYTHON) redis_matrix.py
+
 .PHONY: bench
 bench: build prerequisites-bench
 	$(PYTHON) bench/run $(BENCH_ARGS)

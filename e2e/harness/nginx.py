@@ -133,7 +133,8 @@ class Nginx:
             try:
                 return self.start()
             except Failed as failed:
-                if "Address already in use" not in str(failed):
+                # Twice the same free port is possible as well.
+                if not re.search("Address already in use|duplicate listen", str(failed)):
                     raise
                 # What it said about that port is no complaint about anything else.
                 for log in ("error.log", "nginx.out"):
