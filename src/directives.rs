@@ -63,7 +63,7 @@ macro_rules! location_row {
 }
 
 /// The table that nginx reads; nginx writes to none of it.
-pub static mut COMMANDS: [ngx_command_t; 31] = [
+pub static mut COMMANDS: [ngx_command_t; 32] = [
     location_row!(
         c"registry_auth",
         HTTP | SERVER | LOCATION | LIMIT_EXCEPT,
@@ -172,7 +172,13 @@ pub static mut COMMANDS: [ngx_command_t; 31] = [
     main_row!(c"registry_auth_token_key", NGX_CONF_TAKE1, read::token_key),
     main_row!(c"registry_auth_token_use", NGX_CONF_TAKE1, read::token_use),
     main_row!(c"registry_auth_rehash", NGX_CONF_TAKE1, read::rehash),
-    location_row!(c"registry_auth_status", LOCATION, NGX_CONF_NOARGS, read::status),
+    location_row!(
+        c"registry_auth_status",
+        LOCATION,
+        NGX_CONF_NOARGS | NGX_CONF_TAKE1,
+        read::status
+    ),
+    main_row!(c"registry_auth_usage", NGX_CONF_TAKE12, read::usage),
     location_row!(c"registry_auth_health", LOCATION, NGX_CONF_NOARGS, read::health),
     location_row!(
         c"registry_auth_ns",

@@ -28,7 +28,7 @@ use crate::ffi::{Slot, body, filter, log, peer, shim, shm, slots, variable};
 use crate::request::access::{self, PhaseResult};
 use crate::request::by_digest;
 use crate::request::context::Context;
-use crate::request::response;
+use crate::request::{response, usage};
 use crate::upstream::{BackendNames, Upstream, UserBackends};
 use crate::{directives, upstream, variables, worker};
 
@@ -274,8 +274,10 @@ unsafe extern "C" fn postconfiguration(cf: *mut ngx_conf_t) -> ngx_int_t {
         // SAFETY: nginx's own pointer, as it was given to a postconfiguration.
         let is_added = unsafe {
             let counts = main_of(cf).is_some_and(|main| main.has_sources());
+            let has_usage = main_of(cf).is_some_and(|main| main.usage().is_some());
             add_handler(cf, ngx_http_phases_NGX_HTTP_ACCESS_PHASE, access_handler)
                 && (!counts || add_handler(cf, ngx_http_phases_NGX_HTTP_LOG_PHASE, log_handler))
+                && (!has_usage || add_handler(cf, ngx_http_phases_NGX_HTTP_LOG_PHASE, usage_handler))
         };
         if !is_added {
             return NGX_ERROR as ngx_int_t;
@@ -328,6 +330,17 @@ unsafe extern "C" fn log_handler(r: *mut ngx_http_request_t) -> ngx_int_t {
         // SAFETY: nginx's own pointer, valid during the call.
         if let Some(request) = unsafe { Request::from_raw(r) } {
             by_digest::count_source(request);
+        }
+    });
+    NGX_OK as ngx_int_t
+}
+
+/// Counts requests by user and by repository. There only with `registry_auth_usage`.
+unsafe extern "C" fn usage_handler(r: *mut ngx_http_request_t) -> ngx_int_t {
+    guard((), || {
+        // SAFETY: nginx's own pointer, valid during the call.
+        if let Some(request) = unsafe { Request::from_raw(r) } {
+            usage::count(request);
         }
     });
     NGX_OK as ngx_int_t

@@ -260,7 +260,8 @@ my @COUNT = (
     [ 'http', 'registry_auth_bearer', 'https://a/token service=a service=b' ],
     [ 'location', 'registry_auth_token', 'ttl=60s ttl=60s' ],
     [ 'http', 'registry_auth_token_key' ],     [ 'http', 'registry_auth_token_key', 'a b' ],
-    [ 'location', 'registry_auth_status', 'on' ],
+    [ 'location', 'registry_auth_status', 'usage all' ],
+    [ 'http', 'registry_auth_usage' ],
 );
 for my $row (@COUNT) {
     my ($context, $directive, $arguments) = @$row;
@@ -296,6 +297,7 @@ my %EXAMPLE = (
     registry_auth_token               => '',
     registry_auth_token_key           => '/dev/null',
     registry_auth_status              => '',
+    registry_auth_usage               => 'zone=usage:1m',
     registry_auth_store               => '/srv',
     registry_auth_backends            => '',
 );
@@ -326,6 +328,7 @@ my %ALLOWED = (
     registry_auth_token               => [],                           # with what it needs: token_conf.t
     registry_auth_token_key           => ['http'],
     registry_auth_status              => [],                           # with a zone: below
+    registry_auth_usage               => ['http'],
     registry_auth_store               => [qw(http server location)],
     registry_auth_backends            => ['upstream'],
 );

@@ -41,7 +41,7 @@ pub fn one_thing(
             "\"{page}\" cannot stand in one location with another directive that answers its requests"
         ));
     }
-    if let (Page::Status, Some(gate)) = (kind, &location.gate_position) {
+    if let (Page::Status | Page::Usage, Some(gate)) = (kind, &location.gate_position) {
         conf.go_to(gate);
         return Err(format!(
             "\"registry_auth\" and \"{page}\" ({position}) cannot stand in one location: the page asks \

@@ -14,7 +14,7 @@ use super::neighbours::Forward;
 use super::stores::{Store, Stores};
 use super::{DEFAULT_PREFIX, Gate, Location, MAX_FORM, Main, Page, Settings, V1Images, check};
 use crate::endpoints::health::Health;
-use crate::endpoints::status::Status;
+use crate::endpoints::status::{Status, Usage};
 use crate::endpoints::token::Token;
 use crate::ffi::conf::{Conf, CoreLocation, LocationKind, Merge};
 use crate::ffi::{body, content, peer};
@@ -56,6 +56,7 @@ impl Merge for Location {
                 body::limit(conf, 2 * MAX_FORM);
             }
             Some((Page::Status, _)) => content::answer_with(conf, PhantomData::<Status>),
+            Some((Page::Usage, _)) => content::answer_with(conf, PhantomData::<Usage>),
             Some((Page::Health, _)) => content::answer_with(conf, PhantomData::<Health>),
             None => {}
         }
@@ -91,6 +92,15 @@ impl Location {
     fn resolve(&mut self, main: &mut Main) -> Result<Option<Settings>, String> {
         let failures = self.failures.flatten();
         let bearer = self.bearer.clone().flatten();
+        if let Some((Page::Usage, _)) = self.page {
+            if main.usage().is_none() {
+                return Err(
+                    "\"registry_auth_status usage\" needs \"registry_auth_usage\" to count by user"
+                        .to_owned(),
+                );
+            }
+            return Ok(None);
+        }
         if let Some((Page::Status, _)) = self.page {
             if !main.has_zone() {
                 return Err(

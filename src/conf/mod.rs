@@ -51,6 +51,7 @@ pub struct Main {
     tls: TlsOptions,
     hashing: Option<Hashing>,
     cache: Option<Option<CacheOptions>>,
+    usage: Option<Option<UsageOptions>>,
     token_keys: Option<Vec<Secret>>,
     token_use: Option<bool>,
     rehash: Option<bool>,
@@ -109,6 +110,15 @@ pub struct CacheOptions {
     pub stale: u64,
 }
 
+/// `registry_auth_usage`.
+#[derive(Clone)]
+pub struct UsageOptions {
+    /// The zone.
+    pub zone: Zone,
+    /// How many users, and how many repositories, are shown.
+    pub top: usize,
+}
+
 impl StoreOptions {
     /// A number for where the records of a zone come from: the Redis that is asked, and the prefixes whose
     /// changes are watched. Never 0, and the same in all processes.
@@ -147,6 +157,11 @@ impl Main {
     /// Whether a gated request may be answered from elsewhere than a registry: from a store or a cache.
     pub fn has_sources(&self) -> bool {
         self.has_sources
+    }
+
+    /// Where requests are counted by user and by repository, if they are.
+    pub fn usage(&self) -> Option<&UsageOptions> {
+        self.usage.as_ref()?.as_ref()
     }
 
     /// The secrets of `registry_auth_token_key`; none where there is a random one.
@@ -331,6 +346,7 @@ struct BearerSaid {
 enum Page {
     Token(TokenEndpoint),
     Status,
+    Usage,
     Health,
 }
 
@@ -339,7 +355,7 @@ impl Page {
     fn directive(&self) -> &'static str {
         match self {
             Page::Token(_) => "registry_auth_token",
-            Page::Status => "registry_auth_status",
+            Page::Status | Page::Usage => "registry_auth_status",
             Page::Health => "registry_auth_health",
         }
     }

@@ -18,13 +18,17 @@ use super::value::{
     MAX_TTL, cache_time, flag, invalid, literal, parameter, timeout, unexpected, unset, within,
     without_userinfo, zone as zone_of,
 };
-use super::{Bearer, BearerSaid, CacheOptions, Gate, Location, Main, Page, V1Images};
+use super::{Bearer, BearerSaid, CacheOptions, Gate, Location, Main, Page, UsageOptions, V1Images};
 use crate::ffi::conf::Conf;
+use crate::ffi::shm;
 use crate::upstream::{Balance, Upstream};
 
 /// How many times as many wrong passwords as for one user are accepted for all users of an address, where
 /// nothing is said of that.
 const ADDRESS_TIMES: usize = 10;
+/// `top=` of `registry_auth_usage`.
+const DEFAULT_TOP: usize = 1000;
+const MAX_TOP: usize = 1_000_000;
 /// `ttl=`, in milliseconds.
 const DEFAULT_TTL: u64 = 60_000;
 
@@ -334,6 +338,48 @@ pub fn cache(conf: &mut Conf<'_>, main: &mut Main) -> Result<(), String> {
     Ok(())
 }
 
+/// `registry_auth_usage zone=name:size [top=number] | off`
+pub fn usage(conf: &mut Conf<'_>, main: &mut Main) -> Result<(), String> {
+    const NAME: &str = "registry_auth_usage";
+    unset(NAME, main.usage.is_some())?;
+    let (mut zone, mut top) = (None, DEFAULT_TOP);
+    let arguments: Vec<&[u8]> = conf.texts().collect();
+    if let [b"off"] = arguments[..] {
+        main.usage = Some(None);
+        return Ok(());
+    }
+    for argument in arguments {
+        if let Some(named) = argument.strip_prefix(b"zone=") {
+            let size = named.rsplit(|byte| *byte == b':').next().and_then(shm::size);
+            zone = Some((
+                zone_of::<Main>(conf, NAME, argument, named)?,
+                size.unwrap_or_default(),
+                argument,
+            ));
+        } else if let Some(number) = argument.strip_prefix(b"top=") {
+            top = within(NAME, argument, number, MAX_TOP)?;
+        } else {
+            return Err(unexpected(
+                NAME,
+                argument,
+                "\"zone=name:size\", \"top=\" or \"off\" is expected",
+            ));
+        }
+    }
+    let (zone, size, argument) = zone.ok_or_else(|| format!("no \"zone=\" in \"{NAME}\" directive"))?;
+    // Beside it, nginx keeps some bytes for each page.
+    let needed = registry_auth_usage::least_size(top) / 64 * 65 + shm::least();
+    if size < needed {
+        let why = format!(
+            "{top} users and as many repositories need {} kilobytes",
+            needed.div_ceil(1024)
+        );
+        return Err(invalid(NAME, argument, &why));
+    }
+    main.usage = Some(Some(UsageOptions { zone, top }));
+    Ok(())
+}
+
 /// `registry_auth_failures number period [address=number] | off`
 pub fn failures(conf: &mut Conf<'_>, location: &mut Location) -> Result<(), String> {
     const NAME: &str = "registry_auth_failures";
@@ -554,7 +600,18 @@ pub fn ns(conf: &mut Conf<'_>, location: &mut Location) -> Result<(), String> {
 
 /// `registry_auth_status`
 pub fn status(conf: &mut Conf<'_>, location: &mut Location) -> Result<(), String> {
-    location.set_page(Page::Status, conf)
+    let page = match conf.texts().next() {
+        None => Page::Status,
+        Some(b"usage") => Page::Usage,
+        Some(argument) => {
+            return Err(invalid(
+                "registry_auth_status",
+                argument,
+                "nothing, or \"usage\", is expected",
+            ));
+        }
+    };
+    location.set_page(page, conf)
 }
 
 /// `registry_auth_backends [allow=cidr[:port] ...] [balance=repository | turn]`

@@ -9,39 +9,54 @@ use crate::ffi::content::{Answer, Content};
 use crate::ffi::request::Request;
 use crate::ffi::{event, nginx_version};
 use crate::worker::cache::{self, Census};
-use crate::worker::{store, totals};
+use crate::worker::{store, totals, usage};
 
 /// The page's only source is itself: no script, no picture, no font.
 const POLICY: &[u8] = b"default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'; \
                         frame-ancestors 'none'";
 
-/// The page.
+/// The page with what is known of all requests together.
 pub struct Status;
+
+/// The page with what is counted by user and by repository.
+pub struct Usage;
 
 impl Content for Status {
     fn answer(request: &mut Request) -> Result<Answer, u16> {
-        if !matches!(request.method(), b"GET" | b"HEAD") {
-            return Err(405);
-        }
-        let format = match Format::of_query(request.args()) {
-            Ok(Some(format)) => format,
-            Ok(None) => Format::of_accept(request.headers(b"accept")),
-            Err(_) => return Err(400),
-        };
-        totals::add_up();
-        let census = cache::census().ok_or(503_u16)?;
-        Ok(Answer {
-            status: 200,
-            content_type: format.content_type().into(),
-            headers: vec![
-                ("Vary", b"Accept".into()),
-                ("Cache-Control", b"no-store".into()),
-                ("X-Content-Type-Options", b"nosniff".into()),
-                ("Content-Security-Policy", POLICY.into()),
-            ],
-            body: render(&census, format).into_bytes(),
+        shown(request, |format| {
+            totals::add_up();
+            cache::census().map(|census| render(&census, format))
         })
     }
+}
+
+impl Content for Usage {
+    fn answer(request: &mut Request) -> Result<Answer, u16> {
+        shown(request, |format| usage::shown().map(|usage| usage.render(format)))
+    }
+}
+
+/// The answer with numbers in the form that the client wants.
+fn shown(request: &Request, render: impl FnOnce(Format) -> Option<String>) -> Result<Answer, u16> {
+    if !matches!(request.method(), b"GET" | b"HEAD") {
+        return Err(405);
+    }
+    let format = match Format::of_query(request.args()) {
+        Ok(Some(format)) => format,
+        Ok(None) => Format::of_accept(request.headers(b"accept")),
+        Err(_) => return Err(400),
+    };
+    Ok(Answer {
+        status: 200,
+        content_type: format.content_type().into(),
+        headers: vec![
+            ("Vary", b"Accept".into()),
+            ("Cache-Control", b"no-store".into()),
+            ("X-Content-Type-Options", b"nosniff".into()),
+            ("Content-Security-Policy", POLICY.into()),
+        ],
+        body: render(format).ok_or(503_u16)?.into_bytes(),
+    })
 }
 
 fn render(census: &Census, format: Format) -> String {

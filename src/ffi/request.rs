@@ -290,6 +290,11 @@ impl Request {
         self.0.headers_in.content_length_n > 0 || self.0.headers_in.chunked() != 0
     }
 
+    /// Bytes of the request that have come so far, with its headers (`$request_length`).
+    pub fn bytes_received(&self) -> u64 {
+        u64::try_from(self.0.request_length).unwrap_or_default()
+    }
+
     /// Bytes of the answer that were sent so far, with its headers (`$bytes_sent`).
     pub fn bytes_sent(&self) -> u64 {
         // SAFETY: a request has a connection until it is freed.

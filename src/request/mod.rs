@@ -13,3 +13,4 @@ pub mod refusal;
 pub mod response;
 pub mod route;
 pub mod stored;
+pub mod usage;

@@ -14,6 +14,7 @@ pub mod store;
 pub mod token_keys;
 pub mod totals;
 pub mod turns;
+pub mod usage;
 
 /// Starts what this configuration needs.
 ///
@@ -23,6 +24,9 @@ pub fn start(thread: NginxThread, main: &Main) -> Result<(), String> {
     let Some(options) = main.store_options() else {
         return Ok(());
     };
+    if let Some(options) = main.usage() {
+        usage::start(thread, options);
+    }
     if !main.has_gate() {
         // Nobody is to be asked, and so there is no store; but the zone's counters may be shown.
         if main.has_status() {
@@ -50,6 +54,7 @@ fn start_zone(thread: NginxThread, options: &StoreOptions) {
 /// them; the store's threads are joined.
 pub fn stop() {
     totals::stop();
+    usage::stop();
     store::stop();
     limited_log::stop();
     turns::stop();

@@ -16,11 +16,13 @@ use registry_auth::token::SigningKeys;
 use registry_auth_cache::{COUNTERS, Interner, Process, SecretKeys, WorkerCache};
 use registry_auth_lookup::{Event, Job, Store};
 use registry_auth_metrics::Changes;
+use registry_auth_usage::Counts;
 
 use crate::conf::CacheOptions;
 use crate::ffi::event::{Deferred, EventFd, NginxThread};
 use crate::ffi::log::Level;
 use crate::ffi::request::Request;
+use crate::ffi::shm::Zone;
 use crate::request::identity::Identity;
 
 thread_local! {
@@ -32,6 +34,7 @@ thread_local! {
             turns: RefCell::new(None),
             cache: RefCell::new(None),
             counters: RefCell::new(None),
+            usage: RefCell::new(None),
         }
     };
 }
@@ -45,6 +48,7 @@ pub(super) struct Worker {
     pub(super) turns: RefCell<Option<Turns>>,
     pub(super) cache: RefCell<Option<ZoneCache>>,
     pub(super) counters: RefCell<Option<Counters>>,
+    pub(super) usage: RefCell<Option<UsageCounters>>,
 }
 
 /// The helper thread, and what goes to it and comes from it.
@@ -86,6 +90,17 @@ pub(super) struct ZoneCache {
 /// What was counted and is not yet in the zone.
 pub(super) struct Counters {
     pub(super) numbers: [u64; COUNTERS],
+    pub(super) later: Deferred,
+}
+
+/// What is counted by user and by repository, and is not yet in its zone: that of one user in one repository.
+pub(super) struct UsageCounters {
+    pub(super) zone: Zone,
+    /// How many names are shown.
+    pub(super) top: usize,
+    pub(super) user: Vec<u8>,
+    pub(super) repository: Vec<u8>,
+    pub(super) counts: Counts,
     pub(super) later: Deferred,
 }
 

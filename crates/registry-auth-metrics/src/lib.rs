@@ -13,12 +13,14 @@
 //! | [`snapshot`] | all that is shown |
 //! | `family` | the same as families of samples |
 //! | `exposition`, `json`, `page` | the forms |
+//! | [`usage`] | what is counted by user and by repository, in all forms |
 //! | this one | which of them is which |
 #![forbid(unsafe_code)]
 
 pub mod accept;
 pub mod counters;
 pub mod snapshot;
+pub mod usage;
 
 mod exposition;
 mod family;

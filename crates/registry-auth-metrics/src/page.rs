@@ -10,7 +10,7 @@ use std::fmt::Write;
 /// How often a browser asks again, in seconds.
 const REFRESH: u32 = 5;
 
-const STYLE: &str = include_str!("page.css");
+pub(crate) const STYLE: &str = include_str!("page.css");
 
 pub(crate) fn page(all: &Snapshot<'_>) -> String {
     let mut text = String::with_capacity(8192);
@@ -158,7 +158,7 @@ fn counted(number: u64, noun: &str) -> String {
 }
 
 /// A number with commas: `18,224`.
-fn grouped(number: u64) -> String {
+pub(crate) fn grouped(number: u64) -> String {
     let digits = number.to_string();
     let mut text = String::with_capacity(digits.len() + digits.len() / 3);
     for (index, digit) in digits.chars().enumerate() {
@@ -198,7 +198,7 @@ fn duration(seconds: u64) -> String {
 }
 
 /// `2026-11-28 03:31`, of seconds since 1970, in UTC (H. Hinnant, `civil_from_days`).
-fn date(seconds: u64) -> String {
+pub(crate) fn date(seconds: u64) -> String {
     let (days, rest) = (seconds / 86_400, seconds % 86_400);
     let shifted = days + 719_468;
     let (era, of_era) = (shifted / 146_097, shifted % 146_097);
@@ -219,7 +219,7 @@ fn date(seconds: u64) -> String {
     )
 }
 
-fn escaped(text: &str) -> String {
+pub(crate) fn escaped(text: &str) -> String {
     let mut safe = String::with_capacity(text.len());
     for character in text.chars() {
         match character {

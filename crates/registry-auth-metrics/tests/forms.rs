@@ -288,3 +288,42 @@ fn empty_memory_shows_zeroes() {
         assert!(!Snapshot::default().render(format).is_empty());
     }
 }
+
+#[test]
+fn usage_has_a_row_for_each_name_in_every_form_and_no_name_breaks_one() {
+    let row = |name: &str, missed| registry_auth_usage::Row {
+        name: name.to_owned(),
+        counts: registry_auth_usage::Counts {
+            requests: 12,
+            pulls: 3,
+            pushes: 1,
+            bytes_in: 400,
+            bytes_out: 5_000,
+            last_pull: 1_795_836_660,
+        },
+        missed,
+    };
+    let usage = registry_auth_metrics::usage::Usage {
+        since: 1_795_836_000,
+        users: vec![row("alice", 0), row("<b>\"\\\n", 7)],
+        repositories: vec![row("team/app", 0)],
+        ..Default::default()
+    };
+    let text = usage.render(Format::Prometheus);
+    assert_eq!(
+        sample(&text, "registry_auth_user_pulls_total{user=\"alice\"}").as_deref(),
+        Some("3")
+    );
+    let hostile = "registry_auth_user_missed_requests{user=\"<b>\\\"\\\\\\n\"}";
+    assert_eq!(sample(&text, hostile).as_deref(), Some("7"));
+    let repository = "registry_auth_repository_last_pull_timestamp_seconds{repository=\"team/app\"}";
+    assert_eq!(sample(&text, repository).as_deref(), Some("1795836660"));
+    assert!(usage.render(Format::OpenMetrics).ends_with("\n# EOF\n"));
+    let json: Value = serde_json::from_str(&usage.render(Format::Json)).unwrap();
+    assert_eq!(json["users"][0]["bytes_out"], 5_000);
+    assert_eq!(json["users"][1]["name"], "<b>\"\\\n");
+    let page = usage.render(Format::Html);
+    assert!(page.contains("<th scope=\"row\">alice</th><td>3</td><td>1</td><td>400</td><td>5,000</td>"));
+    assert!(page.contains("&lt;b&gt;&quot;") && !page.contains("<b>"));
+    assert!(page.contains("up to 7 requests missed"));
+}

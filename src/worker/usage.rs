@@ -1,0 +1,126 @@
+//! What is counted by user and by repository (`registry_auth_usage`), in a zone of its own.
+//!
+//! Called by the log phase, once for each request that was let through. Requests of one client to one
+//! repository come in a row, as of a pull: what is the same as before is added up here, without a lock, and
+//! goes into the zone with the next that is not, or a moment later. Only nginx's thread comes here.
+
+use registry_auth_cache::Memory;
+use registry_auth_metrics::usage::Usage as Shown;
+use registry_auth_usage::{Counts, Table, Usage};
+
+use crate::conf::UsageOptions;
+use crate::ffi::event::{self, Deferred, NginxThread};
+use crate::ffi::shm::Zone;
+use crate::worker::state::{UsageCounters, WORKER};
+
+/// Milliseconds after which what was counted is in the zone.
+const DELAY: usize = 1000;
+/// What nginx gives of a zone comes in pages of so many bytes, or of a multiple of that.
+const PAGE: usize = 4096;
+
+/// Begins to count.
+pub fn start(thread: NginxThread, options: &UsageOptions) {
+    let counters = UsageCounters {
+        zone: options.zone.clone(),
+        top: options.top,
+        user: Vec::new(),
+        repository: Vec::new(),
+        counts: Counts::default(),
+        later: Deferred::new(thread, |_| flush()),
+    };
+    WORKER.with(|worker| worker.usage.replace(Some(counters)));
+}
+
+/// Leaves what was counted in the zone.
+pub fn stop() {
+    flush();
+    WORKER.with(|worker| worker.usage.take());
+}
+
+/// Counts what was done by a user (an empty name: the anonymous) in a repository (an empty one: in none).
+#[inline]
+pub fn add(user: &[u8], repository: &[u8], counts: &Counts) {
+    WORKER.with(|worker| {
+        if let Some(usage) = worker.usage.borrow_mut().as_mut() {
+            if usage.counts.requests > 0 && usage.user == user && usage.repository == repository {
+                usage.counts.add(counts);
+            } else {
+                usage.begin(user, repository, counts);
+            }
+        }
+    });
+}
+
+/// Puts into the zone what is not there yet.
+fn flush() {
+    WORKER.with(|worker| {
+        if let Some(usage) = worker.usage.borrow_mut().as_mut() {
+            usage.flush();
+        }
+    });
+}
+
+/// What is counted, to be shown; `None` where nothing is.
+pub fn shown() -> Option<Shown> {
+    WORKER.with(|worker| {
+        let mut usage = worker.usage.borrow_mut();
+        let ours = usage.as_mut()?;
+        ours.flush();
+        let top = ours.top;
+        with_zone(&ours.zone, |usage| Shown {
+            since: usage.since(),
+            total: usage.total(),
+            users: usage.top(Table::Users, top),
+            repositories: usage.top(Table::Repositories, top),
+        })
+    })
+}
+
+impl UsageCounters {
+    /// Begins with another user or repository.
+    #[inline(never)]
+    fn begin(&mut self, user: &[u8], repository: &[u8], counts: &Counts) {
+        self.flush();
+        self.user.clear();
+        self.user.extend_from_slice(user);
+        self.repository.clear();
+        self.repository.extend_from_slice(repository);
+        self.counts = *counts;
+        self.later.post_in(DELAY);
+    }
+
+    fn flush(&mut self) {
+        let counts = std::mem::take(&mut self.counts);
+        if counts.requests > 0 {
+            with_zone(&self.zone, |usage| {
+                usage.add(&self.user, &self.repository, &counts)
+            });
+        }
+    }
+}
+
+/// Lends the counters of a zone, which are set up when it is new, to `f`.
+fn with_zone<T>(zone: &Zone, f: impl FnOnce(&mut Usage<'_>) -> T) -> Option<T> {
+    let mut locked = zone.lock()?;
+    let root = match locked.root() {
+        0 => {
+            let pages = locked.bytes().len() / PAGE * PAGE;
+            let root = locked.allocate(pages)?;
+            // What was there is not ours.
+            locked.bytes_mut().get_mut(root as usize..)?.get_mut(..8)?.fill(0);
+            locked.set_root(root);
+            root
+        }
+        root => root,
+    };
+    let block = locked.bytes_mut().get_mut(root as usize..)?;
+    let seed = || {
+        let mut random = [0; 8];
+        // Without random numbers, who names things could choose which of them share a bucket: that costs
+        // time, and a little.
+        let _ = getrandom::fill(&mut random);
+        u64::from_ne_bytes(random)
+    };
+    let mut usage = Usage::open(block, seed, event::unix_seconds()).ok()?;
+    Some(f(&mut usage))
+}
