@@ -270,6 +270,11 @@ e2e-v1: build prerequisites-e2e-v1
 redis-matrix: build prerequisites-e2e
 	cd e2e && $(PYTHON) -m harness.redis_servers && $(PYTHON) redis_matrix.py
 
+# A push of 2 GB and 32 pulls while the master of Redis is killed: no request may fail.
+.PHONY: failover
+failover: build prerequisites-e2e
+	cd e2e && $(PYTHON) redis_failover.py
+
 .PHONY: bench
 bench: build prerequisites-bench
 	$(PYTHON) bench/run $(BENCH_ARGS)

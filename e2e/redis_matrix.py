@@ -3,7 +3,8 @@
 
 In each case: an account and its verbs by registry-authctl, `check`, a login at nginx as shipped, a wrong
 password, and how long after `user lock` has ended anybody is still let in, which may be 100 ms. Prints a
-table for docs/configuration/redis.md. Arguments choose cases by their words: `redis_matrix.py "valkey 8" cluster`.
+table for docs/configuration/redis.md. Arguments choose cases by their words: `redis_matrix.py "valkey 8"
+Cluster`.
 """
 
 import http.client
