@@ -51,7 +51,7 @@ my @CASE = (
     [ 'forwarded a line',      "--- forwarded: GET /x?y",         "--- forwarded: GET /x" ],
     [ 'backend_received_like', "--- backend_received_like\n^GET /x\\?y HTTP/1\\.[01]\$",
       "--- backend_received_like\n^POST" ],
-    [ 'backend_not_received',  "--- backend_not_received\nX-None", "--- backend_not_received\nConnection" ],
+    [ 'backend_not_received',  "--- backend_not_received\nX-None", "--- backend_not_received\nHost" ],
     [ 'backend_not_received, nothing', "--- backend_not_received\n--- error_code: 403",
       "--- backend_not_received", "GET /no", "GET /x?y" ],
     [ 'backend_received_by',   "--- backend_received_by: A",      "--- backend_received_by: B" ],

@@ -67,6 +67,7 @@ $spec .= spec_block(
     request                     => [@REQUEST],
     login                       => 'alice:secret',
     backend                     => 'raw: HTTP/1.1 103 X\r\n\r\n' . $INNER{challenge} . "\n",
+    error_code                  => 401,
     raw_response_headers_unlike => 'evil',
     response_body_unlike        => 'evil',
 );

@@ -117,4 +117,7 @@ close
   "PUT /v2/alice/app/manifests/v1\n{}" ]
 --- error_code_like: ^50[24]$
 --- after
-die scalar @{ Harness::backend()->received } if @{ Harness::backend()->received } > 4;
+# Each one once, and PUT, which may be repeated, at the other one, too; from nginx 1.29.7 on once more where a
+# connection that was kept from the block before is closed.
+my $most = Harness::nginx_server()->built_with('nginx 1.29.7') ? 5 : 4;
+die scalar @{ Harness::backend()->received } if @{ Harness::backend()->received } > $most;

@@ -43,12 +43,12 @@ await healthy
 step "up, and healthy"
 
 # The first user.
-printf secret | quietly "${compose[@]}" exec -T gate registry-authctl user add alice --password-stdin
+printf correct-horse | quietly "${compose[@]}" exec -T gate registry-authctl user add alice --password-stdin
 certificates=$(mktemp -d)
 "${compose[@]}" exec -T gate cat /var/lib/registry-auth/certificate.pem >"$certificates/ca.crt"
 umoci_image() { quietly umoci init --layout "$1"; quietly umoci new --image "$1:one"; }
 umoci_image /tmp/image
-quietly login secret
+quietly login correct-horse
 ! login wrong >/tmp/log 2>&1 || fault "a wrong password is right"
 quietly copy --dest-cert-dir "$certificates" oci:/tmp/image:one docker://$name/alice/one:1
 ! copy --dest-cert-dir "$certificates" oci:/tmp/image:one docker://$name/bob/one:1 >/tmp/log 2>&1 ||
@@ -80,7 +80,7 @@ quietly "${compose[@]}" up --detach --no-build
 await healthy
 after=$("${compose[@]}" exec -T gate cat /var/lib/registry-auth/certificate.pem)
 [[ $after == "$before" ]] || fault "another certificate"
-quietly login secret
+quietly login correct-horse
 pull
 step "down and up: certificate, accounts and images are still there"
 

@@ -16,7 +16,11 @@ content() {
 	nginx -t >/tmp/nginx-t 2>&1 || { cat /tmp/nginx-t >&2; fault "nginx -t fails after: $1"; }
 	step "nginx -t after: $1"
 }
-loaded() { nginx -T 2>/dev/null | grep -q 'load_module modules/ngx_http_registry_auth_module.so'; }
+# Not by a pipe: grep ends at the first match, and nginx of that.
+loaded() {
+	nginx -T >/tmp/nginx-T 2>/dev/null
+	grep -q 'load_module modules/ngx_http_registry_auth_module.so' /tmp/nginx-T
+}
 quietly() { "$@" >/tmp/log 2>&1 || { tail -20 /tmp/log >&2; fault "$* failed"; }; }
 
 quietly "${apt[@]}" -o Acquire::Check-Valid-Until=false update
@@ -94,7 +98,7 @@ certificates=$(mktemp -d)
 cp /etc/nginx/registry-auth/certificate.pem "$certificates/ca.crt"
 # Workers of before the reload may still take a connection.
 for try in 1 2 3 4 5; do
-	skopeo login --cert-dir "$certificates" --username alice --password secret $name && break
+	skopeo login --cert-dir "$certificates" --username alice --password correct-horse $name && break
 	sleep 1
 done
 copy() { skopeo --insecure-policy copy "$@"; }
