@@ -60,7 +60,9 @@ class System:
         self.suite = suite
         self.name = SUITES[suite]
         self._rust = rust
-        recipe = (suite, groups, packages, (ROOT / "tools/prerequisites").read_text(encoding="utf-8"))
+        recipe = (suite, packages)
+        if groups:
+            recipe += (groups, (ROOT / "tools/prerequisites").read_text(encoding="utf-8"))
         self.folder = debian.kept(f"system-{suite}", recipe,
                                   lambda folder: self._make(folder, groups, packages))
 
