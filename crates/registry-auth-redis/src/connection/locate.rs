@@ -20,6 +20,9 @@ use tokio::time::{self, Instant};
 
 /// How often a server that may cease to be the master is asked whether it is.
 const POLL: Duration = Duration::from_millis(500);
+/// How often those who know the master are asked: where the old one hangs, nobody else tells of the new one.
+/// With the time that a busy sentinel may take (300 ms) it was up to 800 ms with twice the pause.
+const POLL_GUIDE: Duration = Duration::from_millis(250);
 /// For that to be answered in, at least.
 const PATIENCE: Duration = Duration::from_millis(1500);
 /// Between attempts to find a master, while one is being made.
@@ -182,7 +185,7 @@ impl Locator {
         let replaced = async {
             match &mut self.guide {
                 Some((guide, Some(current))) => {
-                    let other = guide.other_than(current, endpoint, POLL).await;
+                    let other = guide.other_than(current, endpoint, POLL_GUIDE).await;
                     guide.names_another(&other)
                 }
                 _ => std::future::pending().await,
