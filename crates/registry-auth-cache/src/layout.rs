@@ -7,7 +7,7 @@
 /// The first 8 bytes of a root: they tell that the block belongs to this crate.
 pub const MAGIC: u64 = u64::from_ne_bytes(*b"rga-zone");
 /// The version of the layout.
-pub const VERSION: u32 = 7;
+pub const VERSION: u32 = 8;
 
 /// How many workers can be written down as watchers at a time. Further workers serve requests, but do not
 /// keep the records alive over a reload.

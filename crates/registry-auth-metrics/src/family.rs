@@ -159,11 +159,6 @@ pub(crate) fn families<'a>(all: &Snapshot<'a>) -> Vec<Family<'a>> {
             "Connections to Redis that were lost.",
         ),
         counter(
-            "redis_failovers",
-            counters::FAILOVERS,
-            "Connections to another server of Redis than the one before.",
-        ),
-        counter(
             "lookups_failed",
             counters::FAILED_LOOKUPS,
             "Users who could not be looked up, as Redis did not answer.",
