@@ -4,7 +4,7 @@
 use redis::Value;
 use registry_auth::{UserName, UserNameBuf};
 use registry_auth_admin::{Admin, AdminError, GroupName, UNSEEN};
-use registry_auth_redis::connection::cluster::slot;
+use registry_auth_redis::schema::keys::slot;
 use registry_auth_redis::{Endpoint, InvalidPrefix};
 use std::time::{Duration, Instant};
 use testkit::{RedisServer, eventually, free_port};

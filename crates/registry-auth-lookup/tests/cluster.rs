@@ -6,7 +6,7 @@ mod common;
 use common::{Gate, Server, free_port, space, tracked};
 use registry_auth_lookup::Outcome;
 use registry_auth_redis::Endpoint;
-use registry_auth_redis::connection::cluster::slot;
+use registry_auth_redis::schema::keys::slot;
 use testkit::eventually;
 
 const PREFIX: &str = "{P}";

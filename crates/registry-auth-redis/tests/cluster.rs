@@ -6,7 +6,7 @@ mod common;
 
 use common::{Kept, Load, Server, greet};
 use redis::Value;
-use registry_auth_redis::connection::cluster::slot;
+use registry_auth_redis::schema::keys::slot;
 use registry_auth_redis::{Endpoint, Passwords, Secret};
 use std::time::{Duration, Instant};
 use testkit::{PATIENCE, eventually};

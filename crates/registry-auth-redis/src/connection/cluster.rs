@@ -11,29 +11,17 @@
 use super::endpoint::{Endpoint, Place};
 use super::open::{Failure, Greeting, Opened};
 use super::panel::{Greet, Panel};
-use crc::{CRC_16_XMODEM, Crc};
 use redis::{Arg, Cmd, ErrorKind, Pipeline, RedisError, ServerError, ServerErrorKind, Value};
 use std::collections::HashSet;
 use std::sync::{Mutex, PoisonError};
 use tokio::time::{self, Instant};
 
-/// The number of slots that a Cluster has.
-const SLOTS: u16 = 16_384;
-const CRC: Crc<u16> = Crc::<u16>::new(&CRC_16_XMODEM);
 /// Masters that are asked beside the slot's own. More would cost more than they say.
 const OTHERS: usize = 14;
 /// Replicas of the slot's master that are asked: one of them is the next master.
 const REPLICAS: usize = 8;
 /// How often further nodes are asked that those asked before have named.
 const ROUNDS: usize = 3;
-
-/// The slot of all keys that begin with `prefix`; `None` where it has no hash tag, so that they lie in many.
-#[must_use]
-pub fn slot(prefix: &str) -> Option<u16> {
-    let (_, rest) = prefix.split_once('{')?;
-    let (tag, _) = rest.split_once('}')?;
-    (!tag.is_empty()).then(|| CRC.checksum(tag.as_bytes()) % SLOTS)
-}
 
 /// The slots of a Cluster's nodes, as one of them says.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -417,9 +405,9 @@ impl Detour {
 
 #[cfg(test)]
 mod tests {
-    use super::{Table, Votes, slot};
+    use super::{Table, Votes};
     use crate::connection::endpoint::Place;
-    use crate::schema::keys::KeyNames;
+    use crate::schema::keys::{KeyNames, slot};
     use redis::Value;
 
     fn at(port: u16) -> Place {

@@ -2,13 +2,13 @@
 //!
 //! Invariant: neither `Debug`, `Display` nor an error shows the password.
 
-use super::cluster;
 use super::names::Names;
 use super::passwords::Passwords;
 use super::tls::{InvalidTls, Tls, TlsOptions};
 pub use super::url::InvalidEndpoint;
 use super::url::{Parsed, parse};
 pub(crate) use super::url::{Place, Topology};
+use crate::schema::keys;
 use crate::secret::Secret;
 use std::fmt;
 
@@ -105,13 +105,13 @@ impl Endpoint {
         if !self.is_cluster() {
             return Ok(self);
         }
-        let Some(slot) = cluster::slot(prefix) else {
+        let Some(slot) = keys::slot(prefix) else {
             let tag = prefix.replace(['{', '}'], "");
             let tagged = format!("{{{}}}", if tag.is_empty() { "docker-registry" } else { &tag });
             return Err(InvalidPrefix::NoTag { tagged });
         };
         match self.prefix {
-            Some(first) if cluster::slot(&first) != Some(slot) => Err(InvalidPrefix::OtherSlot { first }),
+            Some(first) if keys::slot(&first) != Some(slot) => Err(InvalidPrefix::OtherSlot { first }),
             Some(_) => Ok(self),
             None => {
                 self.prefix = Some(prefix.into());

@@ -9,7 +9,7 @@ use super::endpoint::{Endpoint, Place, Topology};
 use super::fault;
 use super::open::{Failure, Greeting, Listener, Opened, is_no_resp3, within};
 use super::sentinel::Sentinels;
-use crate::schema::keys::KeyNames;
+use crate::schema::keys::{self, KeyNames};
 use futures_util::stream::{FuturesUnordered, StreamExt};
 use redis::aio::MultiplexedConnection;
 use redis::{Cmd, Value};
@@ -53,7 +53,7 @@ impl Guide {
                 Some(Self::Sentinels(Sentinels::new(sentinels, master)))
             }
             Topology::Cluster(nodes) => {
-                let slot = cluster::slot(endpoint.prefix()?)?;
+                let slot = keys::slot(endpoint.prefix()?)?;
                 Some(Self::Nodes(Nodes::new(nodes, slot)))
             }
             _ => None,

@@ -1,5 +1,7 @@
 //! The names of the keys in Redis (docs/reference/data-model.md). The only place that knows them.
 
+use crc::{CRC_16_XMODEM, Crc};
+
 /// Fields of `P:user:<name>` and `P:group:<name>`.
 pub mod field {
     /// The password hash; `P:passwords` is asked where it is missing.
@@ -27,6 +29,19 @@ pub fn use_field(user: &str, id: &str) -> String {
 
 /// The group that everyone belongs to, the anonymous included.
 pub const PUBLIC: &str = "public";
+
+/// The number of slots that a Redis Cluster has.
+const SLOTS: u16 = 16_384;
+const CRC: Crc<u16> = Crc::<u16>::new(&CRC_16_XMODEM);
+
+/// The slot in a Redis Cluster of all keys that begin with `prefix`; `None` where it has no hash tag, so that
+/// they lie in many.
+#[must_use]
+pub fn slot(prefix: &str) -> Option<u16> {
+    let (_, rest) = prefix.split_once('{')?;
+    let (tag, _) = rest.split_once('}')?;
+    (!tag.is_empty()).then(|| CRC.checksum(tag.as_bytes()) % SLOTS)
+}
 
 /// Key names under one prefix `P`.
 #[derive(Debug, Clone, Copy)]
