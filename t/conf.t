@@ -69,6 +69,8 @@ my @WRONG = (
     [ 'http', 'registry_auth_redis', 'redis://127.0.0.1 connect_timeout=5x', 'connect_timeout=5x' ],
     [ 'http', 'registry_auth_redis', 'redis://127.0.0.1 connect_timeout=0', 'connect_timeout=0' ],
     [ 'http', 'registry_auth_redis', 'redis://127.0.0.1 retries=3', 'retries=3' ],
+    [ 'http', 'registry_auth_redis', 'redis://127.0.0.1 changes=', 'changes=' ],
+    [ 'http', 'registry_auth_redis', 'redis://127.0.0.1 changes=ttl', 'changes=ttl' ],
     [ 'http', 'registry_auth_redis', 'timeout=1s', '' ],
     [ 'http', 'registry_auth_redis_password_file', '/nonexistent/password' ],
     [ 'http', 'registry_auth_redis_password_file', '/' ],
@@ -350,6 +352,9 @@ for my $directive (sort keys %EXAMPLE) {
 # Every form that the reference names.
 $spec .= accepted('http', $_) for (
     'registry_auth_redis redis://user:password@localhost:6380/15 timeout=1s connect_timeout=250ms;',
+    'registry_auth_redis redis://localhost changes=auto;',
+    'registry_auth_redis redis://localhost changes=tracking;',
+    'registry_auth_redis redis://localhost changes=channel;',
     'registry_auth_redis redis://:password@[::1]:6380;',
     'registry_auth_redis redis://redis.example;',
     'registry_auth_redis "redis+unix:///run/redis.sock?db=3" timeout=2;',

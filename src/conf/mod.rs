@@ -12,7 +12,7 @@ use std::time::Duration;
 use registry_auth::{policy, route};
 use registry_auth_cache::FailureLimits;
 use registry_auth_lookup::{Hashing, Keyspace};
-use registry_auth_redis::{Endpoint, Passwords, Secret, TlsOptions};
+use registry_auth_redis::{Changes, Endpoint, Passwords, Secret, TlsOptions};
 use siphasher::sip::SipHasher13;
 
 use crate::ffi::conf::{Complete, ComplexValue, Conf, FilePosition};
@@ -44,6 +44,7 @@ pub struct Main {
     endpoint: Option<Endpoint>,
     timeout: Option<u64>,
     connect_timeout: Option<u64>,
+    changes: Option<Changes>,
     user: Option<String>,
     passwords: Option<Passwords>,
     sentinel_user: Option<String>,
@@ -85,6 +86,8 @@ pub struct StoreOptions {
     pub timeout: Duration,
     /// Limit of one attempt to connect.
     pub connect_timeout: Duration,
+    /// How it is to tell what changes.
+    pub changes: Changes,
     /// The pool for slow password hashes.
     pub hashing: Hashing,
     /// Whether the last use of access tokens is to be recorded.
@@ -229,6 +232,7 @@ impl Complete for Main {
             endpoint,
             timeout: Duration::from_millis(self.timeout.unwrap_or(DEFAULT_TIMEOUT)),
             connect_timeout: Duration::from_millis(self.connect_timeout.unwrap_or(DEFAULT_TIMEOUT)),
+            changes: self.changes.unwrap_or_default(),
             hashing: self.hashing.unwrap_or_default(),
             token_use: self.token_use.unwrap_or(false),
             rehash: self.rehash.unwrap_or(false),

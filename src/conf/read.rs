@@ -56,30 +56,33 @@ pub fn registry_auth(conf: &mut Conf<'_>, location: &mut Location) -> Result<(),
     Ok(())
 }
 
-/// `registry_auth_redis url [timeout=] [connect_timeout=]`
+/// `registry_auth_redis url [timeout=] [connect_timeout=] [changes=]`
 pub fn redis(conf: &mut Conf<'_>, main: &mut Main) -> Result<(), String> {
     const NAME: &str = "registry_auth_redis";
+    const EXPECTED: &str = "one URL, \"timeout=\", \"connect_timeout=\" and \"changes=\" are expected";
     unset(NAME, main.endpoint.is_some())?;
     for argument in conf.texts() {
         if let Some(time) = argument.strip_prefix(b"timeout=") {
             main.timeout = Some(timeout(NAME, argument, time)?);
         } else if let Some(time) = argument.strip_prefix(b"connect_timeout=") {
             main.connect_timeout = Some(timeout(NAME, argument, time)?);
+        } else if let Some(how) = argument.strip_prefix(b"changes=") {
+            let changes = std::str::from_utf8(how).ok().and_then(|how| how.parse().ok());
+            let changes = changes.ok_or_else(|| {
+                invalid(
+                    NAME,
+                    argument,
+                    "\"auto\", \"tracking\" or \"channel\" is expected",
+                )
+            })?;
+            main.changes = Some(changes);
         } else if parameter(argument).is_some() {
-            return Err(unexpected(
-                NAME,
-                argument,
-                "one URL, \"timeout=\" and \"connect_timeout=\" are expected",
-            ));
+            return Err(unexpected(NAME, argument, EXPECTED));
         } else if main.endpoint.is_none() {
             main.endpoint =
                 Some(redis_url(argument).map_err(|why| invalid(NAME, shown_url(argument), &why))?);
         } else {
-            return Err(invalid(
-                NAME,
-                without_userinfo(argument),
-                "one URL, \"timeout=\" and \"connect_timeout=\" are expected",
-            ));
+            return Err(invalid(NAME, without_userinfo(argument), EXPECTED));
         }
     }
     if main.endpoint.is_none() {

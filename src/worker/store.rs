@@ -55,7 +55,7 @@ pub fn start(
         timeout: options.timeout,
         connect_timeout: options.connect_timeout,
         hashing: options.hashing,
-        tracking: options.cache.is_some(),
+        changes: options.cache.as_ref().map(|_| options.changes),
         last_use: options.token_use,
         rehash: options.rehash,
         token_keys,
@@ -205,9 +205,9 @@ fn answers(idle: &mut Idle) {
                 counters::count(OUTAGES);
                 cache::tracking_lost();
             }
-            Event::Connected { tracking } => {
+            Event::Connected { rung } => {
                 counters::count(CONNECTIONS);
-                cache::tracking_started(tracking);
+                cache::tracking_started(rung);
             }
         }
     }

@@ -88,7 +88,7 @@ impl Admin {
     pub async fn backends_clear(&self, subject: &Subject) -> Result<(), AdminError> {
         let key = subject.key(self.keys());
         if *subject == Subject::Default {
-            return self.ask(&key, redis::cmd("DEL").arg(&key)).await;
+            return self.delete(&key).await.map(drop);
         }
         self.edit(subject, async |changes| {
             changes.cmd("HDEL").arg(&key).arg(field::BACKENDS);

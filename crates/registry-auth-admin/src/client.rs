@@ -12,8 +12,9 @@ use registry_auth_redis::connection::locate::open_with_detour;
 use registry_auth_redis::connection::open::{Failure, describe, explain, has_answered};
 use registry_auth_redis::schema::keys::KeyNames;
 use registry_auth_redis::schema::record::Unreadable;
+use std::collections::BTreeSet;
 use std::fmt;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 use tokio::time::{self, Instant};
 
@@ -28,6 +29,7 @@ pub struct Admin {
     pub(crate) endpoint: Endpoint,
     pub(crate) prefix: String,
     pub(crate) limit: Duration,
+    may_publish: OnceLock<bool>,
 }
 
 impl fmt::Debug for Admin {
@@ -55,6 +57,7 @@ impl Admin {
             endpoint,
             prefix: prefix.to_owned(),
             limit,
+            may_publish: OnceLock::new(),
         })
     }
 
@@ -161,16 +164,58 @@ impl Admin {
         Ok(replies)
     }
 
-    /// One transaction; `None` when a watched key was changed, or is at another node now. MULTI goes ahead
-    /// alone: sent together with the changes and refused (an ACL without it), the changes would be carried
-    /// out one by one.
+    /// Whether this Redis user may publish what it changes; found out by a message that says nothing.
+    pub(crate) async fn may_publish(&self) -> Result<bool, AdminError> {
+        if let Some(known) = self.may_publish.get() {
+            return Ok(*known);
+        }
+        let mut nothing = redis::cmd("PUBLISH");
+        nothing.arg(self.keys().changes()).arg("");
+        let may = self.answer(&nothing).await?.is_ok();
+        Ok(*self.may_publish.get_or_init(|| may))
+    }
+
+    /// The news of a transaction, for gates to which Redis does not tell what changes. `None` where it
+    /// changes nothing that they keep.
+    fn news(&self, changes: &Pipeline) -> Option<Cmd> {
+        let mut changed = BTreeSet::new();
+        for command in changes.cmd_iter() {
+            let mut words = command.args_iter().filter_map(|word| match word {
+                Arg::Simple(word) => std::str::from_utf8(word).ok(),
+                _ => None,
+            });
+            let keys = if words.next() == Some("DEL") {
+                usize::MAX
+            } else {
+                1
+            };
+            let names = self.keys();
+            changed.extend(words.take(keys).filter(|key| names.known(key).is_some()));
+        }
+        let news: Vec<&str> = changed.into_iter().collect();
+        let mut publish = redis::cmd("PUBLISH");
+        publish.arg(self.keys().changes()).arg(news.join("\n"));
+        (!news.is_empty()).then_some(publish)
+    }
+
+    /// One transaction, which publishes what it changes; `None` when a watched key was changed, or is at
+    /// another node now. MULTI goes ahead alone: sent together with the changes and refused (an ACL without
+    /// it), the changes would be carried out one by one.
     pub(crate) async fn transact(
         &self,
         key: &str,
         changes: &Pipeline,
     ) -> Result<Option<Vec<Value>>, AdminError> {
         let deadline = Instant::now() + self.limit;
+        let mut news = self.news(changes);
+        if news.is_some() && !self.may_publish().await? {
+            news = None;
+        }
         let mut all = changes.clone();
+        let answers = all.len();
+        if let Some(news) = news {
+            all.add_command(news);
+        }
         all.cmd("EXEC");
         let (replies, done) = loop {
             let (has_watched, is_guarded) = self.seat().take_watch();
@@ -196,9 +241,12 @@ impl Admin {
         let odd = || AdminError::Refused("a transaction was answered with something else".to_owned());
         match done {
             Some(Value::Nil) => Ok(None),
-            Some(Value::Array(done)) => match done.iter().find_map(server_error) {
+            Some(Value::Array(mut done)) => match done.iter().find_map(server_error) {
                 Some(error) => Err(refused(key, error)),
-                None => Ok(Some(done)),
+                None => {
+                    done.truncate(answers);
+                    Ok(Some(done))
+                }
             },
             // The first that was refused says why all of it was.
             Some(Value::ServerError(error)) => Err(refused(
@@ -207,6 +255,14 @@ impl Admin {
             )),
             _ => Err(odd()),
         }
+    }
+
+    /// Removes a key, in a transaction of its own; whether it was there.
+    pub(crate) async fn delete(&self, key: &str) -> Result<bool, AdminError> {
+        let mut changes = redis::pipe();
+        changes.cmd("DEL").arg(key);
+        let done = self.transact(key, &changes).await?.unwrap_or_default();
+        Ok(done.first().is_some_and(|removed| *removed != Value::Int(0)))
     }
 
     pub(crate) async fn watch(&self, keys: &[&str]) -> Result<(), AdminError> {

@@ -138,7 +138,7 @@ impl Admin {
         progress: Progress<'_>,
     ) -> Result<Vec<String>, AdminError> {
         let key = self.keys().group(group.as_str());
-        let removed: bool = self.ask(&key, redis::cmd("DEL").arg(&key)).await?;
+        let removed = self.delete(&key).await?;
         // Everyone is in `public`, and no record says so.
         if group.is_public() {
             return Ok(Vec::new());

@@ -5,7 +5,9 @@
 use crate::client::Admin;
 use crate::error::AdminError;
 use redis::{Cmd, Value};
+use registry_auth_redis::connection::ladder::probe;
 use registry_auth_redis::connection::open::describe;
+use registry_auth_redis::{Changes, Rung};
 use std::time::{Duration, Instant};
 
 /// What [`Admin::health`] found. What the Redis user may not ask is `None`.
@@ -21,8 +23,12 @@ pub struct Health {
     pub role: Option<String>,
     /// Why INFO could not be asked.
     pub refused: Option<String>,
-    /// Whether Redis reports changes to a connection of this Redis user, or why not.
-    pub tracking: Result<(), String>,
+    /// How Redis tells what changes to a gate of this Redis user, and why not better.
+    pub changes: (Rung, Vec<String>),
+    /// Where it publishes what it changes.
+    pub channel: String,
+    /// Whether this Redis user may publish what it changes.
+    pub may_publish: bool,
     /// What the module's lookups ask and this Redis user may not, with Redis' words.
     pub lookups: Vec<(&'static str, String)>,
 }
@@ -59,7 +65,9 @@ impl Admin {
             policy: field("maxmemory_policy"),
             role: field("role"),
             refused,
-            tracking: self.tracking().await?,
+            changes: self.changes().await,
+            channel: self.keys().changes(),
+            may_publish: self.may_publish().await?,
             lookups: self.lookups().await?,
         })
     }
@@ -84,21 +92,15 @@ impl Admin {
         Ok(refused)
     }
 
-    /// Tries on a second connection, which then speaks RESP3 and gets reports of changes, as the module's
-    /// does.
-    async fn tracking(&self) -> Result<Result<(), String>, AdminError> {
-        let other = Self::connect(&self.endpoint, &self.prefix, self.limit).await?;
-        if let Err(why) = other.answer(redis::cmd("HELLO").arg(3)).await? {
-            return Ok(Err(why));
-        }
-        let mut track = redis::cmd("CLIENT");
-        track.arg("TRACKING").arg("ON").arg("BCAST").arg("PREFIX");
-        track.arg(self.keys().common());
-        Ok(other.answer(&track).await?.map(drop))
+    /// Tries on connections of their own, as the module does.
+    async fn changes(&self) -> (Rung, Vec<String>) {
+        let prefixes = [self.prefix.as_str().into()];
+        let probed = probe(&self.endpoint, &prefixes, Changes::Auto, self.limit).await;
+        probed.unwrap_or_else(|failure| (Rung::Ttl, vec![failure.to_string()]))
     }
 
     /// The reply, or what Redis said instead.
-    async fn answer(&self, command: &Cmd) -> Result<Result<Value, String>, AdminError> {
+    pub(crate) async fn answer(&self, command: &Cmd) -> Result<Result<Value, String>, AdminError> {
         Ok(match self.reply(command).await? {
             Value::ServerError(error) => Err(describe(&error.into())),
             value => Ok(value),

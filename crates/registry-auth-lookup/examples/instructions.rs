@@ -32,7 +32,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         connect_timeout: Duration::from_secs(60),
         hashing: Hashing::default(),
         prefixes: vec!["P".into()],
-        tracking: true,
+        changes: Some(registry_auth_lookup::Changes::Auto),
         last_use: false,
         rehash: false,
         token_keys: None,

@@ -16,12 +16,13 @@
 //! ```
 //! `%R~P:*` instead of `~P:*` from Redis 7 on, so that nothing could be written even by mistake. Without
 //! `ping` or `select` (only needed for a database other than 0) it works the same, and from 7.2 on
-//! `client|setinfo` lets the connection show who it is; without `hello` or `client|tracking` nothing is
-//! reported of changes ([`Event::Connected`] says so), and the log says it once. Recording the last use takes
-//! `%W~P:token-use +hset` (before Redis 7 `+hset`, which with `~P:*` is good for all of these keys); without
-//! it, the log says so once for each connection. Replacing weak password hashes takes `+watch +multi +exec
-//! +hset` and `%W~P:user:*` and `%W~P:passwords`; without them, the log says so once a minute while weak
-//! hashes are used.
+//! `client|setinfo` lets the connection show who it is; without `hello` or `client|tracking` only what is
+//! published on the channel `P:changes` is reported of changes, which takes `&P:changes +subscribe`, and
+//! without these nothing ([`Event::Connected`] says so), and the log says it once. Recording the last use
+//! takes `%W~P:token-use +hset` (before Redis 7 `+hset`, which with `~P:*` is good for all of these keys);
+//! without it, the log says so once for each connection. Replacing weak password hashes takes `+watch +multi
+//! +exec +hset` and `%W~P:user:*` and `%W~P:passwords`; without them, the log says so once a minute while
+//! weak hashes are used.
 #![forbid(unsafe_code)]
 
 mod activity;
@@ -57,4 +58,5 @@ pub use activity::Activity;
 pub use messages::{Completion, Event, Job, Keyspace, Outcome, Proof};
 pub use options::{Hashing, LookupOptions, Spawn, Work, own_thread};
 pub use registry_auth_redis::connection::tracking::Changed;
+pub use registry_auth_redis::{Changes, Rung};
 pub use store::{StartError, Store};

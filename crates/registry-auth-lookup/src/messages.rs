@@ -7,8 +7,8 @@
 
 use registry_auth::codec::AccountState;
 use registry_auth::{Network, TokenDigest, UserNameBuf};
-use registry_auth_redis::Secret;
 use registry_auth_redis::connection::tracking::Changed;
+use registry_auth_redis::{Rung, Secret};
 use std::fmt;
 use std::sync::Arc;
 
@@ -80,9 +80,9 @@ pub enum Event {
     ConnectionLost,
     /// Connected. Whatever was known before is suspect.
     Connected {
-        /// Whether every change from here on is reported. False where Redis, a proxy or an ACL does not let
-        /// us track: then only a time to live limits the age of what is known.
-        tracking: bool,
+        /// How changes from here on are reported. With [`Rung::Ttl`] they are not: only a time to live limits
+        /// the age of what is known.
+        rung: Rung,
     },
 }
 

@@ -1,7 +1,7 @@
 //! How a [`crate::Store`] is to work: what nginx.conf says, and what its owner provides.
 
 use registry_auth::token::SigningKeys;
-use registry_auth_redis::Endpoint;
+use registry_auth_redis::{Changes, Endpoint};
 use std::io;
 use std::os::fd::BorrowedFd;
 use std::thread::{self, JoinHandle};
@@ -19,8 +19,8 @@ pub struct LookupOptions {
     pub hashing: Hashing,
     /// Every `registry_auth_prefix` in use: the keys whose changes are reported.
     pub prefixes: Vec<Box<str>>,
-    /// Whether changes are to be told ([`crate::Event`]); false: events are completions only.
-    pub tracking: bool,
+    /// How changes are to be told ([`crate::Event`]); `None`: events are completions only.
+    pub changes: Option<Changes>,
     /// Whether the last use of access tokens is to be recorded in `P:token-use`.
     pub last_use: bool,
     /// Whether a weak password hash is to be replaced by argon2id when its owner logs in

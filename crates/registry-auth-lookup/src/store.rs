@@ -29,7 +29,7 @@ use registry_auth_redis::connection::supervisor::Supervisor;
 use registry_auth_redis::connection::tracking::{Tracking, Watcher};
 use registry_auth_redis::log::{Level, Log, LogLine, LogQueue};
 use registry_auth_redis::wake::Wake;
-use registry_auth_redis::{Endpoint, InvalidEndpoint};
+use registry_auth_redis::{Changes, Endpoint, InvalidEndpoint};
 use std::fmt;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -91,7 +91,7 @@ impl Store {
         options.endpoint.check().map_err(StartError::Endpoint)?;
         let (jobs, receiver) = jobs::channel().map_err(StartError::Os)?;
         let wake = Arc::new(Wake::new(options.wake));
-        let events = EventQueue::new(Arc::clone(&wake), options.tracking);
+        let events = EventQueue::new(Arc::clone(&wake), options.changes.is_some());
         let mut store = Self {
             jobs,
             events: Arc::new(events),
@@ -105,7 +105,7 @@ impl Store {
             connect_timeout: options.connect_timeout,
             hashing: options.hashing,
             prefixes: options.prefixes,
-            tracking: options.tracking,
+            changes: options.changes,
             last_use: options.last_use,
             rehash: options.rehash,
             token_keys: options.token_keys,
@@ -201,7 +201,7 @@ struct Parts {
     connect_timeout: Duration,
     hashing: Hashing,
     prefixes: Vec<Box<str>>,
-    tracking: bool,
+    changes: Option<Changes>,
     last_use: bool,
     rehash: bool,
     token_keys: Option<SigningKeys>,
@@ -237,12 +237,14 @@ impl Parts {
             )
         });
         let watcher: Arc<dyn Watcher> = Arc::<EventQueue>::clone(&self.events);
-        let tracking = Tracking::new(watcher, &self.prefixes);
+        let tracking = self
+            .changes
+            .map(|changes| Tracking::new(watcher, &self.prefixes, changes));
         let (supervisor, link) = Supervisor::new(
             self.endpoint,
             self.connect_timeout,
             self.timeout,
-            self.tracking.then_some(tracking).map(Arc::new),
+            tracking.map(Arc::new),
             log.clone(),
         );
         let (again, overtaken) = unbounded_channel();

@@ -1,7 +1,8 @@
-//! Random changes, questions, losses and reconnects against a real Redis, with a cache that follows the queue
-//! as nginx's does (put on a cacheable completion, delete on changes): no answer that may be kept, fresh or
-//! cached, is older than the last change that the queue has delivered, and no other is older than the last
-//! one that had been delivered when the request came; and when all is quiet the cache is what Redis holds.
+//! Random changes, questions, losses, reconnects and failovers against a real Redis and its replica, with a
+//! cache that follows the queue as nginx's does (put on a cacheable completion, delete on changes): no answer
+//! that may be kept, fresh or cached, is older than the last change that the queue has delivered, and no
+//! other is older than the last one that had been delivered when the request came; and when all is quiet the
+//! cache is what Redis holds.
 //!
 //! A failure prints its seed; `REGISTRY_AUTH_SEED=n` repeats one.
 
@@ -11,7 +12,7 @@ mod common;
 
 use common::{Gate, PATIENCE, Server, options};
 use registry_auth::{Record, RecordRef};
-use registry_auth_lookup::{Changed, Completion, Event, LookupOptions, Outcome};
+use registry_auth_lookup::{Changed, Changes, Completion, Event, LookupOptions, Outcome, Rung};
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -61,7 +62,9 @@ impl Random {
 
 struct Model {
     random: Random,
+    /// The master, and its replica.
     redis: Option<Server>,
+    replica: Option<Server>,
     admin: redis::Connection,
     gate: Gate,
     keys: Vec<Key>,
@@ -72,6 +75,10 @@ struct Model {
     version: u64,
     /// Numbers the last barrier that came back.
     barrier: u64,
+    /// Whether the servers have changed places since: events may be of the one or the other, and are no
+    /// number of changes.
+    is_uncertain: bool,
+    failovers: usize,
     /// Answers checked: from the cache, from Redis. And completions that may not be kept.
     served: (usize, usize, usize),
     armed: usize,
@@ -79,12 +86,14 @@ struct Model {
 
 impl Model {
     fn new(seed: u64) -> Self {
-        let redis = Server::start();
+        let redis = Server::with(&AT_ONCE);
+        let replica = Server::with(&[&AT_ONCE[..], &replica_of(&redis.port.to_string())].concat());
+        let url = format!("redis://127.0.0.1:{},127.0.0.1:{}", redis.port, replica.port);
         let gate = Gate::with(LookupOptions {
-            tracking: true,
+            changes: Some(Changes::Auto),
             timeout: Duration::from_millis(300),
             connect_timeout: Duration::from_millis(300),
-            ..options(&redis.url())
+            ..options(&url)
         });
         let empty = || Key {
             history: vec![Content::new()],
@@ -94,12 +103,15 @@ impl Model {
             random: Random(seed),
             admin: redis.connection(),
             redis: Some(redis),
+            replica: Some(replica),
             gate,
             keys: (0..KEYS).map(|_| empty()).collect(),
             cache: HashMap::new(),
             waiting: HashMap::new(),
             version: 0,
             barrier: 0,
+            is_uncertain: false,
+            failovers: 0,
             served: (0, 0, 0),
             armed: 0,
         }
@@ -108,7 +120,8 @@ impl Model {
     fn step(&mut self) {
         match self.random.below(400) {
             0 => self.restart(),
-            1..=3 => self.freeze(),
+            1 => self.fail_over(),
+            2..=3 => self.freeze(),
             4..=9 => self.kill_connection(),
             10..=11 => self.flush(),
             12..=19 => self.settle(),
@@ -227,10 +240,41 @@ impl Model {
     fn restart(&mut self) {
         let (port, dir): (u16, Arc<TempDir>) = self.redis.take().unwrap().kill();
         self.emptied();
-        let redis = Server::on(port, &dir, &[]);
+        let redis = Server::on(port, &dir, &AT_ONCE);
         redis.wait_until_ready();
         self.admin = redis.connection();
         self.redis = Some(redis);
+    }
+
+    /// The replica becomes the master, with all that was written; the master becomes its replica, or dies and
+    /// comes back as one.
+    fn fail_over(&mut self) {
+        let has_all: usize = redis::cmd("WAIT")
+            .arg(1)
+            .arg(1000)
+            .query(&mut self.admin)
+            .unwrap();
+        if has_all == 0 {
+            // It is not there again since the last time.
+            return;
+        }
+        let (old, new) = (self.redis.take().unwrap(), self.replica.take().unwrap());
+        let old = if self.random.below(2) == 0 {
+            let mut old = old;
+            let (port, dir) = old.kill();
+            self.request();
+            new.run("REPLICAOF NO ONE");
+            let of = new.port.to_string();
+            Server::on(port, &dir, &[&AT_ONCE[..], &replica_of(&of)].concat())
+        } else {
+            new.run("REPLICAOF NO ONE");
+            old.run(&format!("REPLICAOF 127.0.0.1 {}", new.port));
+            old
+        };
+        self.admin = new.connection();
+        (self.redis, self.replica) = (Some(new), Some(old));
+        self.is_uncertain = true;
+        self.failovers += 1;
     }
 
     /// Shorter or longer than the store's patience.
@@ -296,8 +340,8 @@ impl Model {
                     self.armed = 0;
                     self.cache.clear();
                 }
-                Event::Connected { tracking } => {
-                    assert!(tracking);
+                Event::Connected { rung } => {
+                    assert_eq!(rung, Rung::Broadcast);
                     assert_eq!(self.armed, 0, "armed twice");
                     self.armed = 1;
                     self.cache.clear();
@@ -307,6 +351,9 @@ impl Model {
     }
 
     fn told_once(&mut self, key: usize) {
+        if self.is_uncertain {
+            return;
+        }
         let key = &mut self.keys[key];
         key.told += 1;
         assert!(
@@ -381,6 +428,7 @@ impl Model {
             }
             assert!(Instant::now() < until, "changes are not told any more");
         }
+        self.is_uncertain = false;
         for key in &mut self.keys {
             key.told = key.history.len() - 1;
         }
@@ -407,6 +455,14 @@ impl Model {
         assert!(cached > 10 && asked > 50, "{:?}", self.served);
         assert!(uncacheable < asked, "{:?}", self.served);
     }
+}
+
+/// A replica is brought up to date without a pause, and leaves no file with which it would begin next time.
+const AT_ONCE: [&str; 4] = ["--repl-diskless-sync-delay", "0", "--rdb-del-sync-files", "yes"];
+
+/// The options of a replica of the server at this port.
+fn replica_of(port: &str) -> [&str; 3] {
+    ["--replicaof", "127.0.0.1", port]
 }
 
 /// What an outcome shows of the keys it was made of; `None` when it shows nothing.
@@ -457,7 +513,10 @@ fn play(seed: u64) {
         model.step();
     }
     model.finish();
-    println!("from the cache, from Redis, not to be kept: {:?}", model.served);
+    println!(
+        "from the cache, from Redis, not to be kept: {:?}, {} failovers",
+        model.served, model.failovers
+    );
 }
 
 #[test]

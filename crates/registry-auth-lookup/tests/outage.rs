@@ -7,7 +7,7 @@ use common::{
     Gate, PATIENCE, SHA1_SECRET, Server, Valve, free_port, is_known, options, silent_resolver, user_record,
     verified,
 };
-use registry_auth_lookup::{Event, LookupOptions, Outcome};
+use registry_auth_lookup::{Changes, Event, LookupOptions, Outcome};
 use std::io::{Read, Write};
 use std::net::TcpListener;
 use std::sync::Arc;
@@ -145,7 +145,7 @@ fn a_server_that_sleeps_fails_what_runs_out_of_time_and_nothing_else() {
     let redis = Server::start();
     alice(&redis);
     let mut gate = Gate::with(LookupOptions {
-        tracking: true,
+        changes: Some(Changes::Auto),
         ..brisk(&redis.url())
     });
     assert!(gate.armed());
@@ -169,7 +169,7 @@ fn a_server_that_sleeps_for_longer_is_left() {
     let redis = Server::start();
     alice(&redis);
     let mut gate = Gate::with(LookupOptions {
-        tracking: true,
+        changes: Some(Changes::Auto),
         ..brisk(&redis.url())
     });
     assert!(gate.armed());
@@ -192,7 +192,7 @@ fn a_silent_connection_is_replaced_by_one_that_answers() {
     alice(&redis);
     let valve = Valve::new(redis.port);
     let mut gate = Gate::with(LookupOptions {
-        tracking: true,
+        changes: Some(Changes::Auto),
         ..brisk(&format!("redis://127.0.0.1:{}", valve.port))
     });
     assert!(gate.armed());
@@ -467,7 +467,7 @@ fn names_that_nobody_answers_concern_nobody_else() {
     redis.run_args(&["HSET", "P:user:member", "password", SHA1_SECRET, "groups", "team"]);
     let url = format!("redis://localhost:{}", redis.port);
     let mut gate = Gate::with(LookupOptions {
-        tracking: true,
+        changes: Some(Changes::Auto),
         ..brisk(&url)
     });
     assert!(gate.armed());

@@ -56,8 +56,8 @@ fn cells(text: &mut String, all: &Snapshot<'_>, running: u64) -> std::fmt::Resul
         // The gate is on nowhere.
         _ if redis.server.is_empty() => ("", "not asked"),
         Changes::Unreachable => ("bad", "unreachable"),
-        Changes::Tracking => ("ok", "reachable"),
-        Changes::Expiry => ("warn", "reachable"),
+        Changes::Tracking | Changes::PlainTracking => ("ok", "reachable"),
+        Changes::Channel | Changes::Expiry => ("warn", "reachable"),
     };
     text.push_str("<div class=\"s\">");
     write!(

@@ -68,6 +68,10 @@ pub enum Changes {
     Unreachable,
     /// Redis tells of each.
     Tracking,
+    /// Redis tells of each change of what was asked for.
+    PlainTracking,
+    /// Redis tells of those that `registry-authctl` publishes.
+    Channel,
     /// It does not: records are looked up again when their time is over.
     Expiry,
 }
@@ -78,6 +82,8 @@ impl Changes {
         match self {
             Self::Unreachable => "none",
             Self::Tracking => "tracking",
+            Self::PlainTracking => "plain-tracking",
+            Self::Channel => "channel",
             Self::Expiry => "expiry",
         }
     }
@@ -87,6 +93,8 @@ impl Changes {
         match self {
             Self::Unreachable => "no connection",
             Self::Tracking => "tells of changes",
+            Self::PlainTracking => "tells of changes, key by key",
+            Self::Channel => "tells of the tool's changes only",
             Self::Expiry => "tells of no changes: records expire",
         }
     }

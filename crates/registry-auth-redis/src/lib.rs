@@ -19,12 +19,14 @@ pub mod schema {
 /// [`tracking`](connection::tracking) hears what it says unasked, [`open`](connection::open) comes from an
 /// address to a connection that is logged in, [`locate`](connection::locate) says to which server, with
 /// `sentinel` and [`cluster`](connection::cluster) (both ask a `panel`),
+/// [`ladder`](connection::ladder) finds how it tells what changes,
 /// [`supervisor`](connection::supervisor) keeps one open.
 pub mod connection {
     pub mod cluster;
     pub mod endpoint;
     mod fault;
     pub mod files;
+    pub mod ladder;
     pub mod locate;
     mod names;
     pub mod open;
@@ -43,4 +45,5 @@ mod secret;
 pub use connection::endpoint::{Endpoint, InvalidEndpoint, InvalidPrefix};
 pub use connection::passwords::Passwords;
 pub use connection::tls::{Chain, InvalidTls, Key, Setting, TlsOptions, Trusted};
+pub use connection::tracking::{Changes, Rung};
 pub use secret::Secret;

@@ -407,6 +407,92 @@ fn with_the_modules_redis_user_all_is_told_that_can_be() {
     );
 }
 
+/// `check` says which way of telling changes this Redis user and server allow.
+#[test]
+fn the_way_in_which_changes_are_told_is_named() {
+    let redis = Redis::start();
+    redis.add("alice");
+    let acl = "ACL SETUSER gate on >pw ~P:* resetchannels -@all +hgetall +hmget +lrange +ping +select +hello";
+    let acl: Vec<&str> = acl.split(' ').collect();
+    redis.run::<()>(&acl);
+    let changes = |more: &[&str]| {
+        redis.run::<()>(&[&["ACL", "SETUSER", "gate"], more].concat());
+        let text = redis.tool_as("gate", &["check"], None).out;
+        let json: Value =
+            serde_json::from_str(&redis.tool_as("gate", &["check", "--json"], None).out).unwrap();
+        let (way, publishes) = (
+            json["redis"]["changes"].clone(),
+            json["redis"]["may_publish"].clone(),
+        );
+        assert!(
+            text.contains(&format!("(changes: {})", way.as_str().unwrap())),
+            "{text}"
+        );
+        (way, publishes, text)
+    };
+    let (way, publishes, text) = changes(&["-subscribe"]);
+    assert_eq!((way, publishes), (json!("expiry"), json!(false)));
+    assert!(
+        text.contains("&P:changes and +subscribe") && text.contains("+publish"),
+        "{text}"
+    );
+    let (way, publishes, text) = changes(&["&P:changes", "+subscribe"]);
+    assert_eq!((way, publishes), (json!("channel"), json!(false)));
+    assert!(
+        text.contains("NOPERM") && text.contains("on the channel P:changes"),
+        "{text}"
+    );
+    let (way, publishes, text) = changes(&["+publish"]);
+    assert_eq!((way, publishes), (json!("channel"), json!(true)));
+    assert!(!text.contains("may not PUBLISH"), "{text}");
+    let (way, _, text) = changes(&["+client|tracking", "-publish"]);
+    assert_eq!(way, json!("tracking"));
+    assert!(!text.contains("PUBLISH"), "it is not needed: {text}");
+}
+
+/// Gates to which Redis does not tell what changes hear it from the tool.
+#[test]
+fn each_change_is_published_as_it_is_made() {
+    let redis = Redis::start();
+    let mut listener = redis.connection();
+    let mut channel = listener.as_pubsub();
+    channel.subscribe("P:changes").unwrap();
+    channel
+        .set_read_timeout(Some(std::time::Duration::from_secs(10)))
+        .unwrap();
+    let mut news = || loop {
+        let message: String = channel.get_message().unwrap().get_payload().unwrap();
+        // What the tool says to find out whether it may.
+        if !message.is_empty() {
+            return message;
+        }
+    };
+    redis.add("alice");
+    for (verb, keys) in [
+        ("grant add alice team/x pull", "P:user:alice"),
+        ("group add team", "P:group:team"),
+        ("group join team alice", "P:user:alice"),
+        ("backend set default 127.0.0.1:5000", "P:backends"),
+        ("backend clear default", "P:backends"),
+        ("user lock alice", "P:user:alice"),
+        (
+            "token create alice --scope team/x:pull --expires 5d",
+            "P:user:alice",
+        ),
+        ("user remove alice", "P:passwords\nP:user:alice"),
+        ("group remove team", "P:group:team"),
+    ] {
+        redis.tool(&verb.split(' ').collect::<Vec<_>>()).ok();
+        assert_eq!(news(), keys, "{verb}");
+    }
+    // Without the right to publish all works the same.
+    let acl = "ACL SETUSER plain on >pw ~P:* resetchannels -@all +@all -publish";
+    redis.run::<()>(&acl.split(' ').collect::<Vec<_>>());
+    redis.tool_as("plain", &["group", "add", "other"], None).ok();
+    redis.tool(&["group", "add", "more"]).ok();
+    assert_eq!(news(), "P:group:more");
+}
+
 #[test]
 fn nothing_under_a_prefix_is_told() {
     let redis = Redis::start();

@@ -15,7 +15,7 @@ use registry_auth_cache::worker_cache::Lookup;
 use registry_auth_cache::{
     COUNTERS, Cache, GAUGES, GENERATION, Interner, SecretKeys, Tag, UNBOUND, WorkerCache,
 };
-use registry_auth_lookup::{Changed, Keyspace, Outcome};
+use registry_auth_lookup::{Changed, Keyspace, Outcome, Rung};
 use registry_auth_metrics::Changes;
 
 use crate::conf::CacheOptions;
@@ -142,7 +142,13 @@ pub fn start(options: CacheOptions, source: u64) {
 /// Leaves the zone to the other workers.
 pub fn stop() {
     if let Some(ours) = WORKER.with(|worker| worker.cache.take()) {
-        with_zone(&ours.options.zone, |cache| cache.remove_watcher(ours.me));
+        with_zone(&ours.options.zone, |cache| {
+            cache.remove_watcher(ours.me);
+            // Redis tells no other worker of what this one has put.
+            if ours.changes == Changes::PlainTracking && cache.is_bound_to(ours.source) {
+                cache.invalidate_all();
+            }
+        });
     }
 }
 
@@ -288,14 +294,24 @@ pub fn put(space: &Keyspace, credential: &Credential, miss: &Miss, outcome: &Out
     });
 }
 
-/// Redis tells this worker of every change from now on, if it `tells` of them at all.
-pub fn tracking_started(tells: bool) {
+/// Redis tells this worker of changes from now on in this way, if it tells of them at all.
+pub fn tracking_started(rung: Rung) {
     with_cache_mut(|ours| {
-        ours.changes = if tells { Changes::Tracking } else { Changes::Expiry };
+        ours.changes = match rung {
+            Rung::Broadcast => Changes::Tracking,
+            Rung::Tracking => Changes::PlainTracking,
+            Rung::Channel => Changes::Channel,
+            Rung::Ttl => Changes::Expiry,
+        };
         let watched = with_zone(&ours.options.zone, |cache| {
             let is_bound = cache.is_bound_to(ours.source);
             if is_bound {
                 cache.add_watcher(ours.me, process::is_alive);
+                // Redis tells each worker of what that one has asked for: of what a killed worker had put,
+                // whose place this one takes, it tells nobody.
+                if rung == Rung::Tracking {
+                    cache.invalidate_all();
+                }
             }
             is_bound
         });

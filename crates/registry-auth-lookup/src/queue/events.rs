@@ -8,6 +8,7 @@ use crate::bounded::allocated;
 use crate::messages::{Completion, Event, Outcome};
 use crate::queue::basis::{Basis, LookupKey, ReadMark};
 use crate::queue::recent_changes::RecentChanges;
+use registry_auth_redis::Rung;
 use registry_auth_redis::connection::tracking::{Changed, Watcher};
 use registry_auth_redis::wake::Wake;
 use std::collections::HashSet;
@@ -167,11 +168,11 @@ impl EventQueue {
 }
 
 impl Watcher for EventQueue {
-    fn connected(&self, epoch: u64, tracking: bool) {
+    fn connected(&self, epoch: u64, rung: Rung) {
         self.write(|queue| {
             queue.connection = epoch;
             queue.recent.all_changed();
-            queue.events.push(Event::Connected { tracking });
+            queue.events.push(Event::Connected { rung });
         });
     }
 

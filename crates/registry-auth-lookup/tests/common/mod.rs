@@ -3,7 +3,9 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing)] // a panic is how a test fails
 
 use registry_auth::{Network, Record, RecordRef, UserName, codec};
-use registry_auth_lookup::{Completion, Event, Hashing, Job, Keyspace, LookupOptions, Outcome, Proof, Store};
+use registry_auth_lookup::{
+    Changes, Completion, Event, Hashing, Job, Keyspace, LookupOptions, Outcome, Proof, Rung, Store,
+};
 use registry_auth_redis::log::LogLine;
 use registry_auth_redis::{Endpoint, Secret};
 use std::collections::HashMap;
@@ -38,7 +40,7 @@ pub fn options(url: &str) -> LookupOptions {
         connect_timeout: Duration::from_secs(2),
         hashing: Hashing::default(),
         prefixes: vec!["P".into()],
-        tracking: false,
+        changes: None,
         last_use: false,
         rehash: false,
         token_keys: None,
@@ -50,7 +52,7 @@ pub fn options(url: &str) -> LookupOptions {
 /// With changes told, for the prefix `P`.
 pub fn tracked(url: &str) -> LookupOptions {
     LookupOptions {
-        tracking: true,
+        changes: Some(Changes::Auto),
         ..options(url)
     }
 }
@@ -145,9 +147,15 @@ impl Gate {
         }
     }
 
+    /// Whether the next connection tells all changes.
     pub fn armed(&mut self) -> bool {
+        self.rung() == Rung::Broadcast
+    }
+
+    /// How the next connection tells changes.
+    pub fn rung(&mut self) -> Rung {
         match self.told(|event| matches!(event, Event::Connected { .. })) {
-            Event::Connected { tracking } => tracking,
+            Event::Connected { rung } => rung,
             _ => unreachable!(),
         }
     }

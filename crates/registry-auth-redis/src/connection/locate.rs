@@ -8,10 +8,11 @@ use super::cluster::{self, Detour, Nodes, Slot};
 use super::endpoint::{Endpoint, Place, Topology};
 use super::fault;
 use super::open::{Failure, Greeting, Listener, Opened, is_no_resp3, within};
+use super::pulse::Heard;
 use super::sentinel::Sentinels;
 use crate::schema::keys::{self, KeyNames};
 use futures_util::stream::{FuturesUnordered, StreamExt};
-use redis::aio::MultiplexedConnection;
+use redis::aio::{MultiplexedConnection, PubSub};
 use redis::{Cmd, Value};
 use std::sync::Arc;
 use std::time::Duration;
@@ -156,6 +157,10 @@ impl Locator {
         }
     }
 
+    pub(crate) fn endpoint(&self) -> &Endpoint {
+        &self.endpoint
+    }
+
     /// Returns when the server of this connection is not the one to be asked any more, or does not answer for
     /// long; `limit` is that of a lookup. Where there is one server only, that is never found.
     pub(crate) async fn moved(&mut self, connection: &MultiplexedConnection, limit: Duration) -> Failure {
@@ -241,6 +246,23 @@ pub async fn open_with_detour(
         .release()
         .map(|driver| (connection, driver, locator.detour))
         .ok_or(Failure::Closed)
+}
+
+/// A second connection to the same server, for what is published there.
+pub(crate) async fn subscribe(
+    endpoint: &Endpoint,
+    opened: &Opened,
+    deadline: Instant,
+) -> Result<(PubSub, Heard), Failure> {
+    let logins = endpoint.logins();
+    let greeting = Greeting {
+        names: endpoint.names(),
+        tls: endpoint.tls(),
+        logins: &logins,
+        listener: None,
+        deadline,
+    };
+    greeting.again(&opened.target).await
 }
 
 /// Whether a failure may be over in a moment, as it is while another master is made.

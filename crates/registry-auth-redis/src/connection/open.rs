@@ -11,14 +11,15 @@ use crate::connection::pulse::{Counted, Heard};
 use crate::connection::tls::Tls;
 use crate::connection::tracking::Tracking;
 use futures_util::stream::{FuturesUnordered, StreamExt};
-use redis::aio::MultiplexedConnection;
+use redis::aio::{MultiplexedConnection, PubSub};
 use redis::{
     AsyncConnectionConfig, ErrorKind, ProtocolVersion, RedisConnectionInfo, RedisError, ServerErrorKind,
     Value,
 };
 use std::convert::Infallible;
 use std::future::Future;
-use std::path::Path;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -142,6 +143,8 @@ pub(crate) struct Opened {
     pub(crate) connection: MultiplexedConnection,
     /// Aborted when it drops: an attempt that is timed out must not leave its socket behind.
     pub(crate) driver: AbortOnDrop,
+    /// What it leads to.
+    pub(crate) target: Target,
     /// Counts what has come from it.
     pub(crate) heard: Heard,
     /// Whether what it says unasked counts.
@@ -183,47 +186,44 @@ pub(crate) struct Greeting<'g> {
 /// Between the attempts to connect to one address and to the next one of the same name (RFC 8305).
 const STAGGER: Duration = Duration::from_millis(100);
 
+/// What a connection leads to.
+#[derive(Clone)]
+pub(crate) enum Target {
+    /// One address of the host of this name.
+    Tcp(SocketAddr, Box<str>),
+    /// A socket of this machine.
+    Unix(PathBuf),
+}
+
+/// A connection, in TLS or not.
+trait Duplex: AsyncRead + AsyncWrite + Unpin + Send {}
+
+impl<S: AsyncRead + AsyncWrite + Unpin + Send> Duplex for S {}
+
+type Wire = Counted<Box<dyn Duplex>>;
+
 impl Greeting<'_> {
     /// Connects to a place and logs in. Of the addresses of a name the first that greets is taken.
     pub(crate) async fn place(&self, place: &Place) -> Result<Opened, Failure> {
         let addresses = self.names.addresses(&place.host, place.port).await?;
-        let attempts = addresses.into_iter().map(|address| {
-            self.login(move || async move {
-                let stream = TcpStream::connect(address).await.map_err(Failure::Io)?;
-                stream.set_nodelay(true).map_err(Failure::Io)?;
-                Ok((stream, &*place.host))
-            })
-        });
-        first(attempts, STAGGER).await
+        let targets = addresses
+            .into_iter()
+            .map(|address| Target::Tcp(address, place.host.clone()));
+        first(targets.map(|target| self.open(target)), STAGGER).await
     }
 
     /// The same at a socket of this machine.
     pub(crate) async fn unix(&self, path: &Path) -> Result<Opened, Failure> {
-        self.login(|| async {
-            let stream = UnixStream::connect(path).await.map_err(Failure::Io)?;
-            Ok((stream, ""))
-        })
-        .await
+        self.open(Target::Unix(path.to_owned())).await
     }
 
-    /// Logs in on what `connect` gives, with one password after the other.
-    async fn login<'h, S, C>(&self, connect: impl Fn() -> C) -> Result<Opened, Failure>
-    where
-        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-        C: Future<Output = Result<(S, &'h str), Failure>>,
-    {
+    /// Logs in, with one password after the other.
+    async fn open(&self, target: Target) -> Result<Opened, Failure> {
         let mut refused = Failure::Closed;
         for login in self.logins {
-            let (stream, host) = connect().await?;
-            let opened = match self.tls {
-                Some(tls) => {
-                    let greeted = time::timeout_at(self.deadline, tls.greet(host, stream)).await;
-                    let stream = greeted.map_err(|_| Failure::NoTls)?.map_err(Failure::Io)?;
-                    self.resp(login, stream).await
-                }
-                None => self.resp(login, stream).await,
-            };
-            match opened {
+            let heard = Heard::default();
+            let wire = self.wire(&target, &heard).await?;
+            match self.resp(login, wire, heard, target.clone()).await {
                 Err(failure) if is_wrong_password(&failure) => refused = failure,
                 opened => return opened,
             }
@@ -231,10 +231,53 @@ impl Greeting<'_> {
         Err(refused)
     }
 
-    async fn resp<S>(&self, login: &RedisConnectionInfo, stream: S) -> Result<Opened, Failure>
-    where
-        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-    {
+    /// Logs in at the same server again, in RESP2, to hear what is published there.
+    pub(crate) async fn again(&self, target: &Target) -> Result<(PubSub, Heard), Failure> {
+        let mut refused = Failure::Closed;
+        for login in self.logins {
+            let heard = Heard::default();
+            let wire = self.wire(target, &heard).await?;
+            // Channels are those of all databases, and some proxies hang up on CLIENT.
+            let login = login.clone().set_skip_set_lib_name().set_db(0);
+            match PubSub::new(&login, wire).await.map_err(Failure::Redis) {
+                Ok(published) => return Ok((published, heard)),
+                Err(failure) if is_wrong_password(&failure) => refused = failure,
+                Err(failure) => return Err(failure),
+            }
+        }
+        Err(refused)
+    }
+
+    /// Connects, in TLS where that is wanted.
+    async fn wire(&self, target: &Target, heard: &Heard) -> Result<Wire, Failure> {
+        let (host, stream): (&str, Box<dyn Duplex>) = match target {
+            Target::Tcp(address, host) => {
+                let stream = TcpStream::connect(address).await.map_err(Failure::Io)?;
+                stream.set_nodelay(true).map_err(Failure::Io)?;
+                (host, Box::new(stream))
+            }
+            Target::Unix(path) => {
+                let stream = UnixStream::connect(path).await.map_err(Failure::Io)?;
+                ("", Box::new(stream))
+            }
+        };
+        let stream = match self.tls {
+            Some(tls) => {
+                let greeted = time::timeout_at(self.deadline, tls.greet(host, stream)).await;
+                Box::new(greeted.map_err(|_| Failure::NoTls)?.map_err(Failure::Io)?)
+            }
+            None => stream,
+        };
+        Ok(Counted::new(stream, Heard::clone(heard)))
+    }
+
+    async fn resp(
+        &self,
+        login: &RedisConnectionInfo,
+        wire: Wire,
+        heard: Heard,
+        target: Target,
+    ) -> Result<Opened, Failure> {
         // No time limits of the crate's own: each caller sets one around everything it waits for.
         let mut config = AsyncConnectionConfig::new()
             .set_response_timeout(None)
@@ -242,8 +285,6 @@ impl Greeting<'_> {
             .set_pipeline_buffer_size(BUFFER);
         let mut login = login.clone();
         let is_chosen = Arc::new(AtomicBool::new(false));
-        let heard = Heard::default();
-        let stream = Counted::new(stream, Heard::clone(&heard));
         if let Some((tracking, epoch)) = self.listener.clone() {
             login = login.set_protocol(ProtocolVersion::RESP3);
             let is_chosen = Arc::clone(&is_chosen);
@@ -257,7 +298,7 @@ impl Greeting<'_> {
             // Some proxies that know RESP2 only hang up on CLIENT.
             login = login.set_skip_set_lib_name();
         }
-        let (connection, driver) = MultiplexedConnection::new_with_config(&login, stream, config)
+        let (connection, driver) = MultiplexedConnection::new_with_config(&login, wire, config)
             .await
             .map_err(Failure::Redis)?;
         let driver: Driver = Box::pin(driver);
@@ -265,6 +306,7 @@ impl Greeting<'_> {
         Ok(Opened {
             connection,
             driver,
+            target,
             heard,
             is_chosen,
         })
@@ -313,33 +355,6 @@ fn is_wrong_password(failure: &Failure) -> bool {
     error.kind() == ErrorKind::AuthenticationFailed || error.code() == Some("WRONGPASS")
 }
 
-/// Whether Redis says on a connection what changes.
-pub(crate) enum TrackingState {
-    /// It does.
-    On,
-    /// It does not, and why.
-    Refused(String),
-    /// Nobody wants to know.
-    Off,
-}
-
-/// Has Redis say what changes from here on. Before anything is asked; or later: then nothing read before
-/// counts.
-pub(crate) async fn start_tracking(
-    connection: &MultiplexedConnection,
-    tracking: &Tracking,
-) -> Result<TrackingState, Failure> {
-    let mut connection = connection.clone();
-    match connection.send_packed_command(&tracking.command()).await {
-        Ok(Value::Okay) => Ok(TrackingState::On),
-        Ok(Value::ServerError(error)) => Ok(TrackingState::Refused(describe(&error.into()))),
-        Ok(_) => Ok(TrackingState::Refused(
-            "the answer to CLIENT TRACKING is not OK".to_owned(),
-        )),
-        Err(error) => Err(Failure::Redis(error)),
-    }
-}
-
 /// Whether a greeting failed because of RESP3: Redis before 6, a proxy, or an ACL without HELLO.
 pub(crate) fn is_no_resp3(failure: &Failure) -> bool {
     let Failure::Redis(error) = failure else {
@@ -377,6 +392,14 @@ pub(crate) fn is_alive(error: &redis::ServerError) -> bool {
 pub struct AbortOnDrop(pub Option<JoinHandle<()>>);
 
 impl AbortOnDrop {
+    /// Returns when the task has ended; to be called no more then.
+    pub(crate) async fn ended(&mut self) {
+        if let Some(task) = &mut self.0 {
+            // A task that panicked has ended, too.
+            let _ = task.await;
+        }
+    }
+
     pub(crate) fn release(mut self) -> Option<JoinHandle<()>> {
         self.0.take()
     }

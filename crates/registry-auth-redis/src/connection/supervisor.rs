@@ -9,12 +9,11 @@
 
 use crate::connection::cluster::{Detour, Redirected};
 use crate::connection::endpoint::Endpoint;
+use crate::connection::ladder::{self, Standing, Subscriber};
 use crate::connection::locate::Locator;
-use crate::connection::open::{
-    Failure, Opened, TrackingState, explain, is_alive, is_closed, is_no_resp3, start_tracking, within,
-};
+use crate::connection::open::{Failure, Listener, Opened, explain, is_alive, within};
 use crate::connection::pulse::{Heard, Silence, TICK};
-use crate::connection::tracking::Tracking;
+use crate::connection::tracking::{Rung, Tracking};
 use crate::log::{Level, Log};
 use futures_util::FutureExt;
 use futures_util::future::{Fuse, FusedFuture};
@@ -44,11 +43,8 @@ const DOUBT_AFTER: Duration = Duration::from_millis(1500);
 const HOPE: Duration = Duration::from_millis(2500);
 /// How often a connection in doubt is looked at.
 const LOOK: Duration = Duration::from_millis(20);
-/// How often tracking is tried again on a connection where it was refused: an ACL may have been changed.
-const TRACK_EVERY: Duration = Duration::from_secs(10);
-/// Connections closed during RESP3's greeting in a row until RESP2 is tried: some proxies close on what they
-/// do not know, but so does a server that is being restarted.
-const CLOSED_GREETINGS: u32 = 2;
+/// How often a connection that does not tell of all changes is tried again: an ACL may have been changed.
+const CLIMB_EVERY: Duration = Duration::from_secs(10);
 
 /// A connection that Redis has answered on.
 #[derive(Clone)]
@@ -155,7 +151,7 @@ enum Retry {
 struct Held {
     epoch: u64,
     opened: Opened,
-    tracked: TrackingState,
+    standing: Standing,
     silence: Silence,
 }
 
@@ -188,10 +184,8 @@ pub struct Supervisor {
     answers: Arc<AtomicU64>,
     /// What was last logged as the reason of the present outage.
     reason: Option<String>,
-    /// Whether it was logged that tracking is refused.
-    untracked: bool,
-    /// Connections closed during the greeting, in a row.
-    closed: u32,
+    /// How Redis tells what changes, as last logged.
+    rung: Option<Rung>,
     /// The number of the last connection that was tried.
     tried: u64,
     /// The number of the one in use.
@@ -228,8 +222,7 @@ impl Supervisor {
             broken,
             answers,
             reason: None,
-            untracked: false,
-            closed: 0,
+            rung: None,
             tried: 0,
             in_use: 0,
         };
@@ -275,7 +268,7 @@ impl Supervisor {
         loop {
             let since = Instant::now();
             let answers = self.answers.load(Ordering::Relaxed);
-            self.connected(held.epoch, &held.tracked);
+            self.connected(&held);
             self.up(&held);
             let why = match self.serve(&mut held, locator).await {
                 End::Lost(why) => why,
@@ -306,67 +299,64 @@ impl Supervisor {
     async fn attempt(&mut self, locator: &mut Locator) -> Result<Held, Failure> {
         self.tried += 1;
         let epoch = self.tried;
-        let (opened, tracked) = within(self.connect_timeout, self.greet(epoch, locator)).await?;
+        let (opened, standing) = within(self.connect_timeout, self.greet(epoch, locator)).await?;
         Ok(Held {
             epoch,
             silence: Silence::new(Heard::clone(&opened.heard)),
             opened,
-            tracked,
+            standing,
         })
     }
 
-    /// Connects, and has Redis track changes if that is wanted.
-    async fn greet(&mut self, epoch: u64, locator: &mut Locator) -> Result<(Opened, TrackingState), Failure> {
+    /// Connects, and finds how Redis tells what changes if somebody wants to know.
+    async fn greet(&mut self, epoch: u64, locator: &mut Locator) -> Result<(Opened, Standing), Failure> {
         let deadline = Instant::now() + self.connect_timeout;
-        let Some(tracking) = self.tracking.clone() else {
-            let opened = locator.greet(None, deadline).await?;
-            opened.is_alive().await?;
-            return Ok((opened, TrackingState::Off));
-        };
-        let listener = (Arc::clone(&tracking), epoch);
-        let (opened, tracked) = match locator.greet(Some(listener), deadline).await {
-            Ok(opened) => {
-                let tracked = start_tracking(&opened.connection, &tracking).await?;
-                (opened, tracked)
-            }
-            Err(failure) => {
-                self.closed = if is_closed(&failure) { self.closed + 1 } else { 0 };
-                if !is_no_resp3(&failure) && self.closed < CLOSED_GREETINGS {
-                    return Err(failure);
-                }
-                (
-                    locator.greet(None, deadline).await?,
-                    TrackingState::Refused(failure.to_string()),
-                )
-            }
+        let (opened, standing) = match self.listener(epoch) {
+            Some(listener) => ladder::connect(locator, &listener, deadline).await?,
+            None => (locator.greet(None, deadline).await?, Standing::unwanted()),
         };
         // What it says to TRACKING it may say to a client that it will not serve.
         opened.is_alive().await?;
-        self.closed = 0;
-        Ok((opened, tracked))
+        Ok((opened, standing))
     }
 
-    /// Lets the watcher know whether Redis says from here on what changes.
-    fn connected(&mut self, epoch: u64, tracked: &TrackingState) {
+    /// Who hears what the connection of `epoch` tells; `None` where nobody wants to.
+    fn listener(&self, epoch: u64) -> Option<Listener> {
+        self.tracking.clone().map(|tracking| (tracking, epoch))
+    }
+
+    /// Lets the watcher know what Redis says from here on of what changes; one line in the log when that is
+    /// not as it was.
+    fn connected(&mut self, held: &Held) {
         let Some(tracking) = &self.tracking else { return };
-        match tracked {
-            TrackingState::Refused(why) if !self.untracked => {
-                let message = format!(
-                    "{} does not tell what changes ({why}): \
-                     what is cached lives as long as registry_auth_cache says",
-                    self.endpoint
-                );
-                self.log.write(Level::Warn, &message);
-                self.untracked = true;
-            }
-            TrackingState::On if self.untracked => {
-                let message = format!("{} tells what changes again", self.endpoint);
-                self.log.write(Level::Notice, &message);
-                self.untracked = false;
-            }
-            _ => {}
+        let (rung, why) = (held.standing.rung, held.standing.why.join("; "));
+        if self.rung != Some(rung) {
+            let (level, words) = match rung {
+                Rung::Broadcast => (Level::Notice, "tells what changes".to_owned()),
+                Rung::Tracking => (
+                    Level::Notice,
+                    format!("tells what changes of what was asked for, as it does not know BCAST ({why})"),
+                ),
+                Rung::Channel => (
+                    Level::Warn,
+                    format!(
+                        "tells what registry-authctl changes, by its channel; what others change counts when \
+                         the ttl of registry_auth_cache has passed ({})",
+                        if why.is_empty() { "changes=channel" } else { &why }
+                    ),
+                ),
+                Rung::Ttl => (
+                    Level::Warn,
+                    format!(
+                        "does not tell what changes ({why}): what is cached lives as long as \
+                         registry_auth_cache says"
+                    ),
+                ),
+            };
+            self.log.write(level, &format!("{} {words}", self.endpoint));
+            self.rung = Some(rung);
         }
-        tracking.connected(epoch, matches!(tracked, TrackingState::On));
+        tracking.connected(held.epoch, rung);
     }
 
     fn connection_lost(&self, epoch: u64) {
@@ -424,44 +414,68 @@ impl Supervisor {
     /// Returns when something has to be done about the connection.
     async fn watch(&mut self, held: &mut Held, locator: &mut Locator) -> Trouble {
         let patience = self.patience();
-        let connection = held.opened.connection.clone();
-        let Some(task) = held.opened.driver.0.as_mut() else {
-            return Trouble::Lost(Failure::Closed);
-        };
+        let (connection, epoch) = (held.opened.connection.clone(), held.epoch);
         let mut ticks = time::interval_at(Instant::now() + TICK, TICK);
         ticks.set_missed_tick_behavior(time::MissedTickBehavior::Delay);
-        let is_refused = matches!(held.tracked, TrackingState::Refused(_));
-        let mut track_at = is_refused.then(|| Instant::now() + TRACK_EVERY);
+        let mut climb_at = Instant::now() + CLIMB_EVERY;
         let mut moved = pin!(locator.moved(&connection, self.timeout));
-        // The question that is under way.
+        // The questions that are under way, here and on the connection for changes.
         let mut asked = pin!(Fuse::terminated());
+        let mut asked_there = pin!(Fuse::terminated());
         loop {
             tokio::select! {
-                _ = &mut *task => return Trouble::Lost(Failure::Closed),
-                () = reported(&mut self.broken, held.epoch) => {
+                () = held.opened.driver.ended() => return Trouble::Lost(Failure::Closed),
+                () = ended(&mut held.standing.subscriber) => {
+                    return Trouble::Lost(Failure::Unfit("the connection for changes was closed".to_owned()));
+                }
+                () = reported(&mut self.broken, epoch) => {
                     let odd = "a lookup was not answered as Redis does".to_owned();
                     return Trouble::Lost(Failure::Unfit(odd));
                 }
                 failure = &mut moved => return Trouble::Lost(failure),
                 Err(failure) = &mut asked => return Trouble::Lost(failure),
+                Err(failure) = &mut asked_there => return Trouble::Lost(failure),
                 _ = ticks.tick() => {
-                                let silence = held.silence.measure();
+                    let silence = held.silence.measure();
                     if silence >= patience {
                         return Trouble::Silent;
                     }
                     if silence >= ASK_AFTER && asked.is_terminated() {
                         asked.set(ping(connection.clone()).fuse());
                     }
-                                if track_at.is_some_and(|at| at <= Instant::now()) {
-                        track_at = match self.retry_tracking(&connection, held.epoch).await {
-                            Ok(true) => None,
-                            Ok(false) | Err(Failure::TimedOut) => Some(Instant::now() + TRACK_EVERY),
-                            Err(failure) => return Trouble::Lost(failure),
-                        };
+                    if let Some(subscriber) = &mut held.standing.subscriber {
+                        let silence = subscriber.silence.measure();
+                        if silence >= patience {
+                            let silent = format!("the connection for changes is silent for {patience:?}");
+                            return Trouble::Lost(Failure::Unfit(silent));
+                        }
+                        if silence >= ASK_AFTER && asked_there.is_terminated() {
+                            asked_there.set(subscriber.ping().fuse());
+                        }
+                    }
+                    if held.standing.may_rise() && climb_at <= Instant::now() {
+                        climb_at = Instant::now() + CLIMB_EVERY;
+                        if let Err(failure) = self.climb(held).await {
+                            return Trouble::Lost(failure);
+                        }
                     }
                 }
             }
         }
+    }
+
+    /// Tries a connection that is in use for a better rung.
+    async fn climb(&mut self, held: &mut Held) -> Result<(), Failure> {
+        let Some(listener) = self.listener(held.epoch) else {
+            return Ok(());
+        };
+        let (opened, present) = (&held.opened, &held.standing);
+        let better = ladder::climb_on(&self.endpoint, opened, &listener, present, self.timeout).await?;
+        if let Some(better) = better {
+            held.standing = better;
+            self.connected(held);
+        }
+        Ok(())
     }
 
     /// The connection has been silent for long: another is tried, and the first of the two that says
@@ -471,9 +485,6 @@ impl Supervisor {
         let silent = Failure::Unfit(format!("silent for {:?}", self.patience()));
         self.down(&format!("connection lost: {silent}"));
         let Held { opened, silence, .. } = held;
-        let Some(task) = opened.driver.0.as_mut() else {
-            return Some(End::Lost(Failure::Closed));
-        };
         let spoke = async {
             while !silence.is_broken() {
                 time::sleep(LOOK).await;
@@ -481,7 +492,7 @@ impl Supervisor {
         };
         tokio::select! {
             biased;
-            _ = task => Some(End::Lost(Failure::Closed)),
+            () = opened.driver.ended() => Some(End::Lost(Failure::Closed)),
             () = spoke => None,
             other = self.another(locator) => match silence.is_broken() {
                 true => None,
@@ -503,23 +514,6 @@ impl Supervisor {
             }
         }
     }
-
-    /// Tries again to have changes tracked on a connection that is in use.
-    async fn retry_tracking(
-        &mut self,
-        connection: &MultiplexedConnection,
-        epoch: u64,
-    ) -> Result<bool, Failure> {
-        let Some(tracking) = self.tracking.clone() else {
-            return Ok(true);
-        };
-        let tracked = within(self.timeout, start_tracking(connection, &tracking)).await?;
-        let is_on = matches!(tracked, TrackingState::On);
-        if is_on {
-            self.connected(epoch, &tracked);
-        }
-        Ok(is_on)
-    }
 }
 
 /// A pause of which a random part is left out, so that many workers do not come back at once.
@@ -532,6 +526,14 @@ fn shaken(pause: Duration) -> Duration {
 /// gone.)
 async fn reported(broken: &mut watch::Receiver<u64>, epoch: u64) {
     drop(broken.wait_for(|broken| *broken >= epoch).await);
+}
+
+/// Waits until the second connection is gone, where there is one.
+async fn ended(subscriber: &mut Option<Subscriber>) {
+    match subscriber {
+        Some(subscriber) => subscriber.ended().await,
+        None => std::future::pending().await,
+    }
 }
 
 /// Asks for a sign of life. Nobody sets a limit: what counts is whether anything comes.

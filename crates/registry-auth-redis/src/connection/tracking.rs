@@ -1,13 +1,15 @@
-//! Client-side caching as Redis offers it: Redis says on a connection which keys change (RESP3, `CLIENT
-//! TRACKING ON BCAST`).
+//! Who tells of changes: Redis itself, which says on a connection which keys change (RESP3, `CLIENT
+//! TRACKING`), or who changes them, on the channel `P:changes`.
 //!
-//! `supervisor` starts it on each connection before anything is asked there. Invariant: a message that is not
+//! `ladder` starts it on each connection before anything is asked there. Invariant: a message that is not
 //! understood counts as 'everything has changed'.
 //!
 //! Redis never reports SWAPDB. The time to live of a cache limits that.
 
 use crate::schema::keys::{KeyNames, Known};
 use redis::{Cmd, PushInfo, PushKind, Value};
+use std::fmt;
+use std::str::FromStr;
 use std::sync::Arc;
 
 /// A key that has changed. Other keys under the prefix are never told.
@@ -49,10 +51,68 @@ impl Changed {
     }
 }
 
+/// `changes=`: which rungs are tried.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Changes {
+    /// All of them.
+    #[default]
+    Auto,
+    /// Redis's own, by `CLIENT TRACKING`.
+    Tracking,
+    /// The channel `P:changes`.
+    Channel,
+}
+
+impl FromStr for Changes {
+    type Err = ();
+
+    fn from_str(text: &str) -> Result<Self, ()> {
+        match text {
+            "auto" => Ok(Self::Auto),
+            "tracking" => Ok(Self::Tracking),
+            "channel" => Ok(Self::Channel),
+            _ => Err(()),
+        }
+    }
+}
+
+/// What tells of changes, from the best on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Rung {
+    /// `CLIENT TRACKING ON BCAST`: Redis tells each connection of each change of each key.
+    Broadcast,
+    /// `CLIENT TRACKING ON`: Redis tells each connection that has read a key of its next change.
+    Tracking,
+    /// The channel `P:changes`: `registry-authctl` tells what it changes, and others may not.
+    Channel,
+    /// Nothing: what is known ends with its time to live.
+    Ttl,
+}
+
+impl Rung {
+    /// Its name, as status and check give it.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Broadcast => "tracking",
+            Self::Tracking => "plain-tracking",
+            Self::Channel => "channel",
+            Self::Ttl => "expiry",
+        }
+    }
+}
+
+impl fmt::Display for Rung {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
 /// Who wants to know what changes. Called in the order of the connection's stream.
 pub trait Watcher: Send + Sync {
-    /// The connection of `epoch` is ready to be used; `tracking` if it tells what changes.
-    fn connected(&self, epoch: u64, tracking: bool);
+    /// The connection of `epoch` is ready to be used, and `rung` is how it tells what changes. Once more for
+    /// a connection whose rung has become a better one.
+    fn connected(&self, epoch: u64, rung: Rung);
 
     /// The connection of `epoch` is of no use any more.
     fn connection_lost(&self, epoch: u64);
@@ -69,23 +129,47 @@ pub struct Tracking {
     watcher: Arc<dyn Watcher>,
     /// All that are in use, overlapping or not.
     prefixes: Vec<Arc<str>>,
+    changes: Changes,
 }
 
 impl Tracking {
-    /// Tells `watcher` of changes of the keys under `prefixes`.
+    /// Tells `watcher` of changes of the keys under `prefixes`, in one of the ways of `changes`.
     #[must_use]
-    pub fn new(watcher: Arc<dyn Watcher>, prefixes: &[Box<str>]) -> Self {
+    pub fn new(watcher: Arc<dyn Watcher>, prefixes: &[Box<str>], changes: Changes) -> Self {
         let mut prefixes: Vec<Arc<str>> = prefixes.iter().map(|prefix| Arc::from(&**prefix)).collect();
         prefixes.sort_unstable();
         prefixes.dedup();
-        Self { watcher, prefixes }
+        Self {
+            watcher,
+            prefixes,
+            changes,
+        }
     }
 
-    /// `CLIENT TRACKING ON BCAST PREFIX P: ...`. Redis refuses prefixes that overlap: a shorter one stands
-    /// for them.
-    pub(crate) fn command(&self) -> Cmd {
+    pub(crate) fn changes(&self) -> Changes {
+        self.changes
+    }
+
+    /// The channels of all prefixes.
+    pub(crate) fn channels(&self) -> Vec<String> {
+        self.prefixes
+            .iter()
+            .map(|prefix| KeyNames::new(prefix).changes())
+            .collect()
+    }
+
+    /// `CLIENT TRACKING ON`.
+    pub(crate) fn plain(&self) -> Cmd {
         let mut command = redis::cmd("CLIENT");
-        command.arg("TRACKING").arg("ON").arg("BCAST");
+        command.arg("TRACKING").arg("ON");
+        command
+    }
+
+    /// `CLIENT TRACKING ON BCAST PREFIX P: ...`. Redis refuses prefixes that overlap: a shorter one covers
+    /// them.
+    pub(crate) fn broadcast(&self) -> Cmd {
+        let mut command = self.plain();
+        command.arg("BCAST");
         let mut prefixes: Vec<String> = self.prefixes.iter().map(|p| KeyNames::new(p).common()).collect();
         // In order, a prefix is behind the one that covers it, and only such are between the two.
         prefixes.sort_unstable();
@@ -100,9 +184,9 @@ impl Tracking {
         command
     }
 
-    /// The connection of `epoch` is ready to be used; `tracking` if it tells what changes.
-    pub(crate) fn connected(&self, epoch: u64, tracking: bool) {
-        self.watcher.connected(epoch, tracking);
+    /// The connection of `epoch` is ready to be used, and `rung` is how it tells what changes.
+    pub(crate) fn connected(&self, epoch: u64, rung: Rung) {
+        self.watcher.connected(epoch, rung);
     }
 
     /// On the connection of `epoch` nothing that was told so far can be relied on.
@@ -125,6 +209,32 @@ impl Tracking {
             PushKind::Disconnection => self.watcher.connection_lost(epoch),
             _ => {}
         }
+    }
+
+    /// Called for each message on a channel `P:changes`: names of keys, one a line, or `*` for all of them.
+    pub(crate) fn on_message(&self, epoch: u64, message: &[u8]) {
+        match self.published(message) {
+            Some(changed) => self.watcher.changed(epoch, changed),
+            None => self.watcher.all_changed(epoch),
+        }
+    }
+
+    /// The keys of a message; `None` when it is about all keys, or not understood.
+    fn published(&self, message: &[u8]) -> Option<Vec<Changed>> {
+        let mut changed = Vec::new();
+        for key in std::str::from_utf8(message).ok()?.lines() {
+            let before = changed.len();
+            changed.extend(self.prefixes.iter().filter_map(|prefix| of(prefix, key)));
+            let is_ours = |prefix: &Arc<str>| {
+                key.strip_prefix(&**prefix)
+                    .is_some_and(|rest| rest.starts_with(':'))
+            };
+            // Another key of ours is one that is not cached.
+            if changed.len() == before && !self.prefixes.iter().any(is_ours) {
+                return None;
+            }
+        }
+        Some(changed)
     }
 
     /// The keys of an invalidation; `None` when it is about all keys.
@@ -164,14 +274,14 @@ fn of(prefix: &Arc<str>, key: &str) -> Option<Changed> {
 
 #[cfg(test)]
 mod tests {
-    use super::{Changed, Tracking, Watcher};
+    use super::{Changed, Changes, Rung, Tracking, Watcher};
     use redis::Value;
     use std::sync::Arc;
 
     struct Nobody;
 
     impl Watcher for Nobody {
-        fn connected(&self, _: u64, _: bool) {}
+        fn connected(&self, _: u64, _: Rung) {}
         fn connection_lost(&self, _: u64) {}
         fn changed(&self, _: u64, _: Vec<Changed>) {}
         fn all_changed(&self, _: u64) {}
@@ -179,11 +289,11 @@ mod tests {
 
     fn tracking(prefixes: &[&str]) -> Tracking {
         let prefixes: Vec<Box<str>> = prefixes.iter().map(|prefix| Box::from(*prefix)).collect();
-        Tracking::new(Arc::new(Nobody), &prefixes)
+        Tracking::new(Arc::new(Nobody), &prefixes, Changes::Auto)
     }
 
     fn command(prefixes: &[&str]) -> String {
-        let packed = tracking(prefixes).command().get_packed_command();
+        let packed = tracking(prefixes).broadcast().get_packed_command();
         let packed = String::from_utf8(packed).unwrap();
         let words: Vec<&str> = packed
             .split("\r\n")
@@ -261,5 +371,34 @@ mod tests {
         assert_eq!(tracking.changed(vec![Value::Array(vec![Value::Int(1)])]), None);
         let bytes = Value::Array(vec![Value::BulkString(vec![0xff])]);
         assert_eq!(tracking.changed(vec![bytes]), Some(Vec::new()));
+    }
+
+    #[test]
+    fn a_message_names_keys_and_anything_else_is_everything() {
+        let tracking = tracking(&["P", "Q"]);
+        let prefix: Arc<str> = "P".into();
+        let alice = Changed::User {
+            prefix: Arc::clone(&prefix),
+            name: "alice".into(),
+        };
+        let passwords = Changed::Passwords { prefix };
+        assert_eq!(
+            tracking
+                .published(b"P:user:alice\nP:token-use\nP:passwords")
+                .unwrap(),
+            [alice.clone(), passwords]
+        );
+        assert_eq!(tracking.published(b"P:user:alice\n").unwrap(), [alice]);
+        assert_eq!(tracking.published(b""), Some(Vec::new()));
+        for odd in [
+            &b"*"[..],
+            b"alice",
+            b"R:user:alice",
+            b"P",
+            b"\xff",
+            b"P:user:alice\n\nP:passwords",
+        ] {
+            assert_eq!(tracking.published(odd), None, "{odd:?}");
+        }
     }
 }

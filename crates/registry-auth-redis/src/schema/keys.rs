@@ -119,6 +119,12 @@ impl<'a> KeyNames<'a> {
         join(self.prefix, ":nothing", "")
     }
 
+    /// `P:changes`, no key but a channel: the tool publishes there which keys it changes.
+    #[must_use]
+    pub fn changes(&self) -> String {
+        join(self.prefix, ":changes", "")
+    }
+
     /// A `SCAN MATCH` pattern for all of `P:user:*`; glob characters of the prefix are escaped.
     #[must_use]
     pub fn users_pattern(&self) -> String {

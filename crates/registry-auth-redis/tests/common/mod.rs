@@ -10,7 +10,7 @@ use registry_auth_redis::connection::supervisor::{Link, Supervisor};
 use registry_auth_redis::connection::tracking::{Changed, Tracking, Watcher};
 use registry_auth_redis::log::{Log, LogQueue};
 use registry_auth_redis::wake::Wake;
-use registry_auth_redis::{Chain, Endpoint, Key, TlsOptions, Trusted};
+use registry_auth_redis::{Chain, Changes, Endpoint, Key, Rung, TlsOptions, Trusted};
 use std::fs;
 use std::net::TcpStream;
 use std::path::{Path, PathBuf};
@@ -292,7 +292,7 @@ impl Kept {
         let log = Log::new(Arc::clone(&lines));
         let limit = Duration::from_secs(2);
         let told = Arc::new(Told::default());
-        let watcher = Tracking::new(Arc::<Told>::clone(&told), &[prefix.into()]);
+        let watcher = Tracking::new(Arc::<Told>::clone(&told), &[prefix.into()], Changes::Auto);
         let (supervisor, link) = Supervisor::new(endpoint, limit, limit, Some(Arc::new(watcher)), log);
         runtime.spawn(supervisor.run());
         Self {
@@ -486,7 +486,7 @@ impl Told {
 }
 
 impl Watcher for Told {
-    fn connected(&self, _: u64, _: bool) {}
+    fn connected(&self, _: u64, _: Rung) {}
     fn connection_lost(&self, _: u64) {}
     fn changed(&self, _: u64, _: Vec<Changed>) {
         self.told();

@@ -11,6 +11,7 @@ use crate::time;
 use crate::verbs::backend::SEVERAL;
 use anstyle::Style;
 use registry_auth_admin::{AdminError, Counts, Finding, Health, Problem};
+use registry_auth_redis::Rung;
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -147,12 +148,37 @@ fn server(health: &Health, report: &mut Report) {
             ),
         );
     }
-    if let Err(why) = &health.tracking {
-        add(
+    let (rung, why) = (health.changes.0, health.changes.1.join("; "));
+    let channel = &health.channel;
+    match rung {
+        Rung::Broadcast => {}
+        Rung::Tracking => add(
+            Severity::Remark,
+            format!("Redis tells changes only of what was asked for, as it does not know BCAST ({why})"),
+        ),
+        Rung::Channel => add(
             Severity::Warning,
             format!(
                 "Redis does not tell this Redis user what changes ({why}): if the module logs in as the same \
-                 user, its cache lives for ttl; it takes Redis 6, +hello and +client|tracking"
+                 user, it hears on the channel {channel} of what this tool changes, and what others change \
+                 counts after ttl; to hear of all takes Redis 6, +hello and +client|tracking"
+            ),
+        ),
+        Rung::Ttl => add(
+            Severity::Warning,
+            format!(
+                "Redis does not tell this Redis user what changes ({why}): if the module logs in as the same \
+                 user, its cache lives for ttl; it takes Redis 6, +hello and +client|tracking, or else \
+                 &{channel} and +subscribe"
+            ),
+        ),
+    }
+    if rung > Rung::Tracking && !health.may_publish {
+        add(
+            Severity::Warning,
+            format!(
+                "this Redis user may not PUBLISH on {channel}, where this tool tells gates what it changes \
+                 if Redis does not: it takes &{channel} and +publish"
             ),
         );
     }
@@ -368,13 +394,15 @@ fn milliseconds(time: Duration) -> String {
 
 fn text(health: &Health, counts: Option<Counts>, report: &Report, endpoint: &str, prefix: &str) -> String {
     let version = health.version.as_deref().unwrap_or("(version unknown)");
-    let tracking = match health.tracking {
-        Ok(()) => "tells this Redis user what changes",
-        Err(_) => "does not tell this Redis user what changes",
+    let rung = health.changes.0;
+    let tracking = match rung {
+        Rung::Broadcast | Rung::Tracking => "tells this Redis user what changes",
+        Rung::Channel => "tells this Redis user what registry-authctl changes",
+        Rung::Ttl => "does not tell this Redis user what changes",
     };
     let latency = milliseconds(health.latency);
     let mut lines = vec![format!(
-        "{endpoint}: Redis {version}, answers in {latency}, {tracking}"
+        "{endpoint}: Redis {version}, answers in {latency}, {tracking} (changes: {rung})"
     )];
     if let Some(counts) = counts {
         lines.push(format!(
@@ -430,7 +458,9 @@ fn json(health: &Health, counts: Option<Counts>, report: &Report, bad: bool) -> 
         "ok": !bad,
         "redis": {
             "version": health.version, "maxmemory_policy": health.policy, "role": health.role,
-            "latency_ms": health.latency.as_secs_f64() * 1000.0, "tracking": health.tracking.is_ok(),
+            "latency_ms": health.latency.as_secs_f64() * 1000.0,
+            "tracking": health.changes.0 <= Rung::Tracking,
+            "changes": health.changes.0.as_str(), "may_publish": health.may_publish,
         },
         "users": count(|counts| counts.users), "locked": count(|counts| counts.locked),
         "no_password": count(|counts| counts.no_password), "in_passwords": count(|counts| counts.old),

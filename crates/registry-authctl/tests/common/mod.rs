@@ -105,7 +105,7 @@ impl Redis {
             connect_timeout: PATIENCE,
             hashing: Hashing::default(),
             prefixes: vec!["P".into()],
-            tracking: false,
+            changes: None,
             last_use: false,
             rehash: false,
             token_keys: None,

@@ -1,0 +1,166 @@
+# registry_auth_redis changes=: how Redis tells what changes, and what the
+# cache makes of each way. A change of which Redis tells counts at once in every worker.
+use strict;
+use warnings;
+use lib 't/lib';
+use File::Temp;
+use Harness;
+use Harness::Process;
+use Harness::Zone;
+use JSON::PP qw(decode_json);
+
+our $folder = File::Temp->newdir;
+our $TEAM   = '/v2/team/x/tags/list';
+
+# The zone, and Redis at a URL with these parameters.
+sub redis_http {
+    my ($redis, $zone) = @_;
+    $redis =~ s{:PORT}{:\$TEST_NGINX_REDIS_PORT};
+    return zone_http($zone // 'zone=auth:1m')
+        . "    registry_auth_redis $redis timeout=2s connect_timeout=2s;\n";
+}
+
+# Runs the tool.
+sub tool {
+    my (@verb) = @_;
+    my $tool = $ENV{TEST_AUTHCTL} || 'build/registry-authctl';
+    my $url = Harness::expand('redis://127.0.0.1:$TEST_NGINX_REDIS_PORT');
+    system({$tool} $tool, '--redis', $url, @verb) == 0 or die "@verb: $?\n";
+}
+
+# What the page says of the way.
+sub rung {
+    return decode_json(http('GET /status?format=json')->{body})->{redis}{changes};
+}
+
+sub status { return asked(@_) =~ s/ .*//r }
+
+# A server without BCAST: what Redis says goes through, and a command with that
+# word is refused.
+our $FILTER = <<'END';
+use IO::Socket::INET; use IO::Select;
+my ($port, $to) = @ARGV;
+my $in = IO::Socket::INET->new(LocalAddr => "127.0.0.1:$port", Listen => 64, ReuseAddr => 1) or die $!;
+my ($select, %other, %client) = (IO::Select->new($in));
+while (my @ready = $select->can_read) {
+    for my $from (@ready) {
+        if ($from == $in) {
+            my $client = $in->accept;
+            my $server = IO::Socket::INET->new(PeerAddr => "127.0.0.1:$to") or next;
+            ($other{$client}, $other{$server}, $client{$client}) = ($server, $client, 1);
+            $select->add($client, $server);
+            next;
+        }
+        my $other = $other{$from} or next;
+        if (!sysread $from, my $bytes, 65536) {
+            $select->remove($from, $other);
+            delete @other{$from, $other};
+            close $_ for $from, $other;
+        } elsif ($client{$from} && $bytes =~ /BCAST/) { syswrite $from, "-ERR syntax error\r\n" }
+        else { syswrite $other, $bytes }
+    }
+}
+END
+
+my $filter;
+
+sub start_filter {
+    my @port = map { Harness::expand("\$TEST_NGINX_${_}_PORT") } 'EXTRA', 'REDIS';
+    $filter = Harness::Process::start('filter', "$folder/filter.out", $^X, '-e', $FILTER, @port);
+}
+
+sub stop_filter { Harness::Process::stop($filter, 'KILL', 5) if $filter; undef $filter }
+
+defaults(
+    config   => zone_config() . "    location = /status { registry_auth off; registry_auth_status; }\n",
+    accounts => "alice:secret\nbob:secret\n",
+    workers  => 2,
+    restart  => '',
+);
+run_tests();
+
+__DATA__
+=== by itself Redis tells everything, whoever changes it
+--- http_config eval
+main::redis_http('redis://127.0.0.1:PORT')
+--- after
+in_each_worker('alice:secret');
+equal(main::rung(), 'tracking', 'the page');
+equal(main::status('alice:secret', $main::TEAM), '403', 'before');
+redis('HSET docker-registry:user:alice grant:team/x pull');
+soon('a change', '200', sub { everywhere('alice:secret', $main::TEAM) });
+
+=== the channel tells what the tool changes, and what others publish
+--- http_config eval
+main::redis_http('redis://127.0.0.1:PORT changes=channel')
+--- after
+in_each_worker('alice:secret');
+equal(main::rung(), 'channel', 'the page');
+equal(main::status('alice:secret', $main::TEAM), '403', 'before');
+main::tool('grant', 'add', 'alice', 'team/x', 'pull');
+soon('a grant', '200', sub { everywhere('alice:secret', $main::TEAM) });
+main::tool('user', 'lock', 'alice');
+soon('a lock', '401', sub { everywhere('alice:secret') });
+main::tool('user', 'unlock', 'alice');
+soon('no lock', '200', sub { everywhere('alice:secret') });
+redis('HDEL docker-registry:user:alice grant:team/x');
+always('what nobody publishes counts later', '200', sub { everywhere('alice:secret', $main::TEAM) });
+redis('PUBLISH docker-registry:changes docker-registry:user:alice');
+soon('what somebody publishes is', '403', sub { everywhere('alice:secret', $main::TEAM) });
+in_each_worker('bob:secret');
+redis('HDEL docker-registry:user:bob password');
+redis('HDEL docker-registry:passwords bob');
+redis('PUBLISH docker-registry:changes *');
+soon('everything', '401', sub { everywhere('bob:secret') });
+--- error_log
+[warn]
+tells what registry-authctl changes, by its channel
+
+=== a Redis user without the right to track hears the channel, and one without any lives by ttl
+--- http_config eval
+main::redis_http('redis://gate:pw@127.0.0.1:PORT', 'zone=auth:1m ttl=1s')
+--- redis
+ACL SETUSER gate on >pw ~* resetchannels &docker-registry:changes -@all +subscribe
+ACL SETUSER gate +hgetall +hmget +lrange +ping +hello
+--- after
+in_each_worker('alice:secret');
+equal(main::rung(), 'channel', 'the channel');
+redis('ACL SETUSER gate -subscribe');
+redis('CLIENT KILL TYPE normal SKIPME yes');
+redis('CLIENT KILL TYPE pubsub');
+soon('ttl', 'expiry', sub { main::rung() }, 10);
+in_each_worker('alice:secret');
+redis('HSET docker-registry:user:alice grant:team/x pull');
+soon('a change, after ttl', '200', sub { everywhere('alice:secret', $main::TEAM) }, 3);
+--- error_log
+does not tell what changes
+
+=== without BCAST Redis tells who has asked, and what a killed worker asked for is asked anew
+--- http_config eval
+main::redis_http('redis://127.0.0.1:$TEST_NGINX_EXTRA_PORT') =~ s/ timeout/ changes=tracking timeout/r
+--- init
+main::start_filter();
+--- after
+in_each_worker('alice:secret');
+equal(main::rung(), 'plain-tracking', 'the page');
+redis('HSET docker-registry:user:alice grant:team/x pull');
+soon('a change', '200', sub { everywhere('alice:secret', $main::TEAM) });
+my $n = 0;
+for my $worker (nginx_server()->workers) {
+    in_each_worker('alice:secret');
+    $n++;
+    kill 'KILL', $worker;
+    redis("HSET docker-registry:user:alice grant:team/x " . ($n % 2 ? 'push' : 'pull'));
+    renewed($worker);
+    soon("a change while a worker is away, $n", $n % 2 ? '403' : '200',
+        sub { everywhere('alice:secret', $main::TEAM) }, 5);
+}
+my @old = nginx_server()->workers;
+nginx_server()->reload;
+renewed(@old);
+redis('HDEL docker-registry:user:alice grant:team/x');
+soon('a change after a reload', '403', sub { everywhere('alice:secret', $main::TEAM) }, 5);
+main::stop_filter();
+--- error_log
+exited on signal 9
+tells what changes of what was asked for
