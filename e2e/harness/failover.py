@@ -8,7 +8,8 @@ import time
 
 from .wire import Wire
 
-BACK = 4  # seconds
+# Longer than a failover takes on a busy machine: a master that is back before that stays the master, empty.
+BACK = 10  # seconds
 
 
 class Failovers:
