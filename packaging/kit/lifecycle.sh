@@ -105,7 +105,7 @@ copy() { skopeo --insecure-policy copy "$@"; }
 copy --dest-cert-dir "$certificates" oci:/tmp/image:one docker://$name/alice/one:1
 ! copy --dest-cert-dir "$certificates" oci:/tmp/image:one docker://$name/bob/one:1 2>/tmp/refused
 # What HEAD is answered with has no words.
-grep -Eq 'may not push bob/one|StatusCode: 403' /tmp/refused || { cat /tmp/refused; exit 1; }
+grep -Eq 'may not push bob/one|StatusCode: 403|403 .Forbidden' /tmp/refused || { cat /tmp/refused; exit 1; }
 copy --src-cert-dir "$certificates" docker://$name/alice/one:1 oci:/tmp/pulled:one
 END
 if ! unshare --net bash /tmp/session "$@" </dev/null >/tmp/session.log 2>&1; then
