@@ -96,7 +96,6 @@ for (
             'not one of TLS' ] }
             sort keys %VALUE
     ),
-    [ 'Redis Cluster', 'redis+cluster://a,b', [], '"registry_auth_redis"', 'Redis Cluster', 'not supported' ],
     )
 {
     $spec .= refused(@$_);
