@@ -21,6 +21,7 @@ BINARY = shutil.which("nginx", path=f"{os.environ.get('PATH', '')}:/usr/local/sb
 SERVERS = ("registry.conf", "registry-bearer.conf")
 V1_SERVER = "registry-v1.conf"
 SHIPPED_CACHE = "registry_auth_cache zone=registry_auth:10m stale=10m;"
+SHIPPED_FAILURES = "registry_auth_failures 10 5m;"
 FILES = tuple(sorted(path.name for path in SHIPPED.glob("*.conf")))
 
 
@@ -73,6 +74,7 @@ def _main_file(text, directory, module, redis_url, variant):
         text = _replace(text, "#                  inactive=30d", "inactive=30d")
     if not variant.cache:
         text = _replace(text, SHIPPED_CACHE, "registry_auth_cache off;")
+        text = _replace(text, SHIPPED_FAILURES, "")  # they are counted in the cache's zone
     elif not variant.stale:
         text = _replace(text, SHIPPED_CACHE, "registry_auth_cache zone=registry_auth:10m;")
     return text
