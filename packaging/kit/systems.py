@@ -49,7 +49,13 @@ while [ "$1" != -- ]; do
     mount --rbind "$1" "$root$2"; shift 2
 done
 shift
-exec chroot "$root" "$@"
+# Not chroot: what docker executes in a container would see the root of the mount namespace.
+mkdir "$root/.outside"
+cd "$root"
+pivot_root . .outside
+umount -l /.outside
+rmdir /.outside
+exec "$@"
 """
 
 
