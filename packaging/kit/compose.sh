@@ -68,7 +68,7 @@ pull() {
 quietly "${compose[@]}" stop redis
 # The shipped `stale=10m`: who was let in before goes on.
 pull
-[[ $(docker inspect --format '{{.State.Health.Status}}' "$(gate)") == healthy ]] || fault "not healthy while stale"
+await healthy
 quietly "${compose[@]}" start redis
 step "workers are www-data; a login of before outlives an outage of Redis"
 
