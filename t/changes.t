@@ -136,6 +136,7 @@ soon('a change, after ttl', '200', sub { everywhere('alice:secret', $main::TEAM)
 does not tell what changes
 
 === without BCAST Redis tells who has asked, and what a killed worker asked for is asked anew
+--- skip_valgrind: one process there
 --- http_config eval
 main::redis_http('redis://127.0.0.1:$TEST_NGINX_EXTRA_PORT') =~ s/ timeout/ changes=tracking timeout/r
 --- init

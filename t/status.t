@@ -61,6 +61,7 @@ equal($numbers->{zone_free_bytes} > 500_000 && $numbers->{zone_free_bytes} < $nu
     : $numbers->{zone_free_bytes}, 'so', 'free');
 
 === the numbers live over a reload
+--- skip_valgrind: one process does not reload
 --- init
 in_each_worker('warm:secret');
 --- login: alice:secret

@@ -62,6 +62,7 @@ equal(abs($alice->{last_pull} - time) < 60 ? 'so' : $alice->{last_pull}, 'so', '
 equal("$all->{total}{requests} $all->{total}{pulls} $alice->{missed}", '9 4 0', 'all, nothing missed');
 
 === the numbers live over a reload
+--- skip_valgrind: one process does not reload
 --- after
 http('GET /v2/alice/app/manifests/v1', login => 'alice:secret');
 soon('before', 'alice=1/1/0', sub { main::rows('users') }, 5);
