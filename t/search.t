@@ -142,7 +142,8 @@ no search here
 === too much: 502
 --- login: alice:secret
 --- backend eval
-'body: {"results":[' . CORE::join(',', ('{"name":"bob/secret","description":"' . 'x' x 1000 . '"}') x 1100) . ']}'
+'body: {"results":['
+    . CORE::join(',', ('{"name":"bob/secret","description":"' . 'x' x 1000 . '"}') x 1100) . ']}'
 --- request
 GET /v1/search?q=a
 --- error_code: 502
