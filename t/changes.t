@@ -36,14 +36,15 @@ sub rung {
 sub status { return asked(@_) =~ s/ .*//r }
 
 # A server without BCAST: what Redis says goes through, and a command with that
-# word is refused.
+# word is refused. After USR1 nobody can connect any more.
 our $FILTER = <<'END';
 use IO::Socket::INET; use IO::Select;
 my ($port, $to) = @ARGV;
 my $in = IO::Socket::INET->new(LocalAddr => "127.0.0.1:$port", Listen => 64, ReuseAddr => 1) or die $!;
 my ($select, %other, %client) = (IO::Select->new($in));
-while (my @ready = $select->can_read) {
-    for my $from (@ready) {
+$SIG{USR1} = sub { $select->remove($in); close $in };
+while (1) {
+    for my $from ($select->can_read) {
         if ($from == $in) {
             my $client = $in->accept;
             my $server = IO::Socket::INET->new(PeerAddr => "127.0.0.1:$to") or next;
@@ -62,11 +63,48 @@ while (my @ready = $select->can_read) {
 }
 END
 
+# A network that loses what is under way: after USR1 nothing comes through on the
+# connections that there are, though they stay open; new ones are as ever.
+our $SILENCER = <<'END';
+use IO::Socket::INET; use IO::Select;
+my ($port, $to) = @ARGV;
+my $in = IO::Socket::INET->new(LocalAddr => "127.0.0.1:$port", Listen => 64, ReuseAddr => 1) or die $!;
+my ($select, %other, @kept) = (IO::Select->new($in));
+$SIG{USR1} = sub { $select->remove($_) for values %other; push @kept, %other; %other = () };
+while (1) {
+    for my $from ($select->can_read) {
+        if ($from == $in) {
+            my $client = $in->accept or next;
+            my $server = IO::Socket::INET->new(PeerAddr => "127.0.0.1:$to");
+            if (!$server) { close $client; next }
+            @other{$client, $server} = ($server, $client);
+            $select->add($client, $server);
+            next;
+        }
+        my $other = $other{$from} or next;
+        if (!sysread $from, my $bytes, 65536) {
+            $select->remove($from, $other);
+            delete @other{$from, $other};
+            close $_ for $from, $other;
+        }
+        else { syswrite $other, $bytes }
+    }
+}
+END
+
 my $filter;
 
 sub start_filter {
+    my ($script) = @_;
     my @port = map { Harness::expand("\$TEST_NGINX_${_}_PORT") } 'EXTRA', 'REDIS';
-    $filter = Harness::Process::start('filter', "$folder/filter.out", $^X, '-e', $FILTER, @port);
+    $filter = Harness::Process::start('filter', "$folder/filter.out", $^X, '-e', $script // $FILTER, @port);
+}
+
+sub signal_filter { kill 'USR1', $filter }
+
+# How often the workers have connected to Redis.
+sub connections {
+    return decode_json(http('GET /status?format=json')->{body})->{redis_connections};
 }
 
 sub stop_filter { Harness::Process::stop($filter, 'KILL', 5) if $filter; undef $filter }
@@ -165,3 +203,45 @@ main::stop_filter();
 --- error_log
 exited on signal 9
 tells what changes of what was asked for
+
+=== without BCAST what only a killed worker asked for is not good at others whose successor cannot connect
+--- http_config eval
+main::redis_http('redis://127.0.0.1:$TEST_NGINX_EXTRA_PORT') =~ s/ timeout/ changes=tracking timeout/r
+--- init
+main::start_filter();
+--- after
+in_each_worker('alice:secret');
+my $reader = header(http('GET /v2/', login => 'bob:secret'), 'X-Worker');
+in_each_worker('bob:secret');
+main::signal_filter();
+kill 'KILL', $reader;
+redis('HSET docker-registry:user:bob password !{SHA}5en6G6MezRroT3XKqkdPOmY/BfQ=');
+renewed($reader);
+soon('who was locked', '401 503', sub { everywhere('bob:secret') }, 10);
+main::stop_filter();
+--- error_log
+exited on signal 9
+
+=== who was locked while no worker heard of it is not let in when Redis dies later
+--- http_config eval
+main::redis_http('redis://127.0.0.1:$TEST_NGINX_EXTRA_PORT', 'zone=auth:1m stale=10m')
+    =~ s/timeout=2s connect_timeout=2s/timeout=500ms connect_timeout=1s/r
+--- init
+main::start_filter($main::SILENCER);
+--- after
+in_each_worker('alice:secret');
+in_each_worker('bob:secret');
+equal(main::rung(), 'tracking', 'the page');
+my $before = main::connections();
+main::signal_filter();
+redis('HSET docker-registry:user:alice password !{SHA}5en6G6MezRroT3XKqkdPOmY/BfQ=');
+# Silent connections are noticed one after the other.
+soon('both workers are back', 2, sub { main::connections() - $before }, 15);
+Harness::redis_server()->stop;
+soon('Redis is gone', '503', sub { main::status('carol:secret') }, 5);
+my %seen = map { $_ => 1 } map { split ' ', everywhere('alice:secret') } 1 .. 20;
+equal(join(' ', grep { $_ ne '401' && $_ ne '503' } sort keys %seen), '', 'alice is not let in');
+Harness::redis_server()->start;
+main::stop_filter();
+--- error_log
+connection lost

@@ -50,11 +50,12 @@ fn start_zone(thread: NginxThread, options: &StoreOptions) {
     }
 }
 
-/// Stops all of it: the counters before the store, which has some of them, and before the zone, which gets
-/// them; the store's threads are joined.
+/// Stops all of it, after the last that the other workers need of this one: the counters before the store,
+/// which has some of them, and before the zone, which gets them; the store's threads are joined.
 pub fn stop() {
     totals::stop();
     usage::stop();
+    store::leave();
     store::stop();
     limited_log::stop();
     turns::stop();

@@ -59,6 +59,9 @@ pub(super) struct StoreQueue {
     /// Room for the helper's events; the helper gets it back in exchange for the next ones.
     pub(super) events: Vec<Event>,
     pub(super) flush: Deferred,
+    /// The next look whether the zone's records are in doubt, and how many of the next come quickly.
+    pub(super) look: Deferred,
+    pub(super) quick_looks: u32,
     /// Milliseconds for which a request waits at most.
     pub(super) wait: u64,
     /// Which Redis, without a password.

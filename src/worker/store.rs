@@ -6,6 +6,7 @@
 //! of them.
 
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use registry_auth::token::SigningKeys;
 use registry_auth::{Denial, TokenDigest};
@@ -34,6 +35,13 @@ use crate::worker::state::{StoreQueue, WORKER};
 /// shutting down worker alive. A login may have to wait for the passwords in front of it in the hashing
 /// queue, hence so long.
 const GRACE: u64 = 60_000;
+/// Milliseconds between two looks whether the zone's records are in doubt.
+const LOOK: usize = 250;
+/// The same after a connection has begun, and how often.
+const QUICK_LOOK: usize = 20;
+const QUICK_LOOKS: u32 = 100;
+/// How long a worker that leaves waits at most to hear what it knows better than others.
+const LEAVE: Duration = Duration::from_millis(100);
 /// Events for which an empty list keeps room.
 const ROOM: usize = 4096;
 
@@ -66,16 +74,21 @@ pub fn start(
         }),
     })
     .map_err(|error| error.to_string())?;
-    let queue = StoreQueue {
+    let mut queue = StoreQueue {
         store,
         batch: Vec::new(),
         events: Vec::new(),
         flush: Deferred::new(thread, hand_over),
+        look: Deferred::new(thread, look),
+        quick_looks: QUICK_LOOKS,
         wait,
         server: options.endpoint.to_string().into(),
         waiting: 0,
         _event_fd: event_fd,
     };
+    if options.cache.is_some() {
+        queue.look.post_in(QUICK_LOOK);
+    }
     WORKER.with(|worker| worker.store.replace(Some(queue)));
     Ok(())
 }
@@ -199,16 +212,7 @@ fn answers(idle: &mut Idle) {
                 }
                 resume(idle, ticket, |request| note(request, outcome, cacheable));
             }
-            Event::Changed(keys) => cache::changed(&keys),
-            Event::AllChanged => cache::invalidate_all(),
-            Event::ConnectionLost => {
-                counters::count(OUTAGES);
-                cache::tracking_lost();
-            }
-            Event::Connected { rung } => {
-                counters::count(CONNECTIONS);
-                cache::tracking_started(rung);
-            }
+            news => heed(news),
         }
     }
     // The list of a burst is not kept.
@@ -217,6 +221,92 @@ fn answers(idle: &mut Idle) {
             queue.events = events;
             Some(())
         });
+    }
+}
+
+/// What Redis tells goes into the zone.
+fn heed(news: Event) {
+    match news {
+        // Of a request that is gone.
+        Event::Completion(_) => {}
+        Event::Changed(keys) => cache::changed(&keys),
+        Event::AllChanged => cache::invalidate_all(),
+        Event::ConnectionLost => {
+            counters::count(OUTAGES);
+            cache::tracking_lost();
+        }
+        Event::Connected { rung } => {
+            counters::count(CONNECTIONS);
+            cache::tracking_started(rung);
+            with_queue(|queue| {
+                queue.quick_looks = QUICK_LOOKS;
+                Some(())
+            });
+        }
+        Event::Proved(number) => {
+            cache::proved(number);
+            // Another worker may have come meanwhile.
+            look_again();
+        }
+    }
+}
+
+/// Looks once in a while whether the zone's records are in doubt, and asks Redis if this worker can end that.
+/// Workers begin, and come back after an outage, at the same time: then they look more often.
+fn look(_: &mut Idle) {
+    look_again();
+    with_queue(|queue| {
+        let interval = match queue.quick_looks.checked_sub(1) {
+            Some(left) => {
+                queue.quick_looks = left;
+                QUICK_LOOK
+            }
+            None => LOOK,
+        };
+        queue.look.post_in(interval);
+        Some(())
+    });
+}
+
+fn look_again() {
+    if let Some(number) = cache::question() {
+        with_queue(|queue| {
+            queue.store.prove(number);
+            Some(())
+        });
+    }
+}
+
+/// The last that this worker does for the others: where the zone's records are in doubt and only it may know
+/// of all changes, it hears the last ones. After a reload all new workers are in doubt until an old one has
+/// done so, which leaves at once where it has nothing to do. The event loop has ended, so it may wait.
+pub fn leave() {
+    let deadline = Instant::now() + LEAVE;
+    while let Some(number) = cache::question() {
+        let mut is_answered = false;
+        with_queue(|queue| {
+            queue.store.prove(number);
+            Some(())
+        });
+        while !is_answered {
+            let mut events = Vec::new();
+            with_queue(|queue| {
+                queue.store.wait(deadline);
+                queue.store.drain(&mut events);
+                Some(())
+            });
+            if events.is_empty() {
+                return;
+            }
+            for event in events {
+                is_answered |= matches!(event, Event::Proved(proved) if proved >= number);
+                is_answered |= matches!(event, Event::ConnectionLost);
+                match event {
+                    Event::Proved(number) => cache::proved(number),
+                    news => heed(news),
+                }
+            }
+        }
     }
 }
 

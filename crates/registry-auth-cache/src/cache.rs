@@ -7,9 +7,9 @@
 
 use std::sync::atomic::{Ordering, compiler_fence};
 
-use crate::keys::SecretKeys;
+use crate::keys::{EntryKey, SecretKeys};
 use crate::layout::{
-    COUNTERS, List, MAGIC, MIN_SLOTS, NEGATIVE_SHARE, SLOT, VERSION, WORKERS, entry, root, worker,
+    CHANGED, COUNTERS, List, MAGIC, MIN_SLOTS, NEGATIVE_SHARE, SLOT, VERSION, WORKERS, entry, root, worker,
 };
 use crate::memory::{Memory, Numbers, Write};
 use crate::table::Table;
@@ -26,6 +26,15 @@ pub struct Generations {
     /// As `of_all`, but the same after a change of one user's record alone: the copies of other users'
     /// records, of groups and of defaults are then still what the block says.
     pub shared: u64,
+}
+
+/// What the caller notes before it asks the store: what has changed since is not put, as the answer may be
+/// older.
+#[derive(Clone, Copy, Debug)]
+pub struct Mark {
+    epoch: u64,
+    generation: u64,
+    passwords_epoch: u64,
 }
 
 /// A cache in a block that the caller has locked.
@@ -134,7 +143,11 @@ impl<'m, M: Memory> Cache<'m, M> {
         memory.put_u64(root + root::PASSWORDS_EPOCH, 1);
         // A worker that has noted a generation of the block as it was before must not meet the same number
         // again.
-        memory.put_u64(root + root::GENERATION, keys.hash(b"generation"));
+        let generation = keys.hash(b"generation");
+        memory.put_u64(root + root::GENERATION, generation);
+        for place in 0..CHANGED {
+            memory.put_u32(root + root::CHANGED + 4 * place, generation as u32);
+        }
         memory.put_u64(root + root::SHARED_GENERATION, keys.hash(b"shared generation"));
         memory.put_u32(root + root::VERSION, VERSION);
         memory.put_u64(root + root::MAGIC, MAGIC);
@@ -175,10 +188,47 @@ impl<'m, M: Memory> Cache<'m, M> {
         self.keys() == *copy
     }
 
-    /// The epoch of records that are put now. The caller reads it before it asks the store, and must not put
-    /// the answer if the epoch has changed since: the answer may be older than the change.
-    pub fn epoch(&self) -> u64 {
+    /// The epoch of records that are put now.
+    pub(crate) fn epoch(&self) -> u64 {
         self.number(root::EPOCH)
+    }
+
+    /// To be noted before the store is asked.
+    pub fn mark(&self) -> Mark {
+        Mark {
+            epoch: self.epoch(),
+            generation: self.generation(),
+            passwords_epoch: self.number(root::PASSWORDS_EPOCH),
+        }
+    }
+
+    /// Whether anything of what was asked for after `mark` may be put: no worker has missed changes since,
+    /// nor heard that everything has changed.
+    pub fn is_current(&self, mark: &Mark) -> bool {
+        mark.epoch == self.epoch()
+    }
+
+    /// Whether the one hash of all passwords has not changed since `mark`.
+    pub fn has_same_passwords(&self, mark: &Mark) -> bool {
+        mark.passwords_epoch == self.number(root::PASSWORDS_EPOCH)
+    }
+
+    /// Whether no worker has heard of a change of this key since `mark`. A worker that asks the store may not
+    /// have: its connection may have fallen silent just after the answer.
+    pub fn is_unchanged(&self, key: EntryKey<'_>, mark: &Mark) -> bool {
+        let changed = self.table.memory.bytes().get_u32(self.place_of_change(key));
+        // Numbers of which only the lower half is kept: the later one is less than half of all ahead.
+        changed.wrapping_sub(mark.generation as u32) as i32 <= 0
+    }
+
+    /// Notes that a key has changed.
+    pub(crate) fn note_change(&mut self, key: EntryKey<'_>) {
+        let (at, generation) = (self.place_of_change(key), self.generation() as u32);
+        self.table.memory.put_u32(at, generation);
+    }
+
+    fn place_of_change(&self, key: EntryKey<'_>) -> usize {
+        self.table.root + root::CHANGED + 4 * (key.hash as usize % CHANGED)
     }
 
     /// A number that differs after each change that makes any record old, and after the block was set up

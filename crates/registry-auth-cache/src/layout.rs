@@ -7,7 +7,7 @@
 /// The first 8 bytes of a root: they tell that the block belongs to this crate.
 pub const MAGIC: u64 = u64::from_ne_bytes(*b"rga-zone");
 /// The version of the layout.
-pub const VERSION: u32 = 8;
+pub const VERSION: u32 = 9;
 
 /// How many workers can be written down as watchers at a time. Further workers serve requests, but do not
 /// keep the records alive over a reload.
@@ -17,6 +17,10 @@ pub const WATCHERS: usize = 64;
 /// whether a network may be blocked. A power of 2. More places would not fit the smallest block: nginx's
 /// allocator gives whole pages to whatever is larger than half a page.
 pub const PLACES: usize = 64;
+
+/// The number of places by which the last changes of keys are noted: a record that was read before a change
+/// of its own or of another key of its place is not put after it.
+pub const CHANGED: usize = 64;
 
 /// The number of counters that all workers add to: a block of its own, which takes half a page of nginx's
 /// allocator at most, as the root does.
@@ -32,6 +36,11 @@ pub const GAUGES: usize = 4;
 /// The offset of [`crate::Cache::generation`] from the block's root: 8 bytes, aligned to 8, so that a reader
 /// without the lock never sees half of a write.
 pub const GENERATION: usize = root::GENERATION;
+/// The offset of the number of the doubt in which the records are, which is read as [`GENERATION`]; 0 without
+/// one.
+pub const DOUBT: usize = root::DOUBT;
+/// The same of the number for [`crate::Hears::OwnReads`].
+pub const UNHEARD: usize = root::UNHEARD;
 
 /// The root: there is one in a block.
 pub mod root {
@@ -63,11 +72,10 @@ pub mod root {
     /// The lists, most recently used entry first, see [`super::List`]: each `u32` first, `u32` last, `u32`
     /// count, `u32` unused and 0.
     pub const LISTS: usize = 96;
-    /// [`super::WATCHERS`] times `u32` process id, `u32` unused, `u64` start time: the workers that Redis
-    /// tells of changes.
+    /// [`super::WATCHERS`] times [`super::watcher::SIZE`]: the workers that Redis tells of changes.
     pub const WATCHERS: usize = LISTS + 16 * super::LISTS;
     /// `u64`: where the records come from, see `Cache::bind_source`; 0 in a new block.
-    pub const SOURCE: usize = WATCHERS + 16 * super::WATCHERS;
+    pub const SOURCE: usize = WATCHERS + super::watcher::SIZE * super::WATCHERS;
     /// `u64`: another number after each change that makes any record old; see `Cache::generation`.
     pub const GENERATION: usize = SOURCE + 8;
     /// `u64`: another number after each change that may concern more users than one; see
@@ -78,13 +86,40 @@ pub mod root {
     pub const PLACES: usize = SHARED_GENERATION + 8;
     /// `u64`: since when is counted, in seconds since 1970; 0 in a new block.
     pub const SINCE: usize = PLACES + 4 * super::PLACES;
+    /// `u64`: the number of the doubt in which the records are, see `watchers`; 0 without one.
+    pub const DOUBT: usize = SINCE + 8;
+    /// `u64`: when the doubt ends at the latest, in milliseconds.
+    pub const DOUBT_ENDS: usize = DOUBT + 8;
+    /// `u64`: as `DOUBT`, where a worker is lost that alone heard of changes of what it had read.
+    pub const UNHEARD: usize = DOUBT_ENDS + 8;
+    /// `u64`: the number of the last doubt.
+    pub const DOUBTS: usize = UNHEARD + 8;
+    /// `u64`: records that had expired by then, in milliseconds, are not even stale.
+    pub const NOT_STALE: usize = DOUBTS + 8;
+    /// `u64`: the epoch in which a record was put last.
+    pub const LAST_PUT: usize = NOT_STALE + 8;
+    /// [`super::CHANGED`] times `u32`: the lower half of the generation that the last change of a key of this
+    /// place made.
+    pub const CHANGED: usize = LAST_PUT + 8;
     /// `u32`: where the counters are, [`super::COUNTERS`] times `u64`.
-    pub const COUNTERS: usize = SINCE + 8;
+    pub const COUNTERS: usize = CHANGED + 4 * super::CHANGED;
     /// `u32`: where the rows of the workers are, [`super::WORKERS`] times [`super::worker::SIZE`]; 0 where
     /// the block had no room for them.
     pub const WORKERS: usize = COUNTERS + 4;
     /// The size of the root.
     pub const SIZE: usize = WORKERS + 4;
+}
+
+/// A worker that Redis tells of changes.
+pub mod watcher {
+    /// `u32`: the process id; 0 in a place that is free.
+    pub const ID: usize = 0;
+    /// `u32`: what the worker hears, see `watchers`.
+    pub const STATE: usize = 4;
+    /// `u64`: when the process was started.
+    pub const STARTED: usize = 8;
+    /// The size of a place.
+    pub const SIZE: usize = 16;
 }
 
 /// What a worker has now.

@@ -42,12 +42,12 @@ mod table;
 #[cfg(test)]
 mod tests;
 
-pub use cache::{Cache, Generations};
+pub use cache::{Cache, Generations, Mark};
 pub use failures::{Attempt, FailureLimits, LoginKeys, LoginResult, Reservation};
 pub use interner::Interner;
 pub use keys::{EntryKey, SecretKeys, Tag};
-pub use layout::{COUNTERS, EVICTED, GAUGES, GENERATION};
+pub use layout::{COUNTERS, DOUBT, EVICTED, GAUGES, GENERATION, UNHEARD};
 pub use memory::Memory;
 pub use records::{Found, FoundRecord, Freshness, NewRecord};
-pub use watchers::{Process, UNBOUND};
+pub use watchers::{Hears, Process, UNBOUND};
 pub use worker_cache::WorkerCache;

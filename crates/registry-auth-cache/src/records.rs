@@ -187,6 +187,7 @@ impl<M: Memory> Cache<'_, M> {
         };
         let epoch = self.epoch();
         self.change(|table| {
+            table.set_number(root::LAST_PUT, epoch);
             let found = table.find(user);
             if let Some(at) = found.filter(|at| is_same(table, *at, new)) {
                 // Many requests may have waited for one answer. Each puts it, and only the first changes the
@@ -246,6 +247,7 @@ impl<M: Memory> Cache<'_, M> {
     fn put_plain(&mut self, entry: &NewEntry<'_>, rest: &[u8], passwords_epoch: u64, now: u64) {
         let epoch = self.epoch();
         self.change(|table| {
+            table.set_number(root::LAST_PUT, epoch);
             let Some(value) = table.replace(entry, now) else {
                 return;
             };
@@ -259,6 +261,7 @@ impl<M: Memory> Cache<'_, M> {
     pub fn invalidate_user(&mut self, user: EntryKey<'_>) {
         // Also where the record is old already, or not in the block any more: a worker may have a copy.
         self.table.raise(root::GENERATION);
+        self.note_change(user);
         let found = self.table.find(user);
         let right = found.and_then(|at| self.table.value(at).get(RIGHT_TAGS..WRONG_TAGS));
         match found.filter(|_| right.is_some_and(|tags| tags.iter().any(|byte| *byte != 0))) {
@@ -272,6 +275,7 @@ impl<M: Memory> Cache<'_, M> {
     pub fn invalidate(&mut self, key: EntryKey<'_>) {
         // Also where the record is not in the block any more: a worker may have a copy.
         self.table.raise_generations();
+        self.note_change(key);
         self.remove(key);
     }
 
@@ -299,7 +303,10 @@ impl<M: Memory> Cache<'_, M> {
                     0 => u64::MAX,
                     lost => lost,
                 };
-                now < expires.min(lost).saturating_add(max_stale) && epoch >= self.number(root::FLOOR)
+                now < expires.min(lost).saturating_add(max_stale)
+                    && expires > self.number(root::NOT_STALE)
+                    && epoch >= self.number(root::FLOOR)
+                    && self.number(root::DOUBT) == 0
             }
         };
         let current =

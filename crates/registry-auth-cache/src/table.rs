@@ -7,6 +7,7 @@
 use crate::keys::EntryKey;
 use crate::layout::{EVICTED, List, PLACES, SLOT, entry, root};
 use crate::memory::{Memory, Numbers, Write};
+use crate::watchers::end_doubt;
 
 /// Entries of a bucket that are looked at, at most. No undamaged bucket has more: there are about as many
 /// buckets as entries fit into the block, and the hash has a secret key.
@@ -380,6 +381,8 @@ impl<M: Memory> Table<'_, M> {
         self.raise(root::EPOCH);
         self.raise_generations();
         self.set_number(root::FLOOR, self.number(root::EPOCH));
+        self.set_number(root::UNHEARD, 0);
+        end_doubt(self);
     }
 
     /// Makes all copies of records outside of the block old.

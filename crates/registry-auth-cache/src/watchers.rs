@@ -1,18 +1,30 @@
-//! The watchers: the workers that Redis tells of every change, and the source that the records come from.
+//! The watchers: the workers that Redis tells of changes, and the source that the records come from.
 //!
-//! Called by the nginx module when a worker starts, ends, and gains or loses its connection to Redis.
-//! Guarantee: records survive a reload only if some worker was told of changes all the time. A worker that
-//! begins to watch looks for another one that is watching. If there is none, changes may have been missed,
-//! and all records are invalidated. A worker that was killed is still written down here, so its process is
-//! looked for by id and start time: ids are used again.
+//! Called by the nginx module when a worker starts, ends, gains or loses its connection to Redis, and once in
+//! a while in between. Guarantee: a record is found, fresh or stale, only if since it was read some worker
+//! has heard of every change, up to the moment from which those hear that are left.
+//!
+//! A worker that begins to watch has missed what changed before. Another one may have heard of it; but that
+//! it is written down here proves nothing: its connection may have been silent for seconds without its
+//! knowledge. So the records are in *doubt* until a worker that was watching all the time has asked Redis
+//! something after the doubt began, and has been answered: on that connection, all earlier changes came
+//! before the answer. If no such worker is left, or none answers in time, all records are invalidated. While
+//! there is a doubt, no stale record is found. No clock is compared: what a worker asks after it has read
+//! the doubt's number here is asked after the doubt began.
+//!
+//! A worker that was killed is still written down here, so its process is looked for by id and start time:
+//! ids are used again.
 
 use crate::cache::Cache;
-use crate::layout::{WATCHERS, root};
+use crate::layout::{WATCHERS, root, watcher};
 use crate::memory::{Memory, Numbers, Write};
 use crate::table::Table;
 
 /// The source of a block that was set up anew, see [`Cache::bind_source`]. No configuration has it.
 pub const UNBOUND: u64 = 0;
+
+/// Milliseconds for which records are in doubt at most.
+const DOUBT: u64 = 4_000;
 
 /// Written where no watcher is.
 const NO_PROCESS: Process = Process { id: 0, started_at: 0 };
@@ -26,41 +38,193 @@ pub struct Process {
     pub started_at: u64,
 }
 
+/// Of which changes a worker hears.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Hears {
+    /// Of every change.
+    All,
+    /// Of the next change of what it has read itself.
+    OwnReads,
+    /// Of those that somebody publishes. All others count when a record has expired.
+    Published,
+    /// Of none: they count when a record has expired.
+    Nothing,
+}
+
+/// What is written down of a watcher.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum State {
+    /// Hears of all changes, and all that it missed before is known: it may answer for others.
+    Full,
+    /// Hears of all changes, but came when there were records of which it knows nothing.
+    New,
+    OwnReads,
+    Published,
+    Nothing,
+}
+
+impl State {
+    fn number(self) -> u32 {
+        self as u32 + 1
+    }
+
+    fn of(number: u32) -> Option<Self> {
+        [
+            Self::Full,
+            Self::New,
+            Self::OwnReads,
+            Self::Published,
+            Self::Nothing,
+        ]
+        .into_iter()
+        .find(|state| state.number() == number)
+    }
+}
+
+/// A place for a watcher, and who is there.
+#[derive(Clone, Copy)]
+struct Place {
+    at: usize,
+    process: Process,
+    state: Option<State>,
+}
+
+impl Place {
+    fn is_taken(&self) -> bool {
+        self.process.id != 0
+    }
+}
+
 impl<M: Memory> Cache<'_, M> {
-    /// Redis tells the worker `me` of every change from now on. All records are invalidated, unless another
-    /// worker that is alive has been watching.
-    pub fn add_watcher(&mut self, me: Process, is_alive: impl Fn(Process) -> bool) {
-        let watchers: Vec<(usize, Process)> = (0..WATCHERS).map(|index| self.watcher(index)).collect();
-        let is_other = |watcher: &Process| watcher.id != 0 && *watcher != me && is_alive(*watcher);
-        let was_watched = watchers.iter().any(|(_, watcher)| is_other(watcher));
-        let mine = watchers.iter().find(|(_, watcher)| *watcher == me);
-        let place = mine.or_else(|| watchers.iter().find(|(_, watcher)| !is_other(watcher)));
+    /// Redis tells the worker `me` of changes from now on. All records are invalidated, or in doubt until
+    /// another worker that hears of all changes has vouched for them. Returns whether there was a place to
+    /// write the worker down: without one, nobody notices its death.
+    pub fn add_watcher(
+        &mut self,
+        me: Process,
+        hears: Hears,
+        now: u64,
+        is_alive: impl Fn(Process) -> bool,
+    ) -> bool {
+        let is_empty = self.number(root::LAST_PUT) < self.number(root::FLOOR);
+        let is_any = |state| {
+            let mut others = self.places().filter(|place| place.process != me);
+            others.any(|place| place.state == Some(state) && is_alive(place.process))
+        };
+        let (state, is_kept) = match hears {
+            // Where there are no records, those that are under way must not come, either.
+            Hears::All if is_empty || !is_any(State::Full) => (State::Full, false),
+            Hears::All => (State::New, true),
+            Hears::OwnReads => (State::OwnReads, false),
+            Hears::Published => (State::Published, false),
+            Hears::Nothing => (State::Nothing, is_any(State::Nothing)),
+        };
+        let mine = self.places().find(|place| place.process == me);
+        let place = mine
+            .or_else(|| self.places().find(|place| !place.is_taken()))
+            .or_else(|| self.places().find(|place| !is_alive(place.process)));
         self.change(|table| {
-            if !was_watched {
+            if !is_kept {
                 table.invalidate_all();
             }
+            if state == State::New {
+                let number = next_doubt(table);
+                table.set_number(root::DOUBT, number);
+                table.set_number(root::DOUBT_ENDS, now.saturating_add(DOUBT));
+            }
             table.set_number(root::LOST_SINCE, 0);
-            if let Some((at, _)) = place {
-                write_watcher(table, *at, me);
+            if let Some(place) = place {
+                write_watcher(table, place.at, me, Some(state));
+            }
+        });
+        // It may have been the one that others hoped for.
+        self.settle(now, is_alive);
+        place.is_some()
+    }
+
+    /// Redis does not tell the worker `me` of changes any more: the worker ends.
+    pub fn remove_watcher(&mut self, me: Process, now: u64, is_alive: impl Fn(Process) -> bool) {
+        self.strike(me);
+        self.settle(now, is_alive);
+    }
+
+    /// The worker `me`, which heard of these changes, has lost its connection to Redis at `now`: no record is
+    /// fresh any more, but all of them may be used as stale ones, except those in doubt.
+    pub fn lose_watcher(&mut self, me: Process, hears: Hears, now: u64, is_alive: impl Fn(Process) -> bool) {
+        self.strike(me);
+        self.mark_all_stale(now);
+        self.change(|table| match hears {
+            Hears::All => {}
+            // Nobody else hears of what this one has read. If another worker reaches Redis after this, that
+            // is no outage, in which it may be used.
+            Hears::OwnReads => {
+                let number = next_doubt(table);
+                table.set_number(root::UNHEARD, number);
+            }
+            // What had expired by then may have changed long before the outage.
+            Hears::Published | Hears::Nothing => {
+                let before = table.number(root::NOT_STALE);
+                table.set_number(root::NOT_STALE, before.max(now));
+            }
+        });
+        self.settle(now, is_alive);
+    }
+
+    /// The number of a doubt that the worker `me` can end: by asking Redis something from now on, and
+    /// [`Cache::vouch`] with this number when Redis has answered.
+    pub fn question(&self, me: Process) -> Option<u64> {
+        let me = self.places().find(|place| place.process == me)?;
+        let (doubt, unheard) = (self.number(root::DOUBT), self.number(root::UNHEARD));
+        let doubt = if me.state == Some(State::Full) { doubt } else { 0 };
+        Some(doubt.max(unheard)).filter(|number| *number != 0)
+    }
+
+    /// Redis has answered to the worker `me` what it has asked after [`Cache::question`] gave `number`, and
+    /// all changes that came before the answer have been heeded.
+    pub fn vouch(&mut self, me: Process, number: u64) {
+        let Some(me) = self.places().find(|place| place.process == me) else {
+            return;
+        };
+        let (doubt, unheard) = (self.number(root::DOUBT), self.number(root::UNHEARD));
+        self.change(|table| {
+            if unheard != 0 && number >= unheard {
+                table.invalidate_all();
+            } else if doubt != 0 && number >= doubt && me.state == Some(State::Full) {
+                end_doubt(table);
             }
         });
     }
 
-    /// Redis does not tell the worker `me` of changes any more.
-    pub fn remove_watcher(&mut self, me: Process) {
-        for index in 0..WATCHERS {
-            let (at, watcher) = self.watcher(index);
-            if watcher == me {
-                self.change(|table| write_watcher(table, at, NO_PROCESS));
-            }
+    /// Invalidates all records if they are in doubt, and nobody can vouch for them any more, or could but has
+    /// not in time.
+    pub fn settle(&mut self, now: u64, is_alive: impl Fn(Process) -> bool) {
+        if self.number(root::DOUBT) == 0 {
+            return;
+        }
+        let is_full = |place: Place| place.state == Some(State::Full) && is_alive(place.process);
+        if now >= self.number(root::DOUBT_ENDS) || !self.places().any(is_full) {
+            self.invalidate_all();
+        }
+    }
+
+    /// The workers that hear of changes of their own reads only. Where one is dead, [`Cache::bury`] it.
+    pub fn own_readers(&self) -> Vec<Process> {
+        let readers = self.places().filter(|place| place.state == Some(State::OwnReads));
+        readers.map(|place| place.process).collect()
+    }
+
+    /// This worker is dead, and nobody hears of changes of what it has read.
+    pub fn bury(&mut self, dead: Process) {
+        if self.own_readers().contains(&dead) {
+            self.strike(dead);
+            self.invalidate_all();
         }
     }
 
     /// How many workers that are alive Redis tells of changes.
     pub fn watchers(&self, is_alive: impl Fn(Process) -> bool) -> usize {
-        let watchers = (0..WATCHERS).map(|index| self.watcher(index).1);
-        watchers
-            .filter(|watcher| watcher.id != 0 && is_alive(*watcher))
+        self.places()
+            .filter(|place| place.is_taken() && is_alive(place.process))
             .count()
     }
 
@@ -74,8 +238,7 @@ impl<M: Memory> Cache<'_, M> {
         self.change(|table| {
             table.invalidate_all();
             for index in 0..WATCHERS {
-                let at = table.root + root::WATCHERS + 16 * index;
-                write_watcher(table, at, NO_PROCESS);
+                write_watcher(table, place_of(table.root, index), NO_PROCESS, None);
             }
             table.set_number(root::SOURCE, source);
         });
@@ -87,19 +250,53 @@ impl<M: Memory> Cache<'_, M> {
         self.number(root::SOURCE) == source
     }
 
-    /// The place of this index, and the watcher in it.
-    fn watcher(&self, index: usize) -> (usize, Process) {
-        let at = self.table.root + root::WATCHERS + 16 * index;
-        let bytes = self.table.memory.bytes();
-        let process = Process {
-            id: bytes.get_u32(at),
-            started_at: bytes.get_u64(at + 8),
-        };
-        (at, process)
+    fn strike(&mut self, process: Process) {
+        let place = self.places().find(|place| place.process == process);
+        if let Some(place) = place {
+            self.change(|table| write_watcher(table, place.at, NO_PROCESS, None));
+        }
+    }
+
+    fn places(&self) -> impl Iterator<Item = Place> {
+        (0..WATCHERS).map(|index| {
+            let at = place_of(self.table.root, index);
+            let bytes = self.table.memory.bytes();
+            Place {
+                at,
+                process: Process {
+                    id: bytes.get_u32(at + watcher::ID),
+                    started_at: bytes.get_u64(at + watcher::STARTED),
+                },
+                state: State::of(bytes.get_u32(at + watcher::STATE)),
+            }
+        })
     }
 }
 
-fn write_watcher<M: Memory>(table: &mut Table<'_, M>, at: usize, watcher: Process) {
-    table.memory.put_u32(at, watcher.id);
-    table.memory.put_u64(at + 8, watcher.started_at);
+/// There is no record left of which any watcher might have missed a change.
+pub(crate) fn end_doubt<M: Memory>(table: &mut Table<'_, M>) {
+    table.set_number(root::DOUBT, 0);
+    for index in 0..WATCHERS {
+        let at = place_of(table.root, index) + watcher::STATE;
+        if table.memory.bytes().get_u32(at) == State::New.number() {
+            table.memory.put_u32(at, State::Full.number());
+        }
+    }
+}
+
+fn next_doubt<M: Memory>(table: &mut Table<'_, M>) -> u64 {
+    table.raise(root::DOUBTS);
+    table.number(root::DOUBTS)
+}
+
+fn place_of(root: usize, index: usize) -> usize {
+    root + root::WATCHERS + watcher::SIZE * index
+}
+
+fn write_watcher<M: Memory>(table: &mut Table<'_, M>, at: usize, process: Process, state: Option<State>) {
+    table.memory.put_u32(at + watcher::ID, process.id);
+    table
+        .memory
+        .put_u32(at + watcher::STATE, state.map_or(0, State::number));
+    table.memory.put_u64(at + watcher::STARTED, process.started_at);
 }

@@ -84,6 +84,9 @@ pub enum Event {
         /// the age of what is known.
         rung: Rung,
     },
+    /// Redis has answered what was asked after [`crate::Store::prove`] with this number: all changes from
+    /// before the call have been told.
+    Proved(u64),
 }
 
 /// The answer to one [`Job`]: exactly one per job submitted before [`crate::Store::stop`].

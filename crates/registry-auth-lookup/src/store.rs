@@ -2,10 +2,10 @@
 //! back.
 //!
 //! Started in `init_process` of a worker, stopped in `exit_process`. Invariants: no method blocks (but
-//! `start`, until the helper runs, and `stop`, for less than 100 ms); every job is answered once, whatever
-//! fails; the helper never runs with a signal unblocked; all other threads of the store are started by the
-//! helper, and share its signal mask and its open files; nothing wakes the helper's runtime from outside of
-//! them.
+//! `start`, until the helper runs, `stop`, for less than 100 ms, and `wait`); every job is answered once,
+//! whatever fails; the helper never runs with a signal unblocked; all other threads of the store are started
+//! by the helper, and share its signal mask and its open files; nothing wakes the helper's runtime from
+//! outside of them.
 
 use crate::activity::Activity;
 use crate::last_use::LastUses;
@@ -36,7 +36,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::mpsc::{RecvError, sync_channel};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::runtime::Runtime;
 use tokio::sync::Semaphore;
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
@@ -159,6 +159,18 @@ impl Store {
         self.events.cancel(ticket);
     }
 
+    /// Asks Redis for a sign of life. When it comes, [`Event::Proved`] of this number, or of a later one,
+    /// stands behind all changes from before this call. It does not come where there is no connection.
+    pub fn prove(&self, number: u64) {
+        self.events.prove(number);
+        self.jobs.send(Arrivals::new(Vec::new(), &self.events));
+    }
+
+    /// Waits until there are events, or `deadline`. For a worker whose event loop has ended.
+    pub fn wait(&self, deadline: Instant) {
+        self.events.wait(deadline);
+    }
+
     /// Appends the events that are there. To be called after each wake-up; with an empty `out` it swaps
     /// buffers.
     pub fn drain(&self, out: &mut Vec<Event>) {
@@ -248,6 +260,7 @@ impl Parts {
             log.clone(),
         );
         let (again, overtaken) = unbounded_channel();
+        let events = Arc::clone(&self.events);
         let outbox = Arc::new(Outbox::new(self.events, again));
         let verifier = Verifier {
             decoys: Decoys::default(),
@@ -287,6 +300,7 @@ impl Parts {
         runtime.spawn(supervisor.run());
         let helper = Helper {
             receiver,
+            events,
             overtaken,
             lookups: Arc::new(lookups),
         };
@@ -301,6 +315,7 @@ fn os(error: nix::Error) -> StartError {
 /// What the helper thread works with.
 struct Helper {
     receiver: JobReceiver,
+    events: Arc<EventQueue>,
     /// Jobs whose answers were overtaken by a change.
     overtaken: UnboundedReceiver<Vec<PendingJob>>,
     lookups: Arc<Lookups>,
@@ -340,6 +355,7 @@ impl Helper {
                 }
                 _ = self.overtaken.recv_many(&mut overtaken, BATCHES) => {}
             }
+            self.lookups.link.prove(self.events.to_prove());
             let batch = self.lookups.batch(number);
             let (mut asked, mut ownerless) = (Vec::new(), Vec::new());
             let mut question = |job: PendingJob| {

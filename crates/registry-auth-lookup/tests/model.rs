@@ -346,6 +346,7 @@ impl Model {
                     self.armed = 1;
                     self.cache.clear();
                 }
+                Event::Proved(_) => {}
             }
         }
     }

@@ -51,6 +51,36 @@ fn wait_for_calls(redis: &Server, hgetall: u64) {
 }
 
 #[test]
+fn a_proof_comes_behind_all_changes_from_before_its_question() {
+    let redis = Server::start();
+    let mut gate = Gate::with(tracked(&redis.url()));
+    assert!(gate.armed());
+    for number in 1..=50 {
+        redis.run("HSET P:user:alice password x");
+        gate.store.prove(number);
+        // Forgets what stands before it, so that a change behind the proof would be there for the next.
+        let told = gate.told(|event| matches!(event, Event::Changed(_) | Event::Proved(_)));
+        assert!(matches!(told, Event::Changed(_)), "{number}: {told:?}");
+        let told = gate.told(|event| matches!(event, Event::Changed(_) | Event::Proved(_)));
+        assert!(
+            matches!(told, Event::Proved(proved) if proved == number),
+            "{number}: {told:?}"
+        );
+    }
+}
+
+#[test]
+fn nothing_is_proved_by_a_silent_connection() {
+    let redis = Server::start();
+    let mut gate = Gate::with(tracked(&redis.url()));
+    assert!(gate.armed());
+    redis.freeze();
+    gate.store.prove(1);
+    let told = gate.told(|event| is_lost(event) || matches!(event, Event::Proved(_)));
+    assert!(is_lost(&told), "{told:?}");
+}
+
+#[test]
 fn changes_are_told_on_an_idle_connection() {
     let redis = Server::start();
     let mut gate = Gate::with(tracked(&redis.url()));

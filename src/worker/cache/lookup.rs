@@ -52,14 +52,14 @@ impl ZoneCache {
             // A reload has given the zone to workers of another configuration.
             return None;
         }
-        let epoch = cache.epoch();
+        let mark = cache.mark();
         let missed = |cache: &Cache<'_, Locked<'_>>| {
             let verified = name
                 .filter(|_| matches!(credential.proof, Proof::Password))
                 .and_then(|name| cache.find_once_verified(name, tag));
             let record = verified.and_then(|known| RecordRef::decode(cache.record_bytes(known)).ok());
             Miss {
-                epoch,
+                mark,
                 tags,
                 verified: record.map(|record| record.hash_state()),
             }
@@ -224,13 +224,26 @@ impl ZoneCache {
         };
         let Some(mut cache) = open(&mut zone) else { return };
         let is_ours = cache.has_keys(&self.keys) && cache.is_bound_to(self.source);
-        if !self.trusted || !is_ours || cache.epoch() != miss.epoch {
+        if !self.trusted || !is_ours || !cache.is_current(&miss.mark) {
             return;
         }
         for (key, record) in &shared {
-            cache.put_record(entry(&self.keys, key), record, expires, now);
+            let key = entry(&self.keys, key);
+            if cache.is_unchanged(key, &miss.mark) {
+                cache.put_record(key, record, expires, now);
+            }
         }
-        let Some(name) = user_entry else { return };
+        let Some(name) = user_entry.filter(|name| cache.is_unchanged(*name, &miss.mark)) else {
+            return;
+        };
+        // Who has no record might be in there.
+        let is_from_passwords = match outcome {
+            Outcome::Known { from_passwords, .. } => *from_passwords,
+            _ => true,
+        };
+        if is_from_passwords && !cache.has_same_passwords(&miss.mark) {
+            return;
+        }
         match (&known, outcome) {
             (
                 Some((record, binding)),

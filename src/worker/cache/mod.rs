@@ -13,7 +13,8 @@ use registry_auth::codec::AccountState;
 use registry_auth::{Denial, TokenDigest, UserNameBuf};
 use registry_auth_cache::worker_cache::Lookup;
 use registry_auth_cache::{
-    COUNTERS, Cache, GAUGES, GENERATION, Interner, SecretKeys, Tag, UNBOUND, WorkerCache,
+    COUNTERS, Cache, DOUBT, GAUGES, GENERATION, Hears, Interner, Mark, SecretKeys, Tag, UNBOUND, UNHEARD,
+    WorkerCache,
 };
 use registry_auth_lookup::{Changed, Keyspace, Outcome, Rung};
 use registry_auth_metrics::Changes;
@@ -72,9 +73,9 @@ pub enum Header {
 /// What a miss leaves behind for the answer that is to be put.
 #[derive(Clone, Copy)]
 pub struct Miss {
-    /// The zone's epoch: an answer asked for in an earlier one is not put. A zone that was set up anew since
-    /// is of another one.
-    epoch: u64,
+    /// What has changed since this is not put: an answer may be older than a change of which another worker
+    /// has heard.
+    mark: Mark,
     tags: Tags,
     /// The stored password for which this one was found to be right before.
     verified: Option<AccountState>,
@@ -143,9 +144,12 @@ pub fn start(options: CacheOptions, source: u64) {
 pub fn stop() {
     if let Some(ours) = WORKER.with(|worker| worker.cache.take()) {
         with_zone(&ours.options.zone, |cache| {
-            cache.remove_watcher(ours.me);
+            if !cache.is_bound_to(ours.source) {
+                return;
+            }
+            cache.remove_watcher(ours.me, event::now(), process::is_alive);
             // Redis tells no other worker of what this one has put.
-            if ours.changes == Changes::PlainTracking && cache.is_bound_to(ours.source) {
+            if ours.changes == Changes::PlainTracking {
                 cache.invalidate_all();
             }
         });
@@ -303,17 +307,14 @@ pub fn tracking_started(rung: Rung) {
             Rung::Channel => Changes::Channel,
             Rung::Ttl => Changes::Expiry,
         };
+        let hears = ours.hears()?;
         let watched = with_zone(&ours.options.zone, |cache| {
-            let is_bound = cache.is_bound_to(ours.source);
-            if is_bound {
-                cache.add_watcher(ours.me, process::is_alive);
-                // Redis tells each worker of what that one has asked for: of what a killed worker had put,
-                // whose place this one takes, it tells nobody.
-                if rung == Rung::Tracking {
-                    cache.invalidate_all();
-                }
+            if !cache.is_bound_to(ours.source) {
+                return false;
             }
-            is_bound
+            let is_known = cache.add_watcher(ours.me, hears, event::now(), process::is_alive);
+            // Where others hear of nothing that this worker reads, they must notice its death.
+            is_known || hears != Hears::OwnReads
         });
         ours.trusted = watched.unwrap_or(false);
         Some(())
@@ -324,10 +325,50 @@ pub fn tracking_started(rung: Rung) {
 pub fn tracking_lost() {
     with_cache_mut(|ours| {
         ours.trusted = false;
+        let hears = ours.hears();
         ours.changes = Changes::Unreachable;
+        let hears = hears?;
         with_zone(&ours.options.zone, |cache| {
-            cache.remove_watcher(ours.me);
-            cache.mark_all_stale(event::now());
+            if cache.is_bound_to(ours.source) {
+                cache.lose_watcher(ours.me, hears, event::now(), process::is_alive);
+            }
+        })
+    });
+}
+
+/// To be called once in a while: whether the zone's records are in doubt, and this worker can end that by
+/// asking Redis for a sign of life. Then [`proved`] is to be called with this number when it has come.
+pub fn question() -> Option<u64> {
+    with_cache(|ours| {
+        let zone = &ours.options.zone;
+        let is_set = |offset| zone.peek(offset).is_some_and(|number| number != 0);
+        let question = (is_set(DOUBT) || is_set(UNHEARD))
+            .then(|| {
+                with_zone(zone, |cache| {
+                    if !cache.is_bound_to(ours.source) {
+                        return None;
+                    }
+                    cache.settle(event::now(), process::is_alive);
+                    cache.question(ours.me)
+                })
+            })
+            .flatten()
+            .flatten();
+        if ours.changes == Changes::PlainTracking {
+            ours.bury_the_dead();
+        }
+        question
+    })
+}
+
+/// Redis has answered to this worker what it has asked after [`question`] gave this number, and what had
+/// changed before has been heeded.
+pub fn proved(number: u64) {
+    with_cache(|ours| {
+        with_zone(&ours.options.zone, |cache| {
+            if cache.is_bound_to(ours.source) {
+                cache.vouch(ours.me, number);
+            }
         })
     });
 }
@@ -361,6 +402,27 @@ pub fn changed(changes: &[Changed]) {
 }
 
 impl ZoneCache {
+    /// Of which changes this worker hears; `None` while Redis cannot be reached.
+    fn hears(&self) -> Option<Hears> {
+        match self.changes {
+            Changes::Tracking => Some(Hears::All),
+            Changes::PlainTracking => Some(Hears::OwnReads),
+            Changes::Channel => Some(Hears::Published),
+            Changes::Expiry => Some(Hears::Nothing),
+            Changes::Unreachable => None,
+        }
+    }
+
+    /// Nobody hears of changes of what a worker had read that was killed. Processes are looked for without
+    /// the lock.
+    fn bury_the_dead(&self) {
+        let zone = &self.options.zone;
+        let readers = with_zone(zone, |cache| cache.own_readers()).unwrap_or_default();
+        for dead in readers.into_iter().filter(|reader| !process::is_alive(*reader)) {
+            with_zone(zone, |cache| cache.bury(dead));
+        }
+    }
+
     /// Takes over the keys of a zone that was set up anew, because a process died in the middle of a change.
     /// The zone is not bound to a source yet: the first worker that notices binds it, and it fills again.
     fn adopt(&mut self, cache: &mut Cache<'_, Locked<'_>>) {

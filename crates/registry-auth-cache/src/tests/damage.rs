@@ -4,7 +4,7 @@
 use proptest::prelude::*;
 
 use super::slab::Slab;
-use super::{SMALL, client, fact, is_verified, keys, put, user_key};
+use super::{SMALL, client, fact, is_verified, keys, leave, put, user_key, watch};
 use crate::layout::{MAGIC, SLOT, VERSION, root};
 use crate::memory::Write;
 use crate::{Attempt, Cache, FailureLimits, Freshness, LoginResult, Memory, Process, Reservation};
@@ -51,8 +51,8 @@ fn use_all(slab: &mut Slab) {
         cache.invalidate(fact(&key));
     }
     let me = Process { id: 1, started_at: 1 };
-    cache.add_watcher(me, |_| false);
-    cache.remove_watcher(me);
+    watch(&mut cache, me, |_| false);
+    leave(&mut cache, me);
     cache.invalidate_passwords();
     cache.mark_all_stale(u64::MAX);
     cache.invalidate_all();

@@ -4,7 +4,7 @@
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 
 use super::slab::Slab;
-use super::{SMALL, check, client, fact, is_verified, keys, open, put, user_key};
+use super::{SMALL, check, client, fact, is_verified, keys, open, put, user_key, watch};
 use crate::{Attempt, Cache, FailureLimits, Freshness, LoginResult, Memory, Process};
 
 /// A block whose process dies at its nth write; what it writes with that one never arrives.
@@ -52,7 +52,7 @@ impl Memory for Mortal<'_> {
 fn filled() -> Slab {
     let mut slab = Slab::new(SMALL);
     let mut cache = open(&mut slab);
-    cache.add_watcher(Process { id: 1, started_at: 1 }, |_| true);
+    watch(&mut cache, Process { id: 1, started_at: 1 }, |_| true);
     for user in 0..10 {
         cache.put_user(fact(&user_key(user)), &put(&[user as u8; 60], "old"), 0);
     }
@@ -239,12 +239,12 @@ fn guard() {
     let me = Process { id: 2, started_at: 2 };
     at_each_write(
         filled,
-        |cache| cache.add_watcher(me, |_| false),
+        |cache| watch(cache, me, |_| false),
         |cache, is_empty| {
             // It stands guard only over what was not missed.
             let stood = std::cell::Cell::new(false);
             let facts_stay = is_verified(cache, &user_key(5), "old", 0);
-            cache.add_watcher(Process { id: 3, started_at: 3 }, |other| {
+            watch(cache, Process { id: 3, started_at: 3 }, |other| {
                 stood.set(stood.get() || other == me);
                 other == me
             });

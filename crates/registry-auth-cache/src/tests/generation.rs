@@ -1,7 +1,7 @@
 //! The number that tells whoever has copied a fact that it may be old.
 
 use super::slab::Slab;
-use super::{SMALL, fact, fresh, keys, open, put, user_key};
+use super::{SMALL, fact, fresh, keys, leave, open, put, user_key, watch};
 use crate::worker_cache::Validity;
 use crate::{Cache, Found, GENERATION, Memory, Process, SecretKeys};
 
@@ -42,7 +42,7 @@ fn whatever_makes_a_fact_old_changes_it() {
         ("changes may be missed", SHARED, |cache| cache.mark_all_stale(1)),
         ("it is about another Redis", SHARED, |cache| cache.bind_source(7)),
         ("nobody has been on guard", SHARED, |cache| {
-            cache.add_watcher(Process { id: 1, started_at: 1 }, |_| false);
+            watch(cache, Process { id: 1, started_at: 1 }, |_| false);
         }),
     ];
     for (name, is_shared, change) in changes {
@@ -104,13 +104,13 @@ fn a_copy_is_confirmed_while_the_block_says_the_same() {
 fn what_is_found_or_put_leaves_it_alone() {
     let mut slab = Slab::new(SMALL);
     let mut cache = open(&mut slab);
-    cache.add_watcher(Process { id: 1, started_at: 1 }, |_| true);
+    watch(&mut cache, Process { id: 1, started_at: 1 }, |_| true);
     let before = cache.generation();
     cache.put_user(fact(&user_key(1)), &put(&[1; 60], "password"), 0);
     cache.put_record(fact(b"d"), &[2; 20], 60_000, 0);
     cache.find_user(fact(&user_key(1)), keys().unwrap().tag(b"password"), fresh(1));
-    cache.add_watcher(Process { id: 2, started_at: 1 }, |_| true);
-    cache.remove_watcher(Process { id: 2, started_at: 1 });
+    watch(&mut cache, Process { id: 2, started_at: 1 }, |_| true);
+    leave(&mut cache, Process { id: 2, started_at: 1 });
     assert_eq!(cache.generation(), before);
 }
 

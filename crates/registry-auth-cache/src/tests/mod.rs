@@ -9,6 +9,7 @@ mod damage;
 mod death;
 mod failures;
 mod generation;
+mod hearing;
 mod model;
 mod room;
 mod rules;
@@ -20,7 +21,7 @@ use std::collections::HashSet;
 
 use crate::layout::{LISTS, List, PLACES, SLOT, entry, root};
 use crate::memory::Numbers;
-use crate::{Cache, EntryKey, Freshness, LoginKeys, Memory, NewRecord, SecretKeys};
+use crate::{Cache, EntryKey, Freshness, Hears, LoginKeys, Memory, NewRecord, Process, SecretKeys};
 use slab::Slab;
 
 /// A zone as small as nginx makes one.
@@ -81,6 +82,15 @@ fn put<'r>(record: &'r [u8], password: &str) -> NewRecord<'r> {
         verified: Some(true),
         expires: 60_000,
     }
+}
+
+/// A worker that hears of all changes.
+fn watch<M: Memory>(cache: &mut Cache<'_, M>, me: Process, is_alive: impl Fn(Process) -> bool) {
+    cache.add_watcher(me, Hears::All, 0, is_alive);
+}
+
+fn leave<M: Memory>(cache: &mut Cache<'_, M>, me: Process) {
+    cache.remove_watcher(me, 0, |_| true);
 }
 
 fn fresh(now: u64) -> Freshness {

@@ -12,7 +12,7 @@ use super::slab::Slab;
 use super::{Client, SMALL, check, client, fact, keys, open};
 use crate::Tag;
 use crate::failures::RETRY_INTERVAL_MS;
-use crate::{Attempt, FailureLimits, Found, Freshness, LoginResult, NewRecord, Process, Reservation};
+use crate::{Attempt, FailureLimits, Found, Freshness, Hears, LoginResult, NewRecord, Process, Reservation};
 
 const LIMIT: FailureLimits = FailureLimits {
     per_user: 3,
@@ -50,6 +50,7 @@ enum Op {
     ForgetAll,
     ForgetFreshness,
     Guard(u8),
+    Vouch(u8),
     Leave(u8),
     Die(u8),
     User {
@@ -107,6 +108,7 @@ fn op() -> impl Strategy<Value = Op> {
         1 => Just(Op::ForgetAll),
         1 => Just(Op::ForgetFreshness),
         1 => (0..3u8).prop_map(Op::Guard),
+        1 => (0..3u8).prop_map(Op::Vouch),
         1 => (0..3u8).prop_map(Op::Leave),
         1 => (0..3u8).prop_map(Op::Die),
         16 => (user.clone(), password.clone(), stale())
@@ -140,8 +142,12 @@ struct Reference {
     floor: u64,
     passwords_epoch: u64,
     lost: Option<u64>,
+    /// Those that may vouch for others, and those for whom nobody has yet.
     guards: HashSet<u8>,
+    newcomers: HashSet<u8>,
     dead: HashSet<u8>,
+    doubt_ends: Option<u64>,
+    last_put: u64,
     /// When which passwords failed.
     failures: HashMap<Who, Vec<(u64, u8)>>,
     counters: HashMap<Who, Counter>,
@@ -175,7 +181,7 @@ impl Reference {
                     .expires
                     .min(self.lost.unwrap_or(u64::MAX))
                     .saturating_add(max_stale);
-                now < until && found.epoch >= self.floor
+                now < until && found.epoch >= self.floor && self.doubt_ends.is_none()
             }
         };
         let current = found
@@ -210,6 +216,7 @@ impl Reference {
         }
         right.truncate(4);
         wrong.truncate(2);
+        self.last_put = self.epoch;
         let passwords_epoch = from_passwords.then_some(self.passwords_epoch);
         let (epoch, expires) = (self.epoch, self.now + u64::from(ttl));
         let record = Some(record);
@@ -229,6 +236,7 @@ impl Reference {
     }
 
     fn put_plain(&mut self, user: u8, record: Option<Vec<u8>>, ttl: u16) {
+        self.last_put = self.epoch;
         let passwords_epoch = record.is_none().then_some(self.passwords_epoch);
         let (epoch, expires) = (self.epoch, self.now + u64::from(ttl));
         let (right, wrong) = Default::default();
@@ -262,6 +270,22 @@ impl Reference {
     fn forget_all(&mut self) {
         self.epoch += 1;
         self.floor = self.epoch;
+        self.end_doubt();
+    }
+
+    fn end_doubt(&mut self) {
+        self.doubt_ends = None;
+        self.guards.extend(self.newcomers.drain());
+    }
+
+    fn settle(&mut self) {
+        let is_guarded = self.guards.difference(&self.dead).next().is_some();
+        if self
+            .doubt_ends
+            .is_some_and(|ends| ends <= self.now || !is_guarded)
+        {
+            self.forget_all();
+        }
     }
 
     /// The counters of a client, which begin anew where they are over.
@@ -329,7 +353,7 @@ impl Reference {
         Ok(true)
     }
 
-    fn settle(&mut self, who: Who, password: u8, began: (u64, u64), is_ours: bool, settled: LoginResult) {
+    fn come_to(&mut self, who: Who, password: u8, began: (u64, u64), is_ours: bool, settled: LoginResult) {
         let (counter, total) = self.open(who);
         let in_period = (
             is_ours && began.0 == counter.ends,
@@ -411,6 +435,10 @@ fn record(user: u8, seed: u16) -> Vec<u8> {
         _ => 60 + usize::from(seed % 5),
     };
     vec![user.wrapping_mul(31) ^ (seed % 16) as u8; length]
+}
+
+fn is_alive(dead: &HashSet<u8>, process: Process) -> bool {
+    process.started_at == 7 && !dead.contains(&((process.id - 100) as u8))
 }
 
 fn run(size: usize, ops: &[Op], is_exact: bool) {
@@ -516,24 +544,37 @@ fn step(slab: &mut Slab, reference: &mut Reference, op: &Op, is_exact: bool) {
             reference.lost.get_or_insert(now.max(1));
         }
         Op::Guard(guard) => {
-            let dead = reference.dead.clone();
-            cache.add_watcher(process(guard), |other| {
-                other.started_at == 7 && !dead.contains(&((other.id - 100) as u8))
-            });
             reference.dead.remove(&guard);
-            if !reference
-                .guards
-                .iter()
-                .any(|other| *other != guard && !dead.contains(other))
-            {
+            let dead = reference.dead.clone();
+            cache.add_watcher(process(guard), Hears::All, now, |other| is_alive(&dead, other));
+            reference.guards.remove(&guard);
+            reference.newcomers.remove(&guard);
+            let is_guarded = reference.guards.difference(&dead).next().is_some();
+            if is_guarded && reference.last_put >= reference.floor {
+                reference.newcomers.insert(guard);
+                reference.doubt_ends = Some(now + 4000);
+            } else {
                 reference.forget_all();
+                reference.guards.insert(guard);
             }
             reference.lost = None;
-            reference.guards.insert(guard);
+            reference.settle();
+        }
+        Op::Vouch(guard) => {
+            let number = cache.question(process(guard));
+            let may = reference.guards.contains(&guard) && reference.doubt_ends.is_some();
+            assert_eq!(number.is_some(), may);
+            if let Some(number) = number {
+                cache.vouch(process(guard), number);
+                reference.end_doubt();
+            }
         }
         Op::Leave(guard) => {
-            cache.remove_watcher(process(guard));
+            let dead = reference.dead.clone();
+            cache.remove_watcher(process(guard), now, |other| is_alive(&dead, other));
             reference.guards.remove(&guard);
+            reference.newcomers.remove(&guard);
+            reference.settle();
         }
         Op::Die(guard) => {
             reference.dead.insert(guard);
@@ -602,7 +643,7 @@ fn step(slab: &mut Slab, reference: &mut Reference, op: &Op, is_exact: bool) {
                 now,
             );
             let periods = reserved.periods();
-            reference.settle(
+            reference.come_to(
                 who,
                 password,
                 periods.unwrap_or_default(),

@@ -1,7 +1,7 @@
 //! Facts survive a reload because some worker was told of changes all the time, and only then.
 
 use super::slab::Slab;
-use super::{SMALL, check, fact, is_verified, keys, open, put, user_key};
+use super::{SMALL, check, fact, is_verified, keys, leave, open, put, user_key, watch};
 use crate::layout::WATCHERS;
 use crate::{Found, Freshness, Process};
 
@@ -18,7 +18,7 @@ const NEW: Process = Process {
 fn guarded() -> Slab {
     let mut slab = Slab::new(SMALL);
     let mut cache = open(&mut slab);
-    cache.add_watcher(OLD, |_| true);
+    watch(&mut cache, OLD, |_| true);
     cache.put_user(fact(&user_key(1)), &put(b"record", "password"), 0);
     slab
 }
@@ -38,20 +38,20 @@ fn is_stale_there(slab: &mut Slab, now: u64) -> bool {
 #[test]
 fn reload_new_arms_before_old_leaves() {
     let mut slab = guarded();
-    open(&mut slab).add_watcher(NEW, |_| true);
-    open(&mut slab).remove_watcher(OLD);
+    watch(&mut open(&mut slab), NEW, |_| true);
+    leave(&mut open(&mut slab), OLD);
     assert!(is_there(&mut slab));
     // And so on, over generations.
-    open(&mut slab).add_watcher(OLD, |other| other == NEW);
-    open(&mut slab).remove_watcher(NEW);
+    watch(&mut open(&mut slab), OLD, |other| other == NEW);
+    leave(&mut open(&mut slab), NEW);
     assert!(is_there(&mut slab));
 }
 
 #[test]
 fn reload_with_a_gap() {
     let mut slab = guarded();
-    open(&mut slab).remove_watcher(OLD);
-    open(&mut slab).add_watcher(NEW, |_| true);
+    leave(&mut open(&mut slab), OLD);
+    watch(&mut open(&mut slab), NEW, |_| true);
     assert!(!is_there(&mut slab));
     assert!(!is_stale_there(&mut slab, 1));
 }
@@ -59,7 +59,7 @@ fn reload_with_a_gap() {
 #[test]
 fn killed_worker_stood_no_guard() {
     let mut slab = guarded();
-    open(&mut slab).add_watcher(NEW, |other| other != OLD);
+    watch(&mut open(&mut slab), NEW, |other| other != OLD);
     assert!(!is_there(&mut slab));
     assert!(!is_stale_there(&mut slab, 1));
 }
@@ -72,30 +72,33 @@ fn reused_id_is_another_process() {
         id: OLD.id,
         started_at: 99,
     };
-    open(&mut slab).add_watcher(NEW, |other| other == reused);
+    watch(&mut open(&mut slab), NEW, |other| other == reused);
     assert!(!is_there(&mut slab));
     // Or it is the new worker itself that has it.
     let mut slab = guarded();
-    open(&mut slab).add_watcher(reused, |other| other == reused);
+    watch(&mut open(&mut slab), reused, |other| other == reused);
     assert!(!is_there(&mut slab));
 }
 
 #[test]
 fn oneself_is_no_other_guard() {
     let mut slab = guarded();
-    open(&mut slab).add_watcher(OLD, |_| true);
+    watch(&mut open(&mut slab), OLD, |_| true);
     assert!(!is_there(&mut slab));
 }
 
 #[test]
 fn leaving_takes_only_ones_own_place() {
     let mut slab = guarded();
-    open(&mut slab).remove_watcher(NEW);
-    open(&mut slab).remove_watcher(Process {
-        id: OLD.id,
-        started_at: 99,
-    });
-    open(&mut slab).add_watcher(NEW, |_| true);
+    leave(&mut open(&mut slab), NEW);
+    leave(
+        &mut open(&mut slab),
+        Process {
+            id: OLD.id,
+            started_at: 99,
+        },
+    );
+    watch(&mut open(&mut slab), NEW, |_| true);
     assert!(is_there(&mut slab));
 }
 
@@ -114,7 +117,7 @@ fn places_of_the_dead_are_used_again() {
                 started_at: 2 + started_at,
             },
         );
-        open(&mut slab).add_watcher(me, |other| other == last);
+        watch(&mut open(&mut slab), me, |other| other == last);
         assert!(is_there(&mut slab), "generation {started_at}");
     }
 }
@@ -123,14 +126,14 @@ fn places_of_the_dead_are_used_again() {
 fn more_guards_than_places() {
     let mut slab = guarded();
     for id in 100..100 + 2 * WATCHERS as u32 {
-        open(&mut slab).add_watcher(Process { id, started_at: 1 }, |_| true);
+        watch(&mut open(&mut slab), Process { id, started_at: 1 }, |_| true);
     }
     assert!(is_there(&mut slab));
     for id in 100..100 + 2 * WATCHERS as u32 {
-        open(&mut slab).remove_watcher(Process { id, started_at: 1 });
+        leave(&mut open(&mut slab), Process { id, started_at: 1 });
     }
-    open(&mut slab).remove_watcher(OLD);
-    open(&mut slab).add_watcher(NEW, |_| true);
+    leave(&mut open(&mut slab), OLD);
+    watch(&mut open(&mut slab), NEW, |_| true);
     assert!(!is_there(&mut slab));
 }
 
@@ -170,7 +173,7 @@ fn put_after_a_loss_is_fresh_again() {
     let mut slab = guarded();
     let mut cache = open(&mut slab);
     cache.mark_all_stale(10);
-    cache.add_watcher(OLD, |_| true);
+    watch(&mut cache, OLD, |_| true);
     cache.put_user(fact(&user_key(1)), &put(b"record", "password"), 20);
     assert!(is_there(&mut slab));
     open(&mut slab).mark_all_stale(50_000);
@@ -184,7 +187,7 @@ fn facts_about_something_else_go_and_so_do_their_guards() {
     let mut cache = open(&mut slab);
     let other = Process { id: 9, started_at: 9 };
     cache.bind_source(1);
-    cache.add_watcher(other, |_| true);
+    watch(&mut cache, other, |_| true);
     cache.put_user(fact(&user_key(1)), &put(b"record", "a"), 0);
     cache.bind_source(1);
     assert!(is_verified(&mut cache, &user_key(1), "a", 1));
@@ -194,7 +197,8 @@ fn facts_about_something_else_go_and_so_do_their_guards() {
     assert!(cache.is_bound_to(2) && !cache.is_bound_to(1));
     assert!(!is_verified(&mut cache, &user_key(1), "a", 1));
     cache.put_user(fact(&user_key(1)), &put(b"record", "b"), 0);
-    cache.add_watcher(
+    watch(
+        &mut cache,
         Process {
             id: 10,
             started_at: 1,

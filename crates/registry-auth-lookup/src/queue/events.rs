@@ -12,8 +12,9 @@ use registry_auth_redis::Rung;
 use registry_auth_redis::connection::tracking::{Changed, Watcher};
 use registry_auth_redis::wake::Wake;
 use std::collections::HashSet;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
 
 /// Bytes of changes kept for a worker that does not drain them; beyond that it hears that everything has
 /// changed.
@@ -28,6 +29,10 @@ pub(crate) struct EventQueue {
     tracking: bool,
     closed: AtomicBool,
     gone: Gone,
+    /// The last number that Redis is to be asked for, see [`crate::Store::prove`].
+    to_prove: AtomicU64,
+    /// For whoever waits for events without an event loop.
+    came: Condvar,
 }
 
 /// The tickets of jobs under way whose callers are gone. Forgetting one costs a hash, no more.
@@ -82,6 +87,8 @@ impl EventQueue {
             tracking,
             closed: AtomicBool::new(false),
             gone: Gone::default(),
+            to_prove: AtomicU64::new(0),
+            came: Condvar::new(),
         }
     }
 
@@ -120,8 +127,28 @@ impl EventQueue {
             was_empty && !queue.events.is_empty()
         };
         if was_first {
+            self.came.notify_all();
             self.wake.wake();
         }
+    }
+
+    /// Waits for the first event, until `deadline` at most.
+    pub(crate) fn wait(&self, deadline: Instant) {
+        let left = deadline.saturating_duration_since(Instant::now());
+        let queue = lock(&self.queue);
+        let is_empty = |queue: &mut Queue| queue.events.is_empty();
+        // A panic elsewhere is no reason to wait.
+        drop(self.came.wait_timeout_while(queue, left, is_empty));
+    }
+
+    /// Redis is to be asked whether it has told all until now.
+    pub(crate) fn prove(&self, number: u64) {
+        self.to_prove.store(number, Ordering::Relaxed);
+    }
+
+    /// The last number that Redis is to be asked for.
+    pub(crate) fn to_prove(&self) -> u64 {
+        self.to_prove.load(Ordering::Relaxed)
     }
 
     /// Appends everything that is there. Swaps the allocations when `out` is empty.
@@ -204,6 +231,14 @@ impl Watcher for EventQueue {
             if queue.connection == epoch {
                 queue.recent.all_changed();
                 queue.push_all_changed();
+            }
+        });
+    }
+
+    fn proved(&self, epoch: u64, number: u64) {
+        self.write(|queue| {
+            if queue.connection == epoch {
+                queue.events.push(Event::Proved(number));
             }
         });
     }

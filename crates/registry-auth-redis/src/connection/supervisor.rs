@@ -70,6 +70,7 @@ pub(crate) enum LinkState {
 pub struct Link {
     state: watch::Receiver<LinkState>,
     broken: Arc<watch::Sender<u64>>,
+    to_prove: Arc<watch::Sender<u64>>,
     answers: Arc<AtomicU64>,
     detour: Arc<Detour>,
 }
@@ -108,6 +109,17 @@ impl Link {
             let newer = *known < epoch;
             *known = epoch.max(*known);
             newer
+        });
+    }
+
+    /// Has the watcher told when Redis has answered something that is asked from now on, as
+    /// [`Watcher::proved`](crate::connection::tracking::Watcher::proved) of this `number`, or of a later one.
+    /// Never where there is no connection.
+    pub fn prove(&self, number: u64) {
+        self.to_prove.send_if_modified(|known| {
+            let is_later = *known < number;
+            *known = number.max(*known);
+            is_later
         });
     }
 
@@ -181,6 +193,7 @@ pub struct Supervisor {
     log: Log,
     state: watch::Sender<LinkState>,
     broken: watch::Receiver<u64>,
+    to_prove: watch::Receiver<u64>,
     answers: Arc<AtomicU64>,
     /// What was last logged as the reason of the present outage.
     reason: Option<String>,
@@ -203,11 +216,13 @@ impl Supervisor {
     ) -> (Self, Link) {
         let (state, receiver) = watch::channel(LinkState::Connecting);
         let (broken_sender, broken) = watch::channel(0);
+        let (prove_sender, to_prove) = watch::channel(0);
         let answers = Arc::new(AtomicU64::new(0));
         let detour = Arc::new(Detour::new(endpoint.clone()));
         let link = Link {
             state: receiver,
             broken: Arc::new(broken_sender),
+            to_prove: Arc::new(prove_sender),
             answers: Arc::clone(&answers),
             detour: Arc::clone(&detour),
         };
@@ -220,6 +235,7 @@ impl Supervisor {
             log,
             state,
             broken,
+            to_prove,
             answers,
             reason: None,
             rung: None,
@@ -422,6 +438,7 @@ impl Supervisor {
         // The questions that are under way, here and on the connection for changes.
         let mut asked = pin!(Fuse::terminated());
         let mut asked_there = pin!(Fuse::terminated());
+        let mut proof = pin!(Fuse::terminated());
         loop {
             tokio::select! {
                 () = held.opened.driver.ended() => return Trouble::Lost(Failure::Closed),
@@ -435,6 +452,21 @@ impl Supervisor {
                 failure = &mut moved => return Trouble::Lost(failure),
                 Err(failure) = &mut asked => return Trouble::Lost(failure),
                 Err(failure) = &mut asked_there => return Trouble::Lost(failure),
+                // What nobody has asked for yet is 0, and what was asked for before this connection began may
+                // be proved by it, too.
+                Ok(()) = self.to_prove.changed(), if proof.is_terminated() => {
+                    let number = *self.to_prove.borrow_and_update();
+                    let asked = ping(connection.clone());
+                    proof.set(async move { asked.await.map(|()| number) }.fuse());
+                }
+                proved = &mut proof => match proved {
+                    Ok(number) => {
+                        if let Some(tracking) = &self.tracking {
+                            tracking.proved(epoch, number);
+                        }
+                    }
+                    Err(failure) => return Trouble::Lost(failure),
+                },
                 _ = ticks.tick() => {
                     let silence = held.silence.measure();
                     if silence >= patience {

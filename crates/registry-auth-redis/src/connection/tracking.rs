@@ -122,6 +122,13 @@ pub trait Watcher: Send + Sync {
 
     /// All keys changed.
     fn all_changed(&self, epoch: u64);
+
+    /// On the connection of `epoch` Redis has answered a question that was asked after
+    /// [`Link::prove`](crate::connection::supervisor::Link::prove) with `number`: the watcher has heard of
+    /// all changes until then of which the connection tells.
+    fn proved(&self, epoch: u64, number: u64) {
+        let _ = (epoch, number);
+    }
 }
 
 /// What is tracked, and who gets to know.
@@ -192,6 +199,11 @@ impl Tracking {
     /// On the connection of `epoch` nothing that was told so far can be relied on.
     pub(crate) fn all_changed(&self, epoch: u64) {
         self.watcher.all_changed(epoch);
+    }
+
+    /// The connection of `epoch` has been answered what was asked on it after `number` came.
+    pub(crate) fn proved(&self, epoch: u64, number: u64) {
+        self.watcher.proved(epoch, number);
     }
 
     /// The connection of `epoch` is given up.
