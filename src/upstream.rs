@@ -83,6 +83,25 @@ pub fn watch(may_differ: bool) {
     WATCHED.store(may_differ, Ordering::Relaxed);
 }
 
+/// Why a request must not go to a backend, where variables may choose which one, and the path.
+#[cold]
+fn forbidden(request: &mut Request) -> Option<String> {
+    if !is_as_decided(request) {
+        return Some(format!(
+            "another path or query would go on than the one that was decided about, by the variables of \
+             \"{}\"",
+            target_directive(request)
+        ));
+    }
+    may_be_steered(request).then(|| {
+        format!(
+            "a user's registry could steer nginx by \"X-Accel-Redirect\", as variables in \"{}\" lead to \
+             it, without \"registry_auth\": include proxy.conf there, or its \"proxy_ignore_headers\"",
+            target_directive(request)
+        )
+    })
+}
+
 /// Whether the target that goes to the backend is the one that was decided about. nginx has made the request
 /// to it, and a proxy_pass with variables has shown what they come to.
 fn is_as_decided(request: &Request) -> bool {
@@ -111,6 +130,18 @@ fn is_as_decided(request: &Request) -> bool {
             query_of(forwarded).is_empty() || query_of(forwarded) == query_of(target)
         }
     }
+}
+
+/// Whether the request is about to go to a user's registry by a location in which that could steer nginx:
+/// `conf::check` sees to all but those without a gate whose variables choose the way.
+fn may_be_steered(request: &mut Request) -> bool {
+    let has_backends = |request: &Request, context: &Context| {
+        let identity = context.identity(request);
+        identity.is_some_and(|identity| identity.backends().is_some())
+    };
+    request.may_be_steered()
+        && request.existing_context::<Context, _>(|request, context| has_backends(request, context))
+            == Some(true)
 }
 
 /// Whether the parameters that are sent on here have the target that the client wrote.
@@ -175,16 +206,10 @@ impl Balancer for UserBackends {
         upstream: &Upstream,
         candidates: &mut Candidates<BackendNames>,
     ) -> Selection {
-        if WATCHED.load(Ordering::Relaxed) && !is_as_decided(request) {
-            limited_log::write(
-                request,
-                Level::Error,
-                format_args!(
-                    "registry_auth: another path or query would go on than the one that was decided about, \
-                     by the variables of \"{}\"",
-                    target_directive(request)
-                ),
-            );
+        if WATCHED.load(Ordering::Relaxed)
+            && let Some(why) = forbidden(request)
+        {
+            limited_log::write(request, Level::Error, format_args!("registry_auth: {why}"));
             request.with_context::<Context, _>(|request, context| {
                 context.refuse(request, Denial::misconfigured(), true);
             });

@@ -1,5 +1,5 @@
-# Rule 15 with the shipped nginx/proxy.conf: what a backend cannot
-# do to nginx, and what it is and is not told.
+# Rule 15: what a backend cannot do to nginx; and with the shipped nginx/proxy.conf, what it is and is not
+# told.
 use strict;
 use warnings;
 use lib 't/lib';
@@ -29,15 +29,132 @@ body: the backend's own\n
 --- response_body eval
 [ "the backend's own\n", "the backend's own\n", "" ]
 
-=== without the snippet nginx would follow it (this test would see it)
+=== an administrator's registry may do so where nothing forbids it (this test would see it)
 --- config eval
-Harness::gate_config() . qq{location /internal/ { internal; return 200 "the crown jewels\\n"; }}
+"location / { registry_auth R; proxy_set_header Authorization ''; "
+    . "proxy_pass http://127.0.0.1:\$TEST_NGINX_BACKEND_PORT; }"
+    . 'location /internal/ { internal; return 200 "the crown jewels\n"; }'
 --- backend
 header: X-Accel-Redirect: /internal/x
 --- request
 GET /v2/
 --- response_body
 the crown jewels
+
+=== rule 15: whatever the configuration says, in each kind of block, from a user's registry or the block's own
+--- http_config eval
+"    proxy_cache_path \$TEST_NGINX_SERVROOT/kept keys_zone=registry_blobs:1m;
+    include \$TEST_NGINX_ROOT/nginx/direct.conf;\n" . Harness::gate_http()
+--- config eval
+"registry_auth R; set \$to registry; include \$TEST_NGINX_ROOT/nginx/proxy.conf;
+        location / { proxy_ignore_headers Vary; proxy_pass http://registry; }
+        location /v2/library/cached/ {
+            include \$TEST_NGINX_ROOT/nginx/blob-cache.conf; proxy_pass http://registry;
+        }
+        location /v2/library/variable/ { proxy_ignore_headers Vary; proxy_pass http://\$to; }
+        location /v2/library/if/ {
+            proxy_ignore_headers Vary; proxy_pass http://registry; if (\$arg_a = '') { set \$x 1; }
+        }
+        location /v2/library/except/ {
+            proxy_ignore_headers Vary; proxy_pass http://registry; limit_except POST { allow all; }
+        }
+        location /v2/library/named/ { try_files /none \@named; }
+        location \@named { registry_auth off; proxy_ignore_headers Vary; proxy_pass http://registry; }
+        location /v2/library/nested/ {
+            proxy_ignore_headers Vary;
+            location ~ x { proxy_pass http://registry; }
+        }
+        location /internal/ { internal; registry_auth off; return 200 'the crown jewels'; }"
+--- redis
+HSET docker-registry:user:alice backends 127.0.0.1:$TEST_NGINX_BACKEND_B_PORT
+HSET docker-registry:group:public grant:library/** pull
+--- backend
+header: X-Accel-Redirect: /internal/x
+--- request eval
+[ map { ($_) x 3 } map { "GET /v2/library/$_/x/blobs/sha256:" . 'a' x 64 }
+    qw(x cached variable if except named nested) ]
+--- login eval
+[ ('alice:secret', 'alice:secret', '') x 7 ]
+--- response_body_unlike: crown jewels
+--- response_body_like eval
+[ (qr/backend: B/, qr/backend: B/, qr/backend: A/) x 7 ]
+
+=== rule 15: a way by variables without a gate, reached through one, has to forbid it itself
+--- config eval
+"set \$to registry; location /v2/ { registry_auth R; try_files /none \@named; }
+        location \@named { registry_auth off; proxy_pass http://\$to; }
+        location /v2/library/ { registry_auth R; try_files /none \@other; }
+        location \@other {
+            registry_auth off; include \$TEST_NGINX_ROOT/nginx/proxy.conf; proxy_pass http://\$to;
+        }
+        location /internal/ { internal; registry_auth off; return 200 'the crown jewels'; }"
+--- redis
+HSET docker-registry:user:alice backends 127.0.0.1:$TEST_NGINX_BACKEND_B_PORT
+HSET docker-registry:group:public grant:library/** pull
+--- backend
+header: X-Accel-Redirect: /internal/x
+--- request eval
+[ "GET /v2/alice/x/tags/list", "GET /v2/library/x/tags/list" ]
+--- error_code eval
+[ 500, 200 ]
+--- response_body_like eval
+[ qr/UNKNOWN/, qr/backend: B/ ]
+--- error_log
+"proxy_ignore_headers"
+
+=== rule 15: nor does one that speaks another protocol
+--- config eval
+CORE::join "", "registry_auth R; ", map { "
+    location /v2/$_->[0]/ {
+        $_->[1]_param HTTP_AUTHORIZATION ''; $_->[1]_param X \" / \\r\\n\\r\\n\"; $_->[1]_pass registry;
+    }" } [ alice => 'scgi' ], [ bob => 'uwsgi' ], [ carol => 'fastcgi' ];
+--- http_config eval
+Harness::gate_http()
+--- accounts
+alice:secret
+bob:secret
+carol:secret
+--- redis
+HSET docker-registry:user:alice backends 127.0.0.1:$TEST_NGINX_BACKEND_B_PORT
+HSET docker-registry:user:bob backends 127.0.0.1:$TEST_NGINX_BACKEND_B_PORT
+HSET docker-registry:user:carol backends 127.0.0.1:$TEST_NGINX_BACKEND_C_PORT
+--- backend
+early: 1
+B => raw: Status: 200 OK\r\nX-Accel-Redirect: /internal/x\r\n\r\nits own
+C => raw: \x01\x06\x00\x01\x00\x38\x00\x00\
+Status: 200 OK\r\nX-Accel-Redirect: /internal/x\r\n\r\n\
+its own\x01\x03\x00\x01\x00\x08\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00
+--- request eval
+[ map { "GET /v2/$_/x/tags/list" } qw(alice bob carol) ]
+--- login eval
+[ map { "$_:secret" } qw(alice bob carol) ]
+--- response_body: its own
+
+=== rule 15: rate, buffers, character set and time in a cache are not a backend's to choose either
+--- http_config eval
+"    proxy_cache_path \$TEST_NGINX_SERVROOT/kept keys_zone=c:1m;\n" . Harness::gate_http()
+--- config
+location / {
+    registry_auth R; proxy_set_header Authorization ""; proxy_pass http://registry;
+    proxy_cache c; proxy_cache_key $registry_auth_user$request_uri;
+    add_header X-Cache $upstream_cache_status;
+    location /v2/alice/buffered/ {
+        proxy_pass http://registry; proxy_cache_valid 200 1h;
+        add_header X-Cache $upstream_cache_status;
+    }
+}
+--- backend eval
+"/rate/ => header: X-Accel-Limit-Rate: 1
+/rate/ => body: " . "x" x 300_000 . "
+/expires/ => header: X-Accel-Expires: 100000
+/buffered/ => header: X-Accel-Buffering: no
+/charset/ => header: X-Accel-Charset: utf-7
+"
+--- request eval
+[ "GET /v2/alice/rate/tags/list", map { ("GET /v2/alice/$_/tags/list") x 2 } qw(expires charset buffered) ]
+--- timeout: 10
+--- response_headers eval
+[ map { "Content-Type: text/plain\nX-Cache: $_" } ("MISS") x 6, "HIT" ]
 
 === rule 15: nor do the other X-Accel headers steer nginx
 --- backend

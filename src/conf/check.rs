@@ -12,6 +12,7 @@ use super::neighbours::{Forward, Neighbours, Seen};
 use super::{Location, Main, Page};
 use crate::ffi::conf::{Conf, CoreLocation, LocationKind};
 use crate::ffi::peer;
+use crate::ffi::steering::Ignored;
 use crate::upstream::UserBackends;
 
 /// Refuses a location that is two things at once.
@@ -59,6 +60,36 @@ pub fn one_thing(
     Ok(())
 }
 
+/// Has nginx heed no header by which a user's registry would steer it (`X-Accel-Redirect`), whatever the
+/// location says: one directive of its own takes the place of all that are inherited.
+///
+/// Not where variables choose the way and no gate says that it is a registry's: an application may be meant,
+/// which may steer nginx. `upstream` refuses users' registries there.
+fn steering(
+    location: &Location,
+    forward: &Forward,
+    main: &mut Main,
+    conf: &mut Conf<'_>,
+) -> Result<(), String> {
+    if !leads_to_users(forward, conf) {
+        return Ok(());
+    }
+    if location.settings.is_none() && directive::upstream_name(&forward.url).is_none() {
+        main.has_variable_target = true;
+        return Ok(());
+    }
+    let directive = forward.ignoring_directive();
+    let ignored = Ignored::by(&directive, conf).ok_or_else(|| {
+        format!(
+            "\"{}\" ({}) would let a user's registry (\"registry_auth_backends\") steer nginx by \
+             \"X-Accel-Redirect\": \"{directive}\" is not as this module knows it",
+            forward.seen.name, forward.seen.position
+        )
+    })?;
+    main.steerable.push(ignored);
+    Ok(())
+}
+
 /// Looks at what a gated location forwards.
 fn gate(
     location: &Location,
@@ -66,6 +97,9 @@ fn gate(
     main: &mut Main,
     conf: &mut Conf<'_>,
 ) -> Result<(), String> {
+    if let Some(forward) = &location.neighbours.forward {
+        steering(location, forward, main, conf)?;
+    }
     if location.settings.is_none() {
         ungated(location, core, conf);
         return Ok(());

@@ -260,8 +260,12 @@ impl Location {
 }
 
 impl Main {
-    /// Warns of what only all locations together show.
+    /// Warns of what only all locations together show, and takes users' registries what they may steer nginx
+    /// by.
     pub fn check(&mut self, conf: &mut Conf<'_>) {
+        for ignored in self.steerable.drain(..) {
+            ignored.add_all_that_steer();
+        }
         std::mem::take(&mut self.endpoints).check(conf);
     }
 }

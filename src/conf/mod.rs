@@ -19,6 +19,7 @@ use crate::ffi::conf::{Complete, ComplexValue, Conf, FilePosition};
 use crate::ffi::content::Handler;
 use crate::ffi::request::Request;
 use crate::ffi::shm::Zone;
+use crate::ffi::steering::Ignored;
 use stores::{Store, Stores};
 use token_locations::TokenLocations;
 
@@ -69,12 +70,15 @@ pub struct Main {
     /// Where the directive stands of which the last warning says that it sends the path on as it was before
     /// `rewrite`.
     path_told: Option<FilePosition>,
-    /// Whether variables choose where a gated request goes, and perhaps with which path.
+    /// Whether variables choose where a gated request goes, and perhaps with which path; or where one goes
+    /// that has passed a gate before.
     has_variable_target: bool,
     /// Whether a gated request may be answered from elsewhere than a registry.
     has_sources: bool,
     /// Where tokens are to be had, until that was checked.
     endpoints: TokenLocations,
+    /// What the locations ignore that lead to users' registries, until these cannot steer nginx.
+    steerable: Vec<Ignored>,
 }
 
 /// How the helper thread is to ask Redis.
@@ -152,7 +156,8 @@ impl Main {
         self.has_status
     }
 
-    /// Whether variables choose where a gated request goes, and perhaps with which path.
+    /// Whether variables choose where a gated request goes, and perhaps with which path; or where one goes
+    /// that has passed a gate before.
     pub fn has_variable_target(&self) -> bool {
         self.has_variable_target
     }

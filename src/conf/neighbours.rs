@@ -106,6 +106,11 @@ impl Forward {
         }
     }
 
+    /// The directive that says which of the registry's headers nginx does not heed.
+    pub fn ignoring_directive(&self) -> String {
+        format!("{}_ignore_headers", self.module())
+    }
+
     /// The directive that keeps the password here.
     pub fn remedy(&self) -> String {
         let module = self.module();

@@ -23,6 +23,7 @@ pub mod prefetch;
 pub mod request;
 pub mod shm;
 mod slot_pool;
+pub mod steering;
 pub mod subrequest;
 pub mod suspend;
 mod unshare_fds;
