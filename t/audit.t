@@ -87,6 +87,25 @@ main::says('a denial', $denial, event => 'denied', user => 'bob', repository => 
     reference => 'v1', rule => 'denial !team/secret * of the user', status => '403');
 main::says('no grant', $missing, event => 'denied', action => 'delete', rule => 'no grant allows it');
 
+=== the rule of a group names it, whatever groups without grants come before it; public is one, too
+--- redis
+HSET docker-registry:user:bob groups "empty nowhere crew last"
+HSET docker-registry:group:empty backends 127.0.0.1:$TEST_NGINX_BACKEND_PORT
+HSET docker-registry:group:crew grant:crew/* push
+HSET docker-registry:group:last grant:!crew/secret *
+HSET docker-registry:user:alice groups "crew last"
+HSET docker-registry:group:public grant:shared/* push grant:!shared/secret *
+--- backend
+status: 201
+--- after
+for my $user ('bob', 'alice') {
+    http("PUT /v2/$_/manifests/v1", login => "$user:secret")
+        for 'crew/app', 'crew/secret', 'shared/app', 'shared/secret';
+    my @rules = map { $_->{rule} } main::audited(4);
+    equal(join('; ', @rules), 'grant crew/* push of the group crew; denial !crew/secret * of the group last; '
+        . 'grant shared/* push of the group public; denial !shared/secret * of the group public', $user);
+}
+
 === by an access token: its id, and the grant that allowed it
 --- backend
 status: 201

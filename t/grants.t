@@ -164,7 +164,7 @@ my $denied = sub {
     [ 'alice/legacy/app', 'pull' ], [ 'alice/frozen', 'push' ], [ 'bob/app', 'pull' ] ]
 --- error_log
 registry_auth: alice may not pull alice/legacy/app (DENIED): \
-  denial !alice/legacy/** * of a group, user: "alice"
+  denial !alice/legacy/** * of the group team, user: "alice"
 registry_auth: alice may not push alice/frozen (DENIED): denial !alice/frozen push of the user, user: "alice"
 registry_auth: alice may not pull bob/app (DENIED): no grant allows it, user: "alice"
 --- log_level: info

@@ -533,7 +533,8 @@ fn decide(context: &mut Context, operation: &Operation<'_>, settings: &Settings)
     };
     let by_namespace = &mut context.by_namespace;
     let decision = identity.with_subject(|subject| {
-        let permit: Permit<'_> = policy::decide(subject, route, &settings.rules)?;
+        let permit: Permit<'_> = policy::decide(subject, route, &settings.rules)
+            .map_err(|denial| denial.with_group(|index| identity.group_name(index)))?;
         *by_namespace = matches!(permit.rule(), Rule::Own);
         Ok(Step::Permit {
             result: permit.result(),

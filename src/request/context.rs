@@ -277,13 +277,19 @@ impl Context {
                 let repository = repository.map(|name| request.kept::<Context>(name));
                 let find = |subject: &Subject<'_>| {
                     let wanted = repository.zip(self.action);
-                    policy::rule_of(subject, wanted, self.by_namespace).map(|rule| rule.to_string())
+                    policy::rule_of(subject, wanted, self.by_namespace)
+                        .map(|rule| (rule.to_string(), rule.group()))
                 };
-                let rule = match self.found.as_deref() {
-                    Some(identity) => identity.with_subject(find).ok()?,
-                    None => find(&Subject::ANONYMOUS),
+                let Some(identity) = self.found.as_deref() else {
+                    return find(&Subject::ANONYMOUS).map(|(rule, _)| Cow::Owned(rule));
                 };
-                rule.map(Cow::Owned)
+                let (rule, group) = identity.with_subject(find).ok()??;
+                Some(Cow::Owned(
+                    match group.and_then(|index| identity.group_name(index)) {
+                        Some(name) => format!("{rule} {name}"),
+                        None => rule,
+                    },
+                ))
             }
             _ => Some(self.refused_by.clone()),
         }

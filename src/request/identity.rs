@@ -14,6 +14,7 @@ use registry_auth::{Denial, InvalidRecord, Limits, Subject, UserName, UserNameBu
 use registry_auth_cache::Tag;
 use registry_auth_cache::worker_cache::{Timestamped, Validity};
 use registry_auth_lookup::Keyspace;
+use registry_auth_redis::schema::keys::PUBLIC;
 use smallvec::SmallVec;
 
 use crate::request::credential::{Credential, Proof};
@@ -44,6 +45,8 @@ pub struct Identity {
     record: RecordBytes,
     /// What the zone knows the credential by.
     tag: Tag,
+    /// For the log: the places of `groups` among the user's, if another is left out before one of them.
+    places: Option<Box<[usize]>>,
 }
 
 /// Whose backends are to be used.
@@ -151,14 +154,15 @@ impl Identity {
             }
             access_token = verify_proof(&credential, &view, &space.prefix, now)?;
         }
-        let mut with_grants = Vec::new();
-        for group in groups {
+        let (mut with_grants, mut places) = (Vec::new(), Vec::new());
+        for (place, group) in groups.into_iter().enumerate() {
             let view = RecordRef::decode(&group)?;
             if backends.is_none() && view.has_peers() {
                 backends = Some(Backends::Of(Some(Arc::clone(&group))));
             }
             if view.has_grants() {
                 with_grants.push(group);
+                places.push(place);
             }
         }
         let backends = match backends {
@@ -178,6 +182,7 @@ impl Identity {
             backends,
             record: own.into(),
             tag: Tag::default(),
+            places: (!places.iter().copied().eq(0..places.len())).then(|| places.into()),
         }))
     }
 
@@ -234,6 +239,18 @@ impl Identity {
             groups.push(RecordRef::decode(group)?);
         }
         Ok(with_groups(&groups))
+    }
+
+    /// The name of the group whose record is at this index of [`Subject::groups`].
+    pub fn group_name(&self, index: usize) -> Option<&str> {
+        let place = match &self.places {
+            Some(places) => *places.get(index)?,
+            None => index,
+        };
+        match self.record().ok()?.groups().nth(place) {
+            Some(name) => name.ok(),
+            None => Some(PUBLIC),
+        }
     }
 
     /// The sender's own record, encoded; nothing for the anonymous.
@@ -315,7 +332,11 @@ impl Identity {
         let access_token = self.access_token.as_ref().map_or(0, |token| {
             allocated(size_of::<AccessToken>()) + allocated(token.id.len()) + allocated(token.scopes.len())
         });
-        let groups = allocated(size_of_val(&*self.groups));
+        let places = self
+            .places
+            .as_ref()
+            .map_or(0, |places| allocated(size_of_val(&**places)));
+        let groups = allocated(size_of_val(&*self.groups)) + places;
         allocated(COUNTS + size_of::<Self>()) + self.credential.size() + groups + shared + access_token
     }
 }

@@ -4,6 +4,7 @@
 //! exhaustive match over [`Reason`], so a new reason cannot be forgotten anywhere; no message contains a
 //! secret.
 
+use crate::policy::Rule;
 use crate::result::RequestResult;
 use crate::route::need::Unknown;
 use crate::scope::{Action, Scope};
@@ -91,6 +92,8 @@ struct Wanted {
     action: Action,
     /// For the log only: the client may not know the rules of others.
     rule: String,
+    /// The group whose name is still to follow there: its index in `Subject::groups`.
+    group: Option<usize>,
 }
 
 impl Denial {
@@ -104,13 +107,14 @@ impl Denial {
     }
 
     /// A verified user, or an access token, lacks a right. `rule` says why, for the log only.
-    pub fn lacks(who: &str, scope: &Scope<'_>, rule: String) -> Self {
+    pub fn lacks(who: &str, scope: &Scope<'_>, rule: &Rule<'_>) -> Self {
         let message = format!("{who} may not {scope}");
         Self {
             wanted: Some(Box::new(Wanted {
                 repository: scope.repository.to_string(),
                 action: scope.action,
-                rule,
+                rule: rule.to_string(),
+                group: rule.group(),
             })),
             ..Self::new(Reason::Denied, message)
         }
@@ -120,6 +124,19 @@ impl Denial {
     #[must_use]
     pub fn with_hint(mut self, hint: &str) -> Self {
         self.message = format!("{}: {hint}", self.message).into();
+        self
+    }
+
+    /// Adds to the rule the name of the group that has it, if a group has: `name` answers it by the group's
+    /// index in [`Subject::groups`](crate::Subject::groups).
+    #[must_use]
+    pub fn with_group<'n>(mut self, name: impl FnOnce(usize) -> Option<&'n str>) -> Self {
+        if let Some(wanted) = &mut self.wanted
+            && let Some(name) = wanted.group.take().and_then(name)
+        {
+            wanted.rule.push(' ');
+            wanted.rule.push_str(name);
+        }
         self
     }
 

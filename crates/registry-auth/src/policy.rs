@@ -59,7 +59,7 @@ pub enum Rule<'a> {
     None,
 }
 
-/// The rule in words, for logs.
+/// The rule in words, for logs. Behind that of a group its name is to be added: see [`Rule::group`].
 impl fmt::Display for Rule<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -69,7 +69,7 @@ impl fmt::Display for Rule<'_> {
             Self::Grant { source, grant } => {
                 let of = match source {
                     Source::User => "the user",
-                    Source::Group(_) => "a group",
+                    Source::Group(_) => "the group",
                 };
                 let kind = if grant.deny { "denial !" } else { "grant " };
                 let pattern = grant.pattern().unwrap_or_default();
@@ -78,6 +78,20 @@ impl fmt::Display for Rule<'_> {
             Self::OutsideAccessToken => f.write_str("its scopes"),
             Self::OutsideToken => f.write_str("what the token was issued for"),
             Self::None => f.write_str("no grant allows it"),
+        }
+    }
+}
+
+impl Rule<'_> {
+    /// The group whose record has the grant: its index in [`Subject::groups`].
+    #[must_use]
+    pub fn group(&self) -> Option<usize> {
+        match self {
+            Self::Grant {
+                source: Source::Group(index),
+                ..
+            } => Some(*index),
+            _ => None,
         }
     }
 }
@@ -442,9 +456,9 @@ fn refusal(subject: &Subject<'_>, scope: &Scope<'_>, api: Api, rule: &Rule<'_>, 
     match (rule, subject.user) {
         (Rule::OutsideToken, _) => Denial::insufficient_scope(&scope.to_string()),
         (_, None) => Denial::unauthenticated(),
-        (Rule::OutsideAccessToken, Some(_)) => Denial::lacks("the access token", scope, rule.to_string()),
+        (Rule::OutsideAccessToken, Some(_)) => Denial::lacks("the access token", scope, rule),
         (rule, Some(user)) => {
-            let denial = Denial::lacks(user.as_str(), scope, rule.to_string());
+            let denial = Denial::lacks(user.as_str(), scope, rule);
             match *rule == Rule::None && rules.own_namespace {
                 true => without_namespace(denial, user, &scope.repository, api),
                 false => denial,

@@ -899,13 +899,13 @@ fn the_rule_of_a_permit_is_found_again_for_a_log() {
             &bob,
             Method::Get,
             "/v2/public/app/manifests/v1",
-            "grant public/** pull of a group",
+            "grant public/** pull of the group",
         ),
         (
             &anonymous,
             Method::Get,
             "/v2/public/app/tags/list",
-            "grant public/** pull of a group",
+            "grant public/** pull of the group",
         ),
         (&anonymous, Method::Get, "/v1/_ping", "open to everybody"),
     ] {
