@@ -74,7 +74,7 @@ done
 # From nothing to a push, by the documentation.
 started=$(date +%s.%N)
 quietly "${apt[@]}" install ./one/"$module"_*.deb ./one/registry-authctl_*.deb redis-server docker-registry \
-	skopeo umoci openssl ca-certificates
+	skopeo umoci openssl ca-certificates curl procps
 step "packages installed"
 cat >/tmp/session <<'END'
 set -euo pipefail
@@ -106,10 +106,59 @@ copy --dest-cert-dir "$certificates" oci:/tmp/image:one docker://$name/alice/one
 ! copy --dest-cert-dir "$certificates" oci:/tmp/image:one docker://$name/bob/one:1 2>/tmp/refused
 # What HEAD is answered with has no words.
 grep -Eq 'may not push bob/one|StatusCode: 403|403 .Forbidden' /tmp/refused || { cat /tmp/refused; exit 1; }
-copy --src-cert-dir "$certificates" docker://$name/alice/one:1 oci:/tmp/pulled:one
+pull() {
+	rm -rf /tmp/pulled
+	copy --src-cert-dir "$certificates" docker://$name/alice/one:1 oci:/tmp/pulled:one
+}
+pull
+
+# The next version under the nginx that runs: apt has it reload, and no request is lost over that.
+ask() {
+	curl --silent --show-error --output /dev/null --write-out '%{http_code}\n' --cacert "$certificates/ca.crt" \
+		--user alice:correct-horse "https://$name/v2/" 2>&1
+}
+# Whether each worker has the module that is there, and none one that is gone.
+current() {
+	local worker module
+	module=$(readlink -f /usr/lib/nginx/modules/ngx_http_registry_auth_module.so)
+	for worker in $(pgrep --parent "$(cat /run/nginx.pid)"); do
+		grep -q "$module\$" "/proc/$worker/maps" || return 1
+		! grep -q "$module (deleted)" "/proc/$worker/maps" || return 1
+	done
+}
+become_current() {
+	local try
+	for try in {1..300}; do current && return; sleep 0.1; done
+	echo "nginx still has the module of before: $1" >&2
+	return 1
+}
+current
+master=$(cat /run/nginx.pid)
+while [[ ! -e /tmp/upgraded ]]; do ask; done >/tmp/answers &
+asking=$!
+rm -f /usr/sbin/policy-rc.d
+apt-get -y -q -o Dpkg::Options::=--force-confold install /packages/two/*.deb
+become_current "after an upgrade"
+[[ $(cat /run/nginx.pid) == "$master" ]]
+# Another program file for the same sockets, as nginx's own packages do it.
+kill -USR2 "$master"
+for try in {1..300}; do
+	[[ -s /run/nginx.pid && $(cat /run/nginx.pid) != "$master" ]] && break
+	sleep 0.1
+done
+kill -QUIT "$master"
+for try in {1..300}; do [[ -e /proc/$master ]] || break; sleep 0.1; done
+[[ ! -e /proc/$master ]]
+become_current "after SIGUSR2"
+touch /tmp/upgraded
+wait $asking
+sort /tmp/answers | uniq -c
+[[ $(sort -u /tmp/answers) == 200 ]]
+pull
+! grep -E '\[(alert|emerg|crit)\]|panicked' /var/log/nginx/error.log
 END
 if ! unshare --net bash /tmp/session "$@" </dev/null >/tmp/session.log 2>&1; then
 	tail -20 /tmp/session.log >&2
 	fault "the session failed"
 fi
-step "logged in, pushed, pulled; another's namespace denied"
+step "logged in, pushed, pulled; another's namespace denied; upgraded under a running nginx"
