@@ -175,13 +175,33 @@ GET /v2/
 Authorization
 YWxpY2U6c2VjcmV0
 
-=== nor under another spelling
+=== nor does Proxy-Authorization, or a cookie of this host, which is another application's
 --- more_headers
 Proxy-Authorization: Basic YWxpY2U6c2VjcmV0
+Cookie: session=of-the-portal
 --- request
 GET /v2/
+--- backend_received_like
+^GET /v2/
 --- backend_not_received eval
-[ qr/^Authorization:/mi ]
+[ qr/Authorization:/i, qr/YWxpY2U6c2VjcmV0/, qr/^Cookie:/mi ]
+
+=== rule 41: what applications take for the address or the method that a client has asked for
+--- more_headers
+X-Forwarded-Port: 6666
+X-Forwarded-Server: evil.example
+X-Forwarded-Ssl: evil
+X-Original-URL: /v2/evil
+X-Rewrite-URL: /v2/evil
+X-HTTP-Method-Override: EVIL
+X-HTTP-Method: EVIL
+X-Method-Override: EVIL
+--- request
+GET /v2/
+--- backend_received_like
+^GET /v2/
+--- backend_not_received eval
+[ qr/evil/i, qr/6666/ ]
 
 === Host and X-Forwarded-Proto reach it, or Location is wrong
 --- more_headers
