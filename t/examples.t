@@ -31,7 +31,7 @@ sub here {
     $text =~ s{/etc/nginx/registry-auth/redis-(?:ca|client)\.pem}{\$TEST_NGINX_SERVROOT/certificate.pem}g;
     $text =~ s{/etc/nginx/registry-auth/redis-client\.key}{\$TEST_NGINX_SERVROOT/key.pem}g;
     $text =~ s{/etc/ssl/certs/ca-certificates\.crt}{\$TEST_NGINX_SERVROOT/certificate.pem}g;
-    $text =~ s{/var/log/nginx/}{\$TEST_NGINX_SERVROOT/logs/}g;
+    $text =~ s{/var/log/nginx/(?:registry/)?}{\$TEST_NGINX_SERVROOT/logs/}g;
     $text =~ s{/var/lib/docker-registry|/srv/registry-[ab]\b}{\$TEST_NGINX_HTML_DIR/disk}g;
     $text =~ s{/var/cache/nginx/}{\$TEST_NGINX_SERVROOT/}g;
     $text =~ s{/run/nginx\.pid}{\$TEST_NGINX_SERVROOT/logs/nginx.pid}g;
@@ -184,7 +184,7 @@ add_block_preprocessor(sub {
     }
     my $files = installed(1);
     if (defined $block->acme) {
-        $files =~ s{^# (location /\.well-known.*\n)#(.*\n)#(.*\n)# \}}{$1$2$3\}}m
+        $files =~ s{^(# location ~ \S+well-known.*\n(?:# .*\n)*?# \}\n)}{$1 =~ s/^# //mgr}me
             or die "locations.conf has no ACME\n";
         $files =~ s{/var/www/acme}{\$TEST_NGINX_SERVROOT/html/acme};
         $text = "# with ACME\n$text";
@@ -308,6 +308,15 @@ GET /health
 --- response_body
 {"status":"ok"}
 --- forwarded: 0
+
+=== locations.conf: no path of ACME ends a line of nginx's own error log
+--- acme
+--- request eval
+[ map {"GET /.well-known/acme-challenge/$_"} 'x%0Aregistry_auth:%20forged', 'none', 'a/b', '.x' ]
+--- error_code: 404
+--- no_error_log
+forged
+open()
 
 === locations.conf: ACME's files are fetched without a login, once the location is turned on
 --- acme
