@@ -65,6 +65,15 @@ my @WRONG = (
     [ 'http', 'registry_auth_redis', 'redis://127.0.0.1 timeout=soon', 'timeout=soon' ],
     [ 'http', 'registry_auth_redis', 'redis://127.0.0.1 timeout=', 'timeout=' ],
     [ 'http', 'registry_auth_redis', 'redis://127.0.0.1 timeout=0', 'timeout=0' ],
+    ( map { [ 'http', 'registry_auth_redis', "redis://127.0.0.1 $_ changes=auto $_", "\"$_\"" ] }
+        'timeout=1s', 'connect_timeout=1s' ),
+    [ 'http', 'registry_auth_redis', 'redis://127.0.0.1 changes=auto changes=channel', 'changes=channel' ],
+    [ 'http', 'registry_auth_redis', 'redis://127.0.0.1,127.0.0.1:6379', 'names one server twice' ],
+    [ 'http', 'registry_auth_redis', 'redis+sentinel://a,b,a:26379/m', 'names one server twice' ],
+    [ 'http', 'registry_auth_redis', 'redis+cluster://a,b,a', 'names one server twice' ],
+    [ 'http', 'registry_auth_cache', 'zone=a:1m ttl=1s ttl=2s', 'ttl=2s' ],
+    [ 'http', 'registry_auth_hashing', 'threads=1 threads=2', 'threads=2' ],
+    [ 'http', 'registry_auth_usage', 'zone=a:1m zone=b:1m', 'zone=b:1m' ],
     [ 'http', 'registry_auth_redis', 'redis://127.0.0.1 timeout=-1s', 'timeout=-1s' ],
     [ 'http', 'registry_auth_redis', 'redis://127.0.0.1 connect_timeout=5x', 'connect_timeout=5x' ],
     [ 'http', 'registry_auth_redis', 'redis://127.0.0.1 connect_timeout=0', 'connect_timeout=0' ],
@@ -430,6 +439,8 @@ for (
     [ 'redis://gate:hunter2@127.0.0.1/0#x',         'parameter' ],
     [ 'redis://gate:hunter2%ff@127.0.0.1/0',        'the user or the password is not UTF-8' ],
     [ 'redis://gate@127.0.0.1/0',                   'a Redis user needs a password' ],
+    [ 'redis://ga%00te:hunter2@127.0.0.1/0',        'blanks or control characters' ],
+    [ 'redis://ga%20te:hunter2@127.0.0.1/0',        'blanks or control characters' ],
 ) {
     my ($url, @said) = @$_;
     $spec .= spec_block("the part of a URL that is wrong: $url", no_redis => '', must_die => '', config => '',

@@ -5,6 +5,7 @@ use lib 't/lib';
 use File::Temp;
 use Harness;
 use Harness::Process;
+use Harness::Zone;
 
 our $folder = File::Temp->newdir;
 
@@ -139,6 +140,10 @@ GET /v2/
 0 of 1 sentinels name a master
 No such master with that name
 --- after
+# A sentinel that is slow at first is asked again.
+soon('what it says', 1, sub {
+    Harness::slurp(Harness::expand('$TEST_NGINX_SERVROOT/logs/error.log')) =~ /No such master/ ? 1 : 0;
+}, 10);
 stop_sentinel();
 
 === a login at the node of a Cluster that has the slot

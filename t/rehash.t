@@ -60,6 +60,27 @@ main::soon('what is stored', $main::ARGON2,
 $seen{ main::everywhere('alice:secret') } = 1 for 1 .. 10;
 main::equal(join(', ', sort keys %seen), 200, 'all answers');
 
+=== where nobody tells the others (changes=channel), they go on by the old hash, and replace it no more
+--- http_config eval
+main::zone_http('zone=auth:1m ttl=1s') . "    registry_auth_rehash on;\n"
+    . '    registry_auth_redis redis://127.0.0.1:$TEST_NGINX_REDIS_PORT changes=channel;' . "\n"
+--- config eval
+main::zone_config()
+--- workers: 2
+--- restart
+--- request eval
+[]
+--- after
+main::in_each_worker('alice:secret');
+main::soon('what is stored', $main::ARGON2, \&main::form, 10);
+my $stored = redis('HGET docker-registry:user:alice password');
+main::always('before ttl is over', 200, sub { main::everywhere('alice:secret') });
+main::equal(main::everywhere('alice:wrong'), 401, 'a wrong one');
+# Each of them has read the new hash.
+main::soon('after ttl', '200 MISS', sub { main::asked('alice:secret') }, 5) for 1 .. 3;
+main::equal(main::everywhere('alice:wrong'), 401, 'a wrong one afterwards');
+main::equal(redis('HGET docker-registry:user:alice password'), $stored, 'what is stored afterwards');
+
 === tokens of the same password stay valid, and end with the next password
 --- http_config eval
 main::zone_http("zone=auth:1m") . "    registry_auth_rehash on;\n"

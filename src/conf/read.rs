@@ -10,12 +10,13 @@ use registry_auth::directive::{self, EndpointUrl, InvalidUrl};
 use registry_auth::token::{MAX_LIFE, MIN_LIFE};
 use registry_auth_cache::{FailureLimits, failures};
 use registry_auth_lookup::Hashing;
+use registry_auth_redis::connection::endpoint::is_user_name;
 use registry_auth_redis::connection::files::read_private;
 use registry_auth_redis::{Chain, Endpoint, Key, Passwords, Secret, Trusted};
 
 use super::stores::Store;
 use super::value::{
-    MAX_TTL, cache_time, flag, invalid, literal, parameter, timeout, unexpected, unset, within,
+    MAX_TTL, cache_time, each_once, flag, invalid, literal, parameter, timeout, unexpected, unset, within,
     without_userinfo, zone as zone_of,
 };
 use super::{Bearer, BearerSaid, CacheOptions, Gate, Location, Main, Page, UsageOptions, V1Images};
@@ -61,6 +62,7 @@ pub fn redis(conf: &mut Conf<'_>, main: &mut Main) -> Result<(), String> {
     const NAME: &str = "registry_auth_redis";
     const EXPECTED: &str = "one URL, \"timeout=\", \"connect_timeout=\" and \"changes=\" are expected";
     unset(NAME, main.endpoint.is_some())?;
+    each_once(NAME, conf.texts())?;
     for argument in conf.texts() {
         if let Some(time) = argument.strip_prefix(b"timeout=") {
             main.timeout = Some(timeout(NAME, argument, time)?);
@@ -127,11 +129,11 @@ pub fn redis_sentinel_user(conf: &mut Conf<'_>, main: &mut Main) -> Result<(), S
 fn user(directive: &str, conf: &Conf<'_>, to: &mut Option<String>) -> Result<(), String> {
     unset(directive, to.is_some())?;
     let name = literal(directive, conf.arg())?;
-    if name.contains(char::is_whitespace) {
+    if !is_user_name(name) {
         return Err(invalid(
             directive,
             name.as_bytes(),
-            "no user of Redis has blanks in the name",
+            "no user of Redis has blanks or control characters in the name",
         ));
     }
     *to = Some(name.to_owned());
@@ -308,6 +310,7 @@ pub fn v1_endpoint(conf: &mut Conf<'_>, location: &mut Location) -> Result<(), S
 pub fn cache(conf: &mut Conf<'_>, main: &mut Main) -> Result<(), String> {
     const NAME: &str = "registry_auth_cache";
     unset(NAME, main.cache.is_some())?;
+    each_once(NAME, conf.texts())?;
     let (mut zone, mut ttl, mut stale) = (None, DEFAULT_TTL, 0);
     let arguments: Vec<&[u8]> = conf.texts().collect();
     if let [b"off"] = arguments[..] {
@@ -345,6 +348,7 @@ pub fn cache(conf: &mut Conf<'_>, main: &mut Main) -> Result<(), String> {
 pub fn usage(conf: &mut Conf<'_>, main: &mut Main) -> Result<(), String> {
     const NAME: &str = "registry_auth_usage";
     unset(NAME, main.usage.is_some())?;
+    each_once(NAME, conf.texts())?;
     let (mut zone, mut top) = (None, DEFAULT_TOP);
     let arguments: Vec<&[u8]> = conf.texts().collect();
     if let [b"off"] = arguments[..] {
@@ -433,6 +437,7 @@ pub fn failures(conf: &mut Conf<'_>, location: &mut Location) -> Result<(), Stri
 pub fn hashing(conf: &mut Conf<'_>, main: &mut Main) -> Result<(), String> {
     const NAME: &str = "registry_auth_hashing";
     unset(NAME, main.hashing.is_some())?;
+    each_once(NAME, conf.texts())?;
     let mut hashing = Hashing::default();
     for argument in conf.texts() {
         if let Some(number) = argument.strip_prefix(b"threads=") {
@@ -556,6 +561,7 @@ const DEFAULT_LIFE: u64 = 3600;
 pub fn token(conf: &mut Conf<'_>, location: &mut Location) -> Result<(), String> {
     const NAME: &str = "registry_auth_token";
     let mut ttl = DEFAULT_LIFE;
+    each_once(NAME, conf.texts())?;
     for argument in conf.texts() {
         ttl = match argument.strip_prefix(b"ttl=").and_then(Conf::milliseconds) {
             Some(time) if (MIN_LIFE..=MAX_LIFE).contains(&(time / 1000)) => time / 1000,

@@ -66,6 +66,23 @@ pub fn unset(directive: &str, is_set: bool) -> Result<(), String> {
     Ok(())
 }
 
+/// A parameter may be there once.
+pub fn each_once<'a>(directive: &str, arguments: impl Iterator<Item = &'a [u8]>) -> Result<(), String> {
+    let mut seen = Vec::new();
+    for argument in arguments {
+        let Some(name) = parameter(argument) else { continue };
+        if seen.contains(&name) {
+            return Err(invalid(
+                directive,
+                argument,
+                &format!("\"{name}\" stands there twice"),
+            ));
+        }
+        seen.push(name);
+    }
+    Ok(())
+}
+
 /// An argument that is none of those that the directive has. A name that is misspelt is called so, or its
 /// value would be looked at.
 pub fn unexpected(directive: &str, argument: &[u8], why: &str) -> String {

@@ -14,7 +14,7 @@ use registry_auth_cache::LoginResult;
 use registry_auth_lookup::{
     Activity, Completion, Event, Job, Keyspace, LookupOptions, Outcome, Proof as ToVerify, Store,
 };
-use registry_auth_metrics::counters::{CONNECTIONS, FAILED_LOOKUPS, OUTAGES, REFUSED_HASHES};
+use registry_auth_metrics::counters::{CONNECTIONS, FAILED_LOOKUPS, FAILOVERS, OUTAGES, REFUSED_HASHES};
 use registry_auth_redis::Secret;
 use smallvec::SmallVec;
 
@@ -243,6 +243,7 @@ fn heed(news: Event) {
                 Some(())
             });
         }
+        Event::FailedOver => counters::count(FAILOVERS),
         Event::Proved(number) => {
             cache::proved(number);
             // Another worker may have come meanwhile.

@@ -84,6 +84,8 @@ pub enum Event {
         /// the age of what is known.
         rung: Rung,
     },
+    /// The connection that is about to be told of leads to another server than the one before.
+    FailedOver,
     /// Redis has answered what was asked after [`crate::Store::prove`] with this number: all changes from
     /// before the call have been told.
     Proved(u64),

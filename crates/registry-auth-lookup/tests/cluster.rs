@@ -76,6 +76,15 @@ fn an_answer_of_the_node_that_a_slot_is_on_its_way_to_is_not_kept() {
         "there may be one there"
     );
     assert_eq!(is_kept(&mut gate, "bob"), (false, true), "of the old node");
+    // Where the URL is none of a Cluster, nobody else is shown the password.
+    let asked = new.calls("asking");
+    let mut options = tracked(&old.url());
+    options.prefixes = vec![PREFIX.into()];
+    let mut alone = Gate::with(options);
+    alone.space = space(PREFIX, "");
+    assert!(alone.armed());
+    assert_eq!(is_kept(&mut alone, "alice"), (true, false), "one server alone");
+    assert_eq!(new.calls("asking"), asked);
     for key in ["user:bob", "backends", "group:public", "passwords"] {
         old.run(&format!("MIGRATE 127.0.0.1 {} {PREFIX}:{key} 0 1000", new.port));
     }

@@ -15,8 +15,8 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
-/// Of a change to its event: what is promised, and for a busy machine as much again.
-const TOLD: Duration = Duration::from_millis(200);
+/// From a change that Redis has acknowledged to its event.
+const TOLD: Duration = Duration::from_millis(100);
 
 fn user(name: &str) -> Changed {
     Changed::User {
@@ -58,20 +58,25 @@ fn change_and_publish(redis: &Server, name: &str, groups: &str) {
         .unwrap();
 }
 
-/// Some changes, each told within the promised time, and each answer after it a new one.
+/// Some changes, each told, most within the promised time after the server's own, and each answer after it a
+/// new one.
 fn tells(gate: &mut Gate, change: impl Fn(&str)) {
+    let mut took = Vec::new();
     for n in 0..5 {
         assert!(verified(&gate.ask("alice", "secret")));
         gate.events.clear();
         let groups = format!("g{n}");
         let since = Instant::now();
         change(&groups);
+        let acknowledged = since.elapsed();
         let told = gate.told(|event| matches!(event, Event::Changed(_)));
-        let took = since.elapsed();
-        assert!(took < TOLD, "{took:?}");
+        took.push(since.elapsed().saturating_sub(acknowledged));
         assert!(matches!(told, Event::Changed(keys) if keys == [user("alice")]));
         assert_eq!(user_record(&gate.ask("alice", "secret")).groups, [groups]);
     }
+    // Of a machine that is busy for a moment, that says nothing.
+    took.sort_unstable();
+    assert!(took[took.len() / 2] < TOLD, "{took:?}");
 }
 
 fn alice(redis: &Server) {

@@ -346,7 +346,7 @@ impl Model {
                     self.armed = 1;
                     self.cache.clear();
                 }
-                Event::Proved(_) => {}
+                Event::Proved(_) | Event::FailedOver => {}
             }
         }
     }

@@ -4,8 +4,8 @@
 mod common;
 
 use common::{
-    Gate, PATIENCE, SHA1_SECRET, Server, Valve, free_port, is_known, options, silent_resolver, user_record,
-    verified,
+    Gate, PATIENCE, SHA1_SECRET, Server, Valve, free_port, is_known, options, silent_resolver, tracked,
+    user_record, verified,
 };
 use registry_auth_lookup::{Changes, Event, LookupOptions, Outcome};
 use std::io::{Read, Write};
@@ -492,4 +492,23 @@ fn names_that_nobody_answers_concern_nobody_else() {
     println!("the longest of 120 took {longest:?}");
     // Less than they would wait for a name.
     assert!(longest < Duration::from_millis(400), "{longest:?}");
+}
+
+#[test]
+fn a_connection_to_another_server_than_before_is_a_failover() {
+    let (mut first, second) = (Server::start(), Server::start());
+    second.freeze();
+    let url = format!("redis://127.0.0.1:{},127.0.0.1:{}", first.port, second.port);
+    let mut gate = Gate::with(tracked(&url));
+    let next = |gate: &mut Gate| {
+        let told = gate.told(|event| matches!(event, Event::FailedOver | Event::Connected { .. }));
+        matches!(told, Event::FailedOver)
+    };
+    assert!(!next(&mut gate), "the first connection");
+    first.run("CLIENT KILL TYPE normal SKIPME yes");
+    assert!(!next(&mut gate), "the same server again");
+    second.thaw();
+    first.kill();
+    assert!(next(&mut gate), "another server");
+    assert!(!next(&mut gate), "one connection, one failover");
 }

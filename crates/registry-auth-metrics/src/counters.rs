@@ -126,8 +126,10 @@ const SOURCES: usize = CACHE + CacheState::ALL.len();
 pub const CONNECTIONS: usize = SOURCES + 2 * Source::ALL.len();
 /// Connections to Redis that were lost.
 pub const OUTAGES: usize = CONNECTIONS + 1;
+/// Connections to Redis that led to another server than the one before.
+pub const FAILOVERS: usize = OUTAGES + 1;
 /// Users who could not be looked up: Redis was not reached, did not answer in time, or refused.
-pub const FAILED_LOOKUPS: usize = OUTAGES + 1;
+pub const FAILED_LOOKUPS: usize = FAILOVERS + 1;
 /// Passwords that were not verified as too many others waited.
 pub const REFUSED_HASHES: usize = FAILED_LOOKUPS + 1;
 /// Pages of catalogues and searches that registries were asked for.

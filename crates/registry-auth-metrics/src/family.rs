@@ -159,6 +159,11 @@ pub(crate) fn families<'a>(all: &Snapshot<'a>) -> Vec<Family<'a>> {
             "Connections to Redis that were lost.",
         ),
         counter(
+            "redis_failovers",
+            counters::FAILOVERS,
+            "Connections to Redis that led to another server than the one before.",
+        ),
+        counter(
             "lookups_failed",
             counters::FAILED_LOOKUPS,
             "Users who could not be looked up, as Redis did not answer.",

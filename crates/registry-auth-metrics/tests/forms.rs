@@ -34,6 +34,7 @@ fn counted() -> Vec<u64> {
     add(counters::cache(CacheState::Hit), 987);
     add(counters::cache(CacheState::Miss), 13);
     add(counters::OUTAGES, 2);
+    add(counters::FAILOVERS, 1);
     add(counters::LOOKUPS.bucket(400), 3);
     add(counters::LOOKUPS.bucket(700), 2);
     add(counters::LOOKUPS.bucket(30_000_000), 1);
@@ -180,6 +181,7 @@ fn prometheus_has_each_number_under_its_labels() {
             "1",
         ),
         ("registry_auth_redis_outages_total", "2"),
+        ("registry_auth_redis_failovers_total", "1"),
         ("registry_auth_redis_connected_workers", "3"),
         ("registry_auth_tracking", "1"),
         ("registry_auth_lookup_duration_seconds_bucket{le=\"0.0005\"}", "3"),

@@ -52,14 +52,13 @@ impl ZoneCache {
             // A reload has given the zone to workers of another configuration.
             return None;
         }
-        let mark = cache.mark();
         let missed = |cache: &Cache<'_, Locked<'_>>| {
             let verified = name
                 .filter(|_| matches!(credential.proof, Proof::Password))
                 .and_then(|name| cache.find_once_verified(name, tag));
             let record = verified.and_then(|known| RecordRef::decode(cache.record_bytes(known)).ok());
             Miss {
-                mark,
+                mark: cache.mark(),
                 tags,
                 verified: record.map(|record| record.hash_state()),
             }

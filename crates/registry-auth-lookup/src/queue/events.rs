@@ -235,6 +235,10 @@ impl Watcher for EventQueue {
         });
     }
 
+    fn failed_over(&self, _: u64) {
+        self.write(|queue| queue.events.push(Event::FailedOver));
+    }
+
     fn proved(&self, epoch: u64, number: u64) {
         self.write(|queue| {
             if queue.connection == epoch {

@@ -8,7 +8,7 @@
 //!
 //! Used by `locate` (where to connect), by the supervisor's `Link` and by the tool (redirections).
 
-use super::endpoint::{Endpoint, Place};
+use super::endpoint::{Endpoint, Place, Topology};
 use super::open::{Failure, Greeting, Opened};
 use super::panel::{Greet, Panel};
 use redis::{Arg, Cmd, ErrorKind, Pipeline, RedisError, ServerError, ServerErrorKind, Value};
@@ -107,34 +107,60 @@ fn place(node: &Value, asked: &Place) -> Option<Place> {
 /// What each node has said, and why others have not.
 #[derive(Default)]
 struct Votes {
+    /// The nodes of the URL, or those that were found by them before.
+    known: Vec<Place>,
     tables: Vec<(Place, Table)>,
-    why: Vec<String>,
+    why: Vec<(Place, String)>,
 }
 
 impl Votes {
     /// The table of the owner that most masters name, and how many do.
     fn leading(&self) -> Option<(&Table, usize)> {
-        let count = |table: &Table| {
-            let says_so = |(place, said): &&(Place, Table)| {
-                said.owner == table.owner && table.masters().any(|master| master == place)
-            };
-            self.tables.iter().filter(says_so).count()
-        };
         self.tables
             .iter()
-            .map(|(_, table)| (table, count(table)))
+            .map(|(_, table)| (table, self.count(table)))
             .max_by_key(|(_, count)| *count)
     }
 
-    /// The same if these are a majority.
+    /// How many of the masters of this table name the same owner.
+    fn count(&self, table: &Table) -> usize {
+        let says_so = |(place, said): &&(Place, Table)| {
+            said.owner == table.owner && table.masters().any(|master| master == place)
+        };
+        self.tables.iter().filter(says_so).count()
+    }
+
+    /// A table whose owner a majority of its masters names, and most nodes that were known before: a node
+    /// alone can name itself as the one master of all, and any others with it.
     fn elected(&self) -> Option<&Table> {
-        let (table, count) = self.leading()?;
-        (2 * count > table.masters().count()).then_some(table)
+        let mut named = self.tables.iter().map(|(_, table)| table);
+        named.find(|table| 2 * self.count(table) > table.masters().count() && self.is_agreed(table))
+    }
+
+    /// Whether most of the known nodes name this owner. Of two it is enough that one does where the other
+    /// says nothing.
+    fn is_agreed(&self, table: &Table) -> bool {
+        let is_known = |place: &Place| self.known.contains(place);
+        let said = self.tables.iter().filter(|(place, _)| is_known(place));
+        let (agree, differ): (Vec<_>, Vec<_>) = said.partition(|(_, said)| said.owner == table.owner);
+        let failed = self.why.iter().filter(|(place, _)| is_known(place)).count();
+        let is_half = 2 * agree.len() == self.known.len() && differ.is_empty();
+        2 * agree.len() > self.known.len() || is_half && agree.len() + failed >= self.known.len()
     }
 
     fn refused(&self, slot: u16) -> Failure {
-        let why = self.why.join("; ");
+        let why: Vec<String> = self
+            .why
+            .iter()
+            .map(|(place, why)| format!("{place}: {why}"))
+            .collect();
+        let why = why.join("; ");
         Failure::Unfit(match self.leading() {
+            Some((table, count)) if 2 * count > table.masters().count() => format!(
+                "most of the {} nodes that are known do not name {} as the one that has slot {slot} ({why})",
+                self.known.len(),
+                table.owner
+            ),
             Some((table, count)) => {
                 let masters = table.masters().count();
                 format!(
@@ -177,6 +203,7 @@ impl Nodes {
             true => self.of_url.clone(),
             false => self.learned.clone(),
         };
+        votes.known.clone_from(&next);
         for _ in 0..ROUNDS {
             let greet = Greet {
                 names: endpoint.names(),
@@ -190,7 +217,7 @@ impl Nodes {
                 let reply = replies.map(|replies| replies.into_iter().next().unwrap_or_default());
                 match reply.and_then(|reply| Table::read(&reply, place, slot)) {
                     Ok(table) => votes.tables.push((place.clone(), table)),
-                    Err(failure) => votes.why.push(format!("{place}: {failure}")),
+                    Err(failure) => votes.why.push((place.clone(), failure.to_string())),
                 }
                 votes.elected().is_some()
             };
@@ -314,6 +341,7 @@ impl Detour {
     /// Asks elsewhere what the replies say is elsewhere. Each command is one of those that have one key, or
     /// several of one slot.
     pub async fn follow(&self, commands: &Pipeline, replies: &mut [Value], deadline: Instant) -> Redirected {
+        let is_cluster = matches!(self.endpoint.topology(), Topology::Cluster(_));
         let mut asked: Vec<(&Cmd, &mut Value, Place)> = Vec::new();
         for (command, reply) in commands.cmd_iter().zip(replies) {
             let Value::ServerError(error) = &*reply else {
@@ -323,6 +351,8 @@ impl Detour {
                 None => continue,
                 Some(Elsewhere::Moved) => return Redirected::Moved,
                 Some(Elsewhere::TryAgain) => return Redirected::Moving,
+                // A server by itself has nobody to whom our password is to be shown.
+                Some(Elsewhere::Ask(_)) if !is_cluster => continue,
                 Some(Elsewhere::Ask(node)) => self.place(node),
             };
             // A WATCH belongs to a connection.
@@ -505,7 +535,10 @@ mod tests {
 
     #[test]
     fn a_majority_of_the_masters_is_believed() {
-        let mut votes = Votes::default();
+        let mut votes = Votes {
+            known: vec![at(2), at(3), at(7)],
+            ..Votes::default()
+        };
         assert!(votes.elected().is_none());
         votes.tables.push((at(1), table(1, &[2, 3])));
         assert!(votes.elected().is_none(), "one of three");
@@ -515,5 +548,44 @@ mod tests {
         votes.tables.push((at(2), table(4, &[2, 3])));
         votes.tables.push((at(3), table(4, &[2, 3])));
         assert_eq!(votes.elected().map(|table| &table.owner), Some(&at(4)));
+    }
+
+    fn votes(known: &[u16], tables: &[(u16, Table)], failed: &[u16]) -> Option<Place> {
+        let votes = Votes {
+            known: known.iter().map(|port| at(*port)).collect(),
+            tables: tables
+                .iter()
+                .map(|(port, table)| (at(*port), table.clone()))
+                .collect(),
+            why: failed.iter().map(|port| (at(*port), "gone".to_owned())).collect(),
+        };
+        votes.elected().map(|table| table.owner.clone())
+    }
+
+    #[test]
+    fn a_node_alone_is_no_majority_of_those_that_are_known() {
+        let alone = (1, table(1, &[]));
+        let (second, third) = ((2, table(2, &[1, 3])), (3, table(2, &[1, 3])));
+        // Nor with others that it has made up, and that say the same.
+        let (fourth, fifth) = ((4, table(1, &[4, 5])), (5, table(1, &[4, 5])));
+        let with_others = (1, table(1, &[4, 5]));
+        for lie in [&[alone.clone()][..], &[with_others, fourth, fifth]] {
+            assert_eq!(
+                votes(&[1, 2, 3], lie, &[]),
+                None,
+                "before the others have said anything"
+            );
+            assert_eq!(votes(&[1, 2, 3], lie, &[2, 3]), None, "they are cut off");
+            let all = [lie, &[second.clone(), third.clone()]].concat();
+            assert_eq!(votes(&[1, 2, 3], &all, &[]), Some(at(2)));
+        }
+        let all = [alone.clone(), second.clone(), third];
+        assert_eq!(votes(&[1, 2, 3], &all, &[]), Some(at(2)));
+        // Of two, one is enough where the other has failed, not where it has not answered yet, or differs.
+        assert_eq!(votes(&[1, 2], &[alone.clone()], &[]), None);
+        assert_eq!(votes(&[1, 2], &[alone.clone()], &[2]), Some(at(1)));
+        assert_eq!(votes(&[1, 2], &[alone.clone(), second], &[]), None);
+        // Whom the URL names alone is believed alone.
+        assert_eq!(votes(&[1], &[alone], &[]), Some(at(1)));
     }
 }

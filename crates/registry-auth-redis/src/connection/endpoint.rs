@@ -5,7 +5,7 @@
 use super::names::Names;
 use super::passwords::Passwords;
 use super::tls::{InvalidTls, Tls, TlsOptions};
-pub use super::url::InvalidEndpoint;
+pub use super::url::{InvalidEndpoint, is_user_name};
 use super::url::{Parsed, parse};
 pub(crate) use super::url::{Place, Topology};
 use crate::schema::keys;
@@ -360,6 +360,14 @@ mod tests {
     #[test]
     fn what_is_wrong_is_said() {
         for (url, error) in [
+            ("redis://a,b,a:6379", InvalidEndpoint::Twice),
+            ("redis://h,H", InvalidEndpoint::Twice),
+            ("redis://[::1]:7,[0:0::1]:7", InvalidEndpoint::Twice),
+            ("redis+sentinel://a,a:26379/m", InvalidEndpoint::Twice),
+            ("redis+cluster://a:6379,a", InvalidEndpoint::Twice),
+            ("redis://a%00b:secret@h", InvalidEndpoint::User),
+            ("redis://a%0Ab:secret@h", InvalidEndpoint::User),
+            ("redis://a%20b:secret@h", InvalidEndpoint::User),
             ("127.0.0.1:6379", InvalidEndpoint::Syntax),
             ("", InvalidEndpoint::Syntax),
             ("http://h/", InvalidEndpoint::Scheme),

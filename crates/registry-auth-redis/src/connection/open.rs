@@ -187,7 +187,7 @@ pub(crate) struct Greeting<'g> {
 const STAGGER: Duration = Duration::from_millis(100);
 
 /// What a connection leads to.
-#[derive(Clone)]
+#[derive(Clone, PartialEq, Eq)]
 pub(crate) enum Target {
     /// One address of the host of this name.
     Tcp(SocketAddr, Box<str>),

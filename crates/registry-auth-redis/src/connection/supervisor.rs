@@ -11,7 +11,7 @@ use crate::connection::cluster::{Detour, Redirected};
 use crate::connection::endpoint::Endpoint;
 use crate::connection::ladder::{self, Standing, Subscriber};
 use crate::connection::locate::Locator;
-use crate::connection::open::{Failure, Listener, Opened, explain, is_alive, within};
+use crate::connection::open::{Failure, Listener, Opened, Target, explain, is_alive, within};
 use crate::connection::pulse::{Heard, Silence, TICK};
 use crate::connection::tracking::{Rung, Tracking};
 use crate::log::{Level, Log};
@@ -203,6 +203,8 @@ pub struct Supervisor {
     tried: u64,
     /// The number of the one in use.
     in_use: u64,
+    /// Where the last one in use led to.
+    server: Option<Target>,
 }
 
 impl Supervisor {
@@ -241,6 +243,7 @@ impl Supervisor {
             rung: None,
             tried: 0,
             in_use: 0,
+            server: None,
         };
         (supervisor, link)
     }
@@ -284,6 +287,12 @@ impl Supervisor {
         loop {
             let since = Instant::now();
             let answers = self.answers.load(Ordering::Relaxed);
+            let server = self.server.replace(held.opened.target.clone());
+            if let Some(tracking) = &self.tracking
+                && server.is_some_and(|server| server != held.opened.target)
+            {
+                tracking.failed_over(held.epoch);
+            }
             self.connected(&held);
             self.up(&held);
             let why = match self.serve(&mut held, locator).await {

@@ -8,9 +8,14 @@
 
 use crate::schema::keys::{KeyNames, Known};
 use redis::{Cmd, PushInfo, PushKind, Value};
+use registry_auth::UserName;
 use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
+
+/// Changes of one message that are heeded one by one. More of them are a change of everything: whoever may
+/// publish can cost a cache, and no memory.
+const MOST: usize = 16_384;
 
 /// A key that has changed. Other keys under the prefix are never told.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -123,6 +128,11 @@ pub trait Watcher: Send + Sync {
     /// All keys changed.
     fn all_changed(&self, epoch: u64);
 
+    /// The connection of `epoch`, which is about to be used, leads to another server than the last one.
+    fn failed_over(&self, epoch: u64) {
+        let _ = epoch;
+    }
+
     /// On the connection of `epoch` Redis has answered a question that was asked after
     /// [`Link::prove`](crate::connection::supervisor::Link::prove) with `number`: the watcher has heard of
     /// all changes until then of which the connection tells.
@@ -201,6 +211,11 @@ impl Tracking {
         self.watcher.all_changed(epoch);
     }
 
+    /// The connection of `epoch` leads to another server than the last one in use.
+    pub(crate) fn failed_over(&self, epoch: u64) {
+        self.watcher.failed_over(epoch);
+    }
+
     /// The connection of `epoch` has been answered what was asked on it after `number` came.
     pub(crate) fn proved(&self, epoch: u64, number: u64) {
         self.watcher.proved(epoch, number);
@@ -223,7 +238,8 @@ impl Tracking {
         }
     }
 
-    /// Called for each message on a channel `P:changes`: names of keys, one a line, or `*` for all of them.
+    /// Called for each message on a channel `P:changes`: names of keys, one a line, or anything else for all
+    /// of them.
     pub(crate) fn on_message(&self, epoch: u64, message: &[u8]) {
         match self.published(message) {
             Some(changed) => self.watcher.changed(epoch, changed),
@@ -231,29 +247,43 @@ impl Tracking {
         }
     }
 
-    /// The keys of a message; `None` when it is about all keys, or not understood.
+    /// The keys of a message; `None` when it is about all keys, or about many, or not understood.
     fn published(&self, message: &[u8]) -> Option<Vec<Changed>> {
+        let message = std::str::from_utf8(message)
+            .ok()
+            .filter(|text| !text.is_empty())?;
         let mut changed = Vec::new();
-        for key in std::str::from_utf8(message).ok()?.lines() {
+        for (number, key) in message.lines().enumerate() {
+            if number >= MOST {
+                return None;
+            }
             let before = changed.len();
             changed.extend(self.prefixes.iter().filter_map(|prefix| of(prefix, key)));
-            let is_ours = |prefix: &Arc<str>| {
-                key.strip_prefix(&**prefix)
-                    .is_some_and(|rest| rest.starts_with(':'))
+            let is_uncached = |prefix: &Arc<str>| {
+                let keys = KeyNames::new(prefix);
+                [keys.token_use(), keys.token_owners()]
+                    .iter()
+                    .any(|name| name == key)
             };
-            // Another key of ours is one that is not cached.
-            if changed.len() == before && !self.prefixes.iter().any(is_ours) {
+            let is_understood = match changed.get(before..) {
+                None | Some([]) => self.prefixes.iter().any(is_uncached),
+                Some(named) => named.iter().all(is_one),
+            };
+            if !is_understood {
                 return None;
             }
         }
         Some(changed)
     }
 
-    /// The keys of an invalidation; `None` when it is about all keys.
+    /// The keys of an invalidation; `None` when it is about all keys, or about many.
     fn changed(&self, data: Vec<Value>) -> Option<Vec<Changed>> {
         let Some(Value::Array(keys)) = data.into_iter().next() else {
             return None;
         };
+        if keys.len() > MOST {
+            return None;
+        }
         let mut changed = Vec::with_capacity(keys.len());
         for key in keys {
             let Value::BulkString(key) = key else { return None };
@@ -263,6 +293,19 @@ impl Tracking {
             }
         }
         Some(changed)
+    }
+}
+
+/// Whether a change that somebody has written down is about one user, one group or one key: not where it
+/// looks like a pattern, or has a blank at its end.
+fn is_one(changed: &Changed) -> bool {
+    match changed {
+        Changed::User { name, .. } | Changed::Group { name, .. } => {
+            UserName::parse(name.as_bytes()).is_ok()
+                && name.trim().len() == name.len()
+                && !name.contains(['*', '?', '['])
+        }
+        Changed::Passwords { .. } | Changed::Backends { .. } => true,
     }
 }
 
@@ -286,7 +329,7 @@ fn of(prefix: &Arc<str>, key: &str) -> Option<Changed> {
 
 #[cfg(test)]
 mod tests {
-    use super::{Changed, Changes, Rung, Tracking, Watcher};
+    use super::{Changed, Changes, MOST, Rung, Tracking, Watcher};
     use redis::Value;
     use std::sync::Arc;
 
@@ -401,9 +444,28 @@ mod tests {
             [alice.clone(), passwords]
         );
         assert_eq!(tracking.published(b"P:user:alice\n").unwrap(), [alice]);
-        assert_eq!(tracking.published(b""), Some(Vec::new()));
+        assert_eq!(
+            tracking.published(b"P:token-use\nQ:token-owners"),
+            Some(Vec::new())
+        );
         for odd in [
             &b"*"[..],
+            b"",
+            b"\n",
+            b"P:*",
+            b"P:user:*",
+            b"P:user:a*",
+            b"P:user:",
+            b"P:user:a/b",
+            b"P:user:alice ",
+            b" P:user:alice",
+            b"P:user:alice\r",
+            b"P:user:alice\0",
+            b"P:group: team",
+            b"P:passwords ",
+            b"P:users:alice",
+            b"P:other",
+            b"p:user:alice",
             b"alice",
             b"R:user:alice",
             b"P",
@@ -412,5 +474,21 @@ mod tests {
         ] {
             assert_eq!(tracking.published(odd), None, "{odd:?}");
         }
+    }
+    #[test]
+    fn many_changes_in_one_message_are_everything() {
+        let tracking = tracking(&["P"]);
+        let lines = |count: usize| "P:user:alice\n".repeat(count);
+        let published = |count| tracking.published(lines(count).as_bytes()).map(|keys| keys.len());
+        assert_eq!(published(MOST), Some(MOST));
+        assert_eq!(published(MOST + 1), None);
+        let keys = |count| vec![Value::BulkString(b"P:user:alice".to_vec()); count];
+        let changed = |count| {
+            tracking
+                .changed(vec![Value::Array(keys(count))])
+                .map(|keys| keys.len())
+        };
+        assert_eq!(changed(MOST), Some(MOST));
+        assert_eq!(changed(MOST + 1), None);
     }
 }

@@ -10,6 +10,7 @@
 
 use crate::secret::Secret;
 use percent_encoding::percent_decode_str;
+use std::collections::HashSet;
 use std::fmt;
 use std::path::{Path, PathBuf};
 use url::Url;
@@ -89,6 +90,10 @@ pub enum InvalidEndpoint {
     Encoding,
     /// A user without a password: Redis would be asked as `default` instead.
     UserWithoutPassword,
+    /// A user's name that Redis allows nobody.
+    User,
+    /// The same server twice: it would be asked twice, and its word would count twice.
+    Twice,
 }
 
 impl fmt::Display for InvalidEndpoint {
@@ -122,6 +127,8 @@ impl fmt::Display for InvalidEndpoint {
             Self::Parameter => "the URL has a parameter that is not known here (only ?db=n of redis+unix://)",
             Self::Encoding => "the user or the password is not UTF-8",
             Self::UserWithoutPassword => "a Redis user needs a password",
+            Self::User => "no user of Redis has blanks or control characters in the name",
+            Self::Twice => "it names one server twice",
         })
     }
 }
@@ -165,6 +172,13 @@ pub(crate) fn parse(url: &str) -> Result<Parsed, InvalidEndpoint> {
         .collect::<Result<Vec<_>, _>>()?;
     if tail.contains(['?', '#']) {
         return Err(InvalidEndpoint::Parameter);
+    }
+    let mut seen = HashSet::new();
+    if !places
+        .iter()
+        .all(|place| seen.insert((place.host.to_ascii_lowercase(), place.port)))
+    {
+        return Err(InvalidEndpoint::Twice);
     }
     let mut tail = tail.strip_prefix('/').unwrap_or(tail);
     let topology = match kind {
@@ -211,12 +225,21 @@ fn split(rest: &str) -> (&str, &str, &str) {
     (login, hosts, tail)
 }
 
+/// Whether Redis lets a user have this name.
+#[must_use]
+pub fn is_user_name(name: &str) -> bool {
+    !name.is_empty() && !name.contains(|c: char| c.is_whitespace() || c.is_control())
+}
+
 fn credentials(login: &str) -> Result<(Option<Box<str>>, Option<Secret>), InvalidEndpoint> {
     let (user, password) = login.split_once(':').unwrap_or((login, ""));
     let user = match user {
         "" => None,
         user => Some(decode(user)?.into()),
     };
+    if user.as_deref().is_some_and(|user| !is_user_name(user)) {
+        return Err(InvalidEndpoint::User);
+    }
     let password = match password {
         "" => None,
         password => Some(Secret::from(decode(password)?)),

@@ -102,6 +102,7 @@ fn drained(events: &EventQueue) -> String {
         Event::AllChanged => "all".to_owned(),
         Event::ConnectionLost => "lost".to_owned(),
         Event::Connected { rung } => format!("connected-{rung}"),
+        Event::FailedOver => "failed-over".to_owned(),
         Event::Proved(number) => format!("proved-{number}"),
     });
     words.collect::<Vec<_>>().join(" ")
