@@ -22,6 +22,7 @@ http {
     registry_auth_redis redis://127.0.0.1:6399/0;
     registry_auth_cache zone=registry_auth:1m;
     access_log /var/log/nginx/access.log;
+    proxy_cache_path /var/cache/nginx/blobs keys_zone=registry_blobs:1m;
     server {
         listen 80;
         location / {
@@ -30,8 +31,17 @@ http {
             proxy_pass http://127.0.0.1:5001;
         }
     }
+    server {
+        listen 81;
+        location / {
+            root /srv;
+            limit_rate 10k;
+        }
+    }
 }
 END
+# Ten seconds, twice as long as Debian's unit would wait for a transfer.
+head -c 100000 /dev/zero >/srv/slow
 cat >/usr/sbin/look <<'END'
 #!/bin/bash
 sleep 2
@@ -44,7 +54,12 @@ ask() { curl --silent --output /dev/null --write-out "$1 %{http_code}\n" http://
 	systemctl reload nginx
 	sleep 1
 	ask reloaded
+	curl --silent --output /dev/null --write-out "transfer %{http_code} %{size_download}\n" \
+		http://127.0.0.1:81/slow >/tmp/transfer &
+	until [[ $(ss --no-header --tcp --numeric state established 'sport = :81') ]]; do sleep 0.1; done
 	systemctl stop nginx
+	wait
+	cat /tmp/transfer
 	systemctl show nginx --property Result
 	cat /var/log/nginx/error.log
 } >/out/hardened.log 2>&1
