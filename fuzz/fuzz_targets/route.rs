@@ -8,16 +8,6 @@ use registry_auth::route::mount;
 use registry_auth::route::{self, Api, Method, Mount, RouteOptions, Request};
 use registry_auth::RepositoryName;
 
-const METHODS: [Method; 7] = [
-    Method::Get,
-    Method::Head,
-    Method::Post,
-    Method::Put,
-    Method::Patch,
-    Method::Delete,
-    Method::Other,
-];
-
 fuzz_target!(|data: &[u8]| {
     let Some((first, rest)) = data.split_first() else {
         return;
@@ -27,7 +17,7 @@ fuzz_target!(|data: &[u8]| {
     let decided_path = fields.next().filter(|path| !path.is_empty()).unwrap_or(raw_path);
     let args = fields.next().unwrap_or_default();
     let content_type = fields.next();
-    let method = METHODS[usize::from(*first) % METHODS.len()];
+    let method = Method::ALL[usize::from(*first) % Method::ALL.len()];
     let request = Request {
         method,
         raw_path,

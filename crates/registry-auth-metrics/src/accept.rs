@@ -65,7 +65,7 @@ impl Format {
     ///
     /// let browser = "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8";
     /// assert_eq!(Format::of_accept([browser.as_bytes()]), Format::Html);
-    /// let prometheus = "application/openmetrics-text;version=1.0.0,text/plain;version=0.0.4;q=0.5,*/*;q=0.1";
+    /// let prometheus = "application/openmetrics-text;version=1.0.0,text/plain;q=0.5,*/*;q=0.1";
     /// assert_eq!(Format::of_accept([prometheus.as_bytes()]), Format::OpenMetrics);
     /// assert_eq!(Format::of_accept([]), Format::Html);
     /// ```

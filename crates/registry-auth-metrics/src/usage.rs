@@ -202,7 +202,8 @@ fn table(text: &mut String, title: &str, rows: &[Row]) {
         };
         let _ = writeln!(
             text,
-            "<tr><th scope=\"row\">{}{missed}</th><td>{}</td><td>{}</td><td>{}</td><td>{}</td><td>{last}</td></tr>",
+            "<tr><th scope=\"row\">{}{missed}</th><td>{}</td><td>{}</td><td>{}</td><td>{}</td>\
+             <td>{last}</td></tr>",
             escaped(&row.name),
             grouped(pulls),
             grouped(pushes),

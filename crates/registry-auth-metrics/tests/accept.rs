@@ -37,16 +37,16 @@ fn scrapers_get_what_they_like_best() {
             Format::OpenMetrics,
         ),
         (
-            "application/vnd.google.protobuf;proto=io.prometheus.client.MetricFamily;encoding=delimited;q=0.6,\
-             application/openmetrics-text;version=1.0.0;escaping=values;q=0.5,\
+            "application/vnd.google.protobuf;proto=io.prometheus.client.MetricFamily;\
+             encoding=delimited;q=0.6,application/openmetrics-text;version=1.0.0;escaping=values;q=0.5,\
              text/plain;version=0.0.4;q=0.3,*/*;q=0.2",
             Format::OpenMetrics,
         ),
         ("text/plain;version=0.0.4;q=1,*/*;q=0.1", Format::Prometheus),
         ("text/plain", Format::Prometheus),
         (
-            "application/vnd.google.protobuf;proto=io.prometheus.client.MetricFamily;encoding=delimited;q=0.7,\
-             text/plain;version=0.0.4;q=0.3",
+            "application/vnd.google.protobuf;proto=io.prometheus.client.MetricFamily;\
+             encoding=delimited;q=0.7,text/plain;version=0.0.4;q=0.3",
             Format::Prometheus,
         ),
     ] {

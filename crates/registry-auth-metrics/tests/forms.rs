@@ -118,17 +118,9 @@ fn whatever_is_a_route_is_in_the_table() {
         "/v1/repositories/a/tags/v1".to_owned(),
         format!("/v1/images/{}/layer", "ab".repeat(32)),
     ];
-    let methods = [
-        Method::Get,
-        Method::Head,
-        Method::Post,
-        Method::Put,
-        Method::Patch,
-        Method::Delete,
-    ];
     let (mut routes, mut kinds) = (0, std::collections::BTreeSet::new());
     for path in &paths {
-        for method in methods {
+        for method in Method::ALL {
             let request = Request::from_target(method, path.as_bytes(), path.as_bytes(), None);
             let Ok(route) = parse(&request, &RouteOptions { v1_images: true }) else {
                 continue;

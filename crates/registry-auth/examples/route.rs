@@ -13,15 +13,7 @@ fn main() {
     let target = arguments
         .next()
         .unwrap_or_else(|| "/v2/team/app/manifests/latest".to_owned());
-    let method = match method.as_str() {
-        "GET" => Method::Get,
-        "HEAD" => Method::Head,
-        "POST" => Method::Post,
-        "PUT" => Method::Put,
-        "PATCH" => Method::Patch,
-        "DELETE" => Method::Delete,
-        _ => Method::Other,
-    };
+    let method = Method::of(method.as_bytes());
     // nginx would decode and normalise this path. Nothing in the path of an ordinary request needs it.
     let decided_path = target.split('?').next().unwrap_or_default();
     let request = Request::from_target(method, target.as_bytes(), decided_path.as_bytes(), None);

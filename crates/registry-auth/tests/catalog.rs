@@ -57,6 +57,21 @@ impl Registry {
     }
 }
 
+/// The names that a client is shown, and the next page's query.
+fn shown(catalog: &Catalog) -> (Vec<String>, Option<String>) {
+    let json: serde_json::Value = serde_json::from_slice(&catalog.to_json()).unwrap();
+    let names = json["repositories"].as_array().unwrap();
+    let names = names
+        .iter()
+        .map(|name| name.as_str().unwrap().to_owned())
+        .collect();
+    let next = link(catalog).map(|link| {
+        let args = link.strip_prefix("</v2/_catalog?").unwrap();
+        args.strip_suffix(">; rel=\"next\"").unwrap().to_owned()
+    });
+    (names, next)
+}
+
 /// One request of a client: the names and the next page's query.
 fn ask(
     registry: &mut Registry,
@@ -78,17 +93,7 @@ fn ask(
         }
     }
     assert!(registry.asked - before <= REQUESTS);
-    let json: serde_json::Value = serde_json::from_slice(&catalog.to_json()).unwrap();
-    let names = json["repositories"].as_array().unwrap();
-    let names = names
-        .iter()
-        .map(|name| name.as_str().unwrap().to_owned())
-        .collect();
-    let next = link(&catalog).map(|link| {
-        let args = link.strip_prefix("</v2/_catalog?").unwrap();
-        args.strip_suffix(">; rel=\"next\"").unwrap().to_owned()
-    });
-    (names, next)
+    shown(&catalog)
 }
 
 /// All requests of a client that follows the links.
@@ -509,16 +514,7 @@ fn ask_merged(
         }
     }
     assert!(asked(registries) - before <= REQUESTS);
-    let json: serde_json::Value = serde_json::from_slice(&catalog.to_json()).unwrap();
-    let names = json["repositories"].as_array().unwrap();
-    let names = names
-        .iter()
-        .map(|name| name.as_str().unwrap().to_owned())
-        .collect();
-    let next = link(&catalog).map(|link| {
-        let query = link.strip_prefix("</v2/_catalog?").unwrap();
-        query.strip_suffix(">; rel=\"next\"").unwrap().to_owned()
-    });
+    let (names, next) = shown(&catalog);
     (names, next, catalog.is_incomplete())
 }
 

@@ -312,7 +312,8 @@ fn crypt_forms_take_passwords_of_any_length() {
         (40, "$5$abcdefgh$HLZ6O0dRRXqn5FwX8L4CRpjjgi6f7zfZxDpGl9b0CJD"),
         (
             40,
-            "$6$abcdefgh$ZJq9WpQ.Trbq8VAZQ28qDnYmkQtppl7hbRvukgOMDzw1sZifz4Ql/Gbz4yshs1YZFNpTc4IB6mg59Xuix1h9J/",
+            "$6$abcdefgh$ZJq9WpQ.Trbq8VAZQ28qDnYmkQtppl7hbRvukgOMDzw1sZifz4Ql/Gbz4yshs1YZFNpTc4IB6mg59Xuix1h9\
+             J/",
         ),
     ] {
         assert_eq!(

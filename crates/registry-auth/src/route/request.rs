@@ -22,6 +22,34 @@ pub enum Method {
     Other,
 }
 
+impl Method {
+    /// All of them.
+    pub const ALL: [Self; 7] = [
+        Self::Get,
+        Self::Head,
+        Self::Post,
+        Self::Put,
+        Self::Patch,
+        Self::Delete,
+        Self::Other,
+    ];
+
+    /// The method of this name, as it stands in a request.
+    #[must_use]
+    #[inline]
+    pub fn of(name: &[u8]) -> Self {
+        match name {
+            b"GET" => Self::Get,
+            b"HEAD" => Self::Head,
+            b"POST" => Self::Post,
+            b"PUT" => Self::Put,
+            b"PATCH" => Self::Patch,
+            b"DELETE" => Self::Delete,
+            _ => Self::Other,
+        }
+    }
+}
+
 /// The parts of a request that decide its route.
 #[derive(Clone, Copy, Debug)]
 pub struct Request<'a> {
