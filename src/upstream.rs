@@ -267,8 +267,6 @@ fn of_context(
     candidates: &mut Candidates<BackendNames>,
 ) -> Selection {
     let identity = context.identity(request);
-    let user = identity.and_then(|identity| identity.user());
-    let user = user.map_or(&[][..], |user| user.as_str().as_bytes());
     let found = match identity {
         Some(identity) => gather(request, &BackendNames(Rc::clone(identity)), upstream, candidates),
         None => Ok(Found::None),
@@ -285,7 +283,7 @@ fn of_context(
                     }
                 }
                 (_, 1) => 0,
-                _ => choose(request, context, user, upstream, candidates),
+                _ => choose(request, context, upstream, candidates),
             };
             return Selection::Candidates { first };
         }
@@ -331,10 +329,10 @@ fn take_part(context: &mut Context, candidates: &mut Candidates<BackendNames>) -
 fn choose(
     request: &Request,
     context: &Context,
-    user: &[u8],
     upstream: &Upstream,
     candidates: &mut Candidates<BackendNames>,
 ) -> usize {
+    let user = context.user(request).as_bytes();
     // The requests of a push by V1 name no repository, most of them; and what is searched for is where it was
     // pushed to.
     let key = match (route::is_v1(request.uri()), upstream.balance) {

@@ -81,7 +81,7 @@ impl Content for Token {
 
 /// Signs what was granted.
 fn issue(request: &Request, context: &Context, settings: &Settings) -> Option<Vec<u8>> {
-    let (identity, asked) = (context.identity(request)?, context.token_request.as_ref()?);
+    let (identity, asked) = (context.identity(request)?, context.token_request()?);
     let (endpoint, bearer) = (settings.token.as_ref()?, settings.bearer.as_ref()?);
     let keys = token_keys::keys()?;
     let now = event::unix_seconds();
@@ -102,7 +102,7 @@ fn issue(request: &Request, context: &Context, settings: &Settings) -> Option<Ve
         };
         sign(&keys, &audience, &issue)
     };
-    let token = signed(TokenKind::Access, context.granted.as_deref()?, now + endpoint.ttl)?;
+    let token = signed(TokenKind::Access, context.granted()?, now + endpoint.ttl)?;
     let refresh_token = if wants_refresh(identity, asked, endpoint, now) {
         Some(signed(TokenKind::Refresh, &nothing, now + REFRESH_LIFE)?)
     } else {

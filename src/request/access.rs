@@ -172,15 +172,20 @@ fn refused(request: &mut Request, context: &mut Context, settings: &Settings, de
 }
 
 /// Tells whose access token is near its end, once.
+#[inline]
 fn warn(request: &mut Request, context: &mut Context) -> Result<(), OutOfMemory> {
-    let Some(identity) = context
-        .found
-        .as_ref()
-        .filter(|identity| identity.access_token().is_some())
-    else {
-        return Ok(());
-    };
-    match identity.warning(event::unix_seconds()) {
+    match &context.found {
+        Some(identity) if identity.access_token().is_some() => {
+            let warning = identity.warning(event::unix_seconds());
+            warn_by(request, context, warning)
+        }
+        _ => Ok(()),
+    }
+}
+
+#[inline(never)]
+fn warn_by(request: &mut Request, context: &mut Context, warning: Option<String>) -> Result<(), OutOfMemory> {
+    match warning {
         Some(warning) if !std::mem::replace(&mut context.is_warned, true) => {
             request.add_header("Warning", warning.as_bytes())
         }
@@ -209,7 +214,7 @@ fn filter(
                 return refused(request, context, settings, Denial::unavailable());
             }
             counters::count_decision(context.class(), context.result, context.cache);
-            context.answer = Some(Box::new(answer));
+            context.set_answer(answer);
             request.answer_with(PhantomData::<Filtered>);
             PhaseResult::Granted
         }
@@ -238,12 +243,12 @@ impl Content for Filtered {
     fn answer(request: &mut Request) -> Result<Answer, u16> {
         let made = request.existing_context::<Context, _>(|request, context| {
             if context.is_about(request) {
-                context.answer.take()
+                context.take_answer()
             } else {
                 None
             }
         });
-        made.flatten().map(|answer| *answer).ok_or(500)
+        made.flatten().ok_or(500)
     }
 }
 
@@ -255,9 +260,9 @@ fn first(request: &Request, context: &mut Context, settings: &Settings) -> Resul
             password: Secret::default(),
         });
     }
-    if settings.token.is_some() && context.token_request.is_none() {
+    if settings.token.is_some() && context.token_request().is_none() {
         match token::request(request, settings)? {
-            Some(asked) => context.token_request = Some(Rc::new(asked)),
+            Some(asked) => context.set_token_request(asked),
             None => return Ok(Step::ReadBody),
         }
     }
@@ -561,12 +566,12 @@ fn grant(
     granting: Box<Granting>,
     slice: &Slice,
 ) -> Result<Step, Denial> {
-    let (Some(identity), Some(asked)) = (&context.found, &context.token_request) else {
+    let (Some(identity), Some(asked)) = (&context.found, context.token_request()) else {
         return Err(Denial::unavailable());
     };
     match granting::grant(identity, asked, settings, granting, slice)? {
         Granted::Whole(granted, result) => {
-            context.granted = Some(Box::new(granted));
+            context.set_granted(granted);
             Ok(Step::Permit {
                 result,
                 strip: None,

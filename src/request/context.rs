@@ -38,10 +38,6 @@ pub struct Context {
     /// The user, and what the store said of them, for `access` alone; all others ask [`Context::identity`],
     /// which says what of it concerns them.
     pub found: Option<Rc<Identity>>,
-    /// What the token endpoint was asked for.
-    pub token_request: Option<Rc<TokenRequest>>,
-    /// And what it may grant of that.
-    pub granted: Option<Box<Access>>,
     /// Whether the sender was warned of an access token's end.
     pub is_warned: bool,
     /// The repository that was decided on.
@@ -52,8 +48,6 @@ pub struct Context {
     pub action: Option<Action>,
     /// Whether it was allowed because the repository is in the user's own namespace.
     pub by_namespace: bool,
-    /// Why the request itself was refused, for a log; empty where it was not.
-    refused_by: Cow<'static, str>,
     /// `$registry_auth_result`, once the request was decided.
     pub result: Option<RequestResult>,
     /// `$registry_auth_cache`, once the zone or the store was asked.
@@ -62,12 +56,25 @@ pub struct Context {
     pub origin: Option<Origin>,
     /// Whether the catalogue is wanted, of which nothing may go out as it comes.
     pub is_catalog: bool,
-    /// What of it the client may see, once it is made.
-    pub answer: Option<Box<Answer>>,
     /// `$registry_auth_backend`: the backend that was last chosen for the request itself.
     pub backend: Option<RequestBytes>,
-    /// The refusals that are being answered, one for each request structure at most. Rare, hence the
-    /// allocation.
+    /// In an allocation of its own: a request that is let through to its registry does without, and has but
+    /// one thing to drop.
+    rare: Option<Box<Rare>>,
+}
+
+/// What is known of the requests that are refused, or answered here.
+#[derive(Default)]
+struct Rare {
+    /// What the token endpoint was asked for.
+    token_request: Option<Rc<TokenRequest>>,
+    /// And what it may grant of that.
+    granted: Option<Access>,
+    /// What of the catalogue the client may see, once it is made.
+    answer: Option<Answer>,
+    /// Why the request itself was refused, for a log; empty where it was not.
+    refused_by: Cow<'static, str>,
+    /// The refusals that are being answered, one for each request structure at most.
     refusals: Vec<Refusal>,
 }
 
@@ -193,17 +200,13 @@ impl Context {
             return Ok(());
         }
         self.stage = Stage::Idle;
-        self.token_request = None;
-        self.granted = None;
         self.repository = None;
         self.kind = RouteKind::None;
         self.action = None;
-        self.refused_by = Cow::Borrowed("");
         self.result = None;
         self.origin = None;
         self.is_catalog = false;
-        self.answer = None;
-        self.refusals.clear();
+        self.rare = None;
         Ok(())
     }
 
@@ -227,7 +230,43 @@ impl Context {
     /// of it. Not so for most.
     #[inline]
     pub fn touches_answers(&self) -> bool {
-        self.is_catalog || !self.refusals.is_empty() || matches!(self.stage, Stage::Filtering(_))
+        self.is_catalog || self.has_refusals() || matches!(self.stage, Stage::Filtering(_))
+    }
+
+    #[inline]
+    fn has_refusals(&self) -> bool {
+        self.rare.as_ref().is_some_and(|rare| !rare.refusals.is_empty())
+    }
+
+    /// What the token endpoint was asked for.
+    #[inline]
+    pub fn token_request(&self) -> Option<&Rc<TokenRequest>> {
+        self.rare.as_ref()?.token_request.as_ref()
+    }
+
+    /// Notes what the token endpoint is asked for.
+    pub fn set_token_request(&mut self, asked: TokenRequest) {
+        self.rare.get_or_insert_default().token_request = Some(Rc::new(asked));
+    }
+
+    /// What a token may be issued for.
+    pub fn granted(&self) -> Option<&Access> {
+        self.rare.as_ref()?.granted.as_ref()
+    }
+
+    /// Notes what a token may be issued for.
+    pub fn set_granted(&mut self, granted: Access) {
+        self.rare.get_or_insert_default().granted = Some(granted);
+    }
+
+    /// Takes what the client may see of the catalogue, once it is made.
+    pub fn take_answer(&mut self) -> Option<Answer> {
+        self.rare.as_mut()?.answer.take()
+    }
+
+    /// Keeps what the client may see of the catalogue.
+    pub fn set_answer(&mut self, answer: Answer) {
+        self.rare.get_or_insert_default().answer = Some(answer);
     }
 
     /// Who was verified, as far as it concerns the location where a request is: one of other accounts knows
@@ -251,15 +290,16 @@ impl Context {
     /// Notes a refusal of a request structure. What is logged of the request is what became of itself, not of
     /// one beside it.
     pub fn refuse(&mut self, request: &Request, denial: Denial, late: bool) {
+        self.forget_refusal(request);
+        let rare = self.rare.get_or_insert_default();
         if !request.is_subrequest() {
             self.result = Some(denial.result());
-            self.refused_by = match denial.rule() {
+            rare.refused_by = match denial.rule() {
                 Some(rule) => Cow::Owned(rule.to_owned()),
                 None => denial.message.clone(),
             };
         }
-        self.forget_refusal(request);
-        self.refusals.push(Refusal {
+        rare.refusals.push(Refusal {
             visit: request.visit(),
             upstream: request.last_upstream(),
             denial,
@@ -291,20 +331,19 @@ impl Context {
                     },
                 ))
             }
-            _ => Some(self.refused_by.clone()),
+            _ => Some(self.rare.as_ref()?.refused_by.clone()),
         }
     }
 
     /// The refusal of this request structure that is being answered.
     pub fn refusal(&mut self, request: &Request) -> Option<&mut Refusal> {
-        self.refusals
-            .iter_mut()
-            .find(|refusal| refusal.visit.is_by(request))
+        let mut refusals = self.rare.as_mut()?.refusals.iter_mut();
+        refusals.find(|refusal| refusal.visit.is_by(request))
     }
 
     /// The body of the answer to that refusal, for the page of an `error_page`.
     pub fn error(&self, request: &Request) -> Option<Vec<u8>> {
-        let mut refusals = self.refusals.iter();
+        let mut refusals = self.rare.as_ref()?.refusals.iter();
         let refusal = refusals.find(|refusal| refusal.visit.is_by(request))?;
         let mut json = Vec::new();
         refusal.denial.write_json(&mut json);
@@ -313,15 +352,15 @@ impl Context {
 
     /// Takes that refusal, which is to be answered by another.
     pub fn take_refusal(&mut self, request: &Request) -> Option<Denial> {
-        let at = self
-            .refusals
-            .iter()
-            .position(|refusal| refusal.visit.is_by(request))?;
-        Some(self.refusals.swap_remove(at).denial)
+        let refusals = &mut self.rare.as_mut()?.refusals;
+        let at = refusals.iter().position(|refusal| refusal.visit.is_by(request))?;
+        Some(refusals.swap_remove(at).denial)
     }
 
     /// Something else is answered.
     pub fn forget_refusal(&mut self, request: &Request) {
-        self.refusals.retain(|refusal| !refusal.visit.is_by(request));
+        if let Some(rare) = &mut self.rare {
+            rare.refusals.retain(|refusal| !refusal.visit.is_by(request));
+        }
     }
 }

@@ -221,24 +221,19 @@ impl Identity {
     }
 
     /// Has `f` decide about the sender.
+    #[inline]
     pub fn with_subject<T>(&self, f: impl FnOnce(&Subject<'_>) -> T) -> Result<T, InvalidRecord> {
-        let record = self.record()?;
-        let with_groups = |groups: &[RecordRef<'_>]| {
-            f(&Subject {
-                user: self.user(),
-                record,
-                groups,
-                limits: self.limits(),
-            })
-        };
-        if self.groups.is_empty() {
-            return Ok(with_groups(&[]));
-        }
-        let mut groups = SmallVec::<[RecordRef<'_>; FEW]>::with_capacity(self.groups.len());
+        // With a capacity it would be moved here, with all the room that it has.
+        let mut groups = SmallVec::<[RecordRef<'_>; FEW]>::new();
         for group in &self.groups {
             groups.push(RecordRef::decode(group)?);
         }
-        Ok(with_groups(&groups))
+        Ok(f(&Subject {
+            user: self.user(),
+            record: self.record()?,
+            groups: &groups,
+            limits: self.limits(),
+        }))
     }
 
     /// The name of the group whose record is at this index of [`Subject::groups`].
@@ -259,6 +254,7 @@ impl Identity {
     }
 
     /// The sender's own record.
+    #[inline]
     pub fn record(&self) -> Result<RecordRef<'_>, InvalidRecord> {
         match self.credential.user {
             Some(_) => RecordRef::decode(self.record.as_ref()),

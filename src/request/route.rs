@@ -15,6 +15,7 @@ use crate::ffi::request::Request;
 
 /// The route of a request, or why it is refused. `content_type` is what [`content_type`] gave, which lives
 /// longer than the route.
+#[inline]
 pub fn route_of<'a>(
     request: &'a Request,
     content_type: Option<&'a [u8]>,
@@ -24,16 +25,9 @@ pub fn route_of<'a>(
 }
 
 /// The request as the core reads it.
+#[inline]
 fn asked<'a>(request: &'a Request, content_type: Option<&'a [u8]>) -> route::Request<'a> {
-    let method = match request.method() {
-        b"GET" => Method::Get,
-        b"HEAD" => Method::Head,
-        b"POST" => Method::Post,
-        b"PUT" => Method::Put,
-        b"PATCH" => Method::Patch,
-        b"DELETE" => Method::Delete,
-        _ => Method::Other,
-    };
+    let method = Method::of(request.method());
     match request.target() {
         Some(target) => route::Request::from_target(method, target, request.uri(), content_type),
         None => route::Request {
@@ -48,10 +42,16 @@ fn asked<'a>(request: &'a Request, content_type: Option<&'a [u8]>) -> route::Req
 
 /// All `Content-Type` headers of a request that may start an upload: a backend may read any of several. None
 /// where there is no body, for then they say nothing (`curl -d ''` sends that of a form).
+#[inline]
 pub fn content_type(request: &Request) -> Option<Cow<'_, [u8]>> {
-    if request.method() != b"POST" || !request.has_body() {
-        return None;
+    match request.method() == b"POST" && request.has_body() {
+        true => content_types(request),
+        false => None,
     }
+}
+
+#[inline(never)]
+fn content_types(request: &Request) -> Option<Cow<'_, [u8]>> {
     request
         .headers(b"content-type")
         .map(Cow::Borrowed)

@@ -181,6 +181,7 @@ impl<'a> Permit<'a> {
 /// # Errors
 /// The refusal: 403 for a user without the right, 401 for the anonymous and for a locked account, 503 for a
 /// record that cannot be read, 404 for what no registry can have.
+#[inline]
 pub fn decide<'a>(subject: &Subject<'a>, route: &Route<'_>, rules: &Rules) -> Result<Permit<'a>, Denial> {
     let rule = match &route.need {
         Need::Nothing => Rule::Open,
@@ -309,6 +310,7 @@ pub fn rule_of<'a>(
 ///
 /// # Errors
 /// [`InvalidRecord`] where a record is damaged.
+#[inline]
 pub fn judge<'a>(
     subject: &Subject<'a>,
     repository: &RepositoryName<'_>,
@@ -336,6 +338,7 @@ pub fn judge<'a>(
 }
 
 /// The limit of the credential, if any, that excludes what its owner may do.
+#[inline]
 fn outside<'a>(
     subject: &Subject<'_>,
     name: &[u8],
@@ -353,6 +356,7 @@ fn outside<'a>(
     })
 }
 
+#[inline]
 fn verified<'a>(subject: &Subject<'_>) -> Result<Rule<'a>, Denial> {
     match subject.user {
         Some(_) if subject.record.is_locked() => Err(Denial::bad_credentials()),
@@ -399,6 +403,7 @@ fn images<'a>(subject: &Subject<'_>, action: Action, rules: &Rules) -> Result<Ru
     }
 }
 
+#[inline]
 fn repository<'a>(
     subject: &Subject<'a>,
     scope: &Scope<'_>,
@@ -438,6 +443,7 @@ fn existence<'a>(
 }
 
 /// The verdict on one scope, for a user whose account is not locked, or for the anonymous.
+#[inline]
 fn verdict<'a>(
     subject: &Subject<'a>,
     name: &RepositoryName<'_>,
@@ -489,12 +495,21 @@ fn without_namespace(
     }
 }
 
+#[inline]
 fn mount(subject: &Subject<'_>, mount: &Mount<'_>, rules: &Rules) -> Result<MountDecision, Denial> {
-    let other = match mount {
-        Mount::Absent => return Ok(MountDecision::Keep),
-        Mount::Strip => return Ok(MountDecision::Strip),
-        Mount::From(other) => other,
-    };
+    match mount {
+        Mount::Absent => Ok(MountDecision::Keep),
+        Mount::Strip => Ok(MountDecision::Strip),
+        Mount::From(other) => mount_from(subject, other, rules),
+    }
+}
+
+#[inline(never)]
+fn mount_from(
+    subject: &Subject<'_>,
+    other: &RepositoryName<'_>,
+    rules: &Rules,
+) -> Result<MountDecision, Denial> {
     let verdict = judge(subject, other, Action::Pull, rules).map_err(|_| Denial::bad_record())?;
     match verdict.rule {
         _ if verdict.allowed => Ok(MountDecision::Keep),
@@ -507,11 +522,13 @@ fn mount(subject: &Subject<'_>, mount: &Mount<'_>, rules: &Rules) -> Result<Moun
 /// Whether the name lies in the namespace of the user. No user name contains a `/`, so the name that is
 /// compared is the first segment of a legal repository name. A user name that is not a legal segment
 /// therefore owns nothing, and need not be checked.
+#[inline]
 fn is_own(subject: &Subject<'_>, name: &[u8]) -> bool {
     let Some(user) = subject.user else { return false };
     matches!(name.strip_prefix(user.as_str().as_bytes()), Some([b'/', ..]))
 }
 
+#[inline]
 fn find_denial<'a>(
     subject: &Subject<'a>,
     name: &[u8],
@@ -529,6 +546,7 @@ fn find_right<'a>(
 }
 
 /// The first grant that is found, in the user's own record and then in those of its groups.
+#[inline]
 fn find<'a>(
     subject: &Subject<'a>,
     covering: impl Fn(&RecordRef<'a>) -> Result<Option<GrantRef<'a>>, InvalidRecord>,

@@ -44,9 +44,15 @@ pub fn parse<'a>(request: &Request<'a>, options: &RouteOptions) -> Result<Route<
     let escape = canonical::compare(request.raw_path, request.decided_path)?;
     let path = request.decided_path;
     if let Some(rest) = path.strip_prefix(b"/v2") {
-        let mut route = v2::parse(request, rest, escape)?;
-        route.names_mirrored = !request.args.is_empty() && mount::has(request.args, mount::NS);
-        return Ok(route);
+        let route = v2::parse(request, rest, escape);
+        // As it is, where it can be: it is large.
+        if request.args.is_empty() {
+            return route;
+        }
+        return route.map(|route| Route {
+            names_mirrored: mount::has(request.args, mount::NS),
+            ..route
+        });
     }
     if escape == Escape::DigestColon {
         return Err(Denial::name_invalid());

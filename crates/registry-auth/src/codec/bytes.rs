@@ -25,6 +25,7 @@ pub(super) fn text<'a>(rest: &mut &'a [u8]) -> Option<&'a str> {
     std::str::from_utf8(short(rest)?).ok()
 }
 
+#[inline]
 pub(super) fn short<'a>(rest: &mut &'a [u8]) -> Option<&'a [u8]> {
     let [length] = take(rest)?;
     slice(rest, length.into())

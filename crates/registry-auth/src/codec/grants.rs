@@ -32,11 +32,20 @@ impl<'a> Grants<'a> {
     ///
     /// # Errors
     /// [`InvalidRecord`] where a family before it is damaged: the grant might be in that one.
+    #[inline]
     pub(crate) fn covering(
         &self,
         name: &[u8],
         action: Action,
     ) -> Result<Option<GrantRef<'a>>, InvalidRecord> {
+        // Most records deny nothing.
+        match self.rest.is_empty() {
+            true => Ok(None),
+            false => self.search(name, action),
+        }
+    }
+
+    fn search(&self, name: &[u8], action: Action) -> Result<Option<GrantRef<'a>>, InvalidRecord> {
         let mut rest = self.rest;
         while !rest.is_empty() {
             let family = Family::read(&mut rest).ok_or(InvalidRecord)?;
