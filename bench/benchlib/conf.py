@@ -42,6 +42,7 @@ MODULE_GATE = """\
     registry_auth_prefix {prefix};
 """
 CACHE = "    registry_auth_cache zone=bench:32m ttl=1h;\n"
+USAGE = "    registry_auth_usage zone=usage:1m;\n"
 TOKENS = """\
     registry_auth_token_key {root}/../token.key;
     registry_auth_bearer http://127.0.0.1:{port}/token;
@@ -59,6 +60,7 @@ GATES = {
     "auth_request": (ASKED, "", "auth_request /asked;"),
     "ours": (MODULE_GATE, "registry_auth_backends;", "registry_auth registry;"),
     "ours_cached": (MODULE_GATE + CACHE, "registry_auth_backends;", "registry_auth registry;"),
+    "ours_usage": (MODULE_GATE + CACHE + USAGE, "registry_auth_backends;", "registry_auth registry;"),
     "ours_bearer": (MODULE_GATE + CACHE + TOKENS, "registry_auth_backends;", "registry_auth registry;"),
     "ours_flooded": (MODULE_GATE + HASHING, "registry_auth_backends;", "registry_auth registry;"),
 }

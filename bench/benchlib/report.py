@@ -14,7 +14,7 @@ from .verdict import number
 
 HEADER = (
     "", "of bare", "by CPU", "req/s", "p50 ms", "p99 ms", "µs CPU", "µs helper",
-    "Ir", "Ir c1", "Ir helper", "calls", "calls c1", "calls helper", "Redis",
+    "Ir", "Ir c1", "Ir gate", "Ir helper", "calls", "calls c1", "calls helper", "Redis",
 )
 ADDED = "+"
 NOISY = 1.3  # bare runs that differ by more than this are said to
@@ -116,7 +116,8 @@ class Report:
         row = [title, *self._time_cells(scenario)]
         sign = "" if scenario.gate == "bare" else ADDED
         for counts, name in (
-            (self.instructions, "own"), (self.alone, "own"), (self.instructions, "others"),
+            (self.instructions, "own"), (self.alone, "own"), (self.alone, "gate"),
+            (self.instructions, "others"),
             (self.calls, "busy"), (self.calls, "alone"), (self.calls, "busy_others"),
         ):
             value = self._added(counts, scenario, name)
@@ -193,6 +194,11 @@ class Report:
             return None
         return abs(self.alone[scenario.name].own - self.alone["cached"].own)
 
+    def _gate_beside(self, scenario):
+        if not {"cached", scenario.name} <= self.alone.keys():
+            return None
+        return self.alone[scenario.name].gate - self.alone["cached"].gate
+
     def _ratio_over_sha(self, scenario):
         mine, sha = (self.timings[name].ratio() if name in self.timings else None
                      for name in (scenario.name, "cached"))
@@ -238,12 +244,14 @@ _FIGURES = {
     "ratio": Report._ratio,
     "instructions added, nginx's thread": lambda self, s: self._added(self.instructions, s, "own"),
     "instructions added, c1": lambda self, s: self._added(self.alone, s, "own"),
+    "instructions of the gate, c1": lambda self, s: self._added(self.alone, s, "gate"),
     "instructions added in all": Report._in_all,
     "calls added, c64": lambda self, s: self._added(self.calls, s, "busy"),
     "calls added, c1": lambda self, s: self._added(self.calls, s, "alone"),
     "p99 over bare p99": Report._slower,
     "ratio over cached SHA-1": Report._ratio_over_sha,
     "instructions beside cached SHA-1": Report._beside_sha,
+    "instructions of the gate beside cached": lambda self, s: self._gate_beside(s),
 }
 
 

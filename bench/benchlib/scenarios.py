@@ -104,6 +104,8 @@ SCENARIOS = (
              "everyone", TWO_WORKERS, users=10_000, full=True, warm=True, parts=(TIME,), changes=100),
     Scenario("cached_bcrypt", "ours, cached, bcrypt-12", CACHED, password="bcrypt", warm=True),
     Scenario("cached_argon2id", "ours, cached, argon2id", CACHED, password="argon2id", warm=True),
+    Scenario("cached_usage", "ours, cached, registry_auth_usage", "ours_usage", warm=True,
+             parts=(INSTRUCTIONS,)),
     Scenario("cached_bearer", "ours, cached, a token", BEARER, "bearer", warm=True),
     Scenario("token", "ours, cached, tokens issued", BEARER, "token", warm=True),
     Scenario("cached_1m", "ours, cached, 1 M users in Redis", CACHED, users=1_000_000, full=True, warm=True,
