@@ -4,8 +4,7 @@
 //! claimed is nowhere a user.
 
 use registry_auth::route::RouteKind;
-use registry_auth::{Action, RequestResult, UserName};
-use registry_auth_usage::Counts;
+use registry_auth::{Action, RequestResult};
 
 use crate::ffi::event;
 use crate::ffi::request::Request;
@@ -24,43 +23,50 @@ pub fn count(request: &mut Request) {
         ) {
             return;
         }
-        let user = context.found.as_ref().and_then(|identity| identity.user());
-        let user = user.as_ref().map_or("", UserName::as_str);
+        let user = context.found.as_ref();
         let repository = context.repository.as_ref();
         let repository = repository.map_or(&[][..], |name| request.kept::<Context>(name));
-        if user.is_empty() && repository.is_empty() {
+        if repository.is_empty() && user.is_none_or(|identity| identity.user().is_none()) {
             return;
         }
-        let is_pull = is_pull(request, context);
-        let counts = Counts {
-            requests: 1,
-            pulls: is_pull.into(),
-            pushes: is_push(request, context).into(),
-            bytes_in: request.bytes_received(),
-            bytes_out: request.bytes_sent(),
-            last_pull: if is_pull { event::unix_seconds() } else { 0 },
-        };
-        usage::add(user.as_bytes(), repository, &counts);
+        usage::add(user, repository, |counts| {
+            counts.requests += 1;
+            counts.bytes_in += request.bytes_received();
+            counts.bytes_out += request.bytes_sent();
+            match transfer(request, context) {
+                Some(Transfer::Pull) => {
+                    counts.pulls += 1;
+                    // No earlier than any before it.
+                    counts.last_pull = event::unix_seconds();
+                }
+                Some(Transfer::Push) => counts.pushes += 1,
+                None => {}
+            }
+        });
     });
 }
 
-/// Whether an image was pulled: its manifest was sent. Of V1: the list of its layers.
-fn is_pull(request: &Request, context: &Context) -> bool {
-    match context.class() {
-        (RouteKind::Manifest, Some(Action::Pull)) => request.status() == 200 && request.method() == b"GET",
-        (RouteKind::Repository, Some(Action::Pull)) => request.status() == 200 && is_list_of_images(request),
-        _ => false,
-    }
+/// What became of an image.
+enum Transfer {
+    Pull,
+    Push,
 }
 
-/// Whether an image was pushed: its manifest was stored. Of V1: the list of its layers.
-fn is_push(request: &Request, context: &Context) -> bool {
-    match context.class() {
-        (RouteKind::Manifest, Some(Action::Push)) => request.status() == 201,
-        (RouteKind::Repository, Some(Action::Push)) => {
-            matches!(request.status(), 200 | 204) && is_list_of_images(request)
+/// Whether an image was pulled or pushed: its manifest was sent, or was stored. Of V1: the list of its layers.
+#[inline]
+fn transfer(request: &Request, context: &Context) -> Option<Transfer> {
+    match (context.class(), request.status()) {
+        ((RouteKind::Manifest, Some(Action::Pull)), 200) => {
+            (request.method() == b"GET").then_some(Transfer::Pull)
         }
-        _ => false,
+        ((RouteKind::Manifest, Some(Action::Push)), 201) => Some(Transfer::Push),
+        ((RouteKind::Repository, Some(Action::Pull)), 200) => {
+            is_list_of_images(request).then_some(Transfer::Pull)
+        }
+        ((RouteKind::Repository, Some(Action::Push)), 200 | 204) => {
+            is_list_of_images(request).then_some(Transfer::Push)
+        }
+        _ => None,
     }
 }
 

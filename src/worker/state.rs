@@ -101,7 +101,8 @@ pub(super) struct UsageCounters {
     pub(super) zone: Zone,
     /// How many names are shown.
     pub(super) top: usize,
-    pub(super) user: Vec<u8>,
+    /// Whose requests these are; the anonymous has no name.
+    pub(super) user: Option<Rc<Identity>>,
     pub(super) repository: Vec<u8>,
     pub(super) counts: Counts,
     pub(super) later: Deferred,

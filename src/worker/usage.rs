@@ -4,6 +4,9 @@
 //! repository come in a row, as of a pull: what is the same as before is added up here, without a lock, and
 //! goes into the zone with the next that is not, or a moment later. Only nginx's thread comes here.
 
+use std::rc::Rc;
+
+use registry_auth::UserName;
 use registry_auth_cache::Memory;
 use registry_auth_metrics::usage::Usage as Shown;
 use registry_auth_usage::{Counts, Table, Usage};
@@ -11,6 +14,7 @@ use registry_auth_usage::{Counts, Table, Usage};
 use crate::conf::UsageOptions;
 use crate::ffi::event::{self, Deferred, NginxThread};
 use crate::ffi::shm::Zone;
+use crate::request::identity::Identity;
 use crate::worker::state::{UsageCounters, WORKER};
 
 /// Milliseconds after which what was counted is in the zone.
@@ -23,7 +27,7 @@ pub fn start(thread: NginxThread, options: &UsageOptions) {
     let counters = UsageCounters {
         zone: options.zone.clone(),
         top: options.top,
-        user: Vec::new(),
+        user: None,
         repository: Vec::new(),
         counts: Counts::default(),
         later: Deferred::new(thread, |_| flush()),
@@ -37,16 +41,15 @@ pub fn stop() {
     WORKER.with(|worker| worker.usage.take());
 }
 
-/// Counts what was done by a user (an empty name: the anonymous) in a repository (an empty one: in none).
+/// Counts what was done by a user (none: the anonymous) in a repository (an empty one: in none).
 #[inline]
-pub fn add(user: &[u8], repository: &[u8], counts: &Counts) {
+pub fn add(user: Option<&Rc<Identity>>, repository: &[u8], count: impl FnOnce(&mut Counts)) {
     WORKER.with(|worker| {
         if let Some(usage) = worker.usage.borrow_mut().as_mut() {
-            if usage.counts.requests > 0 && usage.user == user && usage.repository == repository {
-                usage.counts.add(counts);
-            } else {
-                usage.begin(user, repository, counts);
+            if usage.counts.requests == 0 || !usage.is_of(user) || usage.repository != repository {
+                usage.begin(user, repository);
             }
+            count(&mut usage.counts);
         }
     });
 }
@@ -79,21 +82,33 @@ pub fn shown() -> Option<Shown> {
 impl UsageCounters {
     /// Begins with another user or repository.
     #[inline(never)]
-    fn begin(&mut self, user: &[u8], repository: &[u8], counts: &Counts) {
+    fn begin(&mut self, user: Option<&Rc<Identity>>, repository: &[u8]) {
         self.flush();
-        self.user.clear();
-        self.user.extend_from_slice(user);
+        self.user = user.map(Rc::clone);
         self.repository.clear();
         self.repository.extend_from_slice(repository);
-        self.counts = *counts;
         self.later.post_in(DELAY);
+    }
+
+    /// Whether it is this user's requests that are added up. With a cache, one in a row with others is the
+    /// same to the place in memory, and no name need be compared.
+    #[inline]
+    fn is_of(&self, user: Option<&Rc<Identity>>) -> bool {
+        match (&self.user, user) {
+            (Some(ours), Some(user)) => Rc::ptr_eq(ours, user) || ours.user() == user.user(),
+            (None, None) => true,
+            _ => false,
+        }
     }
 
     fn flush(&mut self) {
         let counts = std::mem::take(&mut self.counts);
+        let user = self.user.take();
         if counts.requests > 0 {
+            let name = user.as_ref().and_then(|identity| identity.user());
+            let name = name.as_ref().map_or("", UserName::as_str);
             with_zone(&self.zone, |usage| {
-                usage.add(&self.user, &self.repository, &counts)
+                usage.add(name.as_bytes(), &self.repository, &counts)
             });
         }
     }

@@ -61,19 +61,6 @@ pub struct Counts {
     pub last_pull: u64,
 }
 
-impl Counts {
-    /// Adds what was done beside it.
-    #[inline]
-    pub fn add(&mut self, more: &Counts) {
-        self.requests += more.requests;
-        self.pulls += more.pulls;
-        self.pushes += more.pushes;
-        self.bytes_in += more.bytes_in;
-        self.bytes_out += more.bytes_out;
-        self.last_pull = self.last_pull.max(more.last_pull);
-    }
-}
-
 /// A name, and what was done by it or to it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Row {
