@@ -7,8 +7,8 @@ use core::net::IpAddr;
 use core::ptr::{self, NonNull};
 
 use nginx_sys::{
-    NGX_ESCAPE_URI, ngx_buf_t, ngx_chain_t, ngx_escape_uri, ngx_http_request_t, ngx_list_part_t,
-    ngx_module_t, ngx_pool_cleanup_add, ngx_str_t, ngx_table_elt_t,
+    NGX_ESCAPE_URI, NGX_HTTP_GET, ngx_buf_t, ngx_chain_t, ngx_escape_uri, ngx_http_request_t,
+    ngx_list_part_t, ngx_module_t, ngx_pool_cleanup_add, ngx_str_t, ngx_table_elt_t,
 };
 use registry_auth::Network;
 
@@ -100,6 +100,13 @@ impl Request {
     /// The method as the client wrote it.
     pub fn method(&self) -> &[u8] {
         self.text(self.0.method_name)
+    }
+
+    /// Whether it is a GET, as nginx has read the method: for those who count. What is decided goes by the
+    /// method as it is written, which goes on to a registry.
+    #[inline]
+    pub fn is_get(&self) -> bool {
+        self.0.method == NGX_HTTP_GET as usize
     }
 
     /// nginx's normalised path, which chose the location.
@@ -567,6 +574,7 @@ impl Request {
     }
 
     /// The bytes that this request kept; nothing for another one's.
+    #[inline]
     pub fn kept<C: InRequest>(&self, kept: &RequestBytes) -> &[u8] {
         match self.serial::<C>() {
             // SAFETY: the state in which they are kept is there, and with it they.

@@ -52,13 +52,12 @@ enum Transfer {
     Push,
 }
 
-/// Whether an image was pulled or pushed: its manifest was sent, or was stored. Of V1: the list of its layers.
+/// Whether an image was pulled or pushed: its manifest was sent, or was stored. Of V1: the list of its
+/// layers.
 #[inline]
 fn transfer(request: &Request, context: &Context) -> Option<Transfer> {
     match (context.class(), request.status()) {
-        ((RouteKind::Manifest, Some(Action::Pull)), 200) => {
-            (request.method() == b"GET").then_some(Transfer::Pull)
-        }
+        ((RouteKind::Manifest, Some(Action::Pull)), 200) => request.is_get().then_some(Transfer::Pull),
         ((RouteKind::Manifest, Some(Action::Push)), 201) => Some(Transfer::Push),
         ((RouteKind::Repository, Some(Action::Pull)), 200) => {
             is_list_of_images(request).then_some(Transfer::Pull)

@@ -60,4 +60,5 @@ pub fn stop() {
     limited_log::stop();
     turns::stop();
     cache::stop();
+    token_keys::stop();
 }

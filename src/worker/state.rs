@@ -6,6 +6,7 @@
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
+use std::mem::ManuallyDrop;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -26,8 +27,10 @@ use crate::ffi::shm::Zone;
 use crate::request::identity::Identity;
 
 thread_local! {
-    pub(super) static WORKER: Worker = const {
-        Worker {
+    /// [`super::stop`] drops its parts. The end of the thread does not: to have it do so would cost each look
+    /// at them 10 instructions.
+    pub(super) static WORKER: ManuallyDrop<Worker> = const {
+        ManuallyDrop::new(Worker {
             token_keys: RefCell::new(TokenKeys::NONE),
             store: RefCell::new(None),
             log: RefCell::new(None),
@@ -35,7 +38,7 @@ thread_local! {
             cache: RefCell::new(None),
             counters: RefCell::new(None),
             usage: RefCell::new(None),
-        }
+        })
     };
 }
 
@@ -148,7 +151,7 @@ pub(super) enum Signing {
 }
 
 impl TokenKeys {
-    const NONE: Self = Self {
+    pub(super) const NONE: Self = Self {
         signing: Signing::Zone(None),
         cursors: None,
     };

@@ -24,6 +24,11 @@ pub fn start(secrets: &[Secret], random: &[u8; 32]) {
     WORKER.with(|worker| worker.token_keys.replace(keys));
 }
 
+/// There are none any more.
+pub fn stop() {
+    WORKER.with(|worker| worker.token_keys.replace(TokenKeys::NONE));
+}
+
 /// The keys of the catalogue's cursors: those of the file, of which several machines read each other's; else
 /// the zone's, which outlive a reload. `None` where there are none to be had.
 pub fn cursor_keys() -> Option<Rc<CursorKeys>> {
