@@ -1,5 +1,8 @@
+{{- /* "gate" comes first: Kubernetes names variables after each Service, for all pods of its namespace, and a
+registry reads those that begin with REGISTRY_ as its configuration. REGISTRY_AUTH_GATE_PORT, of a release
+"registry-auth", would stop it. */ -}}
 {{- define "gate.name" -}}
-{{- printf "%s-gate" .Release.Name | trunc 63 | trimSuffix "-" -}}
+{{- printf "gate-%s" .Release.Name | trunc 63 | trimSuffix "-" -}}
 {{- end -}}
 
 {{- define "gate.selector" -}}
