@@ -50,6 +50,29 @@ sub in_chunks {
 }
 
 our @LOGIN = (grant_type => 'password', service => 'registry', username => 'alice', password => 'secret');
+# The endpoint, in a server whose other directives get what it gets, and a log with the body.
+our $BESIDE_LOG = "    log_format body '<\$request_body> <\$request_body_file> \$content_length';\n";
+our $BESIDE = <<'EOC';
+        mirror /copy;
+        error_page 400 401 413 = @app;
+        access_log $TEST_NGINX_SERVROOT/bodies.log body;
+        proxy_set_header Authorization "";
+        location = /copy { internal; mirror off; proxy_pass http://127.0.0.1:$TEST_NGINX_BACKEND_PORT; }
+        location @done { mirror off; proxy_pass http://127.0.0.1:$TEST_NGINX_BACKEND_PORT; }
+        location @app { mirror off; proxy_pass http://127.0.0.1:$TEST_NGINX_BACKEND_PORT; }
+EOC
+
+# Nothing of a form has come to the backend, which got this many requests, or to the log.
+sub nowhere {
+    my ($requests) = @_;
+    my $log  = Harness::expand('$TEST_NGINX_SERVROOT/bodies.log');
+    my $text = join "\n", map { $_->{text} } @{ Harness::backend()->received };
+    equal(scalar(() = $text =~ /^POST /mg), $requests, 'requests that nginx makes beside');
+    equal($text =~ /^(.*(?:password|refresh_token|secret).*)$/m ? $1 : '', '', 'what they tell');
+    equal($text =~ /^(Content-Length: [1-9].*|Transfer-Encoding.*)$/mi ? $1 : '', '', 'what they announce');
+    equal(join('', grep { !/^<-> <-> (?:0|-)$/ } split /^/, Harness::slurp($log)), '', 'the log');
+}
+
 our $READY = 'GET /token?service=registry&scope=repository:alice/app:pull';
 
 defaults(
@@ -397,13 +420,45 @@ equal(ask('alice:secret')->{status}, 200, 'the next one is served');
 --- error_code eval
 [ 200, 401, 200, 200 ]
 
-=== POST: nothing follows one that is refused unread: no part of its body is taken for a request
+=== POST: nothing follows one that is refused: no part of its body is taken for a request
 --- more_headers eval
 [ $main::TYPE . 'Authorization: Basic Og==', undef ]
 --- pipelined_requests eval
 [ "POST /token\nGET /token HTTP/1.1\r\nHost: a\r\n\r\n", $main::READY ]
 --- error_code eval
 [ 400, 0 ]
+
+=== POST: a form goes nowhere else: mirror, post_action, error_page and logs find an empty body
+--- http_config eval
+main::token_http() . $main::BESIDE_LOG
+--- config eval
+$main::BESIDE . main::token_config('', 'registry_auth_token; post_action @done;')
+--- more_headers eval
+[ $main::TYPE, $main::TYPE, '', $main::TYPE . 'Authorization: Basic Og==' ]
+--- pipelined_requests eval
+my $right = main::form(@main::LOGIN);
+[ $right, main::form(@main::LOGIN[0 .. 5], password => 'secret-but-wrong'), $right =~ s/^POST/GET/r, $right ]
+--- error_code: 200
+--- after
+main::in_chunks(form(@LOGIN));
+main::slowly(form(@LOGIN), 10);
+main::in_chunks(form(@LOGIN[0 .. 5], password => 'secret' x 1500));
+main::nowhere(2 + 1 + 0 + 1 + 2 + 2 + 1);
+
+=== POST over HTTP/2: a form goes nowhere else
+--- http_config eval
+main::token_http() . $main::BESIDE_LOG
+--- config eval
+$main::BESIDE . main::token_config('', 'registry_auth_token; post_action @done;')
+--- http2
+--- more_headers eval
+$main::TYPE
+--- request eval
+[ main::form(@main::LOGIN), main::form(@main::LOGIN[0 .. 5], password => 'secret-but-wrong') ]
+--- error_code eval
+[ 200, 200 ]
+--- after
+main::nowhere(2 + 1);
 
 === a name of any characters
 --- accounts eval

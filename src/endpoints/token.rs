@@ -16,23 +16,24 @@ use crate::request::identity::Identity;
 use crate::worker::token_keys;
 
 /// What the client asks for; `None` while the body is not there that says it.
-pub fn request(request: &Request, settings: &Settings) -> Result<Option<TokenRequest>, Denial> {
+///
+/// A body is read whatever comes of it, and taken: what is left unread, nginx would send on where an
+/// `error_page` leads.
+pub fn request(request: &mut Request, settings: &Settings) -> Result<Option<TokenRequest>, Denial> {
+    if !request.has_read_body() && (request.has_body() || request.method() == b"POST") {
+        return Ok(None);
+    }
+    let body = request.take_body(MAX_FORM).ok_or_else(too_large)?;
     let service = settings.bearer.as_ref().map_or("", |bearer| &bearer.service);
     match request.method() {
         b"GET" | b"HEAD" => TokenRequest::from_query(request.args(), service).map(Some),
         b"POST" if request.authorization().is_some() => Err(Denial::bad_token_request(
             "a form and an Authorization header are one too many",
         )),
-        b"POST" if request.has_read_body() => {
-            let body = request.body(MAX_FORM).ok_or_else(too_large)?;
+        b"POST" => {
             let content_type = request.headers(b"content-type").next().unwrap_or_default();
             TokenRequest::from_form(content_type, &body, service).map(Some)
         }
-        b"POST" => match request.content_length() {
-            Some(length) if length > MAX_FORM as u64 => Err(too_large()),
-            // podman and skopeo announce none.
-            _ => Ok(None),
-        },
         _ => Err(Denial::unsupported()),
     }
 }

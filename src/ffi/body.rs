@@ -1,17 +1,22 @@
-//! The body of a request that the module answers itself, read whole into memory.
+//! The body of a request that the module answers itself, read whole into memory, and taken from nginx.
+
+use core::{mem, ptr};
 
 use nginx_sys::{
     NGX_DONE, NGX_HTTP_SPECIAL_RESPONSE, ngx_http_core_run_phases, ngx_http_finalize_request,
-    ngx_http_read_client_request_body, ngx_http_request_t, ngx_int_t,
+    ngx_http_read_client_request_body, ngx_http_request_t, ngx_int_t, ngx_str_t,
 };
 
 use smallvec::SmallVec;
-use zeroize::Zeroizing;
+use zeroize::{Zeroize, Zeroizing};
 
 use super::conf::Conf;
 use super::guard::guard;
 use super::request::Request;
 use super::shim;
+
+/// The length of a body that was taken, as a header has it.
+const NOTHING: &[u8] = b"0";
 
 /// Reads the body, and runs the phases again from the current one when it is there, as ngx_http_mirror_module
 /// does. The caller returns the result from its phase handler.
@@ -25,6 +30,9 @@ pub(crate) unsafe fn read(r: *mut ngx_http_request_t) -> ngx_int_t {
     unsafe {
         let read = ngx_http_read_client_request_body(r, Some(body_is_there));
         if read >= NGX_HTTP_SPECIAL_RESPONSE as ngx_int_t {
+            if let Some(request) = Request::from_raw(r) {
+                request.forget_body();
+            }
             return read;
         }
         ngx_http_finalize_request(r, NGX_DONE as ngx_int_t);
@@ -33,15 +41,29 @@ pub(crate) unsafe fn read(r: *mut ngx_http_request_t) -> ngx_int_t {
 }
 
 impl Request {
-    /// The body that was read; `None` where it was not, does not lie in memory, or is longer than `most`.
-    /// What comes after the headers' buffer is full, or later, is in another buffer (nginx heeds no wish for
-    /// a single one): they are put together.
-    pub fn body(&self, most: usize) -> Option<Zeroizing<Vec<u8>>> {
+    /// Takes the body that was read; `None` where it does not lie in memory, or is longer than `most`. What
+    /// comes after the headers' buffer is full, or later, is in another buffer (nginx heeds no wish for a
+    /// single one): they are put together.
+    ///
+    /// The request then has an empty one, and its bytes are overwritten: nothing that nginx does with the
+    /// request afterwards (mirror, post_action, error_page, `$request_body`) sends them on or writes them
+    /// down.
+    pub fn take_body(&mut self, most: usize) -> Option<Zeroizing<Vec<u8>>> {
+        let body = self.body(most);
+        self.forget_body();
+        body
+    }
+
+    fn body(&self, most: usize) -> Option<Zeroizing<Vec<u8>>> {
         let mut pieces = SmallVec::<[&[u8]; 4]>::new();
         // SAFETY: null or the request's own structures. A buffer's bytes lie between its two ends, and live
         // as long as the request.
         unsafe {
-            let mut next = self.as_ref_ptr().request_body.as_ref()?.bufs;
+            let mut next = self
+                .as_ref_ptr()
+                .request_body
+                .as_ref()
+                .map_or(ptr::null_mut(), |body| body.bufs);
             while let Some(link) = next.as_ref() {
                 let buffer = link.buf.as_ref()?;
                 if buffer.in_file() != 0 {
@@ -67,14 +89,45 @@ impl Request {
         Some(body)
     }
 
+    /// Overwrites the body that was read, and leaves an empty one in its place. nginx has read all of it:
+    /// what follows on the connection is another request's.
+    fn forget_body(&mut self) {
+        let request = self.as_ptr();
+        // SAFETY: null or the request's own structures, to which nobody else refers meanwhile. A buffer that
+        // is marked as temporary is nginx's copy of what has come, which may be written to between its ends.
+        unsafe {
+            let Some(body) = (*request).request_body.as_mut() else {
+                return;
+            };
+            let mut next = mem::replace(&mut body.bufs, ptr::null_mut());
+            while let Some(link) = next.as_mut() {
+                if let Some(buffer) = link.buf.as_mut() {
+                    let length = buffer.last.addr().checked_sub(buffer.pos.addr());
+                    if buffer.temporary() != 0
+                        && let Some(length) = length
+                    {
+                        core::slice::from_raw_parts_mut(buffer.pos, length).zeroize();
+                    }
+                    buffer.pos = buffer.last;
+                }
+                next = link.next;
+            }
+            body.temp_file = ptr::null_mut();
+            let headers = &mut (*request).headers_in;
+            headers.content_length_n = 0;
+            headers.set_chunked(0);
+            if let Some(length) = headers.content_length.as_mut() {
+                length.value = ngx_str_t {
+                    len: NOTHING.len(),
+                    data: NOTHING.as_ptr().cast_mut(),
+                };
+            }
+        }
+    }
+
     /// Whether the body was asked for.
     pub fn has_read_body(&self) -> bool {
         !self.as_ref_ptr().request_body.is_null()
-    }
-
-    /// The bytes that the client has announced; `None` where it has not.
-    pub fn content_length(&self) -> Option<u64> {
-        u64::try_from(self.as_ref_ptr().headers_in.content_length_n).ok()
     }
 }
 

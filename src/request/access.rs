@@ -253,7 +253,7 @@ impl Content for Filtered {
 }
 
 /// The first pass in a location: what is needed, and who is the user?
-fn first(request: &Request, context: &mut Context, settings: &Settings) -> Result<Step, Denial> {
+fn first(request: &mut Request, context: &mut Context, settings: &Settings) -> Result<Step, Denial> {
     if settings.is_health {
         return health::question(request, settings).map(|asked| Step::Ask {
             asked: Box::new(asked),
@@ -266,6 +266,7 @@ fn first(request: &Request, context: &mut Context, settings: &Settings) -> Resul
             None => return Ok(Step::ReadBody),
         }
     }
+    let request = &*request;
     // The user's record comes from memory while the route is parsed.
     let remembered = cache::header(&settings.space, request.authorization().unwrap_or_default());
     let content_type = content_type(request);
