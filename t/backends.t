@@ -119,6 +119,67 @@ POST /v2/alice/app/blobs/uploads/
 --- error_code: 502
 --- forwarded: 1
 
+=== a push or a deletion that was sent to one is never repeated at another, whoever names them
+--- http_config
+    upstream registry { registry_auth_backends balance=turn; server 127.0.0.1:$TEST_NGINX_BACKEND_PORT;
+        server 127.0.0.1:$TEST_NGINX_BACKEND_B_PORT; }
+--- config eval
+Harness::gate_config('proxy_request_buffering off;
+    proxy_next_upstream error timeout http_503 non_idempotent;')
+--- redis
+HSET docker-registry:user:alice \
+  backends "127.0.0.1:$TEST_NGINX_BACKEND_PORT 127.0.0.1:$TEST_NGINX_BACKEND_B_PORT"
+--- backend
+close
+--- login eval
+[ "alice:secret", "alice:secret", "alice:secret", "alice:secret", ("bob:secret") x 2 ]
+--- request eval
+[ "PUT /v2/alice/app/manifests/v1\n" . 'm' x 600, "DELETE /v2/alice/app/manifests/v1",
+    "POST /v2/alice/app/blobs/uploads/", "PUT /v1/repositories/alice/app/tags/v1\n\"x\"",
+    "PUT /v2/bob/app/manifests/v1\n" . 'm' x 600, "DELETE /v2/bob/app/manifests/v1" ]
+--- error_code: 502
+--- after
+my @by = map { $_->{backend} } @{ Harness::backend()->received };
+die "@by" if @by != 6;
+
+=== nor is one that was answered with 503, which the client gets
+--- http_config
+    upstream registry { registry_auth_backends balance=turn; server 127.0.0.1:$TEST_NGINX_BACKEND_PORT;
+        server 127.0.0.1:$TEST_NGINX_BACKEND_B_PORT; }
+--- config eval
+Harness::gate_config('proxy_next_upstream error timeout http_503;')
+--- redis
+HSET docker-registry:user:alice \
+  backends "127.0.0.1:$TEST_NGINX_BACKEND_PORT 127.0.0.1:$TEST_NGINX_BACKEND_B_PORT"
+--- backend
+status: 503
+header: X-Of: registry
+--- login eval
+[ "alice:secret", "bob:secret" ]
+--- request eval
+[ map { "PUT /v2/$_/app/manifests/v1\n{}" } 'alice', 'bob' ]
+--- error_code: 503
+--- response_headers
+X-Of: registry
+--- after
+my @by = map { $_->{backend} } @{ Harness::backend()->received };
+die "@by" if @by != 2;
+
+=== one that could not be sent goes to the next one
+--- http_config
+    upstream registry { registry_auth_backends balance=turn;
+        server 127.0.0.1:$TEST_NGINX_DEAD_PORT max_fails=0; server 127.0.0.1:$TEST_NGINX_BACKEND_B_PORT; }
+--- redis
+HSET docker-registry:user:alice \
+  backends "127.0.0.1:$TEST_NGINX_DEAD_PORT 127.0.0.1:$TEST_NGINX_BACKEND_B_PORT"
+--- login eval
+[ ("alice:secret") x 2, ("bob:secret") x 2 ]
+--- request eval
+[ map { ("PUT /v2/$_/app/manifests/v1\n{}") x 2 } 'alice', 'bob' ]
+--- backend_received_by: B B B B
+--- error_log
+Connection refused
+
 === none answers: nginx's 502, each tried once
 --- redis
 HSET docker-registry:user:alice \

@@ -351,6 +351,27 @@ main::is(CORE::join(' ', @again), 'E E E E E E', 'the same one');
 main::like(nginx_server()->since('error'), qr/upstream prematurely closed|closed by|Connection reset/,
     'it was closed');
 
+=== a push over a kept connection that its backend has closed is repeated there, and nowhere else
+--- http_config
+    upstream registry { registry_auth_backends balance=turn; keepalive 8;
+        server 127.0.0.1:$TEST_NGINX_BACKEND_PORT;
+        server 127.0.0.1:$TEST_NGINX_DEAD_PORT max_fails=0; }
+--- redis
+HSET docker-registry:user:alice backends "127.0.0.1:$TEST_NGINX_BACKEND_PORT 127.0.0.1:$TEST_NGINX_DEAD_PORT"
+--- request
+GET /v2/
+--- after
+for my $user ('alice', 'bob') {
+    my $pid = main::registry_at_dead_port(1);
+    Time::HiRes::sleep(10.5) if $user eq 'bob' && nginx_server()->since('error') =~ /Connection refused/;
+    my @by = map { main::at("PUT /v2/$user/app/manifests/v1\n{}", "$user:secret") } 1 .. 12;
+    main::stop($pid);
+    main::is((scalar grep { $_ eq 'E' } @by), 6, "every other one: @by");
+    main::is((scalar grep { $_ eq 'A' } @by), 6, 'A');
+}
+main::like(nginx_server()->since('error'), qr/upstream prematurely closed|closed by|Connection reset/,
+    'it was closed');
+
 === a name that resolves to several addresses is one backend, which is asked at that which answers
 --- redis
 HSET docker-registry:user:alice \

@@ -17,6 +17,7 @@ pub mod guard;
 pub mod log;
 pub mod numbers;
 pub mod observe;
+mod once;
 pub mod peer;
 pub mod pool;
 pub mod prefetch;

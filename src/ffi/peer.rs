@@ -9,10 +9,11 @@ use core::ptr::{self, NonNull};
 use std::net::SocketAddr;
 
 use nginx_sys::{
-    NGX_BUSY, NGX_ERROR, NGX_OK, NGX_PEER_FAILED, ngx_array_push, ngx_conf_t, ngx_http_request_t,
-    ngx_http_upstream_init_peer_pt, ngx_http_upstream_init_round_robin, ngx_http_upstream_rr_peers_t,
-    ngx_http_upstream_server_t, ngx_http_upstream_srv_conf_t, ngx_http_upstream_t, ngx_int_t,
-    ngx_peer_connection_t, ngx_str_t, ngx_uint_t, socklen_t,
+    NGX_BUSY, NGX_ERROR, NGX_HTTP_GET, NGX_HTTP_HEAD, NGX_HTTP_OPTIONS, NGX_OK, NGX_PEER_FAILED,
+    ngx_array_push, ngx_conf_t, ngx_http_request_t, ngx_http_upstream_init_peer_pt,
+    ngx_http_upstream_init_round_robin, ngx_http_upstream_rr_peers_t, ngx_http_upstream_server_t,
+    ngx_http_upstream_srv_conf_t, ngx_http_upstream_t, ngx_int_t, ngx_peer_connection_t, ngx_str_t,
+    ngx_uint_t, socklen_t,
 };
 
 use smallvec::SmallVec;
@@ -21,7 +22,7 @@ use super::conf::Conf;
 use super::guard::guard;
 use super::request::{Request, RequestBytes};
 use super::slot_pool::{Block, Linked};
-use super::{Slot, bytes, shim, slots};
+use super::{Slot, bytes, once, shim, slots};
 
 /// Names the peers of a request.
 pub trait Balancer: 'static {
@@ -537,23 +538,30 @@ unsafe extern "C" fn init_peer<B: Balancer>(
         let Some(mut data) = data else {
             return NGX_ERROR as ngx_int_t;
         };
-        match B::select(request, ours, &mut data.candidates) {
+        let are_set = match B::select(request, ours, &mut data.candidates) {
             Selection::Candidates { first } => {
                 data.first = first;
-                match install(request, data) {
-                    Some(()) => NGX_OK as ngx_int_t,
-                    None => NGX_ERROR as ngx_int_t,
-                }
+                install(request, data).is_some()
             }
             Selection::OwnServers => match B::own_servers_of(ours).init {
                 // SAFETY: round robin's own function, with what nginx gave us.
-                Some(init) => unsafe { init(r, us) },
-                None => NGX_ERROR as ngx_int_t,
+                Some(init) => unsafe { init(r, us) == NGX_OK as ngx_int_t },
+                None => false,
             },
-            Selection::Refuse => NGX_ERROR as ngx_int_t,
+            Selection::Refuse => false,
+        };
+        // SAFETY: nginx's own pointer, valid during the call.
+        let changes = unsafe { (*r).method } & READING == 0;
+        if are_set && (!changes || once::wrap(request).is_some()) {
+            NGX_OK as ngx_int_t
+        } else {
+            NGX_ERROR as ngx_int_t
         }
     })
 }
+
+/// The methods by which a client only reads: another peer may be asked once more.
+const READING: ngx_uint_t = (NGX_HTTP_GET | NGX_HTTP_HEAD | NGX_HTTP_OPTIONS) as ngx_uint_t;
 
 fn install<B: Balancer>(request: &mut Request, data: Block<Linked<Data<B>>>) -> Option<()> {
     let mut place = request.own::<B::Context, _>(data)?;
