@@ -220,7 +220,7 @@ sbom:
 
 # The container image, run by docker compose: users, pushes, pulls, a restart.
 .PHONY: image-test
-image-test: prerequisites-e2e
+image-test: dist prerequisites-e2e
 	packaging/image-test
 
 # Drop-ins, charts, filters and the recipes of other distributions, as far as they can be tried in a Debian.

@@ -85,7 +85,8 @@ redis-server --daemonize yes --dir /tmp >/dev/null
 # As docs/users-and-backends.md says.
 sed -i -e '/^auth:/,$d' -e 's/addr: :5000/addr: 127.0.0.1:5001/' /etc/docker/registry/config.yml
 docker-registry serve /etc/docker/registry/config.yml >/tmp/registry.log 2>&1 &
-nginx
+# By its path, as systemd does: it starts another of itself.
+/usr/sbin/nginx
 for command; do
 	bash -euo pipefail -c "$command" >/tmp/log 2>&1 && continue
 	cat /tmp/log /var/log/nginx/error.log >&2
@@ -112,44 +113,24 @@ pull() {
 }
 pull
 
-# The next version under the nginx that runs: apt has it reload, and no request is lost over that.
+# The next version under the nginx that runs, while requests come in: none is lost, and no process has the
+# module of before.
 ask() {
 	curl --silent --show-error --output /dev/null --write-out '%{http_code}\n' --cacert "$certificates/ca.crt" \
 		--user alice:correct-horse "https://$name/v2/" 2>&1
 }
-# Whether each worker has the module that is there, and none one that is gone.
-current() {
-	local worker module
-	module=$(readlink -f /usr/lib/nginx/modules/ngx_http_registry_auth_module.so)
-	for worker in $(pgrep --parent "$(cat /run/nginx.pid)"); do
-		grep -q "$module\$" "/proc/$worker/maps" || return 1
-		! grep -q "$module (deleted)" "/proc/$worker/maps" || return 1
-	done
-}
-become_current() {
-	local try
-	for try in {1..300}; do current && return; sleep 0.1; done
-	echo "nginx still has the module of before: $1" >&2
-	return 1
-}
-current
+gone() { grep -q 'ngx_http_registry_auth_module.so.* (deleted)' /proc/[0-9]*/maps 2>/dev/null; }
+! gone
 master=$(cat /run/nginx.pid)
+trap 'touch /tmp/upgraded' EXIT
 while [[ ! -e /tmp/upgraded ]]; do ask; done >/tmp/answers &
 asking=$!
 rm -f /usr/sbin/policy-rc.d
 apt-get -y -q -o Dpkg::Options::=--force-confold install /packages/two/*.deb
-become_current "after an upgrade"
-[[ $(cat /run/nginx.pid) == "$master" ]]
-# Another program file for the same sockets, as nginx's own packages do it.
-kill -USR2 "$master"
-for try in {1..300}; do
-	[[ -s /run/nginx.pid && $(cat /run/nginx.pid) != "$master" ]] && break
-	sleep 0.1
-done
-kill -QUIT "$master"
-for try in {1..300}; do [[ -e /proc/$master ]] || break; sleep 0.1; done
+[[ $(cat /run/nginx.pid) != "$master" ]]
+for try in {1..300}; do gone || break; sleep 0.1; done
+! gone
 [[ ! -e /proc/$master ]]
-become_current "after SIGUSR2"
 touch /tmp/upgraded
 wait $asking
 sort /tmp/answers | uniq -c
