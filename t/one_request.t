@@ -320,7 +320,7 @@ GET /v2/_catalog
 
 === nor does X-Accel-Redirect to a location of another prefix, which nobody has asked
 --- config eval
-main::zone_config() . <<'EOC'
+main::zone_config() =~ s{//registry;}{//127.0.0.1:\$TEST_NGINX_BACKEND_PORT;}r . <<'EOC'
         location /inner { registry_auth "Other"; registry_auth_prefix other;
             proxy_pass http://127.0.0.1:$TEST_NGINX_BACKEND_B_PORT; }
 EOC

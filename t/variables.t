@@ -182,7 +182,7 @@ status=200 user=[alice] repository=[alice/app] action=[pull] result=[granted]
 
 === rule 16: X-Accel-Redirect into a gated location is checked again, with its own rules
 --- config eval
-Harness::gate_config() . <<'EOC'
+Harness::gate_config() =~ s{//registry;}{//127.0.0.1:\$TEST_NGINX_BACKEND_PORT;}r . <<'EOC'
         location /other/ {
             registry_auth "Other";
             registry_auth_prefix other;

@@ -92,6 +92,9 @@ my $OWN = 'proxy_set_header X-Seen "$registry_auth_user:"; proxy_set_header X-Wh
 my $OTHER =
     'registry_auth "Other"; registry_auth_prefix other; proxy_set_header X-Seen "$registry_auth_user:"; '
         . 'proxy_set_header X-Where other;';
+# The administrator's registry may steer nginx, unlike those of users.
+my $STEERING = 'location /v2/alice/accel/ { registry_auth "R"; '
+    . 'proxy_pass http://127.0.0.1:$TEST_NGINX_BACKEND_PORT; }';
 
 sub same { my ($value, @case) = @_; return map { $_ => $value } @case }
 
@@ -404,17 +407,18 @@ my @ROW = (
     },
     {
         name => 'accel_to_another_prefix', no_token(),
-        server => "location /inner/ { rewrite ^/inner(.*)\$ \$1 break; proxy_pass http://registry; $OTHER }",
+        server => "$STEERING location /inner/ { rewrite ^/inner(.*)\$ \$1 break; "
+            . "proxy_pass http://registry; $OTHER }",
         expect => { granted => { request => 'GET /v2/alice/accel/tags/list', status => 401,
-            body => ['UNAUTHORIZED'], log => '- unauthenticated A alice/x pull' } },
+            body => ['UNAUTHORIZED'], log => '- unauthenticated - alice/x pull' } },
     },
     {
         name => 'accel_to_no_gate', no_token(),
         server =>
-            "location /inner/ { internal; registry_auth off; "
+            "$STEERING location /inner/ { internal; registry_auth off; "
                 . "proxy_pass http://127.0.0.1:\$TEST_NGINX_BACKEND_B_PORT; $OWN }",
         expect => { granted => { request => 'GET /v2/alice/accel/tags/list',
-            body => [ 'backend: B', 'X-Seen: alice:' ], log => 'alice granted A alice/accel pull' } },
+            body => [ 'backend: B', 'X-Seen: alice:' ], log => 'alice granted - alice/accel pull' } },
     },
     {
         name => 'proxy_cache_hit',
