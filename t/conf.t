@@ -795,6 +795,20 @@ for (
         config => "        registry_auth R; location / { $text }\n",
         error_log => [ qr/\[emerg\] .*"registry_auth_store".* in \S+nginx\.conf:\d+$/m, @said ]);
 }
+$spec .= spec_block("a folder of two registries: $_", no_redis => '', must_die => '',
+    config => "        registry_auth R; registry_auth_store /tmp layout=oci; location / {
+        proxy_pass http://127.0.0.1:1; $_\n",
+    error_log => [
+        qr/\[emerg\] "registry_auth_store" without "backend=" .* two registries.* in \S+nginx\.conf:\d+$/m,
+        'say it in each location' ])
+    for '} location /v2/a/ { proxy_pass http://127.0.0.1:2; }',
+    'if ($arg_a) { proxy_pass http://127.0.0.1:2; } }';
+$spec .= spec_block('a folder of one registry in several locations, and of two where each says so',
+    no_redis => '', config_ok => '',
+    config => "        registry_auth R; registry_auth_store /tmp layout=oci;
+        proxy_set_header Authorization ''; location / { proxy_pass http://127.0.0.1:1; }
+        location /v1/ { proxy_pass https://127.0.0.1:1; }
+        location /v2/a/ { registry_auth_store /tmp layout=oci; proxy_pass http://127.0.0.1:2; }\n");
 # What one user's registry has said is nothing for another user.
 for (
     [ 'proxy_cache c; proxy_pass http://registries;',

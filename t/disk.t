@@ -4,6 +4,7 @@ use strict;
 use warnings;
 use lib 't/lib';
 use Harness;
+use Harness::Zone qw(equal);
 
 use File::Path qw(make_path remove_tree);
 use POSIX qw(mkfifo);
@@ -318,6 +319,20 @@ main::put(main::disk() . "-oci/alice/x/blobs/sha256/$main::HEX{a}", 'in a layout
 --- response_body_like eval
 [ qr/\Ain a layout\z/, qr/backend: A/ ]
 
+=== a blob that is deleted in a layout is gone at once, also with a cache of open files
+--- config eval
+"open_file_cache max=10 inactive=1h; open_file_cache_valid 1h; open_file_cache_min_uses 1;
+        location / { $::GATE registry_auth_store \$TEST_NGINX_SERVROOT/disk-oci layout=oci;
+        proxy_pass http://registry; }"
+--- init
+main::fresh();
+main::put(main::disk() . "-oci/alice/x/blobs/sha256/$main::HEX{a}", 'in a layout');
+--- after
+my ($request, $login) = ('GET ' . main::path('alice/x', 'a'), 'alice:secret');
+equal(http($request, login => $login)->{body}, 'in a layout', "request $_") for 1 .. 2;
+unlink main::disk() . "-oci/alice/x/blobs/sha256/$main::HEX{a}" or die $!;
+equal(join("", http($request, login => $login)->{body} =~ /(backend: A)/), 'backend: A', 'deleted');
+
 === a location without a gate, reached by itself or through one
 --- config eval
 "location / { registry_auth off; $::MINE proxy_pass http://127.0.0.1:\$TEST_NGINX_BACKEND_PORT; }
@@ -352,7 +367,7 @@ main::put(main::disk() . "-oci/alice/x/blobs/sha256/$main::HEX{a}", 'in a layout
 === blocks of a location: an if, and limit_except
 --- config eval
 "location / { $::GATE $::MINE proxy_pass http://registry; if (\$arg_a) { set \$x y; }
-        if (\$http_x_other) { proxy_pass http://127.0.0.1:\$TEST_NGINX_BACKEND_D_PORT; } }
+        if (\$http_x_other) { proxy_pass http://registry; set \$x z; } }
         location /v2/public/ { $::GATE $::MINE proxy_pass http://registry; limit_except PUT { allow all; } }"
 --- request eval
 [ ("GET " . main::path('alice/x', 'a')) x 2, "GET " . main::path('alice/x', 'f'),
@@ -361,7 +376,7 @@ main::put(main::disk() . "-oci/alice/x/blobs/sha256/$main::HEX{a}", 'in a layout
 --- more_headers eval
 [ "", "X-Other: 1", "X-Other: 1", ("") x 3 ]
 --- response_body_like eval
-[ qr/the blob of alice/, qr/the blob of alice/, qr/backend: D/, qr/backend: A/, qr/the public blob/,
+[ qr/the blob of alice/, qr/the blob of alice/, qr/backend: A/, qr/backend: A/, qr/the public blob/,
         qr/backend: A/ ]
 
 === inherited, and off where that is said

@@ -249,6 +249,19 @@ impl Location {
         if used.is_empty() {
             return Ok(());
         }
+        for store in used.iter().filter(|store| store.owner == Owner::Default) {
+            let (registry, position) = store
+                .registry
+                .get_or_init(|| (forward.url.clone(), forward.seen.position.clone()));
+            if !directive::is_same_server(registry, &forward.url) {
+                conf.go_to(&forward.seen.position);
+                return Err(format!(
+                    "\"registry_auth_store\" without \"backend=\" would be the folder of two registries, \
+                     that of \"{}\" here and of the one at {position}: say it in each location for itself",
+                    forward.seen.name
+                ));
+            }
+        }
         settings.stores = Stores {
             folders: used,
             are_users: registry != Registry::Fixed,

@@ -1,5 +1,6 @@
 //! The directives: what each one's arguments set. Called by nginx through `directives.rs`.
 
+use std::cell::OnceCell;
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
@@ -703,6 +704,7 @@ pub fn store(conf: &mut Conf<'_>, location: &mut Location) -> Result<(), String>
             false => Owner::Backends(backends),
         },
         layout: layout.unwrap_or(Layout::Distribution),
+        registry: OnceCell::new(),
     };
     let stores = location.stores.get_or_insert_default();
     if let Some(whose) = stores

@@ -2,9 +2,12 @@
 //!
 //! Filled by `conf::read` and `conf::merge`; `request::stored` sends what lies in them.
 
+use std::cell::OnceCell;
 use std::rc::Rc;
 
 use registry_auth::blob::{Layout, Owner};
+
+use crate::ffi::conf::FilePosition;
 
 /// The folder of a registry.
 #[derive(Debug)]
@@ -15,6 +18,8 @@ pub struct Store {
     pub owner: Owner,
     /// How it is laid out.
     pub layout: Layout,
+    /// The registry that has it, where nginx.conf alone names that: by the first location that uses it.
+    pub(super) registry: OnceCell<(Box<[u8]>, FilePosition)>,
 }
 
 /// The folders that are used in a location.

@@ -25,7 +25,7 @@ pub(super) const CONF_ERROR: *mut c_char = usize::MAX as *mut c_char;
 pub struct Conf<'c>(&'c mut ngx_conf_t);
 
 /// Where a directive stands: its file and line.
-#[derive(Clone, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct FilePosition {
     name: Box<[u8]>,
     line: ngx_uint_t,
@@ -262,7 +262,12 @@ impl<'c> Conf<'c> {
 
     /// Compiles the first argument as a string with variables.
     pub fn complex_value(&mut self) -> Option<ComplexValue> {
-        let mut source = *self.args().first()?;
+        self.complex_value_at(0)
+    }
+
+    /// Compiles that argument as a string with variables.
+    pub fn complex_value_at(&mut self, at: usize) -> Option<ComplexValue> {
+        let mut source = *self.args().get(at)?;
         let mut value = MaybeUninit::<ngx_http_complex_value_t>::zeroed();
         // SAFETY: all-zero is a valid ngx_http_compile_complex_value_t, as nginx's own ngx_memzero() of it.
         let mut ccv = unsafe { MaybeUninit::<ngx_http_compile_complex_value_t>::zeroed().assume_init() };

@@ -98,8 +98,9 @@ fn irregular() -> io::Error {
 }
 
 impl Request {
-    /// Opens a file below a folder, in nginx's way, to be sent.
-    pub fn open_file(&mut self, folder: &[u8], below: &str) -> io::Result<OpenFile> {
+    /// Opens a file below a folder, in nginx's way, to be sent. `is_cached`: by nginx's cache of open files,
+    /// where the location has one, in which a file that is deleted is for a while still there.
+    pub fn open_file(&mut self, folder: &[u8], below: &str, is_cached: bool) -> io::Result<OpenFile> {
         let out_of_memory = || io::Error::from(io::ErrorKind::OutOfMemory);
         let path = [folder, b"/", below.as_bytes(), b"\0"].concat();
         let pool = self.pool().ok_or_else(out_of_memory)?;
@@ -119,7 +120,10 @@ impl Request {
         of.set_events(location.open_file_cache_events as u32);
         of.set_disable_symlinks(NGX_DISABLE_SYMLINKS_ON);
         of.disable_symlinks_from = folder.len();
-        let cache = location.open_file_cache;
+        let cache = match is_cached {
+            true => location.open_file_cache,
+            false => core::ptr::null_mut(),
+        };
         // SAFETY: null, or the location's cache; the name ends with a NUL, and lies with what closes the file
         // in the request's pool.
         let opened = unsafe { ngx_open_cached_file(cache, &mut name, &mut of, (*self.as_ptr()).pool) };

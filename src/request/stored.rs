@@ -83,7 +83,10 @@ fn open(request: &mut Request, store: &Store, wanted: &Wanted) -> Option<OpenFil
             return None;
         }
     }
-    match request.open_file(&store.path, &wanted.places.data) {
+    // A link is read each time, and what it leads to never changes. Without one, that the file is there says
+    // that the repository has it.
+    let is_cached = wanted.places.link.is_some();
+    match request.open_file(&store.path, &wanted.places.data, is_cached) {
         Ok(file) => Some(file),
         Err(error) => unopened(request, store, &wanted.places.data, &error),
     }

@@ -57,6 +57,20 @@ pub fn upstream_name(url: &[u8]) -> Option<&[u8]> {
     (!is_chosen && !is_scheme_chosen).then(|| target.get(..end).unwrap_or_default())
 }
 
+/// Whether two values of `proxy_pass`, without variables and URI, lead to the same server or upstream.
+pub fn is_same_server(one: &[u8], other: &[u8]) -> bool {
+    let server = |url: &[u8]| {
+        let after = url.windows(3).position(|window| window == b"://");
+        let server = url.get(after.map_or(0, |at| at + 3)..).unwrap_or_default();
+        match server.strip_prefix(b"unix:") {
+            // The case of a path matters.
+            Some(_) => server.to_vec(),
+            None => server.to_ascii_lowercase(),
+        }
+    };
+    server(one) == server(other)
+}
+
 /// Whether a key under which nginx keeps answers tells the user to whom they were given: it has
 /// `$registry_auth_user`, with nothing in front that a client chooses, and apart from what follows. Else the
 /// key of one user could be written by another: with `$request_uri$registry_auth_user`, `/a` of the user
@@ -333,8 +347,8 @@ fn is_port(text: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::{
-        EndpointUrl, InvalidUrl, has_variable, is_switch, is_url, is_variable, may_replace_path,
-        replaces_path, sends_request_uri, tells_user, upstream_name,
+        EndpointUrl, InvalidUrl, has_variable, is_same_server, is_switch, is_url, is_variable,
+        may_replace_path, replaces_path, sends_request_uri, tells_user, upstream_name,
     };
     use proptest::prelude::*;
 
@@ -462,6 +476,24 @@ mod tests {
             "http://registries$",
         ] {
             assert_eq!(upstream_name(url.as_bytes()), None, "{url}");
+        }
+    }
+
+    #[test]
+    fn a_server_is_known_by_its_name_and_not_by_its_scheme() {
+        for (one, other, is_same) in [
+            ("http://a:1", "http://a:1", true),
+            ("http://a:1", "https://A:1", true),
+            ("http://a:1", "http://a:2", false),
+            ("http://a", "http://b", false),
+            ("http://unix:/run/a", "http://unix:/run/a", true),
+            ("http://unix:/run/a", "http://unix:/run/A", false),
+        ] {
+            assert_eq!(
+                is_same_server(one.as_bytes(), other.as_bytes()),
+                is_same,
+                "{one} {other}"
+            );
         }
     }
 
