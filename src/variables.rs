@@ -1,5 +1,9 @@
 //! `$registry_auth_*`: what the log and the rest of the configuration may know of the decision.
 
+use std::borrow::Cow;
+
+use registry_auth::route::mount;
+use registry_auth::scope::Action;
 use registry_auth::{RequestResult, Source, route};
 use registry_auth_metrics::counters::CacheState;
 
@@ -31,17 +35,15 @@ impl Variables for RegistryAuth {
 
     fn value(request: &mut Request, index: usize, out: &mut Vec<u8>) {
         let name = Self::NAMES.get(index).copied().unwrap_or_default();
-        let key = |request: &mut Request| {
-            let key = request
-                .existing_context::<Context, _>(|request, context| by_digest::cache_key(request, context));
-            key.flatten()
-        };
         match name {
-            "registry_auth_blob" => out.extend(key(request).unwrap_or_default()),
+            "registry_auth_blob" => out.extend(by_digest::cache_key(request).unwrap_or_default()),
             // For nginx's own directives, which know no "not".
-            "registry_auth_no_blob" => out.extend(key(request).is_none().then_some(b'1')),
+            "registry_auth_no_blob" => out.extend(by_digest::cache_key(request).is_none().then_some(b'1')),
             name => {
                 request.existing_context::<Context, _>(|request, context| match name {
+                    "registry_auth_digest" => {
+                        out.extend_from_slice(&digest(request, context).unwrap_or_default())
+                    }
                     "registry_auth_error" => out.extend(context.error(request).unwrap_or_default()),
                     "registry_auth_rule" => out.extend(context.rule(request).unwrap_or_default().bytes()),
                     name => out.extend_from_slice(text(request, context, name)),
@@ -69,7 +71,6 @@ fn text<'r>(request: &'r Request, context: &'r Context, name: &str) -> &'r [u8] 
         "registry_auth_backend" if request.is_subrequest() => &[],
         "registry_auth_backend" => kept(&context.backend),
         "registry_auth_reference" => reference(request, context).unwrap_or_default(),
-        "registry_auth_digest" => digest(request).unwrap_or_default(),
         "registry_auth_token" => token(request, context).unwrap_or_default().as_bytes(),
         _ => &[],
     }
@@ -86,10 +87,17 @@ fn reference<'r>(request: &'r Request, context: &Context) -> Option<&'r [u8]> {
     })
 }
 
-/// The digest of the answer's content, as the registry says; nothing of what is no digest.
-fn digest(request: &Request) -> Option<&[u8]> {
+/// The digest of the content: of a blob that is pushed, as the client says, whose registry may say anything
+/// of it; else as the registry's answer says. Nothing of what is no digest.
+fn digest<'r>(request: &'r Request, context: &Context) -> Option<Cow<'r, [u8]>> {
+    if context.action == Some(Action::Push)
+        && let Some(digest) = mount::uploaded_digest(request.args())
+    {
+        return Some(digest);
+    }
     let mut digests = request.answer_headers(b"docker-content-digest");
-    digests.next().filter(|digest| route::is_digest(digest))
+    let digest = digests.next().filter(|digest| route::is_digest(digest));
+    digest.map(Cow::Borrowed)
 }
 
 /// The id of the access token by which the user was verified, at first hand or by a token that was issued for

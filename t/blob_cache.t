@@ -124,20 +124,97 @@ header: Accept-Ranges: bytes
 --- response_headers eval
 [ "X-Cache: MISS", "X-Cache: HIT", "X-Cache: HIT" ]
 
-=== a key that is empty where nothing is said of that: what was kept is not passed on
+=== a key that is empty where nothing is said of that: nothing is kept
 --- config eval
 "location / { $::GATE proxy_cache c; proxy_cache_key \$registry_auth_blob; proxy_cache_valid any 1h;
-        proxy_pass http://registry; }"
+        add_header X-Cache \$upstream_cache_status always; proxy_pass http://registry; }"
 --- request eval
 [ "GET /v2/library/x/manifests/latest", "GET /v2/library/y/manifests/latest",
         "GET /v2/library/x/blobs/$::A", "GET /v2/library/x/blobs/$::A" ]
+--- response_headers eval
+[ map { "X-Cache: $_" } qw(MISS MISS MISS HIT) ]
+--- response_body_like: backend: B
+
+=== what others have kept by an empty key is not passed on
+--- config eval
+"location / { $::GATE proxy_cache c; proxy_cache_key \$registry_auth_blob; proxy_cache_valid any 1h;
+        proxy_pass http://registry; }
+        location /open/ {
+                registry_auth off; proxy_cache c; proxy_cache_key \$arg_none; proxy_cache_valid any 1h;
+                proxy_pass http://127.0.0.1:\$TEST_NGINX_BACKEND_D_PORT; }"
+--- request eval
+[ "GET /open/", "GET /v2/library/x/manifests/latest" ]
 --- error_code eval
-[ 200, 500, 200, 200 ]
+[ 200, 500 ]
 --- oci_error eval
-[ undef, "UNKNOWN configuration", undef, undef ]
+[ undef, "UNKNOWN configuration" ]
 --- error_log
 "proxy_cache_key"
 "proxy_cache_bypass"
+
+=== rule 33: an answer that is cut, and does not say how long it is, is not kept
+--- backend
+raw: HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\n\r\nhalf of it
+--- request eval
+[ ("GET /v2/library/x/blobs/$::A") x 2 ]
+--- response_body: half of it
+--- response_headers: X-Cache: MISS
+
+=== rule 33: nor one without a byte, but of what has none; nor one with some of that
+--- backend
+body:
+/full/ => body: something
+--- request eval
+my $nothing = 'sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855';
+[ map { ($_) x 2 } "GET /v2/library/x/blobs/$::A", "GET /v2/library/x/blobs/$nothing",
+        "GET /v2/library/full/blobs/$nothing" ]
+--- response_headers eval
+[ map { "X-Cache: $_" } qw(MISS MISS MISS HIT MISS MISS) ]
+
+=== rule 33: nor one in another form, which not all clients read, nor one that is another content by its name
+--- backend eval
+"/x/ => header: Content-Encoding: gzip
+/y/ => header: Docker-Content-Digest: $::B
+/z/ => header: Docker-Content-Digest: $::A
+"
+--- request eval
+[ map { ("GET /v2/library/$_/blobs/$::A") x 2 } qw(x y z) ]
+--- response_headers eval
+[ map { "X-Cache: $_" } qw(MISS MISS MISS MISS MISS HIT) ]
+
+=== rule 33: only 200 is kept, whatever proxy_cache_valid says
+--- config eval
+"location / { $::GATE $::CACHE proxy_cache_valid any 1h; proxy_pass http://registry; }"
+--- backend
+/blobs/ => status: 404
+/manifests/ => status: 202
+--- request eval
+[ map { ("GET /v2/library/x/$_/$::A") x 2 } qw(blobs manifests) ]
+--- error_code eval
+[ 404, 404, 202, 202 ]
+--- response_headers: X-Cache: MISS
+
+=== rule 33: a client that has it already gets 304, and the next one all of it out of the cache
+--- backend
+header: ETag: "x"
+--- request eval
+[ ("GET /v2/library/x/blobs/$::A") x 2 ]
+--- more_headers eval
+[ "If-None-Match: \"x\"", "" ]
+--- error_code eval
+[ 304, 200 ]
+--- response_headers eval
+[ "X-Cache: MISS", "X-Cache: HIT" ]
+
+=== a cookie of the registry's is for whom it was sent to
+--- backend
+header: Set-Cookie: a=b
+--- config eval
+"location / { $::GATE $::CACHE proxy_ignore_headers Set-Cookie; proxy_pass http://registry; }"
+--- request eval
+[ ("GET /v2/library/x/blobs/$::A") x 2 ]
+--- response_headers eval
+[ "X-Cache: MISS\nSet-Cookie: a=b", "X-Cache: HIT\n!Set-Cookie" ]
 
 === a registry that nginx.conf names: its name is in the key
 --- config eval
@@ -148,8 +225,72 @@ HSET docker-registry:group:public grant:library/** pull grant:shared/** pull
 --- request eval
 [ "GET /v2/library/x/blobs/$::A", "GET /v2/shared/x/blobs/$::A" ]
 --- response_headers eval
-[ "X-Blob: default 127.0.0.1:\$TEST_NGINX_BACKEND_PORT library/x\@$::A",
-        "X-Blob: default 127.0.0.1:\$TEST_NGINX_BACKEND_D_PORT shared/x\@$::A" ]
+[ "X-Blob: docker-registry 127.0.0.1:\$TEST_NGINX_BACKEND_PORT % - library/x\@$::A",
+        "X-Blob: docker-registry 127.0.0.1:\$TEST_NGINX_BACKEND_D_PORT % - shared/x\@$::A" ]
+
+=== rule 33: several registries behind one address, told apart by the host: a copy for each
+--- config eval
+"location / { $::GATE $::CACHE proxy_set_header Host \$http_host; proxy_pass http://registry; }"
+--- request eval
+[ ("GET /v2/library/x/blobs/$::A") x 3 ]
+--- more_headers eval
+[ "Host: a.example", "Host: b.example", "Host: a.example" ]
+--- response_headers eval
+[ "X-Cache: MISS\nX-Blob: docker-registry registry a.example $::TO_B library/x\@$::A", "X-Cache: MISS",
+        "X-Cache: HIT" ]
+
+=== rule 33: a host that is made of what the gate knows
+--- config eval
+"location / { $::GATE $::CACHE proxy_set_header Host \$registry_auth_user.internal;
+        proxy_pass http://registry; }"
+--- request eval
+[ ("GET /v2/library/x/blobs/$::A") x 3 ]
+--- login eval
+[ "alice:secret", "bob:secret", "alice:secret" ]
+--- response_body_like eval
+[ qr/header: Host: alice.internal/, qr/header: Host: bob.internal/, qr/header: Host: alice.internal/ ]
+--- response_headers eval
+[ map { "X-Cache: $_" } qw(MISS MISS HIT) ]
+
+=== rule 33: one backend behind two upstreams, whose names are its hosts
+--- http_config eval
+"    proxy_cache_path \$TEST_NGINX_SERVROOT/kept keys_zone=c:1m;
+    upstream other { registry_auth_backends; }\n" . Harness::gate_http()
+--- config eval
+"location / { $::GATE $::CACHE if (\$http_x_other) { proxy_pass http://other; } proxy_pass http://registry; }"
+--- request eval
+[ ("GET /v2/library/x/blobs/$::A") x 4 ]
+--- more_headers eval
+[ "", "X-Other: 1", "", "X-Other: 1" ]
+--- response_body_like eval
+[ (qr/header: Host: registry/, qr/header: Host: other/) x 2 ]
+
+=== rule 33: one registry that nginx.conf names, and the users' own, behind one cache
+--- config eval
+"location / { $::GATE $::CACHE if (\$http_x_other) {
+                proxy_pass http://127.0.0.1:\$TEST_NGINX_BACKEND_D_PORT; }
+        proxy_pass http://registry; }"
+--- request eval
+[ ("GET /v2/library/x/blobs/$::A") x 4 ]
+--- more_headers eval
+[ "X-Other: 1", "", "X-Other: 1", "" ]
+--- response_body_like eval
+[ (qr/backend: D/, qr/backend: B/) x 2 ]
+
+=== rule 33: accounts of two prefixes with one registry: a copy for each
+--- config eval
+"location / { $::GATE $::CACHE proxy_pass http://127.0.0.1:\$TEST_NGINX_BACKEND_PORT;
+        location /v2/shared/ { registry_auth_prefix other; $::GATE $::CACHE
+                proxy_pass http://127.0.0.1:\$TEST_NGINX_BACKEND_PORT; } }"
+--- redis
+HSET docker-registry:group:public grant:shared/** pull grant:library/** pull
+HSET other:group:public grant:shared/** pull
+--- login:
+--- request eval
+[ "GET /v2/library/x/blobs/$::A", "GET /v2/shared/x/blobs/$::A" ]
+--- response_headers eval
+[ "X-Blob: docker-registry 127.0.0.1:\$TEST_NGINX_BACKEND_PORT % - library/x\@$::A",
+        "X-Blob: other 127.0.0.1:\$TEST_NGINX_BACKEND_PORT % - shared/x\@$::A" ]
 
 === variables choose the registry, or another path goes on: there is no key
 --- config eval

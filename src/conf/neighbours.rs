@@ -7,7 +7,7 @@ use core::ffi::CStr;
 
 use registry_auth::directive;
 
-use crate::ffi::conf::{Conf, FilePosition};
+use crate::ffi::conf::{ComplexValue, Conf, FilePosition};
 
 /// nginx's modules that send requests on.
 const FORWARDERS: [&str; 5] = ["proxy", "fastcgi", "uwsgi", "scgi", "grpc"];
@@ -127,6 +127,8 @@ impl Forward {
 struct Sent {
     /// Whether something is said of the header Authorization.
     sets_authorization: bool,
+    /// The values of the header Host; `None` of one that nginx cannot read.
+    hosts: Vec<Option<ComplexValue>>,
     /// A parameter that names another method.
     method: Option<Seen>,
     /// A parameter that names another path or query, and which.
@@ -225,7 +227,6 @@ impl Neighbours {
         if let "limit_req_zone" | "limit_conn_zone" = name {
             return warn_of_key(name, conf);
         }
-        let conf = &*conf;
         let (value, position) = (conf.arg(), conf.position());
         let seen = Seen { name, position };
         match name {
@@ -301,6 +302,13 @@ impl Neighbours {
         })
     }
 
+    /// What `proxy_set_header Host` says, with which the registry is asked; nothing where that is nginx's own
+    /// choice, the name of the upstream. `None` of one that nginx cannot read.
+    pub fn hosts(&self) -> &[Option<ComplexValue>] {
+        let sent = self.said().and_then(|said| said.sent.as_ref());
+        sent.map_or(&[], |sent| &sent.hosts)
+    }
+
     /// Whether nginx keeps the registry's answers in a cache.
     pub fn has_cache(&self) -> bool {
         self.said()
@@ -320,13 +328,16 @@ impl Neighbours {
 }
 
 impl Said {
-    fn see(&mut self, what: &str, seen: Seen, conf: &Conf<'_>) {
+    fn see(&mut self, what: &str, seen: Seen, conf: &mut Conf<'_>) {
         let value = conf.arg();
         match what {
             "method" => self.method = Some((value != b"$request_method").then_some(seen)),
             "set_header" => {
                 let sent = self.sent.get_or_insert_default();
                 sent.sets_authorization |= value.eq_ignore_ascii_case(b"authorization");
+                if value.eq_ignore_ascii_case(b"host") {
+                    sent.hosts.push(conf.complex_value_at(1));
+                }
             }
             "param" => {
                 let value = conf.texts().nth(1).unwrap_or_default();

@@ -171,6 +171,30 @@ impl Request {
         unsafe { self.0.upstream.as_ref() }.is_some_and(|upstream| upstream.headers_in.status_n != 0)
     }
 
+    /// The status that an upstream has answered with; 0 before it has.
+    pub fn upstreams_status(&self) -> u32 {
+        // SAFETY: null, or this request's upstream, which lies in its pool.
+        unsafe { self.0.upstream.as_ref() }.map_or(0, |upstream| upstream.headers_in.status_n as u32)
+    }
+
+    /// How many bytes an upstream has announced as its answer's body.
+    pub fn upstreams_length(&self) -> Option<u64> {
+        // SAFETY: as in `upstreams_status`.
+        let upstream = unsafe { self.0.upstream.as_ref() }?;
+        u64::try_from(upstream.headers_in.content_length_n).ok()
+    }
+
+    /// The values of all headers of that name (in lower case) that an upstream has answered with, whether
+    /// they are passed on or not.
+    pub fn upstreams_headers<'r>(&'r self, name: &'r [u8]) -> impl Iterator<Item = &'r [u8]> {
+        // SAFETY: as in `upstreams_status`.
+        let first = match unsafe { self.0.upstream.as_ref() } {
+            Some(upstream) => &raw const upstream.headers_in.headers.part,
+            None => ptr::null(),
+        };
+        self.values(first, name)
+    }
+
     /// The target that goes to the backend, where a proxy module has made the request to it.
     pub fn forwarded(&self) -> Option<&[u8]> {
         // SAFETY: null or the request's own structure.
@@ -406,7 +430,7 @@ impl Request {
     }
 
     /// Has nginx keep nothing of the answer that an upstream sends, and so need nothing more of it.
-    pub(super) fn keep_no_answer(&mut self) {
+    pub fn keep_no_answer(&mut self) {
         // SAFETY: null, or this request's upstream, which lies in its pool.
         if let Some(upstream) = unsafe { self.0.upstream.as_mut() } {
             upstream.set_cacheable(0);

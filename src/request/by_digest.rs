@@ -4,12 +4,12 @@
 
 use std::hash::Hasher;
 
-use registry_auth::blob::{self, Content};
+use registry_auth::blob::{self, AnswerHead, Content, Registry};
 use registry_auth::{InvalidRecord, RecordRef, RequestResult, Source};
 use registry_auth_metrics::counters as numbers;
 use siphasher::sip::SipHasher13;
 
-use crate::conf::Location;
+use crate::conf::{Location, Settings};
 use crate::ffi::peer;
 use crate::ffi::request::Request;
 use crate::request::context::{Context, Origin};
@@ -60,33 +60,74 @@ pub fn backends(identity: &Identity) -> Result<Vec<&[u8]>, InvalidRecord> {
     peers.map(|peer| Ok(peer?.name)).collect()
 }
 
+/// Whether a request has a key: a `GET` that was granted here and names content by a digest, where it is
+/// known which registry is asked, and that it is asked for just that.
+pub fn has_key(request: &Request, context: &Context) -> bool {
+    let is_known = |location: &Location| location.neighbours.keeps_path;
+    request.method() == b"GET"
+        && request.location::<Location>().is_some_and(is_known)
+        && named(request, context).is_some()
+        && peer::upstream_name(request).is_some()
+}
+
 /// `$registry_auth_blob`: the key under which nginx may keep the answer, as the same is answered to all who
 /// may ask. `None` where there is none, as for HEAD.
-pub fn cache_key(request: &Request, context: &Context) -> Option<Vec<u8>> {
-    if request.method() != b"GET" || !request.location::<Location>()?.neighbours.keeps_path {
+pub fn cache_key(request: &mut Request) -> Option<Vec<u8>> {
+    let has_key = request.existing_context::<Context, _>(|request, context| has_key(request, context));
+    if has_key != Some(true) {
         return None;
     }
-    let named = named(request, context)?;
-    let backends = backends(named.identity).ok()?;
-    let default = match backends[..] {
-        [] => peer::upstream_name(request)?,
-        _ => Vec::new(),
-    };
-    // A manifest is not sent to those who do not accept its type. The same hash after a restart, as the cache
-    // outlives that.
+    // While the state of the request is not lent: its host may be made of our variables.
+    let host = request.with_location::<Location, _>(|request, location| host(request, location))??;
+    let key = request.existing_context::<Context, _>(|request, context| {
+        let named = named(request, context)?;
+        let registry = Registry {
+            prefix: Settings::of(request)?.space.prefix.as_bytes(),
+            upstream: &peer::upstream_name(request)?,
+            host: &host,
+            backends: &backends(named.identity).ok()?,
+        };
+        let asked = accepted(request);
+        Some(blob::cache_key(registry, named.repository, named.content, asked))
+    });
+    key.flatten()
+}
+
+/// The host by which the registry is asked, where nginx.conf says one: several registries may be behind one
+/// address. Else it is the name of the upstream.
+fn host(request: &mut Request, location: &Location) -> Option<Vec<u8>> {
+    let mut hosts = Vec::new();
+    for host in location.neighbours.hosts() {
+        hosts.push(host.as_ref()?.evaluate(request)?.to_vec());
+    }
+    // Neither a blank nor a comma is in a host.
+    Some(hosts.join(&b", "[..]))
+}
+
+/// A number for what the client accepts: a manifest is not sent to those who do not accept its type. The same
+/// after a restart, as the cache outlives that.
+fn accepted(request: &Request) -> u64 {
     let mut accepted = SipHasher13::new();
     for value in request.headers(b"accept") {
         accepted.write(value);
         accepted.write(b"\n");
     }
-    let key = blob::cache_key(
-        backends,
-        &default,
-        named.repository,
-        named.content,
-        accepted.finish(),
-    );
-    Some(key)
+    accepted.finish()
+}
+
+/// Whether nginx may keep the answer that an upstream has just begun, by that key.
+pub fn may_be_kept(request: &mut Request) -> bool {
+    let may = request.existing_context::<Context, _>(|request, context| {
+        let named = named(request, context).filter(|_| has_key(request, context))?;
+        let head = AnswerHead {
+            status: request.upstreams_status(),
+            length: request.upstreams_length(),
+            is_encoded: request.upstreams_headers(b"content-encoding").next().is_some(),
+            digest: request.upstreams_headers(b"docker-content-digest").next(),
+        };
+        Some(blob::may_be_kept(head, named.content.digest))
+    });
+    may.flatten() == Some(true)
 }
 
 /// `$registry_auth_source`: where the answer came from; `None` where none of these has answered.

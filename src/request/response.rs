@@ -53,6 +53,9 @@ impl Filter for Answers {
         if request.has_upstreams_challenge() {
             challenge_instead(request)?;
         }
+        if request.is_kept() && keeps_by_blob(request) {
+            keep_content_only(request);
+        }
         let seen = request.existing_context::<Context, _>(|request, context| {
             let is_nobodys = is_strangers(request) || is_of_no_blob(request, context);
             let strangers = is_nobodys.then(Denial::misconfigured);
@@ -113,7 +116,7 @@ fn malformed(request: &mut Request) -> Option<Denial> {
 /// Whether the answer is kept, or was, by a key that may not tell whose it is.
 #[inline]
 fn is_kept_doubtfully(request: &Request) -> bool {
-    request.is_kept() && (is_kept_blindly(request) || is_kept_by_blob(request))
+    request.is_kept() && (is_kept_blindly(request) || keeps_by_blob(request))
 }
 
 /// Whether nginx keeps the answer, or has kept it, by a key that does not tell users apart.
@@ -122,16 +125,33 @@ fn is_kept_blindly(request: &Request) -> bool {
     request.is_kept() && request.location().is_some_and(keeps_blindly)
 }
 
+/// Whether nginx keeps answers here by `$registry_auth_blob`.
+fn keeps_by_blob(request: &Request) -> bool {
+    let keeps_by_blob = |location: &Location| location.neighbours.keeps_by_blob;
+    request.location().is_some_and(keeps_by_blob)
+}
+
 /// Whether the answer comes out of a cache whose key is `$registry_auth_blob`.
 fn is_kept_by_blob(request: &Request) -> bool {
-    let keeps_by_blob = |location: &Location| location.neighbours.keeps_by_blob;
-    request.is_cached() && request.location().is_some_and(keeps_by_blob)
+    request.is_cached() && keeps_by_blob(request)
+}
+
+/// Has nginx keep by that key what is the content for sure, and send of it what is meant for everybody:
+/// whatever `proxy_no_cache`, `proxy_cache_valid` and `proxy_hide_header` say here, of which a location may
+/// have lost what is said around it.
+#[cold]
+fn keep_content_only(request: &mut Request) {
+    if request.is_cached() {
+        request.drop_answer_headers(b"set-cookie");
+    } else if !by_digest::may_be_kept(request) {
+        request.keep_no_answer();
+    }
 }
 
 /// Whether the answer comes out of such a cache though there is no such content, which may be that of
 /// another request: the key was the same, as it said nothing.
 fn is_of_no_blob(request: &Request, context: &Context) -> bool {
-    if !is_kept_by_blob(request) || by_digest::cache_key(request, context).is_some() {
+    if !is_kept_by_blob(request) || by_digest::has_key(request, context) {
         return false;
     }
     limited_log::write(

@@ -303,25 +303,38 @@ fn after_tag(text: &[u8]) -> Option<&[u8]> {
     is_plain.then(|| rest.get(1..)).flatten()
 }
 
+/// Which registry a request goes to, as far as nginx knows what that answers by.
+#[derive(Clone, Copy, Debug)]
+pub struct Registry<'a> {
+    /// The prefix of the accounts: what a repository is called in one says nothing of another.
+    pub prefix: &'a [u8],
+    /// The upstream that nginx.conf names.
+    pub upstream: &'a [u8],
+    /// The host by which the registry is asked.
+    pub host: &'a [u8],
+    /// The user's backends behind that upstream; none where it has the registry itself.
+    pub backends: &'a [&'a [u8]],
+}
+
 /// The key of a cache for content that a digest names, which no other content has: it names who has it, the
 /// repository and the digest. `asked` is what else the answer depends on.
-pub fn cache_key<'a>(
-    backends: impl IntoIterator<Item = &'a [u8]>,
-    default: &[u8],
-    repository: &[u8],
-    content: Content<'_>,
-    asked: u64,
-) -> Vec<u8> {
-    let mut names: Vec<Vec<u8>> = backends.into_iter().map(<[u8]>::to_ascii_lowercase).collect();
+pub fn cache_key(registry: Registry<'_>, repository: &[u8], content: Content<'_>, asked: u64) -> Vec<u8> {
+    let mut names: Vec<Vec<u8>> = registry
+        .backends
+        .iter()
+        .map(|name| name.to_ascii_lowercase())
+        .collect();
     names.sort_unstable();
     names.dedup();
-    // None of the parts contains a blank, nor begins with a bracket but an address of IPv6.
+    // None of the parts contains a blank, so that it is known where each of them ends.
     let mut key = Vec::new();
+    for part in [registry.prefix, registry.upstream, registry.host] {
+        write_word(part, &mut key);
+        key.push(b' ');
+    }
     if names.is_empty() {
-        key.extend_from_slice(b"default ");
-        key.extend_from_slice(default);
+        key.push(b'-');
     } else {
-        key.extend_from_slice(b"backends ");
         key.extend_from_slice(&names.join(&b','));
     }
     key.push(b' ');
@@ -332,4 +345,56 @@ pub fn cache_key<'a>(
         key.extend_from_slice(format!(" manifest {asked:016x}").as_bytes());
     }
     key
+}
+
+/// Writes any bytes as one word, no other bytes as the same.
+fn write_word(text: &[u8], out: &mut Vec<u8>) {
+    if text.is_empty() {
+        out.push(b'%');
+    }
+    for byte in text {
+        if byte.is_ascii_graphic() && *byte != b'%' {
+            out.push(*byte);
+        } else {
+            out.extend_from_slice(format!("%{byte:02x}").as_bytes());
+        }
+    }
+}
+
+/// What a registry says of an answer, in front of its body.
+#[derive(Clone, Copy, Debug)]
+pub struct AnswerHead<'a> {
+    /// Its status.
+    pub status: u32,
+    /// How many bytes are to come, where that is said.
+    pub length: Option<u64>,
+    /// Whether these are the content in another form (`Content-Encoding`), which not all clients take.
+    pub is_encoded: bool,
+    /// Which content it is, where that is said (`Docker-Content-Digest`).
+    pub digest: Option<&'a [u8]>,
+}
+
+/// The digests of no bytes at all.
+const OF_NOTHING: [&[u8]; 3] = [
+    b"sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855",
+    b"sha384:38b060a751ac96384cd9327eb1b1e36a21fdb71114be07434c0cc7bf63f6e1da274edebfe76f65fbd51ad2f14898b95b",
+    b"sha512:cf83e1357eefb8bdf1542850d66d8007d620e4050b5715dc83f4a921d36ce9ce47d0d13c5d85f2b0ff8318d2877eec2f\
+      63b931bd47417a81a538327af927da3e",
+];
+
+/// Whether an answer to a request for the content of this digest may be kept for others. Not where its end
+/// cannot be told from a connection that was cut, nor where it is seen before the body that it is something
+/// else.
+pub fn may_be_kept(answer: AnswerHead<'_>, digest: &[u8]) -> bool {
+    let is_whole = match answer.length {
+        None => false,
+        Some(0) => OF_NOTHING.contains(&digest),
+        Some(_) => !OF_NOTHING.contains(&digest),
+    };
+    // A registry may know the same content by a digest of another algorithm.
+    let algorithm = |digest: &[u8]| digest.split(|byte| *byte == b':').next().map(<[u8]>::to_vec);
+    let is_other = answer
+        .digest
+        .is_some_and(|said| algorithm(said) == algorithm(digest) && said != digest);
+    answer.status == 200 && is_whole && !answer.is_encoded && !is_other
 }

@@ -6,7 +6,8 @@ use std::path::{Component, Path};
 
 use proptest::prelude::*;
 use registry_auth::blob::{
-    BackendName, Conditions, Content, ContentKind, LINK, Layout, Owner, cache_key, content, names,
+    AnswerHead, BackendName, Conditions, Content, ContentKind, LINK, Layout, Owner, Registry, cache_key,
+    content, may_be_kept, names,
 };
 use registry_auth::route::{self, Method, Request, RouteOptions};
 
@@ -255,68 +256,137 @@ fn validators_as_they_should_be_are_answered_here_and_others_are_not() {
     assert_eq!(conditions(&[("if-range", "\"a\""), ("if-range", "\"a\"")]), None);
 }
 
-fn key(backends: &[&str], default: &str, repository: &str, digest: &str, kind: ContentKind) -> Vec<u8> {
-    let digest = digest.as_bytes();
-    let names = backends.iter().map(|name| name.as_bytes());
-    cache_key(
-        names,
-        default.as_bytes(),
-        repository.as_bytes(),
-        Content { kind, digest },
-        7,
-    )
+/// What a key of these tests names.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Named {
+    prefix: String,
+    upstream: String,
+    host: String,
+    backends: Vec<String>,
+    repository: String,
+    digest: String,
+    kind: ContentKind,
+}
+
+impl Named {
+    fn key(&self) -> Vec<u8> {
+        let backends: Vec<&[u8]> = self.backends.iter().map(|name| name.as_bytes()).collect();
+        let registry = Registry {
+            prefix: self.prefix.as_bytes(),
+            upstream: self.upstream.as_bytes(),
+            host: self.host.as_bytes(),
+            backends: &backends,
+        };
+        let digest = self.digest.as_bytes();
+        let kind = self.kind;
+        cache_key(registry, self.repository.as_bytes(), Content { kind, digest }, 7)
+    }
 }
 
 #[test]
-fn a_key_names_the_set_of_backends_the_repository_and_the_digest() {
-    let whole = key(
-        &["b:1", "a:1", "b:1"],
-        "registry",
-        "x/y",
-        "sha256:0",
-        ContentKind::Blob,
-    );
-    assert_eq!(whole, b"backends a:1,b:1 x/y@sha256:0");
-    assert_eq!(
-        whole,
-        key(&["A:1", "b:1"], "other", "x/y", "sha256:0", ContentKind::Blob)
-    );
-    assert_eq!(
-        key(&[], "registry", "x", "sha256:0", ContentKind::Blob),
-        b"default registry x@sha256:0"
-    );
-    let manifest = key(&[], "registry", "x", "sha256:0", ContentKind::Manifest);
-    assert_eq!(manifest, b"default registry x@sha256:0 manifest 0000000000000007");
+fn a_key_names_the_registry_the_repository_and_the_digest() {
+    let named = |host: &str, backends: &[&str], kind| Named {
+        prefix: "docker-registry".into(),
+        upstream: "registries".into(),
+        host: host.into(),
+        backends: backends.iter().map(|name| (*name).into()).collect(),
+        repository: "x/y".into(),
+        digest: "sha256:0".into(),
+        kind,
+    };
+    for (named, expected) in [
+        (
+            named("r.example:5000", &["b:1", "A:1", "b:1"], ContentKind::Blob),
+            "docker-registry registries r.example:5000 a:1,b:1 x/y@sha256:0",
+        ),
+        (
+            named("", &[], ContentKind::Blob),
+            "docker-registry registries % - x/y@sha256:0",
+        ),
+        (
+            named("a %\n", &[], ContentKind::Manifest),
+            "docker-registry registries a%20%25%0a - x/y@sha256:0 manifest 0000000000000007",
+        ),
+    ] {
+        assert_eq!(String::from_utf8(named.key()).unwrap(), expected);
+    }
 }
 
-/// Backends, the default one, a repository, a digest, and whether it is a manifest's.
-type Parts = (Vec<String>, String, String, String, bool);
-
 /// Names, digests and backends of few letters, so that they collide where that is possible.
-fn parts() -> impl Strategy<Value = Parts> {
+fn named() -> impl Strategy<Value = Named> {
     (
+        ["[ab]{1,2}", "[ab]{1,2}", "[ab% -]{0,2}"],
         prop::collection::vec("[ab]{1,2}:[12]", 0..3),
-        "[ab]{1,2}",
         "[ab]{1,2}(/[ab]{1,2})?",
         "sha256:[ab]{1,2}",
-        any::<bool>(),
+        prop_oneof![Just(ContentKind::Blob), Just(ContentKind::Manifest)],
     )
+        .prop_map(
+            |([prefix, upstream, host], backends, repository, digest, kind)| Named {
+                prefix,
+                upstream,
+                host,
+                backends,
+                repository,
+                digest,
+                kind,
+            },
+        )
+}
+
+#[test]
+fn only_a_whole_and_plain_answer_is_kept() {
+    const NOTHING: &str = "sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
+    let something = digest();
+    let other = format!("sha256:{}", "f".repeat(64));
+    let of_sha512 = format!("sha512:{}", "f".repeat(128));
+    let kept = |status, length, is_encoded, said: Option<&str>, asked: &str| {
+        let digest = said.map(str::as_bytes);
+        let head = AnswerHead {
+            status,
+            length,
+            is_encoded,
+            digest,
+        };
+        may_be_kept(head, asked.as_bytes())
+    };
+    for (status, length, is_encoded, said, expected) in [
+        (200, Some(1), false, None, true),
+        (200, Some(1), false, Some(&something), true),
+        (200, Some(1), false, Some(&of_sha512), true),
+        (200, Some(1), false, Some(&other), false),
+        (200, None, false, None, false),
+        (200, Some(0), false, None, false),
+        (200, Some(1), true, None, false),
+        (206, Some(1), false, None, false),
+        (307, Some(1), false, None, false),
+        (404, Some(1), false, None, false),
+    ] {
+        let found = kept(status, length, is_encoded, said.map(String::as_str), &something);
+        assert_eq!(found, expected, "{status} {length:?} {is_encoded} {said:?}");
+    }
+    assert!(kept(200, Some(0), false, None, NOTHING));
+    assert!(!kept(200, Some(1), false, None, NOTHING));
+    for empty in ["sha384", "sha512"] {
+        assert!(!kept(
+            200,
+            Some(0),
+            false,
+            None,
+            &format!("{empty}:{}", "0".repeat(96))
+        ));
+    }
 }
 
 proptest! {
     #[test]
-    fn two_keys_are_equal_only_where_all_that_they_name_is(one in parts(), two in parts()) {
-        let of = |(backends, default, repository, digest, is_manifest): &Parts| {
-            let names: Vec<&str> = backends.iter().map(String::as_str).collect();
-            let kind = if *is_manifest { ContentKind::Manifest } else { ContentKind::Blob };
-            key(&names, default, repository, digest, kind)
+    fn two_keys_are_equal_only_where_all_that_they_name_is(one in named(), two in named()) {
+        let set = |named: &Named| -> BTreeSet<String> { named.backends.iter().cloned().collect() };
+        let is_same = set(&one) == set(&two) && {
+            let backends = one.backends.clone();
+            one == Named { backends, ..two.clone() }
         };
-        let named = |(backends, default, repository, digest, is_manifest): &Parts| {
-            let set: BTreeSet<String> = backends.iter().cloned().collect();
-            let default = set.is_empty().then(|| default.clone());
-            (set, default, repository.clone(), digest.clone(), *is_manifest)
-        };
-        prop_assert_eq!(of(&one) == of(&two), named(&one) == named(&two));
+        prop_assert_eq!(one.key() == two.key(), is_same);
     }
 
     #[test]

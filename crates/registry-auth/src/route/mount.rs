@@ -162,6 +162,23 @@ fn is_digest(raw: &[u8]) -> bool {
     unescape(raw).is_some_and(|digest| reference::is_digest(&digest))
 }
 
+/// The digest that a query names for what is uploaded with it (`digest=`); `None` where it names none, or
+/// several.
+///
+/// ```
+/// use registry_auth::route::mount::uploaded_digest;
+///
+/// assert_eq!(uploaded_digest(b"_state=x&digest=sha256%3aab").as_deref(), Some(&b"sha256:ab"[..]));
+/// assert_eq!(uploaded_digest(b"digest=sha256:ab&digest=sha256:cd"), None);
+/// ```
+pub fn uploaded_digest(query: &[u8]) -> Option<Cow<'_, [u8]>> {
+    let mut named = query
+        .split(|byte| *byte == b'&')
+        .filter_map(|parameter| parameter.strip_prefix(b"digest="));
+    let raw = named.next().filter(|_| named.next().is_none())?;
+    unescape(raw).filter(|digest| reference::is_digest(digest))
+}
+
 fn repository(raw: &[u8]) -> Option<RepositoryName<'_>> {
     match unescape(raw)? {
         Cow::Borrowed(name) => RepositoryName::parse(name).ok(),
