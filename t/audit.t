@@ -69,6 +69,43 @@ main::says('the blob', $blob, event => 'push', user => 'alice', action => 'push'
 main::says('the manifest', $manifest, event => 'push', result => 'granted', user => 'alice',
     token => '', reference => 'v1', digest => $main::DIGEST, method => 'PUT', address => '127.0.0.1');
 
+=== a push of a blob has the digest that the client says, whatever its registry says
+--- backend
+status: 201
+header: Docker-Content-Digest: sha256:cdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcd
+--- after
+http("$_?_state=x&digest=" . $main::DIGEST =~ s/:/%3A/r, login => 'alice:secret')
+    for 'PUT /v2/alice/app/blobs/uploads/1', 'POST /v2/alice/app/blobs/uploads/';
+main::says($_->{method}, $_, event => 'push', digest => $main::DIGEST, status => '201')
+    for main::audited(2);
+
+=== a push or a deletion whose answer the registry has made odd is in it all the same
+--- backend
+/app/ => raw: HTTP/1.1 201\x01\r\nContent-Length: 0\r\n\r\n
+DELETE => raw: HTTP/1.1 0202 Accepted\r\nContent-Length: 0\r\n\r\n
+/mounts/ => raw: HTTP/1.1 201 O\x01K\r\nContent-Length: 0\r\n\r\n
+/failed/ => status: 500
+/other/ => status: 200
+/away/ => raw: HTTP/1.1 201 Created\r\nLocation: http://evil.example/x\r\nContent-Length: 0\r\n\r\n
+--- after
+my $uploads = 'blobs/uploads/';
+my @requests = ('PUT /v2/alice/app/manifests/v1', "POST /v2/alice/app/$uploads?digest=$main::DIGEST",
+    "POST /v2/alice/mounts/$uploads?mount=$main::DIGEST&from=alice/app", "POST /v2/alice/failed/$uploads",
+    "POST /v2/alice/other/$uploads?digest=$main::DIGEST", 'PUT /v2/alice/away/manifests/v1');
+http($_, login => 'alice:secret') for @requests, "DELETE /v2/alice/app/manifests/$main::DIGEST";
+my @lines = main::audited(scalar @requests + 1);
+equal(join(' ', map {"$_->{event}:$_->{status}"} @lines),
+    'push:502 push:502 push:502 push:500 push:200 push:502 delete:502', 'events');
+
+=== a request that begins an upload is none
+--- backend
+status: 202
+--- after
+http('POST /v2/alice/app/blobs/uploads/', login => 'alice:secret');
+http('PUT /v2/alice/app/manifests/last', login => 'alice:secret');
+my ($line) = main::audited(1);
+main::says('the push alone', $line, event => 'push', reference => 'last');
+
 === a deletion has the digest that was asked for
 --- backend
 status: 202
