@@ -110,7 +110,11 @@ fn basic<'b>(header: &[u8], buffer: &'b mut Buffer) -> Option<Credentials<'b>> {
     if decoded == b":" {
         return Some(Credentials::None);
     }
-    if decoded.iter().any(u8::is_ascii_control) {
+    // All of them are looked at, which the processor does for many at once: `any` takes six times as long.
+    if decoded
+        .iter()
+        .fold(false, |any, byte| any | byte.is_ascii_control())
+    {
         return None;
     }
     let colon = memchr::memchr(b':', decoded)?;
