@@ -439,6 +439,7 @@ mod tests {
     use crate::connection::endpoint::Place;
     use crate::schema::keys::{KeyNames, slot};
     use redis::Value;
+    use std::slice;
 
     fn at(port: u16) -> Place {
         Place {
@@ -582,8 +583,8 @@ mod tests {
         let all = [alone.clone(), second.clone(), third];
         assert_eq!(votes(&[1, 2, 3], &all, &[]), Some(at(2)));
         // Of two, one is enough where the other has failed, not where it has not answered yet, or differs.
-        assert_eq!(votes(&[1, 2], &[alone.clone()], &[]), None);
-        assert_eq!(votes(&[1, 2], &[alone.clone()], &[2]), Some(at(1)));
+        assert_eq!(votes(&[1, 2], slice::from_ref(&alone), &[]), None);
+        assert_eq!(votes(&[1, 2], slice::from_ref(&alone), &[2]), Some(at(1)));
         assert_eq!(votes(&[1, 2], &[alone.clone(), second], &[]), None);
         // Whom the URL names alone is believed alone.
         assert_eq!(votes(&[1], &[alone], &[]), Some(at(1)));
