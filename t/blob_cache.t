@@ -4,6 +4,8 @@ use strict;
 use warnings;
 use lib 't/lib';
 use Harness;
+use Harness::Token;
+use Harness::Zone;
 
 our $A = 'sha256:' . 'a' x 64;
 our $B = 'sha256:' . 'b' x 64;
@@ -322,6 +324,32 @@ close $out;
 [ ("GET /v2/library/x/blobs/$::A") x 2, ("GET /v2/library/x/blobs/$::B") x 3, "GET /status?format=json" ]
 --- response_body_like eval
 [ (qr/\Aof the disk\z/) x 2, (qr/backend: B/) x 3, qr/"source":\{"backend":1,"cache":2,"store":2\}/ ]
+
+=== by a token as by a password: one copy, and none for a token of another repository
+--- http_config eval
+"    registry_auth_token_key \$TEST_NGINX_SERVROOT/keys;
+    proxy_cache_path \$TEST_NGINX_SERVROOT/kept keys_zone=c:1m;\n" . Harness::gate_http()
+--- config eval
+"registry_auth R; registry_auth_bearer http://localhost/token service=registry;
+        location = /token { registry_auth_token; }
+        location / { $::GATE $::CACHE proxy_pass http://registry; }"
+--- init
+main::empty();
+Harness::Token::key_file("$main::KEY\n");
+--- after
+my ($right, $wrong) = map { token('alice:secret', "repository:library/$_:pull") } qw(x y);
+my $request = "GET /v2/library/x/blobs/$main::A";
+my @answers = (http($request, login => 'bob:secret'), map { with_token($_, $request) } $right, $wrong);
+equal(join(' ', map { $_->{status} . Harness::Zone::header($_, 'X-Cache') } @answers),
+    '200MISS 200HIT 401', 'answers');
+
+=== V1 names no content by a digest: each request goes to the registry
+--- request eval
+[ map { ($_) x 2 } "GET /v1/images/" . "a" x 64 . "/layer", "GET /v1/repositories/library/x/images" ]
+--- response_headers
+X-Cache: BYPASS
+!X-Blob
+--- forwarded: 1
 
 === without a gate there is no such key
 --- config eval

@@ -49,6 +49,36 @@ sub fresh {
     blob('alice/x',  'd', 'her other blob', disk() . '-b');
 }
 
+# Pulls a blob again and again, or begins to, while its registry collects it as garbage and has it pushed
+# anew: what comes is the blob, or the registry's answer, and nothing else.
+sub pull_while_collected {
+    my $content = join '', map { pack 'N', $_ } 1 .. 200_000;
+    my ($data, $link) = (data_of('a'), link_of('alice/x', 'a'));
+    put($data, $content);
+    my $pid = fork // die $!;
+    if (!$pid) {
+        for (1 .. 200) {
+            unlink $link, $data;
+            put("$data.new", $content);
+            rename "$data.new", $data;
+            put($link, "sha256:$HEX{a}");
+        }
+        POSIX::_exit(0);
+    }
+    my ($request, $login) = ('GET ' . path('alice/x', 'a'), 'alice:secret');
+    my $begun = Harness::Client::parse_request($request, '', $login, 0);
+    my %seen;
+    do {
+        Harness::Client::abort(expand('$TEST_NGINX_SERVER_PORT'), $begun, 0) for 1 .. 4;
+        for my $body (map { $_->{body} } http_many(8, $request, login => $login)) {
+            my $is_known = $body eq $content || $body =~ /\Abackend: A/;
+            $seen{ $is_known ? 'known' : 'wrong: ' . length $body }++;
+        }
+    } until waitpid($pid, POSIX::WNOHANG()) == $pid;
+    equal(join(', ', keys %seen), 'known', 'what came');
+    equal(http($request, login => $login)->{body} eq $content ? 1 : 0, 1, 'the blob in the end');
+}
+
 sub path { my ($repository, $letter) = @_; "/v2/$repository/blobs/sha256:$HEX{$letter}" }
 
 our $GATE = 'registry_auth R; proxy_set_header Authorization "";';
@@ -425,6 +455,24 @@ main::put(main::data_of('a'), join '', map { pack 'N', $_ } 1 .. 1_000_000);
 --- response_body eval
 [ CORE::join('', map { pack 'N', $_ } 1 .. 1_000_000), pack('NN', 500_001, 500_002), "the public blob" ]
 --- forwarded: 0
+
+=== garbage is collected while clients pull, and some go away: no other byte, by threads in several workers
+--- needs: --with-threads
+--- workers: 4
+--- config eval
+"location / { $::GATE $::MINE aio threads; directio 64k; output_buffers 2 64k; sendfile on;
+        open_file_cache max=10; proxy_pass http://registry; }"
+--- after
+main::pull_while_collected();
+
+=== the same, sent by the kernel and read ahead by threads, in one process
+--- needs: --with-threads
+--- main_config
+master_process off;
+--- config eval
+"location / { $::GATE $::MINE aio threads; sendfile on; sendfile_max_chunk 64k; proxy_pass http://registry; }"
+--- after
+main::pull_while_collected();
 
 === a request with a body, kept connections, and one answer after the other
 --- pipelined_requests eval

@@ -20,6 +20,9 @@ use rustix::io::{Errno, read};
 
 use super::request::Request;
 
+/// `directio off`: NGX_OPEN_FILE_DIRECTIO_OFF of ngx_open_file_cache.h.
+const DIRECTIO_OFF: nginx_sys::off_t = nginx_sys::off_t::MAX;
+
 /// A regular file that nginx closes when the request ends.
 pub struct OpenFile {
     fd: ngx_fd_t,
@@ -120,7 +123,10 @@ impl Request {
         of.set_events(location.open_file_cache_events as u32);
         of.set_disable_symlinks(NGX_DISABLE_SYMLINKS_ON);
         of.disable_symlinks_from = folder.len();
-        let cache = match is_cached {
+        // With directio, nginx turns O_DIRECT off for the end of a file, and on again. Requests that share a
+        // descriptor, as the cache has them do, and read by threads then fail (EINVAL).
+        let is_shared = is_cached && location.directio == DIRECTIO_OFF;
+        let cache = match is_shared {
             true => location.open_file_cache,
             false => core::ptr::null_mut(),
         };
