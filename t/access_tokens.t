@@ -320,6 +320,19 @@ equal(with_token($token, 'PATCH /v2/alice/a/blobs/uploads/1')->{status}, 200, 'e
 soon('itself', 401, sub { asked("alice:$TOKEN") =~ s/ .*//r }, 5);
 equal(with_token($token, 'PATCH /v2/alice/a/blobs/uploads/1')->{status}, 401, 'exchanged');
 
+=== it ends at its second, in whichever part of a second a worker got to know it
+--- after
+# Most of that would be added to its life, if only whole seconds were counted.
+Time::HiRes::sleep(0.01) until (Time::HiRes::time() =~ /(\.\d+)/)[0] > 0.5;
+my $stored = stored_token('alice', 'one', $TOKEN, 2, '**:*') =~ s/\n//r;
+my ($end) = $stored =~ /expires=(\d+)/;
+redis($stored);
+my $token = token("alice:$TOKEN", 'repository:alice/a:pull,push');
+my @known = (asked("alice:$TOKEN"), with_token($token, 'PATCH /v2/alice/a/blobs/uploads/1')->{status});
+Time::HiRes::sleep(0.01) until Time::HiRes::time() > $end + 0.02;
+equal(asked("alice:$TOKEN") =~ s/ .*//r, 401, "itself, after @known");
+equal(with_token($token, 'PATCH /v2/alice/a/blobs/uploads/1')->{status}, 401, 'exchanged');
+
 === Warning: 299 comes in the last week, once, also for what was issued for the token; else never
 --- redis eval
 CORE::join '', map { main::stored_token('alice', @$_, '**:*') } [ 'week', $main::TOKEN, 7 * $main::DAY - 60 ],

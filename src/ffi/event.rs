@@ -38,6 +38,21 @@ pub fn unix_seconds() -> u64 {
     u64::try_from(seconds).unwrap_or(0)
 }
 
+/// How long it is until that second since 1970, in milliseconds: as of the round that is under way.
+pub fn milliseconds_until(second: u64) -> u64 {
+    // SAFETY: as in `unix_seconds`.
+    let (seconds, milliseconds) = unsafe {
+        let now = AtomicPtr::from_ptr(&raw mut nginx_sys::ngx_cached_time).load(Ordering::Acquire);
+        (
+            AtomicI64::from_ptr(&raw mut (*now).sec).load(Ordering::Relaxed),
+            AtomicUsize::from_ptr(&raw mut (*now).msec).load(Ordering::Relaxed),
+        )
+    };
+    let seconds = u64::try_from(seconds).unwrap_or(0);
+    let left = second.saturating_sub(seconds).saturating_mul(1000);
+    left.saturating_sub(milliseconds as u64)
+}
+
 /// The same as RFC 3339 has it.
 pub fn rfc3339(_: NginxThread) -> String {
     // SAFETY: a string of nginx's own, which this thread writes, between rounds.

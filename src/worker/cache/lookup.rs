@@ -98,8 +98,7 @@ impl ZoneCache {
             Err(IdentityError::Record | IdentityError::Defaults) => return miss.map(ZoneAnswer::Miss),
         };
         if let Some(end) = identity.expires() {
-            let left = end.saturating_sub(event::unix_seconds()).saturating_mul(1000);
-            expires = expires.min(now.saturating_add(left));
+            expires = expires.min(now.saturating_add(event::milliseconds_until(end)));
         }
         if age == Age::Fresh {
             let size = identity.size() + unshared;
