@@ -81,7 +81,7 @@ __DATA__
 GET /v2/
 --- after
 my %used;
-for my $number (1 .. 24) {
+for my $number (1 .. 64) {
     my %by;
     http($_, login => 'alice:secret') for main::requests("alice/app$number");
     $by{ $_->{backend} }++
