@@ -57,9 +57,20 @@ quietly copy --dest-cert-dir "$certificates" oci:/tmp/image:one docker://$name/a
 grep -q 'denied\|StatusCode: 403' /tmp/log || { cat /tmp/log; fault "the push to bob was not denied"; }
 step "first user, login, push; another's namespace denied"
 
+# Redis by its address, whatever its name is: $1 the service that tries, $2 what it connects to.
+redis=$(docker inspect --format '{{range .NetworkSettings.Networks}}{{.IPAddress}}{{end}}' \
+	"$("${compose[@]}" ps --quiet redis)")
+reaches() { "${compose[@]}" exec -T "$1" timeout 5 bash -c "exec 3<>/dev/tcp/$2" 2>/tmp/log; }
+reaches gate "$redis/6379" || fault "the gate does not reach Redis at $redis"
+reaches registry 127.0.0.1/5000 || fault "the registry does not reach itself"
+! reaches registry "$redis/6379" || fault "the registry reaches Redis at $redis"
+step "the registry does not reach the accounts"
+
 # Who does the work, and who looks after it.
 owners=$(docker top "$(gate)" -o pid,user,args | awk '/worker process/ {print $2}' | sort -u)
 [[ $owners == www-data || $owners == 33 ]] || fault "nginx's workers are $owners"
+"${compose[@]}" exec -T --user www-data gate cat /run/registry-auth/nginx.conf >/tmp/log 2>&1 &&
+	fault "nginx's workers read nginx.conf"
 pull() {
 	rm -rf /tmp/pulled
 	quietly copy --src-cert-dir "$certificates" docker://$name/alice/one:1 oci:/tmp/pulled:one
@@ -87,10 +98,11 @@ pull
 step "down and up: certificate, accounts and images are still there"
 
 # As Kubernetes runs it: no root, and nothing to write to but two folders.
-network=$(docker network ls --quiet --filter name=registry_default)
-quietly docker run --detach --name bare --network "$network" --user 33:33 --read-only --cap-drop ALL \
+quietly docker create --name bare --network registry_accounts --user 33:33 --read-only --cap-drop ALL \
 	--tmpfs /run/registry-auth:uid=33,gid=33 --tmpfs /var/lib/registry-auth:uid=33,gid=33 \
 	--env REGISTRY_AUTH_BACKEND=registry:5000 nginx-registry-auth
+quietly docker network connect registry_registries bare
+quietly docker start bare
 for try in {1..30}; do docker exec bare /usr/local/lib/registry-auth/healthcheck && break; sleep 1; done
 if ! docker exec bare /usr/local/lib/registry-auth/healthcheck; then
 	docker logs bare >&2
