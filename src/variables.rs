@@ -31,6 +31,7 @@ impl Variables for RegistryAuth {
         "registry_auth_source",
         "registry_auth_blob",
         "registry_auth_no_blob",
+        "registry_auth_decision",
     ];
 
     fn value(request: &mut Request, index: usize, out: &mut Vec<u8>) {
@@ -62,7 +63,8 @@ fn text<'r>(request: &'r Request, context: &'r Context, name: &str) -> &'r [u8] 
         "registry_auth_user" => context.user(request).as_bytes(),
         "registry_auth_repository" => kept(&context.repository),
         "registry_auth_action" => context.action.map_or("", |action| action.as_str()).as_bytes(),
-        "registry_auth_result" => context.result.map_or("", RequestResult::as_str).as_bytes(),
+        "registry_auth_decision" => context.result.map_or("", RequestResult::as_str).as_bytes(),
+        "registry_auth_result" => context.outcome().map_or("", RequestResult::as_str).as_bytes(),
         "registry_auth_cache" => context.cache.map_or("", CacheState::as_str).as_bytes(),
         "registry_auth_source" => by_digest::source(request, context)
             .map_or("", Source::as_str)

@@ -105,6 +105,62 @@ http('POST /v2/alice/app/blobs/uploads/', login => 'alice:secret');
 http('PUT /v2/alice/app/manifests/last', login => 'alice:secret');
 my ($line) = main::audited(1);
 main::says('the push alone', $line, event => 'push', reference => 'last');
+=== a push or deletion that was let through has its line, also where the answer was replaced
+--- backend
+manifests/v1 => raw: nonsense\r\n\r\n
+manifests/v2 => raw: HTTP/1.1 150 Odd\r\nContent-Length: 0\r\n\r\n
+DELETE => header: Location: http://evil.example/
+uploads => header: Location: http://evil.example/
+--- after
+my $path = '/v2/alice/app';
+http($_, login => 'alice:secret')
+    for "PUT $path/manifests/v1", "PUT $path/manifests/v2", "DELETE $path/manifests/$main::DIGEST",
+    "PUT $path/blobs/uploads/1?digest=$main::DIGEST",
+    "POST $path/blobs/uploads/?mount=$main::DIGEST&from=alice/b";
+my @lines = main::audited(5);
+main::says('line', $_, result => 'unavailable', status => '502', user => 'alice', repository => 'alice/app')
+    for @lines;
+equal(join(' ', map { $_->{event} } @lines), 'push push delete push push', 'events');
+
+=== a mount without an answer has its line; a started upload has none
+--- backend
+mount= => close
+uploads/ => status: 202
+--- after
+my $uploads = 'POST /v2/alice/app/blobs/uploads/';
+http($_, login => 'alice:secret')
+    for $uploads, "$uploads?digest-algorithm=sha256", "$uploads?mount=$main::DIGEST&from=alice/b";
+my ($line) = main::audited(1);
+main::says('line', $line, event => 'push', status => '502', method => 'POST');
+
+=== a client that goes away before its password is decided has a line, for each guess
+--- init
+$main::seen = () = main::lines();
+redis_server()->freeze;
+--- login: alice:wrong
+--- abort
+--- timeout: 0.2
+--- request
+GET /v2/
+--- after
+my ($line) = main::audited(1);
+redis_server()->thaw;
+main::says('line', $line, event => 'login_aborted', status => '499', user => '', result => '');
+
+=== an expired token is no failed login, and one for something else is an event of its own
+--- config eval
+Harness::Token::token_config()
+--- http_config eval
+Harness::Token::token_http() . substr($main::HTTP, length Harness::gate_http())
+--- after
+my $with = sub { http($_[0], headers => 'Authorization: Bearer ' . $_[1]) };
+my $short = token('alice:secret', scope => 'repository:alice/app:pull');
+$with->('GET /v2/alice/app/tags/list', signed(sub => 'alice', exp => time - 100));
+$with->('PUT /v2/alice/app/manifests/v1', $short);
+$with->('GET /v2/alice/app/tags/list', 'x.y.z');
+my ($scope, $forged) = main::audited(2);
+main::says('scope', $scope, event => 'insufficient_scope', user => 'alice', status => '401');
+main::says('forged', $forged, event => 'login_failed', user => '');
 
 === a deletion has the digest that was asked for
 --- backend

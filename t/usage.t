@@ -61,6 +61,28 @@ my ($alice) = grep { $_->{name} eq 'alice' } @{ $all->{users} };
 equal(abs($alice->{last_pull} - time) < 60 ? 'so' : $alice->{last_pull}, 'so', 'alice has, just now');
 equal("$all->{total}{requests} $all->{total}{pulls} $alice->{missed}", '9 4 0', 'all, nothing missed');
 
+=== what was let through counts, also where the registry's answer was replaced
+--- backend
+PUT => raw: nonsense\r\n\r\n
+--- after
+http('GET /v2/alice/app/tags/list', login => 'alice:secret');
+http("PUT /v2/alice/app/manifests/v1\n" . 'x' x 5000, login => 'alice:secret');
+soon('both', 'alice/app=2/0/0', sub { main::rows('repositories') }, 5);
+my ($alice) = @{ main::usage()->{users} };
+equal($alice->{bytes_in} > 5000 ? 'so' : $alice->{bytes_in}, 'so', 'bytes in');
+
+=== names of repositories that do not exist take nobody's place
+--- http_config eval
+Harness::Zone::zone_http('zone=auth:1m') . "    registry_auth_usage zone=usage:128k top=20;\n"
+--- backend
+none => status: 404
+--- after
+http('GET /v2/alice/app/manifests/v1', login => 'alice:secret');
+http("GET /v2/alice/none$_/manifests/v1", login => 'alice:secret') for 1 .. 300;
+soon('the total', 301, sub { main::usage()->{total}{requests} }, 10);
+equal(main::rows('repositories'), 'alice/app=1/1/0', 'repositories');
+equal(main::rows('users'), 'alice=301/1/0', 'users');
+
 === the numbers live over a reload
 --- skip_valgrind: one process does not reload
 --- after

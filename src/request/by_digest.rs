@@ -135,7 +135,11 @@ pub fn source(request: &Request, context: &Context) -> Option<Source> {
     if context.origin == Some(Origin::Store) && !request.is_subrequest() {
         return Some(Source::Store);
     }
-    if !is_granted(context) {
+    let is_let_through = matches!(
+        context.outcome(),
+        Some(RequestResult::Granted | RequestResult::Anonymous)
+    );
+    if !is_let_through {
         return None;
     }
     // The registry's own list is asked for by subrequests.

@@ -48,7 +48,8 @@ pub struct Context {
     pub action: Option<Action>,
     /// Whether it was allowed because the repository is in the user's own namespace.
     pub by_namespace: bool,
-    /// `$registry_auth_result`, once the request was decided.
+    /// `$registry_auth_decision`, once the request was decided: who was let through was so, whatever became
+    /// of the answer. That is [`Context::outcome`].
     pub result: Option<RequestResult>,
     /// `$registry_auth_cache`, once the zone or the store was asked.
     pub cache: Option<CacheState>,
@@ -72,7 +73,9 @@ struct Rare {
     granted: Option<Access>,
     /// What of the catalogue the client may see, once it is made.
     answer: Option<Answer>,
-    /// Why the request itself was refused, for a log; empty where it was not.
+    /// How the request itself was refused last, be it in the place of a registry's answer.
+    refused_as: Option<RequestResult>,
+    /// And why, for a log; empty where it was not.
     refused_by: Cow<'static, str>,
     /// The refusals that are being answered, one for each request structure at most.
     refusals: Vec<Refusal>,
@@ -287,13 +290,21 @@ impl Context {
         }
     }
 
-    /// Notes a refusal of a request structure. What is logged of the request is what became of itself, not of
-    /// one beside it.
+    /// Notes that the request of a request structure is denied, as is decided of it.
+    pub fn deny(&mut self, request: &Request, denial: Denial) {
+        if !request.is_subrequest() {
+            self.result = Some(denial.result());
+        }
+        self.refuse(request, denial, false);
+    }
+
+    /// Notes a refusal of a request structure, be it that its answer is refused: who was let through was so.
+    /// What is logged of the request is what became of itself, not of one beside it.
     pub fn refuse(&mut self, request: &Request, denial: Denial, late: bool) {
         self.forget_refusal(request);
         let rare = self.rare.get_or_insert_default();
         if !request.is_subrequest() {
-            self.result = Some(denial.result());
+            rare.refused_as = Some(denial.result());
             rare.refused_by = match denial.rule() {
                 Some(rule) => Cow::Owned(rule.to_owned()),
                 None => denial.message.clone(),
@@ -308,10 +319,17 @@ impl Context {
         });
     }
 
+    /// `$registry_auth_result`: what became of the request, once it was decided. A refusal that came later
+    /// than the decision counts, which `result` does not know.
+    pub fn outcome(&self) -> Option<RequestResult> {
+        let refused_as = self.rare.as_ref().and_then(|rare| rare.refused_as);
+        refused_as.or(self.result)
+    }
+
     /// The rule by which the request was decided, in words: `$registry_auth_rule`. A permit's is looked for
     /// again, so that no request pays for it whose log does not have it.
     pub fn rule(&self, request: &Request) -> Option<Cow<'static, str>> {
-        match self.result? {
+        match self.outcome()? {
             RequestResult::Granted | RequestResult::Anonymous => {
                 let repository = self.repository.as_ref();
                 let repository = repository.map(|name| request.kept::<Context>(name));

@@ -34,7 +34,7 @@ pub fn refuse(request: &mut Request, context: &mut Context, settings: &Settings,
         ),
     );
     let status = denial.status();
-    context.refuse(request, denial, false);
+    context.deny(request, denial);
     counters::count_decision(context.class(), context.result, context.cache);
     status
 }

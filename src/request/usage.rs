@@ -42,6 +42,7 @@ pub fn count(request: &mut Request) {
                 Some(Transfer::Push) => counts.pushes += 1,
                 None => {}
             }
+            (1..400).contains(&request.status())
         });
     });
 }

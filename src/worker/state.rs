@@ -108,6 +108,8 @@ pub(super) struct UsageCounters {
     pub(super) user: Option<Rc<Identity>>,
     pub(super) repository: Vec<u8>,
     pub(super) counts: Counts,
+    /// Whether one of the answers shows that there is such a repository.
+    pub(super) is_there: bool,
     pub(super) later: Deferred,
 }
 

@@ -9,7 +9,7 @@ use std::rc::Rc;
 use registry_auth::UserName;
 use registry_auth_cache::Memory;
 use registry_auth_metrics::usage::Usage as Shown;
-use registry_auth_usage::{Counts, Table, Usage};
+use registry_auth_usage::{Counts, Row, Table, Top, Usage};
 
 use crate::conf::UsageOptions;
 use crate::ffi::event::{self, Deferred, NginxThread};
@@ -30,6 +30,7 @@ pub fn start(thread: NginxThread, options: &UsageOptions) {
         user: None,
         repository: Vec::new(),
         counts: Counts::default(),
+        is_there: false,
         later: Deferred::new(thread, |_| flush()),
     };
     WORKER.with(|worker| worker.usage.replace(Some(counters)));
@@ -41,15 +42,16 @@ pub fn stop() {
     WORKER.with(|worker| worker.usage.take());
 }
 
-/// Counts what was done by a user (none: the anonymous) in a repository (an empty one: in none).
+/// Counts what was done by a user (none: the anonymous) in a repository (an empty one: in none). `count` says
+/// whether the answer shows that there is such a repository: one that there may not be takes nobody's place.
 #[inline]
-pub fn add(user: Option<&Rc<Identity>>, repository: &[u8], count: impl FnOnce(&mut Counts)) {
+pub fn add(user: Option<&Rc<Identity>>, repository: &[u8], count: impl FnOnce(&mut Counts) -> bool) {
     WORKER.with(|worker| {
         if let Some(usage) = worker.usage.borrow_mut().as_mut() {
             if usage.counts.requests == 0 || !usage.is_of(user) || !is_same(&usage.repository, repository) {
                 usage.begin(user, repository);
             }
-            count(&mut usage.counts);
+            usage.is_there |= count(&mut usage.counts);
         }
     });
 }
@@ -87,13 +89,28 @@ pub fn shown() -> Option<Shown> {
         let ours = usage.as_mut()?;
         ours.flush();
         let top = ours.top;
-        with_zone(&ours.zone, |usage| Shown {
-            since: usage.since(),
-            total: usage.total(),
-            users: usage.top(Table::Users, top),
-            repositories: usage.top(Table::Repositories, top),
+        let zone = &ours.zone;
+        let (since, total) = with_zone(zone, |usage| (usage.since(), usage.total()))?;
+        Some(Shown {
+            since,
+            total,
+            users: most_used(zone, Table::Users, top)?,
+            repositories: most_used(zone, Table::Repositories, top)?,
         })
     })
+}
+
+/// Places that are looked at while the zone is locked: the other workers count meanwhile.
+const SLICE: usize = 4096;
+
+/// The names with the most requests, at most so many of them.
+fn most_used(zone: &Zone, table: Table, count: usize) -> Option<Vec<Row>> {
+    let mut top = Top::new(count);
+    let mut from = 0;
+    while from < with_zone(zone, |usage| usage.look(table, from..from + SLICE, &mut top))? {
+        from += SLICE;
+    }
+    Some(top.into_rows())
 }
 
 impl UsageCounters {
@@ -121,11 +138,13 @@ impl UsageCounters {
     fn flush(&mut self) {
         let counts = std::mem::take(&mut self.counts);
         let user = self.user.take();
+        let is_there = std::mem::take(&mut self.is_there);
         if counts.requests > 0 {
             let name = user.as_ref().and_then(|identity| identity.user());
             let name = name.as_ref().map_or("", UserName::as_str);
-            with_zone(&self.zone, |usage| {
-                usage.add(name.as_bytes(), &self.repository, &counts)
+            with_zone(&self.zone, |usage| match is_there {
+                true => usage.add(name.as_bytes(), &self.repository, &counts),
+                false => usage.add_to_known(name.as_bytes(), &self.repository, &counts),
             });
         }
     }

@@ -1,8 +1,10 @@
 //! The block: a header, and for users and for repositories a sketch each, of equal size.
 
+use std::ops::Range;
 use std::sync::atomic::{Ordering, compiler_fence};
 
 use crate::table::{Added, BUCKET, Counts, ENTRY, MAX_NAME, PLACE, Row, Sketch, get, get_u32, put, put_u32};
+use crate::top::Top;
 
 /// The first 8 bytes, with the version of the layout.
 const MAGIC: u64 = u64::from_ne_bytes(*b"rgausge1");
@@ -75,6 +77,15 @@ impl<'m> Usage<'m> {
     /// Counts what was done, by this user and in this repository. An empty name has no place; the total has
     /// all.
     pub fn add(&mut self, user: &[u8], repository: &[u8], counts: &Counts) {
+        self.count(user, repository, counts, true);
+    }
+
+    /// The same of a repository that there may not be: it gets no place, and none is taken for it.
+    pub fn add_to_known(&mut self, user: &[u8], repository: &[u8], counts: &Counts) {
+        self.count(user, repository, counts, false);
+    }
+
+    fn count(&mut self, user: &[u8], repository: &[u8], counts: &Counts, is_there: bool) {
         let fields = [
             counts.requests,
             counts.pulls,
@@ -87,18 +98,20 @@ impl<'m> Usage<'m> {
             let sum = get(self.bytes, at).wrapping_add(more);
             put(self.bytes, at, sum);
         }
-        self.add_to(Table::Users, user, counts);
-        self.add_to(Table::Repositories, repository, counts);
+        self.add_to(Table::Users, user, counts, true);
+        self.add_to(Table::Repositories, repository, counts, is_there);
     }
 
-    fn add_to(&mut self, table: Table, name: &[u8], counts: &Counts) {
+    fn add_to(&mut self, table: Table, name: &[u8], counts: &Counts, has_place: bool) {
         if name.is_empty() || name.len() > MAX_NAME {
             return;
         }
         let Some(mut sketch) = self.sketch(table) else {
             return;
         };
-        if let Added::New { hash } = sketch.add(name, counts) {
+        if let Added::New { hash } = sketch.add(name, counts)
+            && has_place
+        {
             put_u32(self.bytes, header::DIRTY, 1);
             compiler_fence(Ordering::SeqCst);
             if let Some(mut sketch) = self.sketch(table) {
@@ -113,10 +126,19 @@ impl<'m> Usage<'m> {
 
     /// The names with the most requests, at most so many of them.
     pub fn top(&mut self, table: Table, count: usize) -> Vec<Row> {
-        let rows = self.sketch(table).map(|mut sketch| sketch.rows());
-        let mut rows = rows.unwrap_or_default();
-        rows.truncate(count);
-        rows
+        let mut top = Top::new(count);
+        self.look(table, 0..self.capacity, &mut top);
+        top.into_rows()
+    }
+
+    /// Looks at these places alone for names with many requests, of which `top` keeps the most. Answers how
+    /// many places are in use. Between two looks, names may move.
+    pub fn look(&mut self, table: Table, places: Range<usize>, top: &mut Top) -> usize {
+        let Some(mut sketch) = self.sketch(table) else {
+            return 0;
+        };
+        sketch.look(places, top);
+        sketch.used as usize
     }
 
     /// What all requests came to, also of names that have no place.

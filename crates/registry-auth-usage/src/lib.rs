@@ -17,6 +17,8 @@
 
 mod block;
 mod table;
+mod top;
 
 pub use block::{InvalidBlock, Table, Usage, least_size};
 pub use table::{Counts, MAX_NAME, Row};
+pub use top::Top;

@@ -6,8 +6,11 @@
 //! that a damaged block can lead to wrong numbers only.
 
 use std::hash::{BuildHasher, Hasher};
+use std::ops::Range;
 
 use foldhash::fast::FixedState;
+
+use crate::top::Top;
 
 /// The longest name, in bytes; what is longer is not counted.
 pub const MAX_NAME: usize = 255;
@@ -199,29 +202,30 @@ impl Sketch<'_> {
         }
     }
 
-    /// All names, those with the most requests first.
-    pub(crate) fn rows(&mut self) -> Vec<Row> {
-        let capacity = u32::try_from(self.entries.len() / ENTRY).unwrap_or(u32::MAX);
-        let mut rows: Vec<Row> = (1..=self.used.min(capacity))
-            .filter_map(|at| {
-                let entry = self.entry(at)?;
-                let missed = get(entry, entry::MISSED);
-                Some(Row {
-                    name: String::from_utf8_lossy(name_of(entry)).into_owned(),
-                    counts: Counts {
-                        requests: get(entry, entry::COUNT).saturating_sub(missed),
-                        pulls: get(entry, entry::PULLS),
-                        pushes: get(entry, entry::PUSHES),
-                        bytes_in: get(entry, entry::BYTES_IN),
-                        bytes_out: get(entry, entry::BYTES_OUT),
-                        last_pull: get(entry, entry::LAST_PULL),
-                    },
-                    missed,
-                })
-            })
-            .collect();
-        rows.sort_by(|a, b| (b.counts.requests, &a.name).cmp(&(a.counts.requests, &b.name)));
-        rows
+    /// Shows the names of these places, counted from 0, to `top`.
+    pub(crate) fn look(&mut self, places: Range<usize>, top: &mut Top) {
+        let used = (self.used as usize).min(self.entries.len() / ENTRY);
+        let places = places.start.min(used)..places.end.min(used);
+        for at in places {
+            let Some(entry) = u32::try_from(at + 1).ok().and_then(|at| self.entry(at)) else {
+                return;
+            };
+            let missed = get(entry, entry::MISSED);
+            let requests = get(entry, entry::COUNT).saturating_sub(missed);
+            // Most do not come so far that their name is read.
+            top.offer(requests, || Row {
+                name: String::from_utf8_lossy(name_of(entry)).into_owned(),
+                counts: Counts {
+                    requests,
+                    pulls: get(entry, entry::PULLS),
+                    pushes: get(entry, entry::PUSHES),
+                    bytes_in: get(entry, entry::BYTES_IN),
+                    bytes_out: get(entry, entry::BYTES_OUT),
+                    last_pull: get(entry, entry::LAST_PULL),
+                },
+                missed,
+            });
+        }
     }
 
     #[inline]

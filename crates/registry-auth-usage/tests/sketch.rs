@@ -2,7 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
 
 use proptest::prelude::*;
-use registry_auth_usage::{Counts, InvalidBlock, MAX_NAME, Row, Table, Usage, least_size};
+use registry_auth_usage::{Counts, InvalidBlock, MAX_NAME, Row, Table, Top, Usage, least_size};
 use std::collections::{HashMap, HashSet};
 
 const DIRTY: usize = 16;
@@ -19,6 +19,13 @@ fn one(bytes: u64) -> Counts {
         last_pull: bytes,
         ..Counts::default()
     }
+}
+
+fn add(to: &mut Counts, more: &Counts) {
+    to.requests += more.requests;
+    to.pulls += more.pulls;
+    to.bytes_out += more.bytes_out;
+    to.last_pull = to.last_pull.max(more.last_pull);
 }
 
 fn by_name(rows: Vec<Row>) -> HashMap<String, Row> {
@@ -109,6 +116,47 @@ fn a_hundred_thousand_users_and_a_thousand_repositories_take_no_more_room() {
 }
 
 #[test]
+fn what_may_not_exist_takes_no_place_and_counts_where_it_has_one() {
+    let mut block = vec![0; least_size(4)];
+    let mut usage = open(&mut block);
+    usage.add_to_known(b"alice", b"a", &one(1));
+    usage.add(b"alice", b"a", &one(1));
+    for number in 0..100 {
+        usage.add_to_known(b"alice", format!("none{number}").as_bytes(), &one(1));
+    }
+    usage.add_to_known(b"alice", b"a", &one(1));
+    let repositories = usage.top(Table::Repositories, 9);
+    assert_eq!(repositories.len(), 1);
+    assert_eq!((repositories[0].counts.requests, repositories[0].missed), (2, 0));
+    assert_eq!(usage.top(Table::Users, 9)[0].counts.requests, 103);
+    assert_eq!(usage.total().requests, 103);
+}
+
+#[test]
+fn slices_show_what_one_look_shows_and_a_name_that_moves_once() {
+    let mut block = vec![0; least_size(100)];
+    let mut usage = open(&mut block);
+    for name in 0..100_u64 {
+        for _ in 0..=(name * 37 % 100) {
+            usage.add(format!("user{name}").as_bytes(), b"", &one(1));
+        }
+    }
+    let mut top = Top::new(7);
+    for from in (0..usage.capacity()).step_by(10) {
+        assert_eq!(usage.look(Table::Users, from..from + 10, &mut top), 100);
+    }
+    let rows = top.into_rows();
+    assert_eq!(rows, usage.top(Table::Users, 7));
+    let requests: Vec<u64> = rows.iter().map(|row| row.counts.requests).collect();
+    assert_eq!(requests, [100, 99, 98, 97, 96, 95, 94]);
+    let mut twice = Top::new(7);
+    usage.look(Table::Users, 0..100, &mut twice);
+    usage.look(Table::Users, 0..100, &mut twice);
+    assert_eq!(twice.into_rows(), rows[..4]);
+    assert_eq!(usage.top(Table::Users, 0), []);
+}
+
+#[test]
 fn a_block_is_used_as_it_is_until_its_size_changes() {
     let mut block = vec![0; least_size(16)];
     open(&mut block).add(b"alice", b"a", &one(1));
@@ -140,7 +188,7 @@ proptest! {
             let name = format!("name{name}");
             for bytes in 0..u64::from(times) {
                 usage.add(name.as_bytes(), name.as_bytes(), &one(bytes));
-                truth.entry(name.clone()).or_default().add(&one(bytes));
+                add(truth.entry(name.clone()).or_default(), &one(bytes));
                 sum += 1;
             }
         }
