@@ -135,13 +135,14 @@ fn is_as_decided(request: &Request) -> bool {
 /// Whether the request is about to go to a user's registry by a location in which that could steer nginx:
 /// `conf::check` sees to all but those without a gate whose variables choose the way.
 fn may_be_steered(request: &mut Request) -> bool {
-    let has_backends = |request: &Request, context: &Context| {
+    if !request.may_be_steered() {
+        return false;
+    }
+    let has_backends = request.existing_context::<Context, _>(|request, context| {
         let identity = context.identity(request);
         identity.is_some_and(|identity| identity.backends().is_some())
-    };
-    request.may_be_steered()
-        && request.existing_context::<Context, _>(|request, context| has_backends(request, context))
-            == Some(true)
+    });
+    has_backends == Some(true)
 }
 
 /// Whether the parameters that are sent on here have the target that the client wrote.
