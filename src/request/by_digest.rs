@@ -78,7 +78,7 @@ pub fn cache_key(request: &mut Request) -> Option<Vec<u8>> {
         return None;
     }
     // While the state of the request is not lent: its host may be made of our variables.
-    let host = request.with_location::<Location, _>(|request, location| host(request, location))??;
+    let host = request.with_location::<Location, _>(host)??;
     let key = request.existing_context::<Context, _>(|request, context| {
         let named = named(request, context)?;
         let registry = Registry {

@@ -123,6 +123,7 @@ pub struct Asked {
 }
 
 /// What is to be found out about a request's user.
+#[expect(clippy::large_enum_variant, reason = "each lies in the box of an `Asked`")]
 pub enum Question {
     /// Whether a credential is good.
     Credential {
