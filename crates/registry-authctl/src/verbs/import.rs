@@ -19,8 +19,9 @@ use registry_auth::{UserName, UserNameBuf};
 use registry_auth_admin::{Admin, AdminError, Existing, NewPassword, OwnersMended, Put, UNSEEN};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
+use std::fs::File;
 use std::future::Future;
-use std::io::BufReader;
+use std::io::{BufRead, BufReader};
 use std::path::Path;
 
 /// Users of one transaction: long enough for the network, short enough for Redis' other clients.
@@ -144,6 +145,14 @@ async fn until_interrupted(work: impl Future<Output = Result<(), Error>>) -> Opt
     }
 }
 
+/// The file to read; "-" is what comes in.
+fn open(path: &Path) -> std::io::Result<Box<dyn BufRead>> {
+    Ok(match path == Path::new("-") {
+        true => Box::new(std::io::stdin().lock()),
+        false => Box::new(BufReader::new(File::open(path)?)),
+    })
+}
+
 pub(crate) async fn htpasswd(
     path: &Path,
     options: &ImportOptions,
@@ -152,12 +161,7 @@ pub(crate) async fn htpasswd(
 ) -> Result<(), Error> {
     let (existing, apply) = (options.existing(), options.apply);
     let file_error = |error| Error::File(path.to_owned(), error);
-    let (entries, refused) = if path == Path::new("-") {
-        htpasswd::read(std::io::stdin().lock()).map_err(file_error)?
-    } else {
-        let file = std::fs::File::open(path).map_err(file_error)?;
-        htpasswd::read(BufReader::new(file)).map_err(file_error)?
-    };
+    let (entries, refused) = open(path).and_then(htpasswd::read).map_err(file_error)?;
     let mut tally = Tally::default();
     let refuse = |RefusedLine { line, user, why }| (Some(line), user, why);
     tally.refused = refused.into_iter().map(refuse).collect();
@@ -210,11 +214,8 @@ pub(crate) async fn docker_auth(
 ) -> Result<(), Error> {
     let (existing, apply) = (options.existing(), options.apply);
     let file_error = |error| Error::File(path.to_owned(), error);
-    let text = match path == Path::new("-") {
-        true => std::io::read_to_string(std::io::stdin().lock()),
-        false => std::fs::read_to_string(path),
-    };
-    let plan = docker_auth::read(&text.map_err(file_error)?)
+    let text = open(path).and_then(std::io::read_to_string).map_err(file_error)?;
+    let plan = docker_auth::read(&text)
         .map_err(|why| file_error(std::io::Error::new(std::io::ErrorKind::InvalidData, why)))?;
     let admin = connector.connect().await?;
     let mut tally = Tally::default();
