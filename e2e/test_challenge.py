@@ -1,7 +1,9 @@
-"""A hostile backend asks for a password: neither containerd, which heeds the challenge of any answer, nor the
-others give it one."""
+"""A hostile backend asks for a password, or redirects to a host that does: neither containerd, which heeds
+the challenge of any answer, nor the others give it one."""
 
 import base64
+import hashlib
+import json
 import threading
 import unittest
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -14,13 +16,14 @@ PASSWORD = "alice-secret"
 
 
 class Recorder(ThreadingHTTPServer):
-    """Answers every request with `status` and `headers`, and keeps what it was sent."""
+    """Answers every request with `status` and `headers`, and keeps what it was sent. `pages`: another answer,
+    as status, headers and body, for paths with a part."""
 
     daemon_threads = True
 
-    def __init__(self, status, headers):
+    def __init__(self, status, headers, pages=None):
         super().__init__(("127.0.0.1", 0), Handler)
-        self.status, self.headers, self.seen = status, headers, []
+        self.status, self.headers, self.pages, self.seen = status, headers, pages or {}, []
         self.address = f"127.0.0.1:{self.server_port}"
         threading.Thread(target=self.serve_forever, daemon=True).start()
 
@@ -36,11 +39,15 @@ class Handler(BaseHTTPRequestHandler):
         length = int(self.headers.get("content-length") or 0)
         body = self.rfile.read(length).decode(errors="replace")
         self.server.seen.append(f"{self.requestline}\n{self.headers}\n{body}")
-        self.send_response(self.server.status)
-        for name, value in self.server.headers:
+        pages = (page for part, page in self.server.pages.items() if part in self.path)
+        status, headers, body = next(pages, (self.server.status, self.server.headers, b""))
+        self.send_response(status)
+        for name, value in headers:
             self.send_header(name, value)
-        self.send_header("Content-Length", "0")
+        self.send_header("Content-Length", str(len(body)))
         self.end_headers()
+        if self.command != "HEAD":
+            self.wfile.write(body)
 
     do_GET = do_HEAD = do_POST = do_PUT = answer
 
@@ -107,6 +114,54 @@ class Challenge(StackCase):
 class BearerChallenge(Challenge):
     kind = "Bearer"
     options = {"bearer": True}
+
+
+class Redirect(StackCase):
+    """The backend asks for nothing itself: it redirects to a host that asks for a password in its own name,
+    which containerd would post to the address in the challenge."""
+
+    @classmethod
+    def setUpClass(cls):
+        super().setUpClass()
+        cls.elsewhere = Recorder(200, [("Content-Type", "application/json")])
+        cls.addClassCleanup(cls.elsewhere.close)
+        cls.trap = Recorder(401, [
+            ("WWW-Authenticate", f'Bearer realm="http://{cls.elsewhere.address}/token",service="registry"')])
+        cls.addClassCleanup(cls.trap.close)
+        cls.stack.tool("grant", "add", "public", "public/**", "pull")
+
+    def pull_from(self, hostile, name):
+        self.addCleanup(hostile.close)
+        self.stack.tool("backend", "set", "default", hostile.address)
+        self.stack.tool("backend", "set", "alice", hostile.address)
+        puller = client.Ctr(self.stack, self.stack.directory / name)
+        self.addCleanup(puller.close)
+        self.assertEqual(puller.login("alice", PASSWORD).returncode, 0)
+        pulled = puller.pull("public/os")
+        self.assertNotEqual(pulled.returncode, 0, pulled.stdout)
+        self.assertEqual((self.trap.seen, self.elsewhere.seen), ([], []))
+
+    def redirect(self):
+        return 307, [("Location", f"http://{self.trap.address}/v2/public/os")], b""
+
+    def test_of_a_manifest(self):
+        status, headers, _ = self.redirect()
+        hostile = Recorder(status, headers)
+        self.pull_from(hostile, "manifest")
+        self.assertNotEqual(hostile.seen, [], "the backend was not asked: nothing was tried")
+
+    def test_of_a_blob(self):
+        kind = "application/vnd.docker.distribution.manifest.v2+json"
+        manifest = json.dumps({
+            "schemaVersion": 2, "mediaType": kind, "layers": [],
+            "config": {"mediaType": "application/vnd.docker.container.image.v1+json", "size": 3,
+                       "digest": "sha256:" + "a" * 64}}).encode()
+        digest = "sha256:" + hashlib.sha256(manifest).hexdigest()
+        hostile = Recorder(404, [], {
+            "/manifests/": (200, [("Content-Type", kind), ("Docker-Content-Digest", digest)], manifest),
+            "/blobs/": self.redirect()})
+        self.pull_from(hostile, "blob")
+        self.assertTrue(any("/blobs/" in request for request in hostile.seen), hostile.seen)
 
 
 if __name__ == "__main__":

@@ -384,7 +384,15 @@ class Hostile(V1Case):
         self.assert_kept_here(leaks=False)
 
     def test_layers_at_a_storage_service(self):
-        """Reading an image may be redirected, as docker-registry does; no password goes there."""
+        """Reading an image may be redirected, as docker-registry does, to where the administrator says; no
+        password goes there."""
+        nginx = self.stack.nginx
+        text, before = nginx.configuration.read_text(encoding="utf-8"), nginx.workers()
+        self.assertIn("http {", text)
+        text = text.replace("http {", f"http {{\n    registry_auth_redirects {self.away};", 1)
+        nginx.configuration.write_text(text, encoding="utf-8")
+        nginx.reload()
+        nginx.await_new_workers(before)
         for docker in self.each("anna"):
             self.elsewhere.clear()
             docker.push("anna/app", {"latest": APP})

@@ -63,7 +63,7 @@ macro_rules! location_row {
 }
 
 /// The table that nginx reads; nginx writes to none of it.
-pub static mut COMMANDS: [ngx_command_t; 32] = [
+pub static mut COMMANDS: [ngx_command_t; 33] = [
     location_row!(
         c"registry_auth",
         HTTP | SERVER | LOCATION | LIMIT_EXCEPT,
@@ -185,6 +185,12 @@ pub static mut COMMANDS: [ngx_command_t; 32] = [
         HTTP | SERVER | LOCATION,
         NGX_CONF_TAKE1,
         read::ns
+    ),
+    location_row!(
+        c"registry_auth_redirects",
+        HTTP | SERVER | LOCATION,
+        NGX_CONF_1MORE,
+        read::redirects
     ),
     location_row!(
         c"registry_auth_store",

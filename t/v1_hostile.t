@@ -159,6 +159,8 @@ images$ => header: Location: /v1/users/
 --- raw_response_headers_unlike: evil
 
 === a layer may be fetched elsewhere, as from a storage service; nothing may be sent there
+--- config eval
+Harness::gate_config('registry_auth_redirects storage.example;')
 --- login: alice:secret
 --- backend
 status: 302
@@ -173,7 +175,20 @@ header: X-Docker-Endpoints: evil.example
 [ ("Location: https://storage.example/layer?signature=x\nX-Docker-Endpoints: localhost") x 2,
   ("!Location\n!X-Docker-Endpoints") x 2 ]
 
+=== without registry_auth_redirects not from a user's registry, which could ask for a password there
+--- login: alice:secret
+--- backend
+status: 302
+header: Location: https://storage.example/layer?signature=x
+--- request
+GET /v1/images/0123abcd/layer
+--- error_code: 502
+--- error_log
+the registry redirects a blob to storage.example
+
 === V2 has no endpoints, and its blobs may lie elsewhere; its uploads go on here
+--- config eval
+Harness::gate_config('registry_auth_redirects storage.example;')
 --- login: alice:secret
 --- backend
 status: 202

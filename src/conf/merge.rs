@@ -80,6 +80,7 @@ impl Location {
         self.passes_ns = self.passes_ns.or(outer.passes_ns);
         self.failures = self.failures.or(outer.failures);
         self.bearer = self.bearer.take().or_else(|| outer.bearer.clone());
+        self.storage_hosts = self.storage_hosts.take().or_else(|| outer.storage_hosts.clone());
         self.stores = self.stores.take().or_else(|| outer.stores.clone());
         if core.is_block() && self.page.is_none() {
             self.page.clone_from(&outer.page);

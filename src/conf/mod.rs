@@ -9,6 +9,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
+use registry_auth::redirect::StorageHosts;
 use registry_auth::{policy, route};
 use registry_auth_cache::FailureLimits;
 use registry_auth_lookup::{Hashing, Keyspace};
@@ -270,6 +271,8 @@ pub struct Location {
     failures: Option<Option<FailureLimits>>,
     bearer: Option<Option<Bearer>>,
     page: Option<(Page, FilePosition)>,
+    /// `registry_auth_redirects`.
+    storage_hosts: Option<Rc<StorageHosts>>,
     stores: Option<Vec<Rc<Store>>>,
     /// Where the first of them stands, in this very location.
     stores_position: Option<FilePosition>,
@@ -380,6 +383,11 @@ pub struct TokenEndpoint {
 }
 
 impl Location {
+    /// Where registries may have their blobs; `None` where nothing is said of that.
+    pub fn storage_hosts(&self) -> Option<&StorageHosts> {
+        self.storage_hosts.as_deref()
+    }
+
     /// Makes it the token endpoint, whose tokens are good for so many seconds.
     pub fn set_endpoint(&mut self, ttl: u64, conf: &Conf<'_>) -> Result<(), String> {
         self.set_page(

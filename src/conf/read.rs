@@ -8,6 +8,7 @@ use std::rc::Rc;
 
 use registry_auth::blob::{BackendName, Layout, Owner};
 use registry_auth::directive::{self, EndpointUrl, InvalidUrl};
+use registry_auth::redirect::{StorageHost, StorageHosts};
 use registry_auth::token::{MAX_LIFE, MIN_LIFE};
 use registry_auth_cache::{FailureLimits, failures};
 use registry_auth_lookup::Hashing;
@@ -605,6 +606,24 @@ pub fn ns(conf: &mut Conf<'_>, location: &mut Location) -> Result<(), String> {
         b"pass" => true,
         argument => return Err(invalid(NAME, argument, "\"strip\" or \"pass\" is expected")),
     });
+    Ok(())
+}
+
+/// `registry_auth_redirects host ... | off`
+pub fn redirects(conf: &mut Conf<'_>, location: &mut Location) -> Result<(), String> {
+    const NAME: &str = "registry_auth_redirects";
+    unset(NAME, location.storage_hosts.is_some())?;
+    let is_off = conf.texts().eq([&b"off"[..]]);
+    let named = conf.texts().filter(|_| !is_off).map(|argument| {
+        let host = StorageHost::parse(argument).filter(|_| !directive::is_switch(argument));
+        host.ok_or_else(|| {
+            let why = "hosts of storage services are expected, such as \"storage.example.com\", \
+                       \"storage.example.com:9000\" or \"*.example.com\", or \"off\" alone";
+            invalid(NAME, argument, why)
+        })
+    });
+    let hosts: StorageHosts = named.collect::<Result<_, _>>()?;
+    location.storage_hosts = Some(Rc::new(hosts));
     Ok(())
 }
 

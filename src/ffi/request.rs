@@ -195,6 +195,13 @@ impl Request {
         self.values(first, name)
     }
 
+    /// Whether an upstream has sent a `Location`, be it out of a cache.
+    #[inline]
+    pub fn has_upstreams_location(&self) -> bool {
+        // SAFETY: null, or this request's upstream, which lies in its pool.
+        unsafe { self.0.upstream.as_ref() }.is_some_and(|upstream| !upstream.headers_in.location.is_null())
+    }
+
     /// The target that goes to the backend, where a proxy module has made the request to it.
     pub fn forwarded(&self) -> Option<&[u8]> {
         // SAFETY: null or the request's own structure.

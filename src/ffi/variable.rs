@@ -1,10 +1,10 @@
-//! Variables whose values a trait gives.
+//! Variables: those whose values a trait gives, and what others come to.
 
 use core::marker::PhantomData;
 
 use nginx_sys::{
-    NGX_ERROR, NGX_HTTP_VAR_NOCACHEABLE, NGX_OK, ngx_http_add_variable, ngx_http_request_t,
-    ngx_http_variable_value_t, ngx_int_t,
+    NGX_ERROR, NGX_HTTP_VAR_NOCACHEABLE, NGX_OK, ngx_hash_key, ngx_http_add_variable, ngx_http_get_variable,
+    ngx_http_request_t, ngx_http_variable_value_t, ngx_int_t,
 };
 
 use super::bytes;
@@ -36,6 +36,23 @@ pub fn register<V: Variables>(conf: &mut Conf<'_>, _variables: PhantomData<V>) -
         }
     }
     Ok(())
+}
+
+/// What a variable of this name, in lower case, comes to; `None` where there is none, or memory is out.
+pub fn value_of<'r>(request: &'r mut Request, name: &'static str) -> Option<&'r [u8]> {
+    let mut name = bytes::fixed(name);
+    // SAFETY: the name is only read; the result is null or a value of this request, whose text lies in its
+    // pool or in the configuration's.
+    unsafe {
+        let key = ngx_hash_key(name.data, name.len);
+        let value = ngx_http_get_variable(request.as_ptr(), &mut name, key).as_ref()?;
+        let is_there = value.valid() != 0 && value.not_found() == 0;
+        let text = nginx_sys::ngx_str_t {
+            len: value.len() as usize,
+            data: value.data,
+        };
+        is_there.then(|| bytes::of(text))
+    }
 }
 
 unsafe extern "C" fn get<V: Variables>(
