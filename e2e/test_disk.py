@@ -344,7 +344,10 @@ class _Large:
         stack = self.stack
         alice = Wire(stack, "alice")
         target = f"/v2/alice/large/blobs/{layer}"
-        token = {"Authorization": alice._credentials["Authorization"]}
+        client = Skopeo(stack, stack.directory / "killed")
+        # The host is in the key of the cache: that of the other clients.
+        host = client.reference("alice/large").split("/")[0]
+        token = {"Authorization": alice._credentials["Authorization"], "Host": host}
         digest = hashlib.sha256()
         connection = alice.connection()
         connection.request("GET", target, headers=token)
@@ -368,7 +371,6 @@ class _Large:
         self.assertEqual(f"sha256:{digest.hexdigest()}", layer)
         connection.close()
 
-        client = Skopeo(stack, stack.directory / "killed")
         client.login("alice", stack.passwords["alice"])
         # It writes as it pulls: once some is there, it dies.
         into = client.directory / "pulled"
