@@ -314,6 +314,11 @@ unsafe extern "C" fn access_handler(r: *mut ngx_http_request_t) -> ngx_int_t {
             return NGX_ERROR as ngx_int_t;
         };
         match access::handle(request) {
+            PhaseResult::Stripped => match access::without_query(request) {
+                PhaseResult::Granted => NGX_OK as ngx_int_t,
+                PhaseResult::Refused(status) => status as ngx_int_t,
+                _ => NGX_HTTP_INTERNAL_SERVER_ERROR as ngx_int_t,
+            },
             PhaseResult::Off => NGX_DECLINED as ngx_int_t,
             PhaseResult::Granted => NGX_OK as ngx_int_t,
             PhaseResult::Waiting => NGX_AGAIN as ngx_int_t,

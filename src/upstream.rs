@@ -95,8 +95,9 @@ fn forbidden(request: &mut Request) -> Option<String> {
     }
     may_be_steered(request).then(|| {
         format!(
-            "a user's registry could steer nginx by \"X-Accel-Redirect\", as variables in \"{}\" lead to \
-             it, without \"registry_auth\": include proxy.conf there, or its \"proxy_ignore_headers\"",
+            "a user's registry could steer nginx by \"X-Accel-Redirect\" or SSI, as variables in \"{}\" lead \
+             to it, without \"registry_auth\": include proxy.conf there, or its \"proxy_ignore_headers\" and \
+             \"ssi off\"",
             target_directive(request)
         )
     })
@@ -135,7 +136,11 @@ fn is_as_decided(request: &Request) -> bool {
 /// Whether the request is about to go to a user's registry by a location in which that could steer nginx:
 /// `conf::check` sees to all but those without a gate whose variables choose the way.
 fn may_be_steered(request: &mut Request) -> bool {
-    if !request.may_be_steered() {
+    let is_obeyed = || {
+        let location = request.location::<Location>();
+        location.is_some_and(Location::obeys_answers)
+    };
+    if !request.may_be_steered() && !is_obeyed() {
         return false;
     }
     let has_backends = request.existing_context::<Context, _>(|request, context| {

@@ -86,6 +86,28 @@ $::LINE
 --- error_log eval
 $::LINE
 
+=== nor does it to a registry for all, by whichever variable of proxy_pass
+--- http_config eval
+Harness::gate_http() . '    map $request_uri $mapped { default $request_uri; }
+    map $registry_auth_user $fixed { alice 127.0.0.1:$TEST_NGINX_BACKEND_B_PORT; }
+    upstream fixed { server 127.0.0.1:$TEST_NGINX_BACKEND_PORT; }' . "\n"
+--- config eval
+my $to = 'http://127.0.0.1:$TEST_NGINX_BACKEND_PORT';
+CORE::join "\n", "set \$orig \$request_uri; set \$q \$is_args\$args; if (\$mapped = '') { return 400; }",
+    map { "location /v2/alice/$_->[0]/ { $::GATE proxy_pass $_->[1]; }" }
+    [ a => "$to\$orig" ], [ b => 'http://fixed$orig' ], [ c => "$to\$uri\$q" ], [ d => "$to\$mapped" ],
+    [ e => "$to\$request_uri" ], [ f => "$to\$uri\$is_args\$args" ], [ g => 'http://$fixed' ]
+--- request eval
+[ map { my $from = $_;
+    map { "POST /v2/alice/$_/blobs/uploads/?mount=sha256:" . "a" x 64 . "&from=$from/y" } 'a' .. 'g' }
+    qw(bob alice) ]
+--- error_code eval
+[ (500) x 4, (200) x 3, (200) x 7 ]
+--- forwarded eval
+[ (0) x 4, (map {"POST /v2/alice/$_/blobs/uploads/"} 'e' .. 'g'), (1) x 7 ]
+--- error_log eval
+$::LINE
+
 === a mount that was refused stays out of $request_uri, also where that was in use before
 --- config eval
 "        location / { $::GATE if (\$request_uri ~ none) { return 404; } "

@@ -150,12 +150,12 @@ Harness::Zone::zone_http('zone=auth:1m')
         location / { proxy_pass http://registry; }
 --- request eval
 [ "GET /v2/?url=https://a.example:5000", "GET /v2/?url=HTTP://b", "GET /v2/?url=ftp://b", "GET /v2/?url=//b",
-  "GET /v2/" ]
+  "GET /v2/", "GET /v2/?url=http://" ]
 --- error_code eval
-[ 401, 401, 500, 500, 500 ]
+[ 401, 401, 500, 500, 500, 500 ]
 --- response_headers eval
 [ (map {"WWW-Authenticate: Bearer realm=\"$_/token\",service=\"registry\""} 'https://a.example:5000',
-  'HTTP://b'), ('!WWW-Authenticate') x 3 ]
+  'HTTP://b'), ('!WWW-Authenticate') x 4 ]
 --- error_log
 the variables of "registry_auth_bearer" come to no URL: "ftp://b/token"
 come to no URL: "/token"

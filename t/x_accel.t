@@ -156,6 +156,57 @@ location / {
 --- response_headers eval
 [ map { "Content-Type: text/plain\nX-Cache: $_" } ("MISS") x 6, "HIT" ]
 
+=== rule 15: nor by SSI, which is on for a site beside, in each kind of block
+--- http_config eval
+"    ssi on; ssi_types *; include \$TEST_NGINX_ROOT/nginx/direct.conf;\n" . Harness::gate_http()
+--- config eval
+"registry_auth R; proxy_set_header Authorization ''; set \$to registry;
+        location / { proxy_pass http://registry; }
+        location /v2/library/on/ { ssi on; proxy_pass http://registry; }
+        location /v2/library/variable/ { proxy_pass http://\$to; }
+        location /v2/library/if/ { proxy_pass http://registry; if (\$arg_a = '') { set \$x 1; } }
+        location /v2/library/except/ { proxy_pass http://registry; limit_except POST { allow all; } }
+        location /v2/library/named/ { try_files /none \@named; }
+        location \@named { registry_auth off; proxy_pass http://registry; }
+        location /internal/ { internal; registry_auth off; return 200 'the crown jewels'; }
+        location /site { registry_auth off; proxy_pass http://127.0.0.1:\$TEST_NGINX_BACKEND_PORT; }"
+--- redis
+HSET docker-registry:user:alice backends 127.0.0.1:$TEST_NGINX_BACKEND_B_PORT
+HSET docker-registry:group:public grant:library/** pull
+--- backend
+body: <!--# include virtual="/internal/x" -->|<!--# echo var="http_authorization" -->
+--- request eval
+[ "GET /site", map { "GET /v2/library/$_/x/tags/list" } qw(x on variable if except named) ]
+--- response_body eval
+[ "the crown jewels|Basic YWxpY2U6c2VjcmV0",
+  ('<!--# include virtual="/internal/x" -->|<!--# echo var="http_authorization" -->') x 6 ]
+
+=== rule 15: nor by SSI where variables choose the way without a gate, unless that is turned off there
+--- http_config eval
+"    ssi on; ssi_types *; include \$TEST_NGINX_ROOT/nginx/direct.conf;\n" . Harness::gate_http()
+--- config eval
+my $ignore = 'proxy_ignore_headers X-Accel-Redirect X-Accel-Expires X-Accel-Limit-Rate X-Accel-Buffering
+    X-Accel-Charset;';
+"set \$to registry; location /v2/ { registry_auth R; try_files /none \@named; }
+        location \@named { registry_auth off; $ignore proxy_pass http://\$to; }
+        location /v2/library/ { registry_auth R; try_files /none \@other; }
+        location \@other {
+            registry_auth off; include \$TEST_NGINX_ROOT/nginx/proxy.conf; proxy_pass http://\$to;
+        }
+        location /internal/ { internal; registry_auth off; return 200 'the crown jewels'; }"
+--- redis
+HSET docker-registry:user:alice backends 127.0.0.1:$TEST_NGINX_BACKEND_B_PORT
+HSET docker-registry:group:public grant:library/** pull
+--- backend
+body: <!--# include virtual="/internal/x" -->
+--- request eval
+[ "GET /v2/alice/x/tags/list", "GET /v2/library/x/tags/list" ]
+--- error_code eval
+[ 500, 200 ]
+--- response_body_unlike: crown jewels
+--- error_log
+"ssi off"
+
 === rule 15: nor do the other X-Accel headers steer nginx
 --- backend
 header: X-Accel-Expires: 100000

@@ -9,10 +9,10 @@ use std::marker::PhantomData;
 use registry_auth::directive;
 
 use super::neighbours::{Forward, Neighbours, Seen};
-use super::{Location, Main, Page};
+use super::{Heeded, Location, Main, Page};
 use crate::ffi::conf::{Conf, CoreLocation, LocationKind};
 use crate::ffi::peer;
-use crate::ffi::steering::Ignored;
+use crate::ffi::steering::{Ignored, Ssi, Unknown};
 use crate::upstream::UserBackends;
 
 /// Refuses a location that is two things at once.
@@ -60,8 +60,9 @@ pub fn one_thing(
     Ok(())
 }
 
-/// Has nginx heed no header by which a user's registry would steer it (`X-Accel-Redirect`), whatever the
-/// location says: one directive of its own takes the place of all that are inherited.
+/// Has nginx heed no header by which a user's registry would steer it (`X-Accel-Redirect`), and no command
+/// of SSI in what that answers, whatever the location says: one directive of its own takes the place of all
+/// that are inherited, and `ssi on` may be meant for a site beside.
 ///
 /// Not where variables choose the way and no gate says that it is a registry's: an application may be meant,
 /// which may steer nginx. `upstream` refuses users' registries there.
@@ -86,8 +87,45 @@ fn steering(
             forward.seen.name, forward.seen.position
         )
     })?;
-    main.steerable.push(ignored);
+    let ssi = ssi_here(forward, conf)?;
+    main.steerable.push(Heeded {
+        headers: ignored,
+        ssi,
+    });
+    if let Some(stylesheet) = &location.neighbours.stylesheet {
+        conf.go_to(&stylesheet.position);
+        return Err(format!(
+            "\"{}\" would work by what a user's registry (\"registry_auth_backends\") answers: leave it out \
+             of where \"{}\" ({}) stands",
+            stylesheet.name, forward.seen.name, forward.seen.position
+        ));
+    }
     Ok(())
+}
+
+/// Whether nginx obeys the commands of SSI here; for the merging of locations.
+fn ssi_here(forward: &Forward, conf: &mut Conf<'_>) -> Result<Option<Ssi>, String> {
+    Ssi::here(conf).map_err(|Unknown| {
+        format!(
+            "\"{}\" ({}) would let a user's registry (\"registry_auth_backends\") steer nginx by SSI: \
+             \"ssi\" is not as this module knows it",
+            forward.seen.name, forward.seen.position
+        )
+    })
+}
+
+/// The same, where `steering` leaves SSI on, as variables without a gate may lead to an application.
+pub fn ssi_by_variables(location: &Location, conf: &mut Conf<'_>) -> Result<Option<Ssi>, String> {
+    match &location.neighbours.forward {
+        Some(forward)
+            if location.settings.is_none()
+                && directive::upstream_name(&forward.url).is_none()
+                && leads_to_users(forward, conf) =>
+        {
+            ssi_here(forward, conf)
+        }
+        _ => Ok(None),
+    }
 }
 
 /// Looks at what a gated location forwards.

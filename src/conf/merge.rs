@@ -16,7 +16,8 @@ use super::{DEFAULT_PREFIX, Gate, Location, MAX_FORM, Main, Page, Settings, V1Im
 use crate::endpoints::health::Health;
 use crate::endpoints::status::{Status, Usage};
 use crate::endpoints::token::Token;
-use crate::ffi::conf::{Conf, CoreLocation, LocationKind, Merge};
+use crate::ffi::conf::{ComplexValue, Conf, CoreLocation, LocationKind, Merge};
+use crate::ffi::steering::Ssi;
 use crate::ffi::{body, content, peer};
 use crate::request::stored::Stored;
 use crate::upstream::UserBackends;
@@ -48,6 +49,8 @@ impl Merge for Location {
         })?;
         self.is_within_gate = outer.settings.is_some();
         check::one_thing(self, &core, main, conf)?;
+        self.ssi = check::ssi_by_variables(self, conf)?;
+        self.forwarded_url = self.variable_url(conf)?;
         self.put_stores_before(outer, &core, conf)?;
         main.has_sources |= self.has_sources();
         match self.page {
@@ -177,6 +180,19 @@ impl Location {
         self.settings.is_some() && (self.otherwise.is_some() || self.neighbours.has_cache())
     }
 
+    /// `proxy_pass` behind a gate, where variables may decide with which query a request goes on.
+    fn variable_url(&self, conf: &mut Conf<'_>) -> Result<Option<ComplexValue>, String> {
+        let forward = self.neighbours.forward.as_ref();
+        let forward = forward.filter(|forward| self.settings.is_some() && forward.is_proxy());
+        match forward {
+            Some(forward) if directive::may_replace_path(&forward.url) => conf
+                .compile(&forward.url)
+                .map(Some)
+                .ok_or_else(|| "\"proxy_pass\" has variables that cannot be read".to_owned()),
+            _ => Ok(None),
+        }
+    }
+
     fn space(&self) -> Keyspace {
         Keyspace {
             prefix: self.prefix.clone().unwrap_or_else(|| DEFAULT_PREFIX.into()),
@@ -277,8 +293,9 @@ impl Main {
     /// Warns of what only all locations together show, and takes users' registries what they may steer nginx
     /// by.
     pub fn check(&mut self, conf: &mut Conf<'_>) {
-        for ignored in self.steerable.drain(..) {
-            ignored.add_all_that_steer();
+        for heeded in self.steerable.drain(..) {
+            heeded.headers.add_all_that_steer();
+            heeded.ssi.iter().for_each(Ssi::turn_off);
         }
         std::mem::take(&mut self.endpoints).check(conf);
     }

@@ -20,7 +20,7 @@ use crate::ffi::conf::{Complete, ComplexValue, Conf, FilePosition};
 use crate::ffi::content::Handler;
 use crate::ffi::request::Request;
 use crate::ffi::shm::Zone;
-use crate::ffi::steering::Ignored;
+use crate::ffi::steering::{Ignored, Ssi};
 use stores::{Store, Stores};
 use token_locations::TokenLocations;
 
@@ -78,8 +78,15 @@ pub struct Main {
     has_sources: bool,
     /// Where tokens are to be had, until that was checked.
     endpoints: TokenLocations,
-    /// What the locations ignore that lead to users' registries, until these cannot steer nginx.
-    steerable: Vec<Ignored>,
+    /// What the locations heed that lead to users' registries, until these cannot steer nginx.
+    steerable: Vec<Heeded>,
+}
+
+/// What one location heeds of what a registry answers.
+struct Heeded {
+    headers: Ignored,
+    /// `None` where nginx has no SSI.
+    ssi: Option<Ssi>,
 }
 
 /// How the helper thread is to ask Redis.
@@ -276,6 +283,10 @@ pub struct Location {
     stores: Option<Vec<Rc<Store>>>,
     /// Where the first of them stands, in this very location.
     stores_position: Option<FilePosition>,
+    /// Whether SSI is on, where variables may lead to users' registries without a gate.
+    ssi: Option<Ssi>,
+    /// `proxy_pass`, where its variables may have the query that a mount was taken out of.
+    forwarded_url: Option<ComplexValue>,
     /// What answers what is not answered from one of them.
     pub otherwise: Option<Handler>,
     /// What other modules' directives say here.
@@ -386,6 +397,16 @@ impl Location {
     /// Where registries may have their blobs; `None` where nothing is said of that.
     pub fn storage_hosts(&self) -> Option<&StorageHosts> {
         self.storage_hosts.as_deref()
+    }
+
+    /// Whether nginx would obey what a registry writes into its answers here.
+    pub fn obeys_answers(&self) -> bool {
+        self.ssi.as_ref().is_some_and(Ssi::is_on) || self.neighbours.stylesheet.is_some()
+    }
+
+    /// The URL of `proxy_pass`, where its variables may have the query that a mount was taken out of.
+    pub fn forwarded_url(&self) -> Option<&ComplexValue> {
+        self.forwarded_url.as_ref()
     }
 
     /// Makes it the token endpoint, whose tokens are good for so many seconds.

@@ -57,6 +57,7 @@ pub const NAMES: &[&CStr] = &[
     c"fastcgi_store",
     c"uwsgi_store",
     c"scgi_store",
+    c"xslt_stylesheet",
     c"limit_req_zone",
     c"limit_conn_zone",
 ];
@@ -192,6 +193,8 @@ pub struct Neighbours {
     pub returns: Option<Seen>,
     /// What sends requests on.
     pub forward: Option<Forward>,
+    /// What makes another document of an answer, by what that says itself.
+    pub stylesheet: Option<Seen>,
     /// Whether `rewrite` may have changed the path; also one of the server.
     pub is_rewritten: bool,
     /// Whether nginx keeps what it is sent, by a key that does not tell the user.
@@ -232,6 +235,7 @@ impl Neighbours {
         match name {
             "return" => self.returns = self.returns.take().or(Some(seen)),
             "rewrite" => self.is_rewritten = true,
+            "xslt_stylesheet" => self.stylesheet = self.stylesheet.take().or(Some(seen)),
             "autoindex" | "random_index" | "dav_methods" if value == b"off" => {}
             _ => {
                 let (module, what) = name.split_once('_').unwrap_or((name, ""));
@@ -262,6 +266,7 @@ impl Neighbours {
         for (said, outer) in self.said.iter_mut().zip(&outer.said) {
             said.inherit(outer);
         }
+        self.stylesheet = self.stylesheet.take().or_else(|| outer.stylesheet.clone());
         self.is_rewritten |= outer.is_rewritten && (is_block || is_outer_server);
         if is_block && self.forward.is_none() {
             self.forward.clone_from(&outer.forward);

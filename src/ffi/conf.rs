@@ -267,7 +267,17 @@ impl<'c> Conf<'c> {
 
     /// Compiles that argument as a string with variables.
     pub fn complex_value_at(&mut self, at: usize) -> Option<ComplexValue> {
-        let mut source = *self.args().get(at)?;
+        let source = *self.args().get(at)?;
+        self.compile_string(source)
+    }
+
+    /// Compiles a copy of `text` as a string with variables.
+    pub fn compile(&mut self, text: &[u8]) -> Option<ComplexValue> {
+        let source = self.pool()?.string(text)?;
+        self.compile_string(source)
+    }
+
+    fn compile_string(&mut self, mut source: ngx_str_t) -> Option<ComplexValue> {
         let mut value = MaybeUninit::<ngx_http_complex_value_t>::zeroed();
         // SAFETY: all-zero is a valid ngx_http_compile_complex_value_t, as nginx's own ngx_memzero() of it.
         let mut ccv = unsafe { MaybeUninit::<ngx_http_compile_complex_value_t>::zeroed().assume_init() };

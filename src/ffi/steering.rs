@@ -1,15 +1,16 @@
-//! The headers `X-Accel-*`, by which an upstream steers nginx (to an internal location, to another rate):
-//! where each location keeps which of them nginx heeds.
+//! What an upstream steers nginx by, to an internal location or to another rate: the headers `X-Accel-*`, and
+//! the commands of SSI in a body. Where each location keeps which of them nginx heeds.
 //!
 //! nginx keeps that beside much else in its modules' own structures. The directive that sets it
-//! (`proxy_ignore_headers`) says at which place, whatever the version of nginx.
+//! (`proxy_ignore_headers`, `ssi`) says at which place, whatever the version of nginx.
 
 use core::ptr::{self, NonNull};
 
 use nginx_sys::{
     NGX_HTTP_LOC_CONF_OFFSET, NGX_HTTP_MODULE, NGX_HTTP_UPSTREAM_IGN_XA_BUFFERING,
     NGX_HTTP_UPSTREAM_IGN_XA_CHARSET, NGX_HTTP_UPSTREAM_IGN_XA_EXPIRES, NGX_HTTP_UPSTREAM_IGN_XA_LIMIT_RATE,
-    NGX_HTTP_UPSTREAM_IGN_XA_REDIRECT, ngx_command_t, ngx_conf_set_bitmask_slot, ngx_module_t, ngx_uint_t,
+    NGX_HTTP_UPSTREAM_IGN_XA_REDIRECT, ngx_command_t, ngx_conf_set_bitmask_slot, ngx_conf_set_flag_slot,
+    ngx_flag_t, ngx_module_t, ngx_uint_t,
 };
 
 use super::bytes;
@@ -32,15 +33,11 @@ impl Ignored {
     /// What the directive of this name (`proxy_ignore_headers`) sets in the current location; for the merging
     /// of locations. `None` where no module has such a directive, or memory is out.
     pub fn by(directive: &str, conf: &mut Conf<'_>) -> Option<Self> {
-        let (module, offset) = owner(directive.as_bytes(), conf)?;
-        let pool = conf.pool()?;
-        // SAFETY: the module's slot of the current location, in which its command sets a bit mask at this
-        // offset. It lies in the configuration's pool. nginx's modules write to it by the same thread, while
-        // nothing here reads it.
-        unsafe {
-            let slot = NonNull::new(shim::rga_conf_loc_conf(conf.as_ptr(), module))?;
-            Lent::to(pool, slot.byte_add(offset).cast()).map(Self)
-        }
+        let owner = owner(directive.as_bytes(), conf)?;
+        // SAFETY: the command sets a bit mask.
+        owner
+            .sets(ngx_conf_set_bitmask_slot as *const ())
+            .then(|| unsafe { owner.place(conf) }.map(Self))?
     }
 
     /// Has the location ignore all headers `X-Accel-*`. For a module's postconfiguration: before, other
@@ -53,8 +50,76 @@ impl Ignored {
     }
 }
 
-/// The module with that directive, and where it keeps what that sets.
-fn owner(directive: &[u8], conf: &mut Conf<'_>) -> Option<(*const ngx_module_t, usize)> {
+/// Whether nginx obeys the commands of SSI in the bodies that one location sends.
+pub struct Ssi(Lent<ngx_flag_t>);
+
+/// A module keeps what its directive sets in no way that is known here.
+pub struct Unknown;
+
+impl Ssi {
+    /// What `ssi` sets in the current location; for the merging of locations. `None` where nginx has no SSI.
+    pub fn here(conf: &mut Conf<'_>) -> Result<Option<Self>, Unknown> {
+        let Some(owner) = owner(b"ssi", conf) else {
+            return Ok(None);
+        };
+        if !owner.sets(ngx_conf_set_flag_slot as *const ()) {
+            return Err(Unknown);
+        }
+        // SAFETY: the command sets a flag.
+        let place = unsafe { owner.place(conf) }.ok_or(Unknown)?;
+        Ok(Some(Self(place)))
+    }
+
+    /// Has the location obey none. For a module's postconfiguration, as [`Ignored::add_all_that_steer`].
+    pub fn turn_off(&self) {
+        if let Some(place) = self.0.get() {
+            // SAFETY: as in `here`; the configuration is there, or it led nowhere.
+            unsafe { *place.as_ptr() = 0 };
+        }
+    }
+
+    /// Whether it obeys them.
+    pub fn is_on(&self) -> bool {
+        // SAFETY: as above.
+        self.0
+            .get()
+            .is_some_and(|place| unsafe { place.as_ptr().read() } == 1)
+    }
+}
+
+/// A directive of a location, and its module.
+struct Owner {
+    module: *const ngx_module_t,
+    command: *const ngx_command_t,
+}
+
+impl Owner {
+    /// Whether the directive sets a value of its location by this function of nginx.
+    fn sets(&self, by: *const ()) -> bool {
+        // SAFETY: a row of a module's table, which is there as long as the module.
+        let command = unsafe { &*self.command };
+        let set = command.set.map(|set| set as *const ());
+        command.conf == NGX_HTTP_LOC_CONF_OFFSET && set == Some(by)
+    }
+
+    /// Where the module keeps that of the current location.
+    ///
+    /// # Safety
+    /// The directive must set a `T` of its location.
+    unsafe fn place<T: 'static>(&self, conf: &mut Conf<'_>) -> Option<Lent<T>> {
+        let pool = conf.pool()?;
+        // SAFETY: the module's slot of the current location, in which its command sets a T at this offset. It
+        // lies in the configuration's pool. nginx's modules write to it by the same thread, while nothing
+        // here reads it.
+        unsafe {
+            let slot = NonNull::new(shim::rga_conf_loc_conf(conf.as_ptr(), self.module))?;
+            Lent::to(pool, slot.byte_add((*self.command).offset).cast())
+        }
+    }
+}
+
+/// The module with that directive.
+fn owner(directive: &[u8], conf: &mut Conf<'_>) -> Option<Owner> {
     // SAFETY: nginx sets the cycle and its modules, a list that ends with null, before it reads http{}. Each
     // module's commands are null or a table that a row without a name ends.
     unsafe {
@@ -67,19 +132,16 @@ fn owner(directive: &[u8], conf: &mut Conf<'_>) -> Option<(*const ngx_module_t, 
             let mut command = module.commands;
             while (*command).name.len > 0 {
                 if bytes::of((*command).name) == directive {
-                    return is_mask(&*command).then_some((ptr::from_ref(module), (*command).offset));
+                    return Some(Owner {
+                        module: ptr::from_ref(module),
+                        command,
+                    });
                 }
                 command = command.add(1);
             }
         }
     }
     None
-}
-
-/// Whether a directive sets a bit mask of its location.
-fn is_mask(command: &ngx_command_t) -> bool {
-    let set = command.set.map(|set| set as *const () as usize);
-    command.conf == NGX_HTTP_LOC_CONF_OFFSET && set == Some(ngx_conf_set_bitmask_slot as *const () as usize)
 }
 
 impl Request {

@@ -22,6 +22,7 @@ use crate::endpoints::granting::{self, Granted, Granting};
 use crate::endpoints::{health, token};
 use crate::ffi::content::{Answer, Content};
 use crate::ffi::event;
+use crate::ffi::log::Level;
 use crate::ffi::pool::OutOfMemory;
 use crate::ffi::request::Request;
 use crate::request::authenticate::{Authentication, PresentedCredentials, authenticate, password};
@@ -32,10 +33,11 @@ use crate::request::credential::{Credential, Proof};
 use crate::request::identity::Identity;
 use crate::request::operation::{Operation, operation};
 use crate::request::refusal::{challenge, refuse};
-use crate::request::route::{Strip, content_type, strip_query};
+use crate::request::route::{Strip, content_type, query, query_of, strip_query};
 use crate::worker::cache::failures;
 use crate::worker::cache::{self, Age, Miss, Tags};
 use crate::worker::counters;
+use crate::worker::limited_log;
 use crate::worker::store;
 use crate::worker::turns::Slice;
 
@@ -45,6 +47,8 @@ pub enum PhaseResult {
     Off,
     /// The request may go on.
     Granted,
+    /// It may go on as [`without_query`] says.
+    Stripped,
     /// The store was asked; the handler runs again when it has answered.
     Waiting,
     /// The body is to be read; the handler runs again when it is there.
@@ -122,8 +126,8 @@ fn pass(request: &mut Request, context: &mut Context, settings: &Settings) -> Ph
             }
         }
         Ok(Step::Permit { result, strip, .. }) => {
-            if strip.is_some_and(|what| strip_query(request, what).is_err()) {
-                return refused(request, context, settings, Denial::unavailable());
+            if let Some(what) = strip {
+                return strip_and_permit(request, context, settings, what, result);
             }
             if warn(request, context).is_err() {
                 return refused(request, context, settings, Denial::unavailable());
@@ -165,6 +169,66 @@ fn pass(request: &mut Request, context: &mut Context, settings: &Settings) -> Ph
         }
         Err(denial) => refused(request, context, settings, denial),
     }
+}
+
+/// Permits a request without a part of its query.
+#[cold]
+fn strip_and_permit(
+    request: &mut Request,
+    context: &mut Context,
+    settings: &Settings,
+    what: Strip,
+    result: RequestResult,
+) -> PhaseResult {
+    if strip_query(request, what).is_err() || warn(request, context).is_err() {
+        return refused(request, context, settings, Denial::unavailable());
+    }
+    context.result = Some(result);
+    PhaseResult::Stripped
+}
+
+/// Grants a request that has lost a part of its query, unless that part would go on all the same. Not within
+/// the pass: variables that nginx evaluates here may tell what was decided.
+#[cold]
+pub fn without_query(request: &mut Request) -> PhaseResult {
+    let is_lost = loses_query(request);
+    let passed = request.with_location::<Location, _>(|request, location| {
+        let settings = location.settings.as_ref()?;
+        request.with_context::<Context, _>(|request, context| {
+            if !is_lost {
+                return refused(request, context, settings, Denial::misconfigured());
+            }
+            counters::count_decision(context.class(), context.result, context.cache);
+            PhaseResult::Granted
+        })
+    });
+    passed.flatten().unwrap_or(PhaseResult::Refused(500))
+}
+
+/// Whether what was taken out of the query does not go on by a variable of `proxy_pass` that has the query
+/// from before.
+fn loses_query(request: &mut Request) -> bool {
+    let query_of_url = request.with_location::<Location, _>(|request, location| {
+        let Some(url) = location.forwarded_url() else {
+            return Some(Vec::new());
+        };
+        url.evaluate(request).map(|url| query_of(url).to_vec())
+    });
+    let Some(forwarded) = query_of_url.unwrap_or_default() else {
+        return false;
+    };
+    let is_lost = forwarded.is_empty() || forwarded == query(request);
+    if !is_lost {
+        limited_log::write(
+            request,
+            Level::Error,
+            format_args!(
+                "registry_auth: another path or query would go on than the one that was decided about, by \
+                 the variables of \"proxy_pass\""
+            ),
+        );
+    }
+    is_lost
 }
 
 fn refused(request: &mut Request, context: &mut Context, settings: &Settings, denial: Denial) -> PhaseResult {

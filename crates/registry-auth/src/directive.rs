@@ -302,13 +302,15 @@ fn is_one_variable(text: &str) -> bool {
 }
 
 /// Whether what the variables of a [`EndpointUrl`] came to is a URL that clients can be sent to: its scheme
-/// is known. More is not asked: the host may be what the client has sent.
+/// is known, and there is a host. More is not asked: the host may be what the client has sent.
 pub fn is_url(text: &[u8]) -> bool {
-    let begins = |scheme: &[u8]| {
-        text.get(..scheme.len())
-            .is_some_and(|begin| begin.eq_ignore_ascii_case(scheme))
+    let after = |scheme: &[u8]| {
+        let (begin, rest) = text.split_at_checked(scheme.len())?;
+        begin.eq_ignore_ascii_case(scheme).then_some(rest)
     };
-    begins(b"https://") || begins(b"http://")
+    let rest = after(b"https://").or_else(|| after(b"http://"));
+    rest.and_then(<[u8]>::first)
+        .is_some_and(|first| !matches!(first, b'/' | b'?' | b'#' | b':'))
 }
 
 /// The host of `host[:port]`.
@@ -618,17 +620,16 @@ mod tests {
 
     #[test]
     fn what_variables_came_to_is_a_url_or_not() {
-        for url in [
-            "https://a/token",
-            "HTTP://a",
-            "http:///token",
-            "https://[::1]:5/t?x=y",
-        ] {
+        for url in ["https://a/token", "HTTP://a", "https://[::1]:5/t?x=y"] {
             assert!(is_url(url.as_bytes()), "{url}");
         }
         for url in [
             "",
             "://a/token",
+            "http:///token",
+            "https://",
+            "http://?a",
+            "https://:443/token",
             "/token",
             "ftp://a",
             "https:/a",

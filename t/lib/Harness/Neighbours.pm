@@ -199,22 +199,12 @@ my @ROW = (
         } },
     },
     {
+        # What a user's registry writes is no command, whatever nginx does elsewhere.
         name => 'ssi', gate => 'ssi on; ssi_types *;',
         server => "location = /part { internal; proxy_pass http://registry; $OWN }",
-        expect => { granted => { request => 'GET /v2/alice/ssi/tags/list', body => [ 'before ',
-            "backend: A\n", 'X-Seen: alice:', ' after' ], log => 'alice granted A alice/ssi pull' } },
-    },
-    {
-        name => 'ssi_of_another_prefix', gate => 'ssi on; ssi_types *;',
-        server => "location = /part { internal; proxy_pass http://registry; $OTHER }",
-        expect => { granted => { request => 'GET /v2/alice/ssi/tags/list', body => [ 'before ',
-            "backend: A\n", "X-Seen: :", ' after' ], log => 'alice granted A alice/ssi pull' } },
-    },
-    {
-        name => 'ssi_of_nobodys_backend', gate => 'ssi on; ssi_types *;',
-        server => "location = /part { internal; proxy_pass http://nobodys; $OTHER }",
         expect => { granted => { request => 'GET /v2/alice/ssi/tags/list',
-            body => [ 'before ', 'UNAVAILABLE', ' after' ], log => 'alice granted A alice/ssi pull' } },
+            body => ['before <!--# include virtual="/part" --> after'],
+            log => 'alice granted A alice/ssi pull' } },
     },
     {
         name => 'addition', needs => '--with-http_addition_module',
