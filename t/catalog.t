@@ -687,6 +687,48 @@ main::is_deeply(\@status, [ (429) x 8, (502) x 32 ], 'so many');
 @status = sort map { $_->{status} } main::at_once(map {"u$_:secret"} 1 .. 32);
 main::is_deeply(\@status, [ (502) x 32 ], 'again');
 
+=== a registry that users name, and that hangs, takes half of the places: others have their lists
+--- http_config eval
+Harness::gate_http()
+--- config eval
+Harness::gate_config() =~ s/proxy_pass/proxy_read_timeout 3s; proxy_pass/r
+--- backend eval
+'/_catalog => body: {"repositories":["alice/x"]}
+B => raw: HTTP/1.1 200 OK\r\nContent-Length: 999999\r\n\r\n{"repositories":[""' . ',"a/x"' x 20_000 . '
+B => open
+'
+--- accounts eval
+CORE::join '', "alice:secret\n", map {"u$_:secret\n"} 1 .. 40
+--- redis eval
+CORE::join "\n",
+    map {"HSET docker-registry:user:u$_ backends 127.0.0.1:\$TEST_NGINX_BACKEND_B_PORT"} 1 .. 40
+--- login: alice:secret
+--- request
+GET /v2/alice/app/tags/list
+--- after
+my @status = sort map { $_->{status} } main::at_once((map {"u$_:secret"} 1 .. 40), ('alice:secret') x 8);
+main::is_deeply(\@status, [ (200) x 8, (429) x 24, (502) x 16 ], 'so many');
+@status = sort map { $_->{status} } main::at_once(map {"u$_:secret"} 1 .. 16);
+main::is_deeply(\@status, [ (502) x 16 ], 'again');
+
+=== a page has 30 seconds from its first byte on, and its place is free then
+--- http_config eval
+Harness::gate_http()
+--- config eval
+Harness::gate_config() =~ s/proxy_pass/proxy_read_timeout 300s; proxy_pass/r
+--- backend eval
+'/_catalog => raw: HTTP/1.1 200 OK\r\nContent-Length: 999999\r\n\r\n'
+    . '{"repositories":["alice/x"' . ',"a/x"' x 20_000 . '
+/_catalog => open
+'
+--- timeout: 60
+--- login: alice:secret
+--- request
+GET /v2/_catalog
+--- error_code: 502
+--- error_log
+a page of it takes more than 30 seconds
+
 === lists for which a registry is awaited take no place of others
 --- http_config eval
 Harness::gate_http()

@@ -16,22 +16,25 @@ use registry_auth::listing::{Malformed, Reading};
 use registry_auth::name::{RepositoryName, UserName};
 use registry_auth::policy::judge;
 use registry_auth::search::Search;
+use registry_auth::share::PAGE;
 use registry_auth::{Action, Denial, Reason};
 use registry_auth_metrics::counters::CATALOG_PAGES;
 
 use crate::conf::Settings;
 use crate::ffi::content::Answer;
+use crate::ffi::event;
 use crate::ffi::filter::Pieces;
 use crate::ffi::log::Level;
 use crate::ffi::pool::OutOfMemory;
 use crate::ffi::request::Request;
 use crate::ffi::subrequest::Subrequest;
+use crate::request::context::{Context, Stage};
 use crate::request::identity::Identity;
 use crate::request::route::{query, query_of};
 use crate::worker::counters;
 use crate::worker::limited_log;
 use crate::worker::token_keys;
-use crate::worker::turns::{InLine, ListPlace, Slice};
+use crate::worker::turns::{InLine, ListPlace, PageTime, Slice};
 
 /// What the client of a list reads that lacks a backend's part.
 const INCOMPLETE: &[u8] = b"299 - \"the list is incomplete: a registry cannot be reached\"";
@@ -93,6 +96,10 @@ pub struct Filtering {
     /// Whether the request goes on with what has come, once this callback is over.
     is_woken: bool,
     turn: Turn,
+    /// When the first byte of the page came.
+    since: Option<u64>,
+    /// Ends a page that takes too long. Held for its drop.
+    _time: PageTime,
     /// Counts it among the lists that the worker makes.
     place: ListPlace,
 }
@@ -252,6 +259,7 @@ pub fn start(
     let place = ListPlace::take(owner(identity, settings)).ok_or_else(Denial::lists_busy)?;
     let args = list.args(request).into_owned();
     let page = ask(request, &args)?;
+    let time = PageTime::new(request, PAGE_MS, end_page).map_err(|OutOfMemory| Denial::unavailable())?;
     Ok(Box::new(Filtering {
         list,
         page,
@@ -265,8 +273,22 @@ pub fn start(
         bad: None,
         is_woken: false,
         turn: Turn::None,
+        since: None,
+        _time: time,
         place,
     }))
+}
+
+/// Milliseconds for which a page may come.
+const PAGE_MS: u64 = PAGE.as_millis() as u64;
+
+/// Looks whether a page of a request's list has taken too long.
+fn end_page(request: &mut Request) {
+    request.existing_context::<Context, _>(|request, context| {
+        if let Stage::Filtering(filtering) = &mut context.stage {
+            filtering.end_page(request);
+        }
+    });
 }
 
 /// Whose list it is: a user, of one prefix. No name has a control character.
@@ -343,6 +365,7 @@ impl Filtering {
             }),
             Ok(Progress::Ask) => {
                 self.place.keep_names();
+                self.since = None;
                 let args = self.list.args(request).into_owned();
                 self.page = ask(request, &args)?;
                 (self.status, self.is_nginxs) = (0, false);
@@ -389,6 +412,23 @@ impl Filtering {
             Err(OutOfMemory) => {}
         }
         Ok(Next::Wait(self))
+    }
+
+    /// Ends the page where its first byte came too long ago; else looks again when that will be so. What
+    /// holds a place gives it back by then.
+    fn end_page(&mut self, request: &mut Request) {
+        let came = self.since.filter(|_| !self.page.is_done());
+        let left = came.map_or(PAGE_MS, |since| {
+            PAGE_MS.saturating_sub(event::now().saturating_sub(since))
+        });
+        if left > 0
+            && let Ok(time) = PageTime::new(request, left, end_page)
+        {
+            self._time = time;
+        } else {
+            self.bad = self.bad.or(Some("a page of it takes more than 30 seconds"));
+            self.page.time_out();
+        }
     }
 
     /// Notes that it is this list's turn to be read.
@@ -476,16 +516,20 @@ impl Filtering {
     }
 
     /// Takes a part of a page, to be read when the request goes on. Whether the rest is of any use.
-    pub fn body(&mut self, page: &mut Request, pieces: &Pieces) -> bool {
+    /// `backend` is the registry that it is of, where users name that.
+    pub fn body(&mut self, page: &mut Request, pieces: &Pieces, backend: Option<&[u8]>) -> bool {
         if self.is_settled() {
             return false;
         }
         if self.is_nginxs {
             return true;
         }
-        if !self.place.fill() {
-            self.refused = Some(Denial::lists_busy());
-            return false;
+        if !self.place.is_filled() {
+            if !self.place.fill(backend) {
+                self.refused = Some(Denial::lists_busy());
+                return false;
+            }
+            self.since = Some(event::now());
         }
         let mut bad = None;
         let taken = pieces.each(|piece| match &mut self.refusal {

@@ -20,6 +20,7 @@ use super::bytes;
 use super::flags;
 use super::pool::Lent;
 use super::request::Request;
+use super::shim;
 
 /// A subrequest, until its request's pool goes, in which it lies.
 pub struct Subrequest(Lent<Asked>);
@@ -62,6 +63,21 @@ impl Subrequest {
         self.0
             .get()
             .map_or(&[], |place| unsafe { bytes::of(place.as_ref().args) })
+    }
+
+    /// Ends what is still to come of it, as if its upstream had sent nothing for too long.
+    pub fn time_out(&self) {
+        // SAFETY: as above; an upstream and its connection, where they are, live as long as nginx has not
+        // ended the request by them.
+        unsafe {
+            let upstream = self.request().and_then(|place| place.as_ref().upstream.as_ref());
+            let connection = upstream.and_then(|upstream| upstream.peer.connection.as_ref());
+            if let Some(read) = connection.and_then(|connection| connection.read.as_mut())
+                && read.timer_set() != 0
+            {
+                shim::rga_add_timer(read, 0);
+            }
+        }
     }
 
     fn request(&self) -> Option<NonNull<ngx_http_request_t>> {

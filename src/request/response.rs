@@ -76,8 +76,11 @@ impl Filter for Answers {
 
     fn body(request: &mut Request, pieces: &Pieces) -> Replacement {
         let seen = request.existing_context::<Context, _>(|request, context| {
-            if let Some(filtering) = page(context, request) {
-                return if filtering.body(request, pieces) {
+            if page(context, request).is_some() {
+                let backend = users_backend(request, context);
+                let is_wanted = page(context, request)
+                    .is_some_and(|filtering| filtering.body(request, pieces, backend.as_deref()));
+                return if is_wanted {
                     Replacement::Taken
                 } else {
                     Replacement::Enough
@@ -87,6 +90,14 @@ impl Filter for Answers {
         });
         seen.unwrap_or(Replacement::Keep)
     }
+}
+
+/// The registry that a page of a list comes from, where that is one that a user, a group or the defaults
+/// name.
+fn users_backend(request: &Request, context: &Context) -> Option<Box<[u8]>> {
+    context.identity(request)?.backends()?;
+    let name = context.backend.as_ref()?;
+    Some(request.kept::<Context>(name).into())
 }
 
 /// The denial in place of what is no answer: a backend may hide one in it that no filter sees, with headers

@@ -52,6 +52,8 @@ pub fn count() -> usize {
 pub struct ListPlace {
     owner: Box<str>,
     held: Held,
+    /// Of which registry the page is that it holds, where that is one that users name.
+    backend: Option<Box<[u8]>>,
 }
 
 impl ListPlace {
@@ -61,34 +63,49 @@ impl ListPlace {
         taken.map(|()| Self {
             owner: owner.into(),
             held: Held::Nothing,
+            backend: None,
         })
     }
 
-    /// A page of the list comes. Whether there is room for it.
-    pub fn fill(&mut self) -> bool {
-        self.held == Held::Page || self.hold(Held::Page)
+    /// Whether a page of the list comes.
+    pub fn is_filled(&self) -> bool {
+        self.held == Held::Page
+    }
+
+    /// A page of the list comes, of this registry, where that is one that users name. Whether there is room
+    /// for it.
+    pub fn fill(&mut self, backend: Option<&[u8]>) -> bool {
+        let has_room = with_turns(|turns| turns.places.fill(self.held, backend).then_some(())).is_some();
+        if has_room {
+            self.held = Held::Page;
+            self.backend = backend.map(Box::from);
+        }
+        has_room
     }
 
     /// What came is read, and the next page awaited.
     pub fn keep_names(&mut self) {
         if self.held == Held::Page {
-            // Less than before always has room.
-            let _ = self.hold(Held::Names);
+            with_turns(|turns| {
+                self.end_page(turns);
+                // Less than before always has room.
+                turns.places.hold(self.held, Held::Names).then_some(())
+            });
+            self.held = Held::Names;
         }
     }
 
-    fn hold(&mut self, now: Held) -> bool {
-        let has_room = with_turns(|turns| turns.places.hold(self.held, now).then_some(())).is_some();
-        if has_room {
-            self.held = now;
+    fn end_page(&mut self, turns: &mut Turns) {
+        if let Some(backend) = self.backend.take() {
+            turns.places.end_page(&backend);
         }
-        has_room
     }
 }
 
 impl Drop for ListPlace {
     fn drop(&mut self) {
         with_turns(|turns| {
+            self.end_page(turns);
             turns.places.end(&self.owner, self.held);
             Some(())
         });
@@ -112,6 +129,25 @@ impl InLine {
             turns.call();
             Some(())
         });
+        Ok(Self {
+            _suspension: suspension,
+        })
+    }
+}
+
+/// The time that a page of a list has. Dropping it forgets the request.
+pub struct PageTime {
+    _suspension: Suspension,
+}
+
+impl PageTime {
+    /// Has `on_end` called when these milliseconds are over, and the request go on.
+    pub fn new(
+        request: &mut Request,
+        milliseconds: u64,
+        on_end: fn(&mut Request),
+    ) -> Result<Self, OutOfMemory> {
+        let suspension = Suspension::new(request, milliseconds, on_end, |_| ()).ok_or(OutOfMemory)?;
         Ok(Self {
             _suspension: suspension,
         })

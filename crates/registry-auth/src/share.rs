@@ -1,8 +1,8 @@
 //! What all lists that a worker makes for its clients may take of it: a number of places, and time.
 //!
 //! Called by the nginx module for catalogues and searches, with its clock. Guarantees: no more places are
-//! filled than there are, and no owner has all of them; within one tick of the clock, no more time is given
-//! than a slice, however many lists want it.
+//! filled than there are, and neither an owner nor a registry that users name has all of them; within one
+//! tick of the clock, no more time is given than a slice, however many lists want it.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -11,6 +11,8 @@ use std::time::Duration;
 pub const PLACES: usize = 32;
 /// The largest number of lists that are made for one owner at a time, whether something has come or not.
 pub const OF_ONE: usize = PLACES / 4;
+/// For how long a page may come, from its first byte on.
+pub const PAGE: Duration = Duration::from_secs(30);
 /// For how long all lists are read within one tick of the clock, which is a millisecond.
 pub const SLICE: Duration = Duration::from_micros(1_000);
 /// For how long one list is read while others wait.
@@ -43,12 +45,14 @@ impl Held {
 /// The parts of a place.
 const PARTS: usize = 6;
 
-/// The places for lists that are being made, and the lists of each owner. A list takes of a place what it
-/// holds: a registry that hangs would else take all of them from the users of others.
+/// The places for lists that are being made, the lists of each owner, and the pages of each registry that
+/// users name. A list takes of a place what it holds: a registry that hangs would else take all of them from
+/// the users of others.
 #[derive(Default)]
 pub struct Places {
     parts: usize,
     by_owner: HashMap<Box<str>, usize>,
+    by_backend: HashMap<Box<[u8]>, usize>,
 }
 
 impl Places {
@@ -74,6 +78,32 @@ impl Places {
         }
         self.parts = parts;
         true
+    }
+
+    /// A page of a list that has held `before` comes, of this registry, where that is one that users name.
+    /// False where there is no room for it. A registry of which pages come gets a place for another one while
+    /// more are left than it has: half of them at most, and the next one half of what is left.
+    #[must_use]
+    pub fn fill(&mut self, before: Held, backend: Option<&[u8]>) -> bool {
+        let left = (PLACES * PARTS).saturating_sub(self.parts) / PARTS;
+        let of_backend = backend.and_then(|backend| self.by_backend.get(backend));
+        if of_backend.is_some_and(|pages| left <= *pages) || !self.hold(before, Held::Page) {
+            return false;
+        }
+        if let Some(backend) = backend {
+            *self.by_backend.entry(backend.into()).or_default() += 1;
+        }
+        true
+    }
+
+    /// A page of that registry is read.
+    pub fn end_page(&mut self, backend: &[u8]) {
+        if let Some(pages) = self.by_backend.get_mut(backend) {
+            *pages -= 1;
+            if *pages == 0 {
+                self.by_backend.remove(backend);
+            }
+        }
     }
 
     /// How many lists there are.

@@ -29,6 +29,26 @@ fn so_many_pages_come_and_no_more() {
 }
 
 #[test]
+fn a_registry_that_users_name_has_half_of_what_is_left() {
+    let mut places = Places::default();
+    let mut filled = |backend: &[u8]| {
+        let pages = (0..PLACES).filter(|_| places.fill(Held::Nothing, Some(backend)));
+        (pages.count(), places.fill(Held::Nothing, Some(backend)))
+    };
+    assert_eq!(filled(b"a"), (PLACES / 2, false));
+    assert_eq!(filled(b"b"), (PLACES / 4, false));
+    assert_eq!(filled(b"c"), (PLACES / 8, false));
+    assert_eq!(filled(b"a"), (0, false));
+    places.end_page(b"a");
+    places.end("", Held::Page);
+    assert!(places.fill(Held::Nothing, Some(b"d")));
+    // Where nginx.conf names it, it is everybody's.
+    let others = (0..PLACES).filter(|_| places.fill(Held::Nothing, None));
+    assert_eq!(others.count(), PLACES / 8);
+    assert!(!places.fill(Held::Nothing, Some(b"e")));
+}
+
+#[test]
 fn a_list_between_two_pages_leaves_most_of_its_place() {
     let mut places = Places::default();
     for _ in 0..PLACES {
