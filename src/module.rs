@@ -11,11 +11,12 @@ use core::ffi::{CStr, c_void};
 use core::marker::PhantomData;
 
 use nginx_sys::{
-    NGX_AGAIN, NGX_DECLINED, NGX_ERROR, NGX_HTTP_INTERNAL_SERVER_ERROR, NGX_HTTP_MODULE, NGX_OK,
-    NGX_PROCESS_SINGLE, NGX_PROCESS_WORKER, ngx_array_push, ngx_conf_t, ngx_cycle_t,
+    NGX_AGAIN, NGX_DECLINED, NGX_ERROR, NGX_HTTP_FORBIDDEN, NGX_HTTP_INTERNAL_SERVER_ERROR, NGX_HTTP_MODULE,
+    NGX_OK, NGX_PROCESS_SINGLE, NGX_PROCESS_WORKER, ngx_array_push, ngx_conf_t, ngx_cycle_t,
     ngx_http_core_main_conf_t, ngx_http_core_module, ngx_http_handler_pt, ngx_http_module_t, ngx_http_phases,
-    ngx_http_phases_NGX_HTTP_ACCESS_PHASE, ngx_http_phases_NGX_HTTP_LOG_PHASE, ngx_http_request_t, ngx_int_t,
-    ngx_module_t, ngx_process, ngx_uint_t,
+    ngx_http_phases_NGX_HTTP_ACCESS_PHASE, ngx_http_phases_NGX_HTTP_LOG_PHASE,
+    ngx_http_phases_NGX_HTTP_PREACCESS_PHASE, ngx_http_request_t, ngx_int_t, ngx_module_t, ngx_process,
+    ngx_uint_t,
 };
 
 use crate::conf::{Location, Main, neighbours};
@@ -28,7 +29,7 @@ use crate::ffi::{Slot, body, filter, log, peer, shim, shm, slots, variable};
 use crate::request::access::{self, PhaseResult};
 use crate::request::by_digest;
 use crate::request::context::Context;
-use crate::request::{response, usage};
+use crate::request::{response, subrequest, usage};
 use crate::upstream::{BackendNames, Upstream, UserBackends};
 use crate::{directives, upstream, variables, worker};
 
@@ -274,8 +275,11 @@ unsafe extern "C" fn postconfiguration(cf: *mut ngx_conf_t) -> ngx_int_t {
         // SAFETY: nginx's own pointer, as it was given to a postconfiguration.
         let is_added = unsafe {
             let counts = main_of(cf).is_some_and(|main| main.has_sources());
+            let has_subrequests = main_of(cf).is_some_and(|main| main.has_subrequests());
             let has_usage = main_of(cf).is_some_and(|main| main.usage().is_some());
             add_handler(cf, ngx_http_phases_NGX_HTTP_ACCESS_PHASE, access_handler)
+                && (!has_subrequests
+                    || add_handler(cf, ngx_http_phases_NGX_HTTP_PREACCESS_PHASE, subrequest_handler))
                 && (!counts || add_handler(cf, ngx_http_phases_NGX_HTTP_LOG_PHASE, log_handler))
                 && (!has_usage || add_handler(cf, ngx_http_phases_NGX_HTTP_LOG_PHASE, usage_handler))
         };
@@ -325,6 +329,17 @@ unsafe extern "C" fn access_handler(r: *mut ngx_http_request_t) -> ngx_int_t {
             // SAFETY: nginx's own pointer, in a phase handler; `request` is not used after this.
             PhaseResult::ReadBody => unsafe { body::read(r) },
             PhaseResult::Refused(status) => status as ngx_int_t,
+        }
+    })
+}
+
+/// Refuses subrequests that would pass a gate. There only where something sends any.
+unsafe extern "C" fn subrequest_handler(r: *mut ngx_http_request_t) -> ngx_int_t {
+    guard(NGX_HTTP_INTERNAL_SERVER_ERROR as ngx_int_t, || {
+        // SAFETY: nginx's own pointer, valid during the call.
+        match unsafe { Request::from_raw(r) }.is_some_and(subrequest::may_enter) {
+            true => NGX_DECLINED as ngx_int_t,
+            false => NGX_HTTP_FORBIDDEN as ngx_int_t,
         }
     })
 }

@@ -548,6 +548,26 @@ $spec .= warned(@$_) for (
     [ 'a gate for a part',
       "location /v2/ { registry_auth R; $PROXY proxy_pass http://registries; } "
           . "location /v1/ { proxy_pass http://registries; }", 'without "registry_auth"' ],
+    [ 'a fixed registry by a second way, without a gate',
+      "location /v2/ { registry_auth R; $PROXY proxy_pass http://127.0.0.1:1; } "
+          . "location ~ /manifests/ { proxy_pass http://127.0.0.1:1; }",
+      '"proxy_pass" leads to the registry of a location with "registry_auth" (',
+      'without it: everybody gets in (say "registry_auth off" where that is meant)' ],
+    [ 'a second way without a gate, as is said',
+      "location /v2/ { registry_auth R; $PROXY proxy_pass http://127.0.0.1:1; } "
+          . "location /ui/ { registry_auth off; proxy_pass http://127.0.0.1:1; } "
+          . "location /b/ { internal; proxy_pass http://127.0.0.1:1; } "
+          . "location /c/ { proxy_pass http://127.0.0.1:2; }" ],
+    # A subrequest is asked for no password.
+    [ 'auth_request into a gate',
+      "location /v2/ { registry_auth R; $PROXY proxy_pass http://127.0.0.1:1; } "
+          . "location /ui/ { auth_request /v2/; root /none; }",
+      '"auth_request" leads to a location with "registry_auth", which asks no subrequest for a password' ],
+    [ 'auth_request within a gate, and to no gate',
+      "registry_auth R; location /v2/ { auth_request /check; $PROXY proxy_pass http://127.0.0.1:1; } "
+          . "location = /check { internal; $PROXY proxy_pass http://127.0.0.1:1; } "
+          . "location /ui/ { registry_auth off; auth_request /login; root /none; } "
+          . "location /login { registry_auth off; root /none; }" ],
     [ 'no gate, as is said',
       'registry_auth off; location / { proxy_pass http://registries; }' ],
     [ 'no gate for a registry of everybody',     'location / { proxy_pass http://127.0.0.1:1; }' ],

@@ -153,7 +153,7 @@ main::location('satisfy any; auth_request /check;') . "location = /check { inter
 --- forwarded eval
 [ 1, 0, 0 ]
 
-=== nginx has no access phase for a subrequest: it goes on, to the block's own servers
+=== nginx has no access phase for a subrequest: where nobody has passed a gate, it goes nowhere
 --- needs: --with-http_auth_request_module
 --- config eval
 main::location('') . <<'EOC'
@@ -168,7 +168,9 @@ EOC
 HSET docker-registry:user:alice backends 127.0.0.1:$TEST_NGINX_BACKEND_B_PORT
 --- request eval
 [ ("GET /outer") x 2 ]
---- backend_received_by: A A A A
+--- error_code: 403
+--- forwarded eval
+[ 0, 0 ]
 
 === satisfy any: an allowed address passes while Redis is down, others get 503
 --- http_config eval

@@ -53,6 +53,8 @@ impl Merge for Location {
         self.forwarded_url = self.variable_url(conf)?;
         self.put_stores_before(outer, &core, conf)?;
         main.has_sources |= self.has_sources();
+        main.has_subrequests |= self.neighbours.sends_subrequests;
+        main.ways.note(self, &core);
         match self.page {
             Some((Page::Token(_), _)) => {
                 content::answer_with(conf, PhantomData::<Token>);
@@ -298,6 +300,7 @@ impl Main {
             heeded.ssi.iter().for_each(Ssi::turn_off);
         }
         std::mem::take(&mut self.endpoints).check(conf);
+        std::mem::take(&mut self.ways).check(conf);
     }
 }
 

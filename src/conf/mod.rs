@@ -23,6 +23,7 @@ use crate::ffi::shm::Zone;
 use crate::ffi::steering::{Ignored, Ssi};
 use stores::{Store, Stores};
 use token_locations::TokenLocations;
+use ways::Ways;
 
 mod check;
 mod merge;
@@ -31,6 +32,7 @@ pub mod read;
 pub mod stores;
 mod token_locations;
 pub mod value;
+mod ways;
 
 const DEFAULT_REDIS: &str = "redis://127.0.0.1:6379/0";
 /// Longest form that the token endpoint takes, in bytes: as long as a header may be. nginx reads twice that,
@@ -76,6 +78,10 @@ pub struct Main {
     has_variable_target: bool,
     /// Whether a gated request may be answered from elsewhere than a registry.
     has_sources: bool,
+    /// Whether something sends subrequests, which have no access phase.
+    has_subrequests: bool,
+    /// What only all locations together show, until that was checked.
+    ways: Ways,
     /// Where tokens are to be had, until that was checked.
     endpoints: TokenLocations,
     /// What the locations heed that lead to users' registries, until these cannot steer nginx.
@@ -173,6 +179,11 @@ impl Main {
     /// Whether a gated request may be answered from elsewhere than a registry: from a store or a cache.
     pub fn has_sources(&self) -> bool {
         self.has_sources
+    }
+
+    /// Whether something sends subrequests, which have no access phase.
+    pub fn has_subrequests(&self) -> bool {
+        self.has_subrequests
     }
 
     /// Where requests are counted by user and by repository, if they are.

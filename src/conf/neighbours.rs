@@ -58,6 +58,22 @@ pub const NAMES: &[&CStr] = &[
     c"uwsgi_store",
     c"scgi_store",
     c"xslt_stylesheet",
+    c"auth_request",
+    c"mirror",
+    c"ssi",
+    c"add_before_body",
+    c"add_after_body",
+    c"access_by_lua",
+    c"access_by_lua_block",
+    c"access_by_lua_file",
+    c"rewrite_by_lua",
+    c"rewrite_by_lua_block",
+    c"rewrite_by_lua_file",
+    c"js_access",
+    c"echo_location",
+    c"echo_location_async",
+    c"echo_subrequest",
+    c"echo_subrequest_async",
     c"limit_req_zone",
     c"limit_conn_zone",
 ];
@@ -204,7 +220,15 @@ pub struct Neighbours {
     /// Whether it is known where requests go from here, and that their path is the one that was decided
     /// about.
     pub keeps_path: bool,
+    /// Whether something may send subrequests here.
+    pub sends_subrequests: bool,
+    auth_request: Option<Option<(Box<[u8]>, FilePosition)>>,
     said: [Said; FORWARDERS.len()],
+}
+
+/// Whether a directive of another module than nginx's own may send subrequests.
+fn sends_subrequests(name: &str) -> bool {
+    name.contains("_by_lua") || name.starts_with("js_") || name.starts_with("echo_")
 }
 
 /// nginx counts before it asks who somebody is, and counts nobody whose key is empty.
@@ -236,8 +260,17 @@ impl Neighbours {
             "return" => self.returns = self.returns.take().or(Some(seen)),
             "rewrite" => self.is_rewritten = true,
             "xslt_stylesheet" => self.stylesheet = self.stylesheet.take().or(Some(seen)),
+            "auth_request" => {
+                self.sends_subrequests |= value != b"off";
+                self.auth_request = Some((value != b"off").then(|| (value.into(), seen.position)));
+            }
+            "mirror" | "ssi" | "add_before_body" | "add_after_body" => {
+                self.sends_subrequests |= value != b"off"
+            }
             "autoindex" | "random_index" | "dav_methods" if value == b"off" => {}
+            _ if sends_subrequests(name) && !name.contains("content") => self.sends_subrequests = true,
             _ => {
+                self.sends_subrequests |= sends_subrequests(name);
                 let (module, what) = name.split_once('_').unwrap_or((name, ""));
                 let module = FORWARDERS.iter().position(|forwarder| *forwarder == module);
                 match (module, what) {
@@ -260,6 +293,11 @@ impl Neighbours {
         }
     }
 
+    /// Where auth_request asks, and where that stands.
+    pub fn auth_request(&self) -> Option<&(Box<[u8]>, FilePosition)> {
+        self.auth_request.as_ref()?.as_ref()
+    }
+
     /// Takes from the level above what nginx takes from there; an `if` and a limit_except also go on with
     /// what forwards, and only a server's `rewrite` has been at work in its locations.
     pub fn inherit(&mut self, outer: &Self, is_block: bool, is_outer_server: bool) {
@@ -267,6 +305,10 @@ impl Neighbours {
             said.inherit(outer);
         }
         self.stylesheet = self.stylesheet.take().or_else(|| outer.stylesheet.clone());
+        self.sends_subrequests |= outer.sends_subrequests;
+        if self.auth_request.is_none() {
+            self.auth_request.clone_from(&outer.auth_request);
+        }
         self.is_rewritten |= outer.is_rewritten && (is_block || is_outer_server);
         if is_block && self.forward.is_none() {
             self.forward.clone_from(&outer.forward);

@@ -43,6 +43,18 @@ pub const END: ngx_command_t = ngx_command_t {
     post: ptr::null_mut(),
 };
 
+/// What tells the rows of observers from those of the owners: nginx itself never looks at it.
+static MARK: u8 = 0;
+
+fn mark() -> *mut c_void {
+    (&raw const MARK).cast_mut().cast()
+}
+
+/// Whether a row is an observer's, and not that of the module which has the directive.
+pub(super) fn is_observers(row: &ngx_command_t) -> bool {
+    row.post == mark()
+}
+
 /// Fills the table with those directives that a module of this nginx has; for the descriptor's
 /// preconfiguration. The last row always ends it.
 pub fn fill<O: Observer>(conf: &mut Conf<'_>, rows: &mut [ngx_command_t]) {
@@ -60,7 +72,7 @@ pub fn fill<O: Observer>(conf: &mut Conf<'_>, rows: &mut [ngx_command_t]) {
                 set: Some(set::<O>),
                 conf: NGX_HTTP_LOC_CONF_OFFSET,
                 offset: 0,
-                post: ptr::null_mut(),
+                post: mark(),
             };
         }
     }

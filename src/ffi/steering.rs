@@ -15,6 +15,7 @@ use nginx_sys::{
 
 use super::bytes;
 use super::conf::Conf;
+use super::observe;
 use super::pool::Lent;
 use super::request::Request;
 use super::shim;
@@ -131,7 +132,7 @@ fn owner(directive: &[u8], conf: &mut Conf<'_>) -> Option<Owner> {
             }
             let mut command = module.commands;
             while (*command).name.len > 0 {
-                if bytes::of((*command).name) == directive {
+                if bytes::of((*command).name) == directive && !observe::is_observers(&*command) {
                     return Some(Owner {
                         module: ptr::from_ref(module),
                         command,

@@ -13,4 +13,5 @@ pub mod refusal;
 pub mod response;
 pub mod route;
 pub mod stored;
+pub mod subrequest;
 pub mod usage;

@@ -1,0 +1,143 @@
+//! Ways past a gate that only all locations of a server together show; `nginx -t` warns of them.
+//!
+//! Filled by `conf::merge` with each location, and checked after the last one.
+
+use std::marker::PhantomData;
+use std::sync::Arc;
+
+use registry_auth::directive;
+use registry_auth_lookup::Keyspace;
+
+use super::Location;
+use super::neighbours::Forward;
+use crate::ffi::conf::{Conf, CoreLocation, FilePosition, LocationKind};
+use crate::ffi::peer;
+use crate::upstream::UserBackends;
+
+/// The locations of a configuration, as far as they lead past each other.
+#[derive(Default)]
+pub(super) struct Ways(Vec<Way>);
+
+/// One location.
+struct Way {
+    kind: LocationKind,
+    name: Box<[u8]>,
+    server: usize,
+    /// Whose accounts its gate has; `None` where it is off.
+    space: Option<Arc<Keyspace>>,
+    /// Whether a client may enter it, and nobody has said whether there is a gate.
+    is_left_open: bool,
+    forward: Option<Forward>,
+    auth_request: Option<(Box<[u8]>, FilePosition)>,
+}
+
+impl Ways {
+    /// Takes note of a location.
+    pub(super) fn note(&mut self, location: &Location, core: &CoreLocation) {
+        if core.is_block() {
+            return;
+        }
+        let is_entered = matches!(
+            core.kind,
+            LocationKind::Exact | LocationKind::Prefix | LocationKind::Regex
+        ) && !core.is_internal;
+        self.0.push(Way {
+            kind: core.kind,
+            name: core.name.clone(),
+            server: core.server,
+            space: location
+                .settings
+                .as_ref()
+                .map(|settings| Arc::clone(&settings.space)),
+            is_left_open: is_entered && location.gate.is_none(),
+            forward: location.neighbours.forward.clone(),
+            auth_request: location.neighbours.auth_request().cloned(),
+        });
+    }
+
+    /// Warns of what opens a gate, or is refused when it would.
+    pub(super) fn check(&self, conf: &mut Conf<'_>) {
+        self.auth_requests(conf);
+        self.same_registries(conf);
+    }
+
+    /// Warns where auth_request of a location asks one whose gate the request has not passed by then: the
+    /// subrequest is refused.
+    fn auth_requests(&self, conf: &mut Conf<'_>) {
+        let mut told: Vec<&FilePosition> = Vec::new();
+        for way in &self.0 {
+            let Some((path, position)) = &way.auth_request else {
+                continue;
+            };
+            let Some(asked) = self.of_path(way.server, path) else {
+                continue;
+            };
+            let is_asked_itself = std::ptr::eq(asked, way);
+            // In a server{} it is for the locations, each of which is here.
+            let is_one = way.kind != LocationKind::Server && !is_asked_itself;
+            if is_one && asked.space.is_some() && way.space != asked.space && !told.contains(&position) {
+                told.push(position);
+                conf.warn_at(
+                    position,
+                    &"\"auth_request\" leads to a location with \"registry_auth\", which asks no subrequest \
+                      for a password, and refuses those of requests that have not passed it: use \
+                      \"auth_basic\" or the like here",
+                );
+            }
+        }
+    }
+
+    /// The location that a path leads to, where no expression takes it.
+    fn of_path(&self, server: usize, path: &[u8]) -> Option<&Way> {
+        if directive::has_variable(path) {
+            return None;
+        }
+        let path = path.split(|byte| *byte == b'?').next()?;
+        let here = || self.0.iter().filter(|way| way.server == server);
+        let exact = here().find(|way| way.kind == LocationKind::Exact && *way.name == *path);
+        exact.or_else(|| {
+            here()
+                .filter(|way| way.kind == LocationKind::Prefix && path.starts_with(&way.name))
+                .max_by_key(|way| way.name.len())
+        })
+    }
+
+    /// Warns of a way to a registry that is behind a gate elsewhere in the server, where nobody has said
+    /// whether there is one. Of a way to users' registries `conf::check` warns.
+    fn same_registries(&self, conf: &mut Conf<'_>) {
+        let mut told: Vec<&FilePosition> = Vec::new();
+        for open in self.0.iter().filter(|way| way.is_left_open) {
+            let Some(forward) = &open.forward else {
+                continue;
+            };
+            let name = directive::upstream_name(&forward.url);
+            if name.is_some_and(|name| peer::is_attached_to(conf, name, PhantomData::<UserBackends>)) {
+                continue;
+            }
+            let is_same = |way: &&Way| {
+                let to = way.forward.as_ref().filter(|_| way.space.is_some());
+                way.server == open.server && to.is_some_and(|to| is_same_target(to, forward))
+            };
+            let gated = self.0.iter().find(is_same).and_then(|way| way.forward.as_ref());
+            if let Some(gated) = gated
+                && !told.contains(&&forward.seen.position)
+            {
+                told.push(&forward.seen.position);
+                conf.warn_at(
+                    &forward.seen.position,
+                    &format_args!(
+                        "\"{}\" leads to the registry of a location with \"registry_auth\" ({}) without it: \
+                         everybody gets in (say \"registry_auth off\" where that is meant)",
+                        forward.seen.name, gated.seen.position
+                    ),
+                );
+            }
+        }
+    }
+}
+
+/// Whether both lead to the same upstream, which no variable chooses.
+fn is_same_target(one: &Forward, other: &Forward) -> bool {
+    let name = directive::upstream_name(&one.url);
+    name.is_some() && name == directive::upstream_name(&other.url)
+}
