@@ -35,10 +35,11 @@ impl Ignored {
     /// of locations. `None` where no module has such a directive, or memory is out.
     pub fn by(directive: &str, conf: &mut Conf<'_>) -> Option<Self> {
         let owner = owner(directive.as_bytes(), conf)?;
+        if !owner.sets(ngx_conf_set_bitmask_slot as *const ()) {
+            return None;
+        }
         // SAFETY: the command sets a bit mask.
-        owner
-            .sets(ngx_conf_set_bitmask_slot as *const ())
-            .then(|| unsafe { owner.place(conf) }.map(Self))?
+        unsafe { owner.place(conf) }.map(Self)
     }
 
     /// Has the location ignore all headers `X-Accel-*`. For a module's postconfiguration: before, other
