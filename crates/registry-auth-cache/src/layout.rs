@@ -114,12 +114,22 @@ pub mod root {
 pub mod watcher {
     /// `u32`: the process id; 0 in a place that is free.
     pub const ID: usize = 0;
-    /// `u32`: what the worker hears, see `watchers`.
+    /// `u32`: what the worker hears, see `watchers`: [`FULL`], [`NEW`], or another number.
     pub const STATE: usize = 4;
     /// `u64`: when the process was started.
     pub const STARTED: usize = 8;
     /// The size of a place.
     pub const SIZE: usize = 16;
+
+    /// The state of a worker that hears of all changes, and may answer for others.
+    pub const FULL: u32 = 1;
+    /// The same of one that came when the records were in doubt.
+    pub const NEW: u32 = 2;
+
+    /// Where a place is, in a block with its root at `root`.
+    pub fn place(root: usize, index: usize) -> usize {
+        root + super::root::WATCHERS + SIZE * index
+    }
 }
 
 /// What a worker has now.

@@ -5,9 +5,8 @@
 //! has a bound, so that it ends in a damaged block too.
 
 use crate::keys::EntryKey;
-use crate::layout::{EVICTED, List, PLACES, SLOT, entry, root};
+use crate::layout::{EVICTED, List, PLACES, SLOT, WATCHERS, entry, root, watcher};
 use crate::memory::{Memory, Numbers, Write};
-use crate::watchers::end_doubt;
 
 /// Entries of a bucket that are looked at, at most. No undamaged bucket has more: there are about as many
 /// buckets as entries fit into the block, and the hash has a secret key.
@@ -382,7 +381,18 @@ impl<M: Memory> Table<'_, M> {
         self.raise_generations();
         self.set_number(root::FLOOR, self.number(root::EPOCH));
         self.set_number(root::UNHEARD, 0);
-        end_doubt(self);
+        self.end_doubt();
+    }
+
+    /// There is no record left of which any watcher might have missed a change.
+    pub(crate) fn end_doubt(&mut self) {
+        self.set_number(root::DOUBT, 0);
+        for index in 0..WATCHERS {
+            let at = watcher::place(self.root, index) + watcher::STATE;
+            if self.memory.bytes().get_u32(at) == watcher::NEW {
+                self.memory.put_u32(at, watcher::FULL);
+            }
+        }
     }
 
     /// Makes all copies of records outside of the block old.

@@ -53,11 +53,12 @@ pub enum Hears {
 
 /// What is written down of a watcher.
 #[derive(Clone, Copy, PartialEq, Eq)]
+#[repr(u32)]
 enum State {
     /// Hears of all changes, and all that it missed before is known: it may answer for others.
-    Full,
+    Full = watcher::FULL,
     /// Hears of all changes, but came when there were records of which it knows nothing.
-    New,
+    New = watcher::NEW,
     OwnReads,
     Published,
     Nothing,
@@ -65,7 +66,7 @@ enum State {
 
 impl State {
     fn number(self) -> u32 {
-        self as u32 + 1
+        self as u32
     }
 
     fn of(number: u32) -> Option<Self> {
@@ -190,7 +191,7 @@ impl<M: Memory> Cache<'_, M> {
             if unheard != 0 && number >= unheard {
                 table.invalidate_all();
             } else if doubt != 0 && number >= doubt && me.state == Some(State::Full) {
-                end_doubt(table);
+                table.end_doubt();
             }
         });
     }
@@ -238,7 +239,7 @@ impl<M: Memory> Cache<'_, M> {
         self.change(|table| {
             table.invalidate_all();
             for index in 0..WATCHERS {
-                write_watcher(table, place_of(table.root, index), NO_PROCESS, None);
+                write_watcher(table, watcher::place(table.root, index), NO_PROCESS, None);
             }
             table.set_number(root::SOURCE, source);
         });
@@ -259,7 +260,7 @@ impl<M: Memory> Cache<'_, M> {
 
     fn places(&self) -> impl Iterator<Item = Place> {
         (0..WATCHERS).map(|index| {
-            let at = place_of(self.table.root, index);
+            let at = watcher::place(self.table.root, index);
             let bytes = self.table.memory.bytes();
             Place {
                 at,
@@ -273,24 +274,9 @@ impl<M: Memory> Cache<'_, M> {
     }
 }
 
-/// There is no record left of which any watcher might have missed a change.
-pub(crate) fn end_doubt<M: Memory>(table: &mut Table<'_, M>) {
-    table.set_number(root::DOUBT, 0);
-    for index in 0..WATCHERS {
-        let at = place_of(table.root, index) + watcher::STATE;
-        if table.memory.bytes().get_u32(at) == State::New.number() {
-            table.memory.put_u32(at, State::Full.number());
-        }
-    }
-}
-
 fn next_doubt<M: Memory>(table: &mut Table<'_, M>) -> u64 {
     table.raise(root::DOUBTS);
     table.number(root::DOUBTS)
-}
-
-fn place_of(root: usize, index: usize) -> usize {
-    root + root::WATCHERS + watcher::SIZE * index
 }
 
 fn write_watcher<M: Memory>(table: &mut Table<'_, M>, at: usize, process: Process, state: Option<State>) {

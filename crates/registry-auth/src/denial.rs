@@ -4,7 +4,6 @@
 //! exhaustive match over [`Reason`], so a new reason cannot be forgotten anywhere; no message contains a
 //! secret.
 
-use crate::policy::Rule;
 use crate::result::RequestResult;
 use crate::route::need::Unknown;
 use crate::scope::{Action, Scope};
@@ -106,15 +105,16 @@ impl Denial {
         }
     }
 
-    /// A verified user, or an access token, lacks a right. `rule` says why, for the log only.
-    pub fn lacks(who: &str, scope: &Scope<'_>, rule: &Rule<'_>) -> Self {
+    /// A verified user, or an access token, lacks a right. `rule` says why, for the log only; `group` is the
+    /// index of the group that has it, see [`Denial::with_group`].
+    pub fn lacks(who: &str, scope: &Scope<'_>, rule: String, group: Option<usize>) -> Self {
         let message = format!("{who} may not {scope}");
         Self {
             wanted: Some(Box::new(Wanted {
                 repository: scope.repository.to_string(),
                 action: scope.action,
-                rule: rule.to_string(),
-                group: rule.group(),
+                rule,
+                group,
             })),
             ..Self::new(Reason::Denied, message)
         }

@@ -459,12 +459,13 @@ fn verdict<'a>(
 /// The refusal of a scope, by the rule that does not allow it.
 #[cold]
 fn refusal(subject: &Subject<'_>, scope: &Scope<'_>, api: Api, rule: &Rule<'_>, rules: &Rules) -> Denial {
+    let lacks = |who| Denial::lacks(who, scope, rule.to_string(), rule.group());
     match (rule, subject.user) {
         (Rule::OutsideToken, _) => Denial::insufficient_scope(&scope.to_string()),
         (_, None) => Denial::unauthenticated(),
-        (Rule::OutsideAccessToken, Some(_)) => Denial::lacks("the access token", scope, rule),
+        (Rule::OutsideAccessToken, Some(_)) => lacks("the access token"),
         (rule, Some(user)) => {
-            let denial = Denial::lacks(user.as_str(), scope, rule);
+            let denial = lacks(user.as_str());
             match *rule == Rule::None && rules.own_namespace {
                 true => without_namespace(denial, user, &scope.repository, api),
                 false => denial,
