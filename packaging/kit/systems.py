@@ -5,6 +5,7 @@ stay is a folder that is mounted into it. Rust is this machine's own, mounted as
 for a newer one than some releases have.
 """
 
+import filecmp
 import os
 import shutil
 import subprocess
@@ -121,7 +122,8 @@ class System:
 
 def sources(folder):
     """This repository's files, those of git and those that are not yet, in `folder`, which keeps what a build
-    has left there. Times stay, so that cargo builds nothing anew that is as it was."""
+    has left there. What is as it was keeps its time; what is not is newer than any build, for cargo goes by
+    times."""
     listed = must(["git", "-C", str(ROOT), "ls-files", "-z", "--cached", "--others", "--exclude-standard"])
     names = {name for name in listed.split("\0") if name and (ROOT / name).is_file()}
     folder.mkdir(parents=True, exist_ok=True)
@@ -132,7 +134,8 @@ def sources(folder):
     for name in names:
         target = folder / name
         source = ROOT / name
-        if target.exists() and target.stat().st_mtime_ns == source.stat().st_mtime_ns:
+        if target.exists() and filecmp.cmp(source, target, shallow=False):
+            shutil.copymode(source, target)
             continue
         target.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copy2(source, target)
+        shutil.copy(source, target)
