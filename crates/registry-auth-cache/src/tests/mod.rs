@@ -89,7 +89,16 @@ fn watch<M: Memory>(cache: &mut Cache<'_, M>, me: Process, is_alive: impl Fn(Pro
     cache.add_watcher(me, Hears::All, 0, is_alive);
 }
 
+/// Redis has answered this worker, which vouches for the records if they are in doubt.
+fn vouch<M: Memory>(cache: &mut Cache<'_, M>, me: Process) {
+    if let Some(number) = cache.question(me) {
+        cache.vouch(me, number);
+    }
+}
+
+/// As a worker leaves, which vouches for the records first.
 fn leave<M: Memory>(cache: &mut Cache<'_, M>, me: Process) {
+    vouch(cache, me);
     cache.remove_watcher(me, 0, |_| true);
 }
 

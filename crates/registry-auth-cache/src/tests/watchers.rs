@@ -1,7 +1,7 @@
 //! Facts survive a reload because some worker was told of changes all the time, and only then.
 
 use super::slab::Slab;
-use super::{SMALL, check, fact, is_verified, keys, leave, open, put, user_key, watch};
+use super::{SMALL, check, fact, is_verified, keys, leave, open, put, user_key, vouch, watch};
 use crate::layout::WATCHERS;
 use crate::{Found, Freshness, Process};
 
@@ -105,7 +105,7 @@ fn leaving_takes_only_ones_own_place() {
 #[test]
 fn places_of_the_dead_are_used_again() {
     let mut slab = guarded();
-    // Each generation lives as long as the next one needs to arm, and is then killed.
+    // Each generation lives until it has vouched for the records to the next one, and is then killed.
     for started_at in 0..3 * WATCHERS as u64 {
         let (last, me) = (
             Process {
@@ -118,6 +118,7 @@ fn places_of_the_dead_are_used_again() {
             },
         );
         watch(&mut open(&mut slab), me, |other| other == last);
+        vouch(&mut open(&mut slab), last);
         assert!(is_there(&mut slab), "generation {started_at}");
     }
 }
