@@ -35,19 +35,25 @@ sub rung {
 
 sub status { return asked(@_) =~ s/ .*//r }
 
-# A server without BCAST: what Redis says goes through, and a command with that
-# word is refused. After USR1 nobody can connect any more.
-our $FILTER = <<'END';
+# What stands between the workers and Redis, in one of two modes. "old": a server
+# without BCAST, as a command with that word is refused; after USR1 nobody can
+# connect any more. "silent": a network that loses what is under way; after USR1
+# nothing comes through on the connections that there are, though they stay open,
+# and new ones are as ever.
+my $RELAY = <<'END';
 use IO::Socket::INET; use IO::Select;
-my ($port, $to) = @ARGV;
+my ($mode, $port, $to) = @ARGV;
 my $in = IO::Socket::INET->new(LocalAddr => "127.0.0.1:$port", Listen => 64, ReuseAddr => 1) or die $!;
-my ($select, %other, %client) = (IO::Select->new($in));
-$SIG{USR1} = sub { $select->remove($in); close $in };
+my ($select, %other, %client, @kept) = (IO::Select->new($in));
+$SIG{USR1} = $mode eq 'silent'
+    ? sub { $select->remove($_) for values %other; push @kept, %other; %other = () }
+    : sub { $select->remove($in); close $in };
 while (1) {
     for my $from ($select->can_read) {
         if ($from == $in) {
-            my $client = $in->accept;
-            my $server = IO::Socket::INET->new(PeerAddr => "127.0.0.1:$to") or next;
+            my $client = $in->accept or next;
+            my $server = IO::Socket::INET->new(PeerAddr => "127.0.0.1:$to");
+            if (!$server) { close $client; next }
             ($other{$client}, $other{$server}, $client{$client}) = ($server, $client, 1);
             $select->add($client, $server);
             next;
@@ -57,57 +63,29 @@ while (1) {
             $select->remove($from, $other);
             delete @other{$from, $other};
             close $_ for $from, $other;
-        } elsif ($client{$from} && $bytes =~ /BCAST/) { syswrite $from, "-ERR syntax error\r\n" }
-        else { syswrite $other, $bytes }
+        } elsif ($mode eq 'old' && $client{$from} && $bytes =~ /BCAST/) {
+            syswrite $from, "-ERR syntax error\r\n";
+        } else { syswrite $other, $bytes }
     }
 }
 END
 
-# A network that loses what is under way: after USR1 nothing comes through on the
-# connections that there are, though they stay open; new ones are as ever.
-our $SILENCER = <<'END';
-use IO::Socket::INET; use IO::Select;
-my ($port, $to) = @ARGV;
-my $in = IO::Socket::INET->new(LocalAddr => "127.0.0.1:$port", Listen => 64, ReuseAddr => 1) or die $!;
-my ($select, %other, @kept) = (IO::Select->new($in));
-$SIG{USR1} = sub { $select->remove($_) for values %other; push @kept, %other; %other = () };
-while (1) {
-    for my $from ($select->can_read) {
-        if ($from == $in) {
-            my $client = $in->accept or next;
-            my $server = IO::Socket::INET->new(PeerAddr => "127.0.0.1:$to");
-            if (!$server) { close $client; next }
-            @other{$client, $server} = ($server, $client);
-            $select->add($client, $server);
-            next;
-        }
-        my $other = $other{$from} or next;
-        if (!sysread $from, my $bytes, 65536) {
-            $select->remove($from, $other);
-            delete @other{$from, $other};
-            close $_ for $from, $other;
-        }
-        else { syswrite $other, $bytes }
-    }
-}
-END
+my $relay;
 
-my $filter;
-
-sub start_filter {
-    my ($script) = @_;
+sub start_relay {
+    my ($mode) = @_;
     my @port = map { Harness::expand("\$TEST_NGINX_${_}_PORT") } 'EXTRA', 'REDIS';
-    $filter = Harness::Process::start('filter', "$folder/filter.out", $^X, '-e', $script // $FILTER, @port);
+    $relay = Harness::Process::start('relay', "$folder/relay.out", $^X, '-e', $RELAY, $mode, @port);
 }
 
-sub signal_filter { kill 'USR1', $filter }
+sub signal_relay { kill 'USR1', $relay }
 
 # How often the workers have connected to Redis.
 sub connections {
     return decode_json(http('GET /status?format=json')->{body})->{redis_connections};
 }
 
-sub stop_filter { Harness::Process::stop($filter, 'KILL', 5) if $filter; undef $filter }
+sub stop_relay { Harness::Process::stop($relay, 'KILL', 5) if $relay; undef $relay }
 
 defaults(
     config   => zone_config() . "    location = /status { registry_auth off; registry_auth_status; }\n",
@@ -178,7 +156,7 @@ does not tell what changes
 --- http_config eval
 main::redis_http('redis://127.0.0.1:$TEST_NGINX_EXTRA_PORT') =~ s/ timeout/ changes=tracking timeout/r
 --- init
-main::start_filter();
+main::start_relay('old');
 --- after
 in_each_worker('alice:secret');
 equal(main::rung(), 'plain-tracking', 'the page');
@@ -199,7 +177,7 @@ nginx_server()->reload;
 renewed(@old);
 redis('HDEL docker-registry:user:alice grant:team/x');
 soon('a change after a reload', '403', sub { everywhere('alice:secret', $main::TEAM) }, 5);
-main::stop_filter();
+main::stop_relay();
 --- error_log
 exited on signal 9
 tells what changes of what was asked for
@@ -208,17 +186,17 @@ tells what changes of what was asked for
 --- http_config eval
 main::redis_http('redis://127.0.0.1:$TEST_NGINX_EXTRA_PORT') =~ s/ timeout/ changes=tracking timeout/r
 --- init
-main::start_filter();
+main::start_relay('old');
 --- after
 in_each_worker('alice:secret');
 my $reader = header(http('GET /v2/', login => 'bob:secret'), 'X-Worker');
 in_each_worker('bob:secret');
-main::signal_filter();
+main::signal_relay();
 kill 'KILL', $reader;
 redis('HSET docker-registry:user:bob password !{SHA}5en6G6MezRroT3XKqkdPOmY/BfQ=');
 renewed($reader);
 soon('who was locked', '401 503', sub { everywhere('bob:secret') }, 10);
-main::stop_filter();
+main::stop_relay();
 --- error_log
 exited on signal 9
 
@@ -227,13 +205,13 @@ exited on signal 9
 main::redis_http('redis://127.0.0.1:$TEST_NGINX_EXTRA_PORT', 'zone=auth:1m stale=10m')
     =~ s/timeout=2s connect_timeout=2s/timeout=500ms connect_timeout=1s/r
 --- init
-main::start_filter($main::SILENCER);
+main::start_relay('silent');
 --- after
 in_each_worker('alice:secret');
 in_each_worker('bob:secret');
 equal(main::rung(), 'tracking', 'the page');
 soon('both workers are connected', 2, \&main::connections, 10);
-main::signal_filter();
+main::signal_relay();
 redis('HSET docker-registry:user:alice password !{SHA}5en6G6MezRroT3XKqkdPOmY/BfQ=');
 # Silent connections are noticed one after the other.
 soon('both workers are back', 4, \&main::connections, 15);
@@ -242,7 +220,7 @@ soon('Redis is gone', '503', sub { main::status('carol:secret') }, 5);
 my %seen = map { $_ => 1 } map { split ' ', everywhere('alice:secret') } 1 .. 20;
 equal(join(' ', grep { $_ ne '401' && $_ ne '503' } sort keys %seen), '', 'alice is not let in');
 redis_server()->start;
-main::stop_filter();
+main::stop_relay();
 --- error_log
 connection lost
 

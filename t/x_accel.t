@@ -16,6 +16,18 @@ EOC
     accounts => "alice:secret\n",
     login    => 'alice:secret',
 );
+# Two ways that variables choose, reached through a gate, without one: the first
+# has what is given here, the second the shipped proxy.conf.
+sub two_ways {
+    my ($first) = @_;
+    return "set \$to registry; location /v2/ { registry_auth R; try_files /none \@named; }
+        location \@named { registry_auth off; $first proxy_pass http://\$to; }
+        location /v2/library/ { registry_auth R; try_files /none \@other; }
+        location \@other {
+            registry_auth off; include \$TEST_NGINX_ROOT/nginx/proxy.conf; proxy_pass http://\$to;
+        }
+        location /internal/ { internal; registry_auth off; return 200 'the crown jewels'; }";
+}
 run_tests();
 
 __DATA__
@@ -81,13 +93,7 @@ header: X-Accel-Redirect: /internal/x
 
 === rule 15: a way by variables without a gate, reached through one, has to forbid it itself
 --- config eval
-"set \$to registry; location /v2/ { registry_auth R; try_files /none \@named; }
-        location \@named { registry_auth off; proxy_pass http://\$to; }
-        location /v2/library/ { registry_auth R; try_files /none \@other; }
-        location \@other {
-            registry_auth off; include \$TEST_NGINX_ROOT/nginx/proxy.conf; proxy_pass http://\$to;
-        }
-        location /internal/ { internal; registry_auth off; return 200 'the crown jewels'; }"
+main::two_ways('')
 --- redis
 HSET docker-registry:user:alice backends 127.0.0.1:$TEST_NGINX_BACKEND_B_PORT
 HSET docker-registry:group:public grant:library/** pull
@@ -185,15 +191,8 @@ body: <!--# include virtual="/internal/x" -->|<!--# echo var="http_authorization
 --- http_config eval
 "    ssi on; ssi_types *; include \$TEST_NGINX_ROOT/nginx/direct.conf;\n" . Harness::gate_http()
 --- config eval
-my $ignore = 'proxy_ignore_headers X-Accel-Redirect X-Accel-Expires X-Accel-Limit-Rate X-Accel-Buffering
-    X-Accel-Charset;';
-"set \$to registry; location /v2/ { registry_auth R; try_files /none \@named; }
-        location \@named { registry_auth off; $ignore proxy_pass http://\$to; }
-        location /v2/library/ { registry_auth R; try_files /none \@other; }
-        location \@other {
-            registry_auth off; include \$TEST_NGINX_ROOT/nginx/proxy.conf; proxy_pass http://\$to;
-        }
-        location /internal/ { internal; registry_auth off; return 200 'the crown jewels'; }"
+main::two_ways('proxy_ignore_headers X-Accel-Redirect X-Accel-Expires X-Accel-Limit-Rate
+    X-Accel-Buffering X-Accel-Charset;')
 --- redis
 HSET docker-registry:user:alice backends 127.0.0.1:$TEST_NGINX_BACKEND_B_PORT
 HSET docker-registry:group:public grant:library/** pull

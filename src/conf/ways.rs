@@ -55,7 +55,7 @@ impl Ways {
         });
     }
 
-    /// Warns of what opens a gate, or is refused when it would.
+    /// Warns of what opens a gate, or would if requests that come by it were not refused.
     pub(super) fn check(&self, conf: &mut Conf<'_>) {
         self.auth_requests(conf);
         self.same_registries(conf);
@@ -64,7 +64,7 @@ impl Ways {
     /// Warns where auth_request of a location asks one whose gate the request has not passed by then: the
     /// subrequest is refused.
     fn auth_requests(&self, conf: &mut Conf<'_>) {
-        let mut told: Vec<&FilePosition> = Vec::new();
+        let mut warned: Vec<&FilePosition> = Vec::new();
         for way in &self.0 {
             let Some((path, position)) = &way.auth_request else {
                 continue;
@@ -75,8 +75,8 @@ impl Ways {
             let is_asked_itself = std::ptr::eq(asked, way);
             // In a server{} it is for the locations, each of which is here.
             let is_one = way.kind != LocationKind::Server && !is_asked_itself;
-            if is_one && asked.space.is_some() && way.space != asked.space && !told.contains(&position) {
-                told.push(position);
+            if is_one && asked.space.is_some() && way.space != asked.space && !warned.contains(&position) {
+                warned.push(position);
                 conf.warn_at(
                     position,
                     &"\"auth_request\" leads to a location with \"registry_auth\", which asks no subrequest \
@@ -105,7 +105,7 @@ impl Ways {
     /// Warns of a way to a registry that is behind a gate elsewhere in the server, where nobody has said
     /// whether there is one. Of a way to users' registries `conf::check` warns.
     fn same_registries(&self, conf: &mut Conf<'_>) {
-        let mut told: Vec<&FilePosition> = Vec::new();
+        let mut warned: Vec<&FilePosition> = Vec::new();
         for open in self.0.iter().filter(|way| way.is_left_open) {
             let Some(forward) = &open.forward else {
                 continue;
@@ -120,9 +120,9 @@ impl Ways {
             };
             let gated = self.0.iter().find(is_same).and_then(|way| way.forward.as_ref());
             if let Some(gated) = gated
-                && !told.contains(&&forward.seen.position)
+                && !warned.contains(&&forward.seen.position)
             {
-                told.push(&forward.seen.position);
+                warned.push(&forward.seen.position);
                 conf.warn_at(
                     &forward.seen.position,
                     &format_args!(
