@@ -205,6 +205,22 @@ equal(main::tally(map { main::from('192.0.2.1', "made-up$_:$token") } 1 .. 200),
     'access tokens are not guessed');
 equal(main::from('192.0.2.1', 'alice:secret'), '429', 'still there');
 
+=== where there is no room for more blocks, whole networks are blocked: nobody is free early
+--- needs: --with-http_realip_module
+--- http_config eval
+main::limited('3 60s', "zone=auth:$main::SMALLEST")
+--- config eval
+$main::REALIP . Harness::Zone::zone_config()
+--- after
+my @clients = ((map {"192.0.2.$_"} 1 .. 20), map {"2001:db8:1:$_\::1"} 1 .. 20);
+for my $client (@clients) {
+    main::from($client, "alice:wrong$_") for 1 .. 3;
+}
+equal(main::tally(map { main::from($_, 'alice:secret') } @clients), '429 40', 'all who guessed');
+equal(main::from($_, 'bob:secret'), '429', "$_: beside them, for all users")
+    for '192.0.2.99', '2001:db8:1:99::';
+equal(main::from($_, 'alice:secret'), '200', "$_: of another network") for '192.0.3.1', '2001:db8:2::1';
+
 === while Redis is gone a guess that the cache could have answered counts
 --- http_config eval
 main::limited('3 60s', 'zone=auth:1m stale=60s')

@@ -9,7 +9,8 @@ use std::sync::atomic::{Ordering, compiler_fence};
 
 use crate::keys::{EntryKey, SecretKeys};
 use crate::layout::{
-    CHANGED, COUNTERS, List, MAGIC, MIN_SLOTS, NEGATIVE_SHARE, SLOT, VERSION, WORKERS, entry, root, worker,
+    BLOCKS_IN_SET, CHANGED, COUNTERS, List, MAGIC, MIN_SLOTS, NEGATIVE_SHARE, SLOT, VERSION, WIDE_SHARE,
+    WORKERS, entry, root, wide, worker,
 };
 use crate::memory::{Memory, Numbers, Write};
 use crate::table::Table;
@@ -136,6 +137,10 @@ impl<'m, M: Memory> Cache<'m, M> {
             false => 0,
         };
         memory.put_u32(root + root::WORKERS, workers);
+        let sets = (length / WIDE_SHARE / (BLOCKS_IN_SET * wide::SIZE)).max(1);
+        let first = allocate_zeroes(memory, sets * BLOCKS_IN_SET * wide::SIZE).unwrap_or_default();
+        memory.put_u32(root + root::WIDE, first);
+        memory.put_u32(root + root::WIDE_SETS, u32::try_from(sets).ok()?);
         memory.put(root + root::KEYS, keys.secret());
         // 1, so that an entry of all zeroes belongs to no epoch.
         memory.put_u64(root + root::EPOCH, 1);

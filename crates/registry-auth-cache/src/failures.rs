@@ -11,13 +11,15 @@
 //! within a period, no more different passwords of a client are found to be wrong than its limits say,
 //! however many it tries at once. When a limit is reached, no password of that client is looked at until the
 //! period is over ([`Cache::blocked_for`]). That includes the right one: if it were let in, the client would
-//! know which it is.
+//! know which it is. Where there is no room for all blocks, whole networks are blocked (`wider`).
 
 use crate::cache::Cache;
 use crate::keys::{EntryKey, SecretKeys, Tag};
-use crate::layout::{List, PLACES, SLOT, entry, root};
+use crate::layout::counter::{ALL, FAILED, PLACE, WIDER_KEYS};
+use crate::layout::{List, SLOT, WIDER, counter, entry, root};
 use crate::memory::{Memory, Numbers, Write};
 use crate::table::{EntryKind, Location, NewEntry, Table};
+use crate::wider::{WiderNetwork, place};
 
 /// The largest limit for one user.
 pub const MAX_PER_USER: u32 = 100;
@@ -26,21 +28,16 @@ pub const MAX_PER_ADDRESS: u32 = 10_000;
 /// Milliseconds after which a client may try again that has as many logins under way as it may have failures.
 pub const RETRY_INTERVAL_MS: u64 = 1_000;
 
-/// Offsets within a value: `u32` place of the network (see [`root::PLACES`]), `u16` number of failed logins,
-/// `u16` number of logins that failed or are under way. The counter for a user then has room for
-/// [`MAX_PER_USER`] times `u32`, a part of a tag each, whatever the limit is: a reload may change it. The
-/// failed ones come first. So one wrong password in 2^32 is taken for another one and is not counted, but
-/// nobody can tell which one.
-const PLACE: usize = 0;
-const FAILED: usize = 4;
-const ALL: usize = 6;
-const TAGS: usize = 8;
+/// The offset of the tags of passwords in the counter for a user: room for [`MAX_PER_USER`] times `u32`, a
+/// part of a tag each, whatever the limit is, as a reload may change it. The failed ones come first. So one
+/// wrong password in 2^32 is taken for another one and is not counted, but nobody can tell which one.
+const TAGS: usize = counter::SIZE;
 /// Bytes of the part of a tag.
 const PART: usize = 4;
 const OF_USER: usize = TAGS + PART * MAX_PER_USER as usize;
-const OF_ADDRESS: usize = TAGS;
+const OF_ADDRESS: usize = counter::SIZE;
 /// Bytes of the longest key that is kept as it is. A longer one is replaced by its tag.
-const KEY: usize = 64;
+const KEY: usize = 48;
 const _: () = assert!(entry::SIZE + KEY + OF_USER <= SLOT);
 
 /// How many logins of a client may fail.
@@ -63,6 +60,8 @@ pub struct LoginKeys<'k> {
     pub address: EntryKey<'k>,
     /// The hash of the client's network, as [`may_be_blocked`] needs it.
     pub network: u64,
+    /// The networks that it lies in, the smaller one first.
+    pub wider: [WiderNetwork; WIDER],
 }
 
 /// Whether a login may be tried.
@@ -110,21 +109,27 @@ pub enum LoginResult {
 /// [`may_be_blocked`].
 #[inline]
 pub fn may_any_be_blocked(peek: impl Fn(usize) -> Option<u64>) -> bool {
-    // The count, with the unused `u32` after it, which is 0.
+    // The count of counters that have reached their limit, and that of blocks of wider networks after it.
     !matches!(peek(List::BLOCKED.at() + 8), None | Some(0))
 }
 
 /// Whether a client of a network may be blocked. Never false where a client of it is. `peek` reads a `u64` of
-/// the block without the lock, by its offset from the root. `network` gives [`LoginKeys::network`]; it is
-/// called only where some client is blocked.
+/// the block without the lock, by its offset from the root. `network` gives [`LoginKeys::network`] for 0, and
+/// the `network` of each of [`LoginKeys::wider`] for the next numbers; it is called only where some client is
+/// blocked.
 #[inline]
-pub fn may_be_blocked(peek: impl Fn(usize) -> Option<u64>, network: impl FnOnce() -> u64) -> bool {
-    if !may_any_be_blocked(&peek) {
+pub fn may_be_blocked(peek: impl Fn(usize) -> Option<u64>, network: impl Fn(usize) -> u64) -> bool {
+    let blocked = peek(List::BLOCKED.at() + 8).unwrap_or(0).to_ne_bytes();
+    let [counters, wide] = [0, 4].map(|at| blocked.as_slice().get_u32(at));
+    if counters == 0 && wide == 0 {
         return false;
     }
-    let place = network() as usize % PLACES;
-    let pair = peek(root::PLACES + 8 * (place / 2)).unwrap_or(0).to_ne_bytes();
-    pair.as_slice().get_u32(4 * (place % 2)) != 0
+    let is_noted = |network: u64| {
+        let place = usize::from(place(network));
+        let pair = peek(root::PLACES + 8 * (place / 2)).unwrap_or(0).to_ne_bytes();
+        pair.as_slice().get_u32(4 * (place % 2)) != 0
+    };
+    is_noted(network(0)) || (wide != 0 && (1..=WIDER).any(|index| is_noted(network(index))))
 }
 
 impl<M: Memory> Cache<'_, M> {
@@ -151,8 +156,21 @@ impl<M: Memory> Cache<'_, M> {
             let until = self.table.expires(at).saturating_sub(now).min(limits.period);
             left = left.max(Some(until));
         }
-        if left.is_none() && self.table.next_swept(now).is_some() {
-            self.change(|table| table.sweep_blocked(now));
+        for network in login.wider {
+            let Some(block) = self.table.wide_block(network, now) else {
+                continue;
+            };
+            if u32::from(block.of_user) >= per_user(limits)
+                || u32::from(block.of_address) >= per_address(limits)
+            {
+                left = left.max(Some((block.ends - now).min(limits.period)));
+            }
+        }
+        if left.is_none() && (self.table.next_swept(now).is_some() || self.table.wide_blocks() != 0) {
+            self.change(|table| {
+                table.sweep_blocked(now);
+                table.sweep_wide_blocks(now);
+            });
         }
         left
     }
@@ -180,10 +198,10 @@ impl<M: Memory> Cache<'_, M> {
             return Attempt::Wait(RETRY_INTERVAL_MS);
         }
         let periods = self.change(|table| {
-            let address = table.opened(client, OF_ADDRESS, login.network, limits, now)?;
+            let address = table.opened(client, OF_ADDRESS, login, limits, now)?;
             table.put_count(address, ALL, table.all(address).saturating_add(1));
             let address = table.expires(address);
-            let user = table.opened(user, OF_USER, login.network, limits, now)?;
+            let user = table.opened(user, OF_USER, login, limits, now)?;
             table.push_tag(user, tag);
             let user = table.expires(user);
             Some(Periods { user, address })
@@ -228,7 +246,7 @@ impl<M: Memory> Cache<'_, M> {
             return;
         }
         self.change(|table| {
-            if let Some(address) = table.opened(client, OF_ADDRESS, login.network, limits, now) {
+            if let Some(address) = table.opened(client, OF_ADDRESS, login, limits, now) {
                 let (failed, all) = (table.failed(address).saturating_add(1), table.all(address));
                 // A login that began in an earlier period, or was pushed out since, is not in the number yet.
                 let all = match position {
@@ -239,7 +257,7 @@ impl<M: Memory> Cache<'_, M> {
                 table.put_count(address, FAILED, failed);
                 table.block_from(address, per_address(limits), now);
             }
-            if let Some(user) = table.opened(user, OF_USER, login.network, limits, now) {
+            if let Some(user) = table.opened(user, OF_USER, login, limits, now) {
                 if table.position(user, tag).is_none() {
                     table.push_tag(user, tag);
                 }
@@ -306,7 +324,7 @@ impl<M: Memory> Table<'_, M> {
         &mut self,
         key: EntryKey<'_>,
         length: usize,
-        network: u64,
+        login: &LoginKeys<'_>,
         limits: FailureLimits,
         now: u64,
     ) -> Option<Location> {
@@ -321,9 +339,13 @@ impl<M: Memory> Table<'_, M> {
             expires: now.saturating_add(limits.period),
         };
         let value = self.replace(&entry, now)?;
-        self.memory
-            .put_u32(value + PLACE, (network % PLACES as u64) as u32);
+        let [inner, outer] = login.wider;
+        let places = [login.network, inner.network, outer.network].map(place);
+        self.memory.put(value + PLACE, &places);
         self.memory.put_u32(value + FAILED, 0);
+        for (index, network) in login.wider.into_iter().enumerate() {
+            self.memory.put_u64(value + WIDER_KEYS + 8 * index, network.key);
+        }
         self.find(key)
     }
 

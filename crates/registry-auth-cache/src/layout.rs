@@ -7,7 +7,7 @@
 /// The first 8 bytes of a root: they tell that the block belongs to this crate.
 pub const MAGIC: u64 = u64::from_ne_bytes(*b"rga-zone");
 /// The version of the layout.
-pub const VERSION: u32 = 9;
+pub const VERSION: u32 = 10;
 
 /// How many workers can be written down as watchers at a time. Further workers serve requests, but do not
 /// keep the records alive over a reload.
@@ -70,7 +70,8 @@ pub mod root {
     /// `u32`: the number of slots, free or not.
     pub const SLOTS: usize = 92;
     /// The lists, most recently used entry first, see [`super::List`]: each `u32` first, `u32` last, `u32`
-    /// count, `u32` unused and 0.
+    /// count, `u32` unused and 0. After the count of [`super::List::BLOCKED`] stands that of the blocks of
+    /// wider networks.
     pub const LISTS: usize = 96;
     /// [`super::WATCHERS`] times [`super::watcher::SIZE`]: the workers that Redis tells of changes.
     pub const WATCHERS: usize = LISTS + 16 * super::LISTS;
@@ -81,8 +82,8 @@ pub mod root {
     /// `u64`: another number after each change that may concern more users than one; see
     /// `Cache::shared_generation`.
     pub const SHARED_GENERATION: usize = GENERATION + 8;
-    /// [`super::PLACES`] times `u32`: how many counters of [`super::List::BLOCKED`] belong to networks of
-    /// this place.
+    /// [`super::PLACES`] times `u32`: how many counters of [`super::List::BLOCKED`], and how many blocks of
+    /// wider networks, belong to networks of this place.
     pub const PLACES: usize = SHARED_GENERATION + 8;
     /// `u64`: since when is counted, in seconds since 1970; 0 in a new block.
     pub const SINCE: usize = PLACES + 4 * super::PLACES;
@@ -106,9 +107,59 @@ pub mod root {
     /// `u32`: where the rows of the workers are, [`super::WORKERS`] times [`super::worker::SIZE`]; 0 where
     /// the block had no room for them.
     pub const WORKERS: usize = COUNTERS + 4;
+    /// `u32`: where the sets of blocks of wider networks are, each [`super::BLOCKS_IN_SET`] times
+    /// [`super::wide::SIZE`]; 0 where the block had no room for them.
+    pub const WIDE: usize = WORKERS + 4;
+    /// `u32`: the number of sets.
+    pub const WIDE_SETS: usize = WIDE + 4;
+    /// `u32`: the number of the set that is swept next, which may be larger than that of the sets.
+    pub const WIDE_TURN: usize = WIDE_SETS + 4;
     /// The size of the root.
-    pub const SIZE: usize = WORKERS + 4;
+    pub const SIZE: usize = WIDE_TURN + 4;
 }
+
+/// The value of a counter of failed logins, see `failures`.
+pub mod counter {
+    /// `u8`: the place of the client's network, see [`super::root::PLACES`].
+    pub const PLACE: usize = 0;
+    /// [`super::WIDER`] times `u8`: those of the wider networks. One more byte is unused.
+    pub const WIDER_PLACES: usize = 1;
+    /// `u16`: the number of failed logins.
+    pub const FAILED: usize = 4;
+    /// `u16`: the number of logins that failed or are under way.
+    pub const ALL: usize = 6;
+    /// [`super::WIDER`] times `u64`: the hashes of the wider networks' keys.
+    pub const WIDER_KEYS: usize = 8;
+    /// The size of a counter for all users. One for a user goes on with the tags of passwords.
+    pub const SIZE: usize = WIDER_KEYS + 8 * super::WIDER;
+    const _: () = assert!(WIDER_PLACES + super::WIDER < FAILED);
+}
+
+/// How many networks wider than the client's own can be blocked.
+pub const WIDER: usize = 2;
+
+/// A block of a wider network, see `wider`.
+pub mod wide {
+    /// `u64`: the hash of the network's key; 0 where there is no block.
+    pub const KEY: usize = 0;
+    /// `u64`: that of the next wider network; 0 without one.
+    pub const WIDER: usize = 8;
+    /// `u64`: when it ends, in milliseconds.
+    pub const ENDS: usize = 16;
+    /// `u16`: failed logins of one client for one user.
+    pub const OF_USER: usize = 24;
+    /// `u16`: failed logins of one client for all users.
+    pub const OF_ADDRESS: usize = 26;
+    /// Two times `u8`: the places of both networks.
+    pub const PLACES: usize = 28;
+    /// The size of a block.
+    pub const SIZE: usize = 32;
+}
+
+/// The number of blocks of wider networks that share a set.
+pub const BLOCKS_IN_SET: usize = 8;
+/// The share of the block that is for them: one byte in this number.
+pub const WIDE_SHARE: usize = 64;
 
 /// A worker that Redis tells of changes.
 pub mod watcher {
@@ -196,7 +247,8 @@ impl List {
     /// Counters of failed logins that have not reached their limit.
     pub const FAILURES: List = List(7);
     /// Counters that have reached their limit, in the order in which they reached it. They are not moved when
-    /// used, and nothing that clients do pushes them out while there are other counters.
+    /// used, and nothing that clients do pushes them out while there are other counters. One that gives way
+    /// leaves a block of a wider network, see `wider`.
     pub const BLOCKED: List = List(8);
 
     /// The list for a record whose entry has this size: up to 128 bytes, up to 256, and so on.

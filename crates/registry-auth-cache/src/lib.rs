@@ -18,6 +18,7 @@
 //! | `layout` | the offsets of everything in the block |
 //! | [`keys`] | the secret keys of a block, and what is computed with them |
 //! | `table` | entries: hash buckets, lists in order of use, eviction |
+//! | `wider` | blocks of wider networks, where there is no room for those of addresses |
 //! | `cache` | [`Cache`]: opening a block, and invalidating all of it |
 //! | [`records`], [`failures`], [`watchers`], [`counters`], [`workers`] | what is kept in a block |
 //! | [`interner`], [`worker_cache`] | what one worker keeps outside of the block |
@@ -41,13 +42,15 @@ mod layout;
 mod table;
 #[cfg(test)]
 mod tests;
+mod wider;
 
 pub use cache::{Cache, Generations, Mark};
 pub use failures::{Attempt, FailureLimits, LoginKeys, LoginResult, Reservation};
 pub use interner::Interner;
 pub use keys::{EntryKey, SecretKeys, Tag};
-pub use layout::{COUNTERS, DOUBT, EVICTED, GAUGES, GENERATION, UNHEARD};
+pub use layout::{COUNTERS, DOUBT, EVICTED, GAUGES, GENERATION, UNHEARD, WIDER};
 pub use memory::Memory;
 pub use records::{Found, FoundRecord, Freshness, NewRecord};
 pub use watchers::{Hears, Process, UNBOUND};
+pub use wider::WiderNetwork;
 pub use worker_cache::WorkerCache;

@@ -121,7 +121,7 @@ impl<M: Memory> Table<'_, M> {
         };
         let at = match new.kind {
             EntryKind::Record => self.room(size, now)?,
-            EntryKind::UnknownUser | EntryKind::Failures => self.slot(list, size)?,
+            EntryKind::UnknownUser | EntryKind::Failures => self.slot(list, size, now)?,
         };
         let bucket = self.bucket(hash);
         let memory = &mut *self.memory;
@@ -147,8 +147,8 @@ impl<M: Memory> Table<'_, M> {
     }
 
     /// Moves a counter of failed logins to those that have reached their limit. Those have a quarter of all
-    /// slots. When there are more, the one that reached its limit first is removed: its period is nearest to
-    /// its end.
+    /// slots. When there are more, the one that reached its limit first gives way to a block of the network
+    /// that its client lies in: its period is nearest to its end.
     pub fn block(&mut self, at: Location, now: u64) {
         if self.list(at) == List::BLOCKED {
             return;
@@ -156,12 +156,12 @@ impl<M: Memory> Table<'_, M> {
         if self.count(List::BLOCKED) >= (self.slots() / 4).max(1) {
             match self.last(List::BLOCKED) {
                 0 => {}
-                last => self.remove_at(last),
+                last => self.widen(self.location(last), now),
             }
         }
         self.unlink(at.entry);
         self.link_first(List::BLOCKED, at.entry, now);
-        self.add_to_place(at.value, 1);
+        self.add_to_place(self.place(at), 1);
     }
 
     /// Removes a few counters that have reached their limit and whose period is over, those that reached it
@@ -186,17 +186,30 @@ impl<M: Memory> Table<'_, M> {
         List::of(self.memory.bytes().get_u16(at.entry + entry::LIST))
     }
 
-    /// Adds to the number of blocked counters of a network's place. The value of a counter begins with its
-    /// place.
-    fn add_to_place(&mut self, value: usize, more: u32) {
-        let place = self.memory.bytes().get_u32(value) as usize % PLACES;
-        let at = self.root + root::PLACES + 4 * place;
+    /// The place of a counter's network, with which its value begins.
+    fn place(&self, at: Location) -> u8 {
+        self.value(at).first().copied().unwrap_or_default()
+    }
+
+    /// Adds to the number of blocks at a network's place.
+    pub fn add_to_place(&mut self, place: u8, more: u32) {
+        let at = self.root + root::PLACES + 4 * (usize::from(place) % PLACES);
         let number = self.memory.bytes().get_u32(at);
         self.memory.put_u32(at, number.wrapping_add(more));
     }
 
     fn slots(&self) -> u32 {
         self.memory.bytes().get_u32(self.root + root::SLOTS)
+    }
+
+    /// Where an entry lies that begins at this offset.
+    fn location(&self, at: usize) -> Location {
+        let bytes = self.memory.bytes();
+        Location {
+            entry: at,
+            value: at + entry::SIZE + usize::from(bytes.get_u16(at + entry::KEY_LENGTH)),
+            length: bytes.get_u32(at + entry::VALUE_LENGTH) as usize,
+        }
     }
 
     /// Notes that an entry was used.
@@ -248,8 +261,8 @@ impl<M: Memory> Table<'_, M> {
         }
         let list = self.unlink(at);
         if list == List::BLOCKED {
-            let key = self.memory.bytes().get_u16(at + entry::KEY_LENGTH);
-            self.add_to_place(at + entry::SIZE + usize::from(key), u32::MAX);
+            let place = self.place(self.location(at));
+            self.add_to_place(place, u32::MAX);
         }
         match list.is_negative() {
             true => {
@@ -292,8 +305,8 @@ impl<M: Memory> Table<'_, M> {
 
     /// The offset of a slot for a negative entry of this list, whose last entry is evicted if need be. Half
     /// of the slots are for users that do not exist, half for counters. A counter that has reached its limit
-    /// is evicted only where there are no others.
-    fn slot(&mut self, list: List, size: usize) -> Option<usize> {
+    /// gives way only where there are no others.
+    fn slot(&mut self, list: List, size: usize, now: u64) -> Option<usize> {
         if size > SLOT {
             return None;
         }
@@ -303,7 +316,7 @@ impl<M: Memory> Table<'_, M> {
         };
         if self.count(list).wrapping_add(blocked) >= self.slots() / 2 {
             match (self.last(list), self.last(List::BLOCKED)) {
-                (0, last) if last != 0 && blocked != 0 => self.remove_at(last),
+                (0, last) if last != 0 && blocked != 0 => self.widen(self.location(last), now),
                 (0, _) => return None,
                 (last, _) => self.remove_at(last),
             }

@@ -28,6 +28,23 @@ impl Network {
             Self::Local => &[],
         }
     }
+
+    /// The bytes of the two wider networks that it lies in, the smaller one first: /24 and /16 of an IPv4
+    /// address, /48 (a site, RFC 6177) and /32 (a provider) of an IPv6 one. No two of them, of whatever
+    /// family, have the same.
+    pub fn wider(&self) -> [&[u8]; 2] {
+        match self {
+            Self::V4([inner @ .., _]) => {
+                let [outer @ .., _] = inner;
+                [inner, outer]
+            }
+            Self::V6([inner @ .., _, _]) => {
+                let [outer @ .., _, _] = inner;
+                [inner, outer]
+            }
+            Self::Local => [&[], &[]],
+        }
+    }
 }
 
 impl fmt::Display for Network {
@@ -96,6 +113,25 @@ mod tests {
             ("2001:db8::1", "2001:db8::/64"),
         ] {
             assert_eq!(network(address).to_string(), text);
+        }
+    }
+
+    #[test]
+    fn wider_networks() {
+        for (one, other, are_same) in [
+            ("192.0.2.1", "192.0.2.99", [true, true]),
+            ("192.0.2.1", "192.0.3.1", [false, true]),
+            ("192.0.2.1", "192.1.2.1", [false, false]),
+            ("2001:db8:1:1::", "2001:db8:1:2::", [true, true]),
+            ("2001:db8:1:1::", "2001:db8:2:1::", [false, true]),
+            ("2001:db8:1:1::", "2001:db9:1:1::", [false, false]),
+            // The first bytes are the same.
+            ("192.0.2.1", "c000:201::", [false, false]),
+            ("192.0.2.1", "c000::", [false, false]),
+        ] {
+            let [one, other] = [network(one), network(other)];
+            let same = [0, 1].map(|index| one.wider()[index] == other.wider()[index]);
+            assert_eq!(same, are_same, "{one} {other}");
         }
     }
 

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use registry_auth::{Network, UserNameBuf};
 use registry_auth_cache::failures::{may_any_be_blocked, may_be_blocked};
 use registry_auth_cache::{
-    Attempt, Cache, FailureLimits, LoginKeys, LoginResult, Reservation, SecretKeys, Tag,
+    Attempt, Cache, FailureLimits, LoginKeys, LoginResult, Reservation, SecretKeys, Tag, WiderNetwork,
 };
 use registry_auth_lookup::Keyspace;
 
@@ -51,7 +51,16 @@ pub fn blocked_for(
 ) -> Option<u32> {
     with_cache(|ours| {
         let peek = |offset| ours.options.zone.peek(offset);
-        may_be_blocked(peek, || ours.keys.hash(request.network().as_bytes())).then_some(())
+        let network = request.network();
+        let [inner, outer] = network.wider();
+        may_be_blocked(peek, |index| {
+            ours.keys.hash(match index {
+                0 => network.as_bytes(),
+                1 => inner,
+                _ => outer,
+            })
+        })
+        .then_some(())
     })?;
     look(request, space, user, limit)
 }
@@ -121,12 +130,25 @@ impl Whose {
     fn with<T>(&self, f: impl FnOnce(&mut Cache<'_, Locked<'_>>, &LoginKeys<'_>) -> T) -> Option<T> {
         with_worker_zone(|keys: &SecretKeys, cache| {
             let (mut user, mut address) = (Key::new(), Key::new());
-            write_failures_key(&mut user, &self.space.prefix, self.user.as_str(), &self.network);
-            write_failures_key(&mut address, &self.space.prefix, "", &self.network);
+            write_failures_key(
+                &mut user,
+                &self.space.prefix,
+                self.user.as_str(),
+                self.network.as_bytes(),
+            );
+            write_failures_key(&mut address, &self.space.prefix, "", self.network.as_bytes());
             let who = LoginKeys {
                 user: entry(keys, &user),
                 address: entry(keys, &address),
                 network: keys.hash(self.network.as_bytes()),
+                wider: self.network.wider().map(|wider| {
+                    let mut key = Key::new();
+                    write_failures_key(&mut key, &self.space.prefix, "", wider);
+                    WiderNetwork {
+                        key: keys.hash(&key),
+                        network: keys.hash(wider),
+                    }
+                }),
             };
             f(cache, &who)
         })

@@ -1,6 +1,6 @@
 //! The keys of the zone's entries, by which users, groups, defaults and failures are distinguished.
 
-use registry_auth::{Network, TokenDigest};
+use registry_auth::TokenDigest;
 use registry_auth_cache::{EntryKey, SecretKeys};
 use smallvec::SmallVec;
 
@@ -32,11 +32,12 @@ pub(super) fn write_key(key: &mut Key, kind: EntryKind, prefix: &str, name: &str
 }
 
 /// Writes the key of the failed logins of a client for a user, or, with an empty name, for all users.
-pub(super) fn write_failures_key(key: &mut Key, prefix: &str, user: &str, network: &Network) {
+/// `network` has the bytes of the client's network, or of a wider one.
+pub(super) fn write_failures_key(key: &mut Key, prefix: &str, user: &str, network: &[u8]) {
     write_key(key, EntryKind::Failures, prefix, user);
     // No name has a NUL.
     key.push(0);
-    key.extend_from_slice(network.as_bytes());
+    key.extend_from_slice(network);
 }
 
 /// Writes the key of an access token's owner.

@@ -1,5 +1,7 @@
 //! Different wrong passwords are counted, for a client and a user and for a client alone, in a period.
 
+use proptest::prelude::*;
+
 use super::slab::Slab;
 use super::{SMALL, check, client, fact, is_verified, keys, open, put, user_key};
 use crate::Tag;
@@ -65,7 +67,9 @@ fn settle<M: Memory>(
 fn is_noted(slab: &Slab, address: &str) -> bool {
     let who = client("", address);
     let peek = |at: usize| Some(slab.bytes().get_u64(slab.root() as usize + at));
-    let is_noted = may_be_blocked(peek, || who.login().network);
+    let login = who.login();
+    let networks = [login.network, login.wider[0].network, login.wider[1].network];
+    let is_noted = may_be_blocked(peek, |index| networks[index]);
     assert!(may_any_be_blocked(peek) || !is_noted);
     is_noted
 }
@@ -386,6 +390,98 @@ fn counters_at_their_limit_are_bounded() {
     fail(&mut cache, ("bob", "1.2.3.4"), 2..3, 1_000);
     assert!(blocked(&mut cache, ("bob", "1.2.3.4"), 1_000).is_some());
     check(&mut slab);
+}
+
+#[test]
+fn blocks_without_room_block_the_network() {
+    let mut slab = Slab::new(SMALL);
+    let mut cache = open(&mut slab);
+    let address = |number: u32| format!("10.{}.{}.{}", number % 2, number / 2 % 3, number / 6);
+    for number in 0..1_000 {
+        fail(&mut cache, ("alice", &address(number)), 0..3, u64::from(number));
+    }
+    for number in 0..1_000 {
+        let left = blocked(&mut cache, ("alice", &address(number)), 1_000);
+        assert!(
+            left >= Some(9_000 + u64::from(number)),
+            "{} {left:?}",
+            address(number)
+        );
+        assert!(left <= Some(10_000));
+    }
+    // Of the same networks: for all users. Others are not concerned.
+    assert!(blocked(&mut cache, ("bob", "10.1.2.250"), 1_000).is_some());
+    assert_eq!(blocked(&mut cache, ("alice", "10.2.0.1"), 1_000), None);
+    assert_eq!(blocked(&mut cache, ("alice", "1.2.3.4"), 1_000), None);
+    check(&mut slab);
+    // Without the lock, too.
+    assert!((0..1_000).all(|number| is_noted(&slab, &address(number))));
+    // All is over with the period of the last, and nothing is left of it.
+    let mut cache = open(&mut slab);
+    for number in 0..1_000 {
+        assert_eq!(blocked(&mut cache, ("alice", &address(number)), 10_999), None);
+    }
+    check(&mut slab);
+    assert!((0..1_000).all(|number| !is_noted(&slab, &address(number))));
+}
+
+#[test]
+fn a_block_of_a_network_goes_by_the_limits_of_each_location() {
+    let mut slab = Slab::new(SMALL);
+    let mut cache = open(&mut slab);
+    for number in 0..10 {
+        fail(&mut cache, ("alice", &format!("10.0.0.{number}")), 0..3, 0);
+    }
+    let who = client("bob", "10.0.0.99");
+    assert_eq!(cache.blocked_for(&who.login(), LIMIT, 1_000), Some(9_000));
+    let shorter = FailureLimits { period: 500, ..LIMIT };
+    assert_eq!(cache.blocked_for(&who.login(), shorter, 1_000), Some(500));
+    let higher = FailureLimits { per_user: 4, ..LIMIT };
+    assert_eq!(cache.blocked_for(&who.login(), higher, 1_000), None);
+    check(&mut slab);
+}
+
+#[test]
+fn a_large_block_has_room_for_many_networks() {
+    let mut slab = Slab::new(1024 * 1024);
+    let mut cache = open(&mut slab);
+    let address = |number: u32| format!("10.{}.{}.1", number / 100, number % 100);
+    for number in 0..150 {
+        fail(&mut cache, ("alice", &address(number)), 0..3, 0);
+    }
+    assert!((0..150).all(|number| blocked(&mut cache, ("alice", &address(number)), 1).is_some()));
+    // None was so crowded that a wider one is blocked.
+    assert!((0..2).all(|number| blocked(&mut cache, ("alice", &format!("10.{number}.200.1")), 1).is_none()));
+    check(&mut slab);
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 24, failure_persistence: None, ..ProptestConfig::default() })]
+
+    /// Whoever is blocked stays so until the period is over, whoever else fails how often, as long as there
+    /// are no more of the widest networks than the smallest block has room for in a set.
+    #[test]
+    fn nobody_is_free_before_the_period_is_over(
+        steps in prop::collection::vec((0..8u8, 0..20u8, 0..20u8, 0..4u8, 1..4u32, 0..40u64), 1..200)
+    ) {
+        let mut slab = Slab::new(SMALL);
+        let mut cache = open(&mut slab);
+        let (mut until, mut now) = (std::collections::HashMap::new(), 0);
+        for (outer, inner, host, user, passwords, wait) in steps {
+            now += wait;
+            let (user, address) = (format!("user{user}"), format!("10.{outer}.{inner}.{host}"));
+            fail(&mut cache, (&user, &address), 0..passwords, now);
+            if let Some(left) = blocked(&mut cache, (&user, &address), now) {
+                until.insert((user, address), now + left);
+            }
+            until.retain(|_, until| now < *until);
+            for ((user, address), until) in &until {
+                let left = blocked(&mut cache, (user, address), now);
+                prop_assert!(left >= Some(until - now), "{user} {address} {left:?} {until} {now}");
+            }
+        }
+        check(&mut slab);
+    }
 }
 
 #[test]

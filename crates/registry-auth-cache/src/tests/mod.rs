@@ -19,9 +19,11 @@ mod workers;
 
 use std::collections::HashSet;
 
-use crate::layout::{LISTS, List, PLACES, SLOT, entry, root};
+use crate::layout::{BLOCKS_IN_SET, LISTS, List, PLACES, SLOT, entry, root, wide};
 use crate::memory::Numbers;
-use crate::{Cache, EntryKey, Freshness, Hears, LoginKeys, Memory, NewRecord, Process, SecretKeys};
+use crate::{
+    Cache, EntryKey, Freshness, Hears, LoginKeys, Memory, NewRecord, Process, SecretKeys, WiderNetwork,
+};
 use slab::Slab;
 
 /// A zone as small as nginx makes one.
@@ -51,12 +53,18 @@ fn user_key(number: usize) -> Vec<u8> {
 struct Client {
     user: Vec<u8>,
     address: Vec<u8>,
+    wider: [Vec<u8>; 2],
 }
 
 fn client(user: &str, address: &str) -> Client {
     Client {
         user: format!("fP\0{user}\0{address}").into_bytes(),
         address: format!("fP\0\0{address}").into_bytes(),
+        wider: [1, 2].map(|less| {
+            let parts: Vec<&str> = address.split('.').collect();
+            let kept = parts.len().saturating_sub(less);
+            format!("fP\0\0{}.", parts[..kept].join(".")).into_bytes()
+        }),
     }
 }
 
@@ -66,6 +74,10 @@ impl Client {
             user: fact(&self.user),
             address: fact(&self.address),
             network: keys().unwrap().hash(&self.address),
+            wider: self.wider.each_ref().map(|key| WiderNetwork {
+                key: keys().unwrap().hash(key),
+                network: keys().unwrap().hash(key),
+            }),
         }
     }
 }
@@ -158,7 +170,7 @@ fn check(slab: &mut Slab) {
                 + bytes.get_u32(at + entry::VALUE_LENGTH) as usize;
             if list == List::BLOCKED {
                 let key = usize::from(bytes.get_u16(at + entry::KEY_LENGTH));
-                places[bytes.get_u32(at + entry::SIZE + key) as usize] += 1;
+                places[usize::from(bytes[at + entry::SIZE + key])] += 1;
             }
             match list.is_negative() {
                 true => assert!(size <= SLOT),
@@ -173,6 +185,17 @@ fn check(slab: &mut Slab) {
         facts += if list.is_negative() { 0 } else { count as usize };
     }
     assert_eq!(in_buckets, in_lists);
+    let (first, sets) = (
+        bytes.get_u32(root + root::WIDE) as usize,
+        bytes.get_u32(root + root::WIDE_SETS) as usize,
+    );
+    let blocks =
+        (0..if first == 0 { 0 } else { sets * BLOCKS_IN_SET }).map(|index| first + wide::SIZE * index);
+    let blocks: Vec<usize> = blocks.filter(|at| bytes.get_u64(at + wide::KEY) != 0).collect();
+    assert_eq!(cache.table.wide_blocks() as usize, blocks.len());
+    for at in blocks {
+        places[usize::from(bytes[at + wide::PLACES])] += 1;
+    }
     let noted = std::array::from_fn(|place| bytes.get_u32(root + root::PLACES + 4 * place));
     assert_eq!(places, noted);
     let (slots, mut free) = (bytes.get_u32(root + root::SLOTS) as usize, 0);
@@ -185,5 +208,6 @@ fn check(slab: &mut Slab) {
     }
     assert_eq!(free + in_lists.len() - facts, slots);
     let workers = usize::from(bytes.get_u32(root + root::WORKERS) != 0);
-    assert_eq!(live, facts + 4 + workers);
+    let wide = usize::from(first != 0);
+    assert_eq!(live, facts + 4 + workers + wide);
 }
