@@ -54,6 +54,9 @@ sub installed {
         my ($name) = $file =~ m{([^/]+)$};
         $text .= ">>> registry-auth/$name\n" . here(Harness::slurp($file), $plain);
     }
+    # The copy that docs/configuration/one-shared-registry.md has somebody make.
+    $text .= ">>> registry-auth/locations-tls.conf\n"
+        . here(Harness::slurp("$ROOT/nginx/locations.conf") =~ s{http://registries}{https://registries}gr);
     return $text;
 }
 
@@ -112,8 +115,8 @@ sub example {
         $log .= "include \$TEST_NGINX_SERVROOT/html/registry-auth/direct.conf;\n"
             if $body !~ m{/direct\.conf;|\$registry_host \{};
         $body = "include \$TEST_NGINX_SERVROOT/html/registry-auth/proxy.conf;\n$body"
-            if $context =~ /^(?:server|location)$/ && $body !~ m{registry-auth/(?:proxy|locations)\.conf}
-                && $body !~ /^proxy_/m;
+            if $context =~ /^(?:server|location)$/
+                && $body !~ m{registry-auth/(?:proxy|locations(?:-tls)?)\.conf} && $body !~ /^proxy_/m;
         # It tells of the gate's health, and is included where that is on.
         $body = "registry_auth \"Registry\";\n$body"     if $title =~ m{/locations\.conf$};
         $body = "location / {\n$body}\n"                 if $context eq 'location';
@@ -148,6 +151,13 @@ my %CONTEXT = ('nginx.conf' => 'whole', 'audit.conf' => 'http', 'direct.conf' =>
 for my $file (glob "$ROOT/nginx/*.conf") {
     my ($name) = $file =~ m{([^/]+)$};
     $spec .= example("nginx/$name", $CONTEXT{$name} || 'server', Harness::slurp($file));
+}
+
+# With the line that is commented out in them: also beside what they include.
+for my $name (qw(registry.conf registry-bearer.conf)) {
+    my $text = Harness::slurp("$ROOT/nginx/$name");
+    $text =~ s{^(\s*)# (include \S+/blob-cache\.conf;)}{$1$2}m or die "$name has no blob-cache.conf\n";
+    $spec .= example("nginx/$name with blob-cache.conf", 'http', $text);
 }
 
 # The site for V1, whose registry is the test's.
