@@ -62,9 +62,9 @@ def install():
     key = CONFIGURATION / "token-key"
     key.touch(mode=0o600)
     key.write_text(f"{os.urandom(32).hex()}\n", encoding="ascii")
+    page = (ROOT / "docs/users-and-backends.md").read_text(encoding="utf-8")
     config = Path("/etc/docker/registry/config.yml")
-    text = re.sub(r"addr: \S+", "addr: 127.0.0.1:5001", config.read_text(encoding="utf-8"))
-    config.write_text(re.sub(r"(?m)^auth:\n(?:  .*\n)+", "", text), encoding="utf-8")
+    do("bash", "-c", re.search(rf"^    (sed .* {config})$", page, flags=re.M)[1])
     for name, *words in (("registry", "docker-registry", "serve", config),
                          ("redis", "redis-server", "--save", "", "--dir", "/tmp")):
         with open(f"/tmp/{name}.log", "wb") as log:
