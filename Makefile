@@ -152,7 +152,7 @@ lint: prerequisites-build $(TREE)
 	tools/cargo-deny check --hide-inclusion-graph licenses bans sources
 	misuse/check
 	tools/check-docs
-	tools/module-graph -q crates/*
+	tools/module-graph -q
 	tools/check-words
 	packaging/version >/dev/null
 

@@ -5,6 +5,7 @@
 
 use std::marker::PhantomData;
 use std::rc::Rc;
+use std::sync::Arc;
 
 use registry_auth::blob::Owner;
 use registry_auth::{directive, policy, route};
@@ -12,6 +13,8 @@ use registry_auth_lookup::Keyspace;
 
 use super::neighbours::Forward;
 use super::stores::{Store, Stores};
+use super::token_locations::Tokens;
+use super::ways::Passage;
 use super::{DEFAULT_PREFIX, Gate, Location, MAX_FORM, Main, Page, Settings, V1Images, check};
 use crate::endpoints::health::Health;
 use crate::endpoints::status::{Status, Usage};
@@ -54,7 +57,7 @@ impl Merge for Location {
         self.put_stores_before(outer, &core, conf)?;
         main.has_sources |= self.has_sources();
         main.has_subrequests |= self.neighbours.sends_subrequests;
-        main.ways.note(self, &core);
+        main.ways.note(self.passage(), &core);
         match self.page {
             Some((Page::Token(_), _)) => {
                 content::answer_with(conf, PhantomData::<Token>);
@@ -65,12 +68,43 @@ impl Merge for Location {
             Some((Page::Health, _)) => content::answer_with(conf, PhantomData::<Health>),
             None => {}
         }
-        main.endpoints.note(self, core);
+        self.note_tokens(main, core);
         Ok(())
     }
 }
 
 impl Location {
+    /// What `conf::ways` looks at.
+    fn passage(&self) -> Passage {
+        Passage {
+            space: self.settings.as_ref().map(|settings| Arc::clone(&settings.space)),
+            is_unsaid: self.gate.is_none(),
+            forward: self.neighbours.forward.clone(),
+            auth_request: self.neighbours.auth_request().cloned(),
+        }
+    }
+
+    /// Has `conf::token_locations` take note of where tokens are issued and wanted.
+    fn note_tokens(&self, main: &mut Main, core: CoreLocation) {
+        let Some((settings, bearer)) = self
+            .settings
+            .as_ref()
+            .and_then(|settings| settings.bearer.as_ref().map(|bearer| (settings, bearer)))
+        else {
+            return;
+        };
+        let tokens = Tokens {
+            service: Arc::clone(&bearer.service),
+            prefix: settings.space.prefix.clone(),
+        };
+        match settings.token {
+            Some(_) => main.endpoints.note_endpoint(tokens, core),
+            None => main
+                .endpoints
+                .note_realm(&bearer.said.url, &bearer.said.position, tokens, &core),
+        }
+    }
+
     /// Takes from the level above what is not set here. A block is for some requests of its location, and so
     /// the same thing.
     fn inherit(&mut self, outer: &Self, core: &CoreLocation) {
@@ -300,7 +334,9 @@ impl Main {
             heeded.ssi.iter().for_each(Ssi::turn_off);
         }
         std::mem::take(&mut self.endpoints).check(conf);
-        std::mem::take(&mut self.ways).check(conf);
+        std::mem::take(&mut self.ways).check(conf, |conf, upstream| {
+            peer::is_attached_to(conf, upstream, PhantomData::<UserBackends>)
+        });
     }
 }
 

@@ -8,7 +8,6 @@ use std::sync::Arc;
 
 use registry_auth::directive::EndpointUrl;
 
-use super::Location;
 use crate::ffi::conf::{Conf, CoreLocation, FilePosition, LocationKind};
 
 /// The token endpoints of a configuration, and where clients are sent to for tokens.
@@ -24,8 +23,16 @@ struct TokenLocation {
     name: Box<[u8]>,
     server: usize,
     server_names: Box<[Box<[u8]>]>,
-    service: Arc<str>,
-    prefix: Box<str>,
+    tokens: Tokens,
+}
+
+/// What tokens are for.
+#[derive(PartialEq, Eq)]
+pub(super) struct Tokens {
+    /// Their audience.
+    pub service: Arc<str>,
+    /// The prefix of the accounts.
+    pub prefix: Box<str>,
 }
 
 /// A `registry_auth_bearer` that is in use in some server.
@@ -37,33 +44,32 @@ struct Realm {
     path: Box<str>,
     is_own_host: bool,
     server: usize,
-    service: Arc<str>,
-    prefix: Box<str>,
+    tokens: Tokens,
 }
 
 impl TokenLocations {
-    /// Takes note of a gated location that accepts tokens.
-    pub(super) fn note(&mut self, location: &Location, core: CoreLocation) {
-        let Some(settings) = &location.settings else {
-            return;
-        };
-        let Some(bearer) = &settings.bearer else {
-            return;
-        };
-        if settings.token.is_some() {
-            if !core.is_block() {
-                self.endpoints.push(TokenLocation {
-                    kind: core.kind,
-                    name: core.name,
-                    server: core.server,
-                    server_names: core.server_names,
-                    service: Arc::clone(&bearer.service),
-                    prefix: settings.space.prefix.clone(),
-                });
-            }
-            return;
+    /// Takes note of a token endpoint.
+    pub(super) fn note_endpoint(&mut self, tokens: Tokens, core: CoreLocation) {
+        if !core.is_block() {
+            self.endpoints.push(TokenLocation {
+                kind: core.kind,
+                name: core.name,
+                server: core.server,
+                server_names: core.server_names,
+                tokens,
+            });
         }
-        let Ok(url) = EndpointUrl::parse(&bearer.said.url) else {
+    }
+
+    /// Takes note of a gated location that sends clients to this address for tokens.
+    pub(super) fn note_realm(
+        &mut self,
+        url: &[u8],
+        position: &FilePosition,
+        tokens: Tokens,
+        core: &CoreLocation,
+    ) {
+        let Ok(url) = EndpointUrl::parse(url) else {
             return;
         };
         let is_this_server = || core.server_names.iter().any(|name| is_named(name, url.host));
@@ -71,13 +77,12 @@ impl TokenLocations {
             return;
         }
         let realm = Realm {
-            position: bearer.said.position.clone(),
+            position: position.clone(),
             host: url.host.into(),
             path: url.path.into(),
             is_own_host: url.is_own_host(),
             server: core.server,
-            service: Arc::clone(&bearer.service),
-            prefix: settings.space.prefix.clone(),
+            tokens,
         };
         if !self.realms.contains(&realm) {
             self.realms.push(realm);
@@ -93,14 +98,12 @@ impl TokenLocations {
                 .iter()
                 .filter(|endpoint| endpoint.is_for(realm))
                 .collect();
-            let is_good = |endpoint: &&TokenLocation| {
-                endpoint.service == realm.service && endpoint.prefix == realm.prefix
-            };
+            let is_good = |endpoint: &&TokenLocation| endpoint.tokens == realm.tokens;
             if here.iter().any(is_good) {
                 continue;
             }
             let Realm {
-                host, path, service, ..
+                host, path, tokens, ..
             } = realm;
             let why = if here.is_empty() {
                 format!(
@@ -110,8 +113,8 @@ impl TokenLocations {
             } else {
                 format!(
                     "\"registry_auth_bearer\" sends clients to {host}{path}, whose tokens are for \
-                     another service or prefix than \"{service}\" and \"{}\" here",
-                    realm.prefix
+                     another service or prefix than \"{}\" and \"{}\" here",
+                    tokens.service, tokens.prefix
                 )
             };
             conf.warn_at(&realm.position, &why);

@@ -2,17 +2,13 @@
 //!
 //! Filled by `conf::merge` with each location, and checked after the last one.
 
-use std::marker::PhantomData;
 use std::sync::Arc;
 
 use registry_auth::directive;
 use registry_auth_lookup::Keyspace;
 
-use super::Location;
 use super::neighbours::Forward;
 use crate::ffi::conf::{Conf, CoreLocation, FilePosition, LocationKind};
-use crate::ffi::peer;
-use crate::upstream::UserBackends;
 
 /// The locations of a configuration, as far as they lead past each other.
 #[derive(Default)]
@@ -31,9 +27,21 @@ struct Way {
     auth_request: Option<(Box<[u8]>, FilePosition)>,
 }
 
+/// What leads in and on at a location.
+pub(super) struct Passage {
+    /// Whose accounts it has; `None` where it is off.
+    pub space: Option<Arc<Keyspace>>,
+    /// Whether nobody has said whether there is one.
+    pub is_unsaid: bool,
+    /// Where requests are forwarded to.
+    pub forward: Option<Forward>,
+    /// `auth_request`, and where it stands.
+    pub auth_request: Option<(Box<[u8]>, FilePosition)>,
+}
+
 impl Ways {
     /// Takes note of a location.
-    pub(super) fn note(&mut self, location: &Location, core: &CoreLocation) {
+    pub(super) fn note(&mut self, passage: Passage, core: &CoreLocation) {
         if core.is_block() {
             return;
         }
@@ -45,20 +53,18 @@ impl Ways {
             kind: core.kind,
             name: core.name.clone(),
             server: core.server,
-            space: location
-                .settings
-                .as_ref()
-                .map(|settings| Arc::clone(&settings.space)),
-            is_left_open: is_entered && location.gate.is_none(),
-            forward: location.neighbours.forward.clone(),
-            auth_request: location.neighbours.auth_request().cloned(),
+            space: passage.space,
+            is_left_open: is_entered && passage.is_unsaid,
+            forward: passage.forward,
+            auth_request: passage.auth_request,
         });
     }
 
-    /// Warns of what opens a gate, or would if requests that come by it were not refused.
-    pub(super) fn check(&self, conf: &mut Conf<'_>) {
+    /// Warns of what opens a gate, or would if requests that come by it were not refused. `is_users` says
+    /// whether an upstream of this name leads to users' registries.
+    pub(super) fn check(&self, conf: &mut Conf<'_>, is_users: impl Fn(&mut Conf<'_>, &[u8]) -> bool) {
         self.auth_requests(conf);
-        self.same_registries(conf);
+        self.same_registries(conf, is_users);
     }
 
     /// Warns where auth_request of a location asks one whose gate the request has not passed by then: the
@@ -104,14 +110,14 @@ impl Ways {
 
     /// Warns of a way to a registry that is behind a gate elsewhere in the server, where nobody has said
     /// whether there is one. Of a way to users' registries `conf::check` warns.
-    fn same_registries(&self, conf: &mut Conf<'_>) {
+    fn same_registries(&self, conf: &mut Conf<'_>, is_users: impl Fn(&mut Conf<'_>, &[u8]) -> bool) {
         let mut warned: Vec<&FilePosition> = Vec::new();
         for open in self.0.iter().filter(|way| way.is_left_open) {
             let Some(forward) = &open.forward else {
                 continue;
             };
             let name = directive::upstream_name(&forward.url);
-            if name.is_some_and(|name| peer::is_attached_to(conf, name, PhantomData::<UserBackends>)) {
+            if name.is_some_and(|name| is_users(conf, name)) {
                 continue;
             }
             let is_same = |way: &&Way| {
