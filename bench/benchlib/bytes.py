@@ -30,7 +30,9 @@ MIB, GB = 1 << 20, 1_000_000_000
 SIZES = (1, 64, 1024)
 CLIENTS = (1, 32)
 ALONE = "registry"
-PULLS = ("gate", "cache", "store")
+# The same file from nginx itself, without a gate: what the kernel takes, and nobody can do with less.
+FLOOR = "file"
+PULLS = ("gate", "cache", "store", FLOOR)
 # The store once more, with threads that read.
 THREADS = "threads"
 PUSHES = ("gate",)
@@ -38,7 +40,9 @@ PUSHES = ("gate",)
 # of the two CPUs that others had.
 SPREAD, FOREIGN = 1.25, 0.10
 # CPU time a gigabyte beside the registry's, at most, without TLS: with it, each byte is encrypted by all.
+# Where FLOOR does not reach them, or not the registry's speed, it is the aim: with this allowance.
 AIMS = {"store": 0.25, "cache": 0.40}
+ALLOWANCE = 1.15
 
 
 @dataclass(frozen=True)
@@ -135,7 +139,10 @@ class Bench:
                                    for registry in (self._registry, self._secure_registry))
         shipped = ROOT / "nginx"
         store = f"registry_auth_store {storage} backend={self._registry.address};"
-        extra = {"gate": "", "cache": f"include {shipped}/blob-cache.conf;", "store": store,
+        data = self._tree / "blobs" / "sha256"
+        file = ("location ~ ^/v2/.*/blobs/sha256:(?<first>..)(?<rest>.*)$ "
+                f"{{ registry_auth off; alias {data}/$first/$first$rest/data; }}")
+        extra = {"gate": "", FLOOR: file, "cache": f"include {shipped}/blob-cache.conf;", "store": store,
                  THREADS: f"{store} aio threads; sendfile_max_chunk 512k;"}
         servers = "".join(
             SERVER.format(plain=self._ports[name][0], secure=self._ports[name][1], shipped=shipped,
@@ -355,13 +362,17 @@ class Bench:
     def _missed(self):
         missed = []
         for cell, figures in self.figures.items():
-            for name, most in AIMS.items():
+            for name, aim in AIMS.items():
                 if name not in figures:
                     continue
-                cost = statistics.median(figures[name].cost_ratio)
+                cost, floor = (statistics.median(figures[which].cost_ratio) for which in (name, FLOOR))
+                most = max(aim, floor * ALLOWANCE)
                 if cost > most and not cell.tls:
-                    missed.append(f"{cell.title()}: {name} {cost:.2f} of the registry's CPU time, aim {most}")
-                speed = statistics.median(figures[name].speed_ratio)
-                if speed < 1:
-                    missed.append(f"{cell.title()}: {name} {speed:.2f} of the registry's speed, aim 1")
+                    missed.append(f"{cell.title()}: {name} {cost:.2f} of the registry's CPU time, "
+                                  f"aim {most:.2f}")
+                speed, floor = (statistics.median(figures[which].speed_ratio) for which in (name, FLOOR))
+                least = min(1, floor / ALLOWANCE)
+                if speed < least:
+                    missed.append(f"{cell.title()}: {name} {speed:.2f} of the registry's speed, "
+                                  f"aim {least:.2f}")
         return missed
