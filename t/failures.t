@@ -27,6 +27,23 @@ sub from {
     return status($login, '/v2/', headers => "X-Real-IP: $address\n");
 }
 
+# Sends logins of GET /v2/, and does not wait for the answers.
+sub sent {
+    return map {
+        my $socket = Harness::Client::connect_to(expand('$TEST_NGINX_SERVER_PORT'));
+        Harness::Client::write_all($socket,
+            Harness::Client::bytes(Harness::Client::parse_request('GET /v2/', '', $_, 0)));
+        $socket;
+    } @_;
+}
+
+# The same, and goes away once they were read, which a later request sees.
+sub given_up {
+    my @socket = sent(@_);
+    status('');
+    close $_ for @socket;
+}
+
 # How many of the statuses there are: "401 3, 429 5".
 sub tally {
     my %count;
@@ -36,6 +53,7 @@ sub tally {
 
 our $TOKEN = access_token();
 our $BCRYPT = '$2y$05$bxi8B2zI6sxLgtHkV2uxQOTbz87Fe0uab9wY/mIM4SwFYm67ExcMK';    # correct horse
+our $SLOW = '$2y$12$bxi8B2zI6sxLgtHkV2uxQOmLlw1946xOeT23TW5H9guqAeg.1q/uK';    # the same
 our $REALIP = "        set_real_ip_from 127.0.0.1;\n        real_ip_header X-Real-IP;\n";
 
 defaults(
@@ -127,6 +145,44 @@ equal(main::tally(map { $_->{status} } @answer), '401 10, 429 90', 'with a slow 
 equal(main::status('dave:correct horse'), '429', 'and the limit is reached');
 @answer = http_many(100, 'GET /v2/', login => 'alice:guess%d');
 equal(main::tally(map { $_->{status} } @answer), '401 10, 429 90', 'with a fast one');
+
+=== 28: guesses whose client does not wait for the answer fill the limit, for the right password, too
+--- redis eval
+"HSET docker-registry:user:dave password $main::BCRYPT\n"
+--- after
+in_each_worker($_) for 'dave:correct horse', 'bob:secret';
+redis('CLIENT PAUSE 300');
+main::given_up(map {"dave:guess$_"} 1 .. 3);
+soon('what is known is no oracle', '429', sub { main::status('dave:correct horse') }, 5);
+always('however often it is asked', '429', sub { main::status('dave:correct horse') });
+equal(main::wrong('dave', 4 .. 6), '429 429 429', 'as wrong ones are');
+equal(main::status('bob:secret'), '200', 'another user');
+equal(main::wrong('dave', 'guess1'), '401', 'one of those under way is looked at');
+
+=== 28: nor do those of all names together tell it
+--- http_config eval
+main::limited('3 60s address=4')
+--- after
+in_each_worker('bob:secret');
+redis('CLIENT PAUSE 300');
+main::given_up(map {"nobody$_:guess"} 1 .. 4);
+soon('what is known is no oracle', '429', sub { main::status('bob:secret') }, 5);
+equal(main::wrong('bob', 1), '429', 'as a wrong one is');
+
+=== 28: guesses that find no place in the hashing queue count: a right password is not told from them
+--- skip_valgrind: hashing takes long there
+--- http_config eval
+main::limited('3 60s') . "    registry_auth_hashing threads=1 queue=4;\n"
+--- redis eval
+"HSET docker-registry:user:dave password $main::BCRYPT\n"
+    . CORE::join('', map {"HSET docker-registry:user:slow$_ password $main::SLOW\n"} 1 .. 4)
+--- after
+in_each_worker('dave:correct horse');
+my @slow = main::sent(map {"slow$_:wrong"} 1 .. 4);
+equal(main::wrong('dave', 1 .. 3), '429 429 429', 'the share of this address is full');
+equal(main::wrong('dave', 4), '429', 'a fourth one');
+equal(main::status('dave:correct horse'), '429', 'the right one');
+close $_ for @slow;
 
 === what comes while guesses are under way may come again soon
 --- http_config eval

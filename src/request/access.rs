@@ -12,7 +12,7 @@ use std::sync::Arc;
 use registry_auth::policy::{self, MountDecision, Permit, Rule};
 use registry_auth::route::Need;
 use registry_auth::{Denial, RequestResult, TokenDigest, UserNameBuf};
-use registry_auth_cache::{FailureLimits, LoginResult};
+use registry_auth_cache::{FailureLimits, LoginResult, Tag};
 use registry_auth_metrics::counters::CacheState;
 use registry_auth_redis::Secret;
 
@@ -341,7 +341,7 @@ fn first(request: &mut Request, context: &mut Context, settings: &Settings) -> R
         _ => match authenticate(request, settings, &operation, remembered)? {
             Authentication::Cached(identity) => {
                 if settings.failures.is_some() && failures::is_anybody_blocked() {
-                    throttle(request, settings, identity.credential())?;
+                    throttle(request, settings, identity.credential(), Some(identity.tag()))?;
                 }
                 context.cache = Some(CacheState::Hit);
                 context.found = Some(identity);
@@ -365,7 +365,8 @@ fn look_up(
     operation: &Operation<'_>,
     presented: PresentedCredentials,
 ) -> Result<Step, Denial> {
-    throttle(request, settings, &presented.credential)?;
+    let tag = presented.tags.map(|tags| tags.credential);
+    throttle(request, settings, &presented.credential, tag)?;
     if context
         .found
         .as_ref()
@@ -468,13 +469,18 @@ fn limited<'c>(settings: &Settings, credential: &'c Credential) -> Option<(&'c U
 }
 
 /// Whoever has failed too often is refused whatever the password, known to be right or not: being let in
-/// would tell which it is.
+/// would tell which it is. So is who has as many logins under way, unless this password is one of those.
 #[inline(never)]
-fn throttle(request: &Request, settings: &Settings, credential: &Credential) -> Result<(), Denial> {
+fn throttle(
+    request: &Request,
+    settings: &Settings,
+    credential: &Credential,
+    tag: Option<Tag>,
+) -> Result<(), Denial> {
     let Some((user, limit)) = limited(settings, credential) else {
         return Ok(());
     };
-    match failures::blocked_for(request, &settings.space, user, limit) {
+    match failures::wait_for(request, &settings.space, user, tag, limit) {
         Some(seconds) => Err(Denial::too_many_failures(seconds)),
         None => Ok(()),
     }

@@ -339,8 +339,10 @@ fn note(request: &mut Request, outcome: Outcome, cacheable: bool) {
         };
         // It is for what the zone knew last to decide yet.
         let is_undecided = matches!(outcome, Outcome::Unavailable) && is_here && cache::is_stale_allowed();
-        if let Some(login) = login.take_if(|_| !is_undecided) {
-            login.finish(login_result(&outcome));
+        if let Some(login) = login.take_if(|_| !is_undecided)
+            && let Some(result) = login_result(&outcome)
+        {
+            login.finish(result);
         }
         if !is_here {
             return;
@@ -376,17 +378,18 @@ fn token_owner(space: &Keyspace, digest: Box<TokenDigest>, outcome: Outcome) -> 
     }
 }
 
-/// What an answer of the store says of a password that was tried.
-fn login_result(outcome: &Outcome) -> LoginResult {
-    match outcome {
+/// What an answer of the store says of a password that was tried. `None` where it goes on counting as one
+/// that is under way: a client that fills its share of the hashing queue gets this for as many wrong
+/// passwords as it likes, and is let in by a right one that is known.
+fn login_result(outcome: &Outcome) -> Option<LoginResult> {
+    Some(match outcome {
         Outcome::Known { verified: true, .. } => LoginResult::Right,
         Outcome::Known { verified: false, .. } | Outcome::Unknown | Outcome::NoToken => LoginResult::Wrong,
-        Outcome::Anonymous { .. }
-        | Outcome::Owner(_)
-        | Outcome::Busy
-        | Outcome::Unavailable
-        | Outcome::BadRecord => LoginResult::Undecided,
-    }
+        Outcome::Busy => return None,
+        Outcome::Anonymous { .. } | Outcome::Owner(_) | Outcome::Unavailable | Outcome::BadRecord => {
+            LoginResult::Undecided
+        }
+    })
 }
 
 /// What an answer of the store makes of a credential.

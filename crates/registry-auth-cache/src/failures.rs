@@ -11,7 +11,9 @@
 //! within a period, no more different passwords of a client are found to be wrong than its limits say,
 //! however many it tries at once. When a limit is reached, no password of that client is looked at until the
 //! period is over ([`Cache::blocked_for`]). That includes the right one: if it were let in, the client would
-//! know which it is. Where there is no room for all blocks, whole networks are blocked (`wider`).
+//! know which it is. While logins under way fill a limit, only the passwords of those are looked at, for the
+//! same reason: they may be so until the period is over, as their client may be gone. Where there is no room
+//! for all blocks, whole networks are blocked (`wider`).
 
 use crate::cache::Cache;
 use crate::keys::{EntryKey, SecretKeys, Tag};
@@ -175,6 +177,41 @@ impl<M: Memory> Cache<'_, M> {
         left
     }
 
+    /// For how many milliseconds the password of this tag is not looked at, be it right: that of
+    /// [`Cache::blocked_for`], or a moment where the logins under way reach a limit and it is none of theirs.
+    /// What is said of a right password must not tell it from the wrong ones that [`Cache::begin_login`]
+    /// refuses.
+    pub fn wait_for(
+        &mut self,
+        login: &LoginKeys<'_>,
+        tag: Option<Tag>,
+        limits: FailureLimits,
+        now: u64,
+    ) -> Option<u64> {
+        if let Some(left) = self.blocked_for(login, limits, now) {
+            return Some(left);
+        }
+        let digests = Digests::of(&self.keys(), login);
+        let of_user = self.table.current(digests.user(login), now);
+        let is_counted = |(at, tag)| self.table.position(at, tag).is_some();
+        if of_user.zip(tag).is_some_and(is_counted) {
+            return None;
+        }
+        let counters = [
+            (of_user, per_user(limits)),
+            (
+                self.table.current(digests.address(login), now),
+                per_address(limits),
+            ),
+        ];
+        let is_full = |(at, most): &(Option<Location>, u32)| at.is_some_and(|at| self.table.all(at) >= *most);
+        let (full, most) = counters.into_iter().find(is_full)?;
+        if let Some(at) = full.filter(|at| self.table.list(*at) != List::BLOCKED) {
+            self.change(|table| table.block_from(at, most, now));
+        }
+        Some(RETRY_INTERVAL_MS)
+    }
+
     /// Begins a login with the password of this tag. The password is counted from now on, unless it was
     /// counted before.
     pub fn begin_login(
@@ -184,7 +221,7 @@ impl<M: Memory> Cache<'_, M> {
         limits: FailureLimits,
         now: u64,
     ) -> Attempt {
-        if let Some(left) = self.blocked_for(login, limits, now) {
+        if let Some(left) = self.wait_for(login, Some(tag), limits, now) {
             return Attempt::Wait(left);
         }
         let digests = Digests::of(&self.keys(), login);
@@ -193,16 +230,14 @@ impl<M: Memory> Cache<'_, M> {
         if at.is_some_and(|at| self.table.position(at, tag).is_some()) {
             return Attempt::Allowed(Reservation(None));
         }
-        let is_full = |at: Option<Location>, most| at.is_some_and(|at| self.table.all(at) >= most);
-        if is_full(at, per_user(limits)) || is_full(self.table.current(client, now), per_address(limits)) {
-            return Attempt::Wait(RETRY_INTERVAL_MS);
-        }
         let periods = self.change(|table| {
             let address = table.opened(client, OF_ADDRESS, login, limits, now)?;
             table.put_count(address, ALL, table.all(address).saturating_add(1));
+            table.block_from(address, per_address(limits), now);
             let address = table.expires(address);
             let user = table.opened(user, OF_USER, login, limits, now)?;
             table.push_tag(user, tag);
+            table.block_from(user, per_user(limits), now);
             let user = table.expires(user);
             Some(Periods { user, address })
         });
@@ -226,7 +261,7 @@ impl<M: Memory> Cache<'_, M> {
         match result {
             LoginResult::Wrong => self.count_failure(login, tag, limits, now),
             LoginResult::Right | LoginResult::Undecided => {
-                self.give_back(login, tag, reservation, result, now)
+                self.give_back(login, tag, (reservation, result), limits, now)
             }
         }
     }
@@ -277,8 +312,8 @@ impl<M: Memory> Cache<'_, M> {
         &mut self,
         login: &LoginKeys<'_>,
         tag: Tag,
-        reservation: Reservation,
-        result: LoginResult,
+        (reservation, result): (Reservation, LoginResult),
+        limits: FailureLimits,
         now: u64,
     ) {
         let digests = Digests::of(&self.keys(), login);
@@ -290,21 +325,29 @@ impl<M: Memory> Cache<'_, M> {
         };
         let periods = reservation.0;
         let is_under_way = position >= self.table.failed(at);
-        let is_ours = periods.is_some_and(|periods| periods.user == self.table.expires(at));
+        let of_user = self.table.expires(at);
+        let is_ours = periods.is_some_and(|periods| periods.user == of_user);
         if result == LoginResult::Undecided && !(is_under_way && is_ours) {
             return;
         }
         self.change(|table| {
             table.drop_tag(at, position);
+            table.unblock_below(at, per_user(limits), now);
             if table.all(at) == 0 {
                 table.remove(at);
             }
             let address = table.current(client, now).filter(|_| is_under_way);
-            let address =
-                address.filter(|at| periods.is_some_and(|periods| periods.address == table.expires(*at)));
+            let is_in_it = |of_address| match periods {
+                Some(periods) => periods.address == of_address,
+                // Another login with this password was counted, in the period of this counter if that began
+                // before.
+                None => of_address <= of_user,
+            };
+            let address = address.filter(|at| is_in_it(table.expires(*at)));
             if let Some(at) = address {
                 let all = table.all(at).saturating_sub(1).max(table.failed(at));
                 table.put_count(at, ALL, all);
+                table.unblock_below(at, per_address(limits), now);
                 if all == 0 {
                     table.remove(at);
                 }
@@ -356,11 +399,18 @@ impl<M: Memory> Table<'_, M> {
         }
     }
 
-    /// Notes that a counter has reached its limit, if it has.
+    /// Notes that a counter has reached its limit, if it has, be it with logins under way.
     fn block_from(&mut self, at: Location, most: u32, now: u64) {
-        if self.failed(at) >= most {
+        if self.all(at) >= most {
             self.sweep_blocked(now);
             self.block(at, now);
+        }
+    }
+
+    /// Notes that a counter has not reached its limit any more, if it has not.
+    fn unblock_below(&mut self, at: Location, most: u32, now: u64) {
+        if self.all(at) < most {
+            self.unblock(at, now);
         }
     }
 

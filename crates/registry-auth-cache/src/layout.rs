@@ -146,9 +146,9 @@ pub mod wide {
     pub const WIDER: usize = 8;
     /// `u64`: when it ends, in milliseconds.
     pub const ENDS: usize = 16;
-    /// `u16`: failed logins of one client for one user.
+    /// `u16`: logins of one client for one user that have failed or were under way.
     pub const OF_USER: usize = 24;
-    /// `u16`: failed logins of one client for all users.
+    /// `u16`: the same for all users.
     pub const OF_ADDRESS: usize = 26;
     /// Two times `u8`: the places of both networks.
     pub const PLACES: usize = 28;

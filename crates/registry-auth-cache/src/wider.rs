@@ -37,22 +37,22 @@ pub struct WideBlock {
     pub wider: u64,
     /// When the block ends, in milliseconds.
     pub ends: u64,
-    /// Failed logins of one client for one user, the most of all clients; 0 where none was blocked for a
-    /// user.
+    /// Logins of one client for one user that have failed or were under way, the most of all clients; 0 where
+    /// none was blocked for a user.
     pub of_user: u16,
-    /// Failed logins of one client for all users, the most of all clients; 0 where none was blocked for all.
+    /// The same for all users; 0 where none was blocked for all.
     pub of_address: u16,
     /// The place of the network, see [`root::PLACES`]; and that of the next wider one.
     pub places: [u8; WIDER],
 }
 
 impl WideBlock {
-    /// The block that takes the place of a counter which has reached its limit.
+    /// The block that takes the place of a counter which has reached its limit, be it with logins under way.
     fn of_counter(bytes: &[u8], at: Location, ends: u64) -> Self {
-        let failed = bytes.get_u16(at.value + counter::FAILED);
+        let all = bytes.get_u16(at.value + counter::ALL);
         let (of_user, of_address) = match at.length {
-            counter::SIZE => (0, failed),
-            _ => (failed, 0),
+            counter::SIZE => (0, all),
+            _ => (all, 0),
         };
         let places = bytes.slice(at.value + counter::WIDER_PLACES, WIDER);
         Self {

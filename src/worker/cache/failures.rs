@@ -19,7 +19,7 @@ use crate::ffi::request::Request;
 use crate::ffi::shm::Locked;
 
 /// A login whose password is being verified: whoever holds it says once, by [`Login::finish`], what it has
-/// come to.
+/// come to. Else it counts as one that is under way until its period is over.
 #[must_use]
 pub struct Login {
     whose: Whose,
@@ -41,12 +41,13 @@ pub fn is_anybody_blocked() -> bool {
     with_cache(|ours| may_any_be_blocked(|offset| ours.options.zone.peek(offset)).then_some(())).is_some()
 }
 
-/// Seconds for which this client has to wait before any password of it for this user is looked at.
+/// Seconds for which this client has to wait before its password of this tag for this user is looked at.
 #[inline]
-pub fn blocked_for(
+pub fn wait_for(
     request: &Request,
     space: &Arc<Keyspace>,
     user: &UserNameBuf,
+    tag: Option<Tag>,
     limit: FailureLimits,
 ) -> Option<u32> {
     with_cache(|ours| {
@@ -62,13 +63,19 @@ pub fn blocked_for(
         })
         .then_some(())
     })?;
-    look(request, space, user, limit)
+    look(request, space, user, tag, limit)
 }
 
 #[cold]
-fn look(request: &Request, space: &Arc<Keyspace>, user: &UserNameBuf, limit: FailureLimits) -> Option<u32> {
+fn look(
+    request: &Request,
+    space: &Arc<Keyspace>,
+    user: &UserNameBuf,
+    tag: Option<Tag>,
+    limit: FailureLimits,
+) -> Option<u32> {
     Whose::of(request, space, user)
-        .with(|cache, who| cache.blocked_for(who, limit, event::now()))?
+        .with(|cache, who| cache.wait_for(who, tag, limit, event::now()))?
         .map(seconds)
 }
 

@@ -127,7 +127,7 @@ fn what_is_under_way_counts() {
     let mut cache = open(&mut slab);
     let under_way = [0, 1, 2].map(|password| (password, begun(&mut cache, ALICE, password, 0)));
     assert_eq!(attempt(&mut cache, ALICE, 3, 1), Attempt::Wait(RETRY_INTERVAL_MS));
-    // The same password again is no other one; and nobody is blocked, so that who is known already is let in.
+    // The same password again is no other one.
     assert_eq!(begun(&mut cache, ALICE, 1, 1), Reservation::default());
     assert_eq!(blocked(&mut cache, ALICE, 1), None);
     // Two turn out wrong, of one nothing was found out: one more may be tried.
@@ -139,6 +139,53 @@ fn what_is_under_way_counts() {
     assert_eq!(attempt(&mut cache, ALICE, 4, 3), Attempt::Wait(RETRY_INTERVAL_MS));
     settle(&mut cache, ALICE, last, LoginResult::Wrong, 4);
     assert_eq!(attempt(&mut cache, ALICE, 4, 4), Attempt::Wait(9_996));
+    check(&mut slab);
+}
+
+/// What is said of a password that is known to be right.
+fn waits<M: Memory>(cache: &mut Cache<'_, M>, (user, address): (&str, &str), password: u32) -> Option<u64> {
+    cache.wait_for(&client(user, address).login(), Some(tag(password)), LIMIT, 1)
+}
+
+#[test]
+fn a_right_password_waits_as_wrong_ones_do_while_logins_are_under_way() {
+    const RIGHT: u32 = 99;
+    const RETRY: Option<u64> = Some(RETRY_INTERVAL_MS);
+    let mut slab = Slab::new(1024 * 1024);
+    let mut cache = open(&mut slab);
+    let under_way = [0, 1, 2].map(|password| {
+        assert_eq!(waits(&mut cache, ALICE, RIGHT), None);
+        (password, begun(&mut cache, ALICE, password, 0))
+    });
+    // It would be told from the wrong ones, none of which is looked at.
+    assert_eq!(waits(&mut cache, ALICE, RIGHT), RETRY);
+    assert_eq!(attempt(&mut cache, ALICE, 3, 1), Attempt::Wait(RETRY_INTERVAL_MS));
+    assert_eq!(
+        cache.wait_for(&client(ALICE.0, ALICE.1).login(), None, LIMIT, 1),
+        RETRY
+    );
+    // Those under way are looked at anyhow, and other users and clients have nothing to do with it.
+    assert_eq!(waits(&mut cache, ALICE, 2), None);
+    assert_eq!(waits(&mut cache, ("bob", "1.2.3.4"), RIGHT), None);
+    assert_eq!(waits(&mut cache, ("alice", "1.2.3.5"), RIGHT), None);
+    assert!(is_noted(&slab, "1.2.3.4"));
+    assert!(!is_noted(&slab, "1.2.3.5"));
+    // With one place left it may go on; what the others come to makes no difference.
+    let mut cache = open(&mut slab);
+    settle(&mut cache, ALICE, under_way[0], LoginResult::Wrong, 1);
+    assert_eq!(waits(&mut cache, ALICE, RIGHT), RETRY);
+    settle(&mut cache, ALICE, under_way[1], LoginResult::Undecided, 1);
+    assert_eq!(waits(&mut cache, ALICE, RIGHT), None);
+    assert!(!is_noted(&slab, "1.2.3.4"));
+    let mut cache = open(&mut slab);
+    settle(&mut cache, ALICE, under_way[2], LoginResult::Right, 1);
+    for (password, name) in ["b", "c", "d", "e", "f", "g", "h"].into_iter().enumerate() {
+        assert_eq!(waits(&mut cache, ALICE, RIGHT), None);
+        begun(&mut cache, (name, "1.2.3.4"), password as u32, 1);
+    }
+    assert_eq!(waits(&mut cache, ALICE, RIGHT), RETRY, "for all users together");
+    assert_eq!(waits(&mut cache, ("h", "1.2.3.4"), 6), None);
+    assert!(is_noted(&slab, "1.2.3.4"));
     check(&mut slab);
 }
 
@@ -251,6 +298,39 @@ fn who_did_not_reserve_gives_nothing_back() {
     // But what it finds out holds.
     settle(&mut cache, ALICE, (1, second), LoginResult::Right, 0);
     begun(&mut cache, ALICE, 3, 0);
+    check(&mut slab);
+}
+
+#[test]
+fn one_of_two_logins_with_a_right_password_gives_back_what_the_other_reserved() {
+    let mut slab = Slab::new(1024 * 1024);
+    let mut cache = open(&mut slab);
+    // The client of the first one may be gone; or it comes to its end later.
+    let users: Vec<String> = (0..50).map(|user| format!("user{user}")).collect();
+    for (now, user) in (0..).zip(&users) {
+        let who = (user.as_str(), "1.2.3.4");
+        let first = begun(&mut cache, who, 0, now);
+        let second = begun(&mut cache, who, 0, now);
+        settle(&mut cache, who, (0, second), LoginResult::Right, now);
+        settle(&mut cache, who, (0, first), LoginResult::Right, now);
+    }
+    assert_eq!(cache.counts().1, 0);
+    // Not in a period of the client that began later: it is counted there no more.
+    begun(&mut cache, ("early", "1.2.3.4"), 0, 0);
+    begun(&mut cache, ALICE, 1, 9_000);
+    let others = [2, 3].map(|password| (password, begun(&mut cache, ("bob", "1.2.3.4"), password, 11_000)));
+    let again = begun(&mut cache, ALICE, 1, 11_000);
+    settle(&mut cache, ALICE, (1, again), LoginResult::Right, 11_000);
+    for other in others {
+        settle(
+            &mut cache,
+            ("bob", "1.2.3.4"),
+            other,
+            LoginResult::Undecided,
+            11_000,
+        );
+    }
+    assert_eq!(cache.counts().1, 1, "the early one's, whose period is over");
     check(&mut slab);
 }
 
@@ -438,6 +518,21 @@ fn a_block_of_a_network_goes_by_the_limits_of_each_location() {
     assert_eq!(cache.blocked_for(&who.login(), shorter, 1_000), Some(500));
     let higher = FailureLimits { per_user: 4, ..LIMIT };
     assert_eq!(cache.blocked_for(&who.login(), higher, 1_000), None);
+    check(&mut slab);
+}
+
+#[test]
+fn logins_under_way_without_room_block_the_network_too() {
+    let mut slab = Slab::new(SMALL);
+    let mut cache = open(&mut slab);
+    let address = |number: u32| format!("10.0.{}.{number}", number % 3);
+    for number in 0..100 {
+        for password in 0..3 {
+            let _ = attempt(&mut cache, ("alice", &address(number)), password, 0);
+        }
+    }
+    assert!((0..100).all(|number| waits(&mut cache, ("alice", &address(number)), 99).is_some()));
+    assert_eq!(waits(&mut cache, ("alice", "10.1.0.1"), 99), None);
     check(&mut slab);
 }
 

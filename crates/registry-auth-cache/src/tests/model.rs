@@ -71,7 +71,10 @@ enum Op {
         which: usize,
         settled: LoginResult,
     },
-    Blocked(Who),
+    Blocked {
+        who: Who,
+        password: u8,
+    },
     Wait(u16),
 }
 
@@ -114,9 +117,9 @@ fn op() -> impl Strategy<Value = Op> {
         16 => (user.clone(), password.clone(), stale())
             .prop_map(|(user, password, stale)| Op::User { user, password, stale }),
         6 => (user.clone(), stale()).prop_map(|(user, stale)| Op::FindRecord { user, stale }),
-        8 => (who(), password).prop_map(|(who, password)| Op::Attempt { who, password }),
+        8 => (who(), password.clone()).prop_map(|(who, password)| Op::Attempt { who, password }),
         7 => (any::<usize>(), settled).prop_map(|(which, settled)| Op::Settle { which, settled }),
-        4 => who().prop_map(Op::Blocked),
+        4 => (who(), password).prop_map(|(who, password)| Op::Blocked { who, password }),
         4 => (0..3000u16).prop_map(Op::Wait),
     ]
 }
@@ -334,6 +337,22 @@ impl Reference {
         counter.and_then(left).max(total.and_then(left))
     }
 
+    /// How long a password has to wait, be it right.
+    fn wait(&self, who: Who, password: u8) -> Option<u64> {
+        let counter = self.counters.get(&who).filter(|counter| counter.ends > self.now);
+        let total = self.addresses.get(&who.1).filter(|total| total.ends > self.now);
+        let is_counted =
+            |counter: &Counter| counter.failed.contains(&password) || counter.under_way.contains(&password);
+        let all = counter.map_or(0, |counter| counter.failed.len() + counter.under_way.len());
+        let is_full =
+            all >= LIMIT.per_user as usize || total.is_some_and(|total| total.all >= LIMIT.per_address);
+        match self.blocked(who) {
+            None if counter.is_some_and(is_counted) => None,
+            None => is_full.then_some(RETRY_INTERVAL_MS),
+            left => left,
+        }
+    }
+
     /// Whether the login may be tried, and whether it counts from now on.
     fn attempt(&mut self, who: Who, password: u8) -> Result<bool, u64> {
         if let Some(left) = self.blocked(who) {
@@ -357,7 +376,10 @@ impl Reference {
         let (counter, total) = self.open(who);
         let in_period = (
             is_ours && began.0 == counter.ends,
-            is_ours && began.1 == total.ends,
+            match is_ours {
+                true => began.1 == total.ends,
+                false => total.ends <= counter.ends,
+            },
         );
         match settled {
             LoginResult::Wrong => {
@@ -658,7 +680,11 @@ fn step(slab: &mut Slab, reference: &mut Reference, op: &Op, is_exact: bool) {
             );
             assert_eq!(cache.counts().0, facts, "a stranger pushed out a fact");
         }
-        Op::Blocked(who) => {
+        Op::Blocked { who, password } => {
+            let wait = cache.wait_for(&client_of(who).login(), Some(tag(password)), LIMIT, now);
+            if is_exact {
+                assert_eq!(wait, reference.wait(who, password));
+            }
             let blocked = cache.blocked_for(&client_of(who).login(), LIMIT, now);
             if let Some(left) = blocked {
                 assert!(left > 0 && left <= LIMIT.period);
