@@ -55,6 +55,10 @@ pub fn from_hash_noting(reply: Value, skipped: &mut Option<String>) -> Result<Op
     match reply {
         // RESP2: name, value, name, value...
         Value::Array(items) if items.is_empty() => return Ok(None),
+        // What is missing might be a denial.
+        Value::Array(items) if items.len() % 2 != 0 => {
+            return Err(Unreadable::bad("the last field has no value"));
+        }
         Value::Array(items) => {
             let mut items = items.into_iter();
             while let (Some(name), Some(value)) = (items.next(), items.next()) {
@@ -66,8 +70,8 @@ pub fn from_hash_noting(reply: Value, skipped: &mut Option<String>) -> Result<Op
         Value::Map(items) => items
             .into_iter()
             .try_for_each(|(name, value)| read(name, value))?,
-        Value::Nil => return Ok(None),
         Value::ServerError(error) => return Err(Unreadable::from_error(error, "it is not a hash")),
+        // That there is none is an empty hash: `Nil` is an answer to something else.
         _ => return Err(Unreadable::bad("it is not a hash")),
     }
     Ok(Some(record))
@@ -175,7 +179,7 @@ pub fn has_token(reply: &Value, digest: &TokenDigest) -> bool {
 /// The reply to `HMGET P:token-owners <digest>`: whose access token it is, if anybody's.
 pub fn token_owner(reply: Value) -> Result<Option<UserNameBuf>, Unreadable> {
     let item = match reply {
-        Value::Array(items) => items.into_iter().next().unwrap_or(Value::Nil),
+        Value::Array(items) if items.len() == 1 => items.into_iter().next().unwrap_or(Value::Nil),
         Value::ServerError(error) => return Err(Unreadable::from_error(error, "it is not a hash")),
         _ => return Err(Unreadable::bad("it is not a hash")),
     };
@@ -243,7 +247,6 @@ pub fn from_list(reply: Value) -> Result<Record, Unreadable> {
 pub fn from_list_noting(reply: Value, skipped: &mut Option<String>) -> Result<Record, Unreadable> {
     let items = match reply {
         Value::Array(items) => items,
-        Value::Nil => Vec::new(),
         Value::ServerError(error) => return Err(Unreadable::from_error(error, "it is not a list")),
         _ => return Err(Unreadable::bad("it is not a list")),
     };
@@ -311,6 +314,7 @@ fn shortened(text: &str) -> String {
 mod tests {
     use super::{
         Unreadable, from_hash, from_hash_noting, from_list, from_list_noting, from_passwords, password,
+        token_owner,
     };
     use redis::Value;
 
@@ -352,7 +356,21 @@ mod tests {
     fn no_key_is_no_user() {
         assert!(from_hash(array(&[])).unwrap().is_none());
         assert!(from_hash(Value::Map(Vec::new())).unwrap().is_none());
-        assert!(from_hash(Value::Nil).unwrap().is_none());
+    }
+
+    #[test]
+    fn half_an_answer_and_an_answer_to_something_else_are_no_record() {
+        let denial_without_value = array(&["password", "{SHA}x", "grant:!secret/**"]);
+        let nested = Value::Array(vec![Value::Array(Vec::new())]);
+        for reply in [denial_without_value, array(&["password"]), nested, Value::Nil] {
+            let read = from_hash(reply.clone());
+            assert!(matches!(read, Err(Unreadable::Bad(_))), "{reply:?}");
+        }
+        assert!(matches!(from_list(Value::Nil), Err(Unreadable::Bad(_))));
+        for reply in [Value::Nil, Value::Array(Vec::new()), array(&["alice", "bob"])] {
+            let owner = token_owner(reply.clone());
+            assert!(matches!(owner, Err(Unreadable::Bad(_))), "{reply:?}");
+        }
     }
 
     #[test]
