@@ -8,6 +8,10 @@ use common::{Kept, Load, Server, greet};
 use redis::Value;
 use registry_auth_redis::schema::keys::slot;
 use registry_auth_redis::{Endpoint, Passwords, Secret};
+use std::io::{Read, Write};
+use std::net::TcpListener;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 use testkit::{PATIENCE, eventually};
 
@@ -387,4 +391,59 @@ fn an_owner_that_was_replaced_is_left_though_it_answers() {
     nothing_failed(&load, &kept);
     kept.says(&["connection lost", "name another that has the slot"]);
     cluster.tells_of_a_write(3, &kept);
+}
+
+/// A node of a Cluster that means ill names others without an end, each of which names more: all of them are
+/// this one, at other addresses of this machine. How many connections there were, and how many at a time.
+fn liar() -> (u16, Arc<AtomicUsize>, Arc<AtomicUsize>) {
+    let listener = TcpListener::bind("0.0.0.0:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let (made, most, open) = (Arc::default(), Arc::default(), Arc::new(AtomicUsize::new(0)));
+    let (count, peak) = (Arc::<AtomicUsize>::clone(&made), Arc::<AtomicUsize>::clone(&most));
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let Ok(mut stream) = stream else { return };
+            let number = count.fetch_add(1, Ordering::SeqCst);
+            peak.fetch_max(open.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
+            let open = Arc::clone(&open);
+            std::thread::spawn(move || {
+                let mut buffer = [0; 4096];
+                while let Ok(read @ 1..) = stream.read(&mut buffer) {
+                    let asked = buffer[..read].windows(5).filter(|word| *word == b"SLOTS");
+                    for _ in asked {
+                        let _ = stream.write_all(others(22 * number, port).as_bytes());
+                    }
+                }
+                open.fetch_sub(1, Ordering::SeqCst);
+            });
+        }
+    });
+    (port, made, most)
+}
+
+/// CLUSTER SLOTS: the first of these nodes has the slots, the next 8 are replicas, the others are masters.
+fn others(from: usize, port: u16) -> String {
+    let node = |n: usize| {
+        let address = format!("127.0.{}.{}", n / 250 % 200, 2 + n % 250);
+        format!("*2\r\n${}\r\n{address}\r\n:{port}\r\n", address.len())
+    };
+    let nodes: String = (from..from + 9).map(node).collect();
+    let masters = (from + 9..from + 22).map(|n| format!("*3\r\n:20000\r\n:20000\r\n{}", node(n)));
+    format!(
+        "*14\r\n*11\r\n:0\r\n:16383\r\n{nodes}{}",
+        masters.collect::<String>()
+    )
+}
+
+#[test]
+fn one_node_does_not_have_us_connect_to_any_number_of_others() {
+    let (port, made, most) = liar();
+    let endpoint = Endpoint::parse(&format!("redis+cluster://127.0.0.1:{port}")).unwrap();
+    let kept = Kept::of(endpoint.with_prefix("{P}").unwrap(), "{P}");
+    eventually("it has asked again and again", || {
+        (made.load(Ordering::SeqCst) > 600).then_some(())
+    });
+    let most = most.load(Ordering::SeqCst);
+    assert!(most <= 128, "{most} connections at a time");
+    kept.says(&["masters name a node that has slot"]);
 }

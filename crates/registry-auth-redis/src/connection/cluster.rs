@@ -22,6 +22,8 @@ const OTHERS: usize = 14;
 const REPLICAS: usize = 8;
 /// How often further nodes are asked that those asked before have named.
 const ROUNDS: usize = 3;
+/// Nodes that are asked at a time: all that one of them may name, and as many more as others name.
+const AT_A_TIME: usize = 64;
 
 /// The slots of a Cluster's nodes, as one of them says.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -233,11 +235,15 @@ impl Nodes {
             next = further
                 .difference(&asked.iter().collect())
                 .map(|place| (*place).clone())
+                .take(AT_A_TIME)
                 .collect();
             if next.is_empty() {
                 break;
             }
         }
+        // Those that only a liar knows are not kept.
+        let known = &votes.known;
+        self.panel.retain(|place| known.contains(place));
         Err(votes.refused(self.slot))
     }
 }

@@ -2,8 +2,8 @@
 //!
 //! Used by `open`. The system's resolver blocks, for long where it gets no answer. Invariants: it is asked on
 //! threads of this file, so that nobody else's names are in the way of Redis's; one thread asks for a name at
-//! a time, so that a resolver that hangs costs one thread for each name; and what a name meant the last time
-//! serves where it cannot be found out now.
+//! a time, so that a resolver that hangs costs one thread for each name, and [`AT_A_TIME`] of them, however
+//! many names a server gives; and what a name meant the last time serves where it cannot be found out now.
 
 use std::collections::HashMap;
 use std::io;
@@ -16,6 +16,11 @@ use tokio::time;
 
 /// How long the resolver is waited for where the last answer serves as well.
 const PATIENCE: Duration = Duration::from_millis(200);
+
+/// Names that are asked for at a time: each takes a thread.
+const AT_A_TIME: usize = 32;
+/// Names that are known. A URL has a few; sentinels and nodes of a Cluster may give any.
+const NAMES: usize = 256;
 
 /// Addresses whose ports are of no account.
 type Found = Arc<[SocketAddr]>;
@@ -34,13 +39,20 @@ pub(crate) struct Names {
     resolve: Resolve,
 }
 
-/// One name. There are as many as the URL has, and those of masters that its sentinels name.
+/// One name: of the URL, or of a server that sentinels or nodes name.
 #[derive(Default)]
 struct Name {
     /// The last good answer.
     last: Option<Found>,
     /// Where it is being asked.
     asked: Option<Awaited>,
+}
+
+impl Name {
+    /// Where it is being asked.
+    fn under_way(&self) -> Option<&Awaited> {
+        self.asked.as_ref().filter(|asked| asked.has_changed().is_ok())
+    }
 }
 
 impl Default for Names {
@@ -78,11 +90,29 @@ impl Names {
     /// Has the resolver asked for a name, unless it is being asked; with the last good answer.
     fn ask(&self, host: &str) -> io::Result<(Awaited, Option<Found>)> {
         let mut names = self.lock();
-        let name = names.entry(host.into()).or_default();
-        let under_way = name.asked.as_ref().filter(|asked| asked.has_changed().is_ok());
-        if let Some(asked) = under_way {
+        if let Some(name) = names.get(host)
+            && let Some(asked) = name.under_way()
+        {
             return Ok((asked.clone(), name.last.clone()));
         }
+        let is_under_way = |name: &Name| name.under_way().is_some();
+        if names.values().filter(|name| is_under_way(name)).count() >= AT_A_TIME {
+            let last = names.get(host).and_then(|name| name.last.clone());
+            let known = last.clone().ok_or_else(|| {
+                Arc::new(io::Error::other(
+                    "the resolver does not answer for many other names",
+                ))
+            });
+            return Ok((watch::channel(Some(known)).1, last));
+        }
+        if names.len() >= NAMES && !names.contains_key(host) {
+            // Those that are of use have been found before.
+            names.retain(|_, name| name.last.is_some() || is_under_way(name));
+            if names.len() >= NAMES {
+                names.retain(|_, name| is_under_way(name));
+            }
+        }
+        let name = names.entry(host.into()).or_default();
         let (said, asked) = watch::channel(None);
         name.asked = Some(asked.clone());
         let last = name.last.clone();
@@ -138,7 +168,7 @@ fn by_system(host: &str) -> io::Result<Vec<SocketAddr>> {
 
 #[cfg(test)]
 mod tests {
-    use super::{Names, PATIENCE, Resolve};
+    use super::{AT_A_TIME, NAMES, Names, PATIENCE, Resolve};
     use std::io;
     use std::sync::atomic::{AtomicUsize, Ordering};
     use std::time::{Duration, Instant};
@@ -158,6 +188,46 @@ mod tests {
     }
 
     const GOOD: ([u8; 4], u16) = ([192, 0, 2, 1], 0);
+
+    #[test]
+    fn however_many_names_there_are_few_threads_ask() {
+        static ASKED: AtomicUsize = AtomicUsize::new(0);
+        let names = names(|host| match host {
+            "good" => Ok(vec![GOOD.into()]),
+            _ => {
+                ASKED.fetch_add(1, Ordering::SeqCst);
+                std::thread::sleep(Duration::from_secs(600));
+                Err(io::Error::other("SERVFAIL"))
+            }
+        });
+        run(async {
+            assert!(names.addresses("good", 1).await.is_ok());
+            let begun = Instant::now();
+            let others: Vec<String> = (0..10 * AT_A_TIME).map(|n| format!("other{n}")).collect();
+            let asked = others.iter().map(|name| names.addresses(name, 1));
+            let asked = futures_util::future::join_all(asked);
+            assert!(tokio::time::timeout(PATIENCE, asked).await.is_err());
+            assert_eq!(names.addresses("good", 1).await.unwrap(), [(GOOD.0, 1).into()]);
+            let failed = names.addresses("last", 1).await.unwrap_err();
+            assert!(failed.to_string().contains("many other names"), "{failed}");
+            assert!(begun.elapsed() < Duration::from_secs(60));
+        });
+        assert_eq!(ASKED.load(Ordering::SeqCst), AT_A_TIME);
+    }
+
+    #[test]
+    fn names_that_are_of_no_use_are_forgotten() {
+        let names = names(|host| match host {
+            "good" => Ok(vec![GOOD.into()]),
+            _ => Err(io::Error::other("NXDOMAIN")),
+        });
+        run(names.addresses("good", 1)).unwrap();
+        for n in 0..2 * NAMES {
+            assert!(run(names.addresses(&format!("bad{n}"), 1)).is_err());
+            assert!(names.lock().len() <= NAMES);
+        }
+        assert!(names.lock().contains_key("good"));
+    }
 
     #[test]
     fn an_address_needs_no_resolver() {
