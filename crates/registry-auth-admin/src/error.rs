@@ -3,7 +3,7 @@
 //! Returned by all of this crate, printed by the tool. Guarantee: no message holds a password.
 
 use redis::{ErrorKind, RedisError, ServerError};
-use registry_auth_redis::connection::open::describe;
+use registry_auth_redis::connection::open::{describe, said};
 use registry_auth_redis::{InvalidEndpoint, InvalidPrefix};
 use std::fmt;
 
@@ -160,8 +160,7 @@ pub(crate) fn refused(key: &str, error: &ServerError) -> AdminError {
             why: "it is not of the type that belongs there".to_owned(),
         };
     }
-    let details = error.details().unwrap_or_default();
-    let why = format!("{} {details}{}", error.code(), hint(error.code()));
+    let why = format!("{}{}", said(error), hint(error.code()));
     match error.code() {
         "NOPERM" => AdminError::Forbidden(why),
         _ => AdminError::Refused(why),

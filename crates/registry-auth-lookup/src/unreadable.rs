@@ -1,6 +1,7 @@
 //! What the log says of keys that cannot be read: one line for each key and minute, without any secret of it.
 
 use redis::ServerError;
+use registry_auth_redis::connection::open::said;
 use registry_auth_redis::log::{Level, Log};
 use registry_auth_redis::schema::keys::KeyNames;
 
@@ -24,17 +25,12 @@ pub(crate) fn log_skipped(log: &Log, key: &str, backend: &str) {
 
 /// Logs that Redis does not answer a question.
 pub(crate) fn log_refused(log: &Log, error: &ServerError) {
-    let details = error.details().unwrap_or_default();
-    let message = format!("Redis refuses: {} {details}", error.code());
+    let message = format!("Redis refuses: {}", said(error));
     let hint = match error.code() {
         "NOPERM" => "; the Redis user of nginx lacks a right: registry-authctl check with its URL says which",
         _ => "",
     };
-    log.write_once(
-        error.code(),
-        Level::Error,
-        &format!("{}{hint}", message.trim_end()),
-    );
+    log.write_once(error.code(), Level::Error, &format!("{message}{hint}"));
 }
 
 /// The key that holds the user's password hash, and its field where that is named after the user.

@@ -26,6 +26,7 @@ pub mod connection {
     pub mod endpoint;
     mod fault;
     pub mod files;
+    mod frames;
     pub mod ladder;
     pub mod locate;
     mod names;

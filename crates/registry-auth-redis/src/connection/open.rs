@@ -13,8 +13,8 @@ use crate::connection::tracking::Tracking;
 use futures_util::stream::{FuturesUnordered, StreamExt};
 use redis::aio::{MultiplexedConnection, PubSub};
 use redis::{
-    AsyncConnectionConfig, ErrorKind, ProtocolVersion, RedisConnectionInfo, RedisError, ServerErrorKind,
-    Value,
+    AsyncConnectionConfig, ErrorKind, ProtocolVersion, RedisConnectionInfo, RedisError, ServerError,
+    ServerErrorKind, Value,
 };
 use std::convert::Infallible;
 use std::future::Future;
@@ -82,7 +82,7 @@ pub fn describe(error: &RedisError) -> String {
     }
     match (error.kind(), error.code(), error.detail()) {
         (ErrorKind::Parse, ..) => "the answer is not Redis' protocol".to_owned(),
-        (_, Some(code), Some(detail)) => format!("{code} {detail}"),
+        (_, Some(code), Some(detail)) => format!("{code} {}", unrepeated(detail)),
         (ErrorKind::AuthenticationFailed, _, detail) => {
             format!(
                 "the log-in was refused: {}",
@@ -91,6 +91,38 @@ pub fn describe(error: &RedisError) -> String {
         }
         _ => error.to_string(),
     }
+}
+
+/// What a server says instead of an answer, without the words of ours that it may repeat.
+#[must_use]
+pub fn said(error: &ServerError) -> String {
+    let details = error.details().map(unrepeated).unwrap_or_default();
+    format!("{} {details}", error.code()).trim_end().to_owned()
+}
+
+/// Of a command that it does not know Redis says with which words it came, and a log-in is one.
+fn unrepeated(details: &str) -> &str {
+    details
+        .split_once(", with args beginning with")
+        .map_or(details, |(words, _)| words)
+}
+
+/// The same failure of a log-in, without the words of the server where they have the password in them.
+fn without_password(failure: Failure, login: &RedisConnectionInfo) -> Failure {
+    let Failure::Redis(error) = &failure else {
+        return failure;
+    };
+    let password = login.password().filter(|password| !password.is_empty());
+    if !password.is_some_and(|password| describe(error).contains(password)) {
+        return failure;
+    }
+    let words = "its words are not shown, as they have the password in them";
+    Failure::Redis(match error.code() {
+        Some(code @ ("WRONGPASS" | "NOPROTO")) => {
+            redis::make_extension_error(code.to_owned(), Some(words.to_owned()))
+        }
+        _ => (error.kind(), words).into(),
+    })
 }
 
 /// Whether a server was there and answered, so that what failed is the greeting: TLS, or its protocol.
@@ -223,7 +255,8 @@ impl Greeting<'_> {
         for login in self.logins {
             let heard = Heard::default();
             let wire = self.wire(&target, &heard).await?;
-            match self.resp(login, wire, heard, target.clone()).await {
+            let opened = self.resp(login, wire, heard, target.clone()).await;
+            match opened.map_err(|failure| without_password(failure, login)) {
                 Err(failure) if is_wrong_password(&failure) => refused = failure,
                 opened => return opened,
             }
@@ -239,7 +272,8 @@ impl Greeting<'_> {
             let wire = self.wire(target, &heard).await?;
             // Channels are those of all databases, and some proxies hang up on CLIENT.
             let login = login.clone().set_skip_set_lib_name().set_db(0);
-            match PubSub::new(&login, wire).await.map_err(Failure::Redis) {
+            let published = PubSub::new(&login, wire).await.map_err(Failure::Redis);
+            match published.map_err(|failure| without_password(failure, &login)) {
                 Ok(published) => return Ok((published, heard)),
                 Err(failure) if is_wrong_password(&failure) => refused = failure,
                 Err(failure) => return Err(failure),
@@ -376,7 +410,7 @@ pub(crate) fn is_closed(failure: &Failure) -> bool {
 /// Whether this answer to PING leaves the connection usable. A restricted ACL user may not PING, and a server
 /// that loads its data or lost its master says so to each command: lookups then fail one by one and recover
 /// at once.
-pub(crate) fn is_alive(error: &redis::ServerError) -> bool {
+pub(crate) fn is_alive(error: &ServerError) -> bool {
     match error.kind() {
         Some(
             ServerErrorKind::NoPerm
@@ -415,7 +449,7 @@ impl Drop for AbortOnDrop {
 
 #[cfg(test)]
 mod tests {
-    use super::{Failure, STAGGER, first};
+    use super::{Failure, STAGGER, describe, first, is_no_resp3, is_wrong_password, said, without_password};
     use futures_util::FutureExt;
     use std::future::{pending, ready};
     use std::time::{Duration, Instant};
@@ -425,6 +459,47 @@ mod tests {
             .enable_time()
             .build();
         runtime.unwrap().block_on(future)
+    }
+
+    /// What Redis says of a HELLO that it does not know.
+    const REPEATED: &str =
+        "-ERR unknown command 'HELLO', with args beginning with: '3' 'AUTH' 'gate' 'secret' \r\n";
+
+    fn error(answer: &str) -> redis::ServerError {
+        match redis::parse_redis_value(answer.as_bytes()).unwrap() {
+            redis::Value::ServerError(error) => error,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn what_a_server_repeats_of_ours_is_left_out() {
+        let unknown = error(REPEATED);
+        assert_eq!(said(&unknown), "ERR unknown command 'HELLO'");
+        assert_eq!(describe(&unknown.into()), "ERR unknown command 'HELLO'");
+        assert_eq!(said(&error("-NOPERM no\r\n")), "NOPERM no");
+        assert_eq!(said(&error("-BUSY\r\n")), "BUSY");
+    }
+
+    #[test]
+    fn the_answer_to_a_log_in_never_has_its_password() {
+        let login = redis::RedisConnectionInfo::default().set_password("secret");
+        let shown = |answer: &str| without_password(Failure::Redis(error(answer).into()), &login);
+        for (answer, is_no_protocol, is_wrong) in [
+            ("-ERR what is HELLO 3 AUTH gate secret\r\n", true, false),
+            ("-NOPERM HELLO 3 AUTH gate secret\r\n", true, false),
+            ("-NOPROTO HELLO 3 AUTH gate secret\r\n", true, false),
+            ("-WRONGPASS HELLO 3 AUTH gate secret\r\n", false, true),
+            ("-secret x\r\n", false, false),
+            ("-LOADING secret\r\n", false, false),
+        ] {
+            let failure = shown(answer);
+            assert!(!failure.to_string().contains("secret"), "{failure}");
+            assert!(failure.to_string().contains("not shown"), "{failure}");
+            assert_eq!(is_no_resp3(&failure), is_no_protocol, "{answer}");
+            assert_eq!(is_wrong_password(&failure), is_wrong, "{answer}");
+        }
+        assert_eq!(shown("-ERR other\r\n").to_string(), "ERR other");
     }
 
     #[test]

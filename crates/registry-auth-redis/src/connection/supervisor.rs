@@ -175,6 +175,15 @@ enum End {
     Replaced(Box<Held>),
 }
 
+/// How long a connection has answered nothing, by the ticks of this process.
+struct Unanswered {
+    lasted: Duration,
+    /// Lookups that were answered by then.
+    answers: u64,
+    /// Whether a question of the supervisor itself was under way.
+    is_asked: bool,
+}
+
 /// Why a connection is not simply used.
 enum Trouble {
     /// It is of no use any more.
@@ -436,6 +445,19 @@ impl Supervisor {
         DOUBT_AFTER.max(2 * self.timeout)
     }
 
+    /// Whether no question has been answered for so long on a connection which is not silent that it is left:
+    /// what it tells of changes is as late. `is_under_way`: the supervisor has asked one.
+    fn is_unanswered(&self, unanswered: &mut Unanswered, is_under_way: bool) -> bool {
+        let answers = self.answers.load(Ordering::Relaxed);
+        let is_answered = unanswered.is_asked && !is_under_way || answers != unanswered.answers;
+        unanswered.lasted = match is_answered {
+            true => Duration::ZERO,
+            false => unanswered.lasted + TICK,
+        };
+        (unanswered.answers, unanswered.is_asked) = (answers, is_under_way);
+        unanswered.lasted >= self.patience() + HOPE
+    }
+
     /// Returns when something has to be done about the connection.
     async fn watch(&mut self, held: &mut Held, locator: &mut Locator) -> Trouble {
         let patience = self.patience();
@@ -443,6 +465,11 @@ impl Supervisor {
         let mut ticks = time::interval_at(Instant::now() + TICK, TICK);
         ticks.set_missed_tick_behavior(time::MissedTickBehavior::Delay);
         let mut climb_at = Instant::now() + CLIMB_EVERY;
+        let mut unanswered = Unanswered {
+            lasted: Duration::ZERO,
+            answers: self.answers.load(Ordering::Relaxed),
+            is_asked: false,
+        };
         let mut moved = pin!(locator.moved(&connection, self.timeout));
         // The questions that are under way, here and on the connection for changes.
         let mut asked = pin!(Fuse::terminated());
@@ -450,9 +477,10 @@ impl Supervisor {
         let mut proof = pin!(Fuse::terminated());
         loop {
             tokio::select! {
-                () = held.opened.driver.ended() => return Trouble::Lost(Failure::Closed),
-                () = ended(&mut held.standing.subscriber) => {
-                    return Trouble::Lost(Failure::Unfit("the connection for changes was closed".to_owned()));
+                () = held.opened.driver.ended() => return Trouble::Lost(closed(&held.opened.heard)),
+                why = ended(&mut held.standing.subscriber) => {
+                    let why = format!("the connection for changes: {why}");
+                    return Trouble::Lost(Failure::Unfit(why));
                 }
                 () = reported(&mut self.broken, epoch) => {
                     let odd = "a lookup was not answered as Redis does".to_owned();
@@ -481,8 +509,14 @@ impl Supervisor {
                     if silence >= patience {
                         return Trouble::Silent;
                     }
-                    if silence >= ASK_AFTER && asked.is_terminated() {
+                    if self.is_unanswered(&mut unanswered, !asked.is_terminated()) {
+                        let lasted = unanswered.lasted;
+                        let mute = format!("it says things, but has answered nothing for {lasted:?}");
+                        return Trouble::Lost(Failure::Unfit(mute));
+                    }
+                    if unanswered.lasted >= ASK_AFTER && asked.is_terminated() {
                         asked.set(ping(connection.clone()).fuse());
+                        unanswered.is_asked = true;
                     }
                     if let Some(subscriber) = &mut held.standing.subscriber {
                         let silence = subscriber.silence.measure();
@@ -533,7 +567,7 @@ impl Supervisor {
         };
         tokio::select! {
             biased;
-            () = opened.driver.ended() => Some(End::Lost(Failure::Closed)),
+            () = opened.driver.ended() => Some(End::Lost(closed(&opened.heard))),
             () = spoke => None,
             other = self.another(locator) => match silence.is_broken() {
                 true => None,
@@ -569,11 +603,22 @@ async fn reported(broken: &mut watch::Receiver<u64>, epoch: u64) {
     drop(broken.wait_for(|broken| *broken >= epoch).await);
 }
 
-/// Waits until the second connection is gone, where there is one.
-async fn ended(subscriber: &mut Option<Subscriber>) {
+/// Waits until the second connection is gone, where there is one; why it is.
+async fn ended(subscriber: &mut Option<Subscriber>) -> Failure {
     match subscriber {
-        Some(subscriber) => subscriber.ended().await,
+        Some(subscriber) => {
+            subscriber.ended().await;
+            closed(subscriber.silence.heard())
+        }
         None => std::future::pending().await,
+    }
+}
+
+/// Why a connection has come to its end.
+fn closed(heard: &Heard) -> Failure {
+    match heard.why_ended() {
+        Some(too_large) => Failure::Unfit(too_large.to_string()),
+        None => Failure::Closed,
     }
 }
 
