@@ -24,6 +24,7 @@ pub fn question(request: &Request, settings: &Settings) -> Result<Asked, Denial>
                 miss: None,
                 login: None,
             },
+            operation: None,
         }),
         _ => Err(Denial::unsupported()),
     }

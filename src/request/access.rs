@@ -10,7 +10,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use registry_auth::policy::{self, MountDecision, Permit, Rule};
-use registry_auth::route::Need;
+use registry_auth::route::{Need, RouteKind};
 use registry_auth::{Denial, RequestResult, TokenDigest, UserNameBuf};
 use registry_auth_cache::{FailureLimits, LoginResult, Tag};
 use registry_auth_metrics::counters::CacheState;
@@ -31,9 +31,9 @@ use crate::request::context::{
 };
 use crate::request::credential::{Credential, Proof};
 use crate::request::identity::Identity;
-use crate::request::operation::{Operation, operation};
+use crate::request::operation::Operation;
 use crate::request::refusal::{challenge, refuse};
-use crate::request::route::{Strip, content_type, query, query_of, strip_query};
+use crate::request::route::{Strip, content_type, query, query_of, route_of, strip_query};
 use crate::worker::cache::failures;
 use crate::worker::cache::{self, Age, Miss, Tags};
 use crate::worker::counters;
@@ -101,7 +101,7 @@ fn pass(request: &mut Request, context: &mut Context, settings: &Settings) -> Ph
             return PhaseResult::Waiting;
         }
         Stage::Granting(granting) => grant(context, settings, granting, &Slice::of_turn()),
-        Stage::Answered(answer) => answered(request, context, settings, answer),
+        Stage::Answered(answer, operation) => answered(request, context, settings, answer, operation),
         Stage::Idle => first(request, context, settings),
     };
     match step {
@@ -295,7 +295,7 @@ fn note_turn(request: &mut Request) {
     request.existing_context::<Context, _>(|_, context| match &mut context.stage {
         Stage::Filtering(filtering) => filtering.take_turn(),
         Stage::Granting(granting) => granting.take_turn(),
-        Stage::Idle | Stage::Waiting(_) | Stage::Answered(_) => {}
+        Stage::Idle | Stage::Waiting(_) | Stage::Answered(..) => {}
     });
 }
 
@@ -350,11 +350,35 @@ fn first(request: &mut Request, context: &mut Context, settings: &Settings) -> R
             Authentication::Unverified(presented) => presented,
             Authentication::Ownerless(digest) => match last_owner(context, settings, &digest, Age::Fresh) {
                 Some(user) => PresentedCredentials::of_owner(request, settings, user, digest, true),
-                None => return Ok(ask_owner(context, settings, digest)),
+                None => return Ok(ask_owner(context, settings, digest, operation)),
             },
         },
     };
-    look_up(request, context, settings, &operation, presented)
+    look_up(request, context, settings, operation, presented)
+}
+
+/// Reads the operation of a request; `content_type` is what [`content_type`] gave, which lives
+/// longer than it.
+#[inline]
+fn operation<'r>(
+    request: &'r Request,
+    content_type: Option<&'r [u8]>,
+    context: &mut Context,
+    settings: &Settings,
+) -> Result<Operation<'r>, Denial> {
+    if settings.token.is_some()
+        && let Some(asked) = context.token_request().map(Rc::clone)
+    {
+        context.kind = RouteKind::Token;
+        return Ok(Operation::IssueToken(asked));
+    }
+    let route = route_of(request, content_type, settings)?;
+    context.repository = route
+        .repository()
+        .and_then(|name| request.keep_own::<Context>(name.as_bytes()));
+    context.kind = route.kind;
+    context.action = route.action();
+    Ok(Operation::Registry(route))
 }
 
 /// Decides by what the zone knows of presented credentials, or asks the store about them.
@@ -362,7 +386,7 @@ fn look_up(
     request: &Request,
     context: &mut Context,
     settings: &Settings,
-    operation: &Operation<'_>,
+    operation: Operation<'_>,
     presented: PresentedCredentials,
 ) -> Result<Step, Denial> {
     let tag = presented.tags.map(|tags| tags.credential);
@@ -372,7 +396,7 @@ fn look_up(
         .as_ref()
         .is_some_and(|identity| identity.matches(&presented.credential, &settings.space))
     {
-        return decide(context, operation, settings);
+        return decide(context, &operation, settings);
     }
     context.found = None;
     let limited = limited(settings, &presented.credential).zip(presented.tags);
@@ -381,12 +405,12 @@ fn look_up(
     let miss = match (known, presented.is_guess) {
         (Ok(Cached::Known(identity)), _) => {
             context.found = Some(identity);
-            return decide(context, operation, settings);
+            return decide(context, &operation, settings);
         }
         // Nobody is refused by a guess.
         (Ok(Cached::Missed(_)) | Err(_), true) => {
             return match presented.credential.proof {
-                Proof::AccessToken(digest) => Ok(ask_owner(context, settings, digest)),
+                Proof::AccessToken(digest) => Ok(ask_owner(context, settings, digest, operation)),
                 Proof::Password | Proof::Token(_) => Err(Denial::unavailable()),
             };
         }
@@ -418,13 +442,19 @@ fn look_up(
                 miss,
                 login,
             },
+            operation: Some(operation.into_owned()),
         }),
         password,
     })
 }
 
 /// Asks Redis whose an access token is that came without a user's name.
-fn ask_owner(context: &mut Context, settings: &Settings, digest: Box<TokenDigest>) -> Step {
+fn ask_owner(
+    context: &mut Context,
+    settings: &Settings,
+    digest: Box<TokenDigest>,
+    operation: Operation<'_>,
+) -> Step {
     context.found = None;
     context.cache = Some(match cache::tag(&settings.space, b"") {
         Some(_) => CacheState::Miss,
@@ -434,6 +464,7 @@ fn ask_owner(context: &mut Context, settings: &Settings, digest: Box<TokenDigest
         asked: Box::new(Asked {
             space: Arc::clone(&settings.space),
             question: Question::TokenOwner(digest),
+            operation: Some(operation.into_owned()),
         }),
         password: Secret::default(),
     }
@@ -529,6 +560,7 @@ fn answered(
     context: &mut Context,
     settings: &Settings,
     answer: Answered,
+    operation: Option<Box<Operation<'static>>>,
 ) -> Result<Step, Denial> {
     let identity = match answer {
         Answered::Known(identity) => identity,
@@ -537,10 +569,9 @@ fn answered(
                 user: Some(user),
                 digest,
             } => {
-                let content_type = content_type(request);
-                let operation = operation(request, content_type.as_deref(), context, settings)?;
+                let operation = *operation.ok_or_else(Denial::unavailable)?;
                 let presented = PresentedCredentials::of_owner(request, settings, user, digest, false);
-                let step = look_up(request, context, settings, &operation, presented);
+                let step = look_up(request, context, settings, operation, presented);
                 // Redis was asked, if only for a name.
                 if context.cache == Some(CacheState::Hit) {
                     context.cache = Some(CacheState::Miss);
@@ -579,8 +610,7 @@ fn answered(
     if settings.is_health {
         return Ok(Step::Healthy);
     }
-    let content_type = content_type(request);
-    let operation = operation(request, content_type.as_deref(), context, settings)?;
+    let operation = operation.ok_or_else(Denial::unavailable)?;
     context.found = Some(identity);
     decide(context, &operation, settings)
 }

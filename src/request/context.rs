@@ -25,6 +25,7 @@ use crate::ffi::suspend::Suspension;
 use crate::ffi::visit::{LastUpstream, Visit};
 use crate::request::credential::Credential;
 use crate::request::identity::Identity;
+use crate::request::operation::Operation;
 use crate::worker::cache::failures::Login;
 use crate::worker::cache::{Miss, Tags};
 
@@ -99,7 +100,7 @@ pub enum Stage {
     /// The store was asked.
     Waiting(Waiting),
     /// The store has answered.
-    Answered(Answered),
+    Answered(Answered, Option<Box<Operation<'static>>>),
     /// The registry was asked for its catalogue.
     Filtering(Box<Filtering>),
     /// What a token is asked for was judged in part.
@@ -120,6 +121,8 @@ pub struct Asked {
     pub space: Arc<Keyspace>,
     /// What about them.
     pub question: Question,
+    /// What the request asks of the gate; `None` where nothing is to be decided.
+    pub operation: Option<Box<Operation<'static>>>,
 }
 
 /// What is to be found out about a request's user.

@@ -1,19 +1,17 @@
 //! The operation that a request asks of the gate: to pass to a registry, by a route; or, at the token
 //! endpoint, a token.
 //!
-//! Made by `access`; read by `authenticate`, as the operation decides which proofs are accepted.
+//! Made by `access` in its first pass; read by `authenticate`, as the operation decides which proofs are
+//! accepted.
 
 use std::rc::Rc;
 
-use registry_auth::Denial;
-use registry_auth::route::{self, Need, Route};
+use registry_auth::route::{Need, Route};
 use registry_auth::token::{Authorization, TokenKind, TokenRequest};
 
 use crate::conf::Settings;
 use crate::ffi::request::Request;
-use crate::request::context::Context;
 use crate::request::credential::Expected;
-use crate::request::route::route_of;
 
 /// What a request asks of the gate.
 pub enum Operation<'r> {
@@ -59,6 +57,14 @@ impl Operation<'_> {
         matches!(self, Self::IssueToken(asked) if matches!(asked.authorization, Authorization::Refresh(_)))
     }
 
+    /// The same, kept beyond a pass: what a request asks for is read once, also where it waits for the store.
+    pub fn into_owned(self) -> Box<Operation<'static>> {
+        Box::new(match self {
+            Self::Registry(route) => Operation::Registry(route.into_owned()),
+            Self::IssueToken(asked) => Operation::IssueToken(asked),
+        })
+    }
+
     /// The value of a form in place of the `Authorization` header.
     pub fn form(&self) -> Option<&[u8]> {
         match self {
@@ -74,31 +80,4 @@ impl Operation<'_> {
     pub fn sent<'s>(&'s self, request: &'s Request) -> Option<&'s [u8]> {
         self.form().or_else(|| request.authorization())
     }
-}
-
-/// Reads the operation of a request; `content_type` is what [`crate::request::route::content_type`] gave.
-///
-/// A route is read in each pass, so twice where Redis is asked, and a token request once. A route borrows the
-/// request's bytes: kept from one pass to the next it would be a copy, whose names had to be read again, and
-/// that is most of the 370 instructions that a route takes.
-#[inline]
-pub fn operation<'r>(
-    request: &'r Request,
-    content_type: Option<&'r [u8]>,
-    context: &mut Context,
-    settings: &Settings,
-) -> Result<Operation<'r>, Denial> {
-    if settings.token.is_some()
-        && let Some(asked) = context.token_request().map(Rc::clone)
-    {
-        context.kind = route::RouteKind::Token;
-        return Ok(Operation::IssueToken(asked));
-    }
-    let route = route_of(request, content_type, settings)?;
-    context.repository = route
-        .repository()
-        .and_then(|name| request.keep_own::<Context>(name.as_bytes()));
-    context.kind = route.kind;
-    context.action = route.action();
-    Ok(Operation::Registry(route))
 }

@@ -322,7 +322,11 @@ fn note(request: &mut Request, outcome: Outcome, cacheable: bool) {
                 return;
             }
         };
-        let Asked { space, question } = *asked;
+        let Asked {
+            space,
+            question,
+            operation,
+        } = *asked;
         let is_here = Settings::of(request).is_some_and(|settings| Arc::ptr_eq(&settings.space, &space));
         let (credential, miss, mut login) = match question {
             Question::Credential {
@@ -332,7 +336,7 @@ fn note(request: &mut Request, outcome: Outcome, cacheable: bool) {
             } => (credential, miss, login),
             Question::TokenOwner(digest) => {
                 if is_here {
-                    context.stage = Stage::Answered(token_owner(&space, digest, outcome));
+                    context.stage = Stage::Answered(token_owner(&space, digest, outcome), operation);
                 }
                 return;
             }
@@ -356,7 +360,7 @@ fn note(request: &mut Request, outcome: Outcome, cacheable: bool) {
             tags,
             login,
         };
-        context.stage = Stage::Answered(answered(&space, unproven, outcome));
+        context.stage = Stage::Answered(answered(&space, unproven, outcome), operation);
     });
 }
 

@@ -179,6 +179,30 @@ impl<'a> Route<'a> {
         }
     }
 
+    /// The same route, independent of the request it was parsed from.
+    #[must_use]
+    pub fn into_owned(self) -> Route<'static> {
+        let need = match self.need {
+            Need::Repository(Scope { repository, action }) => Need::Repository(Scope {
+                repository: repository.into_owned(),
+                action,
+            }),
+            Need::Existence(repository) => Need::Existence(repository.into_owned()),
+            Need::Nothing => Need::Nothing,
+            Need::Login => Need::Login,
+            Need::Catalog => Need::Catalog,
+            Need::Search => Need::Search,
+            Need::Images(action) => Need::Images(action),
+            Need::Unknown(unknown) => Need::Unknown(unknown),
+        };
+        let mount = match self.mount {
+            Mount::From(repository) => Mount::From(repository.into_owned()),
+            Mount::Absent => Mount::Absent,
+            Mount::Strip => Mount::Strip,
+        };
+        Route { need, mount, ..self }
+    }
+
     /// The repository, where the route has one (`$registry_auth_repository`).
     pub fn repository(&self) -> Option<&RepositoryName<'a>> {
         match &self.need {
