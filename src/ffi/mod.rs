@@ -15,6 +15,7 @@ pub mod filter;
 mod flags;
 pub mod guard;
 pub mod log;
+pub mod never_cancel;
 pub mod numbers;
 pub mod observe;
 mod once;

@@ -1,5 +1,7 @@
 #include "shim.h"
 
+#include <pthread.h>
+
 
 void *
 rga_conf_main_conf(const ngx_conf_t *cf, const ngx_module_t *m)
@@ -182,6 +184,17 @@ ngx_uint_t
 rga_edge_triggered(void)
 {
     return (ngx_event_flags & NGX_USE_CLEAR_EVENT) != 0;
+}
+
+
+void
+rga_never_cancel(void)
+{
+    int  before;
+
+    if (pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &before) == 0) {
+        (void) pthread_setcanceltype(PTHREAD_CANCEL_ASYNCHRONOUS, &before);
+    }
 }
 
 

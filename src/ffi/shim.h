@@ -44,6 +44,9 @@ void rga_post_event(ngx_event_t *ev);
 void rga_del_posted(ngx_event_t *ev);
 ngx_uint_t rga_edge_triggered(void);
 
+/* The calling thread is never cancelled: see never_cancel.rs. */
+void rga_never_cancel(void);
+
 /* ngx_times.h: the time of the event loop's round, as RFC 3339 has it. */
 ngx_str_t rga_iso8601(void);
 

@@ -21,6 +21,7 @@ use smallvec::SmallVec;
 use crate::conf::{Settings, StoreOptions};
 use crate::ffi::event::{self, Deferred, EventFd, Idle, NginxThread};
 use crate::ffi::log;
+use crate::ffi::never_cancel::never_cancel;
 use crate::ffi::request::Request;
 use crate::ffi::suspend::{Suspension, resume};
 use crate::request::context::{Answered, Asked, Context, Question, Stage, TokenOwner, Unproven};
@@ -58,6 +59,7 @@ pub fn start(
     let wait = u64::try_from(options.timeout.as_millis())
         .unwrap_or(u64::MAX)
         .saturating_add(GRACE);
+    never_cancel(thread);
     let store = Store::start(LookupOptions {
         endpoint: options.endpoint.clone(),
         timeout: options.timeout,
