@@ -9,10 +9,10 @@ use nginx_sys::ngx_str_t;
 /// # Safety
 /// `s.data` must be valid for reads of `s.len` bytes for the lifetime that the caller gives the result.
 pub unsafe fn of<'a>(s: ngx_str_t) -> &'a [u8] {
-    if s.len == 0 || s.data.is_null() {
+    if s.data.is_null() {
         return &[];
     }
-    // SAFETY: the caller vouches for the memory; it is neither null nor empty here.
+    // SAFETY: the caller vouches for the memory; it is not null here, which is all that an empty one needs.
     unsafe { core::slice::from_raw_parts(s.data, s.len) }
 }
 

@@ -90,19 +90,23 @@ fn pass(request: &mut Request, context: &mut Context, settings: &Settings) -> Ph
     if context.enter(request.visit()).is_err() {
         return PhaseResult::Refused(500);
     }
-    let step = match std::mem::take(&mut context.stage) {
-        waiting @ Stage::Waiting(_) => {
-            context.stage = waiting;
-            return PhaseResult::Waiting;
-        }
-        Stage::Filtering(filtering) => return filter(request, context, settings, filtering),
-        Stage::Granting(granting) if granting.is_in_line() => {
-            context.stage = Stage::Granting(granting);
-            return PhaseResult::Waiting;
-        }
-        Stage::Granting(granting) => grant(context, settings, granting, &Slice::of_turn()),
-        Stage::Answered(answer, operation) => answered(request, context, settings, answer, operation),
+    let step = match context.stage {
+        // Nearly always: there is nothing to take out then, and nothing to drop.
         Stage::Idle => first(request, context, settings),
+        _ => match std::mem::take(&mut context.stage) {
+            waiting @ Stage::Waiting(_) => {
+                context.stage = waiting;
+                return PhaseResult::Waiting;
+            }
+            Stage::Filtering(filtering) => return filter(request, context, settings, filtering),
+            Stage::Granting(granting) if granting.is_in_line() => {
+                context.stage = Stage::Granting(granting);
+                return PhaseResult::Waiting;
+            }
+            Stage::Granting(granting) => grant(context, settings, granting, &Slice::of_turn()),
+            Stage::Answered(answer, operation) => answered(request, context, settings, answer, operation),
+            Stage::Idle => first(request, context, settings),
+        },
     };
     match step {
         Ok(Step::Permit {
