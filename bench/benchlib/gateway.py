@@ -20,7 +20,9 @@ class Unknown(Exception):
 
 
 class Gateway:
-    """A running nginx with a scenario's gate; `pids` are its worker processes."""
+    """A running nginx with a scenario's gate. `asked` is when the last run ended, by time.monotonic()."""
+
+    asked = 0.0
 
     def __init__(self, setting, scenario, cpus=None, before=(), foreground=False):
         stage, store = setting.stage, setting.store_of(scenario)

@@ -28,7 +28,7 @@ class Report:
         self.plan = plan
         self.notes, self.gateways, self.timings = [], {}, {}
         self.instructions, self.alone, self.calls = {}, {}, {}
-        self.neighbour = None
+        self.neighbour, self.is_noisy = None, False
 
     def run(self):
         self._start()
@@ -86,7 +86,8 @@ class Report:
     def _note_noise(self):
         spreads = [t.spread() for name, t in self.timings.items() if t.runs
                    and self.gateways[name].scenario.gate == "bare"]
-        if spreads and max(spreads) > NOISY:
+        self.is_noisy = bool(spreads) and max(spreads) > NOISY
+        if self.is_noisy:
             self.notes.append(
                 f"NOISY: equal runs of a bare proxy differ by a factor of {max(spreads):.1f}, so something "
                 f"else uses the machine; "
@@ -206,7 +207,7 @@ class Report:
 
     def print(self, as_markdown):
         draw = table.markdown if as_markdown else table.aligned
-        rows, missed = verdict.judge(self.look_up)
+        rows, missed = verdict.judge(self.look_up, self.is_noisy)
         print(draw(HEADER, self.rows()))
         print()
         print(draw(("scenario", "figure", "measured", "must", "goal"), rows))

@@ -6,12 +6,14 @@ over the rounds, which are interleaved, so that a slow minute of the machine hit
 
 import os
 import statistics
+import time
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 
 from testkit.process import Failed
 
-from . import wrk
+from . import streams, wrk
+from .client import Client
 from .scenarios import TIME, bare
 
 
@@ -53,12 +55,24 @@ def measure(setting, gateways, rounds, seconds, say):
             groups.setdefault((gateway.scenario.frame, gateway.scenario.stream), []).append(gateway)
     timings = {name: Timing() for name in gateways}
     for gateway in gateways.values():
-        _run(setting, gateway, 1, None)  # fill connections, caches
+        _warm_up(setting, gateway)
     for number in range(rounds):
         for (frame, stream), group in groups.items():
             say(f"time, round {number + 1} of {rounds}: {frame.name}, {stream}")
             _round(setting, gateways[bare(frame, stream).name], group, seconds, timings)
     return timings
+
+
+def _warm_up(setting, gateway):
+    """Fills connections, and caches with all users of the stream where the scenario wants that."""
+    scenario = gateway.scenario
+    if scenario.warm:
+        lines = streams.lines(scenario.stream)
+        with Client(gateway.port, lines, scenario.frame.connections, scenario.frame.tls) as client:
+            client.send(streams.warm_up(scenario, 0))
+        gateway.asked = time.monotonic()
+    if not scenario.pause:
+        _run(setting, gateway, 1, None)
 
 
 def _round(setting, neighbour, group, seconds, timings):
@@ -82,10 +96,13 @@ def _of(gateway, run):
 def _run(setting, gateway, seconds, timing):
     scenario = gateway.scenario
     store = setting.store_of(scenario)
+    time.sleep(max(0, gateway.asked + scenario.pause - time.monotonic()))
     cpu, commands = _cpu(gateway), store.commands() if store else 0
     frame, stream = scenario.frame, setting.stream(scenario.stream)
     with store.changes(scenario) if store else nullcontext():
-        run = wrk.run(setting.stage, gateway.port, stream, seconds, frame.connections, frame.tls)
+        run = wrk.run(setting.stage, gateway.port, stream, seconds, frame.connections, frame.tls,
+                      once=scenario.pause > 0)
+    gateway.asked = time.monotonic()
     if run.refused or run.broken or not run.requests:
         raise Failed(f"{scenario.name}: {run}\n{gateway.log()}")
     if timing is not None:

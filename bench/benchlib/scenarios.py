@@ -38,8 +38,9 @@ class Scenario:
     the row; `users` is how many there are besides alice; `grants` how many alice holds,
     `groups` in how many groups she is, the last of which grants what she asks for.
     `requests` bounds the counted requests where one costs millions of instructions. `pause` is how many
-    seconds lie between the warm-up and the requests whose instructions are counted, `changes` how often a
-    second another user changes while requests are timed.
+    seconds lie between the warm-up and the requests whose instructions are counted, and between two runs that
+    are timed, in which then each request of the stream is sent once; `changes` how often a second another
+    user changes while requests are timed.
     """
 
     name: str
@@ -97,7 +98,7 @@ SCENARIOS = (
     Scenario("cached_10k", "ours, cached, 10,000 users in turn", CACHED, "everyone", users=10_000, warm=True),
     # What a worker remembers has to be confirmed by the zone after 10 seconds, and after each change.
     Scenario("cached_expired", "ours, cached, 10,000 users in turn, seen 10 s ago", CACHED, "everyone",
-             users=10_000, warm=True, parts=(INSTRUCTIONS,), pause=11),
+             users=10_000, warm=True, parts=(TIME, INSTRUCTIONS), pause=11),
     Scenario("cached_changes", "ours, cached, 10,000 users in turn, 100 changes a second", CACHED, "everyone",
              users=10_000, warm=True, parts=(TIME,), changes=100),
     Scenario("cached_changes_2w", "ours, cached, 10,000 users, 100 changes a second, 2 workers", CACHED,

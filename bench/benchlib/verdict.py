@@ -35,6 +35,7 @@ BOUNDS = (
     Bound("cached", "calls added, c1", 0, 0),
     Bound("cached_10k", "ratio", 0.92, 0.95, at_least=True),
     Bound("cached_10k", "instructions added, c1", 4_500, 3_000),
+    Bound("cached_expired", "ratio", 0.90, None, at_least=True),
     Bound("cached_expired", "instructions added, c1", 5_000, None),
     Bound("cached_changes", "ratio", 0.90, None, at_least=True),
     Bound("cached_bcrypt", "ratio over cached SHA-1", 0.98, None, at_least=True),
@@ -53,25 +54,32 @@ BOUNDS = (
 )
 
 
-def judge(look_up):
-    """Rows (scenario, figure, value, must, goal) as text, and how many a 'must' missed."""
+# What a machine that others use moves.
+TIMES = ("ratio", "ratio over cached SHA-1", "p99 over bare p99", "p99 flooded over idle")
+
+
+def judge(look_up, is_noisy):
+    """Rows (scenario, figure, value, must, goal) as text, and how many a 'must' missed: no time, where the
+    machine is too noisy to judge."""
     rows, missed = [], 0
     for bound in BOUNDS:
         value = look_up(bound.scenario, bound.figure)
-        must, bad = _verdict(bound, value, bound.must)
-        goal, _ = _verdict(bound, value, bound.goal)
+        must, bad = _verdict(bound, value, bound.must, is_noisy)
+        goal, _ = _verdict(bound, value, bound.goal, is_noisy)
         missed += bad
         rows.append((bound.scenario, bound.figure, "not measured" if value is None else number(value), must,
                      goal))
     return rows, missed
 
 
-def _verdict(bound, value, limit):
+def _verdict(bound, value, limit, is_noisy):
     if limit is None:
         return "", False
     text = ("≥ " if bound.at_least else "≤ ") + number(limit)
     if value is None:
         return text, False
+    if is_noisy and bound.figure in TIMES:
+        return f"{text} noisy", False
     held = bound.holds(value, limit)
     return f"{text} {'pass' if held else 'MISS'}", not held
 

@@ -30,11 +30,12 @@ class Run:
         return self.bytes * 1e6 / self.micros
 
 
-def start(stage, port, stream_file, seconds, connections, tls=False):
-    """Starts wrk in the background; `finish` waits for it."""
+def start(stage, port, stream_file, seconds, connections, tls=False, once=False):
+    """Starts wrk in the background; `finish` waits for it. `once`: it sends each request of the stream once,
+    for as many seconds at most."""
     url = f"{'https' if tls else 'http'}://127.0.0.1:{port}"
     argv = ["wrk", "-t1", f"-c{connections}", f"-d{seconds}s", "--timeout", "20s", "-s", SCRIPT, url, "--",
-            stream_file]
+            stream_file, *(["once"] if once else [])]
     return stage.load(argv)
 
 
@@ -46,5 +47,5 @@ def finish(process):
         raise Failed(f"wrk said:\n{output}") from error
 
 
-def run(stage, port, stream_file, seconds, connections, tls=False):
-    return finish(start(stage, port, stream_file, seconds, connections, tls))
+def run(stage, port, stream_file, seconds, connections, tls=False, once=False):
+    return finish(start(stage, port, stream_file, seconds, connections, tls, once))
