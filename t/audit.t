@@ -97,6 +97,18 @@ my @lines = main::audited(scalar @requests + 1);
 equal(join(' ', map {"$_->{event}:$_->{status}"} @lines),
     'push:502 push:502 push:502 push:500 push:200 push:502 delete:502', 'events');
 
+=== a push by a grant of a group is in it, whatever the group is called
+--- redis
+HSET docker-registry:user:alice groups "te|am ci|PUT"
+HSET docker-registry:group:te|am grant:team/* push
+HSET docker-registry:group:ci|PUT grant:ci/* *
+--- after
+http("PUT /v2/$_/app/manifests/v1", login => 'alice:secret') for qw(team ci);
+http('GET /v2/ci/app/manifests/v1', login => 'alice:secret');
+my @lines = main::audited(2);
+equal(join('; ', map {"$_->{event}: $_->{rule}"} @lines), 'push: grant team/* push of the group te|am; '
+    . 'push: grant ci/* * of the group ci|PUT', 'the lines');
+
 === a request that begins an upload is none
 --- backend
 status: 202
