@@ -558,6 +558,29 @@ $spec .= warned(@$_) for (
           . "location /ui/ { registry_auth off; proxy_pass http://127.0.0.1:1; } "
           . "location /b/ { internal; proxy_pass http://127.0.0.1:1; } "
           . "location /c/ { proxy_pass http://127.0.0.1:2; }" ],
+    [ 'error_page leads who is refused to the registry, by a name',
+      "location /v2/ { registry_auth R; error_page 401 403 = \@x; $PROXY proxy_pass http://127.0.0.1:1; } "
+          . "location \@x { proxy_pass http://127.0.0.1:1; }",
+      '"error_page" leads those whom "registry_auth" refuses here, where "proxy_pass" leads to a registry' ],
+    [ 'error_page of the server leads them to users\' registries, by a path',
+      "error_page 403 /x; location /v2/ { registry_auth R; $PROXY proxy_pass http://127.0.0.1:1; } "
+          . "location = /x { internal; proxy_pass http://registries; }",
+      '"error_page" leads those whom "registry_auth" refuses here, where "proxy_pass" leads to a registry' ],
+    [ 'error_page to a gate, to a page, to another server, of another status, or as is said',
+      "location /v2/ { registry_auth R; error_page 401 /page; error_page 403 \@gate; error_page 404 \@x; "
+          . "$PROXY proxy_pass http://127.0.0.1:1; } "
+          . "location \@gate { registry_auth R; $PROXY proxy_pass http://127.0.0.1:1; } "
+          . "location \@x { proxy_pass http://127.0.0.1:1; } location = /page { root /none; } "
+          . "location /v1/ { registry_auth R; error_page 401 \@said; error_page 403 \@other; "
+          . "$PROXY proxy_pass http://127.0.0.1:1; } "
+          . "location \@said { registry_auth off; proxy_pass http://127.0.0.1:1; } "
+          . "location \@other { proxy_pass http://127.0.0.1:2; }" ],
+    [ 'limit_except that turns the gate off',
+      "location /v2/ { registry_auth R; $PROXY proxy_pass http://127.0.0.1:1; "
+          . "limit_except GET { registry_auth off; } }",
+      '"registry_auth off" in "limit_except" is for all methods but those that it names' ],
+    [ 'limit_except that turns it off where there is none',
+      "location / { proxy_pass http://127.0.0.1:1; limit_except GET { registry_auth off; } }" ],
     # A subrequest is asked for no password.
     [ 'auth_request into a gate',
       "location /v2/ { registry_auth R; $PROXY proxy_pass http://127.0.0.1:1; } "

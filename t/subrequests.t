@@ -4,6 +4,7 @@ use strict;
 use warnings;
 use lib 't/lib';
 use Harness;
+use Harness::Zone;
 
 our $PASS = 'proxy_pass http://registry; proxy_set_header Authorization "";';
 our $GATE = "location /v2/ { registry_auth R; $PASS }";
@@ -90,3 +91,26 @@ GET /v2/alice/x/tags/list
 --- error_code: 200
 --- error_log
 registry_auth: a subrequest is refused
+
+=== nor one by which a cache is brought up to date, and which error_page moves there
+--- http_config eval
+'upstream registry { server 127.0.0.1:$TEST_NGINX_BACKEND_PORT; }'
+    . 'proxy_cache_path $TEST_NGINX_SERVROOT/kept keys_zone=kept:1m;'
+--- config eval
+"registry_auth R; location /v2/ { proxy_cache kept; proxy_cache_valid 200 1s; proxy_cache_use_stale updating;"
+    . " proxy_cache_background_update on; proxy_intercept_errors on; error_page 404 = \@other; $main::PASS }"
+    . "location \@other { registry_auth_prefix other; proxy_intercept_errors off; $main::FREE }"
+--- login: alice:secret
+--- request
+GET /v2/alice/x/tags/list
+--- error_code: 200
+--- after
+Harness::backend()->begin("status: 404\n");
+soon('the cache asks for the answer anew', 1, sub {
+    http('GET /v2/alice/x/tags/list', login => 'alice:secret');
+    scalar grep { $_->{backend} eq 'A' } @{ Harness::backend()->received };
+}, 10);
+soon('the log says why it goes no further', 1, sub {
+    Harness::nginx_server()->new_errors =~ /registry_auth: a subrequest is refused/ ? 1 : 0;
+}, 5);
+equal(scalar(grep { $_->{backend} eq 'B' } @{ Harness::backend()->received }), 0, 'the other registry');

@@ -139,6 +139,16 @@ fn gate(
         steering(location, forward, main, conf)?;
     }
     if location.settings.is_none() {
+        if core.kind == LocationKind::LimitExcept
+            && location.is_within_gate
+            && let Some(position) = &location.off_position
+        {
+            conf.warn_at(
+                position,
+                &"\"registry_auth off\" in \"limit_except\" is for all methods but those that it names: \
+                  they go on without any check",
+            );
+        }
         ungated(location, core, conf);
         return Ok(());
     }

@@ -80,6 +80,7 @@ pub struct Main {
     has_sources: bool,
     /// Whether something sends subrequests, which have no access phase.
     has_subrequests: bool,
+    has_token_endpoint: bool,
     /// What only all locations together show, until that was checked.
     ways: Ways,
     /// Where tokens are to be had, until that was checked.
@@ -186,6 +187,11 @@ impl Main {
         self.has_subrequests
     }
 
+    /// Whether a location is a token endpoint, which is sent forms.
+    pub fn has_token_endpoint(&self) -> bool {
+        self.has_token_endpoint
+    }
+
     /// Where requests are counted by user and by repository, if they are.
     pub fn usage(&self) -> Option<&UsageOptions> {
         self.usage.as_ref()?.as_ref()
@@ -274,6 +280,8 @@ pub struct Location {
     gate: Option<Gate>,
     /// Where the gate is turned on in this very location.
     gate_position: Option<FilePosition>,
+    /// Where it is turned off in this very location.
+    off_position: Option<FilePosition>,
     /// Whether it is what holds in a server where no location is chosen.
     is_server: bool,
     /// Whether the gate is on around this location.

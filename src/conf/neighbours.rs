@@ -63,6 +63,11 @@ pub const NAMES: &[&CStr] = &[
     c"ssi",
     c"add_before_body",
     c"add_after_body",
+    c"slice",
+    c"proxy_cache_background_update",
+    c"fastcgi_cache_background_update",
+    c"uwsgi_cache_background_update",
+    c"scgi_cache_background_update",
     c"access_by_lua",
     c"access_by_lua_block",
     c"access_by_lua_file",
@@ -267,6 +272,9 @@ impl Neighbours {
             "mirror" | "ssi" | "add_before_body" | "add_after_body" => {
                 self.sends_subrequests |= value != b"off"
             }
+            // Of copies of a request, which `error_page` may move as any other.
+            "slice" => self.sends_subrequests |= value != b"0",
+            _ if name.ends_with("_cache_background_update") => self.sends_subrequests |= value != b"off",
             "autoindex" | "random_index" | "dav_methods" if value == b"off" => {}
             _ if sends_subrequests(name) && !name.contains("content") => self.sends_subrequests = true,
             _ => {

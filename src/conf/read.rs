@@ -40,7 +40,10 @@ pub fn registry_auth(conf: &mut Conf<'_>, location: &mut Location) -> Result<(),
     const NAME: &str = "registry_auth";
     unset(NAME, location.gate.is_some())?;
     location.gate = Some(match conf.arg() {
-        b"off" => Gate::Off,
+        b"off" => {
+            location.off_position = Some(conf.position());
+            Gate::Off
+        }
         realm if realm.trim_ascii().is_empty() => {
             return Err(invalid(NAME, realm, "a realm or \"off\" is expected"));
         }

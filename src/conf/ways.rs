@@ -21,10 +21,14 @@ struct Way {
     server: usize,
     /// Whose accounts its gate has; `None` where it is off.
     space: Option<Arc<Keyspace>>,
-    /// Whether a client may enter it, and nobody has said whether there is a gate.
+    /// Whether nobody has said whether there is a gate.
+    is_unsaid: bool,
+    /// Whether that is so, and a client may enter it.
     is_left_open: bool,
     forward: Option<Forward>,
     auth_request: Option<(Box<[u8]>, FilePosition)>,
+    /// Where error_page leads those whom a gate refuses.
+    refused_to: Box<[Box<[u8]>]>,
 }
 
 /// What leads in and on at a location.
@@ -54,9 +58,11 @@ impl Ways {
             name: core.name.clone(),
             server: core.server,
             space: passage.space,
+            is_unsaid: passage.is_unsaid,
             is_left_open: is_entered && passage.is_unsaid,
             forward: passage.forward,
             auth_request: passage.auth_request,
+            refused_to: refused_to(core),
         });
     }
 
@@ -64,7 +70,52 @@ impl Ways {
     /// whether an upstream of this name leads to users' registries.
     pub(super) fn check(&self, conf: &mut Conf<'_>, is_users: impl Fn(&mut Conf<'_>, &[u8]) -> bool) {
         self.auth_requests(conf);
+        self.refused(conf, &is_users);
         self.same_registries(conf, is_users);
+    }
+
+    /// Warns where error_page leads those whom a gate refuses to its registry, or to users' registries, and
+    /// nobody has said whether there is a gate.
+    fn refused(&self, conf: &mut Conf<'_>, is_users: impl Fn(&mut Conf<'_>, &[u8]) -> bool) {
+        let mut warned: Vec<&FilePosition> = Vec::new();
+        for way in self.0.iter().filter(|way| way.space.is_some()) {
+            for to in &way.refused_to {
+                let found = match to.first() {
+                    Some(b'@') => self.of_name(way.server, to),
+                    _ => self.of_path(way.server, to),
+                };
+                let found = found.filter(|to| to.is_unsaid);
+                let Some(forward) = found.and_then(|to| to.forward.as_ref()) else {
+                    continue;
+                };
+                let is_same = way
+                    .forward
+                    .as_ref()
+                    .is_some_and(|own| is_same_target(own, forward));
+                let name = directive::upstream_name(&forward.url);
+                let position = &forward.seen.position;
+                let is_registry = is_same || name.is_some_and(|name| is_users(conf, name));
+                if !is_registry || warned.contains(&position) {
+                    continue;
+                }
+                warned.push(position);
+                conf.warn_at(
+                    position,
+                    &format_args!(
+                        "\"error_page\" leads those whom \"registry_auth\" refuses here, where \"{}\" leads \
+                         to a registry without it: everybody gets in (say \"registry_auth off\" where that \
+                         is meant)",
+                        forward.seen.name
+                    ),
+                );
+            }
+        }
+    }
+
+    /// The location of a name.
+    fn of_name(&self, server: usize, name: &[u8]) -> Option<&Way> {
+        let mut here = self.0.iter().filter(|way| way.server == server);
+        here.find(|way| way.kind == LocationKind::Named && *way.name == *name)
     }
 
     /// Warns where auth_request of a location asks one whose gate the request has not passed by then: the
@@ -140,6 +191,15 @@ impl Ways {
             }
         }
     }
+}
+
+/// Where `error_page` leads those whom a gate refuses.
+fn refused_to(core: &CoreLocation) -> Box<[Box<[u8]>]> {
+    let pages = core.error_pages.iter();
+    pages
+        .filter(|(status, _)| matches!(status, 401 | 403))
+        .map(|(_, to)| to.clone())
+        .collect()
 }
 
 /// Whether both lead to the same upstream, which no variable chooses.

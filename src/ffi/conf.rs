@@ -11,7 +11,7 @@ use nginx_sys::{
     NGX_LOG_EMERG, NGX_LOG_WARN, NGX_OK, ngx_command_t, ngx_conf_full_name, ngx_conf_log_error, ngx_conf_t,
     ngx_cycle_t, ngx_http_compile_complex_value, ngx_http_compile_complex_value_t, ngx_http_complex_value,
     ngx_http_complex_value_t, ngx_http_core_loc_conf_t, ngx_http_core_module, ngx_http_core_srv_conf_t,
-    ngx_http_server_name_t, ngx_int_t, ngx_parse_time, ngx_str_t, ngx_uint_t,
+    ngx_http_err_page_t, ngx_http_server_name_t, ngx_int_t, ngx_parse_time, ngx_str_t, ngx_uint_t,
 };
 
 use super::pool::{Lent, Pool};
@@ -63,6 +63,8 @@ pub struct CoreLocation {
     pub is_internal: bool,
     /// Whether another module answers in it.
     pub is_taken: bool,
+    /// Where `error_page` leads from here: for which status, and the path or the name as it is written.
+    pub error_pages: Box<[(u32, Box<[u8]>)]>,
     /// Which server it is of; no two have the same number.
     pub server: usize,
     /// The names of that server.
@@ -202,6 +204,12 @@ impl<'c> Conf<'c> {
             };
             let name = bytes::of(location.name).into();
             let (is_internal, is_taken) = (location.internal == 1, location.handler.is_some());
+            let pages = location.error_pages.as_ref();
+            let pages = pages.map_or(&[][..], |pages| pages.as_slice::<ngx_http_err_page_t>());
+            let error_pages = pages
+                .iter()
+                .map(|page| (page.status as u32, bytes::of(page.value.value).into()))
+                .collect();
             let server = shim::rga_conf_srv_conf(self.0, &raw const ngx_http_core_module)
                 .cast::<ngx_http_core_srv_conf_t>()
                 .as_ref()?;
@@ -211,6 +219,7 @@ impl<'c> Conf<'c> {
                 name,
                 is_internal,
                 is_taken,
+                error_pages,
                 server: ptr::from_ref(server).addr(),
                 server_names: names.iter().map(|name| bytes::of(name.name).into()).collect(),
             })
