@@ -20,6 +20,7 @@ use nginx_sys::{
 };
 
 use crate::conf::{Location, Main, neighbours};
+use crate::endpoints::token;
 use crate::ffi::conf::{Conf, complete, create, merge, of_cycle};
 use crate::ffi::event::NginxThread;
 use crate::ffi::guard::guard;
@@ -295,6 +296,9 @@ unsafe extern "C" fn postconfiguration(cf: *mut ngx_conf_t) -> ngx_int_t {
                 "another load balancing method replaces \"registry_auth_backends\" in upstream \"{upstream}\""
             ));
             return NGX_ERROR as ngx_int_t;
+        }
+        if main.has_token_endpoint() {
+            body::install(PhantomData::<token::Forms>);
         }
         main.check(&mut conf);
         NGX_OK as ngx_int_t

@@ -73,6 +73,13 @@ sub nowhere {
     equal(join('', grep { !/^<-> <-> (?:0|-)$/ } split /^/, Harness::slurp($log)), '', 'the log');
 }
 
+# As `nowhere`, of forms that nginx gives up: it may send on as many bytes that say nothing.
+sub untold {
+    my $text = join "\n", (map { $_->{text} } @{ Harness::backend()->received }),
+        Harness::slurp(Harness::expand('$TEST_NGINX_SERVROOT/bodies.log'));
+    equal($text =~ /^(.*(?:password|alice|secret).*)$/m ? $1 : '', '', 'what they say');
+}
+
 our $READY = 'GET /token?service=registry&scope=repository:alice/app:pull';
 
 defaults(
@@ -459,6 +466,48 @@ $main::TYPE
 [ 200, 200 ]
 --- after
 main::nowhere(2 + 1);
+
+=== POST: nor does a form whose end never comes, or that nginx refuses once its begin has come
+--- http_config eval
+main::token_http() . $main::BESIDE_LOG
+--- config eval
+$main::BESIDE
+    . main::token_config('', 'registry_auth_token; post_action @done; client_body_timeout 500ms;')
+--- after
+my ($line, $body) = split /\n/, form(@LOGIN, x => 'y' x 100), 2;
+my $head = join "\r\n", "$line HTTP/1.1", 'Host: a', split(/\n/, $TYPE), 'Transfer-Encoding: chunked', '',
+    sprintf("%x", length $body), "$body\r\n";
+# What comes last: nothing for half a second, or what nginx refuses.
+for my $end ('', "zz\r\n", sprintf("%x\r\n", 20_000)) {
+    my $before = @{ Harness::backend()->received };
+    my $socket = Harness::Client::connect_to(expand('$TEST_NGINX_SERVER_PORT'));
+    Harness::Client::write_all($socket, $head);
+    equal(ask('alice:secret')->{status}, 200, 'it is read');
+    Harness::Client::write_all($socket, $end);
+    soon("after '$end'", 1, sub { @{ Harness::backend()->received } > $before ? 1 : 0 }, 5);
+}
+main::untold();
+
+=== POST over HTTP/2: nor does one whose client goes away
+--- http_config eval
+main::token_http() . $main::BESIDE_LOG
+--- config eval
+$main::BESIDE
+    . main::token_config('', 'registry_auth_token; post_action @done; client_body_timeout 500ms;')
+--- after
+my ($log, $socket) = (expand('$TEST_NGINX_SERVROOT/bodies.log'),
+    Harness::Client::connect_to(expand('$TEST_NGINX_H2_PORT')));
+my $before = -s $log // 0;
+my $text = sub { my ($s) = @_; return chr(length $s) . $s };
+my $frame = sub { my ($type, $flags, $stream, $payload) = @_;
+    return substr(pack('N', length $payload), 1) . pack('CCN', $type, $flags, $stream) . $payload };
+my %header = (':method' => 'POST', ':path' => '/token', ':scheme' => 'http', ':authority' => 'a',
+    'content-type' => 'application/x-www-form-urlencoded');
+my $headers = join '', map { "\0" . $text->($_) . $text->($header{$_}) } sort keys %header;
+Harness::Client::write_all($socket, "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" . $frame->(4, 0, 0, '')
+    . $frame->(1, 4, 1, $headers) . $frame->(0, 0, 1, form(@LOGIN) =~ s/^.*\n//r));
+soon('it is given up', 1, sub { -s $log > $before ? 1 : 0 }, 5);
+main::untold();
 
 === a name of any characters
 --- accounts eval

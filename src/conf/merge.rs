@@ -60,6 +60,7 @@ impl Merge for Location {
         main.ways.note(self.passage(), &core);
         match self.page {
             Some((Page::Token(_), _)) => {
+                main.has_token_endpoint = true;
                 content::answer_with(conf, PhantomData::<Token>);
                 body::limit(conf, 2 * MAX_FORM);
             }

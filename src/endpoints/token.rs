@@ -8,6 +8,7 @@ use registry_auth::{Access, Denial};
 use serde::Serialize;
 
 use crate::conf::{MAX_FORM, Settings, TokenEndpoint};
+use crate::ffi::body::{Taken, Taker};
 use crate::ffi::content::{Answer, Content};
 use crate::ffi::event;
 use crate::ffi::request::Request;
@@ -18,12 +19,18 @@ use crate::worker::token_keys;
 /// What the client asks for; `None` while the body is not there that says it.
 ///
 /// A body is read whatever comes of it, and taken: what is left unread, nginx would send on where an
-/// `error_page` leads.
-pub fn request(request: &mut Request, settings: &Settings) -> Result<Option<TokenRequest>, Denial> {
+/// `error_page` leads. `form` is what has been taken of it while it came.
+pub fn request(
+    request: &mut Request,
+    form: Option<Taken>,
+    settings: &Settings,
+) -> Result<Option<TokenRequest>, Denial> {
     if !request.has_read_body() && (request.has_body() || request.method() == b"POST") {
         return Ok(None);
     }
-    let body = request.take_body(MAX_FORM).ok_or_else(too_large)?;
+    // Where another module has read it before, nothing has come since.
+    let read_before = request.take_body(MAX_FORM);
+    let body = form.map_or(read_before, Taken::whole).ok_or_else(too_large)?;
     let service = settings.bearer.as_ref().map_or("", |bearer| &bearer.service);
     match request.method() {
         b"GET" | b"HEAD" => TokenRequest::from_query(request.args(), service).map(Some),
@@ -40,6 +47,16 @@ pub fn request(request: &mut Request, settings: &Settings) -> Result<Option<Toke
 
 fn too_large() -> Denial {
     Denial::bad_token_request("the form is too large")
+}
+
+/// Takes forms while they come.
+pub struct Forms;
+
+impl Taker for Forms {
+    fn taken<T>(request: &mut Request, f: impl FnOnce(&mut Taken) -> T) -> Option<T> {
+        let taken = request.existing_context::<Context, _>(|_, context| context.form().map(f));
+        taken.flatten()
+    }
 }
 
 /// The endpoint's answer (distribution `docs/spec/auth/token.md` and `oauth.md`: each client reads one of the

@@ -1,10 +1,14 @@
-//! The body of a request that the module answers itself, read whole into memory, and taken from nginx.
+//! The body of a request that the module answers itself, read whole into memory, and taken from nginx: each
+//! piece as it comes, as nginx may give the request up before the last one.
 
+use core::cell::Cell;
+use core::marker::PhantomData;
 use core::{mem, ptr};
 
 use nginx_sys::{
-    NGX_DONE, NGX_HTTP_SPECIAL_RESPONSE, ngx_http_core_run_phases, ngx_http_finalize_request,
-    ngx_http_read_client_request_body, ngx_http_request_t, ngx_int_t, ngx_str_t,
+    NGX_DONE, NGX_ERROR, NGX_HTTP_SPECIAL_RESPONSE, ngx_buf_t, ngx_chain_t, ngx_http_core_run_phases,
+    ngx_http_finalize_request, ngx_http_read_client_request_body, ngx_http_request_body_filter_pt,
+    ngx_http_request_t, ngx_http_top_request_body_filter, ngx_int_t, ngx_str_t,
 };
 
 use smallvec::SmallVec;
@@ -17,6 +21,115 @@ use super::shim;
 
 /// The length of a body that was taken, as a header has it.
 const NOTHING: &[u8] = b"0";
+
+/// A body, as far as it has come.
+pub struct Taken {
+    /// With room for the longest, as a larger one would leave copies of it behind.
+    bytes: Zeroizing<Vec<u8>>,
+    most: usize,
+    is_too_long: bool,
+}
+
+impl Taken {
+    /// Nothing of a body of `most` bytes at most.
+    pub fn new(most: usize) -> Self {
+        Self {
+            bytes: Zeroizing::new(Vec::with_capacity(most)),
+            most,
+            is_too_long: false,
+        }
+    }
+
+    fn push(&mut self, piece: &[u8]) {
+        self.is_too_long |= piece.len() > self.most - self.bytes.len();
+        if !self.is_too_long {
+            self.bytes.extend_from_slice(piece);
+        }
+    }
+
+    /// All of it; `None` where it is too long.
+    pub fn whole(self) -> Option<Zeroizing<Vec<u8>>> {
+        (!self.is_too_long).then_some(self.bytes)
+    }
+}
+
+/// Who takes the bodies of some requests.
+pub trait Taker: 'static {
+    /// Lends what has come of the body of this request to `f`; `None` where nothing is to be taken.
+    fn taken<T>(request: &mut Request, f: impl FnOnce(&mut Taken) -> T) -> Option<T>;
+}
+
+/// The filters of bodies that nginx has so far.
+struct Next(Cell<ngx_http_request_body_filter_pt>);
+
+// SAFETY: nginx reads its configuration, and bodies, on one thread.
+unsafe impl Sync for Next {}
+
+static NEXT: Next = Next(Cell::new(None));
+
+/// Has `K` see each piece of a body before nginx keeps it; for a module's postconfiguration.
+pub fn install<K: Taker>(_taker: PhantomData<K>) {
+    // SAFETY: nginx's chain head, written by one module after another on one thread.
+    unsafe {
+        NEXT.0.set(ngx_http_top_request_body_filter);
+        ngx_http_top_request_body_filter = Some(piece_is_there::<K>);
+    }
+}
+
+/// A filter of bodies: of one that is taken, nginx keeps as many bytes that say nothing. With fewer it would
+/// announce more than it sends on, where it does.
+unsafe extern "C" fn piece_is_there<K: Taker>(
+    r: *mut ngx_http_request_t,
+    chain: *mut ngx_chain_t,
+) -> ngx_int_t {
+    guard((), || {
+        // SAFETY: nginx's own pointer, valid during the call; it reads bodies while no other `Request` is in
+        // use.
+        if let Some(request) = unsafe { Request::from_raw(r) } {
+            // SAFETY: nginx's own chain of buffers, to which nobody else refers during the call.
+            K::taken(request, |taken| unsafe { take_from(chain, taken) });
+        }
+    });
+    match NEXT.0.get() {
+        // SAFETY: the next filter, with what nginx gave us.
+        Some(next) => unsafe { next(r, chain) },
+        None => NGX_ERROR as ngx_int_t,
+    }
+}
+
+/// Takes what is in the buffers of a chain.
+///
+/// # Safety
+/// The chain must be null or one of nginx's, to which nobody else refers meanwhile.
+unsafe fn take_from(chain: *mut ngx_chain_t, taken: &mut Taken) {
+    // SAFETY: as the caller says.
+    unsafe {
+        let mut next = chain;
+        while let Some(link) = next.as_mut() {
+            if let Some(buffer) = link.buf.as_mut() {
+                overwrite(buffer, |piece| taken.push(piece));
+            }
+            next = link.next;
+        }
+    }
+}
+
+/// Lends what is in a buffer to `f`, and overwrites it.
+///
+/// # Safety
+/// The buffer must be one of nginx's, to which nobody else refers meanwhile.
+unsafe fn overwrite(buffer: &mut ngx_buf_t, f: impl FnOnce(&[u8])) {
+    let length = buffer.last.addr().checked_sub(buffer.pos.addr());
+    if buffer.temporary() != 0
+        && let Some(length) = length.filter(|length| *length > 0)
+    {
+        // SAFETY: a buffer that is marked as temporary is nginx's copy of what has come, which may be read
+        // and written to between its ends.
+        let piece = unsafe { core::slice::from_raw_parts_mut(buffer.pos, length) };
+        f(piece);
+        piece.zeroize();
+    }
+}
 
 /// Reads the body, and runs the phases again from the current one when it is there, as ngx_http_mirror_module
 /// does. The caller returns the result from its phase handler.
@@ -91,10 +204,9 @@ impl Request {
 
     /// Overwrites the body that was read, and leaves an empty one in its place. nginx has read all of it:
     /// what follows on the connection is another request's.
-    fn forget_body(&mut self) {
+    pub fn forget_body(&mut self) {
         let request = self.as_ptr();
-        // SAFETY: null or the request's own structures, to which nobody else refers meanwhile. A buffer that
-        // is marked as temporary is nginx's copy of what has come, which may be written to between its ends.
+        // SAFETY: null or the request's own structures, to which nobody else refers meanwhile.
         unsafe {
             let Some(body) = (*request).request_body.as_mut() else {
                 return;
@@ -102,12 +214,7 @@ impl Request {
             let mut next = mem::replace(&mut body.bufs, ptr::null_mut());
             while let Some(link) = next.as_mut() {
                 if let Some(buffer) = link.buf.as_mut() {
-                    let length = buffer.last.addr().checked_sub(buffer.pos.addr());
-                    if buffer.temporary() != 0
-                        && let Some(length) = length
-                    {
-                        core::slice::from_raw_parts_mut(buffer.pos, length).zeroize();
-                    }
+                    overwrite(buffer, |_| ());
                     buffer.pos = buffer.last;
                 }
                 next = link.next;

@@ -165,7 +165,10 @@ fn pass(request: &mut Request, context: &mut Context, settings: &Settings) -> Ph
             }
             Err(OutOfMemory) => refused(request, context, settings, Denial::unavailable()),
         },
-        Ok(Step::ReadBody) => PhaseResult::ReadBody,
+        Ok(Step::ReadBody) => {
+            context.begin_form();
+            PhaseResult::ReadBody
+        }
         // Not counted: nobody was let in.
         Ok(Step::Healthy) => {
             context.origin = Some(Origin::Health);
@@ -329,7 +332,8 @@ fn first(request: &mut Request, context: &mut Context, settings: &Settings) -> R
         });
     }
     if settings.token.is_some() && context.token_request().is_none() {
-        match token::request(request, settings)? {
+        let form = context.take_form();
+        match token::request(request, form, settings)? {
             Some(asked) => context.set_token_request(asked),
             None => return Ok(Step::ReadBody),
         }

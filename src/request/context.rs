@@ -16,9 +16,10 @@ use registry_auth::{Access, Denial, RequestResult, Subject, TokenDigest, UserNam
 use registry_auth_lookup::Keyspace;
 use registry_auth_metrics::counters::CacheState;
 
-use crate::conf::Settings;
+use crate::conf::{MAX_FORM, Settings};
 use crate::endpoints::catalog::Filtering;
 use crate::endpoints::granting::Granting;
+use crate::ffi::body::Taken;
 use crate::ffi::content::Answer;
 use crate::ffi::request::{Request, RequestBytes};
 use crate::ffi::suspend::Suspension;
@@ -68,6 +69,8 @@ pub struct Context {
 /// What is known of the requests that are refused, or answered here.
 #[derive(Default)]
 struct Rare {
+    /// What has come of the form that the token endpoint is sent.
+    form: Option<Taken>,
     /// What the token endpoint was asked for.
     token_request: Option<Rc<TokenRequest>>,
     /// And what it may grant of that.
@@ -243,6 +246,22 @@ impl Context {
     #[inline]
     fn has_refusals(&self) -> bool {
         self.rare.as_ref().is_some_and(|rare| !rare.refusals.is_empty())
+    }
+
+    /// Begins to take a form.
+    pub fn begin_form(&mut self) {
+        self.rare.get_or_insert_default().form = Some(Taken::new(MAX_FORM));
+    }
+
+    /// What has come of the form, while one is taken.
+    #[inline]
+    pub fn form(&mut self) -> Option<&mut Taken> {
+        self.rare.as_mut()?.form.as_mut()
+    }
+
+    /// What has come of the form, of which nothing more is taken.
+    pub fn take_form(&mut self) -> Option<Taken> {
+        self.rare.as_mut()?.form.take()
     }
 
     /// What the token endpoint was asked for.
