@@ -85,6 +85,28 @@ sub connections {
     return decode_json(http('GET /status?format=json')->{body})->{redis_connections};
 }
 
+# The zone as a worker leaves it that dies while it changes something there: its
+# flag is set. It is written to through the memory of a worker, as no signal comes at
+# a chosen moment.
+sub leave_in_the_middle_of_a_change {
+    my $pid = (nginx_server()->workers)[0];
+    open my $maps, '<', "/proc/$pid/maps" or die "maps: $!";
+    open my $memory, '+<:raw', "/proc/$pid/mem" or die "mem: $!";
+    for my $map (<$maps>) {
+        my ($from, $to) = $map =~ m{^(\w+)-(\w+) rw-s .*/dev/zero} or next;
+        no warnings 'portable';
+        ($from, $to) = (hex $from, hex $to);
+        sysseek $memory, $from, 0 or die "seek: $!";
+        sysread $memory, my $bytes, $to - $from or die "read: $!";
+        my $root = index $bytes, 'rga-zone';
+        next if $root < 0;
+        sysseek $memory, $from + $root + 12, 0 or die "seek: $!";
+        syswrite $memory, pack('L', 1) or die "write: $!";
+        return;
+    }
+    die 'there is no zone';
+}
+
 sub stop_relay { Harness::Process::stop($relay, 'KILL', 5) if $relay; undef $relay }
 
 defaults(
@@ -188,6 +210,26 @@ main::redis_http('redis://127.0.0.1:$TEST_NGINX_EXTRA_PORT') =~ s/ timeout/ chan
 --- init
 main::start_relay('old');
 --- after
+in_each_worker('alice:secret');
+my $reader = header(http('GET /v2/', login => 'bob:secret'), 'X-Worker');
+in_each_worker('bob:secret');
+main::signal_relay();
+kill 'KILL', $reader;
+redis('HSET docker-registry:user:bob password !{SHA}5en6G6MezRroT3XKqkdPOmY/BfQ=');
+renewed($reader);
+soon('who was locked', '401 503', sub { everywhere('bob:secret') }, 10);
+main::stop_relay();
+--- error_log
+exited on signal 9
+
+=== without BCAST a zone that a killed worker has left in the middle of a change knows whose death matters
+--- http_config eval
+main::redis_http('redis://127.0.0.1:$TEST_NGINX_EXTRA_PORT') =~ s/ timeout/ changes=tracking timeout/r
+--- init
+main::start_relay('old');
+--- after
+in_each_worker('alice:secret');
+main::leave_in_the_middle_of_a_change();
 in_each_worker('alice:secret');
 my $reader = header(http('GET /v2/', login => 'bob:secret'), 'X-Worker');
 in_each_worker('bob:secret');

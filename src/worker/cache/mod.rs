@@ -308,14 +308,7 @@ pub fn tracking_started(rung: Rung) {
             Rung::Ttl => Changes::Expiry,
         };
         let hears = ours.hears()?;
-        let watched = with_zone(&ours.options.zone, |cache| {
-            if !cache.is_bound_to(ours.source) {
-                return false;
-            }
-            let is_known = cache.add_watcher(ours.me, hears, event::now(), process::is_alive);
-            // Where others hear of nothing that this worker reads, they must notice its death.
-            is_known || hears != Hears::OwnReads
-        });
+        let watched = with_zone(&ours.options.zone, |cache| ours.watch(cache, hears));
         ours.trusted = watched.unwrap_or(false);
         Some(())
     });
@@ -424,7 +417,8 @@ impl ZoneCache {
     }
 
     /// Takes over the keys of a zone that was set up anew, because a process died in the middle of a change.
-    /// The zone is not bound to a source yet: the first worker that notices binds it, and it fills again.
+    /// The zone is not bound to a source yet: the first worker that notices binds it, and it fills again. Nor
+    /// does it know who watches: each worker that puts something there has to be written down before.
     fn adopt(&mut self, cache: &mut Cache<'_, Locked<'_>>) {
         self.keys = cache.keys();
         self.worker_cache.clear();
@@ -432,6 +426,19 @@ impl ZoneCache {
         if cache.is_bound_to(UNBOUND) {
             cache.bind_source(self.source);
         }
+        if let Some(hears) = self.hears() {
+            self.trusted = self.watch(cache, hears);
+        }
+    }
+
+    /// Writes down that Redis tells this worker of changes. Whether the zone's records can be trusted then.
+    fn watch(&self, cache: &mut Cache<'_, Locked<'_>>, hears: Hears) -> bool {
+        if !cache.is_bound_to(self.source) {
+            return false;
+        }
+        let is_known = cache.add_watcher(self.me, hears, event::now(), process::is_alive);
+        // Where others hear of nothing that this worker reads, they must notice its death.
+        is_known || hears != Hears::OwnReads
     }
 }
 
