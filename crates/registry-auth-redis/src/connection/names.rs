@@ -19,6 +19,8 @@ const PATIENCE: Duration = Duration::from_millis(200);
 
 /// Names that are asked for at a time: each takes a thread.
 const AT_A_TIME: usize = 32;
+/// Characters of a name: DNS has none that is longer.
+const LONGEST: usize = 253;
 /// Names that are known. A URL has a few; sentinels and nodes of a Cluster may give any.
 const NAMES: usize = 256;
 
@@ -72,6 +74,9 @@ impl Names {
     pub(crate) async fn addresses(&self, host: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
         if let Ok(address) = host.parse::<IpAddr>() {
             return Ok(vec![SocketAddr::new(address, port)]);
+        }
+        if host.len() > LONGEST {
+            return Err(io::Error::other("no host has so long a name"));
         }
         let (asked, last) = self.ask(host)?;
         let found = match last {
@@ -168,7 +173,7 @@ fn by_system(host: &str) -> io::Result<Vec<SocketAddr>> {
 
 #[cfg(test)]
 mod tests {
-    use super::{AT_A_TIME, NAMES, Names, PATIENCE, Resolve};
+    use super::{AT_A_TIME, LONGEST, NAMES, Names, PATIENCE, Resolve};
     use std::io;
     use std::sync::atomic::{AtomicUsize, Ordering};
     use std::time::{Duration, Instant};
@@ -208,6 +213,8 @@ mod tests {
             let asked = futures_util::future::join_all(asked);
             assert!(tokio::time::timeout(PATIENCE, asked).await.is_err());
             assert_eq!(names.addresses("good", 1).await.unwrap(), [(GOOD.0, 1).into()]);
+            let failed = names.addresses(&"x".repeat(LONGEST + 1), 1).await.unwrap_err();
+            assert!(failed.to_string().contains("so long"), "{failed}");
             let failed = names.addresses("last", 1).await.unwrap_err();
             assert!(failed.to_string().contains("many other names"), "{failed}");
             assert!(begun.elapsed() < Duration::from_secs(60));

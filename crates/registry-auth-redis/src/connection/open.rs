@@ -107,13 +107,17 @@ fn unrepeated(details: &str) -> &str {
         .map_or(details, |(words, _)| words)
 }
 
+/// What Redis says of a wrong password, which may be a word of it.
+const WRONG: &str = "invalid username-password pair or user is disabled.";
+
 /// The same failure of a log-in, without the words of the server where they have the password in them.
 fn without_password(failure: Failure, login: &RedisConnectionInfo) -> Failure {
     let Failure::Redis(error) = &failure else {
         return failure;
     };
     let password = login.password().filter(|password| !password.is_empty());
-    if !password.is_some_and(|password| describe(error).contains(password)) {
+    let is_usual = error.detail() == Some(WRONG);
+    if is_usual || !password.is_some_and(|password| describe(error).contains(password)) {
         return failure;
     }
     let words = "its words are not shown, as they have the password in them";
@@ -449,7 +453,9 @@ impl Drop for AbortOnDrop {
 
 #[cfg(test)]
 mod tests {
-    use super::{Failure, STAGGER, describe, first, is_no_resp3, is_wrong_password, said, without_password};
+    use super::{
+        Failure, STAGGER, WRONG, describe, first, is_no_resp3, is_wrong_password, said, without_password,
+    };
     use futures_util::FutureExt;
     use std::future::{pending, ready};
     use std::time::{Duration, Instant};
@@ -500,6 +506,10 @@ mod tests {
             assert_eq!(is_wrong_password(&failure), is_wrong, "{answer}");
         }
         assert_eq!(shown("-ERR other\r\n").to_string(), "ERR other");
+        let login = login.set_password("password");
+        let usual = error(&format!("-WRONGPASS {WRONG}\r\n"));
+        let shown = without_password(Failure::Redis(usual.into()), &login);
+        assert_eq!(shown.to_string(), format!("WRONGPASS {WRONG}"));
     }
 
     #[test]
