@@ -59,6 +59,16 @@ EOC
 our $broken =
     'ssi on; ssi_types *; chunked_transfer_encoding off; add_header Transfer-Encoding chunked always;';
 
+# Asks for lists, and does not wait for them.
+sub lists {
+    return map {
+        my $socket = Harness::Client::connect_to(expand('$TEST_NGINX_SERVER_PORT'));
+        my $request = Harness::Client::parse_request('GET /v2/_catalog', undef, $_, 0);
+        Harness::Client::write_all($socket, Harness::Client::bytes($request));
+        $socket;
+    } @_;
+}
+
 # The catalogue for each of these logins, at the same time; a number is how long that may take.
 sub at_once {
     my ($timeout) = grep {/^[\d.]+$/} @_;
@@ -710,6 +720,32 @@ my @status = sort map { $_->{status} } main::at_once((map {"u$_:secret"} 1 .. 40
 main::is_deeply(\@status, [ (200) x 8, (429) x 24, (502) x 16 ], 'so many');
 @status = sort map { $_->{status} } main::at_once(map {"u$_:secret"} 1 .. 16);
 main::is_deeply(\@status, [ (502) x 16 ], 'again');
+
+=== nor does one that hangs after its first page take more
+--- http_config eval
+Harness::gate_http()
+--- backend
+n=1000$ => header: Link: </v2/_catalog?last=a/x>; rel="next"
+n=1000$ => body: {"repositories":["alice/x"]}
+last= => delay: 3
+last= => body: {"repositories":["alice/y"]}
+--- accounts eval
+CORE::join '', "alice:secret\n", map {"u$_:secret\n"} 1 .. 40
+--- redis eval
+CORE::join "\n",
+    map {"HSET docker-registry:user:u$_ backends 127.0.0.1:\$TEST_NGINX_BACKEND_B_PORT"} 1 .. 40
+--- login: alice:secret
+--- request
+GET /v2/alice/app/tags/list
+--- after
+my @held;
+for my $user (1 .. 40) {
+    push @held, main::lists(("u$user:secret") x 6);
+    http('GET /v2/alice/app/tags/list', login => 'alice:secret');    # their first pages have come
+}
+my %status = map { $_->{status} => 1 } main::at_once(('alice:secret') x 8);
+main::is_deeply(\%status, { 200 => 1 }, 'lists of another registry');
+close $_ for @held;
 
 === a page has 30 seconds from its first byte on, and its place is free then
 --- http_config eval

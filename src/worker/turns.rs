@@ -9,7 +9,7 @@
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
-use registry_auth::share::{Held, Places, TURN, Time};
+use registry_auth::share::{Places, Share, TURN, Time};
 
 use crate::ffi::event::{self, Deferred, Idle, NginxThread};
 use crate::ffi::pool::OutOfMemory;
@@ -51,9 +51,7 @@ pub fn count() -> usize {
 /// The place of a list in the making.
 pub struct ListPlace {
     owner: Box<str>,
-    held: Held,
-    /// Of which registry the page is that it holds, where that is one that users name.
-    backend: Option<Box<[u8]>>,
+    share: Share,
 }
 
 impl ListPlace {
@@ -62,51 +60,34 @@ impl ListPlace {
         let taken = with_turns(|turns| turns.places.begin(&owner).then_some(()));
         taken.map(|()| Self {
             owner: owner.into(),
-            held: Held::Nothing,
-            backend: None,
+            share: Share::default(),
         })
     }
 
     /// Whether a page of the list comes.
     pub fn is_filled(&self) -> bool {
-        self.held == Held::Page
+        self.share.is_page()
     }
 
     /// A page of the list comes, of this registry, where that is one that users name. Whether there is room
     /// for it.
     pub fn fill(&mut self, backend: Option<&[u8]>) -> bool {
-        let has_room = with_turns(|turns| turns.places.fill(self.held, backend).then_some(())).is_some();
-        if has_room {
-            self.held = Held::Page;
-            self.backend = backend.map(Box::from);
-        }
-        has_room
+        with_turns(|turns| turns.places.fill(&mut self.share, backend).then_some(())).is_some()
     }
 
     /// What came is read, and the next page awaited.
     pub fn keep_names(&mut self) {
-        if self.held == Held::Page {
-            with_turns(|turns| {
-                self.end_page(turns);
-                // Less than before always has room.
-                turns.places.hold(self.held, Held::Names).then_some(())
-            });
-            self.held = Held::Names;
-        }
-    }
-
-    fn end_page(&mut self, turns: &mut Turns) {
-        if let Some(backend) = self.backend.take() {
-            turns.places.end_page(&backend);
-        }
+        with_turns(|turns| {
+            turns.places.keep_names(&mut self.share);
+            Some(())
+        });
     }
 }
 
 impl Drop for ListPlace {
     fn drop(&mut self) {
         with_turns(|turns| {
-            self.end_page(turns);
-            turns.places.end(&self.owner, self.held);
+            turns.places.end(&self.owner, &self.share);
             Some(())
         });
     }

@@ -19,8 +19,8 @@ pub const SLICE: Duration = Duration::from_micros(1_000);
 pub const TURN: Duration = Duration::from_micros(250);
 
 /// What a list in the making holds in memory.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Held {
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Held {
     /// Nothing: its first page is awaited.
     #[default]
     Nothing,
@@ -45,9 +45,24 @@ impl Held {
 /// The parts of a place.
 const PARTS: usize = 6;
 
-/// The places for lists that are being made, the lists of each owner, and the pages of each registry that
-/// users name. A list takes of a place what it holds: a registry that hangs would else take all of them from
-/// the users of others.
+/// What a list in the making holds, and of which registry its last page is, where that is one that users
+/// name.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Share {
+    held: Held,
+    backend: Option<Box<[u8]>>,
+}
+
+impl Share {
+    /// Whether a page of the list comes.
+    pub fn is_page(&self) -> bool {
+        self.held == Held::Page
+    }
+}
+
+/// The places for lists that are being made, the lists of each owner, and what is held of each registry that
+/// users name. A list takes of a place what it holds: a registry that hangs, be it after its first page,
+/// would else take all of them from the users of others.
 #[derive(Default)]
 pub struct Places {
     parts: usize,
@@ -68,39 +83,56 @@ impl Places {
         true
     }
 
-    /// A list that has held `before` is to hold `now`. False where that is more, and there is no room for it:
-    /// then it holds what it has held.
+    /// A page of a list comes, of this registry, where that is one that users name. False where there is no
+    /// room for it: then the list holds what it has held. A registry gets a place for another page while more
+    /// is left than other lists hold of it: half of all at most, and the next one half of what is left.
     #[must_use]
-    pub fn hold(&mut self, before: Held, now: Held) -> bool {
-        let parts = self.parts - before.parts() + now.parts();
-        if now > before && parts > PLACES * PARTS {
-            return false;
-        }
-        self.parts = parts;
-        true
-    }
-
-    /// A page of a list that has held `before` comes, of this registry, where that is one that users name.
-    /// False where there is no room for it. A registry of which pages come gets a place for another one while
-    /// more are left than it has: half of them at most, and the next one half of what is left.
-    #[must_use]
-    pub fn fill(&mut self, before: Held, backend: Option<&[u8]>) -> bool {
-        let left = (PLACES * PARTS).saturating_sub(self.parts) / PARTS;
+    pub fn fill(&mut self, share: &mut Share, backend: Option<&[u8]>) -> bool {
+        let own = share.held.parts();
+        let left = (PLACES * PARTS + own).saturating_sub(self.parts);
         let of_backend = backend.and_then(|backend| self.by_backend.get(backend));
-        if of_backend.is_some_and(|pages| left <= *pages) || !self.hold(before, Held::Page) {
+        let own_of_it = if share.backend.as_deref() == backend {
+            own
+        } else {
+            0
+        };
+        let of_others = of_backend.copied().unwrap_or(0).saturating_sub(own_of_it);
+        if left < PARTS || of_others >= left {
             return false;
         }
+        self.give_back(share);
+        self.parts += PARTS;
         if let Some(backend) = backend {
-            *self.by_backend.entry(backend.into()).or_default() += 1;
+            *self.by_backend.entry(backend.into()).or_default() += PARTS;
         }
+        *share = Share {
+            held: Held::Page,
+            backend: backend.map(Box::from),
+        };
         true
     }
 
-    /// A page of that registry is read.
-    pub fn end_page(&mut self, backend: &[u8]) {
-        if let Some(pages) = self.by_backend.get_mut(backend) {
-            *pages -= 1;
-            if *pages == 0 {
+    /// What came of a page is read: its names are kept while the next one is awaited.
+    pub fn keep_names(&mut self, share: &mut Share) {
+        if share.held != Held::Page {
+            return;
+        }
+        self.give_back(share);
+        share.held = Held::Names;
+        self.parts += share.held.parts();
+        if let Some(backend) = &share.backend {
+            *self.by_backend.entry(backend.clone()).or_default() += share.held.parts();
+        }
+    }
+
+    fn give_back(&mut self, share: &Share) {
+        let parts = share.held.parts();
+        self.parts = self.parts.saturating_sub(parts);
+        if let Some(backend) = &share.backend
+            && let Some(of_backend) = self.by_backend.get_mut(backend)
+        {
+            *of_backend = of_backend.saturating_sub(parts);
+            if *of_backend == 0 {
                 self.by_backend.remove(backend);
             }
         }
@@ -112,8 +144,8 @@ impl Places {
     }
 
     /// Ends a list of the owner that holds this.
-    pub fn end(&mut self, owner: &str, held: Held) {
-        self.parts -= held.parts();
+    pub fn end(&mut self, owner: &str, share: &Share) {
+        self.give_back(share);
         let Some(of_owner) = self.by_owner.get_mut(owner) else {
             return;
         };
