@@ -310,8 +310,18 @@ pub fn rule_of<'a>(
 ///
 /// # Errors
 /// [`InvalidRecord`] where a record is damaged.
-#[inline]
 pub fn judge<'a>(
+    subject: &Subject<'a>,
+    repository: &RepositoryName<'_>,
+    action: Action,
+    rules: &Rules,
+) -> Result<Decision<'a>, InvalidRecord> {
+    judge_here(subject, repository, action, rules)
+}
+
+/// The same in the place of its call, for the way of nearly every request.
+#[inline(always)]
+fn judge_here<'a>(
     subject: &Subject<'a>,
     repository: &RepositoryName<'_>,
     action: Action,
@@ -410,7 +420,11 @@ fn repository<'a>(
     api: Api,
     rules: &Rules,
 ) -> Result<Rule<'a>, Denial> {
-    let verdict = verdict(subject, &scope.repository, scope.action, rules)?;
+    if subject.user.is_some() {
+        verified(subject)?;
+    }
+    let verdict = judge_here(subject, &scope.repository, scope.action, rules);
+    let verdict = verdict.map_err(|_| Denial::bad_record())?;
     match verdict.allowed {
         true => Ok(verdict.rule),
         false => Err(refusal(subject, scope, api, &verdict.rule, rules)),
@@ -443,7 +457,6 @@ fn existence<'a>(
 }
 
 /// The verdict on one scope, for a user whose account is not locked, or for the anonymous.
-#[inline]
 fn verdict<'a>(
     subject: &Subject<'a>,
     name: &RepositoryName<'_>,
