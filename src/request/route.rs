@@ -15,7 +15,7 @@ use crate::ffi::request::Request;
 
 /// The route of a request, or why it is refused. `content_type` is what [`content_type`] gave, which lives
 /// longer than the route.
-#[inline]
+#[inline(always)]
 pub fn route_of<'a>(
     request: &'a Request,
     content_type: Option<&'a [u8]>,
@@ -25,7 +25,7 @@ pub fn route_of<'a>(
 }
 
 /// The request as the core reads it.
-#[inline]
+#[inline(always)]
 fn asked<'a>(request: &'a Request, content_type: Option<&'a [u8]>) -> route::Request<'a> {
     let method = Method::of(request.method());
     match request.target() {
