@@ -21,7 +21,6 @@ pub mod observe;
 mod once;
 pub mod peer;
 pub mod pool;
-pub mod prefetch;
 pub mod request;
 pub mod shm;
 mod slot_pool;

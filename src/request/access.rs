@@ -339,14 +339,12 @@ fn first(request: &mut Request, context: &mut Context, settings: &Settings) -> R
         }
     }
     let request = &*request;
-    // The user's record comes from memory while the route is parsed.
-    let remembered = cache::header(&settings.space, request.authorization().unwrap_or_default());
     let content_type = content_type(request);
     let operation = operation(request, content_type.as_deref(), context, settings)?;
     let presented = match &operation {
         // Who they are does not matter for what is open to everybody, nor whether that can be read.
         Operation::Registry(route) if matches!(route.need, Need::Nothing) => PresentedCredentials::NOBODY,
-        _ => match authenticate(request, settings, &operation, remembered)? {
+        _ => match authenticate(request, settings, &operation)? {
             Authentication::Cached(identity) => {
                 if settings.failures.is_some() && failures::is_anybody_blocked() {
                     throttle(request, settings, identity.credential(), Some(identity.tag()))?;

@@ -11,7 +11,6 @@ use std::rc::Rc;
 use registry_auth::credentials::{self, Buffer, Credentials};
 use registry_auth::token::{Audience, TokenError, verify};
 use registry_auth::{BearerToken, Denial, TokenDigest, UserNameBuf};
-use registry_auth_cache::Tag;
 use registry_auth_redis::Secret;
 
 use crate::conf::Settings;
@@ -92,21 +91,19 @@ impl PresentedCredentials {
     }
 }
 
-/// Reads the credentials of a request, unless this worker knows its header: `remembered` is what
-/// [`cache::header`] gave for that.
+/// Reads the credentials of a request, unless this worker knows its header.
 pub fn authenticate(
     request: &Request,
     settings: &Settings,
     operation: &Operation<'_>,
-    remembered: Option<(Tag, Header)>,
 ) -> Result<Authentication, Denial> {
-    let (sent, remembered) = match operation.form() {
+    let sent = match operation.form() {
         // An access token is no refresh token, though from here on the two would look alike.
         Some(form) if operation.is_refresh() && is_by_access_token(form) => {
             return Err(Denial::invalid_token(TokenError::Invalid.as_str()));
         }
-        Some(form) => (Some(form), cache::header(&settings.space, form)),
-        None => (request.authorization(), remembered),
+        Some(form) => Some(form),
+        None => request.authorization(),
     };
     let header = match sent {
         // Is not the same as none, of which this is the tag.
@@ -114,7 +111,7 @@ pub fn authenticate(
         None if !operation.is_for_anybody(settings) => return Err(Denial::unauthenticated()),
         sent => sent.unwrap_or_default(),
     };
-    let tag = match remembered {
+    let tag = match cache::header(&settings.space, header) {
         Some((_, Header::Known(identity))) => {
             check(identity.credential(), operation, settings)?;
             return Ok(Authentication::Cached(identity));

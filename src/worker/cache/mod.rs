@@ -21,7 +21,6 @@ use registry_auth_metrics::Changes;
 
 use crate::conf::CacheOptions;
 use crate::ffi::event;
-use crate::ffi::prefetch::prefetch;
 use crate::ffi::shm::{Locked, Zone};
 use crate::request::credential::Credential;
 use crate::request::identity::Identity;
@@ -162,8 +161,7 @@ pub fn is_stale_allowed() -> bool {
 }
 
 /// What is known of a header (an empty one: of none) in this space without asking the zone; `None` where
-/// there is no zone. To be called some time before it is looked at: the user's record is on the way from
-/// memory then.
+/// there is no zone.
 pub fn header(space: &Arc<Keyspace>, header: &[u8]) -> Option<(Tag, Header)> {
     with_cache(|ours| {
         let tag = ours.keys.salted_tag(&space.salt, header);
@@ -177,10 +175,7 @@ pub fn header(space: &Arc<Keyspace>, header: &[u8]) -> Option<(Tag, Header)> {
             }
         };
         let header = match ours.worker_cache.get(tag, event::now(), generation) {
-            Lookup::Hit(identity) if identity.is_of(space) => {
-                prefetch(&**identity);
-                Header::Known(Rc::clone(identity))
-            }
+            Lookup::Hit(identity) if identity.is_of(space) => Header::Known(Rc::clone(identity)),
             Lookup::Due(identity) if identity.is_of(space) => match ours.confirm(space, identity) {
                 true => Header::Known(Rc::clone(identity)),
                 false => Header::Past(Rc::clone(identity)),
