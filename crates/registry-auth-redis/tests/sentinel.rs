@@ -8,10 +8,13 @@ use common::{GATE, Kept, Server, greet};
 use redis::Value;
 use registry_auth_redis::{Endpoint, Passwords, Secret};
 use std::fs;
+use std::io::{Read, Write};
+use std::net::TcpListener;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
-use testkit::{PATIENCE, free_port};
+use testkit::{PATIENCE, eventually, free_port};
 
 /// A master, a replica, and three sentinels.
 struct Group {
@@ -286,4 +289,95 @@ fn sentinels_have_users_of_their_own() {
         said.contains("0 of 3 sentinels") && said.contains("the log-in was refused"),
         "{said}"
     );
+}
+
+/// A server that says what a sentinel does.
+struct Voice {
+    port: u16,
+    asked: Arc<AtomicUsize>,
+    is_silent: Arc<AtomicBool>,
+}
+
+impl Voice {
+    fn new() -> (Self, TcpListener) {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let voice = Self {
+            port: listener.local_addr().unwrap().port(),
+            asked: Arc::default(),
+            is_silent: Arc::default(),
+        };
+        (voice, listener)
+    }
+
+    /// Names this master, and these sentinels by their addresses.
+    fn speaks(&self, listener: TcpListener, master: u16, epoch: u64, sentinels: &[u16]) {
+        let fields = |port: u16, epoch: u64| {
+            let words = [
+                "ip",
+                "127.0.0.1",
+                "port",
+                &port.to_string(),
+                "config-epoch",
+                &epoch.to_string(),
+            ]
+            .map(|word| format!("${}\r\n{word}\r\n", word.len()));
+            format!("*6\r\n{}", words.concat())
+        };
+        let others: String = sentinels.iter().map(|port| fields(*port, 0)).collect();
+        let answer = format!("{}*{}\r\n{others}", fields(master, epoch), sentinels.len());
+        let (asked, is_silent) = (Arc::clone(&self.asked), Arc::clone(&self.is_silent));
+        thread::spawn(move || {
+            for stream in listener.incoming() {
+                let Ok(mut stream) = stream else { return };
+                let (asked, is_silent, answer) = (Arc::clone(&asked), Arc::clone(&is_silent), answer.clone());
+                thread::spawn(move || {
+                    let mut buffer = [0; 4096];
+                    // Both questions come at once.
+                    while let Ok(read @ 1..) = stream.read(&mut buffer) {
+                        if is_silent.load(Ordering::SeqCst) || !buffer[..read].starts_with(b"*3") {
+                            continue;
+                        }
+                        asked.fetch_add(1, Ordering::SeqCst);
+                        if stream.write_all(answer.as_bytes()).is_err() {
+                            return;
+                        }
+                    }
+                });
+            }
+        });
+    }
+}
+
+/// One that was cut off from the others still names the old master. The URL has its name, and the others its
+/// address.
+#[test]
+fn a_sentinel_has_one_voice_whatever_it_is_called() {
+    let (old, new) = (Server::plain(), Server::plain());
+    let voices: [(Voice, TcpListener); 3] = std::array::from_fn(|_| Voice::new());
+    let ports: Vec<u16> = voices.iter().map(|(voice, _)| voice.port).collect();
+    let voices = voices.map(|(voice, listener)| {
+        let is_cut_off = voice.port == ports[0];
+        let (master, epoch) = if is_cut_off { (old.port, 1) } else { (new.port, 2) };
+        voice.speaks(listener, master, epoch, &ports);
+        voice
+    });
+    let hosts: Vec<String> = ports.iter().map(|port| format!("localhost:{port}")).collect();
+    let url = format!("redis+sentinel://{}/m", hosts.join(","));
+    let kept = Kept::new(Endpoint::parse(&url).unwrap());
+    kept.comes_to(new.port);
+    let ask = |voice: &Voice, times: usize| {
+        let before = voice.asked.load(Ordering::SeqCst);
+        eventually("it is asked", || {
+            (voice.asked.load(Ordering::SeqCst) >= before + times).then_some(())
+        });
+    };
+    ask(&voices[1], 4);
+    for voice in &voices[1..] {
+        voice.is_silent.store(true, Ordering::SeqCst);
+    }
+    // Twice in each round, as long as the others have named it.
+    ask(&voices[0], 12);
+    let said = kept.log().join("\n");
+    assert!(!said.contains("name another master"), "{said}");
+    kept.comes_to(new.port);
 }

@@ -215,8 +215,8 @@ impl Nodes {
             let mut question = Pipeline::new();
             question.cmd("CLUSTER").arg("SLOTS");
             let slot = self.slot;
-            let heard = |place: &Place, replies: Result<Vec<Value>, Failure>| {
-                let reply = replies.map(|replies| replies.into_iter().next().unwrap_or_default());
+            let heard = |place: &Place, replies: Result<(_, Vec<Value>), Failure>| {
+                let reply = replies.map(|(_, replies)| replies.into_iter().next().unwrap_or_default());
                 match reply.and_then(|reply| Table::read(&reply, place, slot)) {
                     Ok(table) => votes.tables.push((place.clone(), table)),
                     Err(failure) => votes.why.push((place.clone(), failure.to_string())),

@@ -5,7 +5,7 @@
 
 use super::endpoint::Place;
 use super::names::Names;
-use super::open::{Failure, Greeting, Opened};
+use super::open::{Failure, Greeting, Opened, Target};
 use super::tls::Tls;
 use futures_util::stream::{FuturesUnordered, StreamExt};
 use redis::{Pipeline, RedisConnectionInfo, Value};
@@ -32,13 +32,14 @@ pub(crate) struct Greet<'g> {
 }
 
 impl Panel {
-    /// Asks all of `places`. `heard` is called with the replies of each, and says whether these are enough.
+    /// Asks all of `places`. `heard` is called with the replies of each, and with the server that they are
+    /// of: two places may be one. It says whether these are enough.
     pub(crate) async fn ask(
         &mut self,
         places: &[Place],
         greet: Greet<'_>,
         questions: &Pipeline,
-        mut heard: impl FnMut(&Place, Result<Vec<Value>, Failure>) -> bool,
+        mut heard: impl FnMut(&Place, Result<(Target, Vec<Value>), Failure>) -> bool,
     ) {
         let deadline = Instant::now() + ANSWER;
         let greeting = Greeting {
@@ -72,11 +73,12 @@ impl Panel {
         let (mut until, mut is_enough) = (deadline + OTHERS, false);
         while let Ok(Some((place, answer))) = time::timeout_at(until, asked.next()).await {
             let answer = answer.map(|(opened, replies)| {
+                let target = opened.target.clone();
                 // One that refuses may take another log-in.
                 if !matches!(replies.first(), Some(Value::ServerError(_))) {
                     self.connections.insert(place.clone(), opened);
                 }
-                replies
+                (target, replies)
             });
             if heard(place, answer) && !is_enough {
                 is_enough = true;

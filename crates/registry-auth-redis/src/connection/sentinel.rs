@@ -6,10 +6,11 @@
 //! know are asked as well, so that the URL may name some that are gone by now.
 
 use super::endpoint::{Endpoint, Place};
-use super::open::Failure;
+use super::open::{Failure, Target};
 use super::panel::{Greet, Panel};
 use redis::Value;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
+use std::net::SocketAddr;
 
 /// Sentinels that are known beside those of the URL.
 const LEARNED: usize = 16;
@@ -50,15 +51,17 @@ impl Sentinels {
         let places: Vec<Place> = self.of_url.iter().chain(&self.learned).cloned().collect();
         let majority = self.of_url.len() / 2 + 1;
         let (mut best, mut count) = (None::<Answer>, 0);
-        let (mut others, mut why) = (Vec::new(), Vec::new());
+        let (mut others, mut why, mut servers) = (Vec::new(), Vec::new(), HashSet::new());
         let mut questions = redis::Pipeline::new();
         questions.cmd("SENTINEL").arg("MASTER").arg(&*self.master);
         questions.cmd("SENTINEL").arg("SENTINELS").arg(&*self.master);
-        let heard = |place: &Place, replies: Result<Vec<Value>, Failure>| {
-            match replies.and_then(answer) {
-                Ok(mut answer) => {
+        let heard = |place: &Place, replies: Result<(Target, Vec<Value>), Failure>| {
+            let answer = replies.and_then(|(target, replies)| Ok((server(target), answer(replies)?)));
+            match answer {
+                Ok((server, mut answer)) => {
                     others.append(&mut answer.others);
-                    count += 1;
+                    // It may have been asked by its name and by its address.
+                    count += usize::from(servers.insert(server));
                     if best.as_ref().is_none_or(|best| answer.epoch > best.epoch) {
                         best = Some(answer);
                     }
@@ -93,6 +96,14 @@ impl Sentinels {
         let (of_url, learned) = (&self.of_url, &self.learned);
         self.panel
             .retain(|place| of_url.contains(place) || learned.contains(place));
+    }
+}
+
+/// Where a sentinel is: each has one voice, whatever it was called.
+fn server(target: Target) -> Option<SocketAddr> {
+    match target {
+        Target::Tcp(address, _) => Some(address),
+        Target::Unix(_) => None,
     }
 }
 
