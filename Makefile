@@ -192,18 +192,18 @@ e2e: build prerequisites-e2e
 
 # The source of a release with its crates, from which all else is built without a network: build/dist/.
 .PHONY: dist
-dist: prerequisites-build
+dist: prerequisites-build prerequisites-debian
 	packaging/dist
 
 # Debian's packages for Debian 12 and 13, or SUITES=; lintian's remarks are errors. QUICK=1: optimised little.
 SUITES ?= bookworm trixie
 .PHONY: deb
-deb: dist prerequisites-e2e
+deb: dist
 	packaging/deb $(if $(QUICK),--quick) $(SUITES)
 
 # Those packages installed, upgraded, removed, purged; nginx -t after each step.
 .PHONY: deb-test
-deb-test: prerequisites-e2e
+deb-test: prerequisites-debian
 	packaging/deb-test $(SUITES)
 
 # Two builds in two folders, which have to be equal byte for byte.

@@ -35,11 +35,18 @@ def mirror(variable):
     """[The mirror of this machine's apt], or [] for debootstrap's own; or what the environment's `variable`
     says."""
     chosen = os.environ.get(variable)
-    if chosen:
-        return [chosen]
+    return [chosen] if chosen else _mirrors("Debian")
+
+
+def security():
+    """[The mirror of this machine's apt for the security suites], or []."""
+    return _mirrors("Debian-Security")
+
+
+def _mirrors(label):
     form = "$(ORIGIN) $(LABEL) $(REPO_URI)"
     lines = must(["apt-get", "indextargets", "--format", form, "Created-By: Packages"]).splitlines()
-    return [line.split(" ")[2] for line in lines if line.startswith("Debian Debian ")][:1]
+    return [line.split(" ")[2] for line in lines if line.startswith(f"Debian {label} ")][:1]
 
 
 def bounded(words, seconds):

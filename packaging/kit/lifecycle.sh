@@ -34,6 +34,10 @@ content "install"
 [[ -L $link ]] && loaded || fault "the module is not turned on"
 registry-authctl --version >/dev/null || fault "registry-authctl does not run"
 [[ ! -e /etc/nginx/sites-enabled/registry ]] || fault "a site was turned on"
+# As the pages name each other and what lies in contrib/.
+for page in README.md docs/install.md examples/systemd/registry-auth.conf; do
+	[[ -e /usr/share/doc/$module/$page ]] || fault "the package does not bring $page"
+done
 
 # What an administrator changes stays, and what they turned off stays off.
 echo '# of the administrator' >>"$snippet"
@@ -137,6 +141,17 @@ sort /tmp/answers | uniq -c
 [[ $(sort -u /tmp/answers) == 200 ]]
 pull
 ! grep -E '\[(alert|emerg|crit)\]|panicked' /var/log/nginx/error.log
+
+# Removed while its site is on, and installed again: nginx goes on, and then with the module that is there.
+apt-get -y -q remove libnginx-mod-http-registry-auth
+[[ $(ask) == 200 ]]
+master=$(cat /run/nginx.pid)
+apt-get -y -q install /packages/two/libnginx-mod-http-registry-auth_*.deb
+[[ $(cat /run/nginx.pid) != "$master" ]]
+for try in {1..300}; do gone || break; sleep 0.1; done
+! gone
+[[ $(ask) == 200 ]]
+pull
 END
 if ! unshare --net bash /tmp/session "$@" </dev/null >/tmp/session.log 2>&1; then
 	tail -20 /tmp/session.log >&2

@@ -1,8 +1,9 @@
 """A Debian of another release, made once below build/, in which packages are built and tried.
 
 Nothing that runs in one changes it: what is written there goes to memory, and is gone at the end. What shall
-stay is a folder that is mounted into it. Rust is this machine's own, mounted as well: the module's crates ask
-for a newer one than some releases have.
+stay is a folder that is mounted into it. Rust is this machine's own, mounted as well, where it is rustup's:
+the module's crates ask for a newer one than some releases have. Else it is what tools/prerequisites installs
+there.
 """
 
 import filecmp
@@ -21,7 +22,8 @@ SUITES = {"bookworm": "Debian 12", "trixie": "Debian 13", "sid": "Debian unstabl
 # Where it is on this machine, too: cargo builds anew what it finds in another place.
 CARGO_HOME = os.environ.get("CARGO_HOME", str(Path.home() / ".cargo"))
 RUSTUP_HOME = os.environ.get("RUSTUP_HOME", str(Path.home() / ".rustup"))
-RUST = (CARGO_HOME, RUSTUP_HOME)
+RUSTUP = Path(CARGO_HOME, "bin/cargo").exists() and Path(RUSTUP_HOME).is_dir()
+RUST = (CARGO_HOME, RUSTUP_HOME) if RUSTUP else ()
 ENVIRONMENT = {
     "PATH": f"{CARGO_HOME}/bin:{debian.PATH}",
     "HOME": "/root",
@@ -69,12 +71,17 @@ class System:
         self._rust = rust
         recipe = (suite, packages)
         if groups:
-            recipe += (groups, (ROOT / "tools/prerequisites").read_text(encoding="utf-8"))
+            recipe += (groups, RUSTUP, (ROOT / "tools/prerequisites").read_text(encoding="utf-8"))
         self.folder = debian.kept(f"system-{suite}", recipe,
                                   lambda folder: self._make(folder, groups, packages))
 
     def _make(self, folder, groups, packages):
         debian.debootstrap(folder, self.suite, debian.mirror("SYSTEMS_MIRROR"))
+        if self._rust and not RUSTUP and self.suite != "sid":
+            # Debian 12 has a Rust that is new enough there only.
+            (folder / "etc/apt/sources.list.d/security.list").write_text(
+                "".join(f"deb {each} {self.suite}-security main\n" for each in debian.security()),
+                encoding="ascii")
         (folder / "etc/dpkg/dpkg.cfg.d/unsafe-io").write_text("force-unsafe-io\n", encoding="ascii")
         services = folder / "usr/sbin/policy-rc.d"
         services.write_text("#!/bin/sh\nexit 101\n", encoding="ascii")
