@@ -3,7 +3,7 @@
 //! Used by all of this crate. Invariant: a transaction is carried out whole or not at all, also where an ACL
 //! refuses a part of it.
 
-use crate::error::{AdminError, MOVING, greeting, refused};
+use crate::error::{AdminError, MOVING, WRONG_KEY, greeting, refused};
 use crate::seat::Seat;
 use redis::{Arg, Cmd, FromRedisValue, Pipeline, RedisError, ServerError, Value};
 use registry_auth_redis::Endpoint;
@@ -346,9 +346,14 @@ pub(crate) fn server_error(reply: &Value) -> Option<&ServerError> {
 
 pub(crate) fn unreadable(key: &str, why: Unreadable) -> AdminError {
     match why {
+        // To delete the key would be to delete the account.
+        Unreadable::Bad(why) if why.starts_with("field ") => AdminError::BadRecord {
+            key: key.to_owned(),
+            why: format!("{why}; set it anew, or remove the field: redis-cli HDEL {key} FIELD"),
+        },
         Unreadable::Bad(why) => AdminError::BadRecord {
             key: key.to_owned(),
-            why,
+            why: format!("{why}; {WRONG_KEY}"),
         },
         Unreadable::Refused(error) => refused(key, &error),
     }

@@ -95,10 +95,7 @@ impl fmt::Display for AdminError {
             }
             Self::Unusable { endpoint, why } => write!(f, "cannot use {endpoint}: {why}"),
             Self::Refused(why) | Self::Forbidden(why) => write!(f, "Redis refuses: {why}"),
-            Self::BadRecord { key, why } => write!(
-                f,
-                "the key {key} cannot be used: {why}; look at it with redis-cli, and rename or delete it"
-            ),
+            Self::BadRecord { key, why } => write!(f, "the key {key} cannot be used: {why}"),
             Self::GroupExists(group) => {
                 write!(
                     f,
@@ -152,12 +149,15 @@ impl fmt::Display for AdminError {
 
 impl std::error::Error for AdminError {}
 
+/// What to do about a key that is none of ours.
+pub(crate) const WRONG_KEY: &str = "look at it with redis-cli, and rename or delete it";
+
 /// Redis answered this about `key`.
 pub(crate) fn refused(key: &str, error: &ServerError) -> AdminError {
     if error.code() == "WRONGTYPE" {
         return AdminError::BadRecord {
             key: key.to_owned(),
-            why: "it is not of the type that belongs there".to_owned(),
+            why: format!("it is not of the type that belongs there; {WRONG_KEY}"),
         };
     }
     let why = format!("{}{}", said(error), hint(error.code()));

@@ -197,8 +197,8 @@ pub(super) fn action(text: &str) -> Result<Action, String> {
 
 pub(super) fn repository(text: &str) -> Result<RepositoryName<'static>, String> {
     RepositoryName::parse_owned(text.to_owned()).map_err(|_| {
-        "not a repository's name (without registry, tag or digest), for example alice/app; any client's \
-         request for it is refused with 400"
+        "not a repository's name (without registry, tag or digest), for example alice/app; a client's pull \
+         of it is answered with 404, and a push with 400"
             .to_owned()
     })
 }
