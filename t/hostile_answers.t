@@ -215,3 +215,43 @@ app/tags => raw: HTTP/1.1 299 \r\nContent-Length: 2\r\n\r\n{}
 [ 200, 299 ]
 --- raw_response_headers_like eval
 [ qr/^HTTP\/1.1 200 All \xc3\xa4\tright\r\n/, qr/^HTTP\/1.1 299/ ]
+
+=== rule 43: what a browser could take for a page of this host runs no script, whatever its type is
+--- login: alice:secret
+--- backend
+app/manifests/page => header: Content-Type: text/html
+app/manifests/picture => header: Content-Type: image/svg+xml
+app/manifests/guess => raw: HTTP/1.1 200 OK\r\nContent-Length: 8\r\n\r\n<script>
+app/manifests/trick => header: Content-Type: application/vnd.oci.image.manifest.v1+xml; a=+json
+app/blobs => raw: HTTP/1.1 404 N\r\nContent-Type: text/html\r\nContent-Length: 1\r\n\r\nx
+--- request eval
+[ (map {"GET /v2/alice/app/manifests/$_"} qw(page picture guess trick)),
+  "GET /v2/alice/app/blobs/sha256:" . "0" x 64 ]
+--- error_code eval
+[ (200) x 4, 404 ]
+--- raw_response_headers_like eval
+[ (qr/^X-Content-Type-Options: nosniff\r\nContent-Security-Policy: default-src 'none'; sandbox\r?$/m) x 5 ]
+
+=== rule 43: what registries send has no header more
+--- login: alice:secret
+--- backend
+app/manifests/1 => header: Content-Type: application/vnd.oci.image.manifest.v1+json
+app/manifests/2 => header: Content-Type: application/vnd.docker.distribution.manifest.v2+json
+app/tags => header: Content-Type: application/json; charset=utf-8
+app/blobs => header: Content-Type: application/octet-stream
+--- request eval
+[ "GET /v2/alice/app/manifests/1", "GET /v2/alice/app/manifests/2", "GET /v2/alice/app/tags/list",
+  "GET /v2/alice/app/blobs/sha256:" . "0" x 64 ]
+--- error_code eval
+[ (200) x 4 ]
+--- raw_response_headers_unlike: Content-Security-Policy
+
+=== rule 43: nor has a page where the gate is off
+--- config eval
+Harness::gate_config() =~ s{registry_auth "[^"]*";}{registry_auth off;}r
+--- backend
+header: Content-Type: text/html
+--- request
+GET /v2/page.html
+--- error_code: 200
+--- raw_response_headers_unlike: Content-Security-Policy

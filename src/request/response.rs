@@ -8,6 +8,7 @@ use std::borrow::Cow;
 use std::marker::PhantomData;
 
 use registry_auth::Denial;
+use registry_auth::route::RouteKind;
 
 use crate::conf::{Location, Settings};
 use crate::endpoints::catalog::Filtering;
@@ -34,6 +35,7 @@ impl Filter for Answers {
             || request.has_upstreams_challenge()
             || is_kept_doubtfully(request)
             || Self::sees_body(request)
+            || may_run_scripts(request)
     }
 
     fn sees_body(request: &mut Request) -> bool {
@@ -55,6 +57,9 @@ impl Filter for Answers {
         }
         if request.is_kept() && keeps_by_blob(request) {
             keep_content_only(request);
+        }
+        if may_run_scripts(request) {
+            run_none(request)?;
         }
         let seen = request.existing_context::<Context, _>(|request, context| {
             let is_nobodys = is_strangers(request) || is_of_no_blob(request, context);
@@ -90,6 +95,36 @@ impl Filter for Answers {
         });
         seen.unwrap_or(Replacement::Keep)
     }
+}
+
+/// Whether a browser may take the answer of a registry for a page of this host and run its scripts: any that
+/// is not of a type by which it does not. One that does not say its type may be looked at by browsers.
+#[inline]
+fn may_run_scripts(request: &mut Request) -> bool {
+    let is_data = matches!(
+        request.answer_type(),
+        b"application/octet-stream"
+            | b"application/json"
+            | b"application/json; charset=utf-8"
+            | b"application/vnd.oci.image.manifest.v1+json"
+            | b"application/vnd.oci.image.index.v1+json"
+            | b"application/vnd.docker.distribution.manifest.v2+json"
+            | b"application/vnd.docker.distribution.manifest.list.v2+json"
+    );
+    if is_data || !request.is_of_upstream() || request.is_subrequest() {
+        return false;
+    }
+    let is_on_route = |_: &mut Request, context: &mut Context| context.class().0 != RouteKind::None;
+    request
+        .existing_context::<Context, _>(is_on_route)
+        .unwrap_or(false)
+}
+
+/// Has a browser run no scripts of the answer, and not look into what is said to be none.
+#[cold]
+fn run_none(request: &mut Request) -> Result<(), OutOfMemory> {
+    request.add_header("X-Content-Type-Options", b"nosniff")?;
+    request.add_header("Content-Security-Policy", b"default-src 'none'; sandbox")
 }
 
 /// The registry that a page of a list comes from, where that is one that a user, a group or the defaults
