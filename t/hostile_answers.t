@@ -239,11 +239,12 @@ app/manifests/1 => header: Content-Type: application/vnd.oci.image.manifest.v1+j
 app/manifests/2 => header: Content-Type: application/vnd.docker.distribution.manifest.v2+json
 app/tags => header: Content-Type: application/json; charset=utf-8
 app/blobs => header: Content-Type: application/octet-stream
+app/manifests/same => raw: HTTP/1.1 304 N\r\n\r\n
 --- request eval
 [ "GET /v2/alice/app/manifests/1", "GET /v2/alice/app/manifests/2", "GET /v2/alice/app/tags/list",
-  "GET /v2/alice/app/blobs/sha256:" . "0" x 64 ]
+  "GET /v2/alice/app/blobs/sha256:" . "0" x 64, "GET /v2/alice/app/manifests/same" ]
 --- error_code eval
-[ (200) x 4 ]
+[ (200) x 4, 304 ]
 --- raw_response_headers_unlike: Content-Security-Policy
 
 === rule 43: nor has a page where the gate is off

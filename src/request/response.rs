@@ -111,7 +111,9 @@ fn may_run_scripts(request: &mut Request) -> bool {
             | b"application/vnd.docker.distribution.manifest.v2+json"
             | b"application/vnd.docker.distribution.manifest.list.v2+json"
     );
-    if is_data || !request.is_of_upstream() || request.is_subrequest() {
+    // What has no body is no page.
+    let is_empty = || matches!(request.status(), 204 | 304);
+    if is_data || is_empty() || !request.is_of_upstream() || request.is_subrequest() {
         return false;
     }
     let is_on_route = |_: &mut Request, context: &mut Context| context.class().0 != RouteKind::None;
