@@ -7,6 +7,7 @@ use lib 't/lib';
 use Harness;
 use Harness::Token;
 use Harness::Zone;
+use JSON::PP;
 use POSIX ();
 
 our $SMALLEST = 8 * POSIX::sysconf(POSIX::_SC_PAGESIZE());
@@ -44,6 +45,12 @@ sub given_up {
     close $_ for @socket;
 }
 
+# How many passwords are being hashed, and how many wait.
+sub hashing {
+    my $now = decode_json(http('GET /status?format=json')->{body});
+    return "$now->{hashing_running} $now->{hashing_queued}";
+}
+
 # How many of the statuses there are: "401 3, 429 5".
 sub tally {
     my %count;
@@ -53,7 +60,8 @@ sub tally {
 
 our $TOKEN = access_token();
 our $BCRYPT = '$2y$05$bxi8B2zI6sxLgtHkV2uxQOTbz87Fe0uab9wY/mIM4SwFYm67ExcMK';    # correct horse
-our $SLOW = '$2y$12$bxi8B2zI6sxLgtHkV2uxQOmLlw1946xOeT23TW5H9guqAeg.1q/uK';    # the same
+# A second of hashing, and no password fits.
+our $SLOW = '$2y$14$bxi8B2zI6sxLgtHkV2uxQOmLlw1946xOeT23TW5H9guqAeg.1q/uK';
 our $REALIP = "        set_real_ip_from 127.0.0.1;\n        real_ip_header X-Real-IP;\n";
 
 defaults(
@@ -173,12 +181,18 @@ equal(main::wrong('bob', 1), '429', 'as a wrong one is');
 --- skip_valgrind: hashing takes long there
 --- http_config eval
 main::limited('3 60s') . "    registry_auth_hashing threads=1 queue=4;\n"
+--- config eval
+Harness::Zone::zone_config() . '    location = /status { registry_auth off; registry_auth_status; }'
 --- redis eval
 "HSET docker-registry:user:dave password $main::BCRYPT\n"
-    . CORE::join('', map {"HSET docker-registry:user:slow$_ password $main::SLOW\n"} 1 .. 4)
+    . CORE::join('', map {"HSET docker-registry:user:slow$_ password $main::SLOW\n"} 1, 2)
 --- after
 in_each_worker('dave:correct horse');
-my @slow = main::sent(map {"slow$_:wrong"} 1 .. 4);
+# One that is being hashed, and one that has the place of this address in the queue.
+my @slow = main::sent('slow1:wrong');
+soon('the thread is busy', '1 0', sub { main::hashing() }, 10);
+push @slow, main::sent('slow2:wrong');
+soon('and one waits', '1 1', sub { main::hashing() }, 10);
 equal(main::wrong('dave', 1 .. 3), '429 429 429', 'the share of this address is full');
 equal(main::wrong('dave', 4), '429', 'a fourth one');
 equal(main::status('dave:correct horse'), '429', 'the right one');
