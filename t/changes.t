@@ -107,6 +107,18 @@ sub leave_in_the_middle_of_a_change {
     die 'there is no zone';
 }
 
+# The one worker that has asked for bob is killed, and does not come back to Redis; then bob is locked.
+sub lock_as_the_reader_dies {
+    my $reader = header(http('GET /v2/', login => 'bob:secret'), 'X-Worker');
+    in_each_worker('bob:secret');
+    signal_relay();
+    kill 'KILL', $reader;
+    redis('HSET docker-registry:user:bob password !{SHA}5en6G6MezRroT3XKqkdPOmY/BfQ=');
+    renewed($reader);
+    soon('who was locked', '401 503', sub { everywhere('bob:secret') }, 10);
+    stop_relay();
+}
+
 sub stop_relay { Harness::Process::stop($relay, 'KILL', 5) if $relay; undef $relay }
 
 defaults(
@@ -211,14 +223,7 @@ main::redis_http('redis://127.0.0.1:$TEST_NGINX_EXTRA_PORT') =~ s/ timeout/ chan
 main::start_relay('old');
 --- after
 in_each_worker('alice:secret');
-my $reader = header(http('GET /v2/', login => 'bob:secret'), 'X-Worker');
-in_each_worker('bob:secret');
-main::signal_relay();
-kill 'KILL', $reader;
-redis('HSET docker-registry:user:bob password !{SHA}5en6G6MezRroT3XKqkdPOmY/BfQ=');
-renewed($reader);
-soon('who was locked', '401 503', sub { everywhere('bob:secret') }, 10);
-main::stop_relay();
+main::lock_as_the_reader_dies();
 --- error_log
 exited on signal 9
 
@@ -231,14 +236,7 @@ main::start_relay('old');
 in_each_worker('alice:secret');
 main::leave_in_the_middle_of_a_change();
 in_each_worker('alice:secret');
-my $reader = header(http('GET /v2/', login => 'bob:secret'), 'X-Worker');
-in_each_worker('bob:secret');
-main::signal_relay();
-kill 'KILL', $reader;
-redis('HSET docker-registry:user:bob password !{SHA}5en6G6MezRroT3XKqkdPOmY/BfQ=');
-renewed($reader);
-soon('who was locked', '401 503', sub { everywhere('bob:secret') }, 10);
-main::stop_relay();
+main::lock_as_the_reader_dies();
 --- error_log
 exited on signal 9
 

@@ -23,8 +23,8 @@ struct Way {
     space: Option<Arc<Keyspace>>,
     /// Whether nobody has said whether there is a gate.
     is_unsaid: bool,
-    /// Whether that is so, and a client may enter it.
-    is_left_open: bool,
+    /// Whether a client may enter it.
+    is_entered: bool,
     forward: Option<Forward>,
     auth_request: Option<(Box<[u8]>, FilePosition)>,
     /// Where error_page leads those whom a gate refuses.
@@ -59,7 +59,7 @@ impl Ways {
             server: core.server,
             space: passage.space,
             is_unsaid: passage.is_unsaid,
-            is_left_open: is_entered && passage.is_unsaid,
+            is_entered,
             forward: passage.forward,
             auth_request: passage.auth_request,
             refused_to: refused_to(core),
@@ -163,7 +163,7 @@ impl Ways {
     /// whether there is one. Of a way to users' registries `conf::check` warns.
     fn same_registries(&self, conf: &mut Conf<'_>, is_users: impl Fn(&mut Conf<'_>, &[u8]) -> bool) {
         let mut warned: Vec<&FilePosition> = Vec::new();
-        for open in self.0.iter().filter(|way| way.is_left_open) {
+        for open in self.0.iter().filter(|way| way.is_unsaid && way.is_entered) {
             let Some(forward) = &open.forward else {
                 continue;
             };

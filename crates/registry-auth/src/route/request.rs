@@ -76,7 +76,7 @@ impl<'a> Request<'a> {
         decided_path: &'a [u8],
         content_type: Option<&'a [u8]>,
     ) -> Self {
-        let (raw_path, args) = match find_query(target) {
+        let (raw_path, args) = match memchr::memchr(b'?', target) {
             Some(at) => target.split_at(at),
             None => (target, &[][..]),
         };
@@ -88,26 +88,6 @@ impl<'a> Request<'a> {
             args,
             content_type,
         }
-    }
-}
-
-/// Where the query begins, with its question mark. Most targets have none, and are so short that a call of
-/// memchr would take longer than to look at them here.
-#[inline]
-fn find_query(target: &[u8]) -> Option<usize> {
-    const ONES: u64 = u64::from_ne_bytes([1; 8]);
-    const MARKS: u64 = ONES * b'?' as u64;
-    // A byte that is the mark is 0 here, and only there a 1 is borrowed from beyond it.
-    let has_mark = |eight: &[u8; 8]| {
-        let eight = u64::from_ne_bytes(*eight) ^ MARKS;
-        eight.wrapping_sub(ONES) & !eight & (ONES << 7) != 0
-    };
-    let (eights, _) = target.as_chunks::<8>();
-    let has_none = !eights.iter().any(has_mark) && target.last_chunk().is_some_and(|last| !has_mark(last));
-    if has_none {
-        None
-    } else {
-        memchr::memchr(b'?', target)
     }
 }
 
