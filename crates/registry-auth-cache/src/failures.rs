@@ -261,7 +261,7 @@ impl<M: Memory> Cache<'_, M> {
         match result {
             LoginResult::Wrong => self.count_failure(login, tag, limits, now),
             LoginResult::Right | LoginResult::Undecided => {
-                self.give_back(login, tag, (reservation, result), limits, now)
+                self.give_back(login, tag, reservation, result, now)
             }
         }
     }
@@ -312,8 +312,8 @@ impl<M: Memory> Cache<'_, M> {
         &mut self,
         login: &LoginKeys<'_>,
         tag: Tag,
-        (reservation, result): (Reservation, LoginResult),
-        limits: FailureLimits,
+        reservation: Reservation,
+        result: LoginResult,
         now: u64,
     ) {
         let digests = Digests::of(&self.keys(), login);
@@ -332,7 +332,6 @@ impl<M: Memory> Cache<'_, M> {
         }
         self.change(|table| {
             table.drop_tag(at, position);
-            table.unblock_below(at, per_user(limits), now);
             if table.all(at) == 0 {
                 table.remove(at);
             }
@@ -347,7 +346,6 @@ impl<M: Memory> Cache<'_, M> {
             if let Some(at) = address {
                 let all = table.all(at).saturating_sub(1).max(table.failed(at));
                 table.put_count(at, ALL, all);
-                table.unblock_below(at, per_address(limits), now);
                 if all == 0 {
                     table.remove(at);
                 }
@@ -399,18 +397,12 @@ impl<M: Memory> Table<'_, M> {
         }
     }
 
-    /// Notes that a counter has reached its limit, if it has, be it with logins under way.
+    /// Notes that a counter has reached its limit, if it has, be it with logins under way. It stays noted as
+    /// long as it counts anything: another location may have a lower limit, which it is still at.
     fn block_from(&mut self, at: Location, most: u32, now: u64) {
         if self.all(at) >= most {
             self.sweep_blocked(now);
             self.block(at, now);
-        }
-    }
-
-    /// Notes that a counter has not reached its limit any more, if it has not.
-    fn unblock_below(&mut self, at: Location, most: u32, now: u64) {
-        if self.all(at) < most {
-            self.unblock(at, now);
         }
     }
 

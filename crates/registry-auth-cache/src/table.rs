@@ -164,16 +164,6 @@ impl<M: Memory> Table<'_, M> {
         self.add_to_place(self.place(at), 1);
     }
 
-    /// Moves a counter back to those that have not reached their limit.
-    pub fn unblock(&mut self, at: Location, now: u64) {
-        if self.list(at) != List::BLOCKED {
-            return;
-        }
-        self.unlink(at.entry);
-        self.link_first(List::FAILURES, at.entry, now);
-        self.add_to_place(self.place(at), u32::MAX);
-    }
-
     /// Removes a few counters that have reached their limit and whose period is over, those that reached it
     /// first.
     pub fn sweep_blocked(&mut self, now: u64) {

@@ -176,7 +176,8 @@ fn a_right_password_waits_as_wrong_ones_do_while_logins_are_under_way() {
     assert_eq!(waits(&mut cache, ALICE, RIGHT), RETRY);
     settle(&mut cache, ALICE, under_way[1], LoginResult::Undecided, 1);
     assert_eq!(waits(&mut cache, ALICE, RIGHT), None);
-    assert!(!is_noted(&slab, "1.2.3.4"));
+    // Noted as long as anything counts.
+    assert!(is_noted(&slab, "1.2.3.4"));
     let mut cache = open(&mut slab);
     settle(&mut cache, ALICE, under_way[2], LoginResult::Right, 1);
     for (password, name) in ["b", "c", "d", "e", "f", "g", "h"].into_iter().enumerate() {
@@ -469,6 +470,29 @@ fn counters_at_their_limit_are_bounded() {
     assert_eq!(blocked(&mut cache, ("bob", "1.2.3.4"), 1_000), None);
     fail(&mut cache, ("bob", "1.2.3.4"), 2..3, 1_000);
     assert!(blocked(&mut cache, ("bob", "1.2.3.4"), 1_000).is_some());
+    check(&mut slab);
+}
+
+#[test]
+fn a_right_password_where_the_limit_is_higher_hides_no_block() {
+    let mut slab = Slab::new(1024 * 1024);
+    let mut cache = open(&mut slab);
+    for number in 0..8 {
+        fail(&mut cache, (&format!("nobody{number}"), "1.2.3.4"), 0..1, 0);
+    }
+    assert!(blocked(&mut cache, ALICE, 1).is_some());
+    // As of a login with a user and a password of one's own, elsewhere.
+    let higher = FailureLimits {
+        per_address: 100,
+        ..LIMIT
+    };
+    let own = client("mallory", "1.2.3.4");
+    let Attempt::Allowed(reserved) = cache.begin_login(&own.login(), tag(1), higher, 1) else {
+        panic!("the limit is higher");
+    };
+    cache.finish_login(&own.login(), tag(1), reserved, LoginResult::Right, higher, 1);
+    assert!(blocked(&mut cache, ALICE, 1).is_some());
+    assert!(is_noted(&slab, "1.2.3.4"));
     check(&mut slab);
 }
 
