@@ -111,6 +111,8 @@ impl Frames {
         let more: u64 = match kind {
             b'$' | b'=' | b'!' => {
                 self.rest = match self.count(line)? {
+                    // Of these two the redis crate reads a negative length as one without an end.
+                    None if kind != b'$' => return Err(TooLarge),
                     None => 0,
                     Some(bytes) => bytes.checked_add(2).ok_or(TooLarge)?,
                 };
@@ -194,6 +196,9 @@ mod tests {
             format!("${BYTES}\r\n"),
             format!("={}\r\n", i64::MAX),
             format!("!{}\r\n", i64::MAX),
+            "=-1\r\n".to_owned(),
+            "!-3\r\n".to_owned(),
+            "= -5 \r\n".to_owned(),
             format!("*{VALUES}\r\n"),
             format!("*{}\r\n", i64::MAX),
             format!("%{}\r\n", VALUES / 2),
