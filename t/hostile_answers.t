@@ -232,6 +232,17 @@ app/blobs => raw: HTTP/1.1 404 N\r\nContent-Type: text/html\r\nContent-Length: 1
 --- raw_response_headers_like eval
 [ (qr/^X-Content-Type-Options: nosniff\r\nContent-Security-Policy: default-src 'none'; sandbox\r?$/m) x 5 ]
 
+=== rule 43: also where an address lets the request in before the gate is asked
+--- config eval
+'registry_auth "Registry"; location / { satisfy any; allow all; '
+    . 'proxy_pass http://127.0.0.1:$TEST_NGINX_BACKEND_PORT; }'
+--- backend
+header: Content-Type: text/html
+--- request
+GET /v2/alice/app/manifests/page
+--- error_code: 200
+--- raw_response_headers_like: Content-Security-Policy: default-src 'none'; sandbox
+
 === rule 43: what registries send has no header more
 --- login: alice:secret
 --- backend

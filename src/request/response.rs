@@ -117,9 +117,16 @@ fn may_run_scripts(request: &mut Request) -> bool {
         return false;
     }
     let is_on_route = |_: &mut Request, context: &mut Context| context.class().0 != RouteKind::None;
-    request
-        .existing_context::<Context, _>(is_on_route)
-        .unwrap_or(false)
+    match request.existing_context::<Context, _>(is_on_route) {
+        Some(is_on_route) => is_on_route,
+        // Another module has let the request in, by `satisfy any`, and nobody has read its route.
+        None => Settings::of(request).is_some() && is_below_routes(request.uri()),
+    }
+}
+
+/// Whether a path is below that of a registry's interface.
+fn is_below_routes(path: &[u8]) -> bool {
+    path.starts_with(b"/v2/") || path.starts_with(b"/v1/")
 }
 
 /// Has a browser run no scripts of the answer, and not look into what is said to be none.
