@@ -198,6 +198,21 @@ equal(main::wrong('dave', 4), '429', 'a fourth one');
 equal(main::status('dave:correct horse'), '429', 'the right one');
 close $_ for @slow;
 
+=== 28: nor is it told from guesses that Redis is too slow for
+--- http_config eval
+'    registry_auth_redis redis://127.0.0.1:$TEST_NGINX_REDIS_PORT timeout=200ms;' . "\n"
+    . main::limited('3 60s')
+--- after
+in_each_worker($_) for 'alice:secret', 'bob:secret';
+redis('CLIENT PAUSE 1200');
+equal(main::tally(map { $_->{status} } http_many(3, 'GET /v2/', login => 'alice:guess%d')), '503 3',
+    'nobody knows');
+equal(main::wrong('alice', 'another'), '429', 'they count');
+equal(main::status('alice:secret'), '429', 'the right one');
+equal(main::status('bob:secret'), '200', 'another user');
+soon('Redis answers again', '200', sub { main::status('carol:secret') }, 10);
+equal(main::status('alice:secret'), '429', 'and later');
+
 === what comes while guesses are under way may come again soon
 --- http_config eval
 main::limited('1 60s')

@@ -385,13 +385,15 @@ fn token_owner(space: &Keyspace, digest: Box<TokenDigest>, outcome: Outcome) -> 
 }
 
 /// What an answer of the store says of a password that was tried. `None` where it goes on counting as one
-/// that is under way: a client that fills its share of the hashing queue gets this for as many wrong
-/// passwords as it likes, and is let in by a right one that is known.
+/// that is under way: else a client could send as many wrong passwords as it likes, none of which is looked
+/// at, and be let in by a right one that is known. It may do so by filling its share of the hashing queue; or
+/// while Redis is there and does not answer.
 fn login_result(outcome: &Outcome) -> Option<LoginResult> {
     Some(match outcome {
         Outcome::Known { verified: true, .. } => LoginResult::Right,
         Outcome::Known { verified: false, .. } | Outcome::Unknown | Outcome::NoToken => LoginResult::Wrong,
         Outcome::Busy => return None,
+        Outcome::Unavailable if cache::is_trusted() => return None,
         Outcome::Anonymous { .. } | Outcome::Owner(_) | Outcome::Unavailable | Outcome::BadRecord => {
             LoginResult::Undecided
         }

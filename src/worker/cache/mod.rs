@@ -160,6 +160,11 @@ pub fn is_stale_allowed() -> bool {
     with_cache(|ours| (ours.options.stale > 0).then_some(())).is_some()
 }
 
+/// Whether what the zone has is used without asking Redis.
+pub fn is_trusted() -> bool {
+    with_cache(|ours| ours.trusted.then_some(())).is_some()
+}
+
 /// What is known of a header (an empty one: of none) in this space without asking the zone; `None` where
 /// there is no zone.
 pub fn header(space: &Arc<Keyspace>, header: &[u8]) -> Option<(Tag, Header)> {
