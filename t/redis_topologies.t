@@ -115,7 +115,7 @@ Harness::gate_config()
 old
 hunter2
 --- init
-start_sentinel('user gate on >hunter2 resetkeys +sentinel|master +sentinel|sentinels +ping +hello');
+start_sentinel('user gate on >hunter2 resetkeys +sentinel|master +sentinel|myid +ping +hello');
 --- login: alice:secret
 --- request
 GET /v2/
@@ -137,7 +137,7 @@ start_sentinel('');
 GET /v2/
 --- error_code: 503
 --- error_log
-0 of 1 sentinels name a master
+0 of 1 sentinels name the same master
 No such master with that name
 --- after
 # A sentinel that is slow at first is asked again.

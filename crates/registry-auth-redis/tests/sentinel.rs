@@ -9,7 +9,7 @@ use redis::Value;
 use registry_auth_redis::{Endpoint, Passwords, Secret};
 use std::fs;
 use std::io::{Read, Write};
-use std::net::TcpListener;
+use std::net::{TcpListener, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
@@ -152,23 +152,6 @@ fn the_master_is_found_by_a_majority() {
 }
 
 #[test]
-fn sentinels_that_the_url_does_not_name_are_learned() {
-    let mut group = Group::start(&Options::default());
-    // Two are named, and the connection has to be found again when one of these is gone.
-    let kept = Kept::new(group.url(&group.ports()[..2]));
-    kept.comes_to(group.servers[0].port);
-    thread::sleep(Duration::from_secs(1));
-    group.sentinels[0].kill();
-    let (_, first) = kept.ask("PING").unwrap();
-    group.servers[0].run("CLIENT KILL TYPE normal");
-    let until = Instant::now() + PATIENCE;
-    while kept.ask("PING").is_none_or(|(_, epoch)| epoch <= first) {
-        assert!(Instant::now() < until, "{:?}", kept.log());
-        thread::sleep(Duration::from_millis(10));
-    }
-}
-
-#[test]
 fn a_master_that_is_killed_or_frozen_is_left_as_soon_as_there_is_another() {
     for is_frozen in [false, true] {
         let mut group = Group::start(&Options::default());
@@ -269,8 +252,7 @@ fn a_master_that_was_replaced_is_left_though_it_answers() {
 #[test]
 fn sentinels_have_users_of_their_own() {
     let group = Group::start(&Options {
-        sentinel: "user gate on >sentinel-password resetkeys +sentinel|master +sentinel|sentinels \
-                   +ping +hello",
+        sentinel: "user gate on >sentinel-password resetkeys +sentinel|master +sentinel|myid +ping +hello",
         server: &GATE,
     });
     let passwords = |text: &[u8]| Passwords::one(Secret::new(text)).unwrap();
@@ -299,85 +281,113 @@ struct Voice {
 }
 
 impl Voice {
-    fn new() -> (Self, TcpListener) {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    /// Listens at these addresses, with one port, and names this master. It says that it is the sentinel of
+    /// this id, or that the user may not know.
+    fn at(addresses: &[&str], id: Option<&str>, master: u16, epoch: u64) -> Self {
+        let (port, listeners) = loop {
+            let port = free_port();
+            let bound: Result<Vec<_>, _> = addresses
+                .iter()
+                .map(|at| TcpListener::bind((*at, port)))
+                .collect();
+            if let Ok(bound) = bound {
+                break (port, bound);
+            }
+        };
         let voice = Self {
-            port: listener.local_addr().unwrap().port(),
+            port,
             asked: Arc::default(),
             is_silent: Arc::default(),
         };
-        (voice, listener)
-    }
-
-    /// Names this master, and these sentinels by their addresses.
-    fn speaks(&self, listener: TcpListener, master: u16, epoch: u64, sentinels: &[u16]) {
-        let fields = |port: u16, epoch: u64| {
-            let words = [
-                "ip",
-                "127.0.0.1",
-                "port",
-                &port.to_string(),
-                "config-epoch",
-                &epoch.to_string(),
-            ]
-            .map(|word| format!("${}\r\n{word}\r\n", word.len()));
-            format!("*6\r\n{}", words.concat())
-        };
-        let others: String = sentinels.iter().map(|port| fields(*port, 0)).collect();
-        let answer = format!("{}*{}\r\n{others}", fields(master, epoch), sentinels.len());
-        let (asked, is_silent) = (Arc::clone(&self.asked), Arc::clone(&self.is_silent));
-        thread::spawn(move || {
-            for stream in listener.incoming() {
-                let Ok(mut stream) = stream else { return };
-                let (asked, is_silent, answer) = (Arc::clone(&asked), Arc::clone(&is_silent), answer.clone());
-                thread::spawn(move || {
-                    let mut buffer = [0; 4096];
-                    // Both questions come at once.
-                    while let Ok(read @ 1..) = stream.read(&mut buffer) {
-                        if is_silent.load(Ordering::SeqCst) || !buffer[..read].starts_with(b"*3") {
-                            continue;
-                        }
-                        asked.fetch_add(1, Ordering::SeqCst);
-                        if stream.write_all(answer.as_bytes()).is_err() {
-                            return;
-                        }
-                    }
-                });
-            }
-        });
+        let bulk = |word: &str| format!("${}\r\n{word}\r\n", word.len());
+        let (master, epoch) = (master.to_string(), epoch.to_string());
+        let fields = ["ip", "127.0.0.1", "port", &master, "config-epoch", &epoch].map(bulk);
+        let id = id.map_or("-NOPERM this user may not\r\n".to_owned(), bulk);
+        let answer = format!("*6\r\n{}{id}", fields.concat());
+        for listener in listeners {
+            let (asked, is_silent, answer) = (voice.asked.clone(), voice.is_silent.clone(), answer.clone());
+            thread::spawn(move || {
+                for stream in listener.incoming().flatten() {
+                    let (asked, is_silent, answer) = (asked.clone(), is_silent.clone(), answer.clone());
+                    thread::spawn(move || speak(stream, &answer, &asked, &is_silent));
+                }
+            });
+        }
+        voice
     }
 }
 
-/// One that was cut off from the others still names the old master. The URL has its name, and the others its
-/// address.
+/// Both questions come at once.
+fn speak(mut stream: TcpStream, answer: &str, asked: &AtomicUsize, is_silent: &AtomicBool) {
+    let mut buffer = [0; 4096];
+    while let Ok(read @ 1..) = stream.read(&mut buffer) {
+        let is_question = buffer[..read].windows(8).any(|word| word == b"SENTINEL");
+        if is_silent.load(Ordering::SeqCst) || !is_question {
+            continue;
+        }
+        asked.fetch_add(1, Ordering::SeqCst);
+        if stream.write_all(answer.as_bytes()).is_err() {
+            return;
+        }
+    }
+}
+
+fn sentinels(hosts: &[String]) -> Endpoint {
+    Endpoint::parse(&format!("redis+sentinel://{}/m", hosts.join(","))).unwrap()
+}
+
+/// One that was cut off from the others still names the old master. The URL has it twice: by two addresses,
+/// by its name and its address, by an address in IPv4 and what that is in IPv6.
 #[test]
 fn a_sentinel_has_one_voice_whatever_it_is_called() {
-    let (old, new) = (Server::plain(), Server::plain());
-    let voices: [(Voice, TcpListener); 3] = std::array::from_fn(|_| Voice::new());
-    let ports: Vec<u16> = voices.iter().map(|(voice, _)| voice.port).collect();
-    let voices = voices.map(|(voice, listener)| {
-        let is_cut_off = voice.port == ports[0];
-        let (master, epoch) = if is_cut_off { (old.port, 1) } else { (new.port, 2) };
-        voice.speaks(listener, master, epoch, &ports);
-        voice
-    });
-    let hosts: Vec<String> = ports.iter().map(|port| format!("localhost:{port}")).collect();
-    let url = format!("redis+sentinel://{}/m", hosts.join(","));
-    let kept = Kept::new(Endpoint::parse(&url).unwrap());
-    kept.comes_to(new.port);
-    let ask = |voice: &Voice, times: usize| {
-        let before = voice.asked.load(Ordering::SeqCst);
-        eventually("it is asked", || {
-            (voice.asked.load(Ordering::SeqCst) >= before + times).then_some(())
-        });
-    };
-    ask(&voices[1], 4);
-    for voice in &voices[1..] {
-        voice.is_silent.store(true, Ordering::SeqCst);
+    let old = Server::plain();
+    let gone = format!("127.0.0.1:{}", free_port());
+    for (first, second, id) in [
+        ("127.0.0.1", "[::1]", Some("a")),
+        ("[::1]", "localhost", Some("a")),
+        ("127.0.0.1", "[::ffff:127.0.0.1]", None),
+    ] {
+        let voice = Voice::at(&["127.0.0.1", "::1"], id, old.port, 1);
+        let url = [first, second].map(|host| format!("{host}:{}", voice.port));
+        let said = greet(
+            &sentinels(&[&url[..], std::slice::from_ref(&gone)].concat()),
+            BRIEFLY,
+        )
+        .unwrap_err();
+        for words in ["1 of 3 sentinels", "2 are needed", "is the same sentinel as"] {
+            assert!(said.contains(words), "{words:?} is missing: {said}");
+        }
     }
-    // Twice in each round, as long as the others have named it.
-    ask(&voices[0], 12);
+    // They are two where each has an id of its own.
+    let two = ["a", "b"].map(|id| Voice::at(&["127.0.0.1"], Some(id), old.port, 1));
+    let url = two.map(|voice| format!("127.0.0.1:{}", voice.port));
+    assert_eq!(greet(&sentinels(&[&url[..], &[gone]].concat()), PATIENCE), Ok(()));
+}
+
+/// For a connection that is not to be had.
+const BRIEFLY: Duration = Duration::from_secs(1);
+
+/// Whatever epoch it says the answer has.
+#[test]
+fn a_sentinel_that_differs_from_most_is_not_believed() {
+    let (ours, other) = (Server::plain(), Server::plain());
+    let liar = Voice::at(&["127.0.0.1"], Some("c"), other.port, u64::MAX);
+    let honest = ["a", "b"].map(|id| Voice::at(&["127.0.0.1"], Some(id), ours.port, 7));
+    let ports = [liar.port, honest[0].port, honest[1].port];
+    let kept = Kept::new(sentinels(&ports.map(|port| format!("127.0.0.1:{port}"))));
+    kept.comes_to(ours.port);
+    let before = liar.asked.load(Ordering::SeqCst);
+    eventually("it is asked again", || {
+        (liar.asked.load(Ordering::SeqCst) > before + 4).then_some(())
+    });
     let said = kept.log().join("\n");
     assert!(!said.contains("name another master"), "{said}");
-    kept.comes_to(new.port);
+    // Nor where one of the others says nothing.
+    honest[0].is_silent.store(true, Ordering::SeqCst);
+    ours.run("CLIENT KILL TYPE normal");
+    kept.says(&[
+        "cannot connect",
+        "1 of 3 sentinels",
+        &format!("it names 127.0.0.1:{}", other.port),
+    ]);
 }

@@ -126,7 +126,10 @@ impl Locator {
                 (Topology::Single(place), _) => greeting.place(place).await,
                 (Topology::Several(places), _) => several(&greeting, &self.endpoint, places).await,
                 (Topology::Sentinel { .. } | Topology::Cluster(_), Some((guide, current))) => {
-                    let opened = guided(&greeting, &self.endpoint, guide, current).await;
+                    let opened = guided(&greeting, &self.endpoint, guide, current);
+                    // A little earlier than the caller, who is to learn what was wrong before.
+                    let opened = time::timeout_at(deadline - MARGIN, opened).await;
+                    let opened = opened.unwrap_or(Err(Failure::TimedOut));
                     current.iter().for_each(|place| self.detour.from(place));
                     opened
                 }

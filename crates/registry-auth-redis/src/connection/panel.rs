@@ -34,12 +34,12 @@ pub(crate) struct Greet<'g> {
 impl Panel {
     /// Asks all of `places`. `heard` is called with the replies of each, and with the server that they are
     /// of: two places may be one. It says whether these are enough.
-    pub(crate) async fn ask(
+    pub(crate) async fn ask<'p>(
         &mut self,
-        places: &[Place],
+        places: &'p [Place],
         greet: Greet<'_>,
         questions: &Pipeline,
-        mut heard: impl FnMut(&Place, Result<(Target, Vec<Value>), Failure>) -> bool,
+        mut heard: impl FnMut(&'p Place, Result<(Target, Vec<Value>), Failure>) -> bool,
     ) {
         let deadline = Instant::now() + ANSWER;
         let greeting = Greeting {

@@ -1,40 +1,51 @@
 //! The master as Redis Sentinel names it.
 //!
-//! Used by `locate`. All sentinels are asked at once, on connections that are kept; what counts is the answer
-//! of the highest epoch among those of a majority of the sentinels that the URL names. Fewer are not
-//! believed: they may be cut off together with a master that has been replaced. Others that these sentinels
-//! know are asked as well, so that the URL may name some that are gone by now.
+//! Used by `locate`. The sentinels that the URL names are asked all at once, on connections that are kept,
+//! and the master is the one that a majority of them names. Fewer are not believed: they may be cut off
+//! together with a master that has been replaced, or mean ill. Invariant: each sentinel has one voice,
+//! however often the URL has it; and one that the URL does not have has none, nor is it shown our password.
+//! (Whoever may publish on a channel of the master can make sentinels name any number of others.)
 
 use super::endpoint::{Endpoint, Place};
 use super::open::{Failure, Target};
 use super::panel::{Greet, Panel};
 use redis::Value;
-use std::collections::{HashMap, HashSet};
-use std::net::SocketAddr;
-
-/// Sentinels that are known beside those of the URL.
-const LEARNED: usize = 16;
+use std::collections::HashMap;
+use std::net::IpAddr;
 
 pub(crate) struct Sentinels {
     of_url: Vec<Place>,
-    learned: Vec<Place>,
     master: Box<str>,
     panel: Panel,
 }
 
 /// What one sentinel says.
 struct Answer {
-    epoch: u64,
     master: Place,
-    /// The other sentinels.
-    others: Vec<Place>,
+    /// Which sentinel it is by its own words; none where our user may not know.
+    id: Option<Vec<u8>>,
+}
+
+/// A sentinel that has answered.
+struct Voice<'p> {
+    /// As the URL has it.
+    place: &'p Place,
+    server: Option<(IpAddr, u16)>,
+    answer: Answer,
+}
+
+impl Voice<'_> {
+    /// Whether both are one sentinel. One that means ill may have many names, but none beside those that the
+    /// URL has of it.
+    fn is_same(&self, other: &Self) -> bool {
+        self.server == other.server || self.answer.id.is_some() && self.answer.id == other.answer.id
+    }
 }
 
 impl Sentinels {
     pub(crate) fn new(of_url: &[Place], master: &str) -> Self {
         Self {
             of_url: of_url.to_vec(),
-            learned: Vec::new(),
             master: master.into(),
             panel: Panel::default(),
         }
@@ -48,61 +59,53 @@ impl Sentinels {
             tls: endpoint.tls(),
             logins: &logins,
         };
-        let places: Vec<Place> = self.of_url.iter().chain(&self.learned).cloned().collect();
         let majority = self.of_url.len() / 2 + 1;
-        let (mut best, mut count) = (None::<Answer>, 0);
-        let (mut others, mut why, mut servers) = (Vec::new(), Vec::new(), HashSet::new());
+        let (mut voices, mut why, mut leading) = (Vec::<Voice<'_>>::new(), Vec::new(), 0);
         let mut questions = redis::Pipeline::new();
         questions.cmd("SENTINEL").arg("MASTER").arg(&*self.master);
-        questions.cmd("SENTINEL").arg("SENTINELS").arg(&*self.master);
-        let heard = |place: &Place, replies: Result<(Target, Vec<Value>), Failure>| {
+        questions.cmd("SENTINEL").arg("MYID");
+        let heard = |place, replies: Result<(Target, Vec<Value>), Failure>| {
             let answer = replies.and_then(|(target, replies)| Ok((server(target), answer(replies)?)));
-            match answer {
-                Ok((server, mut answer)) => {
-                    others.append(&mut answer.others);
-                    // It may have been asked by its name and by its address.
-                    count += usize::from(servers.insert(server));
-                    if best.as_ref().is_none_or(|best| answer.epoch > best.epoch) {
-                        best = Some(answer);
+            match answer.map(|(server, answer)| Voice {
+                place,
+                server,
+                answer,
+            }) {
+                Ok(voice) => match voices.iter().find(|other| other.is_same(&voice)) {
+                    Some(other) => why.push(format!("{place}: it is the same sentinel as {}", other.place)),
+                    None => {
+                        let agrees = |other: &&Voice<'_>| other.answer.master == voice.answer.master;
+                        leading = leading.max(1 + voices.iter().filter(agrees).count());
+                        voices.push(voice);
                     }
-                }
+                },
                 Err(failure) => why.push(format!("{place}: {failure}")),
             }
-            count >= majority
+            leading >= majority
         };
-        self.panel.ask(&places, greet, &questions, heard).await;
-        self.learn(others);
-        match best {
-            Some(best) if count >= majority => Ok(best.master),
-            _ => Err(Failure::Unfit(format!(
-                "{count} of {} sentinels name a master, and {majority} are needed ({})",
-                self.of_url.len(),
-                why.join("; ")
-            ))),
+        self.panel.ask(&self.of_url, greet, &questions, heard).await;
+        let masters = voices.iter().map(|voice| &voice.answer.master);
+        let count = |master: &Place| masters.clone().filter(|other| *other == master).count();
+        if let Some(master) = masters.clone().find(|master| count(master) >= majority) {
+            return Ok(master.clone());
         }
-    }
-
-    fn learn(&mut self, others: Vec<Place>) {
-        if others.is_empty() {
-            return;
-        }
-        self.learned.clear();
-        for place in others {
-            if self.learned.len() < LEARNED && !self.of_url.contains(&place) && !self.learned.contains(&place)
-            {
-                self.learned.push(place);
-            }
-        }
-        let (of_url, learned) = (&self.of_url, &self.learned);
-        self.panel
-            .retain(|place| of_url.contains(place) || learned.contains(place));
+        let named = voices
+            .iter()
+            .map(|voice| format!("{}: it names {}", voice.place, voice.answer.master));
+        why.extend(named);
+        Err(Failure::Unfit(format!(
+            "{leading} of {} sentinels name the same master, and {majority} are needed ({})",
+            self.of_url.len(),
+            why.join("; ")
+        )))
     }
 }
 
-/// Where a sentinel is: each has one voice, whatever it was called.
-fn server(target: Target) -> Option<SocketAddr> {
+/// Where a sentinel is.
+fn server(target: Target) -> Option<(IpAddr, u16)> {
     match target {
-        Target::Tcp(address, _) => Some(address),
+        // An address in IPv4 can be written in IPv6, too.
+        Target::Tcp(address, _) => Some((address.ip().to_canonical(), address.port())),
         Target::Unix(_) => None,
     }
 }
@@ -110,32 +113,29 @@ fn server(target: Target) -> Option<SocketAddr> {
 /// What a sentinel's replies come to.
 fn answer(replies: Vec<Value>) -> Result<Answer, Failure> {
     let mut replies = replies.into_iter();
-    let answer = match replies.next() {
+    let master = match replies.next() {
         Some(Value::ServerError(error)) => return Err(Failure::Redis(error.into())),
         Some(reply) => named(&reply),
         None => None,
     };
     let odd = || Failure::Unfit("its answer is none of a sentinel".to_owned());
-    let (master, epoch) = answer.ok_or_else(odd)?;
-    let others = match replies.next() {
-        Some(Value::Array(others)) => others.iter().filter_map(named).map(|(place, _)| place).collect(),
-        // Not every user may ask for that.
-        _ => Vec::new(),
+    let id = match replies.next() {
+        Some(Value::BulkString(id)) => Some(id),
+        // Redis before 6.2, or a user who may not ask for that.
+        _ => None,
     };
     Ok(Answer {
-        epoch,
-        master,
-        others,
+        master: master.ok_or_else(odd)?,
+        id,
     })
 }
 
-/// Address and epoch among the fields of a master or a sentinel.
-fn named(reply: &Value) -> Option<(Place, u64)> {
+/// The address among the fields of a master.
+fn named(reply: &Value) -> Option<Place> {
     let fields: HashMap<String, String> = redis::from_redis_value_ref(reply).ok()?;
     let place = Place {
         host: fields.get("ip")?.as_str().into(),
         port: fields.get("port")?.parse().ok().filter(|port| *port != 0)?,
     };
-    let epoch = fields.get("config-epoch").and_then(|epoch| epoch.parse().ok());
-    Some((place, epoch.unwrap_or(0))).filter(|(place, _)| !place.host.is_empty())
+    Some(place).filter(|place| !place.host.is_empty())
 }
