@@ -116,6 +116,48 @@ equal(scalar @{ $all->{repositories} }, 20, 'so many are shown');
 my ($first) = @{ $all->{repositories} };
 equal("$first->{name} $first->{requests} $first->{missed}", 'team/steady 300 0', 'the first');
 
+=== the page is made in slices: whole for all who ask at once, whoever leaves, and inside another page
+--- http_config eval
+Harness::Zone::zone_http('zone=auth:1m') . "    registry_auth_usage zone=usage:8m top=5000;\n"
+--- config eval
+Harness::gate_config('registry_auth_prefix many;') . <<'EOC'
+        location = /usage { registry_auth_status usage; }
+        location = /status { registry_auth_status; }
+        location = /json { rewrite ^ /usage?format=json; }
+        location = /prometheus { rewrite ^ /usage?format=prometheus; }
+        location = /both {
+            ssi on;
+            default_type text/html;
+            return 200 '<!--#include virtual="/json" -->|<!--#include virtual="/prometheus" -->';
+        }
+EOC
+--- redis
+HSET many:group:public grant:** pull
+--- after
+my @head = ('Host: localhost', 'Connection: keep-alive');
+my @common = (method => 'GET', version => '1.1', headers => \@head, body => '');
+for my $from (map { 100 * $_ } 0 .. 49) {
+    my @request = map { { @common, uri => "/v2/team/app$_/tags/list" } } $from + 1 .. $from + 100;
+    Harness::Client::pipelined(expand('$TEST_NGINX_SERVER_PORT'), \@request, 20);
+}
+soon('the total', 5000, sub { main::usage()->{total}{requests} }, 10);
+my ($line) = Harness::Client::parse_request('GET /usage?format=prometheus', undef, undef, 0);
+Harness::Client::abort(expand('$TEST_NGINX_SERVER_PORT'), $line, 0) for 1 .. 3;
+my %seen = map { scalar(() = $_->{body} =~ /^registry_auth_repository_pulls_total\{/mg) => 1 }
+    http_many(5, 'GET /usage?format=prometheus');
+equal(join(' ', keys %seen), '5000', 'rows for each of them');
+my $json = http('GET /usage?format=json')->{body};
+equal(header(http('HEAD /usage?format=json'), 'Content-Length'), length $json, 'HEAD');
+my $names = sub { return scalar @{ decode_json($_[0])->{repositories} } };
+equal($names->(http("GET /usage?format=json\n" . 'x' x 300_000)->{body}), 5000, 'a request with a body');
+($json, my $text) = split /\|/, http('GET /both')->{body};
+equal($names->($json), 5000, 'inside another page');
+equal(scalar(() = $text =~ /^registry_auth_repository_pulls_total\{/mg), 5000, 'twice');
+soon('lists in the making', 'none', sub {
+    my $text = http('GET /status?format=prometheus')->{body};
+    return $text =~ /^registry_auth_lists 0$/m ? 'none' : $text;
+}, 5);
+
 === as text for Prometheus, which promtool accepts, and as a page
 --- after
 http('GET /v2/alice/app/manifests/v1', login => 'alice:secret');

@@ -4,14 +4,17 @@ One worker, one client, one request after the other, so that a turn of the loop 
 and what nginx does around it. Measured is CPU time (`turns.c`), so that a busy machine changes little.
 """
 
+import json
 import os
 import socket
 import socketserver
 import subprocess
 import threading
+import time
 from dataclasses import dataclass
 
 from testkit import ports
+from testkit.process import Failed
 
 from . import conf, gateway, people
 
@@ -20,6 +23,9 @@ AIM = 3.0  # milliseconds of CPU: a callback has 1 ms for lists, and nginx reads
 REQUESTS = 3  # of each case
 PATIENCE = 20  # seconds for a request; a longer one is hung up on
 GRANTS = 1_000
+REPOSITORIES = 100_000  # whose usage is counted
+SHOWN = 10_000  # of them
+BATCH = 500  # requests that are sent before an answer is read
 
 CONFIGURATION = """\
 load_module {module};
@@ -32,6 +38,8 @@ http {{
 {paths}    registry_auth_redis redis://127.0.0.1:{redis}/0 timeout=5s;
     registry_auth_prefix {prefix};
     registry_auth_cache zone=turns:16m ttl=1h;
+    registry_auth_usage zone=usage:128m top={shown};
+    keepalive_requests 1000000;
     upstream registry {{
         registry_auth_backends;
         server 127.0.0.1:{backend};
@@ -54,6 +62,12 @@ http {{
             registry_auth_bearer http://localhost:{port}/token service=registry;
             registry_auth_token;
         }}
+        location = /usage {{ registry_auth_status usage; }}
+        location /v2/used/ {{
+            registry_auth registry;
+            proxy_pass http://127.0.0.1:{port}/none/;
+        }}
+        location /none/ {{ return 204; }}
     }}
 }}
 """
@@ -95,6 +109,9 @@ CASES = [
          _answer(b"{}", *(f"X-{n}: {n}" for n in range(1_000)))),
     Case("a token for 64 scopes, 1,000 grants with several stars", "stars",
          f"/token?service=registry&{SCOPES}", b""),
+    *(Case(f"usage: {SHOWN:,} of {REPOSITORIES:,} repositories, {name}", "plain",
+           f"/usage?format={form}", b"")
+      for name, form in (("as JSON", "json"), ("for Prometheus", "prometheus"), ("as a page", "html"))),
 ]
 
 
@@ -105,6 +122,7 @@ def run(stage, nginx, module):
     subprocess.run(["cc", "-O1", "-shared", "-fPIC", "-o", counter, source, "-ldl"], check=True)
     backend = _Backend()
     port, worker_log = _start(stage, nginx, module, counter, backend.port), stage.path("turns.log")
+    _use(port)
     met = True
     print(f"{'case':56}{'answer':>8}{'turns > 0.1 ms':>16}{'longest, ms':>13}{'aim':>5}")
     for case in CASES:
@@ -119,6 +137,34 @@ def run(stage, nginx, module):
         said = ",".join(map(str, sorted(statuses)))
         print(f"{case.name:56}{said:>8}{len(turns):>16}{longest:>13.2f}{AIM:>5.0f}", flush=True)
     return met
+
+
+def _use(port):
+    """A user pulls from each of many repositories, all of which are counted by then."""
+    head = f"Host: localhost\r\nAuthorization: {people.authorization('plain')}\r\n\r\n"
+    with socket.create_connection(("127.0.0.1", port)) as connection, connection.makefile("rb") as reader:
+        for start in range(0, REPOSITORIES, BATCH):
+            lines = (f"GET /v2/used/{number:06}/manifests/1 HTTP/1.1\r\n{head}"
+                     for number in range(start, start + BATCH))
+            connection.sendall("".join(lines).encode())
+            for _ in range(BATCH):
+                status = reader.readline()
+                while reader.readline() not in (b"\r\n", b""):
+                    pass
+                if b" 204 " not in status:
+                    raise Failed(f"a repository is not used: {status.decode().strip()}")
+    for _ in range(PATIENCE):
+        if _counted(port) >= REPOSITORIES:
+            return
+        time.sleep(1)
+    raise Failed("not all of what is used is counted")
+
+
+def _counted(port):
+    """Requests that the page of what is used has counted."""
+    with socket.create_connection(("127.0.0.1", port)) as connection, connection.makefile("rb") as reader:
+        connection.sendall(b"GET /usage?format=json HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+        return json.loads(reader.read().partition(b"\r\n\r\n")[2])["total"]["requests"]
 
 
 class _Backend:
@@ -152,7 +198,7 @@ def _start(stage, nginx, module, counter, backend):
                       *grants)
     text = conf.fill(CONFIGURATION, stage.path("gate"), "notice", module=module, redis=redis.port,
                      prefix=PREFIX,
-                     backend=backend, port=port)
+                     backend=backend, port=port, shown=SHOWN)
     before = ["env", f"LD_PRELOAD={counter}", f"TURNS={stage.path('turns.log')}"]
     gateway.start(stage, nginx, "gate", text, port, {stage.nginx_cpu}, before)
     return port

@@ -65,7 +65,7 @@ impl Merge for Location {
                 body::limit(conf, 2 * MAX_FORM);
             }
             Some((Page::Status, _)) => content::answer_with(conf, PhantomData::<Status>),
-            Some((Page::Usage, _)) => content::answer_with(conf, PhantomData::<Usage>),
+            Some((Page::Usage, _)) => content::answer_gradually_with(conf, PhantomData::<Usage>),
             Some((Page::Health, _)) => content::answer_with(conf, PhantomData::<Health>),
             None => {}
         }

@@ -31,7 +31,7 @@ use crate::upstream::{Balance, Upstream};
 const ADDRESS_TIMES: usize = 10;
 /// `top=` of `registry_auth_usage`.
 const DEFAULT_TOP: usize = 1000;
-const MAX_TOP: usize = 1_000_000;
+const MAX_TOP: usize = 100_000;
 /// `ttl=`, in milliseconds.
 const DEFAULT_TTL: u64 = 60_000;
 

@@ -6,3 +6,4 @@ pub mod granting;
 pub mod health;
 pub mod status;
 pub mod token;
+pub mod usage_page;

@@ -5,11 +5,13 @@ use std::sync::Arc;
 use registry_auth_cache::EVICTED;
 use registry_auth_metrics::{Format, Gauges, Redis, Snapshot, Zone};
 
-use crate::ffi::content::{Answer, Content};
+use crate::endpoints::usage_page::UsagePage;
+use crate::ffi::content::{Answer, Content, GradualContent};
 use crate::ffi::request::Request;
 use crate::ffi::{event, nginx_version};
+use crate::request::context::{Context, Stage};
 use crate::worker::cache::{self, Census};
-use crate::worker::{store, totals, usage};
+use crate::worker::{store, totals};
 
 /// The page's only source is itself: no script, no picture, no font.
 const POLICY: &[u8] = b"default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'; \
@@ -23,30 +25,72 @@ pub struct Usage;
 
 impl Content for Status {
     fn answer(request: &mut Request) -> Result<Answer, u16> {
-        shown(request, |format| {
-            totals::add_up();
-            cache::census().map(|census| render(&census, format))
-        })
+        let format = wanted(request)?;
+        totals::add_up();
+        let census = cache::census().ok_or(503_u16)?;
+        Ok(shown(format, render(&census, format).into_bytes()))
     }
 }
 
-impl Content for Usage {
-    fn answer(request: &mut Request) -> Result<Answer, u16> {
-        shown(request, |format| usage::shown().map(|usage| usage.render(format)))
+impl GradualContent for Usage {
+    fn answer(request: &mut Request) -> Result<Option<Answer<Vec<Vec<u8>>>>, u16> {
+        let visit = request.visit();
+        let page = request.with_context::<Context, _>(|_, context| {
+            let Stage::Showing(pages) = &mut context.stage else {
+                return None;
+            };
+            let index = pages.iter().position(|(of, _)| *of == visit)?;
+            Some(pages.swap_remove(index).1)
+        });
+        let mut page = match page.ok_or(503_u16)? {
+            Some(page) => page,
+            None => UsagePage::new(wanted(request)?).ok_or(503_u16)?,
+        };
+        if page.go_on(request, note_turn)? {
+            return Ok(Some(shown(page.format(), page.into_pieces())));
+        }
+        let kept = request.existing_context::<Context, _>(|_, context| {
+            match &mut context.stage {
+                Stage::Showing(pages) => pages.push((visit, page)),
+                stage @ Stage::Idle => *stage = Stage::Showing(vec![(visit, page)]),
+                // The access phase is not over: nginx has moved the request here out of it.
+                Stage::Waiting(_) | Stage::Answered(..) | Stage::Filtering(_) | Stage::Granting(_) => {
+                    return Err(503);
+                }
+            }
+            Ok(None)
+        });
+        kept.unwrap_or(Err(503))
     }
 }
 
-/// The answer with numbers in the form that the client wants.
-fn shown(request: &Request, render: impl FnOnce(Format) -> Option<String>) -> Result<Answer, u16> {
+/// Notes that it is the turn of a request's page.
+fn note_turn(request: &mut Request) {
+    let visit = request.visit();
+    request.existing_context::<Context, _>(|_, context| {
+        if let Stage::Showing(pages) = &mut context.stage
+            && let Some((_, page)) = pages.iter_mut().find(|(of, _)| *of == visit)
+        {
+            page.take_turn();
+        }
+    });
+}
+
+/// The form that the client wants.
+fn wanted(request: &Request) -> Result<Format, u16> {
     if !matches!(request.method(), b"GET" | b"HEAD") {
         return Err(405);
     }
-    let format = match Format::of_query(request.args()) {
-        Ok(Some(format)) => format,
-        Ok(None) => Format::of_accept(request.headers(b"accept")),
-        Err(_) => return Err(400),
-    };
-    Ok(Answer {
+    match Format::of_query(request.args()) {
+        Ok(Some(format)) => Ok(format),
+        Ok(None) => Ok(Format::of_accept(request.headers(b"accept"))),
+        Err(_) => Err(400),
+    }
+}
+
+/// The answer with numbers in that form.
+fn shown<B>(format: Format, body: B) -> Answer<B> {
+    Answer {
         status: 200,
         content_type: format.content_type().into(),
         headers: vec![
@@ -55,8 +99,8 @@ fn shown(request: &Request, render: impl FnOnce(Format) -> Option<String>) -> Re
             ("X-Content-Type-Options", b"nosniff".into()),
             ("Content-Security-Policy", POLICY.into()),
         ],
-        body: render(format).ok_or(503_u16)?.into_bytes(),
-    })
+        body,
+    }
 }
 
 fn render(census: &Census, format: Format) -> String {

@@ -4,8 +4,9 @@ use core::marker::PhantomData;
 use std::borrow::Cow;
 
 use nginx_sys::{
-    NGX_ERROR, NGX_HTTP_INTERNAL_SERVER_ERROR, NGX_OK, ngx_chain_t, ngx_http_discard_request_body,
-    ngx_http_output_filter, ngx_http_request_t, ngx_http_send_header, ngx_int_t,
+    NGX_DONE, NGX_ERROR, NGX_HTTP_INTERNAL_SERVER_ERROR, NGX_OK, ngx_chain_t, ngx_http_core_run_phases,
+    ngx_http_discard_request_body, ngx_http_output_filter, ngx_http_request_t, ngx_http_send_header,
+    ngx_int_t,
 };
 
 use super::bytes;
@@ -14,6 +15,7 @@ use super::file::OpenFile;
 use super::flags;
 use super::guard::guard;
 use super::request::Request;
+use super::shim;
 
 /// What a location answers.
 pub trait Content: 'static {
@@ -21,8 +23,15 @@ pub trait Content: 'static {
     fn answer(request: &mut Request) -> Result<Answer, u16>;
 }
 
+/// What a location answers that takes longer to make than a turn of the event loop may.
+pub trait GradualContent: 'static {
+    /// As [`Content::answer`]; its body in pieces. `None` where the request waits, by a
+    /// [`super::suspend::Suspension`]: once that is over, this is called again.
+    fn answer(request: &mut Request) -> Result<Option<Answer<Vec<Vec<u8>>>>, u16>;
+}
+
 /// An answer of our own.
-pub struct Answer {
+pub struct Answer<B = Vec<u8>> {
     /// Its status.
     pub status: u16,
     /// Its type.
@@ -30,7 +39,7 @@ pub struct Answer {
     /// Headers besides that.
     pub headers: Vec<(&'static str, Vec<u8>)>,
     /// Its body.
-    pub body: Vec<u8>,
+    pub body: B,
 }
 
 /// Makes `C` the answer of the location that is being merged, whatever else would answer there: all its
@@ -39,6 +48,14 @@ pub fn answer_with<C: Content>(conf: &mut Conf<'_>, _content: PhantomData<C>) {
     // SAFETY: for the merging of locations, which nginx's core has made.
     if let Some(location) = unsafe { conf.core_location() } {
         location.handler = Some(handler::<C>);
+    }
+}
+
+/// The same of an answer that is made gradually.
+pub fn answer_gradually_with<C: GradualContent>(conf: &mut Conf<'_>, _content: PhantomData<C>) {
+    // SAFETY: as in `answer_with`.
+    if let Some(location) = unsafe { conf.core_location() } {
+        location.handler = Some(gradual_handler::<C>);
     }
 }
 
@@ -92,8 +109,41 @@ impl Request {
 }
 
 unsafe extern "C" fn handler<C: Content>(r: *mut ngx_http_request_t) -> ngx_int_t {
+    // SAFETY: nginx's own pointer, valid during the call.
+    unsafe {
+        answer(r, |request| match C::answer(request) {
+            Ok(answer) => {
+                let body = request.last_body(&answer.body);
+                send(request, &answer, answer.body.len(), body)
+            }
+            Err(status) => status as ngx_int_t,
+        })
+    }
+}
+
+unsafe extern "C" fn gradual_handler<C: GradualContent>(r: *mut ngx_http_request_t) -> ngx_int_t {
+    // SAFETY: nginx's own pointer, valid during the call.
+    unsafe {
+        answer(r, |request| match C::answer(request) {
+            Ok(Some(mut answer)) => {
+                let pieces = core::mem::take(&mut answer.body);
+                let length = pieces.iter().map(Vec::len).sum();
+                let body = request.pieces_body(pieces);
+                send(request, &answer, length, body)
+            }
+            Ok(None) => wait(request),
+            Err(status) => status as ngx_int_t,
+        })
+    }
+}
+
+/// Has `f` answer a request, of which nothing but its body is left to be read.
+///
+/// # Safety
+/// `r` must be a request that nginx's content phase hands over.
+unsafe fn answer(r: *mut ngx_http_request_t, f: impl FnOnce(&mut Request) -> ngx_int_t) -> ngx_int_t {
     guard(NGX_HTTP_INTERNAL_SERVER_ERROR as ngx_int_t, || {
-        // SAFETY: nginx's own pointer, valid during the call.
+        // SAFETY: as the caller says.
         let Some(request) = (unsafe { Request::from_raw(r) }) else {
             return NGX_ERROR as ngx_int_t;
         };
@@ -102,22 +152,35 @@ unsafe extern "C" fn handler<C: Content>(r: *mut ngx_http_request_t) -> ngx_int_
         if discarded != NGX_OK as ngx_int_t {
             return discarded;
         }
-        match C::answer(request) {
-            Ok(answer) => send(request, &answer),
-            Err(status) => status as ngx_int_t,
-        }
+        f(request)
     })
 }
 
-fn send(request: &mut Request, answer: &Answer) -> ngx_int_t {
+/// Has the content phase come again once the request goes on.
+fn wait(request: &mut Request) -> ngx_int_t {
+    // SAFETY: a valid request in its content handler, whose NGX_DONE takes the hold back.
+    unsafe {
+        (*request.as_ptr()).write_event_handler = Some(ngx_http_core_run_phases);
+        shim::rga_hold(request.as_ptr());
+    }
+    NGX_DONE as ngx_int_t
+}
+
+/// Sends an answer with a body of so many bytes; `None`: memory is out.
+fn send<B>(
+    request: &mut Request,
+    answer: &Answer<B>,
+    length: usize,
+    body: Option<*mut ngx_chain_t>,
+) -> ngx_int_t {
     let content_type = match &answer.content_type {
         Cow::Borrowed(text) => Some(bytes::fixed(text)),
         Cow::Owned(text) => request.pool().and_then(|pool| pool.string(text.as_bytes())),
     };
-    let Some(content_type) = content_type else {
+    let (Some(content_type), Some(body)) = (content_type, body) else {
         return NGX_HTTP_INTERNAL_SERVER_ERROR as ngx_int_t;
     };
-    request.become_answer(answer.status.into(), content_type, answer.body.len());
+    request.become_answer(answer.status.into(), content_type, length);
     // What a client knows of an earlier answer is about nothing that has a validator here.
     // SAFETY: a valid request, whose flags nobody else refers to.
     unsafe { flags::set_disable_not_modified(&mut *request.as_ptr(), true) };
@@ -126,10 +189,7 @@ fn send(request: &mut Request, answer: &Answer) -> ngx_int_t {
             return NGX_HTTP_INTERNAL_SERVER_ERROR as ngx_int_t;
         }
     }
-    let Some(chain) = request.last_body(&answer.body) else {
-        return NGX_HTTP_INTERNAL_SERVER_ERROR as ngx_int_t;
-    };
-    send_chain(request, chain)
+    send_chain(request, body)
 }
 
 unsafe extern "C" fn shortcut<S: Shortcut>(r: *mut ngx_http_request_t) -> ngx_int_t {

@@ -515,25 +515,48 @@ impl Request {
     pub(super) fn last_body(&mut self, body: &[u8]) -> Option<*mut ngx_chain_t> {
         let pool = self.pool()?;
         let text = pool.string(body)?;
+        let mut buffer = self.last_buffer();
+        if !body.is_empty() {
+            set_memory(&mut buffer, text);
+        }
+        link(pool, buffer, ptr::null_mut())
+    }
+
+    /// A body of these pieces, which the request has from then on, that ends the answer. `None` when memory
+    /// is out.
+    pub(super) fn pieces_body(&mut self, pieces: Vec<Vec<u8>>) -> Option<*mut ngx_chain_t> {
+        let pool = self.pool()?;
+        let pieces = pool.own(pieces)?;
+        // SAFETY: the pool has it until it is destroyed, and nobody writes to it.
+        let pieces = unsafe { pieces.as_ref() };
+        let mut buffer = self.last_buffer();
+        let mut next = ptr::null_mut();
+        for piece in pieces.iter().rev().filter(|piece| !piece.is_empty()) {
+            let text = ngx_str_t {
+                len: piece.len(),
+                data: piece.as_ptr().cast_mut(),
+            };
+            set_memory(&mut buffer, text);
+            next = link(pool, buffer, next)?;
+            // SAFETY: all-zero is a valid ngx_buf_t, as ngx_calloc_buf() makes it.
+            buffer = unsafe { core::mem::zeroed() };
+        }
+        if next.is_null() {
+            next = link(pool, buffer, next)?;
+        }
+        Some(next)
+    }
+
+    /// The mark that ends the answer: nginx drops the connection for a buffer in memory without a byte, and
+    /// wants a mark alone then.
+    fn last_buffer(&self) -> ngx_buf_t {
+        let is_main = ptr::eq(self.0.main, &self.0);
         // SAFETY: all-zero is a valid ngx_buf_t, as ngx_calloc_buf() makes it.
         let mut buffer: ngx_buf_t = unsafe { core::mem::zeroed() };
-        buffer.pos = text.data;
-        // SAFETY: one past the end of the copy.
-        buffer.last = unsafe { text.data.add(text.len) };
-        buffer.start = buffer.pos;
-        buffer.end = buffer.last;
-        let is_main = ptr::eq(self.0.main, &self.0);
-        // nginx drops the connection for a buffer in memory without a byte; it wants a mark alone then.
-        buffer.set_memory(u32::from(!body.is_empty()));
-        buffer.set_sync(u32::from(body.is_empty() && !is_main));
+        buffer.set_sync(u32::from(!is_main));
         buffer.set_last_in_chain(1);
         buffer.set_last_buf(u32::from(is_main));
-        let buffer = pool.place(buffer)?;
-        let chain = pool.place(ngx_chain_t {
-            buf: buffer.as_ptr(),
-            next: ptr::null_mut(),
-        })?;
-        Some(chain.as_ptr())
+        buffer
     }
 
     /// Whether the error log takes lines of this level about the request.
@@ -821,6 +844,23 @@ unsafe fn forget(request: *mut ngx_http_request_t, header: *mut ngx_table_elt_t)
         }
         shim::rga_forget_header(request, header);
     }
+}
+
+/// Has a buffer be of these bytes, which are not written to.
+fn set_memory(buffer: &mut ngx_buf_t, text: ngx_str_t) {
+    buffer.pos = text.data;
+    buffer.last = text.data.wrapping_add(text.len);
+    buffer.start = buffer.pos;
+    buffer.end = buffer.last;
+    buffer.set_memory(1);
+    buffer.set_sync(0);
+}
+
+/// A link of a chain, in the pool. `None` when memory is out.
+fn link(pool: Pool<'_>, buffer: ngx_buf_t, next: *mut ngx_chain_t) -> Option<*mut ngx_chain_t> {
+    let buf = pool.place(buffer)?.as_ptr();
+    let link = pool.place(ngx_chain_t { buf, next })?;
+    Some(link.as_ptr())
 }
 
 /// Drops the state when the request's pool goes.

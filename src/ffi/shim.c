@@ -252,6 +252,12 @@ rga_iso8601(void)
 }
 
 
+void
+rga_hold(ngx_http_request_t *r)
+{
+    r->main->count++;
+}
+
 #define RGA_READ(name)                                                                                       \
     unsigned                                                                                                 \
     rga_##name(const ngx_http_request_t *r)                                                                  \

@@ -55,6 +55,8 @@ ngx_uint_t rga_upstream_flags(void);
 /* r->upstream->peer.set_session and save_session, where nginx has ssl. */
 void rga_upstream_ssl_sessions(ngx_http_upstream_t *u);
 
+/* r->main->count + 1: what ngx_http_finalize_request() with NGX_DONE takes back. */
+void rga_hold(ngx_http_request_t *r);
 
 /* Fields of a request that are a few bits wide: see flags.rs. */
 unsigned rga_cached(const ngx_http_request_t *r);

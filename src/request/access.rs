@@ -105,7 +105,8 @@ fn pass(request: &mut Request, context: &mut Context, settings: &Settings) -> Ph
             }
             Stage::Granting(granting) => grant(context, settings, granting, &Slice::of_turn()),
             Stage::Answered(answer, operation) => answered(request, context, settings, answer, operation),
-            Stage::Idle => first(request, context, settings),
+            // Another location's.
+            Stage::Idle | Stage::Showing(_) => first(request, context, settings),
         },
     };
     match step {
@@ -302,7 +303,7 @@ fn note_turn(request: &mut Request) {
     request.existing_context::<Context, _>(|_, context| match &mut context.stage {
         Stage::Filtering(filtering) => filtering.take_turn(),
         Stage::Granting(granting) => granting.take_turn(),
-        Stage::Idle | Stage::Waiting(_) | Stage::Answered(..) => {}
+        Stage::Idle | Stage::Waiting(_) | Stage::Answered(..) | Stage::Showing(_) => {}
     });
 }
 

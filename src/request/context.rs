@@ -19,6 +19,7 @@ use registry_auth_metrics::counters::CacheState;
 use crate::conf::{MAX_FORM, Settings};
 use crate::endpoints::catalog::Filtering;
 use crate::endpoints::granting::Granting;
+use crate::endpoints::usage_page::UsagePage;
 use crate::ffi::body::Taken;
 use crate::ffi::content::Answer;
 use crate::ffi::request::{Request, RequestBytes};
@@ -94,7 +95,7 @@ pub enum Origin {
     Store,
 }
 
-/// Where the access phase stands.
+/// Where the access phase stands, or what comes after it.
 #[derive(Default)]
 pub enum Stage {
     /// Nothing has been asked, or what was asked is dealt with.
@@ -108,6 +109,9 @@ pub enum Stage {
     Filtering(Box<Filtering>),
     /// What a token is asked for was judged in part.
     Granting(Box<Granting>),
+    /// The access phase is over, and its location shows what is counted: a page in the making for each
+    /// request structure that leads there.
+    Showing(Vec<(Visit, UsagePage)>),
 }
 
 /// A request that waits for the store's answer.

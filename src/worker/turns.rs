@@ -1,10 +1,10 @@
-//! The lists that this worker makes, catalogues and searches, all together: how many there are, and whose
-//! turn it is to be read.
+//! The lists that this worker makes, catalogues, searches and pages of usage, all together: how many there
+//! are, and whose turn it is to be read.
 //!
-//! Called by `catalog`; and, for their turns, by `access` and `granting`, which may have much to judge for a
-//! token. What is read is somebody else's, and as long as they like. Invariants: of a turn of the event loop
-//! all lists take one slice, however many they are ([`registry_auth::share`]); and there are no more of them
-//! than have places, so that the memory that they take is bounded.
+//! Called by `catalog` and `usage_page`; and, for their turns, by `access` and `granting`, which may have
+//! much to judge for a token. What is read is somebody else's, and as long as they like. Invariants: of a
+//! turn of the event loop all lists take one slice, however many they are ([`registry_auth::share`]); and
+//! there are no more of them than have places, so that the memory that they take is bounded.
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};

@@ -2,7 +2,8 @@
 //!
 //! Called by the log phase, once for each request that was let through. Requests of one client to one
 //! repository come in a row, as of a pull: what is the same as before is added up here, without a lock, and
-//! goes into the zone with the next that is not, or a moment later. Only nginx's thread comes here.
+//! goes into the zone with the next that is not, or a moment later. What is shown is collected in slices of
+//! time. Only nginx's thread comes here.
 
 use std::rc::Rc;
 
@@ -108,35 +109,91 @@ fn flush() {
     });
 }
 
-/// What is counted, to be shown; `None` where nothing is.
-pub fn shown() -> Option<Shown> {
-    WORKER.with(|worker| {
-        let mut usage = worker.usage.borrow_mut();
-        let ours = usage.as_mut()?;
-        ours.flush();
-        let top = ours.top;
-        let zone = &ours.zone;
-        let (since, total) = with_zone(zone, |usage| (usage.since(), usage.total()))?;
-        Some(Shown {
-            since,
-            total,
-            users: most_used(zone, Table::Users, top)?,
-            repositories: most_used(zone, Table::Repositories, top)?,
-        })
-    })
+/// Places that are looked at while the zone is locked: the other workers count meanwhile.
+const SLICE: usize = 512;
+
+/// What is counted, being collected to be shown. There may be millions of names, and all are looked at.
+pub struct Collecting {
+    zone: Zone,
+    since: u64,
+    total: Counts,
+    users: Names,
+    repositories: Names,
 }
 
-/// Places that are looked at while the zone is locked: the other workers count meanwhile.
-const SLICE: usize = 4096;
+/// The names of one table with the most requests.
+struct Names {
+    table: Table,
+    top: Top,
+    /// The places before this one were looked at.
+    looked: usize,
+    /// Whether those are all.
+    is_seen: bool,
+}
 
-/// The names with the most requests, at most so many of them.
-fn most_used(zone: &Zone, table: Table, count: usize) -> Option<Vec<Row>> {
-    let mut top = Top::new(count);
-    let mut from = 0;
-    while from < with_zone(zone, |usage| usage.look(table, from..from + SLICE, &mut top))? {
-        from += SLICE;
+impl Collecting {
+    /// Begins; `None` where nothing is counted.
+    pub fn new() -> Option<Self> {
+        WORKER.with(|worker| {
+            let mut usage = worker.usage.borrow_mut();
+            let ours = usage.as_mut()?;
+            ours.flush();
+            let (since, total) = with_zone(&ours.zone, |usage| (usage.since(), usage.total()))?;
+            Some(Self {
+                zone: ours.zone.clone(),
+                since,
+                total,
+                users: Names::new(Table::Users, ours.top),
+                repositories: Names::new(Table::Repositories, ours.top),
+            })
+        })
     }
-    Some(top.into_rows())
+
+    /// Collects for as long as `go_on` says. Whether that was all; `None` where the zone is gone.
+    pub fn collect(&mut self, mut go_on: impl FnMut() -> bool) -> Option<bool> {
+        Some(
+            self.users.collect(&self.zone, &mut go_on)?
+                && self.repositories.collect(&self.zone, &mut go_on)?,
+        )
+    }
+
+    /// What was collected, which is with the caller from then on.
+    pub fn take(&mut self) -> Shown {
+        Shown {
+            since: self.since,
+            total: self.total,
+            users: self.users.take(),
+            repositories: self.repositories.take(),
+        }
+    }
+}
+
+impl Names {
+    fn new(table: Table, count: usize) -> Self {
+        Self {
+            table,
+            top: Top::new(count),
+            looked: 0,
+            is_seen: false,
+        }
+    }
+
+    fn collect(&mut self, zone: &Zone, go_on: &mut impl FnMut() -> bool) -> Option<bool> {
+        while !self.is_seen {
+            if !go_on() {
+                return Some(false);
+            }
+            let places = self.looked..self.looked + SLICE;
+            self.looked = places.end;
+            self.is_seen =
+                with_zone(zone, |usage| usage.look(self.table, places, &mut self.top))? <= self.looked;
+        }
+        Some(self.top.order(go_on))
+    }
+
+    fn take(&mut self) -> Vec<Row> {
+        std::mem::replace(&mut self.top, Top::new(0)).into_rows()
+    }
 }
 
 impl UsageCounters {

@@ -2,7 +2,7 @@
 //!
 //! Label values are escaped, whatever they are: a server's name comes from the configuration.
 
-use crate::family::{self, Durations, Family, Kind, seconds};
+use crate::family::{self, Durations, Family, Kind, Sample, seconds};
 use crate::snapshot::Snapshot;
 use std::fmt::Write;
 
@@ -38,34 +38,63 @@ fn exposition(all: &Snapshot<'_>, dialect: Dialect) -> String {
 }
 
 pub(crate) fn write_family(text: &mut String, family: &Family<'_>, dialect: Dialect) {
-    let Family { name, help, .. } = family;
-    let (suffix, kind) = match (family.kind, dialect) {
-        (Kind::Counter, _) => ("_total", "counter"),
-        (Kind::Gauge, _) => ("", "gauge"),
-        (Kind::Info, Dialect::OpenMetrics) => ("_info", "info"),
-        (Kind::Info, Dialect::Prometheus) => ("_info", "gauge"),
+    write_head(text, family.kind, family.name, family.help, dialect);
+    let name = SampleName::new(family.kind, family.name);
+    for sample in &family.samples {
+        write_sample(text, name, sample);
+    }
+}
+
+/// What stands above the samples of a family.
+pub(crate) fn write_head(text: &mut String, kind: Kind, name: &str, help: &str, dialect: Dialect) {
+    let of_kind = match (kind, dialect) {
+        (Kind::Counter, _) => "counter",
+        (Kind::Gauge, _) | (Kind::Info, Dialect::Prometheus) => "gauge",
+        (Kind::Info, Dialect::OpenMetrics) => "info",
     };
     // In OpenMetrics the suffix belongs to the sample only.
-    let shown = if dialect == Dialect::OpenMetrics {
-        ""
-    } else {
-        suffix
+    let suffix = match dialect {
+        Dialect::Prometheus => SampleName::new(kind, name).suffix,
+        Dialect::OpenMetrics => "",
     };
-    put(text, format_args!("# HELP {PREFIX}{name}{shown} {help}\n"));
-    put(text, format_args!("# TYPE {PREFIX}{name}{shown} {kind}\n"));
-    for sample in &family.samples {
-        put(text, format_args!("{PREFIX}{name}{suffix}"));
-        for (index, (label, value)) in sample.labels.iter().enumerate() {
-            put(
-                text,
-                format_args!("{}{label}=\"", if index == 0 { "{" } else { "," }),
-            );
-            escape(text, value);
-            text.push('"');
-        }
-        text.push_str(if sample.labels.is_empty() { "" } else { "}" });
-        put(text, format_args!(" {}\n", sample.value));
+    put(text, format_args!("# HELP {PREFIX}{name}{suffix} {help}\n"));
+    put(text, format_args!("# TYPE {PREFIX}{name}{suffix} {of_kind}\n"));
+}
+
+/// What samples of a family begin with.
+#[derive(Clone, Copy)]
+pub(crate) struct SampleName<'a> {
+    name: &'a str,
+    suffix: &'static str,
+}
+
+impl<'a> SampleName<'a> {
+    pub(crate) fn new(kind: Kind, name: &'a str) -> Self {
+        let suffix = match kind {
+            Kind::Counter => "_total",
+            Kind::Gauge => "",
+            Kind::Info => "_info",
+        };
+        Self { name, suffix }
     }
+}
+
+pub(crate) fn write_sample(
+    text: &mut String,
+    SampleName { name, suffix }: SampleName<'_>,
+    sample: &Sample<'_>,
+) {
+    put(text, format_args!("{PREFIX}{name}{suffix}"));
+    for (index, (label, value)) in sample.labels.iter().enumerate() {
+        put(
+            text,
+            format_args!("{}{label}=\"", if index == 0 { "{" } else { "," }),
+        );
+        escape(text, value);
+        text.push('"');
+    }
+    text.push_str(if sample.labels.is_empty() { "" } else { "}" });
+    put(text, format_args!(" {}\n", sample.value));
 }
 
 fn write_durations(text: &mut String, durations: &Durations) {

@@ -191,7 +191,7 @@ pub(crate) fn families<'a>(all: &Snapshot<'a>) -> Vec<Family<'a>> {
         gauge(
             "lists",
             gauges.lists,
-            "Catalogues and searches that are being made.",
+            "Catalogues, searches and pages of usage that are being made.",
         ),
         counter(
             "catalog_pages",

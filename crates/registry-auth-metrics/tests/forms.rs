@@ -283,6 +283,25 @@ fn empty_memory_shows_zeroes() {
     }
 }
 
+/// All of a form, in slices of one step each, that end at the latest after so many bytes: the same whatever
+/// these are.
+fn whole(usage: &registry_auth_metrics::usage::Usage, format: Format) -> String {
+    let texts = [1, 100, usize::MAX].map(|most| {
+        let (mut rendering, mut all) = (usage.clone().render(format), String::new());
+        loop {
+            let (mut text, mut steps) = (String::new(), 0..1);
+            let is_done = rendering.write(&mut text, most, || most < usize::MAX || steps.next().is_some());
+            all.push_str(&text);
+            if is_done {
+                return all;
+            }
+        }
+    });
+    assert!(texts.iter().all(|text| *text == texts[0]));
+    let [text, ..] = texts;
+    text
+}
+
 #[test]
 fn usage_has_a_row_for_each_name_in_every_form_and_no_name_breaks_one() {
     let row = |name: &str, missed| registry_auth_usage::Row {
@@ -303,7 +322,7 @@ fn usage_has_a_row_for_each_name_in_every_form_and_no_name_breaks_one() {
         repositories: vec![row("team/app", 0)],
         ..Default::default()
     };
-    let text = usage.render(Format::Prometheus);
+    let text = whole(&usage, Format::Prometheus);
     assert_eq!(
         sample(&text, "registry_auth_user_pulls_total{user=\"alice\"}").as_deref(),
         Some("3")
@@ -312,11 +331,11 @@ fn usage_has_a_row_for_each_name_in_every_form_and_no_name_breaks_one() {
     assert_eq!(sample(&text, hostile).as_deref(), Some("7"));
     let repository = "registry_auth_repository_last_pull_timestamp_seconds{repository=\"team/app\"}";
     assert_eq!(sample(&text, repository).as_deref(), Some("1795836660"));
-    assert!(usage.render(Format::OpenMetrics).ends_with("\n# EOF\n"));
-    let json: Value = serde_json::from_str(&usage.render(Format::Json)).unwrap();
+    assert!(whole(&usage, Format::OpenMetrics).ends_with("\n# EOF\n"));
+    let json: Value = serde_json::from_str(&whole(&usage, Format::Json)).unwrap();
     assert_eq!(json["users"][0]["bytes_out"], 5_000);
     assert_eq!(json["users"][1]["name"], "<b>\"\\\n");
-    let page = usage.render(Format::Html);
+    let page = whole(&usage, Format::Html);
     assert!(page.contains("<th scope=\"row\">alice</th><td>3</td><td>1</td><td>400</td><td>5,000</td>"));
     assert!(page.contains("&lt;b&gt;&quot;") && !page.contains("<b>"));
     assert!(page.contains("up to 7 requests missed"));

@@ -137,8 +137,10 @@ impl<'m> Usage<'m> {
         let Some(mut sketch) = self.sketch(table) else {
             return 0;
         };
+        let used = sketch.used as usize;
+        top.expect(used);
         sketch.look(places, top);
-        sketch.used as usize
+        used
     }
 
     /// What all requests came to, also of names that have no place.
@@ -164,14 +166,13 @@ impl<'m> Usage<'m> {
         self.capacity
     }
 
-    /// A process has died while names changed places.
+    /// A process has died while names changed places. Where it was about to use another one, that is free.
     #[cold]
     fn repair(&mut self) {
         for table in [Table::Users, Table::Repositories] {
             let Some(mut sketch) = self.sketch(table) else {
                 continue;
             };
-            sketch.used = u32::try_from(sketch.entries.len() / ENTRY).unwrap_or(u32::MAX);
             sketch.rebuild();
             let used = sketch.used;
             put_u32(self.bytes, header::USED + 4 * table as usize, used);
@@ -184,11 +185,9 @@ impl<'m> Usage<'m> {
         let used = get_u32(self.bytes, header::USED + 4 * table as usize);
         let used = used.min(u32::try_from(self.capacity).unwrap_or(u32::MAX));
         let seed = get(self.bytes, header::SEED);
-        let buckets = BUCKET * self.capacity.next_power_of_two();
         let (entries, heap) = (ENTRY * self.capacity, PLACE * self.capacity);
-        let start = header::LENGTH + table as usize * (buckets + entries + heap);
-        let part = self.bytes.get_mut(start..)?;
-        let (buckets, rest) = part.split_at_mut_checked(buckets)?;
+        let part = self.bytes.get_mut(start_of(table, self.capacity)..)?;
+        let (buckets, rest) = part.split_at_mut_checked(size_of_buckets(self.capacity))?;
         let (entries, rest) = rest.split_at_mut_checked(entries)?;
         let (heap, _) = rest.split_at_mut_checked(heap)?;
         Some(Sketch {
@@ -201,6 +200,15 @@ impl<'m> Usage<'m> {
     }
 }
 
+fn size_of_buckets(capacity: usize) -> usize {
+    BUCKET * capacity.next_power_of_two()
+}
+
+/// Where a sketch begins, with its buckets.
+fn start_of(table: Table, capacity: usize) -> usize {
+    header::LENGTH + table as usize * (size_of_buckets(capacity) + capacity * (ENTRY + PLACE))
+}
+
 #[cold]
 fn set_up(bytes: &mut [u8], seed: u64, now: u64) -> Result<(), InvalidBlock> {
     let mut capacity = bytes.len() / 2 / (ENTRY + PLACE + BUCKET);
@@ -211,7 +219,15 @@ fn set_up(bytes: &mut [u8], seed: u64, now: u64) -> Result<(), InvalidBlock> {
     if capacity == 0 {
         return Err(InvalidBlock);
     }
-    bytes.fill(0);
+    // What no entry in use refers to is never read: a large block is not written to all at once.
+    bytes.get_mut(..header::LENGTH).ok_or(InvalidBlock)?.fill(0);
+    for table in [Table::Users, Table::Repositories] {
+        let buckets = bytes.get_mut(start_of(table, capacity)..).ok_or(InvalidBlock)?;
+        buckets
+            .get_mut(..size_of_buckets(capacity))
+            .ok_or(InvalidBlock)?
+            .fill(0);
+    }
     put_u32(
         bytes,
         header::CAPACITY,

@@ -145,6 +145,9 @@ fn slices_show_what_one_look_shows_and_a_name_that_moves_once() {
     for from in (0..usage.capacity()).step_by(10) {
         assert_eq!(usage.look(Table::Users, from..from + 10, &mut top), 100);
     }
+    // Put in order a step at a time, and then of a piece.
+    let mut steps = 0..3;
+    assert!(!top.order(|| steps.next().is_some()));
     let rows = top.into_rows();
     assert_eq!(rows, usage.top(Table::Users, 7));
     let requests: Vec<u64> = rows.iter().map(|row| row.counts.requests).collect();
@@ -167,6 +170,26 @@ fn a_block_is_used_as_it_is_until_its_size_changes() {
     assert_eq!(open(&mut block).top(Table::Users, 9), []);
     assert_eq!(Usage::open(&mut [0; 100], || 1, 0).err(), Some(InvalidBlock));
     assert_eq!(Usage::open(&mut [], || 1, 0).err(), Some(InvalidBlock));
+}
+
+#[test]
+fn to_set_up_a_large_block_writes_to_little_of_it() {
+    let mut block = vec![0xa5; 1 << 20];
+    let capacity = open(&mut block).capacity();
+    let changed = block.iter().filter(|byte| **byte != 0xa5).count();
+    assert!(
+        changed <= least_size(0) + 2 * 4 * capacity.next_power_of_two(),
+        "{changed}"
+    );
+    // What lies in the rest of it is nobody's, also after the death of a process.
+    open(&mut block).add(b"alice", b"a", &one(1));
+    block[DIRTY] = 1;
+    let names: Vec<String> = open(&mut block)
+        .top(Table::Users, 9)
+        .into_iter()
+        .map(|row| row.name)
+        .collect();
+    assert_eq!(names, ["alice"]);
 }
 
 /// The requests: a name, and how often in a row.
