@@ -9,6 +9,7 @@ use Harness::Zone;
 
 our $A = 'sha256:' . 'a' x 64;
 our $B = 'sha256:' . 'b' x 64;
+our $NOTHING = 'sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855';
 our ($TO_B, $TO_C) = map { '127.0.0.1:$TEST_NGINX_BACKEND_' . $_ . '_PORT' } qw(B C);
 our $GATE = 'registry_auth R; proxy_set_header Authorization "";';
 # As nginx/blob-cache.conf has it.
@@ -18,12 +19,16 @@ our $CACHE = 'proxy_cache c; proxy_cache_key $registry_auth_blob; proxy_cache_by
     add_header X-Cache $upstream_cache_status always; add_header X-Source $registry_auth_source always;
             add_header X-Blob $registry_auth_blob always;';
 
+# What a registry says of a blob, and of what it is.
+sub named { join '', map { "$_ => header: Docker-Content-Digest: $_\n" } $A, $B }
+
 defaults(
     http_config => "    proxy_cache_path \$TEST_NGINX_SERVROOT/kept keys_zone=c:1m;\n" . gate_http(),
     config   => "location / { $GATE $CACHE proxy_pass http://registry; }",
     accounts => "alice:secret\nbob:secret\nmallory:secret\n",
     login    => 'alice:secret',
     restart  => 1,
+    backend  => named(),
     init     => 'main::empty()',
     redis    => join("\n",
         'HSET docker-registry:user:alice backends "127.0.0.1:$TEST_NGINX_BACKEND_B_PORT"',
@@ -112,9 +117,10 @@ status: 404
 X-Cache: MISS
 
 === ranges come out of the whole copy
---- backend
-body: 0123456789
+--- backend eval
+main::named() . "body: 0123456789
 header: Accept-Ranges: bytes
+"
 --- request eval
 [ ("GET /v2/library/x/blobs/$::A") x 3 ]
 --- more_headers eval
@@ -155,34 +161,50 @@ header: Accept-Ranges: bytes
 "proxy_cache_bypass"
 
 === rule 33: an answer that is cut, and does not say how long it is, is not kept
---- backend
-raw: HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\n\r\nhalf of it
+--- backend eval
+"raw: HTTP/1.1 200 OK\\r\\nDocker-Content-Digest: $::A\\r\\n\\r\\nhalf of it
+"
 --- request eval
 [ ("GET /v2/library/x/blobs/$::A") x 2 ]
 --- response_body: half of it
 --- response_headers: X-Cache: MISS
 
 === rule 33: nor one without a byte, but of what has none; nor one with some of that
---- backend
+--- backend eval
+main::named() . "$::NOTHING => header: Docker-Content-Digest: $::NOTHING
 body:
 /full/ => body: something
+"
 --- request eval
-my $nothing = 'sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855';
-[ map { ($_) x 2 } "GET /v2/library/x/blobs/$::A", "GET /v2/library/x/blobs/$nothing",
-        "GET /v2/library/full/blobs/$nothing" ]
+[ map { ($_) x 2 } "GET /v2/library/x/blobs/$::A", "GET /v2/library/x/blobs/$::NOTHING",
+        "GET /v2/library/full/blobs/$::NOTHING" ]
 --- response_headers eval
 [ map { "X-Cache: $_" } qw(MISS MISS MISS HIT MISS MISS) ]
 
-=== rule 33: nor one in another form, which not all clients read, nor one that is another content by its name
+=== rule 33: nor one in another form, which not all clients read, nor a part of it
 --- backend eval
-"/x/ => header: Content-Encoding: gzip
-/y/ => header: Docker-Content-Digest: $::B
-/z/ => header: Docker-Content-Digest: $::A
+main::named() . "/x/ => header: Content-Encoding: gzip
+/y/ => header: Content-Range: bytes 0-9/20
 "
 --- request eval
 [ map { ("GET /v2/library/$_/blobs/$::A") x 2 } qw(x y z) ]
 --- response_headers eval
 [ map { "X-Cache: $_" } qw(MISS MISS MISS MISS MISS HIT) ]
+
+=== rule 33: nor one that does not name the content, as a page that some server between has for all requests
+--- backend eval
+"/none/ => header: Content-Type: text/html
+/other/ => header: Docker-Content-Digest: $::B
+/two/ => header: Docker-Content-Digest: $::A
+/two/ => header: Docker-Content-Digest: $::B
+/odd/ => header: Docker-Content-Digest: $::A, $::B
+/its/ => header: Docker-Content-Digest: $::A
+/sha512/ => header: Docker-Content-Digest: sha512:" . 'f' x 128 . "
+"
+--- request eval
+[ map { ("GET /v2/library/$_/blobs/$::A") x 2 } qw(none other two odd its sha512) ]
+--- response_headers eval
+[ (map { "X-Cache: $_" } ('MISS') x 8, ('MISS', 'HIT') x 2) ]
 
 === rule 33: only 200 is kept, whatever proxy_cache_valid says
 --- config eval
@@ -197,8 +219,9 @@ my $nothing = 'sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b78
 --- response_headers: X-Cache: MISS
 
 === rule 33: a client that has it already gets 304, and the next one all of it out of the cache
---- backend
-header: ETag: "x"
+--- backend eval
+main::named() . "header: ETag: \"x\"
+"
 --- request eval
 [ ("GET /v2/library/x/blobs/$::A") x 2 ]
 --- more_headers eval
@@ -209,8 +232,9 @@ header: ETag: "x"
 [ "X-Cache: MISS", "X-Cache: HIT" ]
 
 === a cookie of the registry's is for whom it was sent to
---- backend
-header: Set-Cookie: a=b
+--- backend eval
+main::named() . "header: Set-Cookie: a=b
+"
 --- config eval
 "location / { $::GATE $::CACHE proxy_ignore_headers Set-Cookie; proxy_pass http://registry; }"
 --- request eval
@@ -342,6 +366,37 @@ my $request = "GET /v2/library/x/blobs/$main::A";
 my @answers = (http($request, login => 'bob:secret'), map { with_token($_, $request) } $right, $wrong);
 equal(join(' ', map { $_->{status} . Harness::Zone::header($_, 'X-Cache') } @answers),
     '200MISS 200HIT 401', 'answers');
+
+=== what is too old is asked for anew while a client gets the old, and kept in its place
+--- config eval
+my $cache = $main::CACHE =~ s/proxy_ignore_headers Cache-Control;//r;
+"location / { $::GATE $cache proxy_cache_background_update on; proxy_cache_use_stale updating;
+        proxy_pass http://registry; }"
+--- backend eval
+main::named() . "header: Cache-Control: max-age=1\nbody: old\n"
+--- after
+my $ask = sub {
+    my $answer = http("GET /v2/library/x/blobs/$main::A", login => 'alice:secret');
+    return Harness::Zone::header($answer, 'X-Cache') . " $answer->{body}";
+};
+equal($ask->(), 'MISS old', 'at first');
+Harness::backend()->begin(main::named() . "header: Cache-Control: max-age=3600\nbody: new\n");
+soon('in the end', 'HIT new', $ask, 10);
+equal(scalar(@{ Harness::backend()->received }), 1, 'requests since');
+
+=== where allow= lets a user go to no registry, nothing comes out of the cache, either
+--- http_config eval
+"    proxy_cache_path \$TEST_NGINX_SERVROOT/kept keys_zone=c:1m;
+    upstream registry { registry_auth_backends allow=$::TO_B allow=$::TO_C; }"
+--- request eval
+[ ("GET /v2/library/x/blobs/$::A") x 2 ]
+--- response_headers eval
+[ map { "X-Cache: $_" } qw(MISS HIT) ]
+--- after
+my ($without, $request) = (expand(" allow=$main::TO_B"), "GET /v2/library/x/blobs/$main::A");
+Harness::Zone::reload(sub { $_[0] =~ s/\Q$without\E//r });
+equal(http($request, login => 'alice:secret')->{status}, 503, 'the backend is not permitted');
+equal(http($request, login => 'mallory:secret')->{status}, 200, 'another one is');
 
 === V1 names no content by a digest: each request goes to the registry
 --- request eval

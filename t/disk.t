@@ -363,6 +363,41 @@ equal(http($request, login => $login)->{body}, 'in a layout', "request $_") for 
 unlink main::disk() . "-oci/alice/x/blobs/sha256/$main::HEX{a}" or die $!;
 equal(join("", http($request, login => $login)->{body} =~ /(backend: A)/), 'backend: A', 'deleted');
 
+=== a blob that was collected as garbage is gone at once, also with a cache of open files
+--- config eval
+"open_file_cache max=10 inactive=1h; open_file_cache_valid 1h; open_file_cache_min_uses 1;
+        location / { $::GATE $::MINE proxy_pass http://registry; }"
+--- after
+my ($request, $login) = ('GET ' . main::path('alice/x', 'a'), 'alice:secret');
+my $ask = sub { http($request, login => $login)->{body} =~ s/.*(backend: A).*/$1/sr };
+equal($ask->(), 'the blob of alice', "request $_") for 1 .. 2;
+my $data = main::data_of('a');
+rename $data, "$data.gone" or die $!;
+equal($ask->(), 'backend: A', 'gone, with its link still there');
+main::put($data, 'pushed anew');
+equal($ask->(), 'pushed anew', 'another file');
+
+=== where allow= lets a user go to no registry, none of its blobs is sent
+--- http_config eval
+"    upstream registry { registry_auth_backends allow=$::C; server 127.0.0.1:\$TEST_NGINX_BACKEND_PORT; }"
+--- config eval
+"location / { $::GATE $::MINE registry_auth_store \$TEST_NGINX_SERVROOT/disk-b backend=$::B backend=$::C;
+        proxy_pass http://registry; }"
+--- redis eval
+"HSET docker-registry:user:alice backends $::B
+HSET docker-registry:user:bob backends $::C grant:alice/** pull
+HSET docker-registry:user:many backends \"$::B $::C\" grant:alice/** pull
+HSET docker-registry:group:public grant:alice/** pull
+"
+--- request eval
+[ ("GET " . main::path('alice/x', 'd')) x 3, "GET " . main::path('alice/x', 'a') ]
+--- login eval
+[ "alice:secret", "bob:secret", "many:secret", "" ]
+--- error_code eval
+[ 503, 200, 200, 200 ]
+--- response_body_like eval
+[ qr/UNAVAILABLE/, (qr/\Aher other blob\z/) x 2, qr/the blob of alice/ ]
+
 === a location without a gate, reached by itself or through one
 --- config eval
 "location / { registry_auth off; $::MINE proxy_pass http://127.0.0.1:\$TEST_NGINX_BACKEND_PORT; }

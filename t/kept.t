@@ -13,6 +13,7 @@ defaults(
     http_config => "    proxy_cache_path \$TEST_NGINX_SERVROOT/kept keys_zone=c:1m;\n" . gate_http(),
     accounts => "alice:secret\nmallory:secret\n",
     login    => 'alice:secret',
+    user_files => ">>> users\noperator:" . Harness::Users::sha('letmein') . "\n",
     redis    => join("\n",
         'HSET docker-registry:user:mallory backends 127.0.0.1:$TEST_NGINX_BACKEND_C_PORT',
         'HSET docker-registry:group:public grant:library/** pull',
@@ -78,6 +79,43 @@ __DATA__
 [ (qr/backend: C/, qr/backend: B/, qr/backend: B/) x 2 ]
 --- response_headers eval
 [ ("X-Cache: MISS") x 3, ("X-Cache: HIT") x 3 ]
+
+=== a key with the user: whom another module lets in has none, and another registry than the anonymous
+--- config eval
+"        location / { registry_auth R; satisfy any; auth_basic R; auth_basic_user_file html/users; "
+    . "$::BLIND proxy_set_header Authorization ''; proxy_pass http://registry; "
+    . "proxy_cache_key \"\$registry_auth_user \$request_uri\"; add_header X-Cache \$upstream_cache_status; }"
+--- request eval
+[ ("GET /v2/library/x/tags/list") x 6 ]
+--- login eval
+[ ("operator:letmein") x 2, "", "", "operator:letmein", "" ]
+--- error_code eval
+[ (200) x 4, 500, 200 ]
+--- response_body_like eval
+[ (qr/backend: A/) x 2, (qr/backend: B/) x 2, qr/UNKNOWN/, qr/backend: B/ ]
+--- response_headers eval
+[ ("X-Cache: MISS") x 3, "X-Cache: HIT", "!X-Cache", "X-Cache: HIT" ]
+--- error_log
+"satisfy any"
+"$registry_auth_decision"
+
+=== and is sent what the registry says, as the log has it done
+--- http_config eval
+"    map \$registry_auth_decision \$nobodys { granted ''; anonymous ''; default 1; }
+    proxy_cache_path \$TEST_NGINX_SERVROOT/kept keys_zone=c:1m;\n" . Harness::gate_http()
+--- config eval
+"        location / { registry_auth R; satisfy any; auth_basic R; auth_basic_user_file html/users; "
+    . "$::BLIND proxy_set_header Authorization ''; proxy_pass http://registry; "
+    . "proxy_cache_bypass \$nobodys; proxy_no_cache \$nobodys; "
+    . "proxy_cache_key \"\$registry_auth_user \$request_uri\"; add_header X-Cache \$upstream_cache_status; }"
+--- request eval
+[ ("GET /v2/library/z/tags/list") x 4 ]
+--- login eval
+[ "", "operator:letmein", "operator:letmein", "" ]
+--- response_body_like eval
+[ qr/backend: B/, (qr/backend: A/) x 2, qr/backend: B/ ]
+--- response_headers eval
+[ map { "X-Cache: $_" } qw(MISS BYPASS BYPASS HIT) ]
 
 === one registry for all: what it has said is for everybody who may read it
 --- config eval

@@ -7,6 +7,7 @@ use std::marker::PhantomData;
 use std::rc::Rc;
 use std::sync::Arc;
 
+use registry_auth::backend::AllowList;
 use registry_auth::blob::Owner;
 use registry_auth::{directive, policy, route};
 use registry_auth_lookup::Keyspace;
@@ -54,6 +55,7 @@ impl Merge for Location {
         check::one_thing(self, &core, main, conf)?;
         self.ssi = check::ssi_by_variables(self, conf)?;
         self.forwarded_url = self.variable_url(conf)?;
+        self.allow = self.allowed(conf);
         self.put_stores_before(outer, &core, conf)?;
         main.has_sources |= self.has_sources();
         main.has_subrequests |= self.neighbours.sends_subrequests;
@@ -228,6 +230,19 @@ impl Location {
                 .ok_or_else(|| "\"proxy_pass\" has variables that cannot be read".to_owned()),
             _ => Ok(None),
         }
+    }
+
+    /// Where the backends may be to which requests go from here; nowhere else do they come from a cache or a
+    /// disk, either. Everywhere, where nothing is said of that.
+    fn allowed(&self, conf: &mut Conf<'_>) -> AllowList {
+        let forward = self.neighbours.forward.as_ref();
+        let upstream = forward.and_then(|forward| directive::upstream_name(&forward.url));
+        let said = upstream.and_then(|upstream| {
+            peer::said_by(conf, upstream, PhantomData::<UserBackends>, |ours| {
+                ours.allow.clone()
+            })
+        });
+        said.unwrap_or_default()
     }
 
     fn space(&self) -> Keyspace {

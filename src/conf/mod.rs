@@ -9,6 +9,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
+use registry_auth::backend::AllowList;
 use registry_auth::redirect::StorageHosts;
 use registry_auth::{policy, route};
 use registry_auth_cache::FailureLimits;
@@ -308,6 +309,8 @@ pub struct Location {
     forwarded_url: Option<ComplexValue>,
     /// What answers what is not answered from one of them.
     pub otherwise: Option<Handler>,
+    /// Where the backends may be to which requests go from here (`allow=`).
+    pub allow: AllowList,
     /// What other modules' directives say here.
     pub neighbours: neighbours::Neighbours,
     /// What handlers go by; `None` where the gate is off.

@@ -222,6 +222,8 @@ pub struct Neighbours {
     pub keeps_blindly: bool,
     /// Whether nginx keeps what it is sent by `$registry_auth_blob`.
     pub keeps_by_blob: bool,
+    /// Whether nginx keeps what it is sent by a key, or in a file, that tells the user.
+    pub keeps_by_user: bool,
     /// Whether it is known where requests go from here, and that their path is the one that was decided
     /// about.
     pub keeps_path: bool,
@@ -324,6 +326,7 @@ impl Neighbours {
         self.keeps_blindly = self.kept_blindly().is_some();
         self.keeps_path = self.forward.as_ref().is_some_and(Forward::keeps_path);
         self.keeps_by_blob = self.has_cache() && self.said().is_some_and(|said| said.key == Some(Key::Blob));
+        self.keeps_by_user = !self.keeps_blindly && !self.keeps_by_blob;
     }
 
     fn said(&self) -> Option<&Said> {

@@ -71,6 +71,7 @@ macro_rules! write {
 }
 
 read! {
+    "Whether a subrequest is one that nobody waits for." background rga_background;
     "Whether the answer comes from a cache." cached rga_cached;
     "Whether a subrequest has been answered." done rga_done;
     "Whether a filter has begun another answer." filter_finalize rga_filter_finalize;

@@ -127,7 +127,8 @@ pub fn attach<B: Balancer>(
 /// Refuses upstreams in which another balancer came after `B` and took its place, which nginx only warns of:
 /// requests would go to anybody's storage. For a module's postconfiguration; an error names the upstream.
 pub fn check<B: Balancer>(conf: &mut Conf<'_>, _balancer: PhantomData<B>) -> Result<(), String> {
-    let replaced = find::<B, _>(conf, |servers, host| {
+    let replaced = find::<B, _>(conf, |ours, host| {
+        let servers = B::own_servers_of(ours);
         (servers.attached && !servers.set_up).then(|| String::from_utf8_lossy(host).into_owned())
     });
     replaced.map_or(Ok(()), Err)
@@ -135,16 +136,27 @@ pub fn check<B: Balancer>(conf: &mut Conf<'_>, _balancer: PhantomData<B>) -> Res
 
 /// Whether `B` chooses the peers of an upstream; when all upstreams were read.
 pub fn is_attached<B: Balancer>(conf: &mut Conf<'_>, _balancer: PhantomData<B>) -> bool {
-    find::<B, _>(conf, |servers, _| servers.attached.then_some(())).is_some()
+    find::<B, _>(conf, |ours, _| B::own_servers_of(ours).attached.then_some(())).is_some()
 }
 
 /// Whether `B` chooses the peers of the upstream of that name; for the merging of locations, when all
 /// upstreams were read.
-pub fn is_attached_to<B: Balancer>(conf: &mut Conf<'_>, name: &[u8], _balancer: PhantomData<B>) -> bool {
-    let found = find::<B, _>(conf, |servers, host| {
-        (servers.attached && host.eq_ignore_ascii_case(name)).then_some(())
-    });
-    found.is_some()
+pub fn is_attached_to<B: Balancer>(conf: &mut Conf<'_>, name: &[u8], balancer: PhantomData<B>) -> bool {
+    said_by(conf, name, balancer, |_| ()).is_some()
+}
+
+/// What `f` takes from the upstream of that name, where `B` chooses its peers; for the merging of locations,
+/// when all upstreams were read.
+pub fn said_by<B: Balancer, T>(
+    conf: &mut Conf<'_>,
+    name: &[u8],
+    _balancer: PhantomData<B>,
+    f: impl Fn(&B::Upstream) -> T,
+) -> Option<T> {
+    find::<B, _>(conf, |ours, host| {
+        let is_it = B::own_servers_of(ours).attached && host.eq_ignore_ascii_case(name);
+        is_it.then(|| f(ours))
+    })
 }
 
 /// Whether `B` chooses the peers of the upstream that a request goes to, or would have gone to but for a
@@ -227,15 +239,12 @@ pub fn upstream_name(request: &Request) -> Option<Vec<u8>> {
 
 /// Whether the upstream of that name, whose peers `B` chooses, has `server` lines of its own; for the merging
 /// of locations, when all upstreams were read.
-pub fn has_own_servers<B: Balancer>(conf: &mut Conf<'_>, name: &[u8], _balancer: PhantomData<B>) -> bool {
-    let found = find::<B, _>(conf, |servers, host| {
-        (servers.attached && servers.exist() && host.eq_ignore_ascii_case(name)).then_some(())
-    });
-    found.is_some()
+pub fn has_own_servers<B: Balancer>(conf: &mut Conf<'_>, name: &[u8], balancer: PhantomData<B>) -> bool {
+    said_by(conf, name, balancer, |ours| B::own_servers_of(ours).exist()) == Some(true)
 }
 
 /// The first thing that `f` finds, which looks at what each upstream holds, and at its name.
-fn find<B: Balancer, T>(conf: &mut Conf<'_>, f: impl Fn(&OwnServers, &[u8]) -> Option<T>) -> Option<T> {
+fn find<B: Balancer, T>(conf: &mut Conf<'_>, f: impl Fn(&B::Upstream, &[u8]) -> Option<T>) -> Option<T> {
     // SAFETY: by then nginx has made all upstreams; their array holds pointers of that type.
     unsafe {
         let main = shim::rga_conf_main_conf(conf.as_ptr(), &raw const nginx_sys::ngx_http_upstream_module);
@@ -249,7 +258,7 @@ fn find<B: Balancer, T>(conf: &mut Conf<'_>, f: impl Fn(&OwnServers, &[u8]) -> O
             let Some(ours) = slot.cast::<B::Upstream>().as_ref() else {
                 continue;
             };
-            let found = f(B::own_servers_of(ours), bytes::of((**upstream).host));
+            let found = f(ours, bytes::of((**upstream).host));
             if found.is_some() {
                 return found;
             }

@@ -272,6 +272,7 @@ rga_hold(ngx_http_request_t *r)
         r->name = value;                                                                                     \
     }
 
+RGA_READ(background)
 RGA_READ(cached)
 RGA_READ(done)
 RGA_READ(filter_finalize)

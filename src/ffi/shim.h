@@ -59,6 +59,7 @@ void rga_upstream_ssl_sessions(ngx_http_upstream_t *u);
 void rga_hold(ngx_http_request_t *r);
 
 /* Fields of a request that are a few bits wide: see flags.rs. */
+unsigned rga_background(const ngx_http_request_t *r);
 unsigned rga_cached(const ngx_http_request_t *r);
 unsigned rga_done(const ngx_http_request_t *r);
 unsigned rga_filter_finalize(const ngx_http_request_t *r);

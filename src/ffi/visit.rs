@@ -40,6 +40,24 @@ impl Request {
         }
     }
 
+    /// The visit of the request itself, where this is its copy by which nginx asks anew for an answer that it
+    /// has kept (`proxy_cache_background_update`), and has not moved.
+    pub fn copied_visit(&self) -> Option<Visit> {
+        let copy = self.as_ref_ptr();
+        // SAFETY: a subrequest's request outlives it, and lies elsewhere.
+        let original = unsafe { copy.main.as_ref() }?;
+        let is_copy = self.is_subrequest()
+            && flags::background(copy) != 0
+            && copy.loc_conf == original.loc_conf
+            && copy.method == original.method
+            && copy.uri.data == original.uri.data
+            && copy.uri.len == original.uri.len;
+        is_copy.then(|| Visit {
+            request: NonNull::from(original),
+            moves_left: flags::uri_changes(original),
+        })
+    }
+
     /// The upstream that was last asked, or was about to.
     pub fn last_upstream(&self) -> LastUpstream {
         LastUpstream(self.as_ref_ptr().upstream)

@@ -4,6 +4,7 @@
 
 use std::hash::Hasher;
 
+use registry_auth::backend::AllowList;
 use registry_auth::blob::{self, AnswerHead, Content, Registry};
 use registry_auth::{InvalidRecord, RecordRef, RequestResult, Source};
 use registry_auth_metrics::counters as numbers;
@@ -27,20 +28,23 @@ pub struct Named<'r> {
 }
 
 /// What a request names by a digest, once it was granted here. Not with a query, which some registry may go
-/// by; nor to be changed.
+/// by; nor to be changed; nor where `allow=` lets it go to no registry.
 pub fn named<'r>(request: &'r Request, context: &'r Context) -> Option<Named<'r>> {
-    if !is_granted(context) || !context.is_about(request) || !request.args().is_empty() {
+    if !is_granted(context) || !context.is_about_copy(request) || !request.args().is_empty() {
         return None;
     }
     if !matches!(request.method(), b"GET" | b"HEAD") {
         return None;
     }
     let repository = request.kept::<Context>(context.repository.as_ref()?);
+    let identity = context.identity(request)?;
+    let allow = &request.location::<Location>()?.allow;
     Some(Named {
         repository,
         content: blob::content(request.uri(), repository)?,
-        identity: context.identity(request)?,
+        identity,
     })
+    .filter(|_| allow.is_empty() || may_be_asked(identity, allow) == Ok(true))
 }
 
 fn is_granted(context: &Context) -> bool {
@@ -48,6 +52,22 @@ fn is_granted(context: &Context) -> bool {
         context.result,
         Some(RequestResult::Granted | RequestResult::Anonymous)
     )
+}
+
+/// Whether some registry may be asked for this sender: one that nginx.conf names, or a backend with a
+/// permitted address.
+fn may_be_asked(identity: &Identity, allow: &AllowList) -> Result<bool, InvalidRecord> {
+    let Some(record) = identity.backends() else {
+        return Ok(true);
+    };
+    for peer in RecordRef::decode(record)?.peers() {
+        for address in peer?.addresses() {
+            if allow.permits(address?) {
+                return Ok(true);
+            }
+        }
+    }
+    Ok(false)
 }
 
 /// The names of the backends to which requests of this sender go; none where it is the registry that
@@ -123,11 +143,18 @@ pub fn may_be_kept(request: &mut Request) -> bool {
             status: request.upstreams_status(),
             length: request.upstreams_length(),
             is_encoded: request.upstreams_headers(b"content-encoding").next().is_some(),
-            digest: request.upstreams_headers(b"docker-content-digest").next(),
+            is_part: request.upstreams_headers(b"content-range").next().is_some(),
+            digest: single(request.upstreams_headers(b"docker-content-digest")),
         };
         Some(blob::may_be_kept(head, named.content.digest))
     });
     may.flatten() == Some(true)
+}
+
+/// The only one, if there is just one.
+fn single<'v>(mut values: impl Iterator<Item = &'v [u8]>) -> Option<&'v [u8]> {
+    let first = values.next();
+    values.next().is_none().then_some(first).flatten()
 }
 
 /// `$registry_auth_source`: where the answer came from; `None` where none of these has answered.

@@ -229,6 +229,14 @@ impl Context {
         self.visit == Some(request.visit())
     }
 
+    /// Whether that is so, or it is the copy by which nginx asks anew for what it has kept of it.
+    pub fn is_about_copy(&self, request: &Request) -> bool {
+        self.is_about(request)
+            || request
+                .copied_visit()
+                .is_some_and(|visit| self.visit == Some(visit))
+    }
+
     /// What the request is for those who count requests.
     #[inline]
     pub fn class(&self) -> (RouteKind, Option<Action>) {

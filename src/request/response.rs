@@ -48,22 +48,22 @@ impl Filter for Answers {
             None => foreign_addresses::keep_here(request)?,
             malformed => malformed,
         };
-        if foreign.is_some() {
-            // There is none where another module has let the request in.
-            request.with_context::<Context, _>(|_, _| ()).ok_or(Unsendable)?;
-        }
         if request.has_upstreams_challenge() {
             challenge_instead(request)?;
         }
         if request.is_kept() && keeps_by_blob(request) {
             keep_content_only(request);
         }
+        let nobodys = (is_of_no_blob(request) || is_nobodys(request)).then(Denial::misconfigured);
         if may_run_scripts(request) {
             run_none(request)?;
         }
+        if foreign.is_some() || nobodys.is_some() {
+            // There is none where another module has let the request in.
+            request.with_context::<Context, _>(|_, _| ()).ok_or(Unsendable)?;
+        }
         let seen = request.existing_context::<Context, _>(|request, context| {
-            let is_nobodys = is_strangers(request) || is_of_no_blob(request, context);
-            let strangers = is_nobodys.then(Denial::misconfigured);
+            let strangers = is_strangers(request).then(Denial::misconfigured).or(nobodys);
             if page(context, request).is_some() {
                 let is_ours = context.awaits(request) && context.identity(request).is_some();
                 // Refused before it went to the registry, as where there is no backend.
@@ -171,7 +171,7 @@ fn malformed(request: &mut Request) -> Option<Denial> {
 /// Whether the answer is kept, or was, by a key that may not tell whose it is.
 #[inline]
 fn is_kept_doubtfully(request: &Request) -> bool {
-    request.is_kept() && (is_kept_blindly(request) || keeps_by_blob(request))
+    request.is_kept() && (is_kept_blindly(request) || keeps_by_blob(request) || keeps_by_user(request))
 }
 
 /// Whether nginx keeps the answer, or has kept it, by a key that does not tell users apart.
@@ -203,10 +203,55 @@ fn keep_content_only(request: &mut Request) {
     }
 }
 
-/// Whether the answer comes out of such a cache though there is no such content, which may be that of
-/// another request: the key was the same, as it said nothing.
-fn is_of_no_blob(request: &Request, context: &Context) -> bool {
-    if !is_kept_by_blob(request) || by_digest::has_key(request, context) {
+/// Whether nginx keeps answers here by a key, or in files, that tells the user.
+fn keeps_by_user(request: &Request) -> bool {
+    let keeps_by_user = |location: &Location| location.neighbours.keeps_by_user;
+    request.location().is_some_and(keeps_by_user)
+}
+
+/// Whether the answer comes out of such a cache for a client whom another module has let in, and whose user
+/// the gate does not know. Their answers are kept by the same key as those of clients without a login, and
+/// come from another registry. So none of theirs is kept.
+fn is_nobodys(request: &mut Request) -> bool {
+    if !request.is_kept() || !keeps_by_user(request) || !is_of_nobody(request) {
+        return false;
+    }
+    if !request.is_cached() {
+        request.keep_no_answer();
+        return false;
+    }
+    limited_log::write(
+        request,
+        Level::Error,
+        format_args!(
+            "registry_auth: an answer was kept for clients without a login, who have another registry than \
+             those whom \"satisfy any\" lets in without \"registry_auth\": let \"proxy_cache_bypass\" and \
+             \"proxy_no_cache\" be set where \"$registry_auth_decision\" is neither \"granted\" nor \
+             \"anonymous\""
+        ),
+    );
+    true
+}
+
+/// Whether a request goes to users' registries through a gate that does not know its user, nor that there is
+/// none.
+fn is_of_nobody(request: &mut Request) -> bool {
+    let is_known =
+        request.existing_context::<Context, _>(|request, context| context.identity(request).is_some());
+    let is_gated = is_known.is_some() || Settings::of(request).is_some();
+    is_gated && is_known != Some(true) && peer::is_balanced(request, PhantomData::<UserBackends>)
+}
+
+/// Whether the answer comes out of a cache by `$registry_auth_blob` though there is no such content. It may
+/// be that of another request: the key was the same, as it said nothing.
+fn is_of_no_blob(request: &mut Request) -> bool {
+    if !is_kept_by_blob(request) {
+        return false;
+    }
+    let has_key =
+        request.existing_context::<Context, _>(|request, context| by_digest::has_key(request, context));
+    let is_gated = has_key.is_some() || Settings::of(request).is_some();
+    if has_key == Some(true) || !is_gated {
         return false;
     }
     limited_log::write(

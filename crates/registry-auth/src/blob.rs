@@ -370,7 +370,9 @@ pub struct AnswerHead<'a> {
     pub length: Option<u64>,
     /// Whether these are the content in another form (`Content-Encoding`), which not all clients take.
     pub is_encoded: bool,
-    /// Which content it is, where that is said (`Docker-Content-Digest`).
+    /// Whether they are a part of the content (`Content-Range`), whatever the status says.
+    pub is_part: bool,
+    /// Which content it is, where that is said, once (`Docker-Content-Digest`).
     pub digest: Option<&'a [u8]>,
 }
 
@@ -385,7 +387,8 @@ const OF_NOTHING: [&[u8]; 3] = [
 
 /// Whether an answer to a request for the content of this digest may be kept for others. Not where its end
 /// cannot be told from a connection that was cut, nor where it is seen before the body that it is something
-/// else.
+/// else. What does not say which content it is may be anything that some server in between has to say, as
+/// that the registry is being maintained.
 pub fn may_be_kept(answer: AnswerHead<'_>, digest: &[u8]) -> bool {
     let is_whole = match answer.length {
         None => false,
@@ -394,8 +397,8 @@ pub fn may_be_kept(answer: AnswerHead<'_>, digest: &[u8]) -> bool {
     };
     // A registry may know the same content by a digest of another algorithm.
     let algorithm = |digest: &[u8]| digest.split(|byte| *byte == b':').next().map(<[u8]>::to_vec);
-    let is_other = answer
+    let is_named = answer
         .digest
-        .is_some_and(|said| algorithm(said) == algorithm(digest) && said != digest);
-    answer.status == 200 && is_whole && !answer.is_encoded && !is_other
+        .is_some_and(|said| said == digest || is_digest(said) && algorithm(said) != algorithm(digest));
+    answer.status == 200 && is_whole && !answer.is_encoded && !answer.is_part && is_named
 }

@@ -340,41 +340,70 @@ fn only_a_whole_and_plain_answer_is_kept() {
     let something = digest();
     let other = format!("sha256:{}", "f".repeat(64));
     let of_sha512 = format!("sha512:{}", "f".repeat(128));
-    let kept = |status, length, is_encoded, said: Option<&str>, asked: &str| {
-        let digest = said.map(str::as_bytes);
-        let head = AnswerHead {
-            status,
-            length,
-            is_encoded,
-            digest,
-        };
-        may_be_kept(head, asked.as_bytes())
+    let two = format!("{something}, {other}");
+    let answer = AnswerHead {
+        status: 200,
+        length: Some(1),
+        is_encoded: false,
+        is_part: false,
+        digest: Some(something.as_bytes()),
     };
-    for (status, length, is_encoded, said, expected) in [
-        (200, Some(1), false, None, true),
-        (200, Some(1), false, Some(&something), true),
-        (200, Some(1), false, Some(&of_sha512), true),
-        (200, Some(1), false, Some(&other), false),
-        (200, None, false, None, false),
-        (200, Some(0), false, None, false),
-        (200, Some(1), true, None, false),
-        (206, Some(1), false, None, false),
-        (307, Some(1), false, None, false),
-        (404, Some(1), false, None, false),
-    ] {
-        let found = kept(status, length, is_encoded, said.map(String::as_str), &something);
-        assert_eq!(found, expected, "{status} {length:?} {is_encoded} {said:?}");
-    }
-    assert!(kept(200, Some(0), false, None, NOTHING));
-    assert!(!kept(200, Some(1), false, None, NOTHING));
-    for empty in ["sha384", "sha512"] {
-        assert!(!kept(
-            200,
-            Some(0),
+    let says = |digest| AnswerHead { digest, ..answer };
+    let status = |status| AnswerHead { status, ..answer };
+    for (head, expected) in [
+        (answer, true),
+        (says(Some(of_sha512.as_bytes())), true),
+        (says(Some(other.as_bytes())), false),
+        (says(Some(two.as_bytes())), false),
+        (says(Some(b"something")), false),
+        (says(Some(b"")), false),
+        (says(None), false),
+        (
+            AnswerHead {
+                length: None,
+                ..answer
+            },
             false,
-            None,
-            &format!("{empty}:{}", "0".repeat(96))
-        ));
+        ),
+        (
+            AnswerHead {
+                length: Some(0),
+                ..answer
+            },
+            false,
+        ),
+        (
+            AnswerHead {
+                is_encoded: true,
+                ..answer
+            },
+            false,
+        ),
+        (
+            AnswerHead {
+                is_part: true,
+                ..answer
+            },
+            false,
+        ),
+        (status(206), false),
+        (status(307), false),
+        (status(404), false),
+    ] {
+        assert_eq!(may_be_kept(head, something.as_bytes()), expected, "{head:?}");
+    }
+    let of_length = |length, digest: &str| {
+        let head = AnswerHead {
+            length: Some(length),
+            digest: Some(digest.as_bytes()),
+            ..answer
+        };
+        may_be_kept(head, digest.as_bytes())
+    };
+    assert!(of_length(0, NOTHING));
+    assert!(!of_length(1, NOTHING));
+    for empty in ["sha384", "sha512"] {
+        assert!(!of_length(0, &format!("{empty}:{}", "0".repeat(96))));
     }
 }
 
