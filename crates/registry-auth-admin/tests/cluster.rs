@@ -7,7 +7,7 @@ use registry_auth_admin::{Admin, AdminError, GroupName, UNSEEN};
 use registry_auth_redis::schema::keys::slot;
 use registry_auth_redis::{Endpoint, InvalidPrefix};
 use std::time::{Duration, Instant};
-use testkit::{RedisServer, eventually, free_port};
+use testkit::{RedisServer, eventually};
 use tokio::time;
 
 const PREFIX: &str = "{P}";
@@ -21,11 +21,7 @@ struct Cluster {
 
 impl Cluster {
     fn start() -> Self {
-        let node = || {
-            let bus = free_port().to_string();
-            RedisServer::with(&["--cluster-enabled", "yes", "--cluster-port", &bus])
-        };
-        let nodes = [node(), node()];
+        let nodes = [(); 2].map(|()| RedisServer::cluster_node(&[]));
         // The second keeps one when it has given the other back, or it would become a replica.
         nodes[0].run("CLUSTER ADDSLOTSRANGE 0 16382");
         nodes[1].run("CLUSTER ADDSLOTSRANGE 16383 16383");

@@ -3,7 +3,7 @@
 
 mod common;
 
-use common::{Gate, Server, free_port, space, tracked};
+use common::{Gate, Server, space, tracked};
 use registry_auth_lookup::Outcome;
 use registry_auth_redis::Endpoint;
 use registry_auth_redis::schema::keys::slot;
@@ -11,14 +11,9 @@ use testkit::eventually;
 
 const PREFIX: &str = "{P}";
 
-fn node() -> Server {
-    let bus = free_port().to_string();
-    Server::with(&["--cluster-enabled", "yes", "--cluster-port", &bus])
-}
-
 /// Two nodes; the first has the slot.
 fn nodes() -> (Server, Server) {
-    let (first, second) = (node(), node());
+    let (first, second) = (Server::cluster_node(&[]), Server::cluster_node(&[]));
     first.run("CLUSTER ADDSLOTSRANGE 0 16382");
     second.run("CLUSTER ADDSLOTSRANGE 16383 16383");
     second.run("CLUSTER SET-CONFIG-EPOCH 2");

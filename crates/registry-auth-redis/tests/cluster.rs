@@ -69,17 +69,7 @@ impl Cluster {
     }
 
     fn node(options: &[&str]) -> Server {
-        let cluster = [
-            "--port",
-            "PORT",
-            "--cluster-enabled",
-            "yes",
-            "--cluster-port",
-            "BUS",
-            "--cluster-node-timeout",
-            "1000",
-        ];
-        Server::with(&[&cluster, options].concat())
+        Server::cluster_node(&[&["--cluster-node-timeout", "1000"], options].concat())
     }
 
     fn meet(&self, at: usize) {

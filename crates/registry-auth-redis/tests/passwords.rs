@@ -20,7 +20,7 @@ fn gate(server: &Server, file: &Path) -> Endpoint {
 
 #[test]
 fn the_second_password_is_tried_after_the_first() {
-    let server = Server::plain();
+    let server = Server::start();
     server.run("ACL SETUSER gate on >new ~* +@all");
     let folder = TempDir::new().unwrap();
     let file = folder.path().join("password");
@@ -52,7 +52,7 @@ fn the_second_password_is_tried_after_the_first() {
 
 #[test]
 fn a_password_is_changed_without_a_reload() {
-    let server = Server::plain();
+    let server = Server::start();
     server.run("ACL SETUSER gate on >old ~* +@all");
     let folder = TempDir::new().unwrap();
     let file = folder.path().join("password");

@@ -7,7 +7,6 @@ mod common;
 use common::{GATE, Kept, Server, greet};
 use redis::Value;
 use registry_auth_redis::{Endpoint, Passwords, Secret};
-use std::fs;
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::sync::Arc;
@@ -31,8 +30,7 @@ struct Options<'o> {
 
 impl Group {
     fn start(options: &Options<'_>) -> Self {
-        let server: Vec<&str> = ["--port", "PORT"].iter().chain(options.server).copied().collect();
-        let servers = vec![Server::with(&server), Server::with(&server)];
+        let servers = vec![Server::with(options.server), Server::with(options.server)];
         servers[1].run(&format!("REPLICAOF 127.0.0.1 {}", servers[0].port));
         let mut group = Self {
             servers,
@@ -55,21 +53,7 @@ impl Group {
              failover-timeout m 4000\n{more}\n",
             self.servers[0].port
         );
-        for _ in 0..5 {
-            let file =
-                std::env::temp_dir().join(format!("sentinel-{}-{}.conf", std::process::id(), free_port()));
-            fs::write(&file, &settings).unwrap();
-            let started = Server::on(
-                free_port(),
-                "redis-server",
-                &[file.to_str().unwrap(), "--sentinel", "--port", "PORT"],
-            );
-            let _ = fs::remove_file(&file);
-            if let Some(sentinel) = started {
-                return self.sentinels.push(sentinel);
-            }
-        }
-        panic!("redis-sentinel does not start");
+        self.sentinels.push(Server::sentinel(&settings));
     }
 
     fn is_ready(&self) -> bool {
@@ -340,7 +324,7 @@ fn sentinels(hosts: &[String]) -> Endpoint {
 /// by its name and its address, by an address in IPv4 and what that is in IPv6.
 #[test]
 fn a_sentinel_has_one_voice_whatever_it_is_called() {
-    let old = Server::plain();
+    let old = Server::start();
     let gone = format!("127.0.0.1:{}", free_port());
     for (first, second, id) in [
         ("127.0.0.1", "[::1]", Some("a")),
@@ -370,7 +354,7 @@ const BRIEFLY: Duration = Duration::from_secs(1);
 /// Whatever epoch it says the answer has.
 #[test]
 fn a_sentinel_that_differs_from_most_is_not_believed() {
-    let (ours, other) = (Server::plain(), Server::plain());
+    let (ours, other) = (Server::start(), Server::start());
     let liar = Voice::at(&["127.0.0.1"], Some("c"), other.port, u64::MAX);
     let honest = ["a", "b"].map(|id| Voice::at(&["127.0.0.1"], Some(id), ours.port, 7));
     let ports = [liar.port, honest[0].port, honest[1].port];

@@ -10,7 +10,7 @@ use testkit::{PATIENCE, free_port};
 
 /// A master and its replica, which is in sync.
 fn pair() -> (Server, Server) {
-    let (master, replica) = (Server::plain(), Server::plain());
+    let (master, replica) = (Server::start(), Server::start());
     follow(&replica, &master);
     (master, replica)
 }
@@ -103,11 +103,13 @@ fn the_users_rights_are_enough_to_learn_who_is_the_master() {
 
 #[test]
 fn several_over_tls() {
-    let certificates = Certificates::new();
+    let certificates = Certificates::with_ca();
     certificates.issue("server", "ca", &["subjectAltName=DNS:localhost"]);
     let server = certificates.server("server", &["--tls-auth-clients", "no"]);
     let url = format!("rediss://localhost:{},localhost:{}", free_port(), server.port);
     let endpoint = Endpoint::parse(&url).unwrap();
-    let endpoint = endpoint.with_tls(certificates.trusting("ca.pem")).unwrap();
+    let endpoint = endpoint
+        .with_tls(common::trusting(&certificates, "ca.pem"))
+        .unwrap();
     assert_eq!(greet(&endpoint, PATIENCE), Ok(()));
 }

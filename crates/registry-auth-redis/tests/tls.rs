@@ -26,7 +26,7 @@ fn says(answer: Result<(), String>, words: &[&str]) {
 
 #[test]
 fn a_server_is_trusted_by_its_ca_and_its_name() {
-    let certificates = Certificates::new();
+    let certificates = Certificates::with_ca();
     certificates.issue("server", "ca", &[NAMES]);
     certificates.ca("other");
     for protocols in ["TLSv1.2", "TLSv1.3", "TLSv1.2 TLSv1.3"] {
@@ -36,13 +36,13 @@ fn a_server_is_trusted_by_its_ca_and_its_name() {
         );
         for host in ["localhost", "127.0.0.1"] {
             assert_eq!(
-                tls(host, &server, certificates.trusting("ca.pem")),
+                tls(host, &server, common::trusting(&certificates, "ca.pem")),
                 Ok(()),
                 "{protocols} {host}"
             );
         }
         says(
-            tls("localhost", &server, certificates.trusting("other.pem")),
+            tls("localhost", &server, common::trusting(&certificates, "other.pem")),
             &["of a CA that is not trusted", "trusted_certificate"],
         );
         says(
@@ -51,7 +51,7 @@ fn a_server_is_trusted_by_its_ca_and_its_name() {
         );
         let named = |name: &str| TlsOptions {
             name: Some(name.into()),
-            ..certificates.trusting("ca.pem")
+            ..common::trusting(&certificates, "ca.pem")
         };
         assert_eq!(tls("127.0.0.1", &server, named("localhost")), Ok(()));
         says(
@@ -69,7 +69,7 @@ fn a_server_is_trusted_by_its_ca_and_its_name() {
 
 #[test]
 fn what_is_wrong_with_a_servers_certificate_is_said_with_what_to_reissue() {
-    let certificates = Certificates::new();
+    let certificates = Certificates::with_ca();
     certificates.issue("v1", "ca", &[]);
     certificates.issue("no-name", "ca", &["basicConstraints=CA:FALSE"]);
     certificates.issue("ca-true", "ca", &["basicConstraints=CA:TRUE", NAMES]);
@@ -92,19 +92,22 @@ fn what_is_wrong_with_a_servers_certificate_is_said_with_what_to_reissue() {
         ("expired", &["expired", "days ago", "reissue it"]),
     ] {
         let server = certificates.server(name, &["--tls-auth-clients", "no"]);
-        says(tls("localhost", &server, certificates.trusting("ca.pem")), words);
+        says(
+            tls("localhost", &server, common::trusting(&certificates, "ca.pem")),
+            words,
+        );
     }
     // One that is trusted by itself.
     let server = certificates.server("ca", &["--tls-auth-clients", "no"]);
     says(
-        tls("localhost", &server, certificates.trusting("ca.pem")),
+        tls("localhost", &server, common::trusting(&certificates, "ca.pem")),
         &["CA:TRUE"],
     );
 }
 
 #[test]
 fn a_server_may_want_a_clients_certificate() {
-    let certificates = Certificates::new();
+    let certificates = Certificates::with_ca();
     certificates.issue("server", "ca", &[NAMES]);
     certificates.issue("client", "ca", &["extendedKeyUsage=clientAuth"]);
     certificates.issue("for-servers", "ca", &["extendedKeyUsage=serverAuth"]);
@@ -114,24 +117,28 @@ fn a_server_may_want_a_clients_certificate() {
     for protocol in ["TLSv1.2", "TLSv1.3"] {
         let server = certificates.server("server", &["--tls-protocols", protocol]);
         assert_eq!(
-            tls("localhost", &server, certificates.showing("client")),
+            tls("localhost", &server, common::showing(&certificates, "client")),
             Ok(()),
             "{protocol}"
         );
         says(
-            tls("localhost", &server, certificates.trusting("ca.pem")),
+            tls("localhost", &server, common::trusting(&certificates, "ca.pem")),
             &["client's certificate"],
         );
         says(
-            tls("localhost", &server, certificates.showing("foreign")),
+            tls("localhost", &server, common::showing(&certificates, "foreign")),
             &["refuses our certificate", "know its CA"],
         );
         says(
-            tls("localhost", &server, certificates.showing("expired")),
+            tls("localhost", &server, common::showing(&certificates, "expired")),
             &["refuses our certificate", "has expired"],
         );
         says(
-            tls("localhost", &server, certificates.showing("for-servers")),
+            tls(
+                "localhost",
+                &server,
+                common::showing(&certificates, "for-servers"),
+            ),
             &["refuses our certificate", "clientAuth"],
         );
     }
@@ -139,12 +146,14 @@ fn a_server_may_want_a_clients_certificate() {
 
 #[test]
 fn a_port_without_tls_and_a_url_without_tls_are_told() {
-    let certificates = Certificates::new();
+    let certificates = Certificates::with_ca();
     certificates.issue("server", "ca", &[NAMES]);
     let with_tls = certificates.server("server", &["--tls-auth-clients", "no"]);
-    let plain = Server::plain();
+    let plain = Server::start();
     let endpoint = Endpoint::parse(&format!("rediss://localhost:{}", plain.port)).unwrap();
-    let endpoint = endpoint.with_tls(certificates.trusting("ca.pem")).unwrap();
+    let endpoint = endpoint
+        .with_tls(common::trusting(&certificates, "ca.pem"))
+        .unwrap();
     for _ in 0..10 {
         says(greet(&endpoint, Duration::from_secs(1)), &["is this port TLS?"]);
     }
@@ -154,7 +163,7 @@ fn a_port_without_tls_and_a_url_without_tls_are_told() {
 
 #[test]
 fn what_is_wrong_with_our_own_files_is_said_before_anything_is_asked() {
-    let certificates = Certificates::new();
+    let certificates = Certificates::with_ca();
     certificates.issue("client", "ca", &["extendedKeyUsage=clientAuth"]);
     certificates.issue("v1", "ca", &[]);
     let file = |name: &str| certificates.path(name);
@@ -184,7 +193,7 @@ fn what_is_wrong_with_our_own_files_is_said_before_anything_is_asked() {
     let with_key = |name: &str| TlsOptions {
         certificate: Some(Chain::in_file(&file("client.pem")).unwrap()),
         key: Some(Key::in_file(&file(name)).unwrap()),
-        ..certificates.trusting("ca.pem")
+        ..common::trusting(&certificates, "ca.pem")
     };
     let error = settings(with_key("ca.key"));
     assert_eq!(error.setting, Setting::Key);
@@ -203,19 +212,19 @@ fn what_is_wrong_with_our_own_files_is_said_before_anything_is_asked() {
     assert_eq!(settings(alone).setting, Setting::Key);
     let named = TlsOptions {
         name: Some("no name".into()),
-        ..certificates.trusting("ca.pem")
+        ..common::trusting(&certificates, "ca.pem")
     };
     assert_eq!(settings(named).setting, Setting::Name);
 }
 
 #[test]
 fn a_name_that_no_certificate_is_for_is_told() {
-    let certificates = Certificates::new();
+    let certificates = Certificates::with_ca();
     certificates.issue("server", "ca", &[NAMES]);
     let server = certificates.server("server", &["--tls-auth-clients", "no"]);
     let named = TlsOptions {
         name: Some("127.0.0.2".into()),
-        ..certificates.trusting("ca.pem")
+        ..common::trusting(&certificates, "ca.pem")
     };
     says(
         tls("localhost", &server, named),

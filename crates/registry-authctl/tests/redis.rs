@@ -3,107 +3,37 @@
 
 mod common;
 
-use common::{PATIENCE, Ran, free_port, run_in};
+use common::{Ran, run_in};
 use std::fs;
-use std::net::TcpStream;
-use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
 use tempfile::TempDir;
+use testkit::{Certificates, RedisServer};
 
-/// A server of TLS, its certificates in a folder.
+/// A server of TLS, and its certificates.
 struct Redis {
-    child: Child,
-    folder: TempDir,
-    port: u16,
+    server: RedisServer,
+    certificates: Certificates,
 }
 
 impl Redis {
     fn start(options: &[&str]) -> Self {
-        let folder = TempDir::new().unwrap();
-        let openssl = |arguments: &str| {
-            let done = Command::new("openssl")
-                .args(arguments.split(' '))
-                .current_dir(folder.path())
-                .output();
-            let done = done.expect("openssl is installed");
-            assert!(
-                done.status.success(),
-                "{arguments}: {}",
-                String::from_utf8_lossy(&done.stderr)
-            );
-        };
-        let new = "-newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes";
-        openssl(&format!(
-            "req -x509 {new} -keyout ca.key -out ca.pem -subj /CN=ca"
-        ));
-        for (name, extension) in [
-            ("server", "subjectAltName=DNS:localhost"),
-            ("client", "extendedKeyUsage=clientAuth"),
-        ] {
-            fs::write(folder.path().join("extensions"), extension).unwrap();
-            openssl(&format!(
-                "req {new} -keyout {name}.key -out {name}.csr -subj /CN={name}"
-            ));
-            openssl(&format!(
-                "x509 -req -in {name}.csr -CA ca.pem -CAkey ca.key -CAcreateserial -out {name}.pem \
-                    -extfile extensions"
-            ));
+        let certificates = Certificates::with_ca();
+        certificates.issue("server", "ca", &["subjectAltName=DNS:localhost"]);
+        certificates.issue("client", "ca", &["extendedKeyUsage=clientAuth"]);
+        Self {
+            server: certificates.server("server", options),
+            certificates,
         }
-        for _ in 0..5 {
-            let port = free_port();
-            let mut child = Command::new("redis-server")
-                .args([
-                    "--port",
-                    "0",
-                    "--tls-port",
-                    &port.to_string(),
-                    "--bind",
-                    "127.0.0.1",
-                    "--save",
-                    "",
-                ])
-                .args([
-                    "--tls-cert-file",
-                    "server.pem",
-                    "--tls-key-file",
-                    "server.key",
-                    "--tls-ca-cert-file",
-                    "ca.pem",
-                ])
-                .args(options)
-                .current_dir(folder.path())
-                .stdout(Stdio::null())
-                .spawn()
-                .expect("redis-server is installed");
-            let until = Instant::now() + PATIENCE;
-            while child.try_wait().unwrap().is_none() && Instant::now() < until {
-                if TcpStream::connect(("127.0.0.1", port)).is_ok() {
-                    return Self { child, folder, port };
-                }
-                std::thread::sleep(Duration::from_millis(10));
-            }
-            let _ = child.kill();
-            let _ = child.wait();
-        }
-        panic!("redis-server does not start");
     }
 
     /// The tool, with these variables of the environment `REGISTRY_AUTH_REDIS...`.
     fn tool(&self, variables: &[(&str, &str)], arguments: &[&str]) -> Ran {
-        let url = format!("rediss://localhost:{}", self.port);
+        let url = format!("rediss://localhost:{}", self.server.port);
         let variables: Vec<(String, String)> = [("", url.as_str())]
             .iter()
             .chain(variables)
             .map(|(name, value)| (format!("REGISTRY_AUTH_REDIS{name}"), (*value).to_owned()))
             .collect();
-        run_in(self.folder.path(), &variables, arguments)
-    }
-}
-
-impl Drop for Redis {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+        run_in(self.certificates.dir.path(), &variables, arguments)
     }
 }
 
@@ -169,7 +99,7 @@ fn a_user_and_a_password_of_a_file() {
         "+@all",
     ]);
     let trusted = ("_TRUSTED_CERTIFICATE", "ca.pem");
-    fs::write(redis.folder.path().join("password"), "old\nnew\n").unwrap();
+    fs::write(redis.certificates.path("password"), "old\nnew\n").unwrap();
     let more = [
         "--redis-user",
         "ctl",
@@ -185,7 +115,7 @@ fn a_user_and_a_password_of_a_file() {
             &["group", "list"],
         )
         .ok();
-    fs::write(redis.folder.path().join("password"), "old\n").unwrap();
+    fs::write(redis.certificates.path("password"), "old\n").unwrap();
     let ran = redis.tool(&[trusted], &more);
     assert_eq!(ran.status, 1);
     assert!(ran.err.contains("the log-in was refused"), "{}", ran.err);

@@ -1,11 +1,17 @@
-//! What the tests of the crates start and wait for: a real redis-server, a free port, a condition.
+//! What the tests of the crates start and wait for: a real redis-server, certificates for it, a free port, a
+//! condition.
 //!
 //! Only tests depend on this crate. Each server has a port and a folder of its own, and ends with its handle.
 //! No test measures tightly: bounds are there to tell 'answers' from 'hangs' on a busy machine.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing)] // a panic is how a test fails
 
+mod certificates;
+
+pub use certificates::Certificates;
+
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
+use std::fs;
 use std::hash::{BuildHasher, RandomState};
 use std::net::TcpListener;
 use std::os::unix::net::UnixStream;
@@ -58,11 +64,33 @@ impl RedisServer {
         Self::with(&[])
     }
 
-    /// With further options of redis-server, e.g. `["--requirepass", "x"]`.
+    /// With further options of redis-server, e.g. `["--requirepass", "x"]`; `PORT` is the server's port.
     pub fn with(options: &[&str]) -> Self {
+        Self::on_a_free_port(|port, dir| Self::spawn(port, dir, None, options))
+    }
+
+    /// A node that knows no other one yet.
+    pub fn cluster_node(options: &[&str]) -> Self {
+        Self::on_a_free_port(|port, dir| {
+            let bus = free_port().to_string();
+            let node = ["--cluster-enabled", "yes", "--cluster-port", &bus];
+            Self::spawn(port, dir, None, &[&node, options].concat())
+        })
+    }
+
+    /// A sentinel, with these lines of its configuration.
+    pub fn sentinel(settings: &str) -> Self {
+        Self::on_a_free_port(|port, dir| {
+            // redis-server writes into the file.
+            fs::write(dir.path().join("sentinel.conf"), settings).unwrap();
+            Self::spawn(port, dir, Some("sentinel.conf"), &["--sentinel"])
+        })
+    }
+
+    fn on_a_free_port(mut spawn: impl FnMut(u16, &Arc<TempDir>) -> Option<Self>) -> Self {
         let dir = Arc::new(TempDir::new().unwrap());
         for _ in 0..5 {
-            if let Some(server) = Self::spawn(free_port(), &dir, options) {
+            if let Some(server) = spawn(free_port(), &dir) {
                 server.wait_until_ready();
                 return server;
             }
@@ -72,15 +100,21 @@ impl RedisServer {
 
     /// On a port known beforehand. It may still be loading its data when this returns.
     pub fn on(port: u16, dir: &Arc<TempDir>, options: &[&str]) -> Self {
-        Self::spawn(port, dir, options).expect("redis-server starts")
+        Self::spawn(port, dir, None, options).expect("redis-server starts")
     }
 
-    fn spawn(port: u16, dir: &Arc<TempDir>, options: &[&str]) -> Option<Self> {
+    fn spawn(port: u16, dir: &Arc<TempDir>, file: Option<&str>, options: &[&str]) -> Option<Self> {
+        let number = port.to_string();
         let mut child = Command::new("redis-server")
-            .args(["--port", &port.to_string(), "--bind", "127.0.0.1"])
+            .args(file)
+            .args(["--port", &number, "--bind", "127.0.0.1"])
             .args(["--save", "", "--daemonize", "no"])
             .args(["--unixsocket", &dir.path().join("sock").display().to_string()])
-            .args(options)
+            .args(
+                options
+                    .iter()
+                    .map(|option| if *option == "PORT" { &number } else { *option }),
+            )
             .current_dir(dir.path())
             .stdout(Stdio::null())
             .spawn()
@@ -116,9 +150,11 @@ impl RedisServer {
         self.try_connection().unwrap()
     }
 
+    /// By its socket, whatever it asks for at its port.
     fn try_connection(&self) -> redis::RedisResult<redis::Connection> {
-        let login = self.password.as_ref().map(|password| format!(":{password}@"));
-        let url = format!("redis://{}127.0.0.1:{}", login.unwrap_or_default(), self.port);
+        let login = self.password.as_ref().map(|password| format!("?pass={password}"));
+        let socket = self.dir.path().join("sock");
+        let url = format!("redis+unix://{}{}", socket.display(), login.unwrap_or_default());
         redis::Client::open(url)?.get_connection()
     }
 
@@ -153,12 +189,21 @@ impl RedisServer {
     pub fn wait_until_ready(&self) {
         eventually("redis-server is ready", || {
             let mut connection = self.try_connection().ok()?;
-            redis::cmd("PING").query::<String>(&mut connection).ok()
+            match redis::cmd("PING").query::<String>(&mut connection) {
+                // The options may have taken the right to it.
+                Err(error) if error.code() != Some("NOPERM") => None,
+                _ => Some(()),
+            }
         });
     }
 
+    /// Its process.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
     fn signal(&self, signal: Signal) {
-        kill(Pid::from_raw(self.child.id().try_into().unwrap()), signal).unwrap();
+        kill(Pid::from_raw(self.pid().try_into().unwrap()), signal).unwrap();
     }
 
     /// The server answers nothing until `thaw`.

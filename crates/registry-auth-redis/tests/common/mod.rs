@@ -1,5 +1,4 @@
-//! Real servers of Redis, and certificates made by openssl. Each server has a port of its own, killed by its
-//! handle.
+//! A connection that is kept, as a worker keeps it; the servers and their certificates are testkit's.
 #![allow(dead_code)] // each test binary uses its own part
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing)] // a panic is how a test fails
 
@@ -12,13 +11,11 @@ use registry_auth_redis::log::{Log, LogQueue};
 use registry_auth_redis::wake::Wake;
 use registry_auth_redis::{Chain, Changes, Endpoint, Key, Rung, TlsOptions, Trusted};
 use std::fs;
-use std::net::TcpStream;
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
-use tempfile::TempDir;
-use testkit::{PATIENCE, free_port};
+#[allow(unused_imports)] // each test binary uses its own part
+pub use testkit::{Certificates, PATIENCE, RedisServer as Server, eventually, free_port};
 use tokio::runtime::Runtime;
 
 /// Options of redis-server: the user `gate`, with the rights that the module needs for lookups.
@@ -37,212 +34,20 @@ pub const GATE: [&str; 12] = [
     "+client|tracking",
 ];
 
-pub struct Server {
-    child: Child,
-    pub dir: Arc<TempDir>,
-    pub port: u16,
-}
-
-impl Server {
-    /// With these options of redis-server, in which PORT is its port, and BUS another one.
-    pub fn with(options: &[&str]) -> Self {
-        for _ in 0..5 {
-            if let Some(server) = Self::on(free_port(), "redis-server", options) {
-                return server;
-            }
-        }
-        panic!("redis-server does not start");
-    }
-
-    pub fn on(port: u16, program: &str, options: &[&str]) -> Option<Self> {
-        let dir = Arc::new(TempDir::new().unwrap());
-        let options = options
-            .iter()
-            .map(|option| option.replace("BUS", &free_port().to_string()))
-            .map(|option| option.replace("PORT", &port.to_string()));
-        let mut child = Command::new(program)
-            .args(options)
-            .args(["--bind", "127.0.0.1", "--save", "", "--daemonize", "no"])
-            .current_dir(dir.path())
-            .stdout(Stdio::null())
-            .spawn()
-            .expect("redis-server is installed");
-        let until = Instant::now() + PATIENCE;
-        while TcpStream::connect(("127.0.0.1", port)).is_err() {
-            if child.try_wait().unwrap().is_some() || Instant::now() > until {
-                return None;
-            }
-            std::thread::sleep(Duration::from_millis(10));
-        }
-        Some(Self { child, dir, port })
-    }
-
-    pub fn plain() -> Self {
-        Self::with(&["--port", "PORT"])
-    }
-
-    pub fn pid(&self) -> u32 {
-        self.child.id()
-    }
-
-    pub fn kill(&mut self) {
-        self.child.kill().unwrap();
-        self.child.wait().unwrap();
-    }
-
-    /// As a machine that hangs.
-    pub fn freeze(&self) {
-        self.signal("-STOP");
-    }
-
-    /// Ends what `freeze` began.
-    pub fn thaw(&self) {
-        self.signal("-CONT");
-    }
-
-    fn signal(&self, signal: &str) {
-        let sent = Command::new("kill")
-            .args([signal, &self.pid().to_string()])
-            .status()
-            .unwrap();
-        assert!(sent.success());
-    }
-
-    /// One command, at a server without TLS and password.
-    pub fn run(&self, command: &str) -> redis::Value {
-        let client = redis::Client::open(format!("redis://127.0.0.1:{}", self.port)).unwrap();
-        let mut cmd = redis::Cmd::new();
-        for word in command.split(' ') {
-            cmd.arg(word);
-        }
-        cmd.query(&mut client.get_connection().unwrap()).unwrap()
+pub fn trusting(certificates: &Certificates, ca: &str) -> TlsOptions {
+    TlsOptions {
+        trusted: Some(Trusted::in_file(&certificates.path(ca)).unwrap()),
+        ..TlsOptions::default()
     }
 }
 
-impl Drop for Server {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-/// A folder of certificates.
-pub struct Certificates {
-    pub dir: TempDir,
-}
-
-impl Certificates {
-    /// With a CA named `ca`.
-    pub fn new() -> Self {
-        let certificates = Self {
-            dir: TempDir::new().unwrap(),
-        };
-        certificates.ca("ca");
-        certificates
-    }
-
-    pub fn path(&self, name: &str) -> PathBuf {
-        self.dir.path().join(name)
-    }
-
-    pub fn text(&self, name: &str) -> String {
-        self.path(name).display().to_string()
-    }
-
-    pub fn openssl(&self, arguments: &str) {
-        let done = Command::new("openssl")
-            .args(arguments.split(' '))
-            .current_dir(self.dir.path())
-            .output()
-            .expect("openssl is installed");
-        assert!(
-            done.status.success(),
-            "{arguments}: {}",
-            String::from_utf8_lossy(&done.stderr)
-        );
-    }
-
-    /// A key and a certificate that signs others.
-    pub fn ca(&self, name: &str) {
-        self.openssl(&format!(
-            "req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -keyout {name}.key -out \
-                {name}.pem -subj /CN={name} -days 9"
-        ));
-    }
-
-    fn request(&self, name: &str) {
-        self.openssl(&format!(
-            "req -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -keyout {name}.key -out {name}.csr \
-                -subj /CN=localhost"
-        ));
-    }
-
-    /// A key and a certificate with these extensions; without any it is X.509 v1.
-    pub fn issue(&self, name: &str, ca: &str, extensions: &[&str]) {
-        self.request(name);
-        let mut arguments = format!(
-            "x509 -req -in {name}.csr -CA {ca}.pem -CAkey {ca}.key -CAcreateserial -days 9 -out {name}.pem"
-        );
-        if !extensions.is_empty() {
-            fs::write(self.path("extensions"), extensions.join("\n")).unwrap();
-            arguments.push_str(" -extfile extensions");
-        }
-        self.openssl(&arguments);
-    }
-
-    /// The same of the past.
-    pub fn issue_expired(&self, name: &str, extensions: &[&str]) {
-        self.request(name);
-        let settings = "[ca]\ndefault_ca=d\n[d]\nnew_certs_dir=.\ndatabase=index\nserial=serial\n\
-                        default_md=sha256\npolicy=p\n[p]\ncommonName=supplied\n";
-        for (file, content) in [("ca.cnf", settings), ("index", ""), ("serial", "10\n")] {
-            fs::write(self.path(file), content).unwrap();
-        }
-        fs::write(self.path("extensions"), extensions.join("\n")).unwrap();
-        self.openssl(&format!(
-            "ca -batch -notext -config ca.cnf -in {name}.csr -out {name}.pem -startdate 20200101000000Z \
-                -enddate \
-             20210101000000Z -extfile extensions -cert ca.pem -keyfile ca.key"
-        ));
-    }
-
-    /// A server of TLS that shows this certificate.
-    pub fn server(&self, name: &str, options: &[&str]) -> Server {
-        let (certificate, key) = (
-            self.text(&format!("{name}.pem")),
-            self.text(&format!("{name}.key")),
-        );
-        let ca = self.text("ca.pem");
-        let mut all = vec![
-            "--port",
-            "0",
-            "--tls-port",
-            "PORT",
-            "--tls-cert-file",
-            &certificate,
-            "--tls-key-file",
-            &key,
-            "--tls-ca-cert-file",
-            &ca,
-        ];
-        all.extend(options);
-        Server::with(&all)
-    }
-
-    pub fn trusting(&self, ca: &str) -> TlsOptions {
-        TlsOptions {
-            trusted: Some(Trusted::in_file(&self.path(ca)).unwrap()),
-            ..TlsOptions::default()
-        }
-    }
-
-    pub fn showing(&self, name: &str) -> TlsOptions {
-        let file = |end: &str| self.path(&format!("{name}.{end}"));
-        TlsOptions {
-            certificate: Some(Chain::in_file(&file("pem")).unwrap()),
-            key: Some(Key::in_file(&file("key")).unwrap()),
-            ..self.trusting("ca.pem")
-        }
+/// Trusting its CA `ca`.
+pub fn showing(certificates: &Certificates, name: &str) -> TlsOptions {
+    let file = |end: &str| certificates.path(&format!("{name}.{end}"));
+    TlsOptions {
+        certificate: Some(Chain::in_file(&file("pem")).unwrap()),
+        key: Some(Key::in_file(&file("key")).unwrap()),
+        ..trusting(certificates, "ca.pem")
     }
 }
 
