@@ -42,7 +42,7 @@ pub struct Catalog {
     /// After which name the client's page begins, if it is not the first.
     start: Option<String>,
     /// The registries, one at least.
-    sources: Vec<Source>,
+    registries: Vec<Registry>,
     /// Which of them is asked.
     at: usize,
     /// The registry's page that is being read.
@@ -58,7 +58,7 @@ pub struct Catalog {
 
 /// One registry.
 #[derive(Default)]
-struct Source {
+struct Registry {
     /// What it is called; several may have one name, as the addresses of a host.
     name: Box<[u8]>,
     /// Where its next page begins, if it is not the first.
@@ -122,9 +122,9 @@ impl Catalog {
             wanted,
             names: Vec::new(),
             start: cursor.clone(),
-            sources: vec![Source {
+            registries: vec![Registry {
                 cursor,
-                ..Source::default()
+                ..Registry::default()
             }],
             at: 0,
             page: Listing::new(Shape::Names),
@@ -143,27 +143,27 @@ impl Catalog {
     /// [`Malformed`] where there are too many, or others than before.
     pub fn among<'n>(
         &mut self,
-        registries: impl ExactSizeIterator<Item = &'n [u8]>,
+        names: impl ExactSizeIterator<Item = &'n [u8]>,
         mut is_down: impl FnMut(usize) -> bool,
     ) -> Result<usize, Malformed> {
-        if registries.len() > REQUESTS {
+        if names.len() > REQUESTS {
             return Err(Malformed(
                 "it is to be merged of more than 50 addresses of backends",
             ));
         }
-        if self.requests > 0 || self.is_merged() || registries.len() == 1 {
-            let are_same = match self.sources.len() {
-                1 => registries.len() == 1,
-                _ => registries.eq(self.sources.iter().map(|source| &*source.name)),
+        if self.requests > 0 || self.is_merged() || names.len() == 1 {
+            let are_same = match self.registries.len() {
+                1 => names.len() == 1,
+                _ => names.eq(self.registries.iter().map(|registry| &*registry.name)),
             };
             return match are_same {
                 true => Ok(self.at),
                 false => Err(Malformed("the backends have changed meanwhile")),
             };
         }
-        let source = |(at, name): (usize, &[u8])| {
+        let registry = |(at, name): (usize, &[u8])| {
             let is_down = is_down(at);
-            Source {
+            Registry {
                 name: name.into(),
                 cursor: self.start.clone(),
                 is_asked: false,
@@ -171,12 +171,12 @@ impl Catalog {
                 is_left_out: is_down,
             }
         };
-        self.sources = registries.enumerate().map(source).collect();
-        let first = self.sources.iter().position(|source| !source.is_done);
+        self.registries = names.enumerate().map(registry).collect();
+        let first = self.registries.iter().position(|registry| !registry.is_done);
         if first.is_none() {
             // Rather than nothing.
-            for source in &mut self.sources {
-                (source.is_done, source.is_left_out) = (false, false);
+            for registry in &mut self.registries {
+                (registry.is_done, registry.is_left_out) = (false, false);
             }
         }
         self.at = first.unwrap_or_default();
@@ -185,7 +185,7 @@ impl Catalog {
 
     /// Whether the lists of several registries are merged.
     pub fn is_merged(&self) -> bool {
-        self.sources.len() > 1
+        self.registries.len() > 1
     }
 
     /// Whether a list was not in the order in which lists are merged, so that at the end of a page names may
@@ -196,17 +196,18 @@ impl Catalog {
 
     /// Whether a registry was left out, and none of the same name was asked.
     pub fn is_incomplete(&self) -> bool {
-        self.sources.iter().any(|out| {
-            let is_it = |source: &Source| source.name == out.name && source.is_asked && !source.is_left_out;
-            out.is_left_out && !self.sources.iter().any(is_it)
+        self.registries.iter().any(|out| {
+            let is_it =
+                |registry: &Registry| registry.name == out.name && registry.is_asked && !registry.is_left_out;
+            out.is_left_out && !self.registries.iter().any(is_it)
         })
     }
 
     /// The query of the registry's next page, without its `?`.
     pub fn args(&self) -> String {
         let mut args = format!("n={PAGE}");
-        let source = self.sources.get(self.at);
-        if let Some(last) = source.and_then(|source| source.cursor.as_ref()) {
+        let registry = self.registries.get(self.at);
+        if let Some(last) = registry.and_then(|registry| registry.cursor.as_ref()) {
             // Writing to a string does not fail.
             let _ = write!(args, "&last={}", utf8_percent_encode(last, KEPT));
         }
@@ -280,16 +281,16 @@ impl Catalog {
         if !self.is_merged() && self.names.len() > self.wanted {
             return Ok(Progress::Done);
         }
-        let Some(source) = self.sources.get_mut(self.at) else {
+        let Some(registry) = self.registries.get_mut(self.at) else {
             return Ok(Progress::Done);
         };
-        source.is_asked = true;
+        registry.is_asked = true;
         match last.filter(|_| more) {
-            None => source.is_done = true,
-            Some(last) if last.len() > CURSOR || source.cursor.as_ref() == Some(&last) => {
+            None => registry.is_done = true,
+            Some(last) if last.len() > CURSOR || registry.cursor.as_ref() == Some(&last) => {
                 return Err(Malformed("a page does not go further than the one before"));
             }
-            last => source.cursor = last,
+            last => registry.cursor = last,
         }
         self.next()
     }
@@ -303,28 +304,32 @@ impl Catalog {
         self.requests += 1;
         self.page = Listing::new(Shape::Names);
         self.last = None;
-        if let Some(source) = self.sources.get_mut(self.at) {
-            (source.is_done, source.is_left_out) = (true, true);
+        if let Some(registry) = self.registries.get_mut(self.at) {
+            (registry.is_done, registry.is_left_out) = (true, true);
         }
         self.next()
     }
 
     /// Chooses the registry that is behind the others, unless the client's page is made.
     fn next(&mut self) -> Result<Progress, Malformed> {
-        fn place(source: &Source) -> Option<&str> {
-            source.cursor.as_deref().filter(|_| source.is_asked)
+        fn place(registry: &Registry) -> Option<&str> {
+            registry.cursor.as_deref().filter(|_| registry.is_asked)
         }
-        let behind = |one: &(usize, &Source), other: &(usize, &Source)| match (place(one.1), place(other.1)) {
-            (Some(one), Some(other)) => by_path(one, other),
-            (one, other) => one.is_some().cmp(&other.is_some()),
-        };
-        let sources = self.sources.iter().enumerate();
-        let Some((at, source)) = sources.filter(|(_, source)| !source.is_done).min_by(behind) else {
+        let behind =
+            |one: &(usize, &Registry), other: &(usize, &Registry)| match (place(one.1), place(other.1)) {
+                (Some(one), Some(other)) => by_path(one, other),
+                (one, other) => one.is_some().cmp(&other.is_some()),
+            };
+        let registries = self.registries.iter().enumerate();
+        let Some((at, registry)) = registries
+            .filter(|(_, registry)| !registry.is_done)
+            .min_by(behind)
+        else {
             return Ok(Progress::Done);
         };
         self.at = at;
         // Of a registry that was not asked, anything may come; and there are no more of them than requests.
-        let Some(place) = place(source) else {
+        let Some(place) = place(registry) else {
             return Ok(Progress::Ask);
         };
         // All have listed what comes before that.

@@ -28,7 +28,7 @@ pub struct Rules {
 
 /// The record that holds a grant.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Source {
+pub enum Holder {
     /// The user's own record.
     User,
     /// The record of a group: its index in [`Subject::groups`], where `public` is the last one.
@@ -47,7 +47,7 @@ pub enum Rule<'a> {
     /// A grant. Where it denies, it is the reason of a refusal.
     Grant {
         /// The record that holds it.
-        source: Source,
+        holder: Holder,
         /// The grant.
         grant: GrantRef<'a>,
     },
@@ -66,10 +66,10 @@ impl fmt::Display for Rule<'_> {
             Self::Open => f.write_str("open to everybody"),
             Self::Verified => f.write_str("every user"),
             Self::Own => f.write_str("own namespace"),
-            Self::Grant { source, grant } => {
-                let of = match source {
-                    Source::User => "the user",
-                    Source::Group(_) => "the group",
+            Self::Grant { holder, grant } => {
+                let of = match holder {
+                    Holder::User => "the user",
+                    Holder::Group(_) => "the group",
                 };
                 let kind = if grant.deny { "denial !" } else { "grant " };
                 let pattern = grant.pattern().unwrap_or_default();
@@ -88,7 +88,7 @@ impl Rule<'_> {
     pub fn group(&self) -> Option<usize> {
         match self {
             Self::Grant {
-                source: Source::Group(index),
+                holder: Holder::Group(index),
                 ..
             } => Some(*index),
             _ => None,
@@ -567,14 +567,14 @@ fn find<'a>(
 ) -> Result<Option<Rule<'a>>, InvalidRecord> {
     if let Some(grant) = covering(&subject.record)? {
         return Ok(Some(Rule::Grant {
-            source: Source::User,
+            holder: Holder::User,
             grant,
         }));
     }
     for (index, group) in subject.groups.iter().enumerate() {
         if let Some(grant) = covering(group)? {
             return Ok(Some(Rule::Grant {
-                source: Source::Group(index),
+                holder: Holder::Group(index),
                 grant,
             }));
         }

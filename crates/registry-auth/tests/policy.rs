@@ -4,7 +4,7 @@
 use proptest::prelude::*;
 use registry_auth::codec::{self, Record, RecordRef};
 use registry_auth::grant::Grant;
-use registry_auth::policy::{self, MountDecision, Rule, Rules, Source};
+use registry_auth::policy::{self, Holder, MountDecision, Rule, Rules};
 use registry_auth::resource::Resource;
 use registry_auth::route::{self, Method, Request, RouteOptions};
 use registry_auth::token::access_token::parse_scope;
@@ -101,13 +101,13 @@ impl Block {
         let rule = match verdict.rule {
             Rule::Own => "own".to_owned(),
             Rule::None => "nothing".to_owned(),
-            Rule::Grant { source, grant } => {
-                let source = match source {
-                    Source::User => "user",
-                    Source::Group(index) => groups[index].0.as_str(),
+            Rule::Grant { holder, grant } => {
+                let holder = match holder {
+                    Holder::User => "user",
+                    Holder::Group(index) => groups[index].0.as_str(),
                 };
                 format!(
-                    "{source} {}{}",
+                    "{holder} {}{}",
                     if grant.deny { "!" } else { "" },
                     grant.pattern().unwrap()
                 )

@@ -5,7 +5,7 @@
 //! a [`KeyspaceReply`], in the order of the questions.
 
 use crate::lookup::encode::Encoder;
-use crate::lookup::reply_cache::{RememberedUser, ReplyCache, Source, UserTags};
+use crate::lookup::reply_cache::{RememberedUser, ReplyCache, SharedKey, UserTags};
 use crate::lookup::shared_records::{self, SharedRecord, SharedRecords};
 use crate::messages::{Keyspace, Proof};
 use crate::queue::basis::LookupKey;
@@ -262,8 +262,8 @@ impl Reader<'_> {
         let prefix = space.as_ref().map_or("", |space| &space.prefix);
         let count = users_without_password(&questions).count();
         let mut next = || replies.next().unwrap_or_default();
-        let defaults = self.shared(prefix, Source::Backends, next());
-        let public = self.shared(prefix, Source::Group(PUBLIC), next());
+        let defaults = self.shared(prefix, SharedKey::Backends, next());
+        let public = self.shared(prefix, SharedKey::Group(PUBLIC), next());
         let passwords = if count == 0 {
             Ok(Vec::new())
         } else {
@@ -368,8 +368,8 @@ impl Reader<'_> {
         }
     }
 
-    fn shared(&self, prefix: &str, source: Source<'_>, reply: Value) -> SharedRecord {
-        shared_records::read(self.cache, self.encoder, prefix, source, reply)
+    fn shared(&self, prefix: &str, key: SharedKey<'_>, reply: Value) -> SharedRecord {
+        shared_records::read(self.cache, self.encoder, prefix, key, reply)
     }
 
     /// Takes what [`group_questions`] asked for all of `read` from `replies`.
@@ -381,7 +381,7 @@ impl Reader<'_> {
                 if record::is_nothing(&reply) {
                     part.log_no_group(&self.encoder.log, name);
                 }
-                let group = self.shared(part.prefix(), Source::Group(name), reply);
+                let group = self.shared(part.prefix(), SharedKey::Group(name), reply);
                 groups.insert(name.into(), group);
             }
             if !groups.is_empty() {

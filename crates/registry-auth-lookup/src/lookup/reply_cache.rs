@@ -24,7 +24,7 @@ const COUNTS: usize = 2 * size_of::<usize>();
 
 /// A key that many users share.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(crate) enum Source<'a> {
+pub(crate) enum SharedKey<'a> {
     /// `P:backends`
     Backends,
     /// `P:group:<name>`
@@ -104,13 +104,13 @@ impl CachedReply {
         matches!(self.made, Made::User(_)) && &*self.name == user && &*self.prefix == prefix
     }
 
-    fn is_shared(&self, prefix: &str, source: Source<'_>) -> bool {
-        let is_source = match (&self.made, source) {
-            (Made::Backends(..), Source::Backends) => true,
-            (Made::Group(..), Source::Group(name)) => &*self.name == name,
+    fn is_shared(&self, prefix: &str, key: SharedKey<'_>) -> bool {
+        let is_it = match (&self.made, key) {
+            (Made::Backends(..), SharedKey::Backends) => true,
+            (Made::Group(..), SharedKey::Group(name)) => &*self.name == name,
             _ => false,
         };
-        is_source && &*self.prefix == prefix
+        is_it && &*self.prefix == prefix
     }
 }
 
@@ -180,10 +180,10 @@ impl ReplyCache {
     }
 
     /// What a shared key's reply was encoded to, if it is the one of this tag.
-    pub(crate) fn shared(&self, prefix: &str, source: Source<'_>, tag: u128) -> Option<Arc<[u8]>> {
-        let hash = self.hasher.hash_one((prefix, source));
+    pub(crate) fn shared(&self, prefix: &str, key: SharedKey<'_>, tag: u128) -> Option<Arc<[u8]>> {
+        let hash = self.hasher.hash_one((prefix, key));
         let mut table = self.table();
-        match &table.find(hash, |entry| entry.is_shared(prefix, source))?.made {
+        match &table.find(hash, |entry| entry.is_shared(prefix, key))?.made {
             Made::Group(known, encoded) | Made::Backends(known, encoded) if *known == tag => {
                 Some(Arc::clone(encoded))
             }
@@ -192,18 +192,18 @@ impl ReplyCache {
     }
 
     /// Remembers what a shared key's reply was encoded to, in place of what was known.
-    pub(crate) fn put_shared(&self, prefix: &str, source: Source<'_>, tag: u128, encoded: Arc<[u8]>) {
-        let (name, made) = match source {
-            Source::Backends => ("", Made::Backends(tag, encoded)),
-            Source::Group(name) => (name, Made::Group(tag, encoded)),
+    pub(crate) fn put_shared(&self, prefix: &str, key: SharedKey<'_>, tag: u128, encoded: Arc<[u8]>) {
+        let (name, made) = match key {
+            SharedKey::Backends => ("", Made::Backends(tag, encoded)),
+            SharedKey::Group(name) => (name, Made::Group(tag, encoded)),
         };
         let entry = CachedReply {
-            hash: self.hasher.hash_one((prefix, source)),
+            hash: self.hasher.hash_one((prefix, key)),
             prefix: prefix.into(),
             name: name.into(),
             made,
         };
-        self.table().put(entry, |entry| entry.is_shared(prefix, source));
+        self.table().put(entry, |entry| entry.is_shared(prefix, key));
     }
 }
 
@@ -242,7 +242,7 @@ fn write(hasher: &mut SipHasher24, value: &Value) {
 
 #[cfg(test)]
 mod tests {
-    use super::{LARGEST, MAX_BYTES, RememberedUser, ReplyCache, Source, UserTags};
+    use super::{LARGEST, MAX_BYTES, RememberedUser, ReplyCache, SharedKey, UserTags};
     use crate::verify::stored_hash::StoredHash;
     use redis::Value;
     use std::hash::BuildHasher;
@@ -330,19 +330,27 @@ mod tests {
     #[test]
     fn a_shared_reply_is_that_of_one_key() {
         let cache = ReplyCache::new().unwrap();
-        cache.put_shared("P", Source::Group("team"), 2, Arc::from(*b"team"));
-        cache.put_shared("P", Source::Backends, 2, Arc::from(*b"all"));
-        let text = |prefix: &str, source, tag| cache.shared(prefix, source, tag);
-        assert_eq!(text("P", Source::Group("team"), 2).as_deref(), Some(&b"team"[..]));
-        assert_eq!(text("P", Source::Backends, 2).as_deref(), Some(&b"all"[..]));
-        assert!(text("P", Source::Group("team"), 3).is_none());
-        assert!(text("P", Source::Group("other"), 2).is_none());
-        assert!(text("Q", Source::Group("team"), 2).is_none() && text("Q", Source::Backends, 2).is_none());
+        cache.put_shared("P", SharedKey::Group("team"), 2, Arc::from(*b"team"));
+        cache.put_shared("P", SharedKey::Backends, 2, Arc::from(*b"all"));
+        let text = |prefix: &str, key, tag| cache.shared(prefix, key, tag);
+        assert_eq!(
+            text("P", SharedKey::Group("team"), 2).as_deref(),
+            Some(&b"team"[..])
+        );
+        assert_eq!(text("P", SharedKey::Backends, 2).as_deref(), Some(&b"all"[..]));
+        assert!(text("P", SharedKey::Group("team"), 3).is_none());
+        assert!(text("P", SharedKey::Group("other"), 2).is_none());
+        assert!(
+            text("Q", SharedKey::Group("team"), 2).is_none() && text("Q", SharedKey::Backends, 2).is_none()
+        );
         // A group and a user of one name are two things, whatever their hashes.
-        let hash = cache.hasher.hash_one(("P", Source::Group("team")));
+        let hash = cache.hasher.hash_one(("P", SharedKey::Group("team")));
         assert!(cache.user(hash, ("P", "team")).is_none());
         cache.put_user(hash, ("P", "team"), user(&cache, &Value::Nil, true, b""));
-        assert_eq!(text("P", Source::Group("team"), 2).as_deref(), Some(&b"team"[..]));
+        assert_eq!(
+            text("P", SharedKey::Group("team"), 2).as_deref(),
+            Some(&b"team"[..])
+        );
     }
 
     #[test]
@@ -357,8 +365,8 @@ mod tests {
                     ("P", &name),
                     user(&cache, &Value::Nil, true, &record[..length / 2]),
                 );
-                cache.put_shared("P", Source::Group(&name), 1, record.as_slice().into());
-                assert!(cache.shared("P", Source::Group(&name), 1).is_some());
+                cache.put_shared("P", SharedKey::Group(&name), 1, record.as_slice().into());
+                assert!(cache.shared("P", SharedKey::Group(&name), 1).is_some());
             }
             let table = cache.table();
             assert!(

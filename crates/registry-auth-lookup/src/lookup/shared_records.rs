@@ -3,7 +3,7 @@
 //! Read by `questions_and_replies`, used by `assemble`.
 
 use crate::lookup::encode::{Encoder, has_names};
-use crate::lookup::reply_cache::{ReplyCache, Source};
+use crate::lookup::reply_cache::{ReplyCache, SharedKey};
 use crate::messages::Outcome;
 use crate::unreadable::{log_bad, log_refused, log_skipped};
 use redis::Value;
@@ -62,29 +62,29 @@ pub(crate) fn read(
     cache: &ReplyCache,
     encoder: &Encoder,
     prefix: &str,
-    source: Source<'_>,
+    key: SharedKey<'_>,
     reply: Value,
 ) -> SharedRecord {
     let tag = cache.tag(&reply);
-    if let Some(encoded) = cache.shared(prefix, source, tag) {
+    if let Some(encoded) = cache.shared(prefix, key, tag) {
         return SharedRecord::Encoded(encoded);
     }
-    let key = match source {
-        Source::Backends => KeyNames::new(prefix).backends(),
-        Source::Group(name) => KeyNames::new(prefix).group(name),
+    let name = match key {
+        SharedKey::Backends => KeyNames::new(prefix).backends(),
+        SharedKey::Group(name) => KeyNames::new(prefix).group(name),
     };
     let bad = |why: &str| {
-        log_bad(&encoder.log, &key, why);
+        log_bad(&encoder.log, &name, why);
         SharedRecord::Failed(Outcome::BadRecord)
     };
     let mut skipped = None;
-    let read = match source {
-        Source::Backends => record::from_list_noting(reply, &mut skipped),
+    let read = match key {
+        SharedKey::Backends => record::from_list_noting(reply, &mut skipped),
         // A group that is not there gives nobody anything.
-        Source::Group(_) => record::from_hash_noting(reply, &mut skipped).map(Option::unwrap_or_default),
+        SharedKey::Group(_) => record::from_hash_noting(reply, &mut skipped).map(Option::unwrap_or_default),
     };
     if let Some(backend) = skipped {
-        log_skipped(&encoder.log, &key, &backend);
+        log_skipped(&encoder.log, &name, &backend);
     }
     let mut record = match read {
         Ok(record) => record,
@@ -100,6 +100,6 @@ pub(crate) fn read(
     let Some(encoded) = encoder.encode(&mut record, &mut Vec::new()) else {
         return bad("it is too large");
     };
-    cache.put_shared(prefix, source, tag, Arc::clone(&encoded));
+    cache.put_shared(prefix, key, tag, Arc::clone(&encoded));
     SharedRecord::Encoded(encoded)
 }

@@ -7,7 +7,7 @@ use crate::time;
 use crate::verbs::token::scopes;
 use registry_auth::codec::{RecordRef, encode};
 use registry_auth::password::is_locked;
-use registry_auth::policy::{Rule, Rules, Source, judge};
+use registry_auth::policy::{Holder, Rule, Rules, judge};
 use registry_auth::scope::Action;
 use registry_auth::{Limits, Record, RepositoryName, StoredToken, Subject, UserName};
 use registry_auth_admin::{AccessRecords, GroupRecord, PUBLIC};
@@ -105,10 +105,10 @@ pub(super) fn explain(
         && !verdict.allowed
         && judge(&subject, repository, Action::Push, &rules).is_ok_and(|push| push.allowed);
     let explanation = match verdict.rule {
-        Rule::Grant { source, grant } => {
-            let source = match source {
-                Source::User => "user".to_owned(),
-                Source::Group(index) => group_label(&access.groups, index),
+        Rule::Grant { holder, grant } => {
+            let source = match holder {
+                Holder::User => "user".to_owned(),
+                Holder::Group(index) => group_label(&access.groups, index),
             };
             let kind = if grant.deny { "denial" } else { "grant" };
             let actions = grant.actions.to_string();
