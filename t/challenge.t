@@ -37,6 +37,9 @@ __DATA__
 --- error_code: 401
 --- response_headers
 WWW-Authenticate: Basic realm="Registry"
+--- error_log
+[error]
+the registry asks for a password itself: remove "auth" from the registry's configuration
 
 === so has the answer to somebody unknown, about what is public
 --- redis

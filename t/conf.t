@@ -4,6 +4,7 @@ use strict;
 use warnings;
 use lib 't/lib';
 use Harness;
+use Harness::Token qw(key_file);
 
 my %CONTEXT = (
     http     => sub { (http_config => "    $_[0]\n", config => '') },
@@ -468,6 +469,7 @@ for (
 
 # What may be meant gets a warning, with the file and line of the directive; what is meant gets none.
 my $PROXY  = 'proxy_set_header Authorization "";';
+my $PASSWORD = '$TEST_NGINX_SERVROOT/password';
 my $BEARER = 'registry_auth_bearer http://localhost/token;';
 my $TOKEN  = 'location = /token { registry_auth_token; }';
 my $CACHE  = 'proxy_cache_valid 200 1h;';
@@ -903,6 +905,22 @@ $spec .= warned("a method that changes nothing: $_", $_) for (
     "registry_auth R; $PROXY proxy_method GET; location / { proxy_method \$request_method; "
         . "proxy_pass http://registries; }",
 );
+
+# A file of passwords may be the workers' to read, and not everybody's.
+sub password_file {
+    my ($mode, @said) = @_;
+    return spec_block(
+        "a password file of mode $mode",
+        mode        => $mode,
+        no_redis    => '',
+        config_ok   => '',
+        http_config => "    registry_auth_redis redis://127.0.0.1:6379;\n"
+            . "    registry_auth_redis_user gate;\n    registry_auth_redis_password_file $PASSWORD;\n",
+        @said ? (error_log => [ '[warn]', $PASSWORD, @said ]) : (no_error_log => '[warn]'));
+}
+add_block_preprocessor(sub { key_file("hunter2\n", oct $_[0]->mode, expand($PASSWORD)) if $_[0]->mode });
+$spec .= password_file(@$_)
+    for ([600], [640], [ 644, 'everybody on this machine may read the password', 'is 644' ], [ 602, '602' ]);
 
 defaults(accounts => "alice:secret\nbob:secret\n");
 run_tests($spec . join '', <DATA>);

@@ -16,6 +16,9 @@ our $ROOT = "$FindBin::Bin/..";
 my $TOKEN_KEY = File::Temp->new;
 print {$TOKEN_KEY} '0123456789abcdef' x 4, "\n";
 $TOKEN_KEY->flush;
+my $PASSWORD = File::Temp->new;
+print {$PASSWORD} "hunter2\n";
+$PASSWORD->flush;
 
 # The same text with this run's paths and ports. No TLS where the test's own
 # client, which speaks none, is to talk to it.
@@ -27,7 +30,7 @@ sub here {
     $text =~ s{/etc/nginx/registry-auth/([\w-]+\.conf)}{\$TEST_NGINX_SERVROOT/html/registry-auth/$1}g;
     $text =~ s{/etc/nginx/registry-auth/(certificate|key)\.pem}{\$TEST_NGINX_SERVROOT/$1.pem}g;
     $text =~ s{/etc/nginx/registry-auth/token-key}{$TOKEN_KEY}g;
-    $text =~ s{/etc/nginx/registry-auth/redis-(?:sentinel-)?password}{\$TEST_NGINX_SERVROOT/html/redis-password}g;
+    $text =~ s{/etc/nginx/registry-auth/redis-(?:sentinel-)?password}{$PASSWORD}g;
     $text =~ s{/etc/nginx/registry-auth/redis-(?:ca|client)\.pem}{\$TEST_NGINX_SERVROOT/certificate.pem}g;
     $text =~ s{/etc/nginx/registry-auth/redis-client\.key}{\$TEST_NGINX_SERVROOT/key.pem}g;
     $text =~ s{/etc/ssl/certs/ca-certificates\.crt}{\$TEST_NGINX_SERVROOT/certificate.pem}g;
@@ -49,7 +52,7 @@ sub here {
 sub installed {
     my ($plain) = @_;
     # And a folder that looks like a registry's.
-    my $text = ">>> redis-password\nhunter2\n>>> disk/docker/registry/v2/blobs/none\n\n";
+    my $text = ">>> disk/docker/registry/v2/blobs/none\n\n";
     for my $file (glob "$ROOT/nginx/*.conf") {
         my ($name) = $file =~ m{([^/]+)$};
         $text .= ">>> registry-auth/$name\n" . here(Harness::slurp($file), $plain);

@@ -13,7 +13,7 @@ use registry_auth::token::{MAX_LIFE, MIN_LIFE};
 use registry_auth_cache::{FailureLimits, failures};
 use registry_auth_lookup::Hashing;
 use registry_auth_redis::connection::endpoint::is_user_name;
-use registry_auth_redis::connection::files::read_private;
+use registry_auth_redis::connection::files::{mode_open_to_all, read_private};
 use registry_auth_redis::{Chain, Endpoint, Key, Passwords, Secret, Trusted};
 
 use super::stores::Store;
@@ -148,13 +148,26 @@ fn user(directive: &str, conf: &Conf<'_>, to: &mut Option<String>) -> Result<(),
 /// `registry_auth_redis_password_file path`: its first two lines.
 pub fn redis_password_file(conf: &mut Conf<'_>, main: &mut Main) -> Result<(), String> {
     const NAME: &str = "registry_auth_redis_password_file";
-    file(NAME, conf, &mut main.passwords, Passwords::in_file)
+    password_file(NAME, conf, &mut main.passwords)
 }
 
 /// `registry_auth_redis_sentinel_password_file path`: its first two lines.
 pub fn redis_sentinel_password_file(conf: &mut Conf<'_>, main: &mut Main) -> Result<(), String> {
     const NAME: &str = "registry_auth_redis_sentinel_password_file";
-    file(NAME, conf, &mut main.sentinel_passwords, Passwords::in_file)
+    password_file(NAME, conf, &mut main.sentinel_passwords)
+}
+
+/// A file that workers may be meant to read, too: so it may be the group's, but not everybody's.
+fn password_file(name: &str, conf: &mut Conf<'_>, to: &mut Option<Passwords>) -> Result<(), String> {
+    file(name, conf, to, Passwords::in_file)?;
+    if let Some(mode) = conf.path(conf.arg()).and_then(|path| mode_open_to_all(&path)) {
+        let file = conf.arg().escape_ascii();
+        conf.warn(&format_args!(
+            "\"{name} {file}\": everybody on this machine may read the password, for the file's mode is \
+             {mode:o}: 640 is enough"
+        ));
+    }
+    Ok(())
 }
 
 /// `registry_auth_redis_trusted_certificate file | system`

@@ -315,6 +315,14 @@ fn challenge_instead(request: &mut Request) -> Result<(), NoChallenge> {
     if request.drop_upstreams_challenges() || request.status() != 401 {
         return Ok(());
     }
+    limited_log::write(
+        request,
+        Level::Error,
+        format_args!(
+            "registry_auth: the registry asks for a password itself: remove \"auth\" from the \
+             registry's configuration"
+        ),
+    );
     let challenged = request.with_location::<Location, _>(|request, location| match &location.settings {
         Some(settings) => challenge(request, settings, &Denial::unauthenticated()),
         None => Ok(()),

@@ -26,6 +26,8 @@ pub enum Stored {
     Passwords,
     /// Nowhere: the user cannot log in.
     Nowhere,
+    /// In what is no readable `P:user:<name>`, as a key of another type: the user cannot log in.
+    Unreadable,
 }
 
 /// What [`Admin::user_passwd`] found.
@@ -192,13 +194,15 @@ impl Admin {
         while let Some(page) = walk.next(question, progress).await? {
             for (key, hash) in page {
                 let Some(name) = keys.user_of(&key) else { continue };
-                let hash = record::password(hash).unwrap_or_default();
-                if hash.is_some() || !users.contains_key(name) {
-                    users.insert(
-                        name.to_owned(),
-                        UserEntry::new(name, Stored::Record, hash.as_deref()),
-                    );
-                }
+                let entry = match record::password(hash) {
+                    Err(_) => UserEntry {
+                        stored: Stored::Unreadable,
+                        ..UserEntry::new(name, Stored::Nowhere, None)
+                    },
+                    Ok(None) if users.contains_key(name) => continue,
+                    Ok(hash) => UserEntry::new(name, Stored::Record, hash.as_deref()),
+                };
+                users.insert(name.to_owned(), entry);
             }
         }
         for (user, day) in self.last_use_of_all().await? {

@@ -173,7 +173,7 @@ fn the_list_has_everybody_of_this_prefix_once() {
         "{out}"
     );
     assert!(
-        lines.contains(&"zoe\t(no password)") && lines.contains(&"strange\t(no password)"),
+        lines.contains(&"zoe\t(no password)") && lines.contains(&"strange\t(cannot be read)"),
         "{out}"
     );
     let mut sorted = lines.clone();

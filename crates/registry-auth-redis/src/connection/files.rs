@@ -29,6 +29,13 @@ pub fn read_private(path: &Path) -> Result<Zeroizing<Vec<u8>>, String> {
     read(&file)
 }
 
+/// The mode of a file of which everybody on the machine may have the content; of others `None`.
+pub fn mode_open_to_all(path: &Path) -> Option<u32> {
+    let metadata = path.metadata().ok()?;
+    let mode = metadata.permissions().mode() & 0o777;
+    (metadata.is_file() && mode & 0o007 != 0).then_some(mode)
+}
+
 /// The content of an open file.
 pub(crate) fn read(mut file: &File) -> Result<Zeroizing<Vec<u8>>, String> {
     let mut text = Zeroizing::new(Vec::new());

@@ -160,6 +160,7 @@ fn list(users: &[UserEntry], out: &Output) -> Result<(), Error> {
         .map(|user| {
             let remark = match (user.stored, user.locked) {
                 (Stored::Nowhere, _) => "\t(no password)",
+                (Stored::Unreadable, _) => "\t(cannot be read)",
                 (_, true) => "\t(locked)",
                 _ => "",
             };
@@ -182,6 +183,7 @@ fn table(users: &[UserEntry]) -> String {
     for user in users {
         let hash = match (user.stored, user.form) {
             (Stored::Nowhere, _) => "none",
+            (Stored::Unreadable, _) => "cannot be read",
             (_, form) => form_name(form),
         };
         let weak = if user.weak.is_some() { " (weak)" } else { "" };
@@ -243,11 +245,11 @@ fn entry_json(user: &UserEntry) -> Value {
         Stored::Record => json!("user"),
         Stored::Passwords => json!("passwords"),
         Stored::Nowhere => Value::Null,
+        Stored::Unreadable => json!("unreadable"),
     };
-    let hash = if user.stored == Stored::Nowhere {
-        Value::Null
-    } else {
-        json!(form_name(user.form))
+    let hash = match user.stored {
+        Stored::Nowhere | Stored::Unreadable => Value::Null,
+        Stored::Record | Stored::Passwords => json!(form_name(user.form)),
     };
     json!({
         "user": user.name, "locked": user.locked, "hash": hash, "stored": stored, "weak": user.weak,
