@@ -351,6 +351,24 @@ fn a_sentinel_has_one_voice_whatever_it_is_called() {
 /// For a connection that is not to be had.
 const BRIEFLY: Duration = Duration::from_secs(1);
 
+/// The ids of sentinels are no secret.
+#[test]
+fn a_sentinel_takes_no_voice_from_one_whose_id_it_says() {
+    let (ours, other) = (Server::start(), Server::start());
+    let liars = ["a", "b"].map(|id| Voice::at(&["127.0.0.1"], Some(id), other.port, 9));
+    let honest = ["a", "b", "c"].map(|id| Voice::at(&["127.0.0.1"], Some(id), ours.port, 7));
+    let voices = liars.iter().chain(&honest);
+    let endpoint = sentinels(
+        &voices
+            .map(|voice| format!("127.0.0.1:{}", voice.port))
+            .collect::<Vec<_>>(),
+    );
+    // Any of them may be heard first.
+    for _ in 0..20 {
+        assert_eq!(greet(&endpoint, PATIENCE), Ok(()));
+    }
+}
+
 /// Whatever epoch it says the answer has.
 #[test]
 fn a_sentinel_that_differs_from_most_is_not_believed() {

@@ -35,8 +35,12 @@ struct Voice<'p> {
 }
 
 impl Voice<'_> {
-    /// Whether both are one sentinel. One that means ill may have many names, but none beside those that the
-    /// URL has of it.
+    fn agrees(&self, other: &Self) -> bool {
+        self.answer.master == other.answer.master
+    }
+
+    /// Whether both are one sentinel. One that means ill may say another's id, which is no secret: so it
+    /// matters only between those that name the same master, and takes no voice from another master.
     fn is_same(&self, other: &Self) -> bool {
         self.server == other.server || self.answer.id.is_some() && self.answer.id == other.answer.id
     }
@@ -71,14 +75,18 @@ impl Sentinels {
                 server,
                 answer,
             }) {
-                Ok(voice) => match voices.iter().find(|other| other.is_same(&voice)) {
-                    Some(other) => why.push(format!("{place}: it is the same sentinel as {}", other.place)),
-                    None => {
-                        let agrees = |other: &&Voice<'_>| other.answer.master == voice.answer.master;
-                        leading = leading.max(1 + voices.iter().filter(agrees).count());
-                        voices.push(voice);
+                Ok(voice) => {
+                    let agreeing = voices.iter().filter(|other| other.agrees(&voice));
+                    match agreeing.clone().find(|other| other.is_same(&voice)) {
+                        Some(other) => {
+                            why.push(format!("{place}: it is the same sentinel as {}", other.place))
+                        }
+                        None => {
+                            leading = leading.max(1 + agreeing.count());
+                            voices.push(voice);
+                        }
                     }
-                },
+                }
                 Err(failure) => why.push(format!("{place}: {failure}")),
             }
             leading >= majority
