@@ -42,15 +42,17 @@ endif
 
 export CARGO_TARGET_DIR := $(CURDIR)/$(TARGET)
 
-# What is built names no folder of this machine, and is the same byte for byte wherever it is built. Not so an
-# incremental build, which is its maker's alone.
+# What is built names no folder of this machine, and is the same byte for byte wherever and whenever it is
+# built: mimalloc has the time of its compilation in it. Not so an incremental build, which is its maker's
+# alone.
 ifneq ($(CARGO_INCREMENTAL),1)
 CARGO_HOME_DIR := $(or $(CARGO_HOME),$(HOME)/.cargo)
 # The longer one last: of several that match, the last counts.
 REMAPPED := $(CARGO_HOME_DIR)=/cargo $(CURDIR)=/registry-auth
 RUST_REMAP := $(foreach each,$(REMAPPED),--remap-path-prefix=$(each))
 C_REMAP := $(foreach each,$(REMAPPED),-ffile-prefix-map=$(each))
-REMAP := RUSTFLAGS="$(strip $(RUSTFLAGS) $(RUST_REMAP))" CFLAGS="$(strip $(CFLAGS) $(C_REMAP))"
+REMAP := SOURCE_DATE_EPOCH=$(or $(SOURCE_DATE_EPOCH),0) RUSTFLAGS="$(strip $(RUSTFLAGS) $(RUST_REMAP))" \
+  CFLAGS="$(strip $(CFLAGS) $(C_REMAP))"
 endif
 
 .PHONY: build
