@@ -3,7 +3,7 @@
 
 mod common;
 
-use common::{Certificates, Server, greet};
+use common::{Certificates, Kept, Server, greet};
 use registry_auth_redis::{Chain, Endpoint, Key, Setting, TlsOptions, Trusted};
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -230,4 +230,43 @@ fn a_name_that_no_certificate_is_for_is_told() {
         tls("localhost", &server, named),
         &["not for 127.0.0.2", "subjectAltName=IP:127.0.0.2"],
     );
+}
+
+/// At the next connection, in the same words as at the first one; and it is found when it is good again.
+#[test]
+fn a_certificate_that_goes_bad_is_named_when_the_connection_is_lost() {
+    let certificates = Certificates::new();
+    certificates.issue("good", "ca", &[NAMES]);
+    certificates.issue_expired("old", &[NAMES]);
+    certificates.ca("other");
+    certificates.issue("foreign", "other", &[NAMES]);
+    let server = certificates.server("good", &["--tls-auth-clients", "no"]);
+    let shows = |name: &str| {
+        let (certificate, key) = (format!("{name}.pem"), format!("{name}.key"));
+        let done = std::process::Command::new("redis-cli")
+            .args([
+                "--tls",
+                "--insecure",
+                "-p",
+                &server.port.to_string(),
+                "CONFIG",
+                "SET",
+            ])
+            .args(["tls-cert-file", &certificates.text(&certificate)])
+            .args(["tls-key-file", &certificates.text(&key)])
+            .output()
+            .expect("redis-cli is installed");
+        assert_eq!(done.stdout, b"OK\n", "{done:?}");
+    };
+    let endpoint = Endpoint::parse(&format!("rediss://localhost:{}", server.port)).unwrap();
+    let kept = Kept::new(endpoint.with_tls(certificates.trusting("ca.pem")).unwrap());
+    kept.says(&["connected to"]);
+    for (bad, words) in [("old", "expired"), ("foreign", "of a CA that is not trusted")] {
+        shows(bad);
+        kept.ask("CLIENT KILL TYPE normal SKIPME no");
+        kept.says(&["cannot connect: the server's certificate", words]);
+        shows("good");
+        kept.says(&["is reachable again"]);
+        assert!(kept.lookup(PATIENCE).is_some());
+    }
 }
