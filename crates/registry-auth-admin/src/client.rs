@@ -4,12 +4,12 @@
 //! refuses a part of it.
 
 use crate::error::{AdminError, MOVING, WRONG_KEY, greeting, refused};
-use crate::seat::Seat;
+use crate::seat::{PARTS, Seat};
 use redis::{Arg, Cmd, FromRedisValue, Pipeline, RedisError, ServerError, Value};
 use registry_auth_redis::Endpoint;
 use registry_auth_redis::connection::cluster::{Redirected, is_elsewhere};
 use registry_auth_redis::connection::locate::open_with_detour;
-use registry_auth_redis::connection::open::{Failure, describe, explain, has_answered};
+use registry_auth_redis::connection::open::{Failure, TOO_LARGE, cut, describe, explain, has_answered};
 use registry_auth_redis::schema::keys::KeyNames;
 use registry_auth_redis::schema::record::Unreadable;
 use std::collections::BTreeSet;
@@ -74,12 +74,22 @@ impl Admin {
         let mut commands = Pipeline::with_capacity(1);
         commands.add_command(command.clone());
         let (replies, is_followed) = self.exchange(&commands).await?;
-        // The cursor of one node means something else at another, where less would be found.
-        let goes_on = cursor(command).is_none_or(|cursor| self.seat().scan(cursor == b"0", is_followed));
-        if !goes_on {
-            return Err(AdminError::Refused(MOVING.to_owned()));
+        let reply = replies.into_iter().next().unwrap_or_default();
+        if let Some((kind, cursor)) = cursor(command) {
+            let is_first = cursor == b"0";
+            // The cursor of one node means something else at another, where less would be found.
+            if kind == Scan::OfKey && !self.seat().scan(is_first, is_followed) {
+                return Err(AdminError::Refused(MOVING.to_owned()));
+            }
+            if !next_cursor(&reply).is_none_or(|next| self.seat().goes_on(is_first, next)) {
+                let why = format!(
+                    "its scan comes to no end: it named a cursor twice, or more than {PARTS} of them; is it \
+                     a Redis?"
+                );
+                return Err(self.unusable(why));
+            }
         }
-        Ok(replies.into_iter().next().unwrap_or_default())
+        Ok(reply)
     }
 
     /// The replies to commands, and whether some are of another node. Those that send elsewhere are followed,
@@ -105,9 +115,15 @@ impl Admin {
         let mut connection = self.seat().connection();
         let replies = connection.send_packed_commands(commands, 0, commands.len());
         let replies = time::timeout(self.limit, replies).await;
-        replies
+        let mut replies = replies
             .map_err(|_| self.timed_out())?
-            .map_err(|error| self.failed("", &error))
+            .map_err(|error| self.failed("", &error))?;
+        for reply in &mut replies {
+            if let Some(error) = cut(reply) {
+                *reply = Value::ServerError(error.clone());
+            }
+        }
+        Ok(replies)
     }
 
     /// Connects to the node that the keys are at now, or waits for them to get there; false when the time is
@@ -147,8 +163,9 @@ impl Admin {
         self.seat.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Independent questions in one round trip. Only the reply that a key is of another type is left to the
-    /// caller: it says something about that key, every other error something about all of them.
+    /// Independent questions in one round trip. Only the reply that a key is of another type, or too
+    /// large, is left to the caller: it says something about that key, every other error something about all
+    /// of them.
     pub(crate) async fn ask_all(&self, questions: &Pipeline) -> Result<Vec<Value>, AdminError> {
         if questions.is_empty() {
             return Ok(Vec::new());
@@ -156,7 +173,7 @@ impl Admin {
         let (replies, _) = self.exchange(questions).await?;
         for reply in &replies {
             if let Value::ServerError(error) = reply
-                && error.code() != "WRONGTYPE"
+                && !matches!(error.code(), "WRONGTYPE" | TOO_LARGE)
             {
                 return Err(refused("", error));
             }
@@ -285,6 +302,13 @@ impl Admin {
         self.ask("", &redis::cmd("UNWATCH")).await
     }
 
+    fn unusable(&self, why: String) -> AdminError {
+        AdminError::Unusable {
+            endpoint: self.endpoint.to_string(),
+            why,
+        }
+    }
+
     pub(crate) fn timed_out(&self) -> AdminError {
         AdminError::Unreachable {
             endpoint: self.endpoint.to_string(),
@@ -302,6 +326,9 @@ impl Admin {
             return refused(key, &error);
         }
         if error.is_io_error() || error.is_connection_dropped() {
+            if let Some(why) = self.seat().why_ended() {
+                return self.unusable(why);
+            }
             return AdminError::Unreachable {
                 endpoint: self.endpoint.to_string(),
                 why: describe(error),
@@ -311,11 +338,31 @@ impl Admin {
     }
 }
 
-/// The cursor of an HSCAN.
-fn cursor(command: &Cmd) -> Option<&[u8]> {
+/// What is scanned.
+#[derive(PartialEq, Eq)]
+enum Scan {
+    AllKeys,
+    OfKey,
+}
+
+/// The cursor of a SCAN or an HSCAN.
+fn cursor(command: &Cmd) -> Option<(Scan, &[u8])> {
     let mut words = command.args_iter();
-    match (words.next(), words.nth(1)) {
-        (Some(Arg::Simple(b"HSCAN")), Some(Arg::Simple(cursor))) => Some(cursor),
+    let (scan, cursor) = match words.next()? {
+        Arg::Simple(b"SCAN") => (Scan::AllKeys, words.next()?),
+        Arg::Simple(b"HSCAN") => (Scan::OfKey, words.nth(1)?),
+        _ => return None,
+    };
+    match cursor {
+        Arg::Simple(cursor) => Some((scan, cursor)),
+        _ => None,
+    }
+}
+
+/// Where a scan is to be sent on.
+fn next_cursor(reply: &Value) -> Option<u64> {
+    match reply {
+        Value::Array(parts) => redis::from_redis_value_ref(parts.first()?).ok(),
         _ => None,
     }
 }
@@ -323,7 +370,7 @@ fn cursor(command: &Cmd) -> Option<&[u8]> {
 /// Connects, as the `number`th time.
 async fn sit(endpoint: &Endpoint, limit: Duration, number: u64) -> Result<Seat, AdminError> {
     let opened = open_with_detour(endpoint, limit).await;
-    let (connection, driver, detour) = opened.map_err(|failure| match failure {
+    let (connection, driver, detour, ending) = opened.map_err(|failure| match failure {
         Failure::Redis(error) if !error.is_io_error() => greeting(&error),
         failure if has_answered(&failure) => AdminError::Unusable {
             endpoint: endpoint.to_string(),
@@ -334,7 +381,7 @@ async fn sit(endpoint: &Endpoint, limit: Duration, number: u64) -> Result<Seat, 
             why: explain(endpoint, &failure),
         },
     })?;
-    Ok(Seat::new(connection, driver, detour, number))
+    Ok(Seat::new(connection, driver, detour, ending, number))
 }
 
 pub(crate) fn server_error(reply: &Value) -> Option<&ServerError> {

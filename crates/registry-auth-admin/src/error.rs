@@ -3,7 +3,7 @@
 //! Returned by all of this crate, printed by the tool. Guarantee: no message holds a password.
 
 use redis::{ErrorKind, RedisError, ServerError};
-use registry_auth_redis::connection::open::{describe, said};
+use registry_auth_redis::connection::open::{TOO_LARGE, describe, said};
 use registry_auth_redis::{InvalidEndpoint, InvalidPrefix};
 use std::fmt;
 
@@ -158,6 +158,12 @@ pub(crate) fn refused(key: &str, error: &ServerError) -> AdminError {
         return AdminError::BadRecord {
             key: key.to_owned(),
             why: format!("it is not of the type that belongs there; {WRONG_KEY}"),
+        };
+    }
+    if error.code() == TOO_LARGE {
+        return AdminError::BadRecord {
+            key: key.to_owned(),
+            why: format!("{}; {WRONG_KEY}", error.details().unwrap_or_default()),
         };
     }
     let why = format!("{}{}", said(error), hint(error.code()));

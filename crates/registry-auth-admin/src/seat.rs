@@ -5,18 +5,26 @@
 
 use redis::aio::MultiplexedConnection;
 use registry_auth_redis::connection::cluster::Detour;
+use registry_auth_redis::connection::open::Ending;
+use std::collections::HashSet;
 use std::sync::Arc;
 use tokio::task::JoinHandle;
+
+/// Parts of a scan: with 1000 keys each, as many as no Redis holds.
+pub(crate) const PARTS: usize = 1 << 20;
 
 pub(crate) struct Seat {
     connection: MultiplexedConnection,
     driver: JoinHandle<()>,
     detour: Arc<Detour>,
+    ending: Ending,
     number: u64,
     /// The first connection on which keys are watched for the next transaction.
     watched: Option<u64>,
     /// The connection on which a hash is being scanned, and whether by a detour.
     scanned: (u64, bool),
+    /// The cursors that the scan under way has had.
+    cursors: HashSet<u64>,
 }
 
 impl Drop for Seat {
@@ -30,15 +38,18 @@ impl Seat {
         connection: MultiplexedConnection,
         driver: JoinHandle<()>,
         detour: Arc<Detour>,
+        ending: Ending,
         number: u64,
     ) -> Self {
         Self {
             connection,
             driver,
             detour,
+            ending,
             number,
             watched: None,
             scanned: (number, false),
+            cursors: HashSet::new(),
         }
     }
 
@@ -75,9 +86,23 @@ impl Seat {
         self.scanned == here
     }
 
+    /// A scan was sent on by this cursor, from another or, at first, from 0; whether it may come to an end.
+    pub(crate) fn goes_on(&mut self, is_first: bool, next: u64) -> bool {
+        if is_first {
+            self.cursors.clear();
+        }
+        next == 0 || self.cursors.insert(next) && self.cursors.len() <= PARTS
+    }
+
+    /// Why the connection has ended, where more is known than that.
+    pub(crate) fn why_ended(&self) -> Option<String> {
+        self.ending.why()
+    }
+
     /// Another connection, on which nothing is watched or scanned; that something was is not forgotten.
     pub(crate) fn replace(&mut self, mut other: Self) {
         (other.watched, other.scanned) = (self.watched, self.scanned);
+        std::mem::swap(&mut other.cursors, &mut self.cursors);
         *self = other;
     }
 }

@@ -12,6 +12,7 @@ pub(crate) mod reply_cache;
 pub(crate) mod resolver;
 pub(crate) mod shared_records;
 pub(crate) mod token_owners;
+pub(crate) mod too_large;
 
 use crate::activity::Activity;
 use crate::lookup::assemble::{Assembly, Tools};
@@ -21,15 +22,16 @@ use crate::lookup::questions_and_replies::{
 };
 use crate::lookup::reply_cache::ReplyCache;
 use crate::lookup::shared_records::SharedRecord;
+use crate::lookup::too_large::TooLarge;
 use crate::messages::Proof;
 use crate::queue::basis::ReadMark;
 use crate::queue::pending::{JobAnswer, Outbox, PendingJob};
 use crate::single_flight::SingleFlight;
 use crate::verify::verdict::Passwords;
-use redis::{Pipeline, Value};
+use redis::{Pipeline, RedisResult, Value};
 use registry_auth_redis::connection::cluster::Redirected;
 use registry_auth_redis::connection::open::describe;
-use registry_auth_redis::connection::supervisor::Link;
+use registry_auth_redis::connection::supervisor::{Link, Live};
 use registry_auth_redis::log::Level;
 use std::sync::Arc;
 use std::time::Duration;
@@ -40,6 +42,11 @@ use tokio::time::{self, Instant};
 /// Redis answers about them takes many times the room of a record while it is read.
 pub(crate) const TOGETHER: usize = 128;
 pub(crate) const AT_A_TIME: usize = 512;
+
+/// Pipelines that are waited for when nobody waits for their replies any more, to learn what was too large.
+pub(crate) const LATE: usize = 16;
+/// For how long.
+const LATE_FOR: Duration = Duration::from_secs(30);
 
 /// What every lookup needs; lives as long as the helper.
 pub(crate) struct Lookups {
@@ -55,6 +62,9 @@ pub(crate) struct Lookups {
     pub(crate) cache: ReplyCache,
     /// [`AT_A_TIME`]
     pub(crate) turns: Semaphore,
+    pub(crate) too_large: Arc<TooLarge>,
+    /// [`LATE`]
+    pub(crate) late: Arc<Semaphore>,
 }
 
 impl Lookups {
@@ -144,7 +154,7 @@ pub(crate) async fn run(lookups: Arc<Lookups>, mut batch: Vec<Question>) {
     };
     sort(&mut batch);
     let pipeline = questions(&batch);
-    let Some((replies, mut mark)) = exchange(&lookups, &pipeline, deadline).await else {
+    let Some((replies, mut mark)) = exchange(&lookups, pipeline, deadline).await else {
         return lookups.give_up(batch.into_iter(), deadline);
     };
     let mut answers = Vec::with_capacity(batch.len());
@@ -157,7 +167,7 @@ pub(crate) async fn run(lookups: Arc<Lookups>, mut batch: Vec<Question>) {
         }
         lookups.outbox.post(std::mem::take(&mut answers));
         // What the groups say may be newer than the mark; then all is asked for once more.
-        let Some((replies, later)) = exchange(&lookups, &pipeline, deadline).await else {
+        let Some((replies, later)) = exchange(&lookups, pipeline, deadline).await else {
             let users = read.into_iter().flat_map(|part| part.users);
             return lookups.give_up(users.map(|user| user.question), deadline);
         };
@@ -176,18 +186,20 @@ pub(crate) async fn run(lookups: Arc<Lookups>, mut batch: Vec<Question>) {
 /// new one is there in time; reading twice does no harm.
 async fn exchange(
     lookups: &Lookups,
-    pipeline: &Pipeline,
+    pipeline: Pipeline,
     deadline: Instant,
 ) -> Option<(Vec<Value>, ReadMark)> {
+    let pipeline = Arc::new(pipeline);
     for _ in 0..2 {
         let asked = Instant::now();
-        let mut live = lookups.link.live(deadline).await?;
+        let live = lookups.link.live(deadline).await?;
         let mut mark = lookups.outbox.events.mark(live.epoch);
-        let replies = live.connection.send_packed_commands(pipeline, 0, pipeline.len());
-        match time::timeout_at(deadline, replies).await.ok()? {
-            Ok(mut replies) if replies.len() == pipeline.len() => {
+        let rest = lookups.too_large.rest(&pipeline);
+        let questions = rest.as_ref().map_or(&pipeline, |rest| &rest.pipeline);
+        match ask(lookups, &live, questions, deadline).await? {
+            Ok(mut replies) if replies.len() == questions.len() => {
                 let link = &lookups.link;
-                match link.follow(live.epoch, pipeline, &mut replies, deadline).await {
+                match link.follow(live.epoch, questions, &mut replies, deadline).await {
                     Redirected::No => {}
                     Redirected::Followed => mark = mark.elsewhere(),
                     Redirected::Moved if link.replaced(live.epoch, deadline).await => continue,
@@ -195,6 +207,10 @@ async fn exchange(
                 }
                 if replies.iter().any(is_logged_out) {
                     lookups.link.broken(live.epoch);
+                }
+                lookups.too_large.note(questions, &mut replies);
+                if let Some(rest) = rest {
+                    rest.complete(&mut replies);
                 }
                 lookups.link.answered();
                 lookups.activity.looked_up(asked.elapsed());
@@ -212,6 +228,37 @@ async fn exchange(
         if !lookups.link.replaced(live.epoch, deadline).await {
             return None;
         }
+    }
+    None
+}
+
+/// The replies on a connection; `None` at the deadline. What comes later is looked at all the same: a value
+/// that is too large to come in time is too large the next time, too.
+async fn ask(
+    lookups: &Lookups,
+    live: &Live,
+    questions: &Arc<Pipeline>,
+    deadline: Instant,
+) -> Option<RedisResult<Vec<Value>>> {
+    let mut replies = Box::pin({
+        let (mut connection, questions) = (live.connection.clone(), Arc::clone(questions));
+        async move {
+            connection
+                .send_packed_commands(&questions, 0, questions.len())
+                .await
+        }
+    });
+    if let Ok(replies) = time::timeout_at(deadline, &mut replies).await {
+        return Some(replies);
+    }
+    if let Ok(turn) = Arc::clone(&lookups.late).try_acquire_owned() {
+        let (too_large, questions) = (Arc::clone(&lookups.too_large), Arc::clone(questions));
+        tokio::spawn(async move {
+            if let Ok(Ok(mut replies)) = time::timeout(LATE_FOR, replies).await {
+                too_large.note(&questions, &mut replies);
+            }
+            drop(turn);
+        });
     }
     None
 }

@@ -292,6 +292,8 @@ impl Parts {
             under_way: Arc::default(),
             cache: ReplyCache::new().ok_or_else(random)?,
             turns: Semaphore::new(lookup::AT_A_TIME),
+            too_large: Arc::default(),
+            late: Arc::new(Semaphore::new(lookup::LATE)),
         };
         let receiver = {
             let _in_runtime = runtime.enter();

@@ -6,10 +6,11 @@
 mod common;
 
 use common::{Gate, SHA1_SECRET, Server, is_known, options, tracked, verified};
-use registry_auth_lookup::{Event, LookupOptions, Outcome};
+use registry_auth_lookup::{Changes, Event, LookupOptions, Outcome, Rung};
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 /// Answers each command by its words, on the connection of this number: as Redis does where that says `None`.
@@ -69,6 +70,7 @@ fn honest(words: &[String], is_resp3: bool) -> String {
     match words[..] {
         ["HELLO", ..] => "%1\r\n+role\r\n+master\r\n".to_owned(),
         ["PING"] => "+PONG\r\n".to_owned(),
+        ["SUBSCRIBE", _] => "*3\r\n$9\r\nsubscribe\r\n$9\r\nP:changes\r\n:1\r\n".to_owned(),
         ["LRANGE", ..] => "*0\r\n".to_owned(),
         ["HMGET", _, ..] => format!("*{}\r\n{}", words.len() - 2, "$-1\r\n".repeat(words.len() - 2)),
         ["HGETALL", "P:user:alice"] => {
@@ -113,9 +115,100 @@ fn about_bob(number: usize, words: &[String], answer: &str) -> Option<String> {
 /// All that comes later is a part of it, whatever it says: answers, and what changes.
 #[test]
 fn a_connection_is_left_whose_answer_has_no_end() {
-    is_left(|n, words| about_bob(n, words, "*1000000\r\n"), "silent for 1.5s");
-    is_left(|n, words| about_bob(n, words, "%100000\r\n"), "silent for 1.5s");
-    is_left(|n, words| about_bob(n, words, "$30000000\r\n"), "silent for 1.5s");
+    let why = "for 1.5s its answer came with less than 64 KiB a second";
+    is_left(|n, words| about_bob(n, words, "*1000000\r\n"), why);
+    is_left(|n, words| about_bob(n, words, "%100000\r\n"), why);
+    is_left(|n, words| about_bob(n, words, "$30000000\r\n"), why);
+    // As much as would be thrown away.
+    is_left(|n, words| about_bob(n, words, "*1100000\r\n"), why);
+    is_left(|n, words| about_bob(n, words, "$40000000\r\n"), why);
+}
+
+/// Who is known stays known, as the connection stays; and the record is not asked for each time.
+#[test]
+fn a_record_that_is_too_large_is_unreadable_and_nobody_else_notices() {
+    let redis = Server::start();
+    redis.run_args(&["HSET", "P:user:alice", "password", SHA1_SECRET]);
+    for (number, field) in [(0, "password"), (1, "x"), (2, "y")] {
+        let value = if number == 0 {
+            SHA1_SECRET.to_owned()
+        } else {
+            "x".repeat(20 << 20)
+        };
+        redis.run_args(&["HSET", "P:user:bob", field, &value]);
+    }
+    for options in [options(&redis.url()), tracked(&redis.url())] {
+        let mut gate = Gate::with(brisk(options));
+        assert!(verified(&gate.ask_until("alice", "secret", is_known)));
+        gate.ask_until("bob", "secret", |outcome| *outcome == Outcome::BadRecord);
+        let said = gate.logged("record P:user:bob cannot be read");
+        assert!(said.contains("larger than 32 MiB"), "{said}");
+        let (before, asked) = (redis.calls("hgetall"), 20);
+        for _ in 0..asked {
+            assert_eq!(gate.ask("bob", "wrong"), Outcome::BadRecord);
+            assert!(verified(&gate.ask("alice", "secret")));
+        }
+        // Of everybody's group each time, and of alice: twice only, of bob, if that takes 10 s.
+        let calls = redis.calls("hgetall") - before;
+        assert!(calls < 3 * asked + asked / 2, "{calls}");
+        let lost = |event: &Event| matches!(event, Event::ConnectionLost);
+        assert!(!gate.events.iter().any(lost), "{:?}", gate.events);
+        assert!(
+            !gate.log.iter().any(|line| line.message.contains("lost")),
+            "{:?}",
+            gate.log
+        );
+    }
+}
+
+/// Redis, behind a line of so many bytes a second.
+fn slow_line(redis: u16, rate: usize) -> u16 {
+    let line = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = line.local_addr().unwrap().port();
+    std::thread::spawn(move || {
+        for client in line.incoming() {
+            let (mut client, mut server) =
+                (client.unwrap(), TcpStream::connect(("127.0.0.1", redis)).unwrap());
+            let (mut to, mut from) = (server.try_clone().unwrap(), client.try_clone().unwrap());
+            std::thread::spawn(move || std::io::copy(&mut from, &mut to));
+            std::thread::spawn(move || {
+                let mut part = vec![0; rate / 50];
+                while let Ok(read @ 1..) = server.read(&mut part) {
+                    if client.write_all(part.get(..read).unwrap()).is_err() {
+                        return;
+                    }
+                    std::thread::sleep(Duration::from_secs(1).mul_f64(read as f64 / rate as f64));
+                }
+            });
+        }
+    });
+    port
+}
+
+/// It takes 5 s. Who is known stays known, and the others are answered when it is there.
+#[test]
+fn a_large_answer_on_a_slow_line_is_no_silence() {
+    let redis = Server::start();
+    redis.run_args(&["HSET", "P:user:alice", "password", SHA1_SECRET]);
+    redis.run_args(&[
+        "HSET",
+        "P:user:bob",
+        "password",
+        SHA1_SECRET,
+        "x",
+        &"x".repeat(2_000_000),
+    ]);
+    let mut gate = Gate::with(brisk(tracked(&url(slow_line(redis.port, 400_000)))));
+    assert!(gate.armed());
+    assert_eq!(gate.ask("bob", "secret"), Outcome::Unavailable);
+    assert!(verified(&gate.ask_until("alice", "secret", is_known)));
+    let lost = |event: &Event| matches!(event, Event::ConnectionLost);
+    assert!(!gate.events.iter().any(lost), "{:?}", gate.events);
+    assert!(
+        !gate.log.iter().any(|line| line.message.contains("lost")),
+        "{:?}",
+        gate.log
+    );
 }
 
 #[test]
@@ -126,7 +219,7 @@ fn an_answer_that_is_too_large_is_not_awaited() {
         |n, words| about_bob(n, words, "|9223372036854775807\r\n"),
         |n, words| about_bob(n, words, "=-1\r\n$99999999999\r\n"),
     ] {
-        is_left(answer, "an answer of the server is larger than 32 MiB");
+        is_left(answer, "an answer of the server is larger than 512 MiB");
     }
 }
 
@@ -142,16 +235,7 @@ fn a_connection_is_left_on_which_nothing_is_answered() {
         TELLS.store(1, Ordering::SeqCst);
         Some(String::new())
     });
-    let valve = TcpListener::bind("127.0.0.1:0").unwrap();
-    let there = valve.local_addr().unwrap().port();
-    std::thread::spawn(move || {
-        for client in valve.incoming() {
-            let (client, server) = (client.unwrap(), TcpStream::connect(("127.0.0.1", port)).unwrap());
-            let (mut to, mut from) = (server.try_clone().unwrap(), client.try_clone().unwrap());
-            std::thread::spawn(move || std::io::copy(&mut from, &mut to));
-            std::thread::spawn(move || speak(server, client));
-        }
-    });
+    let there = telling(port, ">2\r\n$10\r\ninvalidate\r\n*1\r\n$10\r\nP:user:bob\r\n");
     let mut gate = Gate::with(brisk(tracked(&url(there))));
     assert!(gate.armed());
     assert_eq!(gate.ask("bob", "secret"), Outcome::Unavailable);
@@ -160,23 +244,66 @@ fn a_connection_is_left_on_which_nothing_is_answered() {
     assert!(verified(&gate.ask_until("alice", "secret", is_known)));
 }
 
+/// The same on the connection on which Redis publishes what changes, the second one.
+#[test]
+fn a_connection_for_changes_is_left_on_which_nothing_is_answered() {
+    let port = server(|number, words| {
+        let is_mute = number == 1 && words.first().is_some_and(|word| word == "PING");
+        is_mute.then(String::new)
+    });
+    let there = telling(
+        port,
+        "*3\r\n$7\r\nmessage\r\n$9\r\nP:changes\r\n$10\r\nP:user:bob\r\n",
+    );
+    let mut gate = Gate::with(LookupOptions {
+        changes: Some(Changes::Channel),
+        ..brisk(options(&url(there)))
+    });
+    assert_eq!(gate.rung(), Rung::Channel);
+    gate.logged("the connection for changes: it says things, but has answered nothing for 4s");
+    gate.told(|event| matches!(event, Event::ConnectionLost));
+}
+
+/// Leads to a server, and says this in the pauses of its answers where changes are to be told.
+fn telling(port: u16, change: &'static str) -> u16 {
+    let valve = TcpListener::bind("127.0.0.1:0").unwrap();
+    let there = valve.local_addr().unwrap().port();
+    std::thread::spawn(move || {
+        for client in valve.incoming() {
+            let (client, server) = (client.unwrap(), TcpStream::connect(("127.0.0.1", port)).unwrap());
+            std::thread::spawn(move || pass(client, server, change));
+        }
+    });
+    there
+}
+
+fn pass(client: TcpStream, server: TcpStream, change: &'static str) -> Option<()> {
+    let (mut to, mut from) = (server.try_clone().ok()?, client.try_clone().ok()?);
+    let tells = Arc::new(AtomicBool::new(false));
+    let is_telling = Arc::clone(&tells);
+    std::thread::spawn(move || speak(server, client, change, &is_telling));
+    let mut buffer = [0; 4096];
+    loop {
+        let read = from.read(&mut buffer).ok().filter(|read| *read > 0)?;
+        let words = buffer.get(..read)?;
+        let wants = |word: &[u8]| words.windows(word.len()).any(|part| part == word);
+        to.write_all(words).ok()?;
+        if wants(b"TRACKING") || wants(b"SUBSCRIBE") {
+            tells.store(true, Ordering::SeqCst);
+        }
+    }
+}
+
 /// Passes on what comes, and in the pauses says that something changes.
-fn speak(mut server: TcpStream, mut client: TcpStream) -> Option<()> {
+fn speak(mut server: TcpStream, mut client: TcpStream, change: &str, tells: &AtomicBool) -> Option<()> {
     let pause = Duration::from_millis(100);
     server.set_read_timeout(Some(pause)).ok()?;
     let mut buffer = [0; 4096];
-    let mut begun = false;
     loop {
         match server.read(&mut buffer) {
             Ok(0) => return None,
-            Ok(read) => {
-                begun = true;
-                client.write_all(buffer.get(..read)?).ok()?;
-            }
-            Err(_) if begun => {
-                let push = b">2\r\n$10\r\ninvalidate\r\n*1\r\n$10\r\nP:user:bob\r\n";
-                client.write_all(push).ok()?;
-            }
+            Ok(read) => client.write_all(buffer.get(..read)?).ok()?,
+            Err(_) if tells.load(Ordering::SeqCst) => client.write_all(change.as_bytes()).ok()?,
             Err(_) => {}
         }
     }
@@ -185,7 +312,7 @@ fn speak(mut server: TcpStream, mut client: TcpStream) -> Option<()> {
 /// Redis repeats the words of a command that it does not know, and others may repeat any.
 #[test]
 fn no_log_line_has_the_password_that_a_server_repeats() {
-    let repeats: [Answer; 4] = [
+    let repeats: [Answer; 8] = [
         |_, words| {
             let is_log_in = words.first().is_some_and(|word| word == "HELLO");
             let words = words.get(1..)?.join("' '");
@@ -195,13 +322,18 @@ fn no_log_line_has_the_password_that_a_server_repeats() {
         |_, words| Some(format!("-ERR what is {}\r\n", words.join(" "))),
         |_, words| Some(format!("-WRONGPASS {}\r\n", words.join(" "))),
         |_, words| Some(format!("-NOPROTO {}\r\n", words.join(" "))),
+        // What it has heard it may say later.
+        |_, words| (words.first()? == "PING").then(|| "-ERR AUTH gate very-secret\r\n".to_owned()),
+        |_, words| (words.first()? == "CLIENT").then(|| "-ERR AUTH gate very-secret\r\n".to_owned()),
+        |_, words| (words.first()? == "HGETALL").then(|| "-ERR AUTH gate very-secret\r\n".to_owned()),
+        |_, words| (words.first()? == "HGETALL").then(|| "-very-secret\r\n".to_owned()),
     ];
-    for (answer, said) in repeats
-        .into_iter()
-        .zip(["no RESP3", "log-in", "cannot connect", "log-in"])
-    {
+    let said = ["no RESP3", "log-in", "cannot connect", "log-in"];
+    let later = ["cannot connect", "not shown", "Redis refuses", "Redis refuses"];
+    for (answer, said) in repeats.into_iter().zip(said.into_iter().chain(later)) {
         let url = format!("redis://gate:very-secret@127.0.0.1:{}", server(answer));
         let mut gate = Gate::with(brisk(tracked(&url)));
+        gate.submit("alice", "secret");
         let log = gate.logged(said);
         assert!(!log.contains("very-secret"), "{log}");
     }

@@ -36,7 +36,7 @@ pub(crate) async fn run(lookups: Arc<Lookups>, jobs: Vec<PendingJob>) {
         // HGET is one right more than the module's Redis user needs for all the rest.
         pipeline.cmd("HMGET").arg(key).arg(digest.to_hex());
     }
-    let Some((replies, _)) = exchange(&lookups, &pipeline, deadline).await else {
+    let Some((replies, _)) = exchange(&lookups, pipeline, deadline).await else {
         return;
     };
     let answer = |(job, reply): (PendingJob, Value)| JobAnswer {

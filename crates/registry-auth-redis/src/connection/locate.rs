@@ -7,7 +7,7 @@
 use super::cluster::{self, Detour, Nodes, Slot};
 use super::endpoint::{Endpoint, Place, Topology};
 use super::fault;
-use super::open::{Failure, Greeting, Listener, Opened, is_no_resp3, within};
+use super::open::{Ending, Failure, Greeting, Listener, Opened, is_no_resp3, within};
 use super::pulse::Heard;
 use super::sentinel::Sentinels;
 use crate::schema::keys::{self, KeyNames};
@@ -223,18 +223,18 @@ pub async fn open(
     endpoint: &Endpoint,
     limit: Duration,
 ) -> Result<(MultiplexedConnection, JoinHandle<()>), Failure> {
-    let (connection, driver, _) = open_with_detour(endpoint, limit).await?;
+    let (connection, driver, ..) = open_with_detour(endpoint, limit).await?;
     Ok((connection, driver))
 }
 
-/// The same, with what follows replies that send elsewhere.
+/// The same, with what follows replies that send elsewhere, and what says why the connection has ended.
 ///
 /// # Errors
 /// [`Failure`].
 pub async fn open_with_detour(
     endpoint: &Endpoint,
     limit: Duration,
-) -> Result<(MultiplexedConnection, JoinHandle<()>, Arc<Detour>), Failure> {
+) -> Result<(MultiplexedConnection, JoinHandle<()>, Arc<Detour>, Ending), Failure> {
     let deadline = Instant::now() + limit;
     let mut locator = Locator::new(endpoint.clone());
     let opened = within(limit, async {
@@ -243,11 +243,14 @@ pub async fn open_with_detour(
         Ok(opened)
     });
     let Opened {
-        connection, driver, ..
+        connection,
+        driver,
+        heard,
+        ..
     } = opened.await?;
     driver
         .release()
-        .map(|driver| (connection, driver, locator.detour))
+        .map(|driver| (connection, driver, locator.detour, Ending(heard)))
         .ok_or(Failure::Closed)
 }
 

@@ -6,10 +6,13 @@
 
 use crate::connection::endpoint::{Endpoint, Place};
 use crate::connection::fault;
+use crate::connection::frames::TooLarge;
+pub use crate::connection::frames::{CODE as TOO_LARGE, cut};
 use crate::connection::names::Names;
 use crate::connection::pulse::{Counted, Heard};
 use crate::connection::tls::Tls;
 use crate::connection::tracking::Tracking;
+use crate::secret::Secret;
 use futures_util::stream::{FuturesUnordered, StreamExt};
 use redis::aio::{MultiplexedConnection, PubSub};
 use redis::{
@@ -75,6 +78,12 @@ impl From<std::io::Error> for Failure {
     }
 }
 
+impl From<TooLarge> for Failure {
+    fn from(too_large: TooLarge) -> Self {
+        Self::Unfit(too_large.to_string())
+    }
+}
+
 /// A Redis error without what it may quote: a parse error repeats the reply, which may be a record.
 pub fn describe(error: &RedisError) -> String {
     if let Some(fault) = fault::of(error) {
@@ -105,28 +114,6 @@ fn unrepeated(details: &str) -> &str {
     details
         .split_once(", with args beginning with")
         .map_or(details, |(words, _)| words)
-}
-
-/// What Redis says of a wrong password, which may be a word of it.
-const WRONG: &str = "invalid username-password pair or user is disabled.";
-
-/// The same failure of a log-in, without the words of the server where they have the password in them.
-fn without_password(failure: Failure, login: &RedisConnectionInfo) -> Failure {
-    let Failure::Redis(error) = &failure else {
-        return failure;
-    };
-    let password = login.password().filter(|password| !password.is_empty());
-    let is_usual = error.detail() == Some(WRONG);
-    if is_usual || !password.is_some_and(|password| describe(error).contains(password)) {
-        return failure;
-    }
-    let words = "its words are not shown, as they have the password in them";
-    Failure::Redis(match error.code() {
-        Some(code @ ("WRONGPASS" | "NOPROTO")) => {
-            redis::make_extension_error(code.to_owned(), Some(words.to_owned()))
-        }
-        _ => (error.kind(), words).into(),
-    })
 }
 
 /// Whether a server was there and answered, so that what failed is the greeting: TLS, or its protocol.
@@ -172,6 +159,17 @@ pub async fn within<T>(
     time::timeout(limit, attempt)
         .await
         .unwrap_or(Err(Failure::TimedOut))
+}
+
+/// Says of a connection why it has come to its end.
+pub struct Ending(pub(crate) Heard);
+
+impl Ending {
+    /// What is known of that, other than that it has.
+    #[must_use]
+    pub fn why(&self) -> Option<String> {
+        self.0.why_ended().map(|why| why.to_string())
+    }
 }
 
 /// A connection that is logged in.
@@ -259,8 +257,10 @@ impl Greeting<'_> {
         for login in self.logins {
             let heard = Heard::default();
             let wire = self.wire(&target, &heard).await?;
+            let ear = Heard::clone(&heard);
             let opened = self.resp(login, wire, heard, target.clone()).await;
-            match opened.map_err(|failure| without_password(failure, login)) {
+            // The redis crate says that it was closed.
+            match opened.map_err(|failure| ear.why_ended().map_or(failure, Failure::from)) {
                 Err(failure) if is_wrong_password(&failure) => refused = failure,
                 opened => return opened,
             }
@@ -277,7 +277,7 @@ impl Greeting<'_> {
             // Channels are those of all databases, and some proxies hang up on CLIENT.
             let login = login.clone().set_skip_set_lib_name().set_db(0);
             let published = PubSub::new(&login, wire).await.map_err(Failure::Redis);
-            match published.map_err(|failure| without_password(failure, &login)) {
+            match published {
                 Ok(published) => return Ok((published, heard)),
                 Err(failure) if is_wrong_password(&failure) => refused = failure,
                 Err(failure) => return Err(failure),
@@ -306,7 +306,12 @@ impl Greeting<'_> {
             }
             None => stream,
         };
-        Ok(Counted::new(stream, Heard::clone(heard)))
+        // Also those that it has refused.
+        let passwords = self.logins.iter().filter_map(RedisConnectionInfo::password);
+        let passwords = passwords
+            .map(|password| Secret::new(password.as_bytes()))
+            .collect();
+        Ok(Counted::new(stream, Heard::clone(heard), passwords))
     }
 
     async fn resp(
@@ -453,9 +458,7 @@ impl Drop for AbortOnDrop {
 
 #[cfg(test)]
 mod tests {
-    use super::{
-        Failure, STAGGER, WRONG, describe, first, is_no_resp3, is_wrong_password, said, without_password,
-    };
+    use super::{Failure, STAGGER, describe, first, said};
     use futures_util::FutureExt;
     use std::future::{pending, ready};
     use std::time::{Duration, Instant};
@@ -485,31 +488,6 @@ mod tests {
         assert_eq!(describe(&unknown.into()), "ERR unknown command 'HELLO'");
         assert_eq!(said(&error("-NOPERM no\r\n")), "NOPERM no");
         assert_eq!(said(&error("-BUSY\r\n")), "BUSY");
-    }
-
-    #[test]
-    fn the_answer_to_a_log_in_never_has_its_password() {
-        let login = redis::RedisConnectionInfo::default().set_password("secret");
-        let shown = |answer: &str| without_password(Failure::Redis(error(answer).into()), &login);
-        for (answer, is_no_protocol, is_wrong) in [
-            ("-ERR what is HELLO 3 AUTH gate secret\r\n", true, false),
-            ("-NOPERM HELLO 3 AUTH gate secret\r\n", true, false),
-            ("-NOPROTO HELLO 3 AUTH gate secret\r\n", true, false),
-            ("-WRONGPASS HELLO 3 AUTH gate secret\r\n", false, true),
-            ("-secret x\r\n", false, false),
-            ("-LOADING secret\r\n", false, false),
-        ] {
-            let failure = shown(answer);
-            assert!(!failure.to_string().contains("secret"), "{failure}");
-            assert!(failure.to_string().contains("not shown"), "{failure}");
-            assert_eq!(is_no_resp3(&failure), is_no_protocol, "{answer}");
-            assert_eq!(is_wrong_password(&failure), is_wrong, "{answer}");
-        }
-        assert_eq!(shown("-ERR other\r\n").to_string(), "ERR other");
-        let login = login.set_password("password");
-        let usual = error(&format!("-WRONGPASS {WRONG}\r\n"));
-        let shown = without_password(Failure::Redis(usual.into()), &login);
-        assert_eq!(shown.to_string(), format!("WRONGPASS {WRONG}"));
     }
 
     #[test]

@@ -41,6 +41,8 @@ const ASK_AFTER: Duration = Duration::from_millis(500);
 const DOUBT_AFTER: Duration = Duration::from_millis(1500);
 /// For so long after that, a connection in doubt may come back as if nothing had been.
 const HOPE: Duration = Duration::from_millis(2500);
+/// Time in which a large answer comes has such a part of its length: others wait for its end.
+const COMING_COUNTS: u32 = 3;
 /// How often a connection in doubt is looked at.
 const LOOK: Duration = Duration::from_millis(20);
 /// How often a connection that does not tell of all changes is tried again: an ACL may have been changed.
@@ -176,12 +178,35 @@ enum End {
 }
 
 /// How long a connection has answered nothing, by the ticks of this process.
+#[derive(Default)]
 struct Unanswered {
     lasted: Duration,
     /// Lookups that were answered by then.
     answers: u64,
     /// Whether a question of the supervisor itself was under way.
     is_asked: bool,
+}
+
+impl Unanswered {
+    fn new(answers: u64) -> Self {
+        Self {
+            answers,
+            ..Self::default()
+        }
+    }
+
+    /// The time by this tick. `is_under_way`: the supervisor has asked a question. `is_coming`: a part of a
+    /// large answer has come, which has others wait; then it counts as less.
+    fn measure(&mut self, answers: u64, is_under_way: bool, is_coming: bool) -> Duration {
+        let is_answered = self.is_asked && !is_under_way || answers != self.answers;
+        let passed = if is_coming { TICK / COMING_COUNTS } else { TICK };
+        self.lasted = match is_answered {
+            true => Duration::ZERO,
+            false => self.lasted + passed,
+        };
+        (self.answers, self.is_asked) = (answers, is_under_way);
+        self.lasted
+    }
 }
 
 /// Why a connection is not simply used.
@@ -445,17 +470,15 @@ impl Supervisor {
         DOUBT_AFTER.max(2 * self.timeout)
     }
 
-    /// Whether no question has been answered for so long on a connection which is not silent that it is left:
-    /// what it tells of changes is as late. `is_under_way`: the supervisor has asked one.
-    fn is_unanswered(&self, unanswered: &mut Unanswered, is_under_way: bool) -> bool {
-        let answers = self.answers.load(Ordering::Relaxed);
-        let is_answered = unanswered.is_asked && !is_under_way || answers != unanswered.answers;
-        unanswered.lasted = match is_answered {
-            true => Duration::ZERO,
-            false => unanswered.lasted + TICK,
-        };
-        (unanswered.answers, unanswered.is_asked) = (answers, is_under_way);
-        unanswered.lasted >= self.patience() + HOPE
+    /// How long a connection may answer no question until it is left, though it is not silent: what it tells
+    /// of changes is as late.
+    fn limit(&self) -> Duration {
+        self.patience() + HOPE
+    }
+
+    /// What is said of a connection that is left for that.
+    fn mute(&self) -> String {
+        format!("it says things, but has answered nothing for {:?}", self.limit())
     }
 
     /// Returns when something has to be done about the connection.
@@ -465,11 +488,8 @@ impl Supervisor {
         let mut ticks = time::interval_at(Instant::now() + TICK, TICK);
         ticks.set_missed_tick_behavior(time::MissedTickBehavior::Delay);
         let mut climb_at = Instant::now() + CLIMB_EVERY;
-        let mut unanswered = Unanswered {
-            lasted: Duration::ZERO,
-            answers: self.answers.load(Ordering::Relaxed),
-            is_asked: false,
-        };
+        let mut unanswered = Unanswered::new(self.answers.load(Ordering::Relaxed));
+        let mut unanswered_there = Unanswered::new(0);
         let mut moved = pin!(locator.moved(&connection, self.timeout));
         // The questions that are under way, here and on the connection for changes.
         let mut asked = pin!(Fuse::terminated());
@@ -509,29 +529,41 @@ impl Supervisor {
                     if silence >= patience {
                         return Trouble::Silent;
                     }
-                    if self.is_unanswered(&mut unanswered, !asked.is_terminated()) {
-                        let lasted = unanswered.lasted;
-                        let mute = format!("it says things, but has answered nothing for {lasted:?}");
-                        return Trouble::Lost(Failure::Unfit(mute));
+                    let answers = self.answers.load(Ordering::Relaxed);
+                    let is_coming = held.silence.is_coming();
+                    let lasted = unanswered.measure(answers, !asked.is_terminated(), is_coming);
+                    if lasted >= self.limit() {
+                        return Trouble::Lost(Failure::Unfit(self.mute()));
                     }
-                    if unanswered.lasted >= ASK_AFTER && asked.is_terminated() {
+                    if lasted >= ASK_AFTER && asked.is_terminated() {
                         asked.set(ping(connection.clone()).fuse());
                         unanswered.is_asked = true;
                     }
                     if let Some(subscriber) = &mut held.standing.subscriber {
                         let silence = subscriber.silence.measure();
-                        if silence >= patience {
-                            let silent = format!("the connection for changes is silent for {patience:?}");
-                            return Trouble::Lost(Failure::Unfit(silent));
+                        let is_coming = subscriber.silence.is_coming();
+                        let lasted = unanswered_there.measure(0, !asked_there.is_terminated(), is_coming);
+                        if silence >= patience || lasted >= self.limit() {
+                            let why = match silence >= patience {
+                                true => subscriber.silence.words(patience),
+                                false => self.mute(),
+                            };
+                            let why = format!("the connection for changes: {why}");
+                            return Trouble::Lost(Failure::Unfit(why));
                         }
-                        if silence >= ASK_AFTER && asked_there.is_terminated() {
+                        if lasted >= ASK_AFTER && asked_there.is_terminated() {
                             asked_there.set(subscriber.ping().fuse());
+                            unanswered_there.is_asked = true;
                         }
                     }
                     if held.standing.may_rise() && climb_at <= Instant::now() {
                         climb_at = Instant::now() + CLIMB_EVERY;
                         if let Err(failure) = self.climb(held).await {
                             return Trouble::Lost(failure);
+                        }
+                        if held.standing.subscriber.is_none() {
+                            // That question ends with its connection, which was given up.
+                            asked_there.set(Fuse::terminated());
                         }
                     }
                 }
@@ -557,7 +589,7 @@ impl Supervisor {
     /// something is used. `None` where it is the old one. Nothing that Redis says is lost then, so that what
     /// is known stays good.
     async fn doubt(&mut self, held: &mut Held, locator: &mut Locator) -> Option<End> {
-        let silent = Failure::Unfit(format!("silent for {:?}", self.patience()));
+        let silent = Failure::Unfit(held.silence.words(self.patience()));
         self.down(&format!("connection lost: {silent}"));
         let Held { opened, silence, .. } = held;
         let spoke = async {
@@ -617,7 +649,7 @@ async fn ended(subscriber: &mut Option<Subscriber>) -> Failure {
 /// Why a connection has come to its end.
 fn closed(heard: &Heard) -> Failure {
     match heard.why_ended() {
-        Some(too_large) => Failure::Unfit(too_large.to_string()),
+        Some(too_large) => too_large.into(),
         None => Failure::Closed,
     }
 }

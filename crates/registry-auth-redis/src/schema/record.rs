@@ -6,6 +6,7 @@
 //! it: they are as good as they were without it. Fields that are not known here are ignored: later versions
 //! may store more.
 
+use crate::connection::open::TOO_LARGE;
 use crate::schema::keys::field;
 use redis::{ServerError, Value};
 use registry_auth::backend::Backend;
@@ -29,10 +30,10 @@ impl Unreadable {
     }
 
     fn from_error(error: ServerError, wrong_type: &'static str) -> Self {
-        if error.code() == "WRONGTYPE" {
-            Self::bad(wrong_type)
-        } else {
-            Self::Refused(error)
+        match error.code() {
+            "WRONGTYPE" => Self::bad(wrong_type),
+            TOO_LARGE => Self::bad(error.details().unwrap_or_default()),
+            _ => Self::Refused(error),
         }
     }
 }
@@ -50,6 +51,10 @@ pub fn from_hash_noting(reply: Value, skipped: &mut Option<String>) -> Result<Op
         let Value::BulkString(name) = name else {
             return Err(Unreadable::bad("the name of a field is not a string"));
         };
+        // Also where the field is not known.
+        if let Value::ServerError(error) = value {
+            return Err(Unreadable::from_error(error, "it is not a hash"));
+        }
         read_field(&mut record, &name, value, skipped)
     };
     match reply {
