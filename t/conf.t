@@ -476,6 +476,7 @@ my $CACHE  = 'proxy_cache_valid 200 1h;';
 my $KEPT   =
     "    proxy_cache_path \$TEST_NGINX_SERVROOT/kept keys_zone=c:1m;\n"
         . "    uwsgi_cache_path \$TEST_NGINX_SERVROOT/kept_too keys_zone=u:1m;\n";
+my $KEEP = "$CACHE proxy_cache c; proxy_cache_key \"\$registry_auth_user \$request_uri\";";
 sub warned {
     my ($title, $text, @said) = @_;
     my $http = $text =~ s/^http: (.*)\n//m ? $1 : '';
@@ -897,6 +898,40 @@ for (
         http_config => "    upstream registries { registry_auth_backends; }\n$kept",
         config => "        registry_auth R; location / { $text }\n",
         error_log => [ qr/\[emerg\] .*$said[0] keeps for everybody.* in \S+nginx\.conf:\d+$/m, @said ]);
+}
+
+# A cache of two servers by a key with the user: that of another server may be somebody else.
+my $OTHER = 'registry_auth_prefix other;';
+for (
+    [ 'other accounts', "$OTHER proxy_pass http://registries;", 'proxy_pass http://registries;',
+        $KEEP,
+        qr/\[emerg\] [^\n]*"proxy_cache" keeps .* "docker-registry", .* "other" \(.*"\$server_name "/ ],
+    [ 'other accounts, and one of the registries is nginx.conf\'s',
+        "$OTHER proxy_pass http://127.0.0.1:1;", 'proxy_pass http://registries;', $KEEP, qr/\[emerg\] / ],
+    [ 'other accounts, and files', "$OTHER proxy_pass http://registries;", 'proxy_pass http://registries;',
+        'proxy_store /x/$registry_auth_user$uri;', qr/\[emerg\] [^\n]*"proxy_store" keeps/ ],
+    [ 'other accounts with one registry', "$OTHER proxy_pass http://127.0.0.1:1;",
+        'proxy_pass http://127.0.0.1:1;', $KEEP ],
+    [ 'other accounts, told apart', "$OTHER proxy_pass http://registries;",
+        'proxy_pass http://registries;', $KEEP =~ s/"/"\$server_name /r ],
+    [ 'the same accounts', 'proxy_pass http://registries;', 'proxy_pass http://registries;', $KEEP ],
+    [ 'another registry', 'proxy_pass http://127.0.0.1:1;', 'proxy_pass http://registries;', $KEEP,
+        qr/\[warn\] [^\n]*"proxy_cache" keeps the answers of two registries .*"\$proxy_host "/ ],
+    [ 'another registry, told apart', 'proxy_pass http://127.0.0.1:1;', 'proxy_pass http://registries;',
+        $KEEP =~ s/"/"\$proxy_host /r ],
+    [ 'other accounts, which a name of the registry does not tell', "$OTHER proxy_pass http://registries;",
+        'proxy_pass http://registries;', $KEEP =~ s/"/"\$proxy_host /r, qr/\[emerg\] / ],
+    [ 'other accounts, by the content', "$OTHER proxy_pass http://registries;",
+        'proxy_pass http://registries;', 'proxy_cache c; proxy_cache_key $registry_auth_blob;' ],
+) {
+    my ($title, $one, $two, $kept, $said) = @$_;
+    my $is_error = $said && $said =~ /emerg/;
+    $spec .= spec_block("a cache of two servers: $title", no_redis => '',
+        ($is_error ? 'must_die' : 'config_ok') => '',
+        http_config => "    upstream registries { registry_auth_backends; }\n$KEPT"
+            . "    $PROXY $kept registry_auth R;\n    server { server_name one; location / { $one } }\n",
+        config => "        location / { $two }\n",
+        $said ? (error_log => [$said]) : (no_error_log => '[warn]'));
 }
 $spec .= warned("a method that changes nothing: $_", $_) for (
     "registry_auth R; $PROXY proxy_method \$request_method; location / { proxy_pass http://registries; }",

@@ -260,7 +260,7 @@ fn parameters(
 }
 
 /// Whether users' registries are where it leads to, or may be.
-fn leads_to_users(forward: &Forward, conf: &mut Conf<'_>) -> bool {
+pub(super) fn leads_to_users(forward: &Forward, conf: &mut Conf<'_>) -> bool {
     match directive::upstream_name(&forward.url) {
         Some(upstream) => peer::is_attached_to(conf, upstream, PhantomData::<UserBackends>),
         None => peer::is_attached(conf, PhantomData::<UserBackends>),

@@ -12,6 +12,7 @@ use registry_auth::blob::Owner;
 use registry_auth::{directive, policy, route};
 use registry_auth_lookup::Keyspace;
 
+use super::keepers::Keeper;
 use super::neighbours::Forward;
 use super::stores::{Store, Stores};
 use super::token_locations::Tokens;
@@ -57,6 +58,7 @@ impl Merge for Location {
         self.forwarded_url = self.variable_url(conf)?;
         self.allow = self.allowed(conf);
         self.put_stores_before(outer, &core, conf)?;
+        self.note_kept(main, &core, conf)?;
         main.has_sources |= self.has_sources();
         main.has_subrequests |= self.neighbours.sends_subrequests;
         main.ways.note(self.passage(), &core);
@@ -106,6 +108,27 @@ impl Location {
                 .endpoints
                 .note_realm(&bearer.said.url, &bearer.said.position, tokens, &core),
         }
+    }
+
+    /// Has `conf::keepers` take note of what is kept of answers behind a gate.
+    fn note_kept(&self, main: &mut Main, core: &CoreLocation, conf: &mut Conf<'_>) -> Result<(), String> {
+        let (Some(settings), Some(forward)) = (&self.settings, &self.neighbours.forward) else {
+            return Ok(());
+        };
+        let Some(kept) = self.neighbours.kept_by_user() else {
+            return Ok(());
+        };
+        let keeper = Keeper {
+            server: core.server,
+            prefix: settings.space.prefix.clone(),
+            name: kept.seen.name,
+            zone: kept.zone.into(),
+            key: kept.key.into(),
+            registry: forward.url.clone(),
+            is_users: check::leads_to_users(forward, conf),
+            position: kept.seen.position.clone(),
+        };
+        main.keepers.note(keeper, conf)
     }
 
     /// Takes from the level above what is not set here. A block is for some requests of its location, and so

@@ -22,11 +22,13 @@ use crate::ffi::content::Handler;
 use crate::ffi::request::Request;
 use crate::ffi::shm::Zone;
 use crate::ffi::steering::{Ignored, Ssi};
+use keepers::Keepers;
 use stores::{Store, Stores};
 use token_locations::TokenLocations;
 use ways::Ways;
 
 mod check;
+mod keepers;
 mod merge;
 pub mod neighbours;
 pub mod read;
@@ -84,6 +86,8 @@ pub struct Main {
     has_token_endpoint: bool,
     /// What only all locations together show, until that was checked.
     ways: Ways,
+    /// Caches that may be those of several servers.
+    keepers: Keepers,
     /// Where tokens are to be had, until that was checked.
     endpoints: TokenLocations,
     /// What the locations heed that lead to users' registries, until these cannot steer nginx.

@@ -143,6 +143,16 @@ impl Forward {
     }
 }
 
+/// A cache, or files, in which nginx keeps answers.
+pub struct Kept<'s> {
+    /// What says so.
+    pub seen: &'s Seen,
+    /// The name of the cache; empty of files.
+    pub zone: &'s [u8],
+    /// The key, or the path of a file, as it is written.
+    pub key: &'s [u8],
+}
+
 /// What is sent along in place of what the client has sent. nginx takes all of it, or nothing, from the level
 /// above.
 #[derive(Clone, Default)]
@@ -189,6 +199,17 @@ impl Key {
     }
 }
 
+/// Files in which answers are kept.
+#[derive(Clone)]
+struct Files {
+    /// What says so.
+    seen: Seen,
+    /// Whether their paths tell the user.
+    is_safe: bool,
+    /// Their path, as it is written.
+    path: Box<[u8]>,
+}
+
 /// What the directives of one module that forwards say.
 #[derive(Clone, Default)]
 struct Said {
@@ -197,12 +218,12 @@ struct Said {
     method: Option<Option<Seen>>,
     /// Whether the client's headers are sent.
     sends_headers: Option<bool>,
-    /// The cache, if answers are kept in one.
-    cache: Option<Option<Seen>>,
-    /// What its key tells.
-    key: Option<Key>,
-    /// The files, if answers are kept in such, and whether their names tell the user.
-    store: Option<Option<(Seen, bool)>>,
+    /// The cache, if answers are kept in one, and its name.
+    cache: Option<Option<(Seen, Box<[u8]>)>>,
+    /// What its key tells, and how it is written.
+    key: Option<(Key, Box<[u8]>)>,
+    /// The files, if answers are kept in such.
+    store: Option<Option<Files>>,
 }
 
 /// What stands in one location beside our directives.
@@ -325,7 +346,7 @@ impl Neighbours {
         }
         self.keeps_blindly = self.kept_blindly().is_some();
         self.keeps_path = self.forward.as_ref().is_some_and(Forward::keeps_path);
-        self.keeps_by_blob = self.has_cache() && self.said().is_some_and(|said| said.key == Some(Key::Blob));
+        self.keeps_by_blob = self.has_cache() && self.said().is_some_and(|said| said.key() == Key::Blob);
         self.keeps_by_user = !self.keeps_blindly && !self.keeps_by_blob;
     }
 
@@ -376,16 +397,41 @@ impl Neighbours {
     /// What keeps the registry's answers by a key that does not tell the user.
     pub fn kept_blindly(&self) -> Option<&Seen> {
         let said = self.said()?;
-        let cache = said.cache.as_ref().and_then(Option::as_ref);
+        let cache = said.cache.as_ref().and_then(Option::as_ref).map(|(seen, _)| seen);
         let store = said.store.as_ref().and_then(Option::as_ref);
-        let store = store.filter(|(_, is_safe)| !is_safe).map(|(seen, _)| seen);
+        let store = store.filter(|files| !files.is_safe).map(|files| &files.seen);
+        cache.filter(|_| said.key() == Key::Blind).or(store)
+    }
+
+    /// What keeps the registry's answers by a key that tells the user.
+    pub fn kept_by_user(&self) -> Option<Kept<'_>> {
+        let said = self.said()?;
+        let cache = said
+            .cache
+            .as_ref()
+            .and_then(Option::as_ref)
+            .zip(said.key.as_ref());
+        let cache = cache.filter(|(_, (key, _))| *key == Key::User);
+        let store = said.store.as_ref().and_then(Option::as_ref);
+        let store = store
+            .filter(|files| files.is_safe)
+            .map(|Files { seen, path, .. }| Kept {
+                seen,
+                zone: b"",
+                key: path,
+            });
         cache
-            .filter(|_| said.key.unwrap_or(Key::Blind) == Key::Blind)
+            .map(|((seen, zone), (_, key))| Kept { seen, zone, key })
             .or(store)
     }
 }
 
 impl Said {
+    /// What the key of its cache tells; that of nginx itself tells nothing.
+    fn key(&self) -> Key {
+        self.key.as_ref().map_or(Key::Blind, |(key, _)| *key)
+    }
+
     fn see(&mut self, what: &str, seen: Seen, conf: &mut Conf<'_>) {
         let value = conf.arg();
         match what {
@@ -404,11 +450,15 @@ impl Said {
                     .parameter(conf.arg(), value, seen);
             }
             "pass_request_headers" => self.sends_headers = Some(value != b"off"),
-            "cache" => self.cache = Some((value != b"off").then_some(seen)),
-            "cache_key" => self.key = Some(Key::of(value)),
+            "cache" => self.cache = Some((value != b"off").then(|| (seen, value.into()))),
+            "cache_key" => self.key = Some((Key::of(value), value.into())),
             "store" => {
-                let is_safe = directive::tells_user(value);
-                self.store = Some((value != b"off").then_some((seen, is_safe)));
+                let files = Files {
+                    seen,
+                    is_safe: directive::tells_user(value),
+                    path: value.into(),
+                };
+                self.store = Some((value != b"off").then_some(files));
             }
             _ => {}
         }
@@ -427,7 +477,7 @@ impl Said {
         self.method = self.method.take().or_else(|| outer.method.clone());
         self.sends_headers = self.sends_headers.or(outer.sends_headers);
         self.cache = self.cache.take().or_else(|| outer.cache.clone());
-        self.key = self.key.or(outer.key);
+        self.key = self.key.take().or_else(|| outer.key.clone());
         self.store = self.store.take().or_else(|| outer.store.clone());
     }
 }

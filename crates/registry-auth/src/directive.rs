@@ -85,6 +85,19 @@ pub fn tells_blob(key: &[u8]) -> bool {
     tells(key, b"registry_auth_blob")
 }
 
+/// Whether a key is another one in each server, in front of what a client chooses.
+pub fn tells_server(key: &[u8]) -> bool {
+    variables(key).any(|(_, name, _)| SERVER.contains(&name))
+}
+
+/// Whether a key is another one for each upstream that `proxy_pass` names.
+pub fn tells_upstream(key: &[u8]) -> bool {
+    variables(key).any(|(_, name, _)| name == b"proxy_host")
+}
+
+/// Variables that a server has for itself.
+const SERVER: [&[u8]; 4] = [b"host", b"server_name", b"server_port", b"server_addr"];
+
 fn tells(key: &[u8], told: &[u8]) -> bool {
     // What names the server that was asked, and none of it has a blank.
     const HARMLESS: [&[u8]; 9] = [
@@ -350,7 +363,8 @@ fn is_port(text: &str) -> bool {
 mod tests {
     use super::{
         EndpointUrl, InvalidUrl, has_variable, is_same_server, is_switch, is_url, is_variable,
-        may_replace_path, replaces_path, sends_request_uri, tells_user, upstream_name,
+        may_replace_path, replaces_path, sends_request_uri, tells_server, tells_upstream, tells_user,
+        upstream_name,
     };
     use proptest::prelude::*;
 
@@ -533,6 +547,21 @@ mod tests {
             "$remote_user$request_uri",
         ] {
             assert!(!tells_user(key.as_bytes()), "{key}");
+        }
+    }
+
+    #[test]
+    fn a_key_may_tell_the_server_or_the_upstream() {
+        for (key, server, upstream) in [
+            ("$server_name $registry_auth_user $uri", true, false),
+            ("$scheme://$host/$registry_auth_user", true, false),
+            ("$proxy_host $registry_auth_user $uri", false, true),
+            ("$proxy_host:$server_port $registry_auth_user", true, true),
+            ("own $registry_auth_user $request_uri", false, false),
+            ("$hostname $https $registry_auth_user", false, false),
+        ] {
+            let key = key.as_bytes();
+            assert_eq!((tells_server(key), tells_upstream(key)), (server, upstream));
         }
     }
 
