@@ -235,7 +235,7 @@ fn a_name_that_no_certificate_is_for_is_told() {
 /// At the next connection, in the same words as at the first one; and it is found when it is good again.
 #[test]
 fn a_certificate_that_goes_bad_is_named_when_the_connection_is_lost() {
-    let certificates = Certificates::new();
+    let certificates = Certificates::with_ca();
     certificates.issue("good", "ca", &[NAMES]);
     certificates.issue_expired("old", &[NAMES]);
     certificates.ca("other");
@@ -259,7 +259,11 @@ fn a_certificate_that_goes_bad_is_named_when_the_connection_is_lost() {
         assert_eq!(done.stdout, b"OK\n", "{done:?}");
     };
     let endpoint = Endpoint::parse(&format!("rediss://localhost:{}", server.port)).unwrap();
-    let kept = Kept::new(endpoint.with_tls(certificates.trusting("ca.pem")).unwrap());
+    let kept = Kept::new(
+        endpoint
+            .with_tls(common::trusting(&certificates, "ca.pem"))
+            .unwrap(),
+    );
     kept.says(&["connected to"]);
     for (bad, words) in [("old", "expired"), ("foreign", "of a CA that is not trusted")] {
         shows(bad);
