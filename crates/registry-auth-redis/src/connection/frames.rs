@@ -14,8 +14,9 @@ use std::fmt;
 
 /// Bytes of one answer.
 const BYTES: u64 = 32 << 20;
-/// Values in one answer: each takes several times the room of the shortest that can be sent.
-const VALUES: u64 = 1 << 20;
+/// Values in one answer: each takes several times the room of the shortest that can be sent, and Redis a
+/// microsecond, in which it answers nobody else.
+const VALUES: u64 = 1 << 18;
 /// Bytes of an answer that are read to be thrown away. A server that has more to say is left.
 const THROWN_AWAY: u64 = 512 << 20;
 /// Bytes of the shortest value, with its end.
