@@ -914,6 +914,14 @@ for (
         'proxy_pass http://127.0.0.1:1;', $KEEP ],
     [ 'other accounts, told apart', "$OTHER proxy_pass http://registries;",
         'proxy_pass http://registries;', $KEEP =~ s/"/"\$server_name /r ],
+    [ 'other accounts, told apart by what a client chooses', "$OTHER proxy_pass http://registries;",
+        'proxy_pass http://registries;', $KEEP =~ s/"/"\$host /r, qr/\[emerg\] / ],
+    [ 'other accounts, told apart by what two servers may have in common',
+        "$OTHER proxy_pass http://registries;", 'proxy_pass http://registries;',
+        $KEEP =~ s/"/"\$server_addr:\$server_port /r, qr/\[emerg\] / ],
+    [ 'other accounts of servers with one name', "$OTHER proxy_pass http://registries;",
+        'proxy_pass http://registries;', $KEEP =~ s/"/"\$server_name /r, qr/\[emerg\] [^\n]*two caches/,
+        'localhost' ],
     [ 'the same accounts', 'proxy_pass http://registries;', 'proxy_pass http://registries;', $KEEP ],
     [ 'another registry', 'proxy_pass http://127.0.0.1:1;', 'proxy_pass http://registries;', $KEEP,
         qr/\[warn\] [^\n]*"proxy_cache" keeps the answers of two registries .*"\$proxy_host "/ ],
@@ -924,12 +932,14 @@ for (
     [ 'other accounts, by the content', "$OTHER proxy_pass http://registries;",
         'proxy_pass http://registries;', 'proxy_cache c; proxy_cache_key $registry_auth_blob;' ],
 ) {
-    my ($title, $one, $two, $kept, $said) = @$_;
+    my ($title, $one, $two, $kept, $said, $name) = @$_;
+    $name //= 'one';
     my $is_error = $said && $said =~ /emerg/;
     $spec .= spec_block("a cache of two servers: $title", no_redis => '',
         ($is_error ? 'must_die' : 'config_ok') => '',
         http_config => "    upstream registries { registry_auth_backends; }\n$KEPT"
-            . "    $PROXY $kept registry_auth R;\n    server { server_name one; location / { $one } }\n",
+            . "    $PROXY $kept registry_auth R;\n"
+            . "    server { listen 127.0.0.1:1; server_name $name; location / { $one } }\n",
         config => "        location / { $two }\n",
         $said ? (error_log => [$said]) : (no_error_log => '[warn]'));
 }

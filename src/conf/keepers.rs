@@ -19,6 +19,8 @@ pub(super) struct Keepers {
 pub(super) struct Keeper {
     /// Which server it is of.
     pub server: usize,
+    /// The first of its names, which is `$server_name`; empty where it has none.
+    pub server_name: Box<[u8]>,
     /// The prefix of its accounts.
     pub prefix: Box<str>,
     /// What keeps the answers: `proxy_cache`, `proxy_store` or one of their kind.
@@ -44,8 +46,8 @@ impl Keepers {
             conf.go_to(&keeper.position);
             return Err(format!(
                 "\"{}\" keeps what registries have answered to users of the accounts \"{}\", and by the \
-                 same key to those of \"{}\" ({}): let the key begin with \"$server_name \", or take \
-                 two caches",
+                 same key to those of \"{}\" ({}): let the key begin with \"$server_name \", of servers \
+                 with different names, or take two caches",
                 keeper.name, keeper.prefix, other.prefix, other.position
             ));
         }
@@ -76,7 +78,8 @@ impl Keeper {
     /// within a server, whose locations have different paths.
     fn is_mixed_up_with(&self, other: &Self) -> bool {
         let is_same_key = self.server != other.server && self.zone == other.zone && self.key == other.key;
-        if !is_same_key || directive::tells_server(&self.key) {
+        let is_told = directive::tells_server(&self.key) && self.server_name != other.server_name;
+        if !is_same_key || is_told {
             return false;
         }
         match directive::is_same_server(&self.registry, &other.registry) {

@@ -120,6 +120,7 @@ impl Location {
         };
         let keeper = Keeper {
             server: core.server,
+            server_name: core.server_names.first().cloned().unwrap_or_default(),
             prefix: settings.space.prefix.clone(),
             name: kept.seen.name,
             zone: kept.zone.into(),

@@ -85,18 +85,16 @@ pub fn tells_blob(key: &[u8]) -> bool {
     tells(key, b"registry_auth_blob")
 }
 
-/// Whether a key is another one in each server, in front of what a client chooses.
+/// Whether a key is another one in each server that has another name. A client may choose `$host` where no
+/// server has that name, and servers have addresses and ports in common.
 pub fn tells_server(key: &[u8]) -> bool {
-    variables(key).any(|(_, name, _)| SERVER.contains(&name))
+    variables(key).any(|(_, name, _)| name == b"server_name")
 }
 
 /// Whether a key is another one for each upstream that `proxy_pass` names.
 pub fn tells_upstream(key: &[u8]) -> bool {
     variables(key).any(|(_, name, _)| name == b"proxy_host")
 }
-
-/// Variables that a server has for itself.
-const SERVER: [&[u8]; 4] = [b"host", b"server_name", b"server_port", b"server_addr"];
 
 fn tells(key: &[u8], told: &[u8]) -> bool {
     // What names the server that was asked, and none of it has a blank.
@@ -554,9 +552,9 @@ mod tests {
     fn a_key_may_tell_the_server_or_the_upstream() {
         for (key, server, upstream) in [
             ("$server_name $registry_auth_user $uri", true, false),
-            ("$scheme://$host/$registry_auth_user", true, false),
+            ("$scheme://$host/$registry_auth_user", false, false),
             ("$proxy_host $registry_auth_user $uri", false, true),
-            ("$proxy_host:$server_port $registry_auth_user", true, true),
+            ("$proxy_host:$server_port $registry_auth_user", false, true),
             ("own $registry_auth_user $request_uri", false, false),
             ("$hostname $https $registry_auth_user", false, false),
         ] {
