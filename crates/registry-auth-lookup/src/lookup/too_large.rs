@@ -5,7 +5,6 @@
 
 use redis::{Arg, Cmd, Pipeline, ServerError, Value};
 use registry_auth_redis::connection::open::cut;
-use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -16,8 +15,8 @@ const KEYS: usize = 64;
 #[derive(Default)]
 pub(crate) struct TooLarge(Mutex<Keys>);
 
-/// Since when, and what is said of it.
-type Keys = HashMap<Box<[u8]>, (Instant, ServerError)>;
+/// Each, since when, and what is said of it. So few are found as fast in any order.
+type Keys = Vec<(Box<[u8]>, Instant, ServerError)>;
 
 /// A pipeline without some of its commands, and what these are answered with.
 pub(crate) struct Rest {
@@ -50,7 +49,8 @@ impl TooLarge {
             return None;
         }
         let is_known = |(place, command): (usize, &Cmd)| {
-            let (since, error) = keys.get(key(command)?)?;
+            let asked = key(command)?;
+            let (_, since, error) = keys.iter().find(|(key, ..)| **key == *asked)?;
             (since.elapsed() < PAUSE).then(|| (place, error.clone()))
         };
         let left_out: Vec<_> = pipeline.cmd_iter().enumerate().filter_map(is_known).collect();
@@ -87,9 +87,9 @@ impl TooLarge {
             };
             if let Some(key) = pipeline.cmd_iter().nth(place).and_then(key) {
                 let mut keys = self.keys();
-                keys.retain(|_, (since, _)| since.elapsed() < PAUSE);
+                keys.retain(|(other, since, _)| since.elapsed() < PAUSE && **other != *key);
                 if keys.len() < KEYS {
-                    keys.insert(key.into(), (Instant::now(), error.clone()));
+                    keys.push((key.into(), Instant::now(), error.clone()));
                 }
             }
             *reply = Value::ServerError(error);
