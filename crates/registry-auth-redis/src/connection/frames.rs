@@ -175,6 +175,8 @@ impl Frames {
             if self.rest > 0 {
                 self.rest -= part.len() as u64;
                 match self.is_left_out || self.missing.is_some() {
+                    // The redis crate, which would refuse it, does not see it.
+                    true if !is_end(part, self.rest) => return Err(TooLarge),
                     true => drop(passed.change()),
                     false => passed.on(part),
                 }
@@ -228,6 +230,9 @@ impl Frames {
         }
         let kind = line.first().copied().unwrap_or_default();
         let more: u64 = match kind {
+            // In an answer it is none of its values, and in an attribute the redis crate takes it for an
+            // answer: those behind it would go to others.
+            b'>' if self.values > 1 => return Err(TooLarge),
             b'$' | b'=' | b'!' => {
                 self.rest = match count(line)? {
                     // Of these two the redis crate reads a negative length as one without an end.
@@ -255,6 +260,10 @@ impl Frames {
         }
         self.left = self.left.saturating_add(more);
         if self.missing.is_some() {
+            // The redis crate, which would refuse it, does not see it.
+            if !is_known(kind, line) {
+                return Err(TooLarge);
+            }
             passed.change();
         } else if kind == b'!' {
             // No Redis says so much of an error.
@@ -316,6 +325,28 @@ fn count(line: &[u8]) -> Result<Option<u64>, TooLarge> {
         .parse::<i64>()
         .ok()
         .and_then(|number| number.try_into().ok()))
+}
+
+/// Whether a line is the beginning of a value, so that it is known where that ends.
+fn is_known(kind: u8, line: &[u8]) -> bool {
+    let text = line.get(1..).and_then(|text| std::str::from_utf8(text).ok());
+    let number = text.and_then(|text| text.trim().parse::<i64>().ok());
+    match kind {
+        b'+' | b'-' | b':' | b'_' | b',' | b'#' | b'(' => true,
+        b'$' | b'*' | b'~' | b'>' => number.is_some(),
+        b'%' | b'|' | b'=' | b'!' => number.is_some_and(|number| number >= 0),
+        _ => false,
+    }
+}
+
+/// Whether a part of a string of which `rest` bytes are to come has, if any, the end of one.
+fn is_end(part: &[u8], rest: u64) -> bool {
+    match (rest, part) {
+        (0, [.., before, last]) => (*before, *last) == (b'\r', b'\n'),
+        (0, [last]) => *last == b'\n',
+        (1, [.., last]) => *last == b'\r',
+        _ => true,
+    }
 }
 
 #[cfg(test)]
@@ -408,6 +439,36 @@ mod tests {
             format!("+{}\r\n", "x".repeat(LINE)),
         ] {
             assert_eq!(ended(answer.as_bytes()), Err(TooLarge), "{answer:.40}");
+        }
+    }
+
+    #[test]
+    fn what_does_not_say_where_it_ends_is_not_thrown_away() {
+        for answer in [
+            // The redis crate takes what is in an attribute for an answer.
+            "|1\r\n+a\r\n:1\r\n>2\r\n+invalidate\r\n_\r\n",
+            // Some Redis before 7 tells of a change within the answer of EXEC.
+            "*2\r\n+a\r\n>2\r\n+invalidate\r\n_\r\n+b\r\n",
+            "!1\r\nxyz",
+        ] {
+            assert_eq!(ended(answer.as_bytes()), Err(TooLarge), "{answer:?}");
+        }
+        for odd in [
+            "*?\r\n",
+            "$?\r\n",
+            "%-1\r\n",
+            "|-1\r\n",
+            ";1\r\n",
+            "x\r\n",
+            "\r\n",
+            "$1\r\nxyz",
+        ] {
+            let mut frames = Frames {
+                most: (100, 2),
+                ..Frames::new(Vec::new())
+            };
+            let answer = format!("*3\r\n+a\r\n{odd}+b\r\n+OK\r\n");
+            assert_eq!(read(&mut frames, &[answer.as_bytes()]), Err(TooLarge), "{odd:?}");
         }
     }
 
