@@ -147,10 +147,11 @@ pod sh -c 'cat {RUN}/nginx.conf {RUN}/token-key {KEPT}/key.pem {KEPT}/token-key 
         self.assertRegex(start(line, REGISTRY_AUTH_ALLOW="*"), r'\[emerg\].*"allow=\*"')
 
     def test_the_password_file_is_called_as_registry_authctl_calls_it(self):
-        said = start(f"entrypoint; grep password_file {RUN}/nginx.conf",
-                     REGISTRY_AUTH_REDIS_PASSWORD_FILE="/etc/hostname")
+        password = f"{KEPT}/redis-password"
+        said = start(f"install -m 600 /etc/hostname {password}; entrypoint; grep password {RUN}/nginx.conf",
+                     REGISTRY_AUTH_REDIS_PASSWORD_FILE=password)
         self.starts(said)
-        self.assertIn("registry_auth_redis_password_file /etc/hostname;", said)
+        self.assertIn(f"registry_auth_redis_password_file {password};", said)
         self.refuses("is called REGISTRY_AUTH_REDIS_PASSWORD_FILE",
                      REGISTRY_AUTH_PASSWORD_FILE="/etc/hostname")
 
