@@ -11,8 +11,8 @@ use crate::ffi::conf::{Conf, FilePosition};
 #[derive(Default)]
 pub(super) struct Keepers {
     all: Vec<Keeper>,
-    /// Where the directive stands of which the last warning was.
-    told: Option<FilePosition>,
+    /// The position of the directive that was warned of last.
+    warned: Option<FilePosition>,
 }
 
 /// One of them.
@@ -53,9 +53,9 @@ impl Keepers {
         }
         if let Some(other) = others
             .next()
-            .filter(|_| self.told.as_ref() != Some(&keeper.position))
+            .filter(|_| self.warned.as_ref() != Some(&keeper.position))
         {
-            self.told = Some(keeper.position.clone());
+            self.warned = Some(keeper.position.clone());
             conf.warn_at(
                 &keeper.position,
                 &format_args!(
@@ -78,8 +78,8 @@ impl Keeper {
     /// within a server, whose locations have different paths.
     fn is_mixed_up_with(&self, other: &Self) -> bool {
         let is_same_key = self.server != other.server && self.zone == other.zone && self.key == other.key;
-        let is_told = directive::tells_server(&self.key) && self.server_name != other.server_name;
-        if !is_same_key || is_told {
+        let are_apart = directive::tells_server(&self.key) && self.server_name != other.server_name;
+        if !is_same_key || are_apart {
             return false;
         }
         match directive::is_same_server(&self.registry, &other.registry) {

@@ -23,8 +23,7 @@ pub(crate) struct Seat {
     watched: Option<u64>,
     /// The connection on which a hash is being scanned, and whether by a detour.
     scanned: (u64, bool),
-    /// The cursors that the scan under way has had.
-    cursors: HashSet<u64>,
+    cursors: Cursors,
 }
 
 impl Drop for Seat {
@@ -49,7 +48,7 @@ impl Seat {
             number,
             watched: None,
             scanned: (number, false),
-            cursors: HashSet::new(),
+            cursors: Cursors::default(),
         }
     }
 
@@ -86,12 +85,9 @@ impl Seat {
         self.scanned == here
     }
 
-    /// A scan was sent on by this cursor, from another or, at first, from 0; whether it may come to an end.
+    /// As [`Cursors::goes_on`].
     pub(crate) fn goes_on(&mut self, is_first: bool, next: u64) -> bool {
-        if is_first {
-            self.cursors.clear();
-        }
-        next == 0 || self.cursors.insert(next) && self.cursors.len() <= PARTS
+        self.cursors.goes_on(is_first, next)
     }
 
     /// Why the connection has ended, where more is known than that.
@@ -104,5 +100,35 @@ impl Seat {
         (other.watched, other.scanned) = (self.watched, self.scanned);
         std::mem::swap(&mut other.cursors, &mut self.cursors);
         *self = other;
+    }
+}
+
+/// The cursors that the scan under way has had. There is one at a time: none is within another.
+#[derive(Default)]
+struct Cursors(HashSet<u64>);
+
+impl Cursors {
+    /// A scan was sent on by this cursor, from another or, at first, from 0; whether it may come to an end.
+    fn goes_on(&mut self, is_first: bool, next: u64) -> bool {
+        if is_first {
+            self.0.clear();
+        }
+        next == 0 || self.0.insert(next) && self.0.len() <= PARTS
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Cursors, PARTS};
+
+    #[test]
+    fn a_scan_has_so_many_cursors_and_each_once() {
+        let mut cursors = Cursors::default();
+        assert!(cursors.goes_on(true, 5) && cursors.goes_on(false, 7) && !cursors.goes_on(false, 5));
+        // The next one begins anew.
+        assert!(cursors.goes_on(true, 5) && cursors.goes_on(false, 0));
+        let most = PARTS as u64;
+        assert!(cursors.goes_on(true, 1) && (2..=most).all(|next| cursors.goes_on(false, next)));
+        assert!(!cursors.goes_on(false, most + 1));
     }
 }

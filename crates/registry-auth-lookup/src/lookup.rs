@@ -7,22 +7,22 @@
 
 pub(crate) mod assemble;
 pub(crate) mod encode;
+pub(crate) mod large_keys;
 pub(crate) mod questions_and_replies;
 pub(crate) mod reply_cache;
 pub(crate) mod resolver;
 pub(crate) mod shared_records;
 pub(crate) mod token_owners;
-pub(crate) mod too_large;
 
 use crate::activity::Activity;
 use crate::lookup::assemble::{Assembly, Tools};
 use crate::lookup::encode::Encoder;
+use crate::lookup::large_keys::LargeKeys;
 use crate::lookup::questions_and_replies::{
     KeyspaceReply, Question, Reader, UserState, group_questions, questions, sort,
 };
 use crate::lookup::reply_cache::ReplyCache;
 use crate::lookup::shared_records::SharedRecord;
-use crate::lookup::too_large::TooLarge;
 use crate::messages::Proof;
 use crate::queue::basis::ReadMark;
 use crate::queue::pending::{JobAnswer, Outbox, PendingJob};
@@ -62,7 +62,7 @@ pub(crate) struct Lookups {
     pub(crate) cache: ReplyCache,
     /// [`AT_A_TIME`]
     pub(crate) turns: Semaphore,
-    pub(crate) too_large: Arc<TooLarge>,
+    pub(crate) large_keys: Arc<LargeKeys>,
     /// [`LATE`]
     pub(crate) late: Arc<Semaphore>,
 }
@@ -194,7 +194,7 @@ async fn exchange(
         let asked = Instant::now();
         let live = lookups.link.live(deadline).await?;
         let mut mark = lookups.outbox.events.mark(live.epoch);
-        let rest = lookups.too_large.rest(&pipeline);
+        let rest = lookups.large_keys.rest(&pipeline);
         let questions = rest.as_ref().map_or(&pipeline, |rest| &rest.pipeline);
         match ask(lookups, &live, questions, deadline).await? {
             Ok(mut replies) if replies.len() == questions.len() => {
@@ -208,7 +208,7 @@ async fn exchange(
                 if replies.iter().any(is_logged_out) {
                     lookups.link.broken(live.epoch);
                 }
-                lookups.too_large.note(questions, &mut replies);
+                lookups.large_keys.note(questions, &mut replies);
                 if let Some(rest) = rest {
                     rest.complete(&mut replies);
                 }
@@ -252,10 +252,10 @@ async fn ask(
         return Some(replies);
     }
     if let Ok(turn) = Arc::clone(&lookups.late).try_acquire_owned() {
-        let (too_large, questions) = (Arc::clone(&lookups.too_large), Arc::clone(questions));
+        let (large_keys, questions) = (Arc::clone(&lookups.large_keys), Arc::clone(questions));
         tokio::spawn(async move {
             if let Ok(Ok(mut replies)) = time::timeout(LATE_FOR, replies).await {
-                too_large.note(&questions, &mut replies);
+                large_keys.note(&questions, &mut replies);
             }
             drop(turn);
         });

@@ -292,7 +292,7 @@ impl Parts {
             under_way: Arc::default(),
             cache: ReplyCache::new().ok_or_else(random)?,
             turns: Semaphore::new(lookup::AT_A_TIME),
-            too_large: Arc::default(),
+            large_keys: Arc::default(),
             late: Arc::new(Semaphore::new(lookup::LATE)),
         };
         let receiver = {

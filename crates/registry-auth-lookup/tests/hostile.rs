@@ -160,14 +160,20 @@ fn a_record_that_is_too_large_is_unreadable_and_nobody_else_notices() {
         // Of everybody's group each time, and of alice: twice only, of the other, if that takes 10 s.
         let calls = redis.calls("hgetall") - before;
         assert!(calls < 3 * asked + asked / 2, "{calls}");
-        let lost = |event: &Event| matches!(event, Event::ConnectionLost);
-        assert!(!gate.events.iter().any(lost), "{:?}", gate.events);
-        assert!(
-            !gate.log.iter().any(|line| line.message.contains("lost")),
-            "{:?}",
-            gate.log
-        );
+        assert_not_lost(&gate);
     }
+}
+
+/// The connection is the first one.
+#[track_caller]
+fn assert_not_lost(gate: &Gate) {
+    let lost = |event: &Event| matches!(event, Event::ConnectionLost);
+    assert!(!gate.events.iter().any(lost), "{:?}", gate.events);
+    assert!(
+        !gate.log.iter().any(|line| line.message.contains("lost")),
+        "{:?}",
+        gate.log
+    );
 }
 
 /// Redis, behind a line of so many bytes a second.
@@ -211,13 +217,7 @@ fn a_large_answer_on_a_slow_line_is_no_silence() {
     assert!(gate.armed());
     assert_eq!(gate.ask("bob", "secret"), Outcome::Unavailable);
     assert!(verified(&gate.ask_until("alice", "secret", is_known)));
-    let lost = |event: &Event| matches!(event, Event::ConnectionLost);
-    assert!(!gate.events.iter().any(lost), "{:?}", gate.events);
-    assert!(
-        !gate.log.iter().any(|line| line.message.contains("lost")),
-        "{:?}",
-        gate.log
-    );
+    assert_not_lost(&gate);
 }
 
 #[test]

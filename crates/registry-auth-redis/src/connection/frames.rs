@@ -34,8 +34,8 @@ const MISSING: &[u8] = b"$-1\r\n";
 const HIDDEN: &str = "its words are not shown, as they have the password in them";
 /// What Redis says of a wrong password, which may be a word of it.
 const WRONG: &[u8] = b"-WRONGPASS invalid username-password pair or user is disabled.\r\n";
-/// Behind these words Redis repeats a command that it does not know.
-const REPEATS: &[u8] = b", with args beginning with";
+/// Behind these words Redis repeats a command that it does not know, and a log-in is one.
+pub(super) const REPEATS: &str = ", with args beginning with";
 /// Codes of errors that are as good with any password.
 const CODES: [&[u8]; 16] = [
     b"ERR",
@@ -56,21 +56,24 @@ const CODES: [&[u8]; 16] = [
     b"READONLY",
 ];
 
-/// An answer that is not read on. Its words are for people.
+/// An answer of which nothing more is read, so that the connection ends: it is too large even to be thrown
+/// away, or says nowhere where it ends. Its words are for people.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct TooLarge;
+pub(crate) struct Abandoned;
 
-impl fmt::Display for TooLarge {
+impl fmt::Display for Abandoned {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "an answer of the server is larger than {} MiB, or one that cannot be left out",
-            THROWN_AWAY >> 20
+            "an answer of the server is larger than {} MiB, or what it tells unasked than {}, or it is not \
+             Redis' protocol",
+            THROWN_AWAY >> 20,
+            BYTES >> 20
         )
     }
 }
 
-impl std::error::Error for TooLarge {}
+impl std::error::Error for Abandoned {}
 
 /// The error that a reply ends in where it was too large to be read. It is always the last of its values.
 #[must_use]
@@ -149,7 +152,7 @@ impl Frames {
     }
 
     /// Takes what was read; how many answers have come to their end in it, and what is to be passed on.
-    pub(crate) fn read<'r>(&mut self, read: &'r [u8]) -> Result<(u64, Cow<'r, [u8]>), TooLarge> {
+    pub(crate) fn read<'r>(&mut self, read: &'r [u8]) -> Result<(u64, Cow<'r, [u8]>), Abandoned> {
         let mut passed = Passed {
             read,
             unchanged: 0,
@@ -167,7 +170,7 @@ impl Frames {
                 passed.change();
                 self.line.extend_from_slice(bytes);
                 match self.line.len() > LINE {
-                    true => return Err(TooLarge),
+                    true => return Err(Abandoned),
                     false => break,
                 }
             };
@@ -176,7 +179,7 @@ impl Frames {
                 self.rest -= part.len() as u64;
                 match self.is_left_out || self.missing.is_some() {
                     // The redis crate, which would refuse it, does not see it.
-                    true if !is_end(part, self.rest) => return Err(TooLarge),
+                    true if !is_end(part, self.rest) => return Err(Abandoned),
                     true => drop(passed.change()),
                     false => passed.on(part),
                 }
@@ -224,21 +227,21 @@ impl Frames {
     }
 
     /// A whole line.
-    fn line(&mut self, line: &[u8], passed: &mut Passed<'_>) -> Result<(), TooLarge> {
+    fn line(&mut self, line: &[u8], passed: &mut Passed<'_>) -> Result<(), Abandoned> {
         if line.len() > LINE {
-            return Err(TooLarge);
+            return Err(Abandoned);
         }
         let kind = line.first().copied().unwrap_or_default();
         let more: u64 = match kind {
             // In an answer it is none of its values, and in an attribute the redis crate takes it for an
             // answer: those behind it would go to others.
-            b'>' if self.values > 1 => return Err(TooLarge),
+            b'>' if self.values > 1 => return Err(Abandoned),
             b'$' | b'=' | b'!' => {
                 self.rest = match count(line)? {
                     // Of these two the redis crate reads a negative length as one without an end.
-                    None if kind != b'$' => return Err(TooLarge),
+                    None if kind != b'$' => return Err(Abandoned),
                     None => 0,
-                    Some(bytes) => bytes.checked_add(2).ok_or(TooLarge)?,
+                    Some(bytes) => bytes.checked_add(2).ok_or(Abandoned)?,
                 };
                 0
             }
@@ -254,7 +257,7 @@ impl Frames {
             // An error in the place of what Redis says unasked would be taken for an answer.
             let cannot_be_left_out = kind == b'>' && self.missing.is_none();
             if cannot_be_left_out || self.bytes.max(self.values.saturating_mul(SHORTEST)) > THROWN_AWAY {
-                return Err(TooLarge);
+                return Err(Abandoned);
             }
             self.missing = self.missing.or(Some(self.left));
         }
@@ -262,7 +265,7 @@ impl Frames {
         if self.missing.is_some() {
             // The redis crate, which would refuse it, does not see it.
             if !is_known(kind, line) {
-                return Err(TooLarge);
+                return Err(Abandoned);
             }
             passed.change();
         } else if kind == b'!' {
@@ -294,7 +297,9 @@ impl Frames {
 
     /// The same error without what it repeats, or without all of its words.
     fn hidden(&self, line: &[u8]) -> Vec<u8> {
-        let repeats = line.windows(REPEATS.len()).position(|words| words == REPEATS);
+        let repeats = line
+            .windows(REPEATS.len())
+            .position(|words| words == REPEATS.as_bytes());
         if let Some(own) = repeats.and_then(|at| line.get(..at))
             && !self.has_password(own)
         {
@@ -313,13 +318,13 @@ impl Frames {
 
 /// The number in a line; `None` where there is none, or it is negative, which is for the redis crate to
 /// refuse, or means that nothing follows.
-fn count(line: &[u8]) -> Result<Option<u64>, TooLarge> {
+fn count(line: &[u8]) -> Result<Option<u64>, Abandoned> {
     // A number with so many digits is read there, too.
     let text = line
         .get(1..line.len().saturating_sub(2))
         .filter(|text| text.len() < COUNT);
     let number = text.and_then(|text| std::str::from_utf8(text).ok());
-    let number = number.ok_or(TooLarge)?;
+    let number = number.ok_or(Abandoned)?;
     Ok(number
         .trim()
         .parse::<i64>()
@@ -351,12 +356,12 @@ fn is_end(part: &[u8], rest: u64) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::{BYTES, Frames, HIDDEN, LINE, THROWN_AWAY, TooLarge, VALUES, WRONG, cut};
+    use super::{Abandoned, BYTES, Frames, HIDDEN, LINE, THROWN_AWAY, VALUES, WRONG, cut};
     use crate::secret::Secret;
     use redis::Value;
 
     /// How many answers have ended, and what is passed on.
-    fn read(frames: &mut Frames, parts: &[&[u8]]) -> Result<(u64, String), TooLarge> {
+    fn read(frames: &mut Frames, parts: &[&[u8]]) -> Result<(u64, String), Abandoned> {
         let (mut ended, mut passed) = (0, Vec::new());
         for part in parts {
             let (more, read) = frames.read(part)?;
@@ -366,7 +371,7 @@ mod tests {
         Ok((ended, String::from_utf8(passed).unwrap()))
     }
 
-    fn passed(bytes: &[u8]) -> Result<(u64, String), TooLarge> {
+    fn passed(bytes: &[u8]) -> Result<(u64, String), Abandoned> {
         let frames = || Frames::new(vec![Secret::new(b"secret")]);
         let whole = read(&mut frames(), &[bytes]);
         // The same, in parts of one size and another.
@@ -382,7 +387,7 @@ mod tests {
         whole
     }
 
-    fn ended(bytes: &[u8]) -> Result<u64, TooLarge> {
+    fn ended(bytes: &[u8]) -> Result<u64, Abandoned> {
         passed(bytes).map(|(ended, _)| ended)
     }
 
@@ -438,7 +443,7 @@ mod tests {
             format!("+{}", "x".repeat(LINE + 1)),
             format!("+{}\r\n", "x".repeat(LINE)),
         ] {
-            assert_eq!(ended(answer.as_bytes()), Err(TooLarge), "{answer:.40}");
+            assert_eq!(ended(answer.as_bytes()), Err(Abandoned), "{answer:.40}");
         }
     }
 
@@ -451,7 +456,7 @@ mod tests {
             "*2\r\n+a\r\n>2\r\n+invalidate\r\n_\r\n+b\r\n",
             "!1\r\nxyz",
         ] {
-            assert_eq!(ended(answer.as_bytes()), Err(TooLarge), "{answer:?}");
+            assert_eq!(ended(answer.as_bytes()), Err(Abandoned), "{answer:?}");
         }
         for odd in [
             "*?\r\n",
@@ -468,7 +473,7 @@ mod tests {
                 ..Frames::new(Vec::new())
             };
             let answer = format!("*3\r\n+a\r\n{odd}+b\r\n+OK\r\n");
-            assert_eq!(read(&mut frames, &[answer.as_bytes()]), Err(TooLarge), "{odd:?}");
+            assert_eq!(read(&mut frames, &[answer.as_bytes()]), Err(Abandoned), "{odd:?}");
         }
     }
 

@@ -6,7 +6,7 @@
 
 use crate::connection::endpoint::{Endpoint, Place};
 use crate::connection::fault;
-use crate::connection::frames::TooLarge;
+use crate::connection::frames::{Abandoned, REPEATS};
 pub use crate::connection::frames::{CODE as TOO_LARGE, cut};
 use crate::connection::names::Names;
 use crate::connection::pulse::{Counted, Heard};
@@ -78,9 +78,9 @@ impl From<std::io::Error> for Failure {
     }
 }
 
-impl From<TooLarge> for Failure {
-    fn from(too_large: TooLarge) -> Self {
-        Self::Unfit(too_large.to_string())
+impl From<Abandoned> for Failure {
+    fn from(abandoned: Abandoned) -> Self {
+        Self::Unfit(abandoned.to_string())
     }
 }
 
@@ -109,11 +109,9 @@ pub fn said(error: &ServerError) -> String {
     format!("{} {details}", error.code()).trim_end().to_owned()
 }
 
-/// Of a command that it does not know Redis says with which words it came, and a log-in is one.
+/// An error of Redis without the command that it repeats.
 fn unrepeated(details: &str) -> &str {
-    details
-        .split_once(", with args beginning with")
-        .map_or(details, |(words, _)| words)
+    details.split_once(REPEATS).map_or(details, |(words, _)| words)
 }
 
 /// Whether a server was there and answered, so that what failed is the greeting: TLS, or its protocol.

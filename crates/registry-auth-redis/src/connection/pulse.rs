@@ -6,7 +6,7 @@
 //! us read is no outage of Redis; and an answer that is too large, or many of them, take neither memory nor
 //! time from all the rest.
 
-use super::frames::{Frames, TooLarge};
+use super::frames::{Abandoned, Frames};
 use crate::secret::Secret;
 use std::borrow::Cow;
 use std::io;
@@ -27,7 +27,7 @@ pub(crate) struct Ear {
     /// Counts the answers, and what the server tells unasked.
     whole: AtomicU64,
     bytes: AtomicU64,
-    has_too_large: AtomicBool,
+    is_abandoned: AtomicBool,
 }
 
 impl Ear {
@@ -40,8 +40,8 @@ impl Ear {
     }
 
     /// Why the connection has come to its end, where that is known here.
-    pub(crate) fn why_ended(&self) -> Option<TooLarge> {
-        self.has_too_large.load(Ordering::Relaxed).then_some(TooLarge)
+    pub(crate) fn why_ended(&self) -> Option<Abandoned> {
+        self.is_abandoned.load(Ordering::Relaxed).then_some(Abandoned)
     }
 }
 
@@ -136,9 +136,9 @@ impl<S: AsyncRead + Unpin> AsyncRead for Counted<S> {
                         return result;
                     }
                 }
-                Err(too_large) => {
-                    this.heard.has_too_large.store(true, Ordering::Relaxed);
-                    return Poll::Ready(Err(io::Error::other(too_large)));
+                Err(abandoned) => {
+                    this.heard.is_abandoned.store(true, Ordering::Relaxed);
+                    return Poll::Ready(Err(io::Error::other(abandoned)));
                 }
             }
         }

@@ -649,7 +649,7 @@ async fn ended(subscriber: &mut Option<Subscriber>) -> Failure {
 /// Why a connection has come to its end.
 fn closed(heard: &Heard) -> Failure {
     match heard.why_ended() {
-        Some(too_large) => too_large.into(),
+        Some(abandoned) => abandoned.into(),
         None => Failure::Closed,
     }
 }

@@ -13,7 +13,7 @@ const PAUSE: Duration = Duration::from_secs(10);
 const KEYS: usize = 64;
 
 #[derive(Default)]
-pub(crate) struct TooLarge(Mutex<Keys>);
+pub(crate) struct LargeKeys(Mutex<Keys>);
 
 /// Each, since when, and what is said of it. So few are found as fast in any order.
 type Keys = Vec<(Box<[u8]>, Instant, ServerError)>;
@@ -37,7 +37,7 @@ impl Rest {
     }
 }
 
-impl TooLarge {
+impl LargeKeys {
     fn keys(&self) -> MutexGuard<'_, Keys> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -108,7 +108,7 @@ fn key(command: &Cmd) -> Option<&[u8]> {
 
 #[cfg(test)]
 mod tests {
-    use super::{KEYS, TooLarge};
+    use super::{KEYS, LargeKeys};
     use redis::{Pipeline, Value};
 
     /// A reply that was cut, as it comes from the wire.
@@ -130,7 +130,7 @@ mod tests {
 
     #[test]
     fn a_key_that_was_too_large_is_left_out_and_the_others_are_asked_for() {
-        let known = TooLarge::default();
+        let known = LargeKeys::default();
         let all = questions(&["a", "b", "c"]);
         assert!(known.rest(&all).is_none());
         let mut replies = [Value::Int(1), cut(), Value::Int(3)];
@@ -155,7 +155,7 @@ mod tests {
 
     #[test]
     fn some_fields_of_a_key_are_asked_for_again_and_the_keys_are_bounded() {
-        let known = TooLarge::default();
+        let known = LargeKeys::default();
         let mut fields = Pipeline::new();
         fields.cmd("HMGET").arg("passwords").arg("a");
         known.note(&fields, &mut [cut()]);
