@@ -69,6 +69,8 @@ pub(crate) struct Queue {
     tracking: bool,
     /// The number of the last mark.
     marked: u64,
+    /// Whether somebody waits without an event loop: to notify nobody would cost a system call, too.
+    is_waited_for: bool,
 }
 
 /// A panic while a lock was held leaves a whole list behind (pushes do not unwind half-way): go on.
@@ -120,14 +122,16 @@ impl EventQueue {
 
     /// Lets `change` add events, and wakes the worker when they are the first.
     pub(crate) fn write(&self, change: impl FnOnce(&mut Queue)) {
-        let was_first = {
+        let (was_first, is_waited_for) = {
             let mut queue = lock(&self.queue);
             let was_empty = queue.events.is_empty();
             change(&mut queue);
-            was_empty && !queue.events.is_empty()
+            (was_empty && !queue.events.is_empty(), queue.is_waited_for)
         };
         if was_first {
-            self.came.notify_all();
+            if is_waited_for {
+                self.came.notify_all();
+            }
             self.wake.wake();
         }
     }
@@ -135,10 +139,13 @@ impl EventQueue {
     /// Waits for the first event, until `deadline` at most.
     pub(crate) fn wait(&self, deadline: Instant) {
         let left = deadline.saturating_duration_since(Instant::now());
-        let queue = lock(&self.queue);
+        let mut queue = lock(&self.queue);
+        queue.is_waited_for = true;
         let is_empty = |queue: &mut Queue| queue.events.is_empty();
         // A panic elsewhere is no reason to wait.
-        drop(self.came.wait_timeout_while(queue, left, is_empty));
+        let waited = self.came.wait_timeout_while(queue, left, is_empty);
+        let (mut queue, _) = waited.unwrap_or_else(PoisonError::into_inner);
+        queue.is_waited_for = false;
     }
 
     /// Redis is to be asked whether it has told all until now.

@@ -10,6 +10,8 @@ use registry_auth_redis::wake::Wake;
 use registry_auth_redis::{Rung, Secret};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 
 /// A queue, the outbox in front of it, and the helper's end of what is asked again.
@@ -316,4 +318,22 @@ fn a_worker_that_does_not_drain_costs_no_memory() {
     };
     events.changed(1, (0..CHANGES / 255).map(long).collect());
     assert_eq!(drained(events), "all");
+}
+
+#[test]
+fn who_waits_is_woken_by_the_first_event() {
+    let events = Setting::new(false).events;
+    for ticket in 1..=3 {
+        let waiting = Arc::clone(&events);
+        let began = Instant::now();
+        let waiter = thread::spawn(move || waiting.wait(began + Duration::from_secs(60)));
+        thread::sleep(Duration::from_millis(20));
+        events.post_unavailable(ticket);
+        waiter.join().unwrap();
+        assert!(began.elapsed() < Duration::from_secs(50), "{ticket}");
+        assert_eq!(drained(&events), format!("{ticket}!"));
+    }
+    // And nobody is without one.
+    events.wait(Instant::now());
+    assert_eq!(drained(&events), "");
 }
