@@ -123,10 +123,13 @@ impl fmt::Display for InvalidEndpoint {
                 "the port is not a number from 1 to 65535 (in a user or a password write : @ / ? # as \
                  %3A %40 %2F %3F %23)"
             }
-            Self::Database => "the database is not a number",
+            Self::Database => {
+                "the database behind the last slash of the URL is not a number (what else belongs to the \
+                 setting stands behind a blank)"
+            }
             Self::Parameter => "the URL has a parameter that is not known here (only ?db=n of redis+unix://)",
             Self::Encoding => "the user or the password is not UTF-8",
-            Self::UserWithoutPassword => "a Redis user needs a password",
+            Self::UserWithoutPassword => "a Redis user needs a password, and so does the sentinels' user",
             Self::User => "no user of Redis has blanks or control characters in the name",
             Self::Twice => "it names one server twice",
         })
