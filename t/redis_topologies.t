@@ -4,6 +4,7 @@ use warnings;
 use lib 't/lib';
 use File::Temp;
 use Harness;
+use Test::More;
 use Harness::Process;
 use Harness::Zone;
 
@@ -99,6 +100,34 @@ start_sentinel('');
 --- request
 GET /v2/
 --- after
+stop_sentinel();
+
+=== the log, the status page and its other forms say which server Sentinel has named
+--- http_config eval
+main::redis_http('redis+sentinel://127.0.0.1:$TEST_NGINX_EXTRA_PORT/main/0')
+    . "registry_auth_cache zone=auth:1m;\n"
+--- config eval
+Harness::gate_config() . <<'EOC'
+        location = /status { registry_auth_status; }
+EOC
+--- restart
+--- init
+start_sentinel('');
+--- login: alice:secret
+--- request
+GET /v2/
+--- after
+my $address = Harness::expand('127.0.0.1:$TEST_NGINX_REDIS_PORT');
+my %form = (
+    html       => "<br>connected to $address<br>",
+    json       => qq{"address":"$address"},
+    prometheus => qq{address="$address"},
+);
+for my $form (sort keys %form) {
+    soon($form, 1, sub { 0 <= index http("GET /status?format=$form", login => '')->{body}, $form{$form} });
+}
+main::like(nginx_server()->since('error'),
+    qr{(?:connected to \S+/main/0|/main/0 is reachable again), at \Q$address\E$}m, 'the log');
 stop_sentinel();
 
 === Sentinel with a password of its own

@@ -106,7 +106,7 @@ fn shown<B>(format: Format, body: B) -> Answer<B> {
 fn render(census: &Census, format: Format) -> String {
     let (workers, connected, [waiting, hashes_queued, hashes_running, lists]) = census.workers;
     let (free, size) = census.pages;
-    let server = store::server().unwrap_or_else(|| Arc::from(""));
+    let (server, address) = store::server().unwrap_or_else(|| (Arc::from(""), None));
     let snapshot = Snapshot {
         version: env!("CARGO_PKG_VERSION"),
         nginx: nginx_version(),
@@ -131,6 +131,7 @@ fn render(census: &Census, format: Format) -> String {
         },
         redis: Redis {
             server: &server,
+            address: address.as_deref().unwrap_or_default(),
             changes: census.changes,
         },
     };

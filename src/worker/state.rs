@@ -69,6 +69,8 @@ pub(super) struct StoreQueue {
     pub(super) wait: u64,
     /// Which Redis, without a password.
     pub(super) server: Arc<str>,
+    /// The address of the one that this worker is connected to, where it hears of changes.
+    pub(super) address: Option<Arc<str>>,
     /// How many questions are not answered yet.
     pub(super) waiting: u32,
     // After the store, which notifies it.

@@ -85,6 +85,7 @@ pub fn start(
         quick_looks: QUICK_LOOKS,
         wait,
         server: options.endpoint.to_string().into(),
+        address: None,
         waiting: 0,
         _event_fd: event_fd,
     };
@@ -105,9 +106,10 @@ fn with_queue<T>(f: impl FnOnce(&mut StoreQueue) -> Option<T>) -> Option<T> {
     WORKER.with(|worker| worker.store.borrow_mut().as_mut().and_then(f))
 }
 
-/// Which Redis is asked; `None` where there is no store.
-pub fn server() -> Option<Arc<str>> {
-    with_queue(|queue| Some(Arc::clone(&queue.server)))
+/// Which Redis is asked, and the address of the server that this worker is connected to, where that is known;
+/// `None` where there is no store.
+pub fn server() -> Option<(Arc<str>, Option<Arc<str>>)> {
+    with_queue(|queue| Some((Arc::clone(&queue.server), queue.address.clone())))
 }
 
 /// Lends what the store's threads have done and have to do to `f`, with the number of questions that are not
@@ -236,10 +238,12 @@ fn heed(news: Event) {
         Event::ConnectionLost => {
             counters::count(OUTAGES);
             cache::tracking_lost();
+            set_address(None);
         }
-        Event::Connected { rung } => {
+        Event::Connected { rung, server } => {
             counters::count(CONNECTIONS);
             cache::tracking_started(rung);
+            set_address(Some(server));
             with_queue(|queue| {
                 queue.quick_looks = QUICK_LOOKS;
                 Some(())
@@ -252,6 +256,13 @@ fn heed(news: Event) {
             look_again();
         }
     }
+}
+
+fn set_address(address: Option<Arc<str>>) {
+    with_queue(|queue| {
+        queue.address = address;
+        Some(())
+    });
 }
 
 /// Looks once in a while whether the zone's records are in doubt, and asks Redis if this worker can end that.

@@ -83,6 +83,9 @@ pub enum Event {
         /// How changes from here on are reported. With [`Rung::Ttl`] they are not: only a time to live limits
         /// the age of what is known.
         rung: Rung,
+        /// The address of the server, or the path of its socket: which of several, and under Sentinel the
+        /// master.
+        server: Arc<str>,
     },
     /// The connection that is about to be told of leads to another server than the one before.
     FailedOver,

@@ -340,7 +340,7 @@ impl Model {
                     self.armed = 0;
                     self.cache.clear();
                 }
-                Event::Connected { rung } => {
+                Event::Connected { rung, .. } => {
                     assert_eq!(rung, Rung::Broadcast);
                     assert_eq!(self.armed, 0, "armed twice");
                     self.armed = 1;

@@ -139,6 +139,7 @@ pub(crate) fn families<'a>(all: &Snapshot<'a>) -> Vec<Family<'a>> {
             "redis",
             &[
                 ("server", all.redis.server),
+                ("address", all.redis.address),
                 ("changes", all.redis.changes.as_str()),
             ],
             "Redis, as the worker that answers sees it, and how it tells of changes.",

@@ -59,10 +59,18 @@ fn cells(text: &mut String, all: &Snapshot<'_>, running: u64) -> std::fmt::Resul
         Changes::Tracking | Changes::PlainTracking => ("ok", "reachable"),
         Changes::Channel | Changes::Expiry => ("warn", "reachable"),
     };
+    // An address that the URL names itself says nothing new.
+    let address = match redis.address {
+        "" => String::new(),
+        address if redis.server.ends_with(address) || redis.server.contains(&format!("{address}/")) => {
+            String::new()
+        }
+        address => format!("<br>connected to {}", escaped(address)),
+    };
     text.push_str("<div class=\"s\">");
     write!(
         text,
-        "<div><small>Redis</small><b class=\"{class}\">{word}</b><small>{}<br>{}</small></div>",
+        "<div><small>Redis</small><b class=\"{class}\">{word}</b><small>{}{address}<br>{}</small></div>",
         escaped(redis.server),
         redis.changes.describe()
     )?;

@@ -103,8 +103,11 @@ impl Changes {
 /// Redis, as the worker that answers sees it.
 #[derive(Clone, Debug, Default)]
 pub struct Redis<'a> {
-    /// The server, without a password.
+    /// The URL, without a password.
     pub server: &'a str,
+    /// The address of the server that it leads to: one of several, or what sentinels have named. Empty where
+    /// there is no connection.
+    pub address: &'a str,
     /// How it tells of changes.
     pub changes: Changes,
 }

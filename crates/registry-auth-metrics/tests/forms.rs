@@ -65,6 +65,7 @@ fn snapshot(counters: &[u64]) -> Snapshot<'_> {
         },
         redis: Redis {
             server: "redis://127.0.0.1:6379/0",
+            address: "127.0.0.1:6379",
             changes: Changes::Tracking,
         },
     }
@@ -169,7 +170,8 @@ fn prometheus_has_each_number_under_its_labels() {
         ),
         ("registry_auth_cache_total{state=\"HIT\"}", "987"),
         (
-            "registry_auth_redis_info{server=\"redis://127.0.0.1:6379/0\",changes=\"tracking\"}",
+            "registry_auth_redis_info{server=\"redis://127.0.0.1:6379/0\",address=\"127.0.0.1:6379\",\
+             changes=\"tracking\"}",
             "1",
         ),
         ("registry_auth_redis_outages_total", "2"),
@@ -239,7 +241,18 @@ fn the_page_says_it_at_a_glance_and_has_no_script() {
     ] {
         assert!(page.contains(words), "{words}\n{page}");
     }
-    assert!(!page.contains("<script"));
+    assert!(!page.contains("<script") && !page.contains("connected to"));
+    let sentinels = Redis {
+        server: "redis+sentinel://a,b,c/main",
+        address: "10.0.0.5:6379",
+        ..snapshot(&counters).redis
+    };
+    let page = Snapshot {
+        redis: sentinels,
+        ..snapshot(&counters)
+    }
+    .render(Format::Html);
+    assert!(page.contains("redis+sentinel://a,b,c/main<br>connected to 10.0.0.5:6379<br>tells"));
     let unreachable = Redis {
         changes: Changes::Unreachable,
         ..snapshot(&counters).redis
@@ -259,6 +272,7 @@ fn no_name_breaks_a_form() {
     let all = Snapshot {
         redis: Redis {
             server: hostile,
+            address: hostile,
             changes: Changes::Expiry,
         },
         zone: Zone {
@@ -270,7 +284,7 @@ fn no_name_breaks_a_form() {
     assert!(!all.render(Format::Html).contains("<script"));
     let text = all.render(Format::Prometheus);
     assert!(
-        text.contains("server=\"x\\\"}\\n</style><script>alert(1)</script>\\\\\",changes=\"expiry\"} 1\n")
+        text.contains("address=\"x\\\"}\\n</style><script>alert(1)</script>\\\\\",changes=\"expiry\"} 1\n")
     );
     let json: Value = serde_json::from_str(&all.render(Format::Json)).unwrap();
     assert_eq!(json["redis"]["server"], hostile);

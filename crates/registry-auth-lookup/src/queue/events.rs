@@ -202,11 +202,12 @@ impl EventQueue {
 }
 
 impl Watcher for EventQueue {
-    fn connected(&self, epoch: u64, rung: Rung) {
+    fn connected(&self, epoch: u64, rung: Rung, server: &str) {
         self.write(|queue| {
             queue.connection = epoch;
             queue.recent.all_changed();
-            queue.events.push(Event::Connected { rung });
+            let server = server.into();
+            queue.events.push(Event::Connected { rung, server });
         });
     }
 

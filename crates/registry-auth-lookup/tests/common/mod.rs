@@ -155,7 +155,7 @@ impl Gate {
     /// How the next connection tells changes.
     pub fn rung(&mut self) -> Rung {
         match self.told(|event| matches!(event, Event::Connected { .. })) {
-            Event::Connected { rung } => rung,
+            Event::Connected { rung, .. } => rung,
             _ => unreachable!(),
         }
     }

@@ -211,7 +211,7 @@ pub async fn probe(
 ) -> Result<(Rung, Vec<String>), Failure> {
     struct Nobody;
     impl Watcher for Nobody {
-        fn connected(&self, _: u64, _: Rung) {}
+        fn connected(&self, _: u64, _: Rung, _: &str) {}
         fn connection_lost(&self, _: u64) {}
         fn changed(&self, _: u64, _: Vec<Changed>) {}
         fn all_changed(&self, _: u64) {}

@@ -20,6 +20,7 @@ use redis::{
     ServerErrorKind, Value,
 };
 use std::convert::Infallible;
+use std::fmt;
 use std::future::Future;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -225,6 +226,15 @@ pub(crate) enum Target {
     Tcp(SocketAddr, Box<str>),
     /// A socket of this machine.
     Unix(PathBuf),
+}
+
+impl fmt::Display for Target {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tcp(address, _) => address.fmt(f),
+            Self::Unix(path) => path.display().fmt(f),
+        }
+    }
 }
 
 /// A connection, in TLS or not.

@@ -415,7 +415,7 @@ impl Supervisor {
             self.log.write(level, &format!("{} {words}", self.endpoint));
             self.rung = Some(rung);
         }
-        tracking.connected(held.epoch, rung);
+        tracking.connected(held.epoch, rung, &held.opened.target);
     }
 
     fn connection_lost(&self, epoch: u64) {
@@ -425,12 +425,19 @@ impl Supervisor {
     }
 
     fn up(&mut self, held: &Held) {
+        // Which of several addresses, or what the sentinels have named.
+        let at = match held.opened.target {
+            Target::Tcp(address, _) => format!(", at {address}"),
+            Target::Unix(_) => String::new(),
+        };
         if self.reason.take().is_some() {
-            self.log
-                .write(Level::Notice, &format!("{} is reachable again", self.endpoint));
+            self.log.write(
+                Level::Notice,
+                &format!("{} is reachable again{at}", self.endpoint),
+            );
         } else {
             self.log
-                .write(Level::Info, &format!("connected to {}", self.endpoint));
+                .write(Level::Info, &format!("connected to {}{at}", self.endpoint));
         }
         self.in_use = held.epoch;
         self.state.send_replace(LinkState::Up(Live {

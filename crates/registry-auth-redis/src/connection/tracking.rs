@@ -6,6 +6,7 @@
 //!
 //! Redis never reports SWAPDB. The time to live of a cache limits that.
 
+use crate::connection::open::Target;
 use crate::schema::keys::{KeyNames, Known};
 use redis::{Cmd, PushInfo, PushKind, Value};
 use registry_auth::UserName;
@@ -115,9 +116,9 @@ impl fmt::Display for Rung {
 
 /// Who wants to know what changes. Called in the order of the connection's stream.
 pub trait Watcher: Send + Sync {
-    /// The connection of `epoch` is ready to be used, and `rung` is how it tells what changes. Once more for
-    /// a connection whose rung has become a better one.
-    fn connected(&self, epoch: u64, rung: Rung);
+    /// The connection of `epoch` is ready to be used, `rung` is how it tells what changes, and `server` the
+    /// address, or the path, that it leads to. Once more for a connection whose rung has become a better one.
+    fn connected(&self, epoch: u64, rung: Rung, server: &str);
 
     /// The connection of `epoch` is of no use any more.
     fn connection_lost(&self, epoch: u64);
@@ -201,9 +202,10 @@ impl Tracking {
         command
     }
 
-    /// The connection of `epoch` is ready to be used, and `rung` is how it tells what changes.
-    pub(crate) fn connected(&self, epoch: u64, rung: Rung) {
-        self.watcher.connected(epoch, rung);
+    /// The connection of `epoch`, which leads to `server`, is ready to be used, and `rung` is how it tells
+    /// what changes.
+    pub(crate) fn connected(&self, epoch: u64, rung: Rung, server: &Target) {
+        self.watcher.connected(epoch, rung, &server.to_string());
     }
 
     /// On the connection of `epoch` nothing that was told so far can be relied on.
@@ -336,7 +338,7 @@ mod tests {
     struct Nobody;
 
     impl Watcher for Nobody {
-        fn connected(&self, _: u64, _: Rung) {}
+        fn connected(&self, _: u64, _: Rung, _: &str) {}
         fn connection_lost(&self, _: u64) {}
         fn changed(&self, _: u64, _: Vec<Changed>) {}
         fn all_changed(&self, _: u64) {}

@@ -291,7 +291,7 @@ impl Told {
 }
 
 impl Watcher for Told {
-    fn connected(&self, _: u64, _: Rung) {}
+    fn connected(&self, _: u64, _: Rung, _: &str) {}
     fn connection_lost(&self, _: u64) {}
     fn changed(&self, _: u64, _: Vec<Changed>) {
         self.told();

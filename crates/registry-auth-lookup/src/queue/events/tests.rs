@@ -103,7 +103,7 @@ fn drained(events: &EventQueue) -> String {
         Event::Changed(keys) => format!("changed{}", keys.len()),
         Event::AllChanged => "all".to_owned(),
         Event::ConnectionLost => "lost".to_owned(),
-        Event::Connected { rung } => format!("connected-{rung}"),
+        Event::Connected { rung, .. } => format!("connected-{rung}"),
         Event::FailedOver => "failed-over".to_owned(),
         Event::Proved(number) => format!("proved-{number}"),
     });
@@ -120,7 +120,7 @@ fn wakes_only_from_empty() {
         .post(vec![answer(events, 2, None), answer(events, 3, None)]);
     assert_eq!(setting.wakes(), 1);
     assert_eq!(drained(events), "1! 2! 3!");
-    events.connected(1, Rung::Broadcast);
+    events.connected(1, Rung::Broadcast, "");
     assert_eq!(setting.wakes(), 2);
     events.changed(1, Vec::new());
     events.close();
@@ -150,7 +150,7 @@ fn whoever_is_dropped_is_answered() {
 fn an_answer_overtaken_by_a_change_is_asked_again() {
     let mut setting = Setting::new(true);
     let events = &Arc::clone(&setting.events);
-    events.connected(1, Rung::Broadcast);
+    events.connected(1, Rung::Broadcast, "");
     let before = events.mark(1);
     events.changed(1, alice());
     let after = events.mark(1);
@@ -168,7 +168,7 @@ fn an_answer_overtaken_by_a_change_is_asked_again() {
 fn only_the_keys_it_was_made_of_overtake_it() {
     let mut setting = Setting::new(true);
     let events = &Arc::clone(&setting.events);
-    events.connected(1, Rung::Broadcast);
+    events.connected(1, Rung::Broadcast, "");
     let prefix: Arc<str> = "P".into();
     let (backends, passwords) = (
         Changed::Backends {
@@ -201,7 +201,7 @@ fn only_the_keys_it_was_made_of_overtake_it() {
 fn a_loss_makes_uncacheable_and_a_new_connection_asks_again() {
     let mut setting = Setting::new(true);
     let events = &Arc::clone(&setting.events);
-    events.connected(1, Rung::Broadcast);
+    events.connected(1, Rung::Broadcast, "");
     let mark = events.mark(1);
     events.connection_lost(1);
     events.connection_lost(1);
@@ -209,7 +209,7 @@ fn a_loss_makes_uncacheable_and_a_new_connection_asks_again() {
     events.all_changed(1);
     setting.outbox.post(vec![answer(events, 1, basis(mark))]);
     assert_eq!(drained(events), "connected-tracking lost 1!");
-    events.connected(2, Rung::Ttl);
+    events.connected(2, Rung::Ttl, "");
     events.connection_lost(1);
     setting.outbox.post(vec![answer(events, 2, basis(mark))]);
     assert_eq!(setting.again().len(), 1);
@@ -231,7 +231,7 @@ fn without_tracking_there_are_only_completions() {
 fn a_job_gets_what_was_read_after_it_came_where_changes_never_end() {
     let mut setting = Setting::new(true);
     let events = &Arc::clone(&setting.events);
-    events.connected(1, Rung::Broadcast);
+    events.connected(1, Rung::Broadcast, "");
     let mut jobs = vec![PendingJob::new(job(1, Some("alice")), events)];
     let mut asked = 0;
     while let Some(mut job) = jobs.pop() {
@@ -255,7 +255,7 @@ fn a_job_gets_what_was_read_after_it_came_where_changes_never_end() {
 fn a_job_gets_nothing_that_a_change_overtook_and_that_was_read_before_it_came() {
     let mut setting = Setting::new(true);
     let events = &Arc::clone(&setting.events);
-    events.connected(1, Rung::Broadcast);
+    events.connected(1, Rung::Broadcast, "");
     let mut jobs = vec![PendingJob::new(job(1, Some("alice")), events)];
     for _ in 0..20 {
         let mut job = jobs.pop().unwrap();
@@ -295,7 +295,7 @@ fn who_shared_a_question_that_ran_out_of_time_is_asked_for_while_there_is_some()
 fn a_worker_that_does_not_drain_costs_no_memory() {
     let setting = Setting::new(true);
     let events = &setting.events;
-    events.connected(1, Rung::Broadcast);
+    events.connected(1, Rung::Broadcast, "");
     let one = 2 * size_of::<Changed>() + 16;
     let most = CHANGES / one;
     for _ in 0..most {
