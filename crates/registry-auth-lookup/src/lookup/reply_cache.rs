@@ -15,8 +15,8 @@ use std::collections::hash_map::RandomState;
 use std::hash::{BuildHasher, Hasher};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-/// Bytes of all that is remembered.
-pub(crate) const MAX_BYTES: usize = 8 << 20;
+/// Bytes of all that is remembered: about 12,000 users with a few grants each, who come in turn.
+pub(crate) const MAX_BYTES: usize = 12 << 20;
 /// Bytes of a user's record that is remembered: a larger one is read anew.
 const LARGEST: usize = 16_384;
 /// What counts an `Arc`'s owners.
@@ -351,6 +351,24 @@ mod tests {
             text("P", SharedKey::Group("team"), 2).as_deref(),
             Some(&b"team"[..])
         );
+    }
+
+    #[test]
+    fn ten_thousand_users_who_come_in_turn_are_known_again() {
+        let cache = ReplyCache::new().unwrap();
+        let hash = "{SHA}5en6G6MezRroT3XKqkdPOmY/BfQ=".to_owned();
+        for round in 0..3 {
+            for number in 0..10_000_u64 {
+                let name = format!("user{number}");
+                let key = ("docker-registry", &*name);
+                assert_eq!(cache.user(number, key).is_some(), round > 0, "{name}");
+                if round == 0 {
+                    let mut one = user(&cache, &Value::Nil, true, &[0; 100]);
+                    one.hash = Arc::new(StoredHash::of(Some(hash.clone()), || None));
+                    cache.put_user(number, key, one);
+                }
+            }
+        }
     }
 
     #[test]
