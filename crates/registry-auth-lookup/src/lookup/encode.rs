@@ -3,15 +3,13 @@
 //! Used by all of `lookup`.
 
 use crate::lookup::resolver::Resolver;
-use registry_auth::backend::Backend;
-use registry_auth::{Record, codec};
+use registry_auth::{Peer, Record, codec};
 use registry_auth_redis::log::{Level, Log};
 use std::sync::Arc;
 
-/// Whether some backend is a name, not an address.
+/// Whether some backend of a record that is not encoded yet is a name, not an address.
 pub(crate) fn has_names(record: &Record) -> bool {
-    let is_address = |name: &str| Backend::stored(name).is_ok_and(|backend| backend.address().is_some());
-    !record.backends.iter().all(|peer| is_address(&peer.name))
+    record.backends.iter().any(|peer| peer.addresses.is_empty())
 }
 
 /// What encodes records.
@@ -25,18 +23,18 @@ pub(crate) struct Encoder {
 impl Encoder {
     /// Whether some backend's name has to be asked for first.
     pub(crate) fn lacks_names(&self, record: &Record) -> bool {
-        record
-            .backends
-            .iter()
-            .any(|peer| self.resolver.known(&peer.name).is_none())
+        let is_lacking = |peer: &Peer| peer.addresses.is_empty() && self.resolver.known(&peer.name).is_none();
+        record.backends.iter().any(is_lacking)
     }
 
     /// The record with its backends' addresses, encoded; `None` when it is too large.
     pub(crate) fn encode(&self, record: &mut Record, buffer: &mut Vec<u8>) -> Option<Arc<[u8]>> {
         for peer in &mut record.backends {
-            peer.addresses = self.resolver.known(&peer.name).unwrap_or_default();
-            // More than the layout holds, and than anybody has.
-            peer.addresses.truncate(u8::MAX.into());
+            if peer.addresses.is_empty() {
+                peer.addresses = self.resolver.known(&peer.name).unwrap_or_default();
+                // More than the layout holds, and than anybody has.
+                peer.addresses.truncate(u8::MAX.into());
+            }
             if peer.addresses.is_empty() {
                 let message = format!("backend {} has no address", peer.name);
                 self.log.write_once(&peer.name, Level::Error, &message);

@@ -38,8 +38,8 @@ impl Unreadable {
     }
 }
 
-/// The reply to `HGETALL P:user:<name>` (or `P:group:<name>`); `None` when there is no such key. The backends
-/// have no addresses yet.
+/// The reply to `HGETALL P:user:<name>` (or `P:group:<name>`); `None` when there is no such key. Of the
+/// backends only those have an address that are written as one.
 pub fn from_hash(reply: Value) -> Result<Option<Record>, Unreadable> {
     from_hash_noting(reply, &mut None)
 }
@@ -227,9 +227,9 @@ fn peers<'n>(
     let mut bad = None;
     for name in names {
         match Backend::stored(name) {
-            Ok(_) => peers.push(Peer {
+            Ok(backend) => peers.push(Peer {
                 name: name.to_owned(),
-                addresses: Vec::new(),
+                addresses: backend.address().into_iter().collect(),
             }),
             Err(_) => bad = bad.or(Some(name)),
         }
@@ -243,7 +243,8 @@ fn peers<'n>(
     }
 }
 
-/// The reply to `LRANGE P:backends 0 -1`: a record with nothing but backends, without addresses yet.
+/// The reply to `LRANGE P:backends 0 -1`: a record with nothing but backends, with addresses as in
+/// [`from_hash`].
 pub fn from_list(reply: Value) -> Result<Record, Unreadable> {
     from_list_noting(reply, &mut None)
 }
