@@ -2,15 +2,16 @@
 
 use std::borrow::Cow;
 
-use registry_auth::route::mount;
+use registry_auth::route::{RouteKind, mount};
 use registry_auth::scope::Action;
-use registry_auth::{RequestResult, Source, route};
+use registry_auth::{RequestResult, Source, route as routes};
 use registry_auth_metrics::counters::CacheState;
 
 use crate::ffi::request::{Request, RequestBytes};
 use crate::ffi::variable::Variables;
 use crate::request::by_digest;
 use crate::request::context::Context;
+use crate::request::route;
 
 /// The variables.
 pub struct RegistryAuth;
@@ -82,23 +83,28 @@ fn text<'r>(request: &'r Request, context: &'r Context, name: &str) -> &'r [u8] 
 /// need not be the request's path any more.
 fn reference<'r>(request: &'r Request, context: &Context) -> Option<&'r [u8]> {
     let path = request.kept_path::<Context>(context.repository.as_ref()?);
-    route::reference(path).or_else(|| {
+    routes::reference(path).or_else(|| {
         // Names of V1 that are no part of the path.
         let is_here = context.is_about(request);
-        is_here.then(|| route::reference(request.uri())).flatten()
+        is_here.then(|| routes::reference(request.uri())).flatten()
     })
 }
 
-/// The digest of the content: of a blob that is pushed, as the client says, whose registry may say anything
-/// of it; else as the registry's answer says. Nothing of what is no digest.
+/// The digest of the content: of a blob that is pushed or mounted, as the client says, whose registry may say
+/// anything of it; else as the registry's answer says. Nothing of what is no digest.
 fn digest<'r>(request: &'r Request, context: &Context) -> Option<Cow<'r, [u8]>> {
-    if context.action == Some(Action::Push)
-        && let Some(digest) = mount::uploaded_digest(request.args())
-    {
-        return Some(digest);
+    if context.action == Some(Action::Push) && context.kind == RouteKind::Upload {
+        // An error page has another query.
+        let query = match context.is_about(request) {
+            true => route::query(request),
+            false => route::query_of(request.written_target()),
+        };
+        if let Some(digest) = mount::uploaded_digest(query) {
+            return Some(digest);
+        }
     }
     let mut digests = request.answer_headers(b"docker-content-digest");
-    let digest = digests.next().filter(|digest| route::is_digest(digest));
+    let digest = digests.next().filter(|digest| routes::is_digest(digest));
     digest.map(Cow::Borrowed)
 }
 

@@ -145,6 +145,71 @@ http($_, login => 'alice:secret')
 my ($line) = main::audited(1);
 main::says('line', $line, event => 'push', status => '502', method => 'POST');
 
+=== more blanks than one in the request line hide no push, and make no attempt of a first request
+--- backend
+status: 404
+--- after
+my $uploads = '/v2/alice/app/blobs/uploads/';
+my $login   = 'Authorization: ' . Harness::Client::basic('alice:secret') . "\r\n";
+sub sent {
+    my ($line, $headers) = @_;
+    Harness::Client::raw(expand('$TEST_NGINX_SERVER_PORT'),
+        ["$line\r\nHost: localhost\r\nConnection: close\r\n$headers\r\n"], 5);
+}
+my @queries = ("digest=$main::DIGEST", "mount=$main::DIGEST&from=alice/b", "moun%74=$main::DIGEST");
+sent("POST  $uploads?$_   HTTP/1.1  ", "${login}Content-Length: 0\r\n") for @queries;
+main::says('push', $_, event => 'push', status => '404', method => 'POST', user => 'alice')
+    for main::audited(3);
+sent($_, '') for 'GET  /v2/ HTTP/1.1', 'GET /v2/   HTTP/1.1', 'GET /v2/ HTTP/1.1 ';
+http('PUT /v2/alice/app/manifests/last', login => 'alice:secret');
+my ($line) = main::audited(1);
+main::says('no attempt', $line, event => 'push', reference => 'last');
+
+=== the digest of a manifest is the registry's, and that of an upload one that the client names once
+--- backend
+status: 201
+header: Docker-Content-Digest: sha256:abababababababababababababababababababababababababababababababab
+--- after
+my $other = 'sha256:' . 'ef' x 32;
+my $upload = 'PUT /v2/alice/app/blobs/uploads/1';
+http($_, login => 'alice:secret') for "PUT /v2/alice/app/manifests/v1?digest=$other",
+    "$upload?%64igest=$main::DIGEST&digest=$other", "$upload?d%69gest=$other",
+    'POST /v2/alice/app/blobs/uploads/?from=alice/b&mount=' . $other;
+my @digest = map { $_->{digest} } main::audited(4);
+equal(join(' ', @digest), "$main::DIGEST $main::DIGEST $other $other", 'digests');
+
+=== what was uploaded, or was to be mounted, has its digest also where the registry is gone
+--- config eval
+Harness::gate_config('error_page 502 /sorry?digest=none;')
+    . "location = /sorry { internal; return 502 sorry; }\n"
+--- backend
+uploads => close
+--- after
+my $path = '/v2/alice/app/blobs/uploads/';
+http($_, login => 'alice:secret')
+    for "PUT ${path}1?digest=$main::DIGEST", "POST $path?mount=$main::DIGEST&from=alice/b";
+main::says('line', $_, event => 'push', status => '502', digest => $main::DIGEST) for main::audited(2);
+
+=== a form's login that its client leaves before it is decided has a line
+--- config eval
+Harness::Token::token_config()
+--- http_config eval
+Harness::Token::token_http() . substr($main::HTTP, length Harness::gate_http())
+--- init
+$main::seen = () = main::lines();
+redis_server()->freeze;
+--- abort
+--- timeout: 0.2
+--- more_headers
+Content-Type: application/x-www-form-urlencoded
+--- request
+POST /token
+grant_type=password&service=registry&username=alice&password=wrong&client_id=x
+--- after
+my ($line) = main::audited(1);
+redis_server()->thaw;
+main::says('line', $line, event => 'login_aborted', status => '499', user => '');
+
 === a client that goes away before its password is decided has a line, for each guess
 --- init
 $main::seen = () = main::lines();

@@ -162,20 +162,32 @@ fn is_digest(raw: &[u8]) -> bool {
     unescape(raw).is_some_and(|digest| reference::is_digest(&digest))
 }
 
-/// The digest that a query names for what is uploaded with it (`digest=`); `None` where it names none, or
-/// several.
+/// The digest that a query names for what is uploaded with it (`digest=`), or mounted (`mount=`); `None` where
+/// it names none, or several. Registries decode names, too.
 ///
 /// ```
 /// use registry_auth::route::mount::uploaded_digest;
 ///
 /// assert_eq!(uploaded_digest(b"_state=x&digest=sha256%3aab").as_deref(), Some(&b"sha256:ab"[..]));
-/// assert_eq!(uploaded_digest(b"digest=sha256:ab&digest=sha256:cd"), None);
+/// assert_eq!(uploaded_digest(b"mount=sha256:ab&from=team/app").as_deref(), Some(&b"sha256:ab"[..]));
+/// assert_eq!(uploaded_digest(b"%64igest=sha256:ab&digest=sha256:cd"), None);
 /// ```
 pub fn uploaded_digest(query: &[u8]) -> Option<Cow<'_, [u8]>> {
-    let mut named = query
-        .split(|byte| *byte == b'&')
-        .filter_map(|parameter| parameter.strip_prefix(b"digest="));
-    let raw = named.next().filter(|_| named.next().is_none())?;
+    let named = |name: &[u8]| {
+        let mut values = query.split(|byte| *byte == b'&').filter_map(|parameter| {
+            let at = parameter.iter().position(|byte| *byte == b'=')?;
+            let (key, value) = parameter.split_at_checked(at)?;
+            (unescape(key)? == name).then(|| value.get(1..))?
+        });
+        let first = values.next();
+        (first, values.next().is_some())
+    };
+    let (digest, mount) = (named(b"digest"), named(b"mount"));
+    let raw = match (digest, mount) {
+        ((Some(digest), false), _) => digest,
+        ((None, _), (Some(mount), false)) => mount,
+        _ => return None,
+    };
     unescape(raw).filter(|digest| reference::is_digest(digest))
 }
 
