@@ -36,9 +36,51 @@ pub fn mode_open_to_all(path: &Path) -> Option<u32> {
     (metadata.is_file() && mode & 0o007 != 0).then_some(mode)
 }
 
-/// The content of an open file.
-pub(crate) fn read(mut file: &File) -> Result<Zeroizing<Vec<u8>>, String> {
+/// Bytes of a file with a secret, at most.
+const MOST: u64 = 64 << 10;
+/// The same of one with certificates: a system's have a quarter of a megabyte.
+const MOST_CERTIFICATES: u64 = 16 << 20;
+
+/// The content of an open file with a secret.
+pub(crate) fn read(file: &File) -> Result<Zeroizing<Vec<u8>>, String> {
     let mut text = Zeroizing::new(Vec::new());
-    file.read_to_end(&mut text).map_err(|error| error.to_string())?;
+    read_at_most(MOST, file, &mut text)?;
     Ok(text)
+}
+
+/// The content of a file with certificates.
+pub(crate) fn read_certificates(path: &Path) -> Result<Vec<u8>, String> {
+    let mut text = Vec::new();
+    let file = File::open(path).map_err(|error| error.to_string())?;
+    read_at_most(MOST_CERTIFICATES, &file, &mut text)?;
+    Ok(text)
+}
+
+fn read_at_most(most: u64, file: &File, text: &mut Vec<u8>) -> Result<(), String> {
+    match file.take(most + 1).read_to_end(text) {
+        Ok(bytes) if bytes as u64 > most => Err(format!("it is larger than {} KiB", most >> 10)),
+        Ok(_) => Ok(()),
+        Err(error) => Err(error.to_string()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{MOST, read, read_certificates};
+    use std::fs::{self, File};
+    use std::path::Path;
+
+    #[test]
+    fn what_does_not_end_is_not_read() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("secret");
+        for (bytes, is_read) in [(MOST, true), (MOST + 1, false)] {
+            fs::write(&path, vec![b'x'; usize::try_from(bytes).unwrap()]).unwrap();
+            assert_eq!(read(&File::open(&path).unwrap()).is_ok(), is_read, "{bytes}");
+        }
+        let error = read(&File::open("/dev/zero").unwrap()).unwrap_err();
+        assert_eq!(error, "it is larger than 64 KiB");
+        let error = read_certificates(Path::new("/dev/zero")).unwrap_err();
+        assert_eq!(error, "it is larger than 16384 KiB");
+    }
 }

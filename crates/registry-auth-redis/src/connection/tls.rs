@@ -5,9 +5,8 @@
 //! Invariant: no error shows a byte of a private key.
 
 use super::fault;
-use super::files::read_private;
+use super::files::{read_certificates, read_private};
 use std::fmt;
-use std::fs;
 use std::path::Path;
 use std::sync::Arc;
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -163,7 +162,7 @@ impl Drop for Key {
 }
 
 fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
-    let content = fs::read(path).map_err(|error| error.to_string())?;
+    let content = read_certificates(path)?;
     let found: Vec<_> = CertificateDer::pem_slice_iter(&content)
         .collect::<Result<_, _>>()
         .map_err(|_| "it is not PEM".to_owned())?;
