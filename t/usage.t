@@ -83,6 +83,22 @@ soon('the total', 301, sub { main::usage()->{total}{requests} }, 10);
 equal(main::rows('repositories'), 'alice/app=1/1/0', 'repositories');
 equal(main::rows('users'), 'alice=301/1/0', 'users');
 
+=== with several prefixes, each name stands behind its own: users of one name are several people
+--- config eval
+$main::CONFIG . Harness::gate_config('registry_auth_prefix other;') =~ s{location /}{location /v2/team/}r
+--- redis eval
+'HSET other:user:alice password {SHA}5en6G6MezRroT3XKqkdPOmY/BfQ= grant:team/** pull
+HSET docker-registry:group:public grant:open/** pull
+HSET other:group:public grant:team/open pull'
+--- after
+http('GET /v2/alice/app/manifests/v1', login => 'alice:secret') for 1 .. 2;
+http('GET /v2/team/app/manifests/v1', login => 'alice:secret') for 1 .. 3;
+http("GET /v2/$_/manifests/v1") for qw(open/app team/open open/app);
+http('GET /v2/alice/app/manifests/v1', login => 'alice:secret');
+soon('users', 'docker-registry:alice=3/3/0 other:alice=3/3/0', sub { main::rows('users') }, 5);
+soon('repositories', 'docker-registry:alice/app=3/3/0 docker-registry:open/app=2/2/0 '
+    . 'other:team/app=3/3/0 other:team/open=1/1/0', sub { main::rows('repositories') }, 5);
+
 === the numbers live over a reload
 --- skip_valgrind: one process does not reload
 --- after

@@ -215,6 +215,11 @@ impl Identity {
         self.credential.matches(credential) && self.is_of(space)
     }
 
+    /// The space in which it was found out.
+    pub fn space(&self) -> &Arc<Keyspace> {
+        &self.space
+    }
+
     /// Whether it was found out in this space.
     pub fn is_of(&self, space: &Arc<Keyspace>) -> bool {
         Arc::ptr_eq(&self.space, space)

@@ -24,8 +24,8 @@ pub fn start(thread: NginxThread, main: &Main) -> Result<(), String> {
     let Some(options) = main.store_options() else {
         return Ok(());
     };
-    if let Some(options) = main.usage() {
-        usage::start(thread, options);
+    if let Some(usage) = main.usage() {
+        usage::start(thread, usage, options.prefixes.len() > 1);
     }
     if !main.has_gate() {
         // Nobody is to be asked, and so there is no store; but the zone's counters may be shown.

@@ -162,8 +162,8 @@ fn is_digest(raw: &[u8]) -> bool {
     unescape(raw).is_some_and(|digest| reference::is_digest(&digest))
 }
 
-/// The digest that a query names for what is uploaded with it (`digest=`), or mounted (`mount=`); `None` where
-/// it names none, or several. Registries decode names, too.
+/// The digest that a query names for what is uploaded with it (`digest=`), or mounted (`mount=`); `None`
+/// where it names none, or several. Registries decode names, too.
 ///
 /// ```
 /// use registry_auth::route::mount::uploaded_digest;
