@@ -59,12 +59,11 @@ fn cells(text: &mut String, all: &Snapshot<'_>, running: u64) -> std::fmt::Resul
         Changes::Tracking | Changes::PlainTracking => ("ok", "reachable"),
         Changes::Channel | Changes::Expiry => ("warn", "reachable"),
     };
-    // An address that the URL names itself says nothing new.
+    // The one address that the URL names itself says nothing new.
+    let is_one = !redis.server.contains([',', '+']);
     let address = match redis.address {
         "" => String::new(),
-        address if redis.server.ends_with(address) || redis.server.contains(&format!("{address}/")) => {
-            String::new()
-        }
+        address if is_one && redis.server.contains(address) => String::new(),
         address => format!("<br>connected to {}", escaped(address)),
     };
     text.push_str("<div class=\"s\">");

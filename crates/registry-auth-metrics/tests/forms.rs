@@ -242,17 +242,26 @@ fn the_page_says_it_at_a_glance_and_has_no_script() {
         assert!(page.contains(words), "{words}\n{page}");
     }
     assert!(!page.contains("<script") && !page.contains("connected to"));
-    let sentinels = Redis {
-        server: "redis+sentinel://a,b,c/main",
-        address: "10.0.0.5:6379",
-        ..snapshot(&counters).redis
-    };
-    let page = Snapshot {
-        redis: sentinels,
-        ..snapshot(&counters)
+    for server in [
+        "redis+sentinel://a,b,c/main",
+        "redis+sentinel://a,10.0.0.5:6379/main",
+        "redis://10.0.0.6,10.0.0.5:6379",
+        "redis://10.0.0.5:6379,10.0.0.6/0",
+        "redis://redis.example.com/0",
+    ] {
+        let one_of_them = Redis {
+            server,
+            address: "10.0.0.5:6379",
+            ..snapshot(&counters).redis
+        };
+        let page = Snapshot {
+            redis: one_of_them,
+            ..snapshot(&counters)
+        }
+        .render(Format::Html);
+        let words = format!("{server}<br>connected to 10.0.0.5:6379<br>tells");
+        assert!(page.contains(&words), "{words}\n{page}");
     }
-    .render(Format::Html);
-    assert!(page.contains("redis+sentinel://a,b,c/main<br>connected to 10.0.0.5:6379<br>tells"));
     let unreachable = Redis {
         changes: Changes::Unreachable,
         ..snapshot(&counters).redis

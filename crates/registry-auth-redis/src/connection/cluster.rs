@@ -10,7 +10,7 @@
 
 use super::endpoint::{Endpoint, Place, Topology};
 use super::open::{Failure, Greeting, Opened};
-use super::panel::{Greet, Panel};
+use super::panel::{Greet, Panel, in_order};
 use redis::{Arg, Cmd, ErrorKind, Pipeline, RedisError, ServerError, ServerErrorKind, Value};
 use std::collections::HashSet;
 use std::sync::{Mutex, PoisonError};
@@ -151,12 +151,8 @@ impl Votes {
     }
 
     fn refused(&self, slot: u16) -> Failure {
-        let why: Vec<String> = self
-            .why
-            .iter()
-            .map(|(place, why)| format!("{place}: {why}"))
-            .collect();
-        let why = why.join("; ");
+        let why = self.why.iter().map(|(place, why)| (place, why.to_string()));
+        let why = in_order(&self.known, why.collect());
         Failure::Unfit(match self.leading() {
             Some((table, count)) if 2 * count > table.masters().count() => format!(
                 "most of the {} nodes that are known do not name {} as the one that has slot {slot} ({why})",

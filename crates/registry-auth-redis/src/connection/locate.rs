@@ -8,6 +8,7 @@ use super::cluster::{self, Detour, Nodes, Slot};
 use super::endpoint::{Endpoint, Place, Topology};
 use super::fault;
 use super::open::{Ending, Failure, Greeting, Listener, Opened, is_no_resp3, within};
+use super::panel::in_order;
 use super::pulse::Heard;
 use super::sentinel::Sentinels;
 use crate::schema::keys::{self, KeyNames};
@@ -324,11 +325,14 @@ async fn several(greeting: &Greeting<'_>, endpoint: &Endpoint, places: &[Place])
             Err(failure) if is_no_resp3(&failure) => no_resp3 = Some(failure),
             Err(failure) => {
                 may_some_pass |= may_pass(&failure);
-                why.push(format!("{place}: {failure}"));
+                why.push((place, failure.to_string()));
             }
         }
     }
-    let why = format!("none of them is a master that answers ({})", why.join("; "));
+    let why = format!(
+        "none of them is a master that answers ({})",
+        in_order(places, why)
+    );
     Err(match no_resp3 {
         Some(failure) => failure,
         None if may_some_pass => Failure::Unfit(why),

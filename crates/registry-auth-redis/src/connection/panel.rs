@@ -92,3 +92,32 @@ impl Panel {
         self.connections.retain(|place, _| keep(place));
     }
 }
+
+/// What is the matter with each of some places, in their order: who answers first is chance, and no new reason
+/// for a line in the log.
+pub(crate) fn in_order(places: &[Place], mut why: Vec<(&Place, String)>) -> String {
+    why.sort_by_key(|(place, _)| places.iter().position(|other| other == *place));
+    let why: Vec<String> = why
+        .into_iter()
+        .map(|(place, why)| format!("{place}: {why}"))
+        .collect();
+    why.join("; ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Place, in_order};
+
+    #[test]
+    fn who_answers_first_makes_no_other_reason() {
+        let places = ["a", "b", "c"].map(|host| Place {
+            host: host.into(),
+            port: 1,
+        });
+        let [a, b, c] = places.each_ref().map(|place| (place, "no".to_owned()));
+        let orders = [[a.clone(), b.clone(), c.clone()], [c, a, b]];
+        for why in orders {
+            assert_eq!(in_order(&places, why.into()), "a:1: no; b:1: no; c:1: no");
+        }
+    }
+}

@@ -8,7 +8,7 @@
 
 use super::endpoint::{Endpoint, Place};
 use super::open::{Failure, Target};
-use super::panel::{Greet, Panel};
+use super::panel::{Greet, Panel, in_order};
 use redis::Value;
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -79,7 +79,7 @@ impl Sentinels {
                     let agreeing = voices.iter().filter(|other| other.agrees(&voice));
                     match agreeing.clone().find(|other| other.is_same(&voice)) {
                         Some(other) => {
-                            why.push(format!("{place}: it is the same sentinel as {}", other.place))
+                            why.push((place, format!("it is the same sentinel as {}", other.place)))
                         }
                         None => {
                             leading = leading.max(1 + agreeing.count());
@@ -87,7 +87,7 @@ impl Sentinels {
                         }
                     }
                 }
-                Err(failure) => why.push(format!("{place}: {failure}")),
+                Err(failure) => why.push((place, failure.to_string())),
             }
             leading >= majority
         };
@@ -99,12 +99,12 @@ impl Sentinels {
         }
         let named = voices
             .iter()
-            .map(|voice| format!("{}: it names {}", voice.place, voice.answer.master));
+            .map(|voice| (voice.place, format!("it names {}", voice.answer.master)));
         why.extend(named);
         Err(Failure::Unfit(format!(
             "{leading} of {} sentinels name the same master, and {majority} are needed ({})",
             self.of_url.len(),
-            why.join("; ")
+            in_order(&self.of_url, why)
         )))
     }
 }
