@@ -93,8 +93,8 @@ impl Panel {
     }
 }
 
-/// What is the matter with each of some places, in their order: who answers first is chance, and no new reason
-/// for a line in the log.
+/// What is the matter with each of some places, in their order: who answers first is chance, and no new
+/// reason for a line in the log.
 pub(crate) fn in_order(places: &[Place], mut why: Vec<(&Place, String)>) -> String {
     why.sort_by_key(|(place, _)| places.iter().position(|other| other == *place));
     let why: Vec<String> = why
