@@ -396,7 +396,7 @@ pub fn usage(conf: &mut Conf<'_>, main: &mut Main) -> Result<(), String> {
     let needed = registry_auth_usage::least_size(top) / 64 * 65 + shm::least();
     if size < needed {
         let why = format!(
-            "{top} users and as many repositories need {} kilobytes",
+            "{top} users and as many repositories need {} kilobytes (or a smaller \"top=\")",
             needed.div_ceil(1024)
         );
         return Err(invalid(NAME, argument, &why));
