@@ -710,6 +710,14 @@ $spec .= warned(@$_) for (
     [ 'a file in its place', 'registry_auth_store /etc/passwd layout=oci;',
         '"registry_auth_store": "/etc/passwd/" cannot be opened' ],
     [ 'a folder of layouts',                     'registry_auth_store /tmp layout=oci;' ],
+    [ 'a folder without backend= that is used nowhere',
+        "registry_auth R; $PROXY registry_auth_store /tmp layout=oci; "
+            . 'location / { proxy_pass http://registries; }',
+        '"registry_auth_store" is used in no location', 'is named by "backend=host:port"' ],
+    [ 'a folder with backend= that is used nowhere',
+        "registry_auth R; $PROXY registry_auth_store /tmp backend=a:1 layout=oci; "
+            . 'location / { proxy_pass http://127.0.0.1:1; }',
+        '"registry_auth_store" is used in no location', 'leads to "registry_auth_backends"' ],
     [ 'inherited where it has no meaning',
         "registry_auth R; $PROXY registry_auth_store /tmp layout=oci; "
             . 'location / { proxy_pass http://registries; } location /a { proxy_pass http://127.0.0.1:1; }' ],

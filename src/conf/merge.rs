@@ -57,6 +57,7 @@ impl Merge for Location {
         self.ssi = check::ssi_by_variables(self, conf)?;
         self.forwarded_url = self.variable_url(conf)?;
         self.allow = self.allowed(conf);
+        main.folders.note(self.stores.as_deref().unwrap_or_default());
         self.put_stores_before(outer, &core, conf)?;
         self.note_kept(main, &core, conf)?;
         main.has_sources |= self.has_sources();
@@ -355,6 +356,7 @@ impl Location {
                 ));
             }
         }
+        used.iter().for_each(|store| store.is_used.set(true));
         settings.stores = Stores {
             folders: used,
             are_users: registry != Registry::Fixed,
@@ -374,6 +376,10 @@ impl Main {
             heeded.ssi.iter().for_each(Ssi::turn_off);
         }
         std::mem::take(&mut self.endpoints).check(conf);
+        let folders = std::mem::take(&mut self.folders);
+        if self.has_gate() {
+            folders.check(conf);
+        }
         std::mem::take(&mut self.ways).check(conf, |conf, upstream| {
             peer::is_attached_to(conf, upstream, PhantomData::<UserBackends>)
         });

@@ -23,7 +23,7 @@ use crate::ffi::request::Request;
 use crate::ffi::shm::Zone;
 use crate::ffi::steering::{Ignored, Ssi};
 use keepers::Keepers;
-use stores::{Store, Stores};
+use stores::{Folders, Store, Stores};
 use token_locations::TokenLocations;
 use ways::Ways;
 
@@ -88,6 +88,8 @@ pub struct Main {
     ways: Ways,
     /// Caches that may be those of several servers.
     keepers: Keepers,
+    /// The folders of registries, until it was checked whether they are used.
+    folders: Folders,
     /// Where tokens are to be had, until that was checked.
     endpoints: TokenLocations,
     /// What the locations heed that lead to users' registries, until these cannot steer nginx.

@@ -1,6 +1,6 @@
 //! The directives: what each one's arguments set. Called by nginx through `directives.rs`.
 
-use std::cell::OnceCell;
+use std::cell::{Cell, OnceCell};
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
@@ -740,6 +740,8 @@ pub fn store(conf: &mut Conf<'_>, location: &mut Location) -> Result<(), String>
         },
         layout: layout.unwrap_or(Layout::Distribution),
         registry: OnceCell::new(),
+        position: conf.position(),
+        is_used: Cell::new(false),
     };
     let stores = location.stores.get_or_insert_default();
     if let Some(whose) = stores

@@ -2,12 +2,12 @@
 //!
 //! Filled by `conf::read` and `conf::merge`; `request::stored` sends what lies in them.
 
-use std::cell::OnceCell;
+use std::cell::{Cell, OnceCell};
 use std::rc::Rc;
 
 use registry_auth::blob::{Layout, Owner};
 
-use crate::ffi::conf::FilePosition;
+use crate::ffi::conf::{Conf, FilePosition};
 
 /// The folder of a registry.
 #[derive(Debug)]
@@ -20,6 +20,42 @@ pub struct Store {
     pub layout: Layout,
     /// The registry that has it, where nginx.conf alone names that: by the first location that uses it.
     pub(super) registry: OnceCell<(Box<[u8]>, FilePosition)>,
+    /// Where the directive stands.
+    pub(super) position: FilePosition,
+    /// Whether some location uses it.
+    pub(super) is_used: Cell<bool>,
+}
+
+/// All folders, until it was checked whether each is used.
+#[derive(Default)]
+pub struct Folders(Vec<Rc<Store>>);
+
+impl Folders {
+    /// Takes note of those of a location, which others may have, too.
+    pub(super) fn note(&mut self, folders: &[Rc<Store>]) {
+        for folder in folders {
+            if !self.0.iter().any(|known| Rc::ptr_eq(known, folder)) {
+                self.0.push(Rc::clone(folder));
+            }
+        }
+    }
+
+    /// Warns of each that is used nowhere: all its blobs come from the registry, without a sign.
+    pub(super) fn check(self, conf: &mut Conf<'_>) {
+        for folder in self.0.iter().filter(|folder| !folder.is_used.get()) {
+            let why = match folder.owner {
+                Owner::Default => {
+                    "none with a gate leads to a registry that nginx.conf names; that of users' backends is \
+                     named by \"backend=host:port\""
+                }
+                Owner::Backends(_) => "none with a gate leads to \"registry_auth_backends\"",
+            };
+            conf.warn_at(
+                &folder.position,
+                &format_args!("\"registry_auth_store\" is used in no location: {why}"),
+            );
+        }
+    }
 }
 
 /// The folders that are used in a location.
