@@ -98,9 +98,16 @@ class Outage(Outages):
         self.stack.redis.stop_keeping()
         self.assertEqual(alice("PATCH", target, body=data[10:], headers=kind).status, 503)
         self.redis_back()
-        second = alice("PATCH", target, body=data[10:], headers=kind)
-        self.assertEqual(second.status, 202, second)
-        self.assertEqual(second.header("range"), [f"0-{len(data) - 1}"])
+        second = []
+
+        def taken_up():
+            # As clients do: on a busy machine a worker may be refused an answer in time once more.
+            second.append(alice("PATCH", target, body=data[10:], headers=kind))
+            return second[-1].status != 503
+
+        eventually(taken_up, RECOVERY)
+        self.assertEqual(second[-1].status, 202, second)
+        self.assertEqual(second[-1].header("range"), [f"0-{len(data) - 1}"])
 
 
 class OutageBearer(Outage):

@@ -195,7 +195,8 @@ equal(join('|', Harness::Response::values_of(with_token($TOKEN), 'Warning')), $w
 main::stored_token('robot', 'ci', $main::TOKEN, 999, '**:*') . main::token_owner('robot', $main::OTHER)
 --- after
 equal(asked("robot:$TOKEN") =~ s/ .*//r, 200, 'Basic');
-equal(asked_with($TOKEN) =~ s/ .*//r, 401, 'Bearer');
+# It was somebody's in the block before.
+soon('Bearer', 401, sub { asked_with($TOKEN) =~ s/ .*//r });
 equal(asked_with($OTHER) =~ s/ .*//r, 401, 'the entry alone');
 
 === a key of another type, or a name that is none, fails closed and is logged
