@@ -3,12 +3,9 @@
 //! Called in the log phase. Only who was verified and what was let through counts: a name that was merely
 //! claimed is nowhere a user.
 
-use std::sync::Arc;
-
 use registry_auth::route::RouteKind;
 use registry_auth::{Action, RequestResult};
 
-use crate::conf::Settings;
 use crate::ffi::request::Request;
 use crate::request::context::Context;
 use crate::worker::usage::{self, Counting};
@@ -39,8 +36,7 @@ fn add(request: &Request, context: &Context, counting: &mut Counting<'_>) {
     if repository.is_empty() && user.is_none_or(|identity| identity.user().is_none()) {
         return;
     }
-    let space = || Settings::of(request).map(|settings| Arc::clone(&settings.space));
-    let counts = counting.of(user, repository, space, || (1..400).contains(&request.status()));
+    let counts = counting.of(user, repository, || (1..400).contains(&request.status()));
     counts.requests += 1;
     counts.bytes_in += request.bytes_received();
     counts.bytes_out += request.bytes_sent();

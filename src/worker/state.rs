@@ -15,7 +15,7 @@ use registry_auth::repeats::Repeats;
 use registry_auth::share::{Places, Time};
 use registry_auth::token::SigningKeys;
 use registry_auth_cache::{COUNTERS, Interner, Process, SecretKeys, WorkerCache};
-use registry_auth_lookup::{Event, Job, Keyspace, Store};
+use registry_auth_lookup::{Event, Job, Store};
 use registry_auth_metrics::Changes;
 use registry_auth_usage::Counts;
 
@@ -106,12 +106,10 @@ pub(super) struct UsageCounters {
     pub(super) zone: Zone,
     /// How many names are shown.
     pub(super) top: usize,
-    /// Whether there are several prefixes: then one name is as many users.
+    /// Whether there are several prefixes, in each of which one name is another user.
     pub(super) has_prefixes: bool,
-    /// Whose requests these are; the anonymous has no name.
+    /// Whose requests these are; the anonymous has an identity without a name.
     pub(super) user: Option<Rc<Identity>>,
-    /// Where they are.
-    pub(super) space: Option<Arc<Keyspace>>,
     pub(super) repository: Vec<u8>,
     pub(super) counts: Counts,
     /// Whether one of the answers shows that there is such a repository.
