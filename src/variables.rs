@@ -99,7 +99,7 @@ fn digest<'r>(request: &'r Request, context: &Context) -> Option<Cow<'r, [u8]>> 
             true => route::query(request),
             false => route::query_of(request.written_target()),
         };
-        if let Some(digest) = mount::uploaded_digest(query) {
+        if let Some(digest) = mount::pushed_digest(query) {
             return Some(digest);
         }
     }

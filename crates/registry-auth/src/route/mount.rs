@@ -1,10 +1,10 @@
 //! Query parameters that must not reach a backend unseen: `mount` and `from` of a request that starts an
 //! upload (end-11 of the OCI distribution specification), and the `ns` of mirrors.
 //!
-//! Called by `route` (`classify`, `has`) and by the nginx module (`strip`). distribution reads the parameters
-//! with Go's `FormValue`, other registries with other decoders. Guarantee: after [`strip`], no parameter is
-//! left that any decoder could read as one of those to be removed; and [`classify`] keeps a mount only in the
-//! one form that all decoders read alike.
+//! Called by `route` (`classify`, `has`) and by the nginx module (`strip`, `pushed_digest`). distribution
+//! reads the parameters with Go's `FormValue`, other registries with other decoders. Guarantee: after
+//! [`strip`], no parameter is left that any decoder could read as one of those to be removed; and
+//! [`classify`] keeps a mount only in the one form that all decoders read alike.
 
 use super::need::Mount;
 use super::reference;
@@ -162,32 +162,24 @@ fn is_digest(raw: &[u8]) -> bool {
     unescape(raw).is_some_and(|digest| reference::is_digest(&digest))
 }
 
-/// The digest that a query names for what is uploaded with it (`digest=`), or mounted (`mount=`); `None`
-/// where it names none, or several. Registries decode names, too.
+/// The digest that a query names for what is pushed with it, be it uploaded (`digest=`) or mounted
+/// (`mount=`); `None` where it names none, or where decoders may read several.
 ///
 /// ```
-/// use registry_auth::route::mount::uploaded_digest;
+/// use registry_auth::route::mount::pushed_digest;
 ///
-/// assert_eq!(uploaded_digest(b"_state=x&digest=sha256%3aab").as_deref(), Some(&b"sha256:ab"[..]));
-/// assert_eq!(uploaded_digest(b"mount=sha256:ab&from=team/app").as_deref(), Some(&b"sha256:ab"[..]));
-/// assert_eq!(uploaded_digest(b"%64igest=sha256:ab&digest=sha256:cd"), None);
+/// assert_eq!(pushed_digest(b"_state=x&digest=sha256%3aab").as_deref(), Some(&b"sha256:ab"[..]));
+/// assert_eq!(pushed_digest(b"mount=sha256:ab&from=team/app").as_deref(), Some(&b"sha256:ab"[..]));
+/// assert_eq!(pushed_digest(b"%64igest=sha256:ab&digest=sha256:cd"), None);
 /// ```
-pub fn uploaded_digest(query: &[u8]) -> Option<Cow<'_, [u8]>> {
-    let named = |name: &[u8]| {
-        let mut values = query.split(|byte| *byte == b'&').filter_map(|parameter| {
-            let at = parameter.iter().position(|byte| *byte == b'=')?;
-            let (key, value) = parameter.split_at_checked(at)?;
-            (unescape(key)? == name).then(|| value.get(1..))?
-        });
-        let first = values.next();
-        (first, values.next().is_some())
+pub fn pushed_digest(query: &[u8]) -> Option<Cow<'_, [u8]>> {
+    let parameters = || query.split(is_separator).map(split_key);
+    let named = |name: &'static [u8]| parameters().filter(move |(key, _)| is_one_of(key, &[name]));
+    let mut named = match named(b"digest").next() {
+        Some(_) => named(b"digest"),
+        None => named(b"mount"),
     };
-    let (digest, mount) = (named(b"digest"), named(b"mount"));
-    let raw = match (digest, mount) {
-        ((Some(digest), false), _) => digest,
-        ((None, _), (Some(mount), false)) => mount,
-        _ => return None,
-    };
+    let (_, raw) = named.next().filter(|_| named.next().is_none())?;
     unescape(raw).filter(|digest| reference::is_digest(digest))
 }
 
