@@ -319,7 +319,8 @@ async fn resolve_first(lookups: Arc<Lookups>, part: KeyspaceReply, mark: ReadMar
         UserState::Known(record) => Some(record),
         _ => None,
     });
-    let names = own.chain(shared).flat_map(|record| &record.backends);
+    let peers = own.chain(shared).flat_map(|record| &record.backends);
+    let names = peers.filter(|peer| peer.addresses.is_empty());
     let asked = names.map(|peer| lookups.encoder.resolver.resolve(&peer.name, deadline));
     futures_util::future::join_all(asked).await;
     let mut assembly = Assembly::new(lookups.tools(), mark, &part.shared);

@@ -45,3 +45,43 @@ impl Encoder {
         Some(Arc::from(buffer.as_slice()))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{Encoder, has_names};
+    use redis::Value;
+    use registry_auth::Record;
+    use registry_auth_redis::log::{Log, LogQueue};
+    use registry_auth_redis::schema::record::from_hash;
+    use registry_auth_redis::wake::Wake;
+    use std::sync::Arc;
+
+    fn record(backends: &str) -> Record {
+        let bulk = |text: &str| Value::BulkString(text.as_bytes().to_vec());
+        let reply = Value::Map(vec![(bulk("backends"), bulk(backends))]);
+        from_hash(reply).unwrap().unwrap()
+    }
+
+    #[tokio::test]
+    async fn addresses_need_no_resolver() {
+        let queue = LogQueue::new(Arc::new(Wake::new(Box::new(|| ()))));
+        let encoder = Encoder {
+            resolver: Arc::default(),
+            log: Log::new(Arc::new(queue)),
+        };
+        let mut addresses = record("127.0.0.1:80 [::1]:80 10.0.0.5");
+        assert!(!has_names(&addresses) && !encoder.lacks_names(&addresses));
+        encoder.encode(&mut addresses, &mut Vec::new()).unwrap();
+        let found: Vec<String> = addresses
+            .backends
+            .iter()
+            .flat_map(|peer| &peer.addresses)
+            .map(ToString::to_string)
+            .collect();
+        assert_eq!(found, ["127.0.0.1:80", "[::1]:80", "10.0.0.5:80"]);
+        for names in ["localhost:80", "127.0.0.1:80 localhost", "localhost:80 [::1]:80"] {
+            let names = record(names);
+            assert!(has_names(&names) && encoder.lacks_names(&names), "{names:?}");
+        }
+    }
+}

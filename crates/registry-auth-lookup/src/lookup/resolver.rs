@@ -97,16 +97,9 @@ impl Resolver {
         self.names.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The addresses of `host:port` without waiting: an address, or a name known. `None`: ask
+    /// The addresses of `host:port`, where the host is a name, without waiting. `None`: ask
     /// [`Resolver::resolve`]. Must be called within the runtime (it may start a refresh).
     pub(crate) fn known(self: &Arc<Self>, peer: &str) -> Option<Vec<SocketAddr>> {
-        // A record with something else is refused before it gets here.
-        let Ok(backend) = Backend::stored(peer) else {
-            return Some(Vec::new());
-        };
-        if let Some(address) = backend.address() {
-            return Some(vec![address]);
-        }
         let mut names = self.names();
         let entry = names.get_mut(peer)?;
         let now = Instant::now();
@@ -218,17 +211,6 @@ mod tests {
     use std::sync::Arc;
     use std::time::Duration;
     use tokio::time::{self, Instant};
-
-    #[tokio::test]
-    async fn addresses_need_no_resolver() {
-        let resolver = Arc::new(Resolver::default());
-        assert_eq!(
-            resolver.known("127.0.0.1:80").unwrap(),
-            ["127.0.0.1:80".parse().unwrap()]
-        );
-        assert_eq!(resolver.known("[::1]:80").unwrap(), ["[::1]:80".parse().unwrap()]);
-        assert_eq!(resolver.known("localhost:80"), None);
-    }
 
     #[tokio::test]
     async fn names_are_asked_and_kept() {

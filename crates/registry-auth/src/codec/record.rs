@@ -39,7 +39,7 @@ pub struct Record {
 pub struct Peer {
     /// `host:port` as stored.
     pub name: String,
-    /// Its addresses; empty if the name could not be resolved.
+    /// Its addresses; empty where it is written as a name that is not resolved yet, or cannot be.
     pub addresses: Vec<SocketAddr>,
 }
 
