@@ -196,6 +196,7 @@ my @WRONG = (
     [ 'http', 'registry_auth_token_key', '/dev/null' ],
     [ 'http', 'registry_auth_token_key', '/tmp' ],
     [ 'http', 'registry_auth_token_key', '""', '' ],
+    [ 'http', 'registry_auth_redis_password_file', '/dev/zero', 'it is larger than 64 KiB' ],
     [ 'http', 'registry_auth_store', 'relative/path', 'relative/path' ],
     [ 'server', 'registry_auth_store', 'on', '"on"' ],
     [ 'location', 'registry_auth_store', '""', 'absolute path' ],

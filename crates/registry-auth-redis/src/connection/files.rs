@@ -43,7 +43,8 @@ const MOST_CERTIFICATES: u64 = 16 << 20;
 
 /// The content of an open file with a secret.
 pub(crate) fn read(file: &File) -> Result<Zeroizing<Vec<u8>>, String> {
-    let mut text = Zeroizing::new(Vec::new());
+    // At once: what grows leaves copies behind, which nobody wipes.
+    let mut text = Zeroizing::new(Vec::with_capacity(MOST as usize + 1));
     read_at_most(MOST, file, &mut text)?;
     Ok(text)
 }

@@ -1,7 +1,7 @@
 //! Servers that are asked the same, all at once, on connections that are kept: the sentinels, or the nodes of
 //! a Cluster.
 //!
-//! Used by `sentinel` and `cluster`.
+//! Used by `sentinel` and `cluster`; what was wrong with each is put in order for `locate`, too.
 
 use super::endpoint::Place;
 use super::names::Names;
