@@ -59,11 +59,11 @@ fn cells(text: &mut String, all: &Snapshot<'_>, running: u64) -> std::fmt::Resul
         Changes::Tracking | Changes::PlainTracking => ("ok", "reachable"),
         Changes::Channel | Changes::Expiry => ("warn", "reachable"),
     };
-    // The one address that the URL names itself says nothing new.
-    let is_one = !redis.server.contains([',', '+']);
+    // Where the URL names one server, by its address or socket, that says nothing new.
+    let mut hosts = redis.server.split(['/', '@', ',']);
+    let is_named = hosts.any(|host| host == redis.address) && !redis.server.contains(',');
     let address = match redis.address {
-        "" => String::new(),
-        address if is_one && redis.server.contains(address) => String::new(),
+        address if is_named || address.is_empty() || address.starts_with('/') => String::new(),
         address => format!("<br>connected to {}", escaped(address)),
     };
     text.push_str("<div class=\"s\">");

@@ -247,6 +247,7 @@ fn the_page_says_it_at_a_glance_and_has_no_script() {
         "redis+sentinel://a,10.0.0.5:6379/main",
         "redis://10.0.0.6,10.0.0.5:6379",
         "redis://10.0.0.5:6379,10.0.0.6/0",
+        "redis+sentinel://10.0.0.5:63791/main",
         "redis://redis.example.com/0",
     ] {
         let one_of_them = Redis {
