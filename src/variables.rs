@@ -90,10 +90,12 @@ fn reference<'r>(request: &'r Request, context: &Context) -> Option<&'r [u8]> {
     })
 }
 
-/// The digest of the content: of a blob that is pushed or mounted, as the client says, whose registry may say
-/// anything of it; else as the registry's answer says. Nothing of what is no digest.
+/// The digest of the content: of a blob that is pushed or mounted, as the client says in the query, whose
+/// registry may say anything of it; else as the registry's answer says, also beside a form, which registries
+/// read first. Nothing of what is no digest.
 fn digest<'r>(request: &'r Request, context: &Context) -> Option<Cow<'r, [u8]>> {
-    if context.action == Some(Action::Push) && context.kind == RouteKind::Upload {
+    if context.action == Some(Action::Push) && context.kind == RouteKind::Upload && !route::has_form(request)
+    {
         // An error page has another query.
         let query = match context.is_about(request) {
             true => route::query(request),

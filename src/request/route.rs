@@ -50,6 +50,11 @@ pub fn content_type(request: &Request) -> Option<Cow<'_, [u8]>> {
     }
 }
 
+/// Whether the body says that it is a form, which registries read before the query.
+pub fn has_form(request: &Request) -> bool {
+    request.has_body() && content_types(request).is_some_and(|content_type| mount::is_form(&content_type))
+}
+
 #[inline(never)]
 fn content_types(request: &Request) -> Option<Cow<'_, [u8]>> {
     request

@@ -171,14 +171,12 @@ fn is_digest(raw: &[u8]) -> bool {
 /// assert_eq!(pushed_digest(b"_state=x&digest=sha256%3aab").as_deref(), Some(&b"sha256:ab"[..]));
 /// assert_eq!(pushed_digest(b"mount=sha256:ab&from=team/app").as_deref(), Some(&b"sha256:ab"[..]));
 /// assert_eq!(pushed_digest(b"%64igest=sha256:ab&digest=sha256:cd"), None);
+/// assert_eq!(pushed_digest(b"mount=sha256:ab&digest=sha256:cd"), None);
 /// ```
 pub fn pushed_digest(query: &[u8]) -> Option<Cow<'_, [u8]>> {
-    let parameters = || query.split(is_separator).map(split_key);
-    let named = |name: &'static [u8]| parameters().filter(move |(key, _)| is_one_of(key, &[name]));
-    let mut named = match named(b"digest").next() {
-        Some(_) => named(b"digest"),
-        None => named(b"mount"),
-    };
+    let parameters = query.split(is_separator).map(split_key);
+    // A registry may go by either.
+    let mut named = parameters.filter(|(key, _)| is_one_of(key, &[b"digest", b"mount"]));
     let (_, raw) = named.next().filter(|_| named.next().is_none())?;
     unescape(raw).filter(|digest| reference::is_digest(digest))
 }
