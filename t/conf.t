@@ -719,6 +719,10 @@ $spec .= warned(@$_) for (
         "registry_auth R; $PROXY registry_auth_store /tmp backend=a:1 layout=oci; "
             . 'location / { proxy_pass http://127.0.0.1:1; }',
         '"registry_auth_store" is used in no location', 'leads to "registry_auth_backends"' ],
+    [ 'a folder that each server replaces',
+        "http: registry_auth_store /tmp backend=a:1 layout=oci;\nregistry_auth R; $PROXY "
+            . 'registry_auth_store /tmp layout=oci; location / { proxy_pass http://127.0.0.1:1; }',
+        '"registry_auth_store" is used in no location' ],
     [ 'inherited where it has no meaning',
         "registry_auth R; $PROXY registry_auth_store /tmp layout=oci; "
             . 'location / { proxy_pass http://registries; } location /a { proxy_pass http://127.0.0.1:1; }' ],

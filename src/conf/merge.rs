@@ -57,7 +57,10 @@ impl Merge for Location {
         self.ssi = check::ssi_by_variables(self, conf)?;
         self.forwarded_url = self.variable_url(conf)?;
         self.allow = self.allowed(conf);
-        main.folders.note(self.stores.as_deref().unwrap_or_default());
+        // Those of http{}, too, which have no place of their own here.
+        for level in [&outer.stores, &self.stores] {
+            main.folders.note(level.as_deref().unwrap_or_default());
+        }
         self.put_stores_before(outer, &core, conf)?;
         self.note_kept(main, &core, conf)?;
         main.has_sources |= self.has_sources();

@@ -43,16 +43,19 @@ impl Folders {
     /// Warns of each that is used nowhere: all its blobs come from the registry, without a sign.
     pub(super) fn check(self, conf: &mut Conf<'_>) {
         for folder in self.0.iter().filter(|folder| !folder.is_used.get()) {
-            let why = match folder.owner {
+            let where_to = match folder.owner {
                 Owner::Default => {
-                    "none with a gate leads to a registry that nginx.conf names; that of users' backends is \
-                     named by \"backend=host:port\""
+                    "a registry that nginx.conf names; that of users' backends is named by \
+                     \"backend=host:port\""
                 }
-                Owner::Backends(_) => "none with a gate leads to \"registry_auth_backends\"",
+                Owner::Backends(_) => "\"registry_auth_backends\"",
             };
             conf.warn_at(
                 &folder.position,
-                &format_args!("\"registry_auth_store\" is used in no location: {why}"),
+                &format_args!(
+                    "\"registry_auth_store\" is used in no location: none with a gate in which it holds \
+                     leads to {where_to}"
+                ),
             );
         }
     }
