@@ -19,10 +19,23 @@ class Outages(StackCase):
     def redis_back(self):
         if not self.stack.redis.process.running():
             self.stack.redis.start()
-        alice = Wire(self.stack, "alice")
-        # Each worker finds out by itself.
-        took = eventually(lambda: all(alice("GET", "/v2/").status == 200 for _ in range(10)), RECOVERY)
-        self.assertIsNotNone(took, "no recovery")
+        # Each worker finds out by itself, and which of them gets a connection is chance.
+        took = eventually(self.stack.nginx.is_connected, RECOVERY)
+        self.assertIsNotNone(took, self.stack.nginx.error_log())
+        self.assertEqual(self.in_time("GET", "/v2/").status, 200)
+
+    def in_time(self, *question, wire=None, **more):
+        """The answer that a client gets that asks again after 503, as clients do: on a busy machine a lookup
+        may run out of time once more."""
+        wire = wire or Wire(self.stack, "alice")
+        answers = []
+
+        def is_answered():
+            answers.append(wire(*question, **more))
+            return answers[-1].status != 503
+
+        eventually(is_answered, RECOVERY)
+        return answers[-1]
 
 
 class Bridged(Outages):
@@ -98,16 +111,9 @@ class Outage(Outages):
         self.stack.redis.stop_keeping()
         self.assertEqual(alice("PATCH", target, body=data[10:], headers=kind).status, 503)
         self.redis_back()
-        second = []
-
-        def taken_up():
-            # As clients do: on a busy machine a worker may be refused an answer in time once more.
-            second.append(alice("PATCH", target, body=data[10:], headers=kind))
-            return second[-1].status != 503
-
-        eventually(taken_up, RECOVERY)
-        self.assertEqual(second[-1].status, 202, second)
-        self.assertEqual(second[-1].header("range"), [f"0-{len(data) - 1}"])
+        second = self.in_time("PATCH", target, body=data[10:], headers=kind)
+        self.assertEqual(second.status, 202, second)
+        self.assertEqual(second.header("range"), [f"0-{len(data) - 1}"])
 
 
 class OutageBearer(Outage):
@@ -126,7 +132,7 @@ class OutageBearer(Outage):
             self.assertEqual((answer.status, answer.error()[0]), (503, "UNAVAILABLE"), answer)
             self.assertEqual(len(answer.header("retry-after")), 1)
         self.redis_back()
-        self.assertEqual(robot("GET", "/v2/alice/robot/tags/list").status, 404)
+        self.assertEqual(self.in_time("GET", "/v2/alice/robot/tags/list", wire=robot).status, 404)
 
 
 if __name__ == "__main__":

@@ -178,6 +178,12 @@ class Nginx:
     def access_log(self):
         return (self.directory / "access.log").read_text(errors="replace")
 
+    def is_connected(self):
+        """Whether each worker, by the last line of its own about Redis, is connected to it."""
+        last = dict(re.findall(r" (\d+)#\d+: .*?\b((?:is reachable again|connected to redis)|"
+                               r"redis\S*: (?:cannot connect|connection lost))", self.error_log()))
+        return all(last.get(str(pid), "").startswith(("is", "connected")) for pid in self.workers())
+
     def complaints(self, expected=()):
         """The lines of the error log that no test may cause (alerts, crashes, panics), but for what matches
         `expected`."""
