@@ -78,12 +78,6 @@ impl Counting<'_> {
     }
 }
 
-#[cold]
-#[inline(never)]
-fn is_same_user(one: &Identity, other: &Identity) -> bool {
-    one.user() == other.user() && one.is_of(other.space())
-}
-
 /// Whether two names are the same. Most are short: two numbers of each tell, without a call.
 #[inline(always)]
 fn is_same(one: &[u8], other: &[u8]) -> bool {
@@ -212,12 +206,24 @@ impl UsageCounters {
     /// Whether it is this user's requests that are added up. With a cache, one in a row with others is the
     /// same to the place in memory, and no name need be compared.
     #[inline(always)]
-    fn is_of(&self, user: Option<&Rc<Identity>>) -> bool {
+    fn is_of(&mut self, user: Option<&Rc<Identity>>) -> bool {
         match (&self.user, user) {
-            (Some(ours), Some(user)) => Rc::ptr_eq(ours, user) || is_same_user(ours, user),
+            (Some(ours), Some(user)) => Rc::ptr_eq(ours, user) || self.is_by_name(user),
             (None, None) => true,
             _ => false,
         }
+    }
+
+    /// Whether this is the same user from another place in memory, whose place is known from then on.
+    #[cold]
+    #[inline(never)]
+    fn is_by_name(&mut self, user: &Rc<Identity>) -> bool {
+        let is_same = |ours: &Rc<Identity>| ours.user() == user.user() && ours.is_of(user.space());
+        if !self.user.as_ref().is_some_and(is_same) {
+            return false;
+        }
+        self.user = Some(Rc::clone(user));
+        true
     }
 
     fn flush(&mut self) {
