@@ -61,7 +61,7 @@ class Report:
                 self.notes.append(f"left out, the module has no {directive}: {scenario.title}")
                 continue
             gateway.check()
-            beside = scenarios.bare(scenario.frame, scenario.stream)
+            beside = scenarios.bare(scenario)
             if beside.name not in self.gateways:
                 self.gateways[beside.name] = Gateway(self.setting, beside)
                 self.gateways[beside.name].check()
@@ -70,7 +70,7 @@ class Report:
     def _counted(self, part):
         """Gateways whose instructions or calls are counted: a bare one where its scenarios are."""
         wanted = [g for g in self.gateways.values() if g.scenario.gate != "bare" and part in g.scenario.parts]
-        names = {scenarios.bare(g.scenario.frame, g.scenario.stream).name for g in wanted}
+        names = {scenarios.bare(g.scenario).name for g in wanted}
         return [self.gateways[name] for name in sorted(names)] + wanted
 
     def _count(self, scenario):
@@ -159,7 +159,7 @@ class Report:
         value = getattr(counts[scenario.name], name)
         if scenario.gate == "bare":
             return value
-        beside = scenarios.bare(scenario.frame, scenario.stream).name
+        beside = scenarios.bare(scenario).name
         return value - getattr(counts[beside], name) if beside in counts else None
 
     def look_up(self, name, figure):
@@ -175,13 +175,13 @@ class Report:
         return timing.ratio() if timing else None
 
     def _ratio_by_cpu(self, scenario):
-        beside = scenarios.bare(scenario.frame, scenario.stream).name
+        beside = scenarios.bare(scenario).name
         if not self._ratio(scenario):
             return None
         return self.timings[beside].cpu_in_all() / self.timings[scenario.name].cpu_in_all()
 
     def _slower(self, scenario):
-        beside = scenarios.bare(scenario.frame, scenario.stream).name
+        beside = scenarios.bare(scenario).name
         if not self._ratio(scenario):
             return None
         return self.timings[scenario.name].median("p99") / self.timings[beside].median("p99")
@@ -221,8 +221,7 @@ class Report:
             if name not in self.instructions:
                 continue
             scenario = self.gateways[name].scenario
-            added = self.instructions[name].minus(self.instructions[scenarios.bare(scenario.frame,
-                                                                                   scenario.stream).name])
+            added = self.instructions[name].minus(self.instructions[scenarios.bare(scenario).name])
             for title, total, functions in (
                 ("nginx's thread, added to bare", added.own, added.own_functions),
                 ("other threads", added.others, added.others_functions),

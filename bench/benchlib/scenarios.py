@@ -64,10 +64,14 @@ class Scenario:
         return self.gate.startswith("ours")
 
 
-def bare(frame, stream):
-    """The neighbour of every scenario in this frame under this stream."""
+def bare(scenario):
+    """The neighbour of every scenario with this frame and this stream, whose runs are of this shape."""
+    frame, stream, pause = scenario.frame, scenario.stream, scenario.pause
     title = "bare proxy" + ("" if frame is PLAIN else f", {frame.name}")
-    return Scenario(f"bare/{frame.name}/{stream}", title, "bare", stream, frame)
+    name = f"bare/{frame.name}/{stream}"
+    if pause:
+        title, name = f"{title}, each request once", f"{name}/once"
+    return Scenario(name, title, "bare", stream, frame, pause=pause)
 
 
 ASKS, CACHED, BEARER = "ours", "ours_cached", "ours_bearer"
@@ -96,7 +100,8 @@ SCENARIOS = (
     Scenario("push", "ours, asks, 4 MiB blobs pushed, TLS", ASKS, "push", BLOBS, full=True, parts=(TIME,)),
     Scenario("cached", "ours, cached", CACHED, warm=True),
     Scenario("cached_10k", "ours, cached, 10,000 users in turn", CACHED, "everyone", users=10_000, warm=True),
-    # What a worker remembers has to be confirmed by the zone after 10 seconds, and after each change.
+    # Of what a worker remembers, the zone has to note the use after 10 seconds, and to confirm it after each
+    # change.
     Scenario("cached_expired", "ours, cached, 10,000 users in turn, seen 10 s ago", CACHED, "everyone",
              users=10_000, warm=True, parts=(TIME, INSTRUCTIONS), pause=11),
     Scenario("cached_changes", "ours, cached, 10,000 users in turn, 100 changes a second", CACHED, "everyone",
