@@ -140,6 +140,19 @@ redis('CONFIG RESETSTAT');
 always('all of them HIT', '200 HIT', sub { asked('alice:secret') });
 equal(questions(), 0, 'Redis was not asked');
 
+=== rule 7: who was not seen for more than ten seconds is known still, and changes count as before
+--- after
+in_each_worker('alice:secret');
+in_each_worker('bob:secret');
+sleep 11;
+redis('CONFIG RESETSTAT');
+always('alice HITs', '200 HIT', sub { asked('alice:secret') });
+equal(questions(), 0, 'Redis was not asked');
+redis('DEL docker-registry:user:bob');
+soon('bob is removed', '401', sub { everywhere('bob:secret') });
+redis("HSET docker-registry:user:alice password $main::OTHER");
+soon('the old password is refused', '401', sub { everywhere('alice:secret') });
+
 === several passwords of one user in turn: none is taken for another
 --- after
 in_each_worker('warm:secret');

@@ -7,7 +7,7 @@
 /// The first 8 bytes of a root: they tell that the block belongs to this crate.
 pub const MAGIC: u64 = u64::from_ne_bytes(*b"rga-zone");
 /// The version of the layout.
-pub const VERSION: u32 = 10;
+pub const VERSION: u32 = 11;
 
 /// How many workers can be written down as watchers at a time. Further workers serve requests, but do not
 /// keep the records alive over a reload.
@@ -205,7 +205,7 @@ pub mod entry {
     pub const OLDER: usize = 8;
     /// `u32`: when the entry was last moved to the front of its list, in seconds.
     pub const TOUCHED: usize = 12;
-    /// `u64`: the hash of the key.
+    /// `u64`: the hash of the key; 0 once the entry is removed, for whoever has noted where it lay.
     pub const HASH: usize = 16;
     /// `u64`: when the entry expires, in milliseconds.
     pub const EXPIRES: usize = 24;

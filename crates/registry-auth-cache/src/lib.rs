@@ -51,6 +51,7 @@ pub use keys::{EntryKey, SecretKeys, Tag};
 pub use layout::{COUNTERS, DOUBT, EVICTED, GAUGES, GENERATION, UNHEARD, WIDER};
 pub use memory::Memory;
 pub use records::{Found, FoundRecord, Freshness, NewRecord};
+pub use table::EntryRef;
 pub use watchers::{Hears, Process, UNBOUND};
 pub use wider::WiderNetwork;
 pub use worker_cache::WorkerCache;

@@ -10,7 +10,7 @@ use crate::cache::Cache;
 use crate::keys::{EntryKey, HALF, Tag, WHOLE};
 use crate::layout::root;
 use crate::memory::{Memory, Numbers, Write};
-use crate::table::{EntryKind, Location, NewEntry, Table};
+use crate::table::{EntryKind, EntryRef, Location, NewEntry, Table};
 use crate::worker_cache::Validity;
 
 /// Right credentials that are kept for one user.
@@ -71,6 +71,7 @@ pub enum Found {
 /// Where a record lies that was found; see [`Cache::record_bytes`].
 #[derive(Clone, Copy)]
 pub struct FoundRecord {
+    entry: Location,
     at: usize,
     length: usize,
     /// When it expires, in milliseconds.
@@ -111,6 +112,7 @@ impl<M: Memory> Cache<'_, M> {
         if is_any(tag, right, WHOLE) {
             self.mark_used(at, freshness);
             return Found::Verified(FoundRecord {
+                entry: at,
                 at: at.value + USER,
                 length: at.length - USER,
                 expires: self.table.expires(at),
@@ -133,6 +135,7 @@ impl<M: Memory> Cache<'_, M> {
         }
         self.mark_used(at, freshness);
         Found::Verified(FoundRecord {
+            entry: at,
             at: at.value + USER,
             length: at.length - USER,
             expires: self.table.expires(at),
@@ -146,6 +149,26 @@ impl<M: Memory> Cache<'_, M> {
         self.record_bytes(found) == copy && validity.renew(now, self.generations())
     }
 
+    /// Notes that a copy of a user's record is in use, where nothing at all has changed since it was made: it
+    /// may be used for another while. `false` where [`Cache::confirm`] has to compare it, too. Takes neither
+    /// the key nor its hash, and reads no more of the record than its header.
+    pub fn note_use(&mut self, validity: &Validity, now: u64) -> bool {
+        let generations = self.generations();
+        if !validity.is_of(generations) {
+            return false;
+        }
+        let Some(at) = self.table.follow(validity.entry()) else {
+            return false;
+        };
+        self.mark_used(at, Freshness::Fresh(now));
+        validity.renew(now, generations)
+    }
+
+    /// Refers to a record that was found, for [`Cache::note_use`].
+    pub fn refer(&self, found: FoundRecord) -> EntryRef {
+        self.table.refer(found.entry)
+    }
+
     /// The record against which this credential of a user was verified last, however old it is. The
     /// credential is still right if the password that is stored for the user now is the one of this record.
     pub fn find_once_verified(&self, user: EntryKey<'_>, tag: Tag) -> Option<FoundRecord> {
@@ -153,6 +176,7 @@ impl<M: Memory> Cache<'_, M> {
         let length = at.length.checked_sub(USER)?;
         let right = self.table.value(at).get(RIGHT_TAGS..WRONG_TAGS)?;
         is_any(tag, right, WHOLE).then(|| FoundRecord {
+            entry: at,
             at: at.value + USER,
             length,
             expires: self.table.expires(at),
@@ -166,6 +190,7 @@ impl<M: Memory> Cache<'_, M> {
         let length = at.length.checked_sub(PLAIN)?;
         self.mark_used(at, freshness);
         Some(FoundRecord {
+            entry: at,
             at: at.value + PLAIN,
             length,
             expires: self.table.expires(at),

@@ -40,6 +40,16 @@ pub struct Location {
     pub length: usize,
 }
 
+/// Where an entry lay, and by what it is seen to be the same still: for whoever comes back to it under
+/// another lock. The default refers to none.
+#[derive(Clone, Copy, Default)]
+#[repr(C, packed(4))]
+pub struct EntryRef {
+    hash: u64,
+    expires: u64,
+    at: u32,
+}
+
 /// What an entry is about.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum EntryKind {
@@ -96,6 +106,28 @@ impl<M: Memory> Table<'_, M> {
     /// When an entry expires, in milliseconds.
     pub fn expires(&self, at: Location) -> u64 {
         self.memory.bytes().get_u64(at.entry + entry::EXPIRES)
+    }
+
+    /// Refers to an entry, which is then found again without its key.
+    pub fn refer(&self, at: Location) -> EntryRef {
+        let bytes = self.memory.bytes();
+        EntryRef {
+            hash: bytes.get_u64(at.entry + entry::HASH),
+            expires: self.expires(at),
+            at: u32::try_from(at.entry).unwrap_or_default(),
+        }
+    }
+
+    /// The entry that is referred to, if it has neither been removed nor put anew.
+    #[inline]
+    pub fn follow(&self, noted: EntryRef) -> Option<Location> {
+        let at = noted.at as usize;
+        let header: &[u8; entry::SIZE] = self.memory.bytes().get(at..)?.first_chunk()?;
+        // Whatever else lies there now, nobody can have it look like this hash: its key is secret.
+        let is_same = noted.hash != 0
+            && header.get_u64(entry::HASH) == noted.hash
+            && header.get_u64(entry::EXPIRES) == noted.expires;
+        is_same.then(|| self.location(at))
     }
 
     /// Removes the entry of this key, if there is one, and adds a new one. Gives the offset of its value,
@@ -260,6 +292,7 @@ impl<M: Memory> Table<'_, M> {
             self.memory.put_u32(link, next);
         }
         let list = self.unlink(at);
+        self.memory.put_u64(at + entry::HASH, 0);
         if list == List::BLOCKED {
             let place = self.place(self.location(at));
             self.add_to_place(place, u32::MAX);

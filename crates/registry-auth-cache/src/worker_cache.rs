@@ -4,9 +4,10 @@
 //! Called by the nginx module once a request, before it looks into the block: a hit takes no lock and copies
 //! nothing. Only the keyed tag of a credential is kept, never the credential. Guarantees: a hit is as good as
 //! a find in the block, because it is compared with the block's generation ([`crate::Cache::generation`]);
-//! the block confirms each entry after [`RECHECK_INTERVAL_MS`], so that it knows which users are still active
-//! when it has to make room, and after a change of anybody's record; all entries take [`MAX_BYTES`] at most;
-//! and an entry that finds no room replaces a few others, so that no request pays for many.
+//! the block notes after [`RECHECK_INTERVAL_MS`] that an entry is in use, so that it knows which users are
+//! still active when it has to make room, and confirms it after a change of anybody's record; all entries
+//! take [`MAX_BYTES`] at most; and an entry that finds no room replaces a few others, so that no request pays
+//! for many.
 //!
 //! With many users, no request finds its own entry in the processor's caches. What counts then is the number
 //! of places in memory that are read, and whether one leads to the next: here a set, and the entry itself.
@@ -16,11 +17,12 @@ use std::rc::Rc;
 
 use crate::cache::Generations;
 use crate::keys::Tag;
+use crate::table::EntryRef;
 
 /// The number of sets, each of [`WAYS`] entries. The tag of a credential decides on its set.
 const SETS: usize = 1 << 13;
 const WAYS: usize = 4;
-/// Milliseconds after which the block must confirm an entry.
+/// Milliseconds after which the block must note that an entry is in use.
 pub const RECHECK_INTERVAL_MS: u64 = 10_000;
 /// Bytes of all entries and the sets, at most.
 pub const MAX_BYTES: usize = 10 << 20;
@@ -52,15 +54,18 @@ pub trait Timestamped {
 
 /// The credential that an entry is about, and how long the entry may be used. The default is never valid.
 #[derive(Clone, Default)]
+#[repr(C)] // What each request reads comes first.
 pub struct Validity {
     tag: Tag,
     generation: Cell<u64>,
-    /// When the block must confirm the entry again; not after `expires`.
+    /// When the block must note the entry's use again; not after `expires`.
     recheck: Cell<u64>,
     expires: u64,
     /// The block's when the entry was made.
     shared_generation: u64,
-    size: usize,
+    /// The user's record in the block.
+    entry: EntryRef,
+    size: u32,
 }
 
 impl Validity {
@@ -72,11 +77,25 @@ impl Validity {
             tag,
             expires,
             shared_generation: block.shared,
-            size,
+            size: u32::try_from(size).unwrap_or(u32::MAX),
             ..Self::default()
         };
         validity.renew(now, block);
         validity
+    }
+
+    /// Of an entry that was made of this record of the block.
+    pub fn of(self, entry: EntryRef) -> Self {
+        Self { entry, ..self }
+    }
+
+    pub(crate) fn entry(&self) -> EntryRef {
+        self.entry
+    }
+
+    /// Whether nothing has changed in the block since it confirmed the entry.
+    pub(crate) fn is_of(&self, block: Generations) -> bool {
+        self.generation.get() == block.of_all
     }
 
     /// Has the entry used for another while, if nothing that it shares with other users has changed: the
@@ -100,6 +119,9 @@ pub enum Lookup<'c, T> {
     Stale(&'c Rc<T>),
     /// An entry that is valid if the block confirms it: [`crate::Cache::confirm`].
     Due(&'c Rc<T>),
+    /// An entry of which the block is to note that it is in use: [`crate::Cache::note_use`]. Nothing has
+    /// changed; where the block has no such record any more, this is as [`Lookup::Due`].
+    Unnoted(&'c Rc<T>),
     /// A valid entry.
     Hit(&'c Rc<T>),
 }
@@ -138,9 +160,10 @@ impl<T: Timestamped> WorkerCache<T> {
             return Lookup::Stale(entry);
         }
         match generation() {
-            Some(current) if current == validity.generation.get() && now < validity.recheck.get() => {
-                Lookup::Hit(entry)
-            }
+            Some(current) if current == validity.generation.get() => match now < validity.recheck.get() {
+                true => Lookup::Hit(entry),
+                false => Lookup::Unnoted(entry),
+            },
             Some(_) => Lookup::Due(entry),
             None => Lookup::Stale(entry),
         }
@@ -159,7 +182,8 @@ impl<T: Timestamped> WorkerCache<T> {
     /// Keeps an entry. It replaces an earlier one about the same credential, and entries about others if
     /// there is no room.
     pub fn insert(&mut self, entry: Rc<T>) {
-        let Validity { tag, size, .. } = *entry.validity();
+        let Validity { tag, .. } = *entry.validity();
+        let size = entry.validity().size as usize;
         if size > MAX_ENTRY_BYTES {
             return;
         }
@@ -184,7 +208,9 @@ impl<T: Timestamped> WorkerCache<T> {
         };
         *half = tag.half();
         self.size += size;
-        self.size -= place.replace(entry).map_or(0, |earlier| earlier.validity().size);
+        self.size -= place
+            .replace(entry)
+            .map_or(0, |earlier| earlier.validity().size as usize);
     }
 
     /// Empties the next set. Nothing is known about which entries are used more often than others, and which
@@ -195,7 +221,7 @@ impl<T: Timestamped> WorkerCache<T> {
             return;
         };
         for entry in set.entries.iter_mut().filter_map(Option::take) {
-            self.size -= entry.validity().size;
+            self.size -= entry.validity().size as usize;
         }
     }
 
@@ -249,6 +275,7 @@ mod tests {
             Lookup::Miss => "miss",
             Lookup::Stale(_) => "stale",
             Lookup::Due(_) => "due",
+            Lookup::Unnoted(_) => "unnoted",
             Lookup::Hit(record) => record.text,
         }
     }
@@ -263,11 +290,11 @@ mod tests {
         // The block may know that the record is the same in the new generation.
         assert_eq!(found(&cache, 1, 499, 8), "due");
         assert!(matches!(cache.get(Tag(1), 499, || None), Lookup::Stale(_)));
-        // However long the records last, the block confirms them now and then.
+        // However long the records last, the block notes now and then that they are in use.
         const NEXT: u64 = RECHECK_INTERVAL_MS;
         cache.insert(record(1, 500, 2 * NEXT, "alice"));
         assert_eq!(found(&cache, 1, 499 + NEXT, 7), "alice");
-        assert_eq!(found(&cache, 1, 500 + NEXT, 7), "due");
+        assert_eq!(found(&cache, 1, 500 + NEXT, 7), "unnoted");
         let Lookup::Due(alice) = cache.get(Tag(1), 600 + NEXT, || Some(8)) else {
             panic!("it is due");
         };
@@ -335,7 +362,7 @@ mod tests {
             cache.insert(sized(n, MAX_ENTRY_BYTES));
             if n % 50 == 0 {
                 let kept = cache.sets.iter().flat_map(|set| set.entries.iter().flatten());
-                let sum: usize = kept.map(|entry| entry.validity.size).sum();
+                let sum: usize = kept.map(|entry| entry.validity.size as usize).sum();
                 assert_eq!(cache.size, sum);
                 assert!(sum + SETS * size_of::<super::Set<Record>>() <= MAX_BYTES);
             }

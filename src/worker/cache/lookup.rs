@@ -74,6 +74,7 @@ impl ZoneCache {
             Some(Found::Missing | Found::Unverified) => return Some(ZoneAnswer::Miss(missed(&cache))),
         };
         let generations = cache.generations();
+        let in_zone = record.map(|record| cache.refer(record)).unwrap_or_default();
         let known = known(
             (&self.keys, &mut self.interner),
             &mut cache,
@@ -102,10 +103,20 @@ impl ZoneCache {
         }
         if age == Age::Fresh {
             let size = identity.size() + unshared;
-            identity.set_validity(Validity::new(tags.header, now, generations, expires, size), tag);
+            let validity = Validity::new(tags.header, now, generations, expires, size).of(in_zone);
+            identity.set_validity(validity, tag);
             self.worker_cache.insert(Rc::clone(&identity));
         }
         Some(ZoneAnswer::Known(identity))
+    }
+
+    /// Notes in the zone that this worker still uses what it has in its own memory about a user. `false`
+    /// where something has changed, or the zone has the record no more.
+    pub(super) fn note_use(&self, identity: &Identity) -> bool {
+        let Some(mut zone) = self.options.zone.lock() else {
+            return false;
+        };
+        open(&mut zone).is_some_and(|mut cache| cache.note_use(identity.validity(), event::now()))
     }
 
     /// Whether what this worker has in its own memory about a user is still what the zone says. If so, the

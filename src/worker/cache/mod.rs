@@ -181,12 +181,18 @@ pub fn header(space: &Arc<Keyspace>, header: &[u8]) -> Option<(Tag, Header)> {
         };
         let header = match ours.worker_cache.get(tag, event::now(), generation) {
             Lookup::Hit(identity) if identity.is_of(space) => Header::Known(Rc::clone(identity)),
+            Lookup::Unnoted(identity) if identity.is_of(space) => {
+                match ours.note_use(identity) || ours.confirm(space, identity) {
+                    true => Header::Known(Rc::clone(identity)),
+                    false => Header::Past(Rc::clone(identity)),
+                }
+            }
             Lookup::Due(identity) if identity.is_of(space) => match ours.confirm(space, identity) {
                 true => Header::Known(Rc::clone(identity)),
                 false => Header::Past(Rc::clone(identity)),
             },
             Lookup::Stale(identity) if identity.is_of(space) => Header::Past(Rc::clone(identity)),
-            Lookup::Hit(_) | Lookup::Due(_) | Lookup::Stale(_) | Lookup::Miss => Header::Unread,
+            _ => Header::Unread,
         };
         Some((tag, header))
     })

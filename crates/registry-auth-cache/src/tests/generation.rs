@@ -1,9 +1,9 @@
 //! The number that tells whoever has copied a fact that it may be old.
 
 use super::slab::Slab;
-use super::{SMALL, fact, fresh, keys, leave, open, put, user_key, watch};
+use super::{SMALL, check, fact, fresh, keys, leave, open, put, user_key, watch};
 use crate::worker_cache::Validity;
-use crate::{Cache, Found, GENERATION, Memory, Process, SecretKeys};
+use crate::{Cache, Found, GENERATION, Memory, NewRecord, Process, SecretKeys};
 
 /// The number as it is read without the lock.
 fn peek(slab: &Slab) -> u64 {
@@ -97,6 +97,69 @@ fn a_copy_is_confirmed_while_the_block_says_the_same() {
             _ => false,
         };
         assert_eq!(confirmed, is_confirmed, "{name}");
+    }
+}
+
+/// A worker's copy of user 1, where the worker knows the place of the record.
+#[test]
+fn the_use_of_a_copy_is_noted_where_nothing_has_changed() {
+    type Change = fn(&mut Cache<'_, Slab>);
+    let user = || user_key(1);
+    let changes: [(&str, bool, Change); 9] = [
+        ("nothing changed", true, |_| {}),
+        ("others were put and evicted", true, |cache| {
+            cache.put_user(fact(&user_key(2)), &put(&[1; 60], "password"), 1);
+            cache.table.remove(cache.table.find(fact(&user_key(2))).unwrap());
+        }),
+        ("another user changed", false, |cache| {
+            cache.invalidate_user(fact(&user_key(2)))
+        }),
+        ("the user changed", false, |cache| {
+            cache.invalidate_user(fact(&user_key(1)))
+        }),
+        ("a group changed", false, |cache| cache.invalidate(fact(b"g"))),
+        ("the user was put again", false, |cache| {
+            let later = NewRecord {
+                expires: 61_000,
+                ..put(&[1; 60], "password")
+            };
+            cache.put_user(fact(&user_key(1)), &later, 1);
+        }),
+        ("the user was evicted", false, |cache| {
+            cache.table.remove(cache.table.find(fact(&user_key(1))).unwrap())
+        }),
+        (
+            "another user has the place of the one that was evicted",
+            false,
+            |cache| {
+                let at = cache.table.find(fact(&user_key(1))).unwrap();
+                cache.table.remove(at);
+                cache.put_user(fact(&user_key(2)), &put(&[1; 60], "password"), 1);
+                assert_eq!(cache.table.find(fact(&user_key(2))), Some(at));
+            },
+        ),
+        ("the user does not exist any more", false, |cache| {
+            cache.put_unknown_user(fact(&user_key(1)), keys().unwrap().tag(b"password"), 60_000, 1)
+        }),
+    ];
+    for (name, is_noted, change) in changes {
+        let mut slab = Slab::new(SMALL);
+        let mut cache = open(&mut slab);
+        cache.put_user(fact(&user()), &put(&[1; 60], "password"), 0);
+        let tag = keys().unwrap().tag(b"password");
+        let Found::Verified(found) = cache.find_user(fact(&user()), tag, fresh(0)) else {
+            panic!("just put");
+        };
+        let validity = Validity::new(tag, 0, cache.generations(), 60_000, 100).of(cache.refer(found));
+        change(&mut cache);
+        assert_eq!(cache.note_use(&validity, 20_000), is_noted, "{name}");
+        if let Some(at) = cache.table.find(fact(&user())) {
+            assert_eq!(cache.table.is_touched(at, 20_000), is_noted, "{name}");
+        }
+        check(&mut slab);
+        // What nobody has put has no entry.
+        let nowhere = Validity::new(tag, 0, open(&mut slab).generations(), 60_000, 100);
+        assert!(!open(&mut slab).note_use(&nowhere, 20_000), "{name}");
     }
 }
 

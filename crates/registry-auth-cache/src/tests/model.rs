@@ -12,6 +12,7 @@ use super::slab::Slab;
 use super::{Client, SMALL, check, client, fact, keys, open};
 use crate::Tag;
 use crate::failures::RETRY_INTERVAL_MS;
+use crate::worker_cache::Validity;
 use crate::{Attempt, FailureLimits, Found, Freshness, Hears, LoginResult, NewRecord, Process, Reservation};
 
 const LIMIT: FailureLimits = FailureLimits {
@@ -58,6 +59,8 @@ enum Op {
         password: u8,
         stale: Option<u16>,
     },
+    /// One of the copies that were made of what was found, whichever, is used again.
+    UseCopy(usize),
     FindRecord {
         user: u8,
         stale: Option<u16>,
@@ -116,6 +119,7 @@ fn op() -> impl Strategy<Value = Op> {
         1 => (0..3u8).prop_map(Op::Die),
         16 => (user.clone(), password.clone(), stale())
             .prop_map(|(user, password, stale)| Op::User { user, password, stale }),
+        6 => any::<usize>().prop_map(Op::UseCopy),
         6 => (user.clone(), stale()).prop_map(|(user, stale)| Op::FindRecord { user, stale }),
         8 => (who(), password.clone()).prop_map(|(who, password)| Op::Attempt { who, password }),
         7 => (any::<usize>(), settled).prop_map(|(which, settled)| Op::Settle { which, settled }),
@@ -156,6 +160,8 @@ struct Reference {
     counters: HashMap<Who, Counter>,
     addresses: HashMap<u8, Total>,
     under_way: Vec<(Who, u8, Reservation)>,
+    /// Whose they are, when they expire, and what was noted of each.
+    copies: Vec<(u8, u64, Validity)>,
 }
 
 /// What counts for a client and a user, if nothing was forgotten.
@@ -623,10 +629,31 @@ fn step(slab: &mut Slab, reference: &mut Reference, op: &Op, is_exact: bool) {
                         Some(cache.record_bytes(known)),
                         expected.and_then(|entry| entry.record.as_deref())
                     );
+                    if stale.is_none() {
+                        let validity =
+                            Validity::new(tag(password), now, cache.generations(), known.expires, 1);
+                        let validity = validity.of(cache.refer(known));
+                        reference.copies.push((user, known.expires, validity));
+                    }
                 }
                 Found::Wrong => assert!(is_wrong),
                 Found::Unverified => assert!(expected.is_some() && !(is_exact && (is_right || is_wrong))),
                 Found::Missing => assert!(!is_exact || expected.is_none()),
+            }
+        }
+        Op::UseCopy(which) => {
+            let Some((user, expires, validity)) = reference
+                .copies
+                .get(which % reference.copies.len().max(1))
+                .filter(|(_, expires, _)| now < *expires)
+            else {
+                return;
+            };
+            if cache.note_use(validity, now) {
+                let expected = reference.usable(*user, moment(None));
+                assert_eq!(expected.map(|entry| entry.expires), Some(*expires));
+                let at = cache.table.find(fact(&key(*user))).expect("it was there");
+                assert!(cache.table.is_touched(at, now));
             }
         }
         Op::FindRecord { user, stale } => {
