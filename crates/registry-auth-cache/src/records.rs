@@ -204,7 +204,8 @@ impl<M: Memory> Cache<'_, M> {
     }
 
     /// Puts a user's record, with the credential that was tried. The credentials that were tried before are
-    /// kept if `binding` is the same.
+    /// kept if `binding` is the same. Where the block had another record that was current, copies of that are
+    /// old from now on.
     pub fn put_user(&mut self, user: EntryKey<'_>, new: &NewRecord<'_>, now: u64) {
         let passwords_epoch = match new.from_passwords {
             true => self.number(root::PASSWORDS_EPOCH),
@@ -220,6 +221,11 @@ impl<M: Memory> Cache<'_, M> {
                 table.set_expires(at, new.expires);
                 table.touch(at, now);
                 return write(table.memory, at.value, epoch, passwords_epoch, new);
+            }
+            // Whoever has a copy of a record that is not what the store says now must not go by it, though
+            // nobody has heard of a change yet.
+            if found.is_some_and(|at| table.memory.bytes().get_u64(at.value + EPOCH) == epoch) {
+                table.raise(root::GENERATION);
             }
             let earlier = found.and_then(|at| credentials(table, at, new.binding));
             let entry = NewEntry {

@@ -118,7 +118,7 @@ impl<M: Memory> Table<'_, M> {
         }
     }
 
-    /// The entry that is referred to, if it has neither been removed nor put anew.
+    /// The entry that is referred to, if it has neither been removed nor put anew with another expiry.
     #[inline]
     pub fn follow(&self, noted: EntryRef) -> Option<Location> {
         let at = noted.at as usize;

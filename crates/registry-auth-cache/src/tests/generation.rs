@@ -105,7 +105,7 @@ fn a_copy_is_confirmed_while_the_block_says_the_same() {
 fn the_use_of_a_copy_is_noted_where_nothing_has_changed() {
     type Change = fn(&mut Cache<'_, Slab>);
     let user = || user_key(1);
-    let changes: [(&str, bool, Change); 9] = [
+    let changes: [(&str, bool, Change); 10] = [
         ("nothing changed", true, |_| {}),
         ("others were put and evicted", true, |cache| {
             cache.put_user(fact(&user_key(2)), &put(&[1; 60], "password"), 1);
@@ -124,6 +124,9 @@ fn the_use_of_a_copy_is_noted_where_nothing_has_changed() {
                 ..put(&[1; 60], "password")
             };
             cache.put_user(fact(&user_key(1)), &later, 1);
+        }),
+        ("the user was put at once with another record", false, |cache| {
+            cache.put_user(fact(&user_key(1)), &put(&[3; 60], "password"), 0);
         }),
         ("the user was evicted", false, |cache| {
             cache.table.remove(cache.table.find(fact(&user_key(1))).unwrap())
@@ -175,6 +178,27 @@ fn what_is_found_or_put_leaves_it_alone() {
     watch(&mut cache, Process { id: 2, started_at: 1 }, |_| true);
     leave(&mut cache, Process { id: 2, started_at: 1 });
     assert_eq!(cache.generation(), before);
+    // What many requests have waited for, each of them puts.
+    cache.put_user(fact(&user_key(1)), &put(&[1; 60], "another password"), 1);
+    assert_eq!(cache.generation(), before);
+}
+
+/// Nobody has heard of a change yet, or nobody does: it was read with the next question.
+#[test]
+fn another_record_in_the_place_of_a_current_one_changes_it() {
+    let mut slab = Slab::new(SMALL);
+    let mut cache = open(&mut slab);
+    cache.put_user(fact(&user_key(1)), &put(&[1; 60], "password"), 0);
+    let before = cache.generations();
+    cache.put_user(fact(&user_key(1)), &put(&[3; 60], "password"), 0);
+    let after = cache.generations();
+    assert_ne!(after.of_all, before.of_all);
+    assert_eq!(after.shared, before.shared, "it is about one user");
+    // Where the change was heard of, that was it.
+    cache.invalidate_user(fact(&user_key(1)));
+    let heard = cache.generations();
+    cache.put_user(fact(&user_key(1)), &put(&[1; 60], "password"), 1);
+    assert_eq!(cache.generations(), heard);
 }
 
 #[test]

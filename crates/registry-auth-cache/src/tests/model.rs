@@ -160,8 +160,8 @@ struct Reference {
     counters: HashMap<Who, Counter>,
     addresses: HashMap<u8, Total>,
     under_way: Vec<(Who, u8, Reservation)>,
-    /// Whose they are, when they expire, and what was noted of each.
-    copies: Vec<(u8, u64, Validity)>,
+    /// Whose they are, what they hold, when they expire, and what was noted of each.
+    copies: Vec<(u8, Vec<u8>, u64, Validity)>,
 }
 
 /// What counts for a client and a user, if nothing was forgotten.
@@ -633,7 +633,8 @@ fn step(slab: &mut Slab, reference: &mut Reference, op: &Op, is_exact: bool) {
                         let validity =
                             Validity::new(tag(password), now, cache.generations(), known.expires, 1);
                         let validity = validity.of(cache.refer(known));
-                        reference.copies.push((user, known.expires, validity));
+                        let copy = cache.record_bytes(known).to_vec();
+                        reference.copies.push((user, copy, known.expires, validity));
                     }
                 }
                 Found::Wrong => assert!(is_wrong),
@@ -642,16 +643,17 @@ fn step(slab: &mut Slab, reference: &mut Reference, op: &Op, is_exact: bool) {
             }
         }
         Op::UseCopy(which) => {
-            let Some((user, expires, validity)) = reference
+            let Some((user, copy, expires, validity)) = reference
                 .copies
                 .get(which % reference.copies.len().max(1))
-                .filter(|(_, expires, _)| now < *expires)
+                .filter(|(_, _, expires, _)| now < *expires)
             else {
                 return;
             };
             if cache.note_use(validity, now) {
                 let expected = reference.usable(*user, moment(None));
                 assert_eq!(expected.map(|entry| entry.expires), Some(*expires));
+                assert_eq!(expected.and_then(|entry| entry.record.as_ref()), Some(copy));
                 let at = cache.table.find(fact(&key(*user))).expect("it was there");
                 assert!(cache.table.is_touched(at, now));
             }
