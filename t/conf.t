@@ -609,6 +609,13 @@ $spec .= warned(@$_) for (
     [ 'the gate in limit_except',
       "location / { limit_except GET { registry_auth R; } proxy_pass http://registries; }",
       '"proxy_pass" sends the password on' ],
+    [ 'what forwards stands in a block alone',
+      'registry_auth R; location / { if ($arg_a) { proxy_pass http://127.0.0.1:1; } }',
+      '"proxy_pass" sends the password on' ],
+    [ 'a parameter with another path for a block alone',
+      'registry_auth R; location / { uwsgi_param HTTP_AUTHORIZATION ""; uwsgi_param PATH_INFO /v2/alice/x; '
+          . 'if ($arg_a) { uwsgi_pass 127.0.0.1:1; } }',
+      '"uwsgi_param" with "PATH_INFO" sends another path on' ],
     [ 'the header is taken out',
       "location / { registry_auth R; proxy_set_header X-A b; proxy_set_header authorization ''; "
           . "proxy_pass http://registries; }" ],

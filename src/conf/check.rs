@@ -201,8 +201,8 @@ fn gate(
             ),
         );
     }
-    // Told once for a location, not again for each block in it.
-    if core.is_block() && location.is_within_gate {
+    // Told once for a location, not again for each block in it that goes on with what that forwards.
+    if others.is_forward_inherited && location.is_within_gate {
         return Ok(());
     }
     if forward.is_proxy() && directive::replaces_path(&forward.url) {

@@ -235,6 +235,8 @@ pub struct Neighbours {
     pub returns: Option<Seen>,
     /// What sends requests on.
     pub forward: Option<Forward>,
+    /// Whether that stands around this block, and not in it.
+    pub is_forward_inherited: bool,
     /// What makes another document of an answer, by what that says itself.
     pub stylesheet: Option<Seen>,
     /// Whether `rewrite` may have changed the path; also one of the server.
@@ -343,6 +345,7 @@ impl Neighbours {
         self.is_rewritten |= outer.is_rewritten && (is_block || is_outer_server);
         if is_block && self.forward.is_none() {
             self.forward.clone_from(&outer.forward);
+            self.is_forward_inherited = self.forward.is_some();
         }
         self.keeps_blindly = self.kept_blindly().is_some();
         self.keeps_path = self.forward.as_ref().is_some_and(Forward::keeps_path);
