@@ -146,7 +146,11 @@ impl<M: Memory> Cache<'_, M> {
     /// the block has now, `copy` the copy, and `validity` that of the whole entry with its groups and
     /// defaults. If so, the entry may be used for another while.
     pub fn confirm(&self, found: FoundRecord, copy: &[u8], validity: &Validity, now: u64) -> bool {
-        self.record_bytes(found) == copy && validity.renew(now, self.generations())
+        let is_same = self.record_bytes(found) == copy && validity.renew(now, self.generations());
+        if is_same {
+            validity.moved_to(self.refer(found));
+        }
+        is_same
     }
 
     /// Notes that a copy of a user's record is in use, where nothing at all has changed since it was made: it

@@ -64,7 +64,7 @@ pub struct Validity {
     /// The block's when the entry was made.
     shared_generation: u64,
     /// The user's record in the block.
-    entry: EntryRef,
+    entry: Cell<EntryRef>,
     size: u32,
 }
 
@@ -86,11 +86,17 @@ impl Validity {
 
     /// Of an entry that was made of this record of the block.
     pub fn of(self, entry: EntryRef) -> Self {
-        Self { entry, ..self }
+        self.entry.set(entry);
+        self
     }
 
     pub(crate) fn entry(&self) -> EntryRef {
-        self.entry
+        self.entry.get()
+    }
+
+    /// The same record is in this entry of the block now.
+    pub(crate) fn moved_to(&self, entry: EntryRef) {
+        self.entry.set(entry);
     }
 
     /// Whether nothing has changed in the block since it confirmed the entry.

@@ -97,6 +97,8 @@ fn a_copy_is_confirmed_while_the_block_says_the_same() {
             _ => false,
         };
         assert_eq!(confirmed, is_confirmed, "{name}");
+        // Where the entry is another, that is the one whose use is noted from then on.
+        assert_eq!(cache.note_use(&validity, 20_000), is_confirmed, "{name}");
     }
 }
 
