@@ -173,6 +173,7 @@ class Sentinel(RunCase):
                           for word in ("SENTINEL FAILOVER", "kill -9"))
         self.type(planned)
         demo.await_text("Failover: the master was")
+        self.await_a_login(Path(re.search(r"all of it in (\S+)\)", demo.text).group(1), "nginx"))
         self.type(crash)
         demo.await_text("is back.")
         told = [line for line in demo.text.splitlines() if line.startswith("Failover:")]
@@ -182,6 +183,20 @@ class Sentinel(RunCase):
         demo.press_ctrl_c()
         self.ends(demo)
         self.nothing_is_left()
+
+    def await_a_login(self, folder):
+        """Waits until workers have the new master, and then have let alice in: what they knew is gone with
+        the old one, and nobody can bridge the loss of the new one before."""
+        def connected():
+            log = (folder / "error.log").read_text(errors="replace")
+            return log.count("is reachable again, at") >= len(re.findall(r"start worker process \d", log)) > 0
+
+        def logins():
+            return (folder / "access.log").read_text(errors="replace").count('"GET /v2/ HTTP/1.1" 200')
+
+        self.assertIsNotNone(eventually(connected, 30), "a worker has no master")
+        before = logins()
+        self.assertIsNotNone(eventually(lambda: logins() > before + 1, 30), "no login")
 
     def type(self, line):
         done = subprocess.run(["bash", "-c", line], stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
