@@ -612,6 +612,9 @@ $spec .= warned(@$_) for (
     [ 'what forwards stands in a block alone',
       'registry_auth R; location / { if ($arg_a) { proxy_pass http://127.0.0.1:1; } }',
       '"proxy_pass" sends the password on' ],
+    [ 'what forwards stands in limit_except alone',
+      'registry_auth R; location / { limit_except GET { proxy_pass http://127.0.0.1:1; } }',
+      '"proxy_pass" sends the password on' ],
     [ 'a parameter with another path for a block alone',
       'registry_auth R; location / { uwsgi_param HTTP_AUTHORIZATION ""; uwsgi_param PATH_INFO /v2/alice/x; '
           . 'if ($arg_a) { uwsgi_pass 127.0.0.1:1; } }',

@@ -71,7 +71,7 @@ pub enum Found {
 /// Where a record lies that was found; see [`Cache::record_bytes`].
 #[derive(Clone, Copy)]
 pub struct FoundRecord {
-    entry: Location,
+    entry: usize,
     at: usize,
     length: usize,
     /// When it expires, in milliseconds.
@@ -111,12 +111,7 @@ impl<M: Memory> Cache<'_, M> {
         let wrong = bytes.slice(at.value + WRONG_TAGS, HALF * WRONG);
         if is_any(tag, right, WHOLE) {
             self.mark_used(at, freshness);
-            return Found::Verified(FoundRecord {
-                entry: at,
-                at: at.value + USER,
-                length: at.length - USER,
-                expires: self.table.expires(at),
-            });
+            return self.found(at, USER).map_or(Found::Missing, Found::Verified);
         }
         match is_any(tag, wrong, HALF) {
             true => Found::Wrong,
@@ -134,12 +129,7 @@ impl<M: Memory> Cache<'_, M> {
             return self.unknown(at, tag);
         }
         self.mark_used(at, freshness);
-        Found::Verified(FoundRecord {
-            entry: at,
-            at: at.value + USER,
-            length: at.length - USER,
-            expires: self.table.expires(at),
-        })
+        self.found(at, USER).map_or(Found::Missing, Found::Verified)
     }
 
     /// Whether a copy of a user's record outside of the block is still what the block says: `found` is what
@@ -148,7 +138,7 @@ impl<M: Memory> Cache<'_, M> {
     pub fn confirm(&self, found: FoundRecord, copy: &[u8], validity: &Validity, now: u64) -> bool {
         let is_same = self.record_bytes(found) == copy && validity.renew(now, self.generations());
         if is_same {
-            validity.moved_to(self.refer(found));
+            validity.refer_to(self.refer(found));
         }
         is_same
     }
@@ -158,7 +148,7 @@ impl<M: Memory> Cache<'_, M> {
     /// the key nor its hash, and reads no more of the record than its header.
     pub fn note_use(&mut self, validity: &Validity, now: u64) -> bool {
         let generations = self.generations();
-        if !validity.is_of(generations) {
+        if !validity.is_current(generations) {
             return false;
         }
         let Some(at) = self.table.follow(validity.entry()) else {
@@ -177,26 +167,25 @@ impl<M: Memory> Cache<'_, M> {
     /// credential is still right if the password that is stored for the user now is the one of this record.
     pub fn find_once_verified(&self, user: EntryKey<'_>, tag: Tag) -> Option<FoundRecord> {
         let at = self.table.find(user)?;
-        let length = at.length.checked_sub(USER)?;
-        let right = self.table.value(at).get(RIGHT_TAGS..WRONG_TAGS)?;
-        is_any(tag, right, WHOLE).then(|| FoundRecord {
-            entry: at,
-            at: at.value + USER,
-            length,
-            expires: self.table.expires(at),
-        })
+        let right = self.table.value(at).get(..USER)?.slice(RIGHT_TAGS, WHOLE * RIGHT);
+        self.found(at, USER).filter(|_| is_any(tag, right, WHOLE))
     }
 
     /// Finds the record of a group, or of the defaults.
     #[inline]
     pub fn find_record(&mut self, key: EntryKey<'_>, freshness: Freshness) -> Option<FoundRecord> {
         let at = self.usable(key, freshness)?;
-        let length = at.length.checked_sub(PLAIN)?;
         self.mark_used(at, freshness);
+        self.found(at, PLAIN)
+    }
+
+    /// The record in a value, where it stands behind so many bytes.
+    #[inline]
+    fn found(&self, at: Location, before: usize) -> Option<FoundRecord> {
         Some(FoundRecord {
-            entry: at,
-            at: at.value + PLAIN,
-            length,
+            entry: at.entry,
+            at: at.value + before,
+            length: at.length.checked_sub(before)?,
             expires: self.table.expires(at),
         })
     }
@@ -228,7 +217,9 @@ impl<M: Memory> Cache<'_, M> {
             }
             // Whoever has a copy of a record that is not what the store says now must not go by it, though
             // nobody has heard of a change yet.
-            if found.is_some_and(|at| table.memory.bytes().get_u64(at.value + EPOCH) == epoch) {
+            let is_current =
+                |at: Location| at.length >= USER && table.memory.bytes().get_u64(at.value + EPOCH) == epoch;
+            if found.is_some_and(is_current) {
                 table.raise(root::GENERATION);
             }
             let earlier = found.and_then(|at| credentials(table, at, new.binding));

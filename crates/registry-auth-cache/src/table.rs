@@ -43,11 +43,10 @@ pub struct Location {
 /// Where an entry lay, and by what it is seen to be the same still: for whoever comes back to it under
 /// another lock. The default refers to none.
 #[derive(Clone, Copy, Default)]
-#[repr(C, packed(4))]
 pub struct EntryRef {
+    at: usize,
     hash: u64,
     expires: u64,
-    at: u32,
 }
 
 /// What an entry is about.
@@ -108,26 +107,25 @@ impl<M: Memory> Table<'_, M> {
         self.memory.bytes().get_u64(at.entry + entry::EXPIRES)
     }
 
-    /// Refers to an entry, which is then found again without its key.
-    pub fn refer(&self, at: Location) -> EntryRef {
+    /// Refers to the entry at this offset, which is then found again without its key.
+    pub fn refer(&self, at: usize) -> EntryRef {
         let bytes = self.memory.bytes();
         EntryRef {
-            hash: bytes.get_u64(at.entry + entry::HASH),
-            expires: self.expires(at),
-            at: u32::try_from(at.entry).unwrap_or_default(),
+            at,
+            hash: bytes.get_u64(at + entry::HASH),
+            expires: bytes.get_u64(at + entry::EXPIRES),
         }
     }
 
     /// The entry that is referred to, if it has neither been removed nor put anew with another expiry.
     #[inline]
     pub fn follow(&self, noted: EntryRef) -> Option<Location> {
-        let at = noted.at as usize;
-        let header: &[u8; entry::SIZE] = self.memory.bytes().get(at..)?.first_chunk()?;
+        let bytes = self.memory.bytes();
         // Whatever else lies there now, nobody can have it look like this hash: its key is secret.
         let is_same = noted.hash != 0
-            && header.get_u64(entry::HASH) == noted.hash
-            && header.get_u64(entry::EXPIRES) == noted.expires;
-        is_same.then(|| self.location(at))
+            && bytes.get_u64(noted.at + entry::HASH) == noted.hash
+            && bytes.get_u64(noted.at + entry::EXPIRES) == noted.expires;
+        is_same.then(|| self.location(noted.at))
     }
 
     /// Removes the entry of this key, if there is one, and adds a new one. Gives the offset of its value,

@@ -4,7 +4,7 @@
 //! Called by the nginx module once a request, before it looks into the block: a hit takes no lock and copies
 //! nothing. Only the keyed tag of a credential is kept, never the credential. Guarantees: a hit is as good as
 //! a find in the block, because it is compared with the block's generation ([`crate::Cache::generation`]);
-//! the block notes after [`RECHECK_INTERVAL_MS`] that an entry is in use, so that it knows which users are
+//! the block notes after [`NOTE_INTERVAL_MS`] that an entry is in use, so that it knows which users are
 //! still active when it has to make room, and confirms it after a change of anybody's record; all entries
 //! take [`MAX_BYTES`] at most; and an entry that finds no room replaces a few others, so that no request pays
 //! for many.
@@ -23,7 +23,7 @@ use crate::table::EntryRef;
 const SETS: usize = 1 << 13;
 const WAYS: usize = 4;
 /// Milliseconds after which the block must note that an entry is in use.
-pub const RECHECK_INTERVAL_MS: u64 = 10_000;
+pub const NOTE_INTERVAL_MS: u64 = 10_000;
 /// Bytes of all entries and the sets, at most.
 pub const MAX_BYTES: usize = 10 << 20;
 /// Bytes of one entry, at most; a larger one is not kept.
@@ -59,13 +59,13 @@ pub struct Validity {
     tag: Tag,
     generation: Cell<u64>,
     /// When the block must note the entry's use again; not after `expires`.
-    recheck: Cell<u64>,
+    note_at: Cell<u64>,
     expires: u64,
     /// The block's when the entry was made.
     shared_generation: u64,
     /// The user's record in the block.
     entry: Cell<EntryRef>,
-    size: u32,
+    size: usize,
 }
 
 impl Validity {
@@ -77,30 +77,24 @@ impl Validity {
             tag,
             expires,
             shared_generation: block.shared,
-            size: u32::try_from(size).unwrap_or(u32::MAX),
+            size,
             ..Self::default()
         };
         validity.renew(now, block);
         validity
     }
 
-    /// Of an entry that was made of this record of the block.
-    pub fn of(self, entry: EntryRef) -> Self {
+    /// Has [`crate::Cache::note_use`] look here for the user's record, which the entry is a copy of.
+    pub fn refer_to(&self, entry: EntryRef) {
         self.entry.set(entry);
-        self
     }
 
     pub(crate) fn entry(&self) -> EntryRef {
         self.entry.get()
     }
 
-    /// The same record is in this entry of the block now.
-    pub(crate) fn moved_to(&self, entry: EntryRef) {
-        self.entry.set(entry);
-    }
-
     /// Whether nothing has changed in the block since it confirmed the entry.
-    pub(crate) fn is_of(&self, block: Generations) -> bool {
+    pub(crate) fn is_current(&self, block: Generations) -> bool {
         self.generation.get() == block.of_all
     }
 
@@ -110,8 +104,8 @@ impl Validity {
         if self.shared_generation != block.shared {
             return false;
         }
-        let next = now.saturating_add(RECHECK_INTERVAL_MS);
-        self.recheck.set(self.expires.min(next));
+        let next = now.saturating_add(NOTE_INTERVAL_MS);
+        self.note_at.set(self.expires.min(next));
         self.generation.set(block.of_all);
         true
     }
@@ -166,7 +160,7 @@ impl<T: Timestamped> WorkerCache<T> {
             return Lookup::Stale(entry);
         }
         match generation() {
-            Some(current) if current == validity.generation.get() => match now < validity.recheck.get() {
+            Some(current) if current == validity.generation.get() => match now < validity.note_at.get() {
                 true => Lookup::Hit(entry),
                 false => Lookup::Unnoted(entry),
             },
@@ -188,8 +182,7 @@ impl<T: Timestamped> WorkerCache<T> {
     /// Keeps an entry. It replaces an earlier one about the same credential, and entries about others if
     /// there is no room.
     pub fn insert(&mut self, entry: Rc<T>) {
-        let Validity { tag, .. } = *entry.validity();
-        let size = entry.validity().size as usize;
+        let &Validity { tag, size, .. } = entry.validity();
         if size > MAX_ENTRY_BYTES {
             return;
         }
@@ -214,9 +207,7 @@ impl<T: Timestamped> WorkerCache<T> {
         };
         *half = tag.half();
         self.size += size;
-        self.size -= place
-            .replace(entry)
-            .map_or(0, |earlier| earlier.validity().size as usize);
+        self.size -= place.replace(entry).map_or(0, |earlier| earlier.validity().size);
     }
 
     /// Empties the next set. Nothing is known about which entries are used more often than others, and which
@@ -227,7 +218,7 @@ impl<T: Timestamped> WorkerCache<T> {
             return;
         };
         for entry in set.entries.iter_mut().filter_map(Option::take) {
-            self.size -= entry.validity().size as usize;
+            self.size -= entry.validity().size;
         }
     }
 
@@ -245,8 +236,8 @@ fn set(tag: Tag) -> usize {
 #[cfg(test)]
 mod tests {
     use super::{
-        Generations, Lookup, MAX_BYTES, MAX_ENTRY_BYTES, RECHECK_INTERVAL_MS, SETS, Timestamped, Validity,
-        WAYS, WorkerCache,
+        Generations, Lookup, MAX_BYTES, MAX_ENTRY_BYTES, NOTE_INTERVAL_MS, SETS, Timestamped, Validity, WAYS,
+        WorkerCache,
     };
     use crate::keys::Tag;
     use std::rc::Rc;
@@ -297,7 +288,7 @@ mod tests {
         assert_eq!(found(&cache, 1, 499, 8), "due");
         assert!(matches!(cache.get(Tag(1), 499, || None), Lookup::Stale(_)));
         // However long the records last, the block notes now and then that they are in use.
-        const NEXT: u64 = RECHECK_INTERVAL_MS;
+        const NEXT: u64 = NOTE_INTERVAL_MS;
         cache.insert(record(1, 500, 2 * NEXT, "alice"));
         assert_eq!(found(&cache, 1, 499 + NEXT, 7), "alice");
         assert_eq!(found(&cache, 1, 500 + NEXT, 7), "unnoted");
@@ -368,7 +359,7 @@ mod tests {
             cache.insert(sized(n, MAX_ENTRY_BYTES));
             if n % 50 == 0 {
                 let kept = cache.sets.iter().flat_map(|set| set.entries.iter().flatten());
-                let sum: usize = kept.map(|entry| entry.validity.size as usize).sum();
+                let sum: usize = kept.map(|entry| entry.validity.size).sum();
                 assert_eq!(cache.size, sum);
                 assert!(sum + SETS * size_of::<super::Set<Record>>() <= MAX_BYTES);
             }

@@ -103,7 +103,8 @@ impl ZoneCache {
         }
         if age == Age::Fresh {
             let size = identity.size() + unshared;
-            let validity = Validity::new(tags.header, now, generations, expires, size).of(in_zone);
+            let validity = Validity::new(tags.header, now, generations, expires, size);
+            validity.refer_to(in_zone);
             identity.set_validity(validity, tag);
             self.worker_cache.insert(Rc::clone(&identity));
         }

@@ -179,20 +179,20 @@ pub fn header(space: &Arc<Keyspace>, header: &[u8]) -> Option<(Tag, Header)> {
                 None
             }
         };
+        let known = |identity: &Rc<Identity>, is_current| match is_current {
+            true => Header::Known(Rc::clone(identity)),
+            false => Header::Past(Rc::clone(identity)),
+        };
         let header = match ours.worker_cache.get(tag, event::now(), generation) {
-            Lookup::Hit(identity) if identity.is_of(space) => Header::Known(Rc::clone(identity)),
+            Lookup::Hit(identity) if identity.is_of(space) => known(identity, true),
             Lookup::Unnoted(identity) if identity.is_of(space) => {
-                match ours.note_use(identity) || ours.confirm(space, identity) {
-                    true => Header::Known(Rc::clone(identity)),
-                    false => Header::Past(Rc::clone(identity)),
-                }
+                known(identity, ours.note_use(identity) || ours.confirm(space, identity))
             }
-            Lookup::Due(identity) if identity.is_of(space) => match ours.confirm(space, identity) {
-                true => Header::Known(Rc::clone(identity)),
-                false => Header::Past(Rc::clone(identity)),
-            },
-            Lookup::Stale(identity) if identity.is_of(space) => Header::Past(Rc::clone(identity)),
-            _ => Header::Unread,
+            Lookup::Due(identity) if identity.is_of(space) => known(identity, ours.confirm(space, identity)),
+            Lookup::Stale(identity) if identity.is_of(space) => known(identity, false),
+            Lookup::Hit(_) | Lookup::Unnoted(_) | Lookup::Due(_) | Lookup::Stale(_) | Lookup::Miss => {
+                Header::Unread
+            }
         };
         Some((tag, header))
     })

@@ -155,7 +155,8 @@ fn the_use_of_a_copy_is_noted_where_nothing_has_changed() {
         let Found::Verified(found) = cache.find_user(fact(&user()), tag, fresh(0)) else {
             panic!("just put");
         };
-        let validity = Validity::new(tag, 0, cache.generations(), 60_000, 100).of(cache.refer(found));
+        let validity = Validity::new(tag, 0, cache.generations(), 60_000, 100);
+        validity.refer_to(cache.refer(found));
         change(&mut cache);
         assert_eq!(cache.note_use(&validity, 20_000), is_noted, "{name}");
         if let Some(at) = cache.table.find(fact(&user())) {

@@ -632,7 +632,7 @@ fn step(slab: &mut Slab, reference: &mut Reference, op: &Op, is_exact: bool) {
                     if stale.is_none() {
                         let validity =
                             Validity::new(tag(password), now, cache.generations(), known.expires, 1);
-                        let validity = validity.of(cache.refer(known));
+                        validity.refer_to(cache.refer(known));
                         let copy = cache.record_bytes(known).to_vec();
                         reference.copies.push((user, copy, known.expires, validity));
                     }
