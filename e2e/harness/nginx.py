@@ -179,10 +179,8 @@ class Nginx:
         return (self.directory / "access.log").read_text(errors="replace")
 
     def is_connected(self):
-        """Whether each worker, by the last line of its own about Redis, is connected to it."""
-        last = dict(re.findall(r" (\d+)#\d+: .*?\b((?:is reachable again|connected to redis)|"
-                               r"redis\S*: (?:cannot connect|connection lost))", self.error_log()))
-        return all(last.get(str(pid), "").startswith(("is", "connected")) for pid in self.workers())
+        """Whether each worker is connected again after an outage of Redis."""
+        return set(self.workers()) <= connected_again(self.error_log())
 
     def complaints(self, expected=()):
         """The lines of the error log that no test may cause (alerts, crashes, panics), but for what matches
@@ -193,6 +191,12 @@ class Nginx:
 
     def stop(self):
         self.process.stop(signal.SIGTERM)
+
+
+def connected_again(error_log):
+    """The process ids of the workers whose last word about an outage of Redis is that it is over."""
+    words = re.findall(r" (\d+)#\d+: .*(is reachable again|cannot connect|connection lost)", error_log)
+    return {int(pid) for pid, word in dict(words).items() if word == "is reachable again"}
 
 
 def _shutting_down(pid):
